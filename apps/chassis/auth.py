@@ -1,0 +1,115 @@
+"""API keys: who calls, for which merchant, with which scopes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from flask import current_app, g, request
+
+from chassis.problems import Problem
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+SCOPES = frozenset({"orders:read", "orders:write", "payments:read", "payments:write", "merchants:any"})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an API key stands for."""
+
+    merchant: str
+    scopes: frozenset[str]
+
+
+class Keyring:
+    """The keys that a service knows, by SHA-256 digest.
+
+    Keys are random and long, so a plain digest is safe at rest, and looking a digest up tells a guesser
+    nothing through its timing: which digest a guess has is not in the guesser's hands.
+    """
+
+    def __init__(self, keys: dict[str, Key]) -> None:
+        """`keys` maps the hexadecimal SHA-256 of each key to what it stands for."""
+        self._keys = keys
+
+    @classmethod
+    def parse(cls, text: str) -> Keyring:
+        """Read the API_KEYS setting: a JSON list of {"key" or "sha256", "merchant", "scopes"}.
+
+        Raises ValueError; its message never quotes a key.
+        """
+        try:
+            entries = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError("is not JSON") from error
+        if not isinstance(entries, list):
+            raise ValueError("must be a JSON list")
+        keys = {}
+        for number, entry in enumerate(entries):
+            if not isinstance(entry, dict) or not entry.get("merchant") or ("key" in entry) == ("sha256" in entry):
+                raise ValueError(f'entry {number} must have "merchant", "scopes" and either "key" or "sha256"')
+            scopes = frozenset(entry.get("scopes", ()))
+            if scopes - SCOPES:
+                raise ValueError(f"entry {number} has unknown scopes {sorted(scopes - SCOPES)}")
+            if not _MERCHANT.fullmatch(entry["merchant"]):
+                raise ValueError(f"entry {number}: a merchant is 1 to 64 letters, digits, dots, dashes, underscores")
+            keys[entry.get("sha256") or digest(entry["key"])] = Key(entry["merchant"], scopes)
+        return cls(keys)
+
+    def find(self, key: str) -> Key | None:
+        """What this key stands for, or None when it is not known."""
+        return self._keys.get(digest(key))
+
+
+def digest(key: str) -> str:
+    """The hexadecimal SHA-256 of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def authenticate(keyring: Keyring, scope: str) -> str:
+    """The merchant for whom this request acts. Raises Problem `unauthorized` or `forbidden`."""
+    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not presented:
+        raise Problem(
+            "unauthorized", "No bearer key in the Authorization header.", headers={"WWW-Authenticate": "Bearer"}
+        )
+    key = keyring.find(presented.strip())
+    if key is None:
+        raise Problem(
+            "unauthorized", "The key is not known.", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        )
+    if scope not in key.scopes:
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        raise Problem("forbidden", f"The key lacks the scope {scope}.", headers={"WWW-Authenticate": challenge})
+    named = request.headers.get("Tandem-Merchant", "")
+    if named and named != key.merchant:
+        if "merchants:any" not in key.scopes or not _MERCHANT.fullmatch(named):
+            raise Problem("forbidden", "Only a key with the scope merchants:any may name another merchant.")
+        return named
+    return key.merchant
+
+
+def requires(scope: str) -> Callable[[View], View]:
+    """Let a view run only for a key with this scope, and put the key's merchant into `g.merchant`."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            settings = current_app.extensions["tandem"].settings
+            if settings.auth_off:
+                g.merchant = request.headers.get("Tandem-Merchant") or "demo"
+            else:
+                g.merchant = authenticate(settings.keyring, scope)
+            return view(*args, **kwargs)
+
+        return cast(View, guarded)
+
+    return decorate

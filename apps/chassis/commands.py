@@ -1,0 +1,91 @@
+"""The commands that both services have: `flask migrate`, `flask relay`, `flask purge`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+import psycopg
+from flask import Flask
+from werkzeug.serving import make_server
+
+from chassis import health, logs, metrics, migrate, outbox
+from chassis.leases import LeaseLoop
+from chassis.web import Service
+
+log = logs.get_logger()
+
+
+def register(app: Flask, migrations: str, loops: Callable[[], Sequence[LeaseLoop]]) -> None:
+    """Add the commands to the application; `loops` makes what `flask relay` runs."""
+
+    @app.cli.command("migrate")
+    @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database to answer.")
+    def migrate_command(wait: float) -> None:
+        """Bring this service's database to the newest schema. Safe to run again, and by several at once."""
+        part: Service = app.extensions["tandem"]
+        try:
+            migrate.wait_for(part.database, wait, click.echo)
+            before, after = migrate.upgrade(part.database, part.settings.database_url, migrations)
+        except psycopg.OperationalError as error:
+            raise click.ClickException(f"the database does not answer: {str(error).splitlines()[0]}") from error
+        click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
+
+    @app.cli.command("relay")
+    def relay_command() -> None:
+        """Carry out what requests left to do, until SIGTERM."""
+        metrics.set_role("relay")
+        run_loops(app.extensions["tandem"], loops())
+
+    @app.cli.command("purge")
+    def purge_command() -> None:
+        """Delete idempotency keys past their time and outbox rows delivered as long ago."""
+        part: Service = app.extensions["tandem"]
+        session = part.database.session()
+        days = part.settings.key_days
+        keys = session.execute(
+            "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(days => %s)", (days,)
+        ).rowcount
+        rows = outbox.purge(session, days)
+        click.echo(f"{app.name}: purged {keys} idempotency keys and {rows} outbox rows older than {days} days")
+
+
+def owner() -> str:
+    """A name for this process as the holder of leases."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def run_loops(part: Service, loops: Sequence[LeaseLoop]) -> None:
+    """Run each loop in a thread of its own until SIGTERM or SIGINT; exit status 1 if one dies."""
+    stopping = threading.Event()
+
+    def stop(*_: Any) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    threads = [threading.Thread(target=loop.run, name=loop.name) for loop in loops]
+    for thread in threads:
+        thread.start()
+    part.health.alive = lambda: all(loop.is_alive() for loop in loops)
+    if part.settings.relay_admin_port:
+        server = make_server(
+            "0.0.0.0", part.settings.relay_admin_port, health.admin_app(part.health, part.gauges), threaded=True
+        )
+        threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
+    log.info("relay_started", loops=[loop.name for loop in loops])
+    while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
+        pass
+    died = not stopping.is_set()
+    for loop in loops:
+        loop.stop()
+    for thread in threads:
+        thread.join()
+    log.info("relay_stopped")
+    sys.exit(1 if died else 0)

@@ -1,0 +1,97 @@
+"""PostgreSQL, reached with one connection a thread.
+
+gunicorn's gthread workers and the relays have a fixed number of threads, so a connection each is the
+pool: nothing to queue for, nothing to tune. psycopg_pool was looked at and left out: after a failure it
+retries in the background with a growing delay, so that the first requests after a database has come
+back still fail; here the next request simply connects.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import DictRow, dict_row
+
+# Errors that say "not now": the database is away, restarting, failing over, out of room, or not migrated yet.
+DOWN = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+
+Row = DictRow
+Session = Connection[DictRow]
+
+
+class Database:
+    """One database, as seen by the threads of this process. Nothing is opened before it is needed."""
+
+    def __init__(self, url: str, name: str, *, statement_timeout: float = 10.0, lock_timeout: float = 1.0) -> None:
+        """`url` is a libpq URL, `name` what PostgreSQL shows as application_name; time-outs in seconds."""
+        self._url = url
+        self._name = name
+        self._options = (
+            f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout={int(lock_timeout * 1000)}"
+            " -c idle_in_transaction_session_timeout=30000 -c TimeZone=UTC"
+        )
+        self._local = threading.local()
+
+    def connect(self) -> Session:
+        """A new connection in autocommit mode.
+
+        Raises psycopg.OperationalError when the database can't be reached within two seconds.
+        """
+        return Connection.connect(
+            self._url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=2,
+            options=self._options,
+            application_name=self._name,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=15000,
+        )
+
+    def session(self) -> Session:
+        """The connection of this thread, opened or opened anew where it is missing or broken."""
+        held: Session | None = getattr(self._local, "session", None)
+        if held is not None:
+            if not held.closed and not _hung_up(held):
+                return held
+            held.close()
+            self._local.session = None
+        fresh = self.connect()
+        self._local.session = fresh
+        return fresh
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """The connection of this thread within BEGIN and COMMIT; an exception rolls back and goes on."""
+        session = self.session()
+        with session.transaction():
+            yield session
+
+    def close(self) -> None:
+        """Close this thread's connection, if it has one."""
+        held: Session | None = getattr(self._local, "session", None)
+        if held is not None:
+            held.close()
+            self._local.session = None
+
+
+def _hung_up(session: Session) -> bool:
+    # An idle connection has nothing to say. If it can be read, the server has said goodbye; asking the
+    # kernel costs microseconds, where a `SELECT 1` before each request would cost a round trip.
+    poller = select.poll()
+    poller.register(session.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
+    return bool(poller.poll(0))

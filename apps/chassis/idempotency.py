@@ -1,0 +1,70 @@
+"""Idempotency keys (draft-ietf-httpapi-idempotency-key-header): a key names a resource, not a recording.
+
+The key, the fingerprint of its request, the status code and the id of what it made commit together with
+the effect, so nothing is ever half claimed; an error stores nothing. Each service's `store` has the SQL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from flask import g, request
+
+from chassis import wire
+from chassis.database import Session
+from chassis.problems import Problem
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request wants its key to stand for."""
+
+    merchant: str
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a key already stands for: the status code it was answered with, and the resource's id."""
+
+    status: int
+    resource_id: str
+
+
+def claim() -> Claim:
+    """The claim of the request being served, whose body has been parsed. Raises Problem `idempotency-key-missing`."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not _VISIBLE.fullmatch(key):
+        said = "has characters or a length that it may not have" if key else "is missing"
+        raise Problem("idempotency-key-missing", f"The Idempotency-Key header {said}.")
+    return Claim(g.merchant, key, fingerprint(request.method, request.path, g.body))
+
+
+def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
+    """SHA-256 of the method, the path and the canonical body."""
+    return hashlib.sha256(b"\n".join((method.encode(), path.encode(), wire.canonical(body)))).digest()
+
+
+def earlier(session: Session, claim: Claim) -> Earlier | None:
+    """What the key stands for, or None if it is free. Raises Problem `idempotency-key-reused`."""
+    row = session.execute(
+        "SELECT fingerprint, status, resource_id FROM idempotency_keys WHERE merchant = %s AND key = %s",
+        (claim.merchant, claim.key),
+    ).fetchone()
+    if row is None:
+        return None
+    if row["fingerprint"] != claim.fingerprint:
+        raise Problem("idempotency-key-reused", "This Idempotency-Key was used for a request with other content.")
+    return Earlier(row["status"], str(row["resource_id"]))
+
+
+def in_use() -> Problem:
+    """The first request with the key has not committed within the lock time-out."""
+    detail = "Another request with this Idempotency-Key has not ended yet."
+    return Problem("idempotency-key-in-use", detail, headers={"Retry-After": "1"})

@@ -1,0 +1,78 @@
+"""Schema migrations with alembic, safe to run by several processes at once and again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from chassis.database import Database
+
+_LOCK = 7_265_324_001  # any number that nobody else locks in this database
+
+
+def _script(migrations: str) -> Any:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", migrations.replace("%", "%%"))
+    return config, ScriptDirectory.from_config(config)
+
+
+def older_revisions(migrations: str) -> frozenset[str]:
+    """The revisions before the head: a database at one of these lacks what the code needs.
+
+    Read from the file names, `NNNN_what.py` with revision NNNN, so that a web process need not load alembic.
+    """
+    revisions = sorted(path.stem.partition("_")[0] for path in Path(migrations, "versions").glob("[0-9]*.py"))
+    return frozenset(revisions[:-1])
+
+
+def wait_for(database: Database, seconds: float, say: Any) -> None:
+    """Return when the database answers. Raises psycopg.OperationalError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    told = 0.0
+    while True:
+        try:
+            database.connect().close()
+        except psycopg.OperationalError as error:
+            now = time.monotonic()
+            if now >= deadline:
+                raise
+            if now - told > 5:
+                told = now
+                say(f"waiting for the database, {deadline - now:.0f} s more: {str(error).splitlines()[0]}")
+            time.sleep(min(0.25, deadline - now))
+        else:
+            return
+
+
+def upgrade(database: Database, url: str, migrations: str) -> tuple[str | None, str | None]:
+    """Bring the schema to the newest revision; the revisions before and after.
+
+    Another migration that is running is waited for (an advisory lock). Each revision is a transaction.
+    """
+    from alembic import command
+    from alembic.migration import MigrationContext
+    from sqlalchemy import create_engine, text
+
+    config, _ = _script(migrations)
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        connection.commit()
+        try:
+            before = MigrationContext.configure(connection).get_current_revision()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            after = MigrationContext.configure(connection).get_current_revision()
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            connection.commit()
+    engine.dispose()
+    return before, after

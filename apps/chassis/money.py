@@ -1,0 +1,45 @@
+"""Amounts: whole numbers of a currency's minor unit (ISO 4217), never floats."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from iso4217 import Currency
+
+MAX_AMOUNT = 2**63 - 1
+"""The largest amount anywhere, in minor units: what a PostgreSQL bigint holds."""
+
+_EXPONENTS: dict[str, int] = {c.value: c.exponent for c in Currency if c.exponent is not None}
+
+
+def is_currency(code: str) -> bool:
+    """Whether ISO 4217 has this code, for money that has a minor unit (gold, XAU, has none)."""
+    return code in _EXPONENTS
+
+
+def exponent(currency: str) -> int:
+    """How many decimals a major unit of the currency has: EUR 2, JPY 0, KWD 3."""
+    return _EXPONENTS[currency]
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """Major units as minor ones: 19.99 EUR is 1999.
+
+    Raises ValueError if the currency has fewer decimals than the amount, or the amount is out of bounds.
+    """
+    if not amount.is_finite():
+        raise ValueError("must be a finite number")
+    if amount.adjusted() > 18:
+        raise ValueError("is too large")
+    digits = exponent(currency)
+    minor = amount.scaleb(digits)
+    if minor != minor.to_integral_value():
+        raise ValueError(f"has more decimals than {currency}, which has {digits}")
+    if abs(minor) > MAX_AMOUNT:
+        raise ValueError("is too large")
+    return int(minor)
+
+
+def to_major(amount: int, currency: str) -> Decimal:
+    """Minor units as major ones, exactly: 1999 EUR is 19.99."""
+    return Decimal(amount).scaleb(-exponent(currency))

@@ -1,0 +1,97 @@
+"""Delivering outbox rows: send, then commit what came of it together with the row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from chassis import commands, logs, metrics, outbox
+from chassis.database import Database, Session
+from chassis.leases import LeaseLoop, backoff
+from chassis.outbox import Message
+from chassis.remote import Breaker, Refused, Unreachable
+
+log = logs.get_logger()
+
+
+class Relay:
+    """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`.
+
+    `send(message, timeout)` tells the destination and may raise Unreachable or Refused; `settle(session,
+    message, answer)` writes what follows from the answer, in the transaction that marks the row delivered,
+    and may return something to be called after the commit.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        breaker: Breaker,
+        send: Callable[[Message, float | None], Any],
+        settle: Callable[[Session, Message, Any], Callable[[], None] | None],
+    ) -> None:
+        """Opens nothing yet."""
+        self._database, self._breaker, self._send, self._settle = database, breaker, send, settle
+        self._waker = outbox.Waker(database)
+
+    def wake(self) -> None:
+        """Tell the loops that a row has been committed."""
+        self._waker.wake()
+
+    def deliver(self, message: Message, timeout: float | None = None) -> None:
+        """Carry out one row that is leased to us.
+
+        Does not raise for what the destination does or fails to do: the row is given back and tried again.
+        Raises psycopg.Error when our own database fails; the row comes back when its lease runs out.
+        """
+        began = time.perf_counter()
+        try:
+            answer = self._send(message, timeout)
+        except (Unreachable, Refused) as error:
+            self._give_back(message, error)
+            outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
+        else:
+            outcome = self._commit(message, answer)
+        metrics.deliveries.labels(message.topic, outcome).inc()
+        metrics.delivery_seconds.labels(message.topic).observe(time.perf_counter() - began)
+
+    def _commit(self, message: Message, answer: Any) -> str:
+        with self._database.transaction() as session:
+            if not outbox.mark_delivered(session, message):
+                # Whoever holds the lease now asks again and gets the same answer: it is theirs to apply.
+                return "lease_lost"
+            after_commit = self._settle(session, message, answer)
+        if after_commit is not None:
+            after_commit()
+        return "delivered"
+
+    def _give_back(self, message: Message, error: Exception) -> None:
+        # A destination that is down is the breaker's business; only a refused row waits longer and longer.
+        delay = backoff(message.attempts, cap=2.0 if isinstance(error, Unreachable) else 300.0)
+        outbox.release(self._database.session(), message, delay, str(error))
+        log.warning(
+            "delivery_failed",
+            topic=message.topic,
+            aggregate_id=message.aggregate_id,
+            attempts=message.attempts,
+            again_in=round(delay, 2),
+            error=str(error),
+        )
+
+    def loop(self, *, lease: float, concurrency: int, poll: float) -> LeaseLoop:
+        """The loop that delivers whatever is due; times in seconds."""
+        owner = commands.owner()
+
+        def claim(session: Session, limit: int) -> list[Message]:
+            return outbox.claim(session, owner, lease, limit)
+
+        return LeaseLoop(
+            "relay",
+            self._database,
+            claim,
+            self.deliver,
+            channel=outbox.CHANNEL,
+            concurrency=concurrency,
+            poll=poll,
+            gate=lambda: self._breaker.room(concurrency),
+        )

@@ -1,0 +1,136 @@
+"""Calling another service: deadlines, a circuit breaker, and two kinds of failure.
+
+pybreaker holds its lock while the guarded call runs, which would put all calls in a queue. So while the
+circuit is closed the call runs outside and only its outcome is reported; when it is open or half open,
+one call at a time is just what is wanted: a single probe.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import pybreaker
+import requests
+
+T = TypeVar("T")
+
+
+class Unreachable(Exception):
+    """The destination did not answer, or said that it can't serve now: it is not known whether it acted."""
+
+
+class Refused(Exception):
+    """The destination answered, but not as agreed: a fault to look into, and to try again later."""
+
+
+class Breaker:
+    """Opens after five unreachables in a row; `reset` seconds after the last one a single call may try."""
+
+    def __init__(self, name: str, reset: float = 1.0) -> None:
+        """`name` is for the messages."""
+        self.name = name
+        self._reset = reset
+        self._failed_at = 0.0
+        self._breaker = pybreaker.CircuitBreaker(
+            fail_max=5, reset_timeout=reset, name=name, exclude=[lambda error: not isinstance(error, Unreachable)]
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the destination is taken to be down."""
+        return bool(self._breaker.current_state != pybreaker.STATE_CLOSED)
+
+    def room(self, wanted: int) -> int:
+        """How many calls make sense now: as many as wanted, none while it is down, one when it may be tried."""
+        if not self.is_open:
+            return wanted
+        return 1 if time.monotonic() - self._failed_at >= self._reset else 0
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What `function` returns. Raises what it raises; only Unreachable counts against the destination.
+
+        Raises Unreachable at once while the circuit is open.
+        """
+        if self.is_open:
+            return self._probe(function)
+        try:
+            result = function()
+        except Unreachable as error:
+            self._report(error)
+            raise
+        self._report(None)
+        return result
+
+    def _probe(self, function: Callable[[], T]) -> T:
+        try:
+            return self._breaker.call(function)
+        except pybreaker.CircuitBreakerError as error:
+            if error.__context__ is not None and isinstance(error.__context__, Unreachable):
+                self._failed_at = time.monotonic()
+            raise Unreachable(f"{self.name} is taken to be down; it is tried again within seconds") from error
+
+    def _report(self, error: Unreachable | None) -> None:
+        def outcome() -> None:
+            if error is not None:
+                raise error
+
+        if error is not None:
+            self._failed_at = time.monotonic()
+        try:
+            self._breaker.call(outcome)
+        except (Unreachable, pybreaker.CircuitBreakerError):
+            return  # the caller raises it; here it was only counted
+
+
+# What a server or a proxy in front of it says when it can't serve for now.
+_PASSING = frozenset({429, 502, 503, 504})
+
+
+class Remote:
+    """One destination: its address, its breaker, and a connection a thread that is kept alive."""
+
+    def __init__(self, name: str, url: str, headers: Mapping[str, str], timeout: float) -> None:
+        """`headers` go with every request; `timeout` is the longest to wait for an answer, in seconds."""
+        self.url, self.timeout = url, timeout
+        self.breaker = Breaker(name)
+        self._name, self._headers = name, dict(headers)
+        self._local = threading.local()
+
+    def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], timeout: float | None = None
+    ) -> requests.Response:
+        """The successful (2xx) answer to a JSON body posted to `path`.
+
+        Raises Unreachable when it is not known whether the destination acted, and Refused for any other answer.
+        """
+        limit = min(timeout or self.timeout, self.timeout)
+        return self.breaker.call(lambda: self._post(path, body, headers, limit))
+
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str], timeout: float) -> requests.Response:
+        try:
+            response = self._session().post(
+                self.url + path,
+                data=body,
+                headers={"Content-Type": "application/json", **headers},
+                timeout=(min(1.0, timeout), timeout),
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise Unreachable(f"{self._name}: {type(error).__name__}") from error
+        if response.status_code in _PASSING:
+            raise Unreachable(f"{self._name} answered {response.status_code}")
+        if not 200 <= response.status_code < 300:
+            raise Refused(f"{self._name} answered {response.status_code}: {response.text[:200]}")
+        return response
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers.update(self._headers)
+            session.trust_env = False  # no proxy and no .netrc comes between the services
+            self._local.session = session
+        return session

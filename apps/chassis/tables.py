@@ -1,0 +1,51 @@
+"""SQL for the tables that both services have, for their first migrations. What has landed is never edited."""
+
+OUTBOX = """
+CREATE TABLE outbox (
+    sequence     bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           uuid        NOT NULL UNIQUE,
+    merchant     text        NOT NULL,
+    aggregate_id uuid        NOT NULL,
+    topic        text        NOT NULL,
+    payload      jsonb       NOT NULL,
+    headers      jsonb       NOT NULL DEFAULT '{}',
+    attempts     integer     NOT NULL DEFAULT 0,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    available_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    leased_until timestamptz,
+    lease_owner  text,
+    delivered_at timestamptz,
+    last_error   text
+) WITH (fillfactor = 70);
+CREATE INDEX outbox_due ON outbox (sequence) WHERE delivered_at IS NULL;
+CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
+"""
+
+IDEMPOTENCY_KEYS = """
+CREATE TABLE idempotency_keys (
+    merchant    text        NOT NULL,
+    key         text        NOT NULL,
+    fingerprint bytea       NOT NULL,
+    status      integer     NOT NULL,
+    resource_id uuid        NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, key)
+);
+CREATE INDEX idempotency_keys_age ON idempotency_keys USING brin (created_at);
+"""
+
+APPEND_ONLY = """
+CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+END $$;
+"""
+
+
+def append_only(table: str) -> str:
+    """Make a table refuse UPDATE, DELETE and TRUNCATE; APPEND_ONLY must have been run."""
+    return f"""
+CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
+    FOR EACH ROW EXECUTE FUNCTION append_only();
+CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION append_only();
+"""

@@ -1,0 +1,179 @@
+"""A service's Flask application: everything about HTTP that is the same in both services."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import uuid_utils
+from flask import Flask, Response, current_app, g, json, request
+from flask_smorest import Api
+from werkzeug.exceptions import HTTPException
+
+from chassis import __version__, health, logs, metrics, pages, wire
+from chassis.config import Settings
+from chassis.database import DOWN, Database
+from chassis.problems import Problem, from_status, unavailable
+
+log = logs.get_logger()
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+@dataclass(slots=True)
+class Service:
+    """What a request finds in `current_app.extensions["tandem"]`."""
+
+    name: str
+    settings: Any
+    database: Database
+    health: health.Health
+    gauges: metrics.DatabaseGauges
+    parts: dict[str, Any]
+
+
+def create_app(
+    name: str,
+    title: str,
+    settings: Settings,
+    database: Database,
+    blueprints: Iterable[wire.Blueprint],
+    *,
+    migrations: str,
+    parts: dict[str, Any],
+) -> Flask:
+    """The application `name`, listening for its blueprints on the main port and for health and metrics on ADMIN_PORT.
+
+    `migrations` is the folder of alembic's scripts; `parts` is what the service's own views need.
+    """
+    logs.configure(name, settings.log_level)
+    app = Flask(name, static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=wire.MAX_BODY,
+        API_TITLE=title,
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    checks = health.Health(database, migrations)
+    gauges = metrics.DatabaseGauges()
+    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, parts)
+    api = Api(app)
+    api.ERROR_SCHEMA = None
+    for blueprint in blueprints:
+        api.register_blueprint(blueprint)
+    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(health.blueprint(checks))
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(HTTPException, _http_exception)
+    app.register_error_handler(Exception, _exception)
+    metrics.announce(name, __version__)
+    app.wsgi_app = AdminPort(app.wsgi_app, health.admin_app(checks, gauges), settings.admin_port)  # type: ignore[method-assign]
+    if settings.auth_off:
+        log.warning("auth_is_off", advice="anybody who reaches this port can act for any merchant")
+    return app
+
+
+class AdminPort:
+    """Sends what arrives on the admin port to the admin application, so that the API's port never shows metrics."""
+
+    def __init__(self, main: Callable[..., Any], admin: Callable[..., Any], port: int) -> None:
+        """`port` is the one that the server listens on, not what a Host header says."""
+        self._main, self._admin, self._port = main, admin, str(port)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """WSGI."""
+        wanted = self._admin if environ.get("SERVER_PORT") == self._port else self._main
+        return wanted(environ, start_response)
+
+
+def service() -> Service:
+    """The service that is handling the current request."""
+    found: Service = current_app.extensions["tandem"]
+    return found
+
+
+def answer(
+    body: str | bytes, status: int = 200, *, version: int | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """A JSON answer from text that is already JSON; `version` becomes its ETag, which a GET may be conditional on."""
+    response = Response(body, status, mimetype="application/json", headers=headers)
+    if version is not None:
+        response.set_etag(str(version))
+        if request.method in ("GET", "HEAD"):
+            response.make_conditional(request)
+    return response
+
+
+def onward() -> dict[str, str]:
+    """The headers of this request that go with what it sets off: its id, and its trace if it has one."""
+    headers = {"X-Request-Id": g.request_id}
+    trace = request.headers.get("traceparent", "")
+    if _TRACEPARENT.fullmatch(trace):
+        headers["traceparent"] = trace
+    return headers
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    if request.path in _QUIET:
+        return response
+    route = request.url_rule.rule if request.url_rule else "unmatched"
+    seconds = time.perf_counter() - g.began
+    method = request.method if request.method in _METHODS else "OTHER"
+    metrics.requests.labels(method, route, str(response.status_code)).inc()
+    metrics.duration.labels(method, route).observe(seconds)
+    log.info(
+        "request",
+        method=method,
+        route=route,
+        path=request.path,
+        status=response.status_code,
+        ms=round(seconds * 1000, 2),
+        merchant=g.get("merchant"),
+    )
+    return response
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _problem(problem: Problem, status: int | None = None) -> Response:
+    body = json.dumps(problem.body(request.path, g.request_id, status))
+    response = Response(body, status or problem.status, mimetype="application/problem+json")
+    response.headers.update(problem.headers)
+    return response
+
+
+def _http_exception(error: HTTPException) -> Response:
+    status = error.code or 500
+    problem = from_status(status, error.description)
+    for name, value in error.get_headers(request.environ):
+        if name not in ("Content-Type", "Content-Length"):
+            problem.headers[name] = value
+    return _problem(problem, status)
+
+
+def _exception(error: Exception) -> Response:
+    if isinstance(error, DOWN):
+        log.warning("database_unavailable", error=error)
+        return _problem(unavailable("The database of this service does not answer."))
+    log.error("unexpected", exc_info=error)
+    return _problem(Problem("internal-error", "An unexpected error; nothing is half done."))

@@ -1,0 +1,237 @@
+"""Reading JSON strictly, and the marshmallow fields that both services' schemas are made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import flask
+import flask_smorest as smorest
+import marshmallow as ma
+from marshmallow import fields, validate
+from webargs.flaskparser import FlaskParser
+
+from chassis import cards, money
+from chassis.problems import Problem
+
+View = TypeVar("View", bound=Callable[..., flask.Response])
+
+MAX_BODY = 256 * 1024
+_MAX_DEPTH = 20
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """A JSON object from a body. Numbers with a fraction or exponent become Decimal, never float.
+
+    An empty body is {}. Raises Problem: `malformed-request` for what is not JSON (RFC 8259), has a key twice,
+    NaN or Infinity, or is nested too deeply; `card-number`; `validation` for control characters.
+    """
+    if not data.strip():
+        return {}
+    try:
+        body = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_float=Decimal,
+            parse_constant=_no_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Problem("malformed-request", f"The body is not well-formed JSON: {_reason(error)}.") from error
+    if not isinstance(body, dict):
+        raise Problem("malformed-request", "The body must be a JSON object.")
+    _inspect(body, "", 0)
+    return body
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno}, column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {json.dumps(cards.mask(twice))[:80]} stands twice in one object")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _inspect(value: Any, pointer: str, depth: int) -> None:
+    if isinstance(value, str):
+        _inspect_text(value, pointer)
+    elif isinstance(value, dict | list):
+        if depth > _MAX_DEPTH:
+            raise Problem("malformed-request", f"The body is nested more than {_MAX_DEPTH} levels deep.")
+        if isinstance(value, dict):
+            for key, member in value.items():
+                _inspect_text(key, pointer)
+                _inspect(member, f"{pointer}/{escape(key)}", depth + 1)
+        else:
+            for index, item in enumerate(value):
+                _inspect(item, f"{pointer}/{index}", depth + 1)
+
+
+def _inspect_text(text: str, pointer: str) -> None:
+    if _CONTROL.search(text):
+        raise _at("validation", pointer, "Must not hold control characters or lone surrogates.")
+    if cards.has_card_number(text):
+        raise _at("card-number", pointer, "Must not hold a card number.")
+
+
+def _at(name: str, pointer: str, detail: str) -> Problem:
+    return Problem(name, detail, errors=[{"pointer": pointer, "detail": detail}])
+
+
+def escape(key: str) -> str:
+    """A member's name as one reference token of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def canonical(body: Mapping[str, Any]) -> bytes:
+    """The body in one spelling whatever the order of its keys and its white space, for fingerprints."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), default=str).encode()
+
+
+def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
+    """Marshmallow's nested messages as a flat list of {"pointer", "detail"}."""
+    if isinstance(messages, Mapping):
+        found: list[dict[str, str]] = []
+        for key, value in messages.items():
+            here = pointer if key == "_schema" else f"{pointer}/{escape(str(key))}"
+            found += pointers(value, here)
+        return found
+    if isinstance(messages, list):
+        return [problem for message in messages for problem in pointers(message, pointer)]
+    return [{"pointer": pointer, "detail": str(messages)}]
+
+
+class Parser(FlaskParser):
+    """webargs' parser with our JSON reader and our problems."""
+
+    def load_json(self, req: flask.Request, schema: ma.Schema) -> Any:
+        """The body, parsed strictly; a missing body is {}. The parsed body is kept in `g.body` for fingerprints."""
+        data = req.get_data(cache=False)
+        if data and req.mimetype != "application/json" and not req.mimetype.endswith("+json"):
+            raise Problem(
+                "unsupported-media-type", f"The body is {cards.mask(req.mimetype) or 'of no declared type'}, not JSON."
+            )
+        body = parse_json(data)
+        flask.g.body = body
+        return body
+
+    def handle_error(
+        self,
+        error: ma.ValidationError,
+        req: flask.Request,
+        schema: ma.Schema,
+        *,
+        error_status_code: int | None,
+        error_headers: Mapping[str, str] | None,
+    ) -> NoReturn:
+        """Answer 422 with a pointer to each field."""
+        messages = error.messages
+        if isinstance(messages, Mapping) and len(messages) == 1:
+            location, inner = next(iter(messages.items()))
+            if location in ("json", "query", "headers"):
+                messages = inner
+        found = pointers(messages)
+        count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
+        raise Problem("validation", f"{count} not valid.", errors=found) from error
+
+
+if TYPE_CHECKING:
+
+    class Blueprint(flask.Blueprint):
+        """flask-smorest's blueprint, whose decorators carry no types, with the types they have here."""
+
+        def __init__(self, name: str, import_name: str, *, url_prefix: str = "", description: str) -> None: ...
+
+        def arguments(self, schema: type[ma.Schema], location: str = "json") -> Callable[[View], View]:
+            """Validate that part of the request, and hand it to the view."""
+
+        def response(self, status: int, schema: type[ma.Schema] | None = None) -> Callable[[View], View]:
+            """Document the answer; our views make it themselves."""
+
+        def doc(self, **kwargs: Any) -> Callable[[View], View]:
+            """Add to what OpenAPI says of the view."""
+
+else:
+
+    class Blueprint(smorest.Blueprint):
+        """flask-smorest's blueprint with our parser."""
+
+        ARGUMENTS_PARSER = Parser()
+
+
+class Schema(ma.Schema):
+    """Base of all schemas: unknown fields are refused, in the order written."""
+
+    class Meta:
+        """Refuse what is not known."""
+
+        unknown = ma.RAISE
+
+
+class Integer(fields.Integer):
+    """A JSON integer: not 1.0, not "1", not true."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Take marshmallow's arguments."""
+        super().__init__(strict=True, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        number = super()._deserialize(value, attr, data, **kwargs)
+        assert number is not None
+        return number
+
+
+class Text(fields.String):
+    """A bounded string."""
+
+    def __init__(self, maximum: int, minimum: int = 1, **kwargs: Any) -> None:
+        """`minimum` to `maximum` characters."""
+        extra = kwargs.pop("validate", [])
+        super().__init__(validate=[validate.Length(minimum, maximum), *extra], **kwargs)
+
+
+class Currency(fields.String):
+    """An ISO 4217 code in capitals."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        code = super()._deserialize(value, attr, data, **kwargs)
+        if code is None or not money.is_currency(code):
+            raise ma.ValidationError("Must be an ISO 4217 currency code, such as EUR.")
+        return code
+
+
+class Id(fields.UUID):
+    """A UUID, as a string in its usual spelling."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            raise self.make_error("invalid_uuid")
+        parsed = super()._deserialize(value, attr, data, **kwargs)
+        return str(parsed)
+
+
+class MajorAmount(fields.Field):  # type: ignore[type-arg]
+    """A JSON number of major units, as the original sketch has them; read as a Decimal, never as a float."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise ma.ValidationError("Must be a number.")
+        return Decimal(value)

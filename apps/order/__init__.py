@@ -1,0 +1,38 @@
+"""The order service: takes orders, never loses one, and asks the payment service to have them paid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chassis import outbox, web
+from chassis.database import Database
+from flask import Flask
+
+from order import api, commands, compat, config
+from order.gateway import PaymentGateway
+from order.service import Orders
+
+MIGRATIONS = str(Path(__file__).parent / "migrations")
+
+
+def create_app(settings: config.Settings | None = None) -> Flask:
+    """The Flask application. It connects to nothing until it has to.
+
+    Raises config.ConfigError or environs.EnvError when a setting is missing or wrong.
+    """
+    settings = settings or config.load()
+    database = Database(settings.database_url, "order")
+    gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
+    orders = Orders(database, gateway)
+    app = web.create_app(
+        "order",
+        "Tandem orders",
+        settings,
+        database,
+        [api.blueprint, compat.blueprint],
+        migrations=MIGRATIONS,
+        parts={"orders": orders},
+    )
+    outbox.add_gauges(app.extensions["tandem"].gauges, database)
+    commands.register(app, MIGRATIONS, orders, settings)
+    return app

@@ -1,0 +1,29 @@
+"""The order service's settings, from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chassis import config
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(config.Settings):
+    """All settings of the order service; times in seconds."""
+
+    payment_url: str
+    payment_api_key: str
+    payment_timeout: float
+
+
+def load() -> Settings:
+    """Read the environment. Raises config.ConfigError or environs.EnvError, which name the variable."""
+    env = config.reader()
+    fields: dict[str, Any] = config.common(env)
+    return Settings(
+        **fields,
+        payment_url=env.str("PAYMENT_URL", "http://localhost:8081").rstrip("/"),
+        payment_api_key=env.str("PAYMENT_API_KEY", ""),
+        payment_timeout=env.float("PAYMENT_TIMEOUT", 12.0),
+    )

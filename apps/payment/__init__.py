@@ -1,0 +1,41 @@
+"""The payment service: asks a provider for an order's money, once, and knows at all times what it does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chassis import outbox, web
+from chassis.database import Database
+from chassis.remote import Remote
+from flask import Flask
+
+from payment import api, commands, compat, config
+from payment.providers.simulator import Simulator
+from payment.service import Payments
+
+MIGRATIONS = str(Path(__file__).parent / "migrations")
+
+
+def create_app(settings: config.Settings | None = None) -> Flask:
+    """The Flask application. It connects to nothing until it has to.
+
+    Raises config.ConfigError or environs.EnvError when a setting is missing or wrong.
+    """
+    settings = settings or config.load()
+    database = Database(settings.database_url, "payment")
+    order = Remote("order", settings.order_url, {}, settings.order_timeout)
+    provider = Simulator(settings.database_url)
+    payments = Payments(database, provider, order, settings.events_secrets, settings.lease_seconds)
+    app = web.create_app(
+        "payment",
+        "Tandem payments",
+        settings,
+        database,
+        [api.blueprint, compat.blueprint],
+        migrations=MIGRATIONS,
+        parts={"payments": payments},
+    )
+    outbox.add_gauges(app.extensions["tandem"].gauges, database)
+    commands.add_gauges(app.extensions["tandem"].gauges, payments)
+    commands.register(app, MIGRATIONS, payments, settings)
+    return app

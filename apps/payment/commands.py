@@ -1,0 +1,54 @@
+"""The payment service's commands: `flask --app payment migrate | relay | purge`, and gauges of what they have to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chassis import commands
+from chassis.database import Session
+from chassis.leases import LeaseLoop
+from chassis.metrics import DatabaseGauges
+from flask import Flask
+
+from payment import store
+from payment.config import Settings
+from payment.model import Operation
+from payment.service import Payments
+
+
+def register(app: Flask, migrations: str, payments: Payments, settings: Settings) -> None:
+    """Add the commands to the application."""
+    commands.register(app, migrations, lambda: loops(payments, settings))
+
+
+def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
+    """What `relay` runs: the relay carries events to order, the executor settles what the provider has left open."""
+    owner = commands.owner()
+
+    def claim(session: Session, limit: int) -> list[Operation]:
+        return payments.claim_operations(session, owner, limit)
+
+    executor = LeaseLoop(
+        "executor",
+        payments.database,
+        claim,
+        payments.execute,
+        channel="operations",
+        concurrency=settings.relay_concurrency,
+        poll=settings.poll_seconds,
+    )
+    relay = payments.relay.loop(
+        lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
+    )
+    return [relay, executor]
+
+
+def add_gauges(gauges: DatabaseGauges, payments: Payments) -> None:
+    """Measure the operations whose outcome is not known."""
+
+    def read(what: str) -> list[tuple[tuple[str, ...], float]]:
+        row = store.pending(payments.database.session())
+        return [((), row[what])] if row else []
+
+    gauges.add("operations_pending", "Operations without a known outcome.", (), lambda: read("count"))
+    gauges.add("operations_oldest_seconds", "Age of the oldest of them.", (), lambda: read("oldest"))

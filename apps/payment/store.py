@@ -1,0 +1,197 @@
+"""The payment service's SQL. Answers are made into JSON by PostgreSQL, which has the row at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chassis.database import Row, Session
+from chassis.idempotency import Claim
+from psycopg.types.json import Jsonb
+
+from payment import ledger
+from payment.model import Kind, Operation, Outcome, Settlement
+
+_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+
+_OBJECT = f"""json_build_object(
+    'id', p.id, 'order_id', p.order_id, 'status', p.status, 'amount', p.amount, 'currency', p.currency,
+    'authorized_amount', p.authorized_amount, 'captured_amount', p.captured_amount,
+    'refunded_amount', p.refunded_amount, 'refunding_amount', p.refunding_amount,
+    'payment_method', p.payment_method, 'capture', p.capture, 'failure_reason', p.failure_reason,
+    'provider', p.provider, 'provider_reference', p.provider_reference, 'version', p.version,
+    'created_at', {_TIME.format("p.created_at")}, 'updated_at', {_TIME.format("p.updated_at")})"""
+
+_VIEW = f"{_OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason"
+
+
+def claim_key(session: Session, claim: Claim, payment_id: str) -> bool:
+    """Take the idempotency key for a new payment; False when it is taken already.
+
+    Raises psycopg.errors.LockNotAvailable when another transaction holds it for longer than the lock time-out.
+    """
+    done = session.execute(
+        "INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)"
+        " VALUES (%s, %s, %s, 201, %s) ON CONFLICT DO NOTHING",
+        (claim.merchant, claim.key, claim.fingerprint, payment_id),
+    )
+    return done.rowcount == 1
+
+
+def point_key(session: Session, claim: Claim, payment_id: str) -> None:
+    """Let the key, just taken, stand for a payment that was there already: answered with 200."""
+    session.execute(
+        "UPDATE idempotency_keys SET status = 200, resource_id = %s WHERE merchant = %s AND key = %s",
+        (payment_id, claim.merchant, claim.key),
+    )
+
+
+_INSERT = f"""
+WITH p AS (
+    INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, failure_reason,
+                          provider, headers)
+    VALUES (%(merchant)s, %(id)s, %(order_id)s, %(status)s, %(amount)s, %(currency)s, %(payment_method)s,
+            %(capture)s, %(failure_reason)s, %(provider)s, %(headers)s)
+    ON CONFLICT (merchant, order_id) WHERE status IN ('processing', 'authorized', 'captured') DO NOTHING
+    RETURNING *),
+operation AS (
+    INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until, lease_owner)
+    SELECT merchant, %(operation_id)s::uuid, id, %(kind)s::text, amount, currency, 1,
+           now() + make_interval(secs => %(lease)s), %(owner)s::text
+    FROM p WHERE status = 'processing')
+SELECT {_VIEW} FROM p
+"""
+
+
+def insert(session: Session, payment: dict[str, Any]) -> Row | None:
+    """Store a payment and its first operation, leased to `owner`; None when its order has a live payment."""
+    return session.execute(_INSERT, {**payment, "headers": Jsonb(payment["headers"])}).fetchone()
+
+
+def get(session: Session, merchant: str, payment_id: str) -> Row | None:
+    """A payment's view: body (JSON text), id, version, status, amount, currency, failure_reason."""
+    return session.execute(
+        f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id)
+    ).fetchone()
+
+
+def live(session: Session, merchant: str, order_id: str) -> Row | None:
+    """The view of the one payment of an order that is under way or holds money."""
+    return session.execute(
+        f"""SELECT {_VIEW} FROM payments p WHERE merchant = %s AND order_id = %s
+            AND status IN ('processing', 'authorized', 'captured')""",
+        (merchant, order_id),
+    ).fetchone()
+
+
+def find(session: Session, query: dict[str, Any]) -> list[Row]:
+    """Views of a merchant's payments, newest first: after an id, of an order, in a state; `limit` + 1 at most."""
+    return session.execute(
+        f"""SELECT {_VIEW} FROM payments p WHERE merchant = %(merchant)s
+            AND (%(order_id)s::uuid IS NULL OR order_id = %(order_id)s::uuid)
+            AND (%(status)s::text IS NULL OR status = %(status)s::text)
+            AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
+            ORDER BY id DESC LIMIT %(limit)s + 1""",
+        {"order_id": None, "status": None, **query},
+    ).fetchall()
+
+
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT merchant, id FROM operations
+    WHERE status = 'pending' AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
+    ORDER BY available_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED)
+UPDATE operations o SET attempts = attempts + 1, lease_owner = %(owner)s,
+       leased_until = now() + make_interval(secs => %(lease)s)
+FROM due, payments p
+WHERE o.merchant = due.merchant AND o.id = due.id AND p.merchant = o.merchant AND p.id = o.payment_id
+RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts
+"""
+
+
+def claim_operations(session: Session, owner: str, lease: float, limit: int) -> list[Operation]:
+    """Lease up to `limit` operations whose outcome is not known to `owner`, for `lease` seconds."""
+    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}).fetchall()
+    return [
+        Operation(
+            row["merchant"],
+            str(row["id"]),
+            str(row["payment_id"]),
+            Kind(row["kind"]),
+            row["amount"],
+            row["currency"],
+            row["payment_method"],
+            row["attempts"],
+            owner,
+        )
+        for row in rows
+    ]
+
+
+def release_operation(session: Session, operation: Operation, delay: float, error: str) -> None:
+    """Give an operation whose outcome is not known back, to be looked up after `delay` seconds."""
+    session.execute(
+        "UPDATE operations SET available_at = now() + make_interval(secs => %s), leased_until = NULL,"
+        " lease_owner = NULL, last_error = %s"
+        " WHERE merchant = %s AND id = %s AND lease_owner = %s AND status = 'pending'",
+        (delay, error[:500], operation.merchant, operation.id, operation.owner),
+    )
+
+
+_SETTLE = f"""
+WITH settled AS (
+    UPDATE operations SET status = %(result)s, provider_reference = %(reference)s, reason = %(reason)s,
+           settled_at = clock_timestamp(), leased_until = NULL, lease_owner = NULL, last_error = NULL
+    WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending' AND lease_owner = %(owner)s
+    RETURNING merchant, id, payment_id, currency),
+p AS (
+    UPDATE payments p SET status = %(status)s, authorized_amount = authorized_amount + %(authorized)s,
+           captured_amount = captured_amount + %(captured)s, failure_reason = %(failure_reason)s,
+           provider_reference = COALESCE(%(reference)s, provider_reference),
+           version = version + 1, updated_at = clock_timestamp()
+    FROM settled WHERE p.merchant = settled.merchant AND p.id = settled.payment_id
+    RETURNING p.*),
+entries AS ({ledger.INSERT_FOR_SETTLED}),
+event AS (
+    INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
+    SELECT %(event_id)s::uuid, merchant, order_id, 'payment.updated', jsonb_build_object(
+        'type', 'payment.updated', 'timestamp', {_TIME.format("clock_timestamp()")}, 'merchant', merchant,
+        'data', {_OBJECT}), headers
+    FROM p)
+SELECT {_VIEW} FROM p
+"""
+
+
+def settle(
+    session: Session, operation: Operation, outcome: Outcome, settlement: Settlement, event_id: str
+) -> Row | None:
+    """Commit an operation's outcome, its payment's next state, the ledger's entries and the event at once.
+
+    The payment's view, or None when the lease was lost: somebody else settles it, with the same outcome.
+    """
+    return session.execute(
+        _SETTLE,
+        {
+            "merchant": operation.merchant,
+            "id": operation.id,
+            "owner": operation.owner,
+            "result": outcome.result,
+            "reference": outcome.reference,
+            "reason": outcome.reason,
+            "status": settlement.status,
+            "authorized": settlement.authorized,
+            "captured": settlement.captured,
+            "failure_reason": settlement.failure_reason,
+            "entries": ledger.parameter(settlement.entries),
+            "event_id": event_id,
+        },
+    ).fetchone()
+
+
+def pending(session: Session) -> Row | None:
+    """How many operations have no known outcome, and the age of the oldest in seconds."""
+    return session.execute(
+        """SELECT count(*)::float8 AS count,
+                  COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
+           FROM operations WHERE status = 'pending'"""
+    ).fetchone()
