@@ -8,22 +8,27 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import click
 import psycopg
 from flask import Flask
-from werkzeug.serving import make_server
 
-from chassis import health, logs, metrics, migrate, outbox
+from chassis import admin, logs, metrics, migrate, outbox
 from chassis.leases import LeaseLoop
 from chassis.web import Service
 
 log = logs.get_logger()
 
 
-def register(app: Flask, migrations: str, loops: Callable[[], Sequence[LeaseLoop]]) -> None:
-    """Add the commands to the application; `loops` makes what `flask relay` runs."""
+def register(
+    app: Flask, migrations: str, loops: Callable[[], Sequence[LeaseLoop]], keep_keys_where: LiteralString = "false"
+) -> None:
+    """Add the commands to the application.
+
+    `loops` makes what `flask relay` runs; `keep_keys_where` is SQL that says which idempotency keys `k` are
+    not purged, however old.
+    """
 
     @app.cli.command("migrate")
     @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database to answer.")
@@ -50,7 +55,9 @@ def register(app: Flask, migrations: str, loops: Callable[[], Sequence[LeaseLoop
         session = part.database.session()
         days = part.settings.key_days
         keys = session.execute(
-            "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(days => %s)", (days,)
+            "DELETE FROM idempotency_keys k WHERE created_at < now() - make_interval(days => %s)"
+            f" AND NOT ({keep_keys_where})",
+            (days,),
         ).rowcount
         rows = outbox.purge(session, days)
         click.echo(f"{app.name}: purged {keys} idempotency keys and {rows} outbox rows older than {days} days")
@@ -75,10 +82,7 @@ def run_loops(part: Service, loops: Sequence[LeaseLoop]) -> None:
         thread.start()
     part.health.alive = lambda: all(loop.is_alive() for loop in loops)
     if part.settings.relay_admin_port:
-        server = make_server(
-            "0.0.0.0", part.settings.relay_admin_port, health.admin_app(part.health, part.gauges), threaded=True
-        )
-        threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
+        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), part.settings.relay_admin_port), part.admin)
     log.info("relay_started", loops=[loop.name for loop in loops])
     while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
         pass

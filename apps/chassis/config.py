@@ -23,8 +23,8 @@ class Settings:
     keyring: Keyring
     auth_off: bool
     events_secrets: tuple[str, ...]
-    admin_port: int
     relay_admin_port: int | None
+    web_threads: int
     log_level: str
     default_currency: str
     default_payment_method: str
@@ -62,8 +62,8 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "keyring": keyring,
         "auth_off": mode == "off",
         "events_secrets": tuple(env.str("EVENTS_SECRETS", "").split()),
-        "admin_port": env.int("ADMIN_PORT", 9090),
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
+        "web_threads": env.int("WEB_THREADS", 4),
         "log_level": env.str("LOG_LEVEL", "info"),
         "default_currency": default_currency,
         "default_payment_method": env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),

@@ -10,11 +10,11 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import multiprocess
 
-from chassis import metrics
+from chassis import admin, metrics
 from chassis.problems import from_status
 
 _host = os.environ.get("HOST", "0.0.0.0")
-bind = [f"{_host}:{os.environ.get('PORT', '8080')}", f"{_host}:{os.environ.get('ADMIN_PORT', '9090')}"]
+bind = f"{_host}:{os.environ.get('PORT', '8080')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "4"))
 worker_class = "chassis.gunicorn_conf.Worker"
@@ -59,6 +59,21 @@ def _status(exc: BaseException) -> int:
     if isinstance(exc, errors.ExpectationFailed):
         return 417
     return 400 if isinstance(exc, errors.ParseException | OSError) else 500
+
+
+def on_starting(server: Any) -> None:
+    """Open the admin port once, before the workers are forked: they share it. Raises OSError when it is taken."""
+    server.admin_listener = admin.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
+
+
+def post_worker_init(worker: Any) -> None:
+    """Answer on the admin port from a thread apart from those that serve requests."""
+    admin.serve(worker.admin_listener, worker.app.wsgi().extensions["tandem"].admin)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Hand the listener to the worker."""
+    worker.admin_listener = server.admin_listener
 
 
 def child_exit(server: Any, worker: Any) -> None:

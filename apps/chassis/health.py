@@ -1,4 +1,4 @@
-"""Health and metrics: is the process alive, can it serve, what has it measured.
+"""Health: is the process alive, can it serve.
 
 /livez depends on nothing, so that a database outage never makes Kubernetes restart pods in circles.
 /readyz asks the service's own database, and whether its schema has what this code needs; it never asks
@@ -8,15 +8,12 @@ the other service, for an order is accepted while payment is down.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, json
-from prometheus_client import CONTENT_TYPE_LATEST
-from werkzeug.wrappers import Request
-from werkzeug.wrappers import Response as PlainResponse
 
-from chassis import metrics, migrate
+from chassis import migrate
 from chassis.database import DOWN, Database
 
 
@@ -33,11 +30,11 @@ class Health:
         """200 while the process does its work."""
         return (200, {"status": "alive"}) if self.alive() else (503, {"status": "stuck"})
 
-    def ready(self) -> tuple[int, dict[str, Any]]:
-        """200 when requests can be served; otherwise 503 and what is missing."""
+    def ready(self, database: Database | None = None) -> tuple[int, dict[str, Any]]:
+        """200 when requests can be served; otherwise 503 and what is missing. `database` if not the service's own."""
         begin = time.perf_counter()
         try:
-            row = self._database.session().execute("SELECT version_num FROM alembic_version").fetchone()
+            row = (database or self._database).session().execute("SELECT version_num FROM alembic_version").fetchone()
         except DOWN as error:
             missing = "not migrated" if "alembic_version" in str(error) else "does not answer"
             return 503, {"status": "not ready", "database": missing}
@@ -57,21 +54,3 @@ def blueprint(health: Health) -> Blueprint:
     pages.add_url_rule("/livez", "livez", lambda: respond(health.live()))
     pages.add_url_rule("/readyz", "readyz", lambda: respond(health.ready()))
     return pages
-
-
-def admin_app(health: Health, gauges: metrics.DatabaseGauges) -> Callable[..., Iterable[bytes]]:
-    """The WSGI application of the admin port: /livez, /readyz, /metrics."""
-
-    def respond(path: str) -> PlainResponse:
-        if path == "/metrics":
-            return PlainResponse(metrics.render(gauges), content_type=CONTENT_TYPE_LATEST)
-        if path in ("/livez", "/readyz"):
-            status, body = health.live() if path == "/livez" else health.ready()
-            return PlainResponse(json.dumps(body), status, mimetype="application/json")
-        body = {"type": "/problems/not-found", "title": "There is nothing here", "status": 404, "instance": path}
-        return PlainResponse(json.dumps(body), 404, mimetype="application/problem+json")
-
-    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        return respond(Request(environ).path)(environ, start_response)
-
-    return application

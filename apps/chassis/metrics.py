@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from chassis.database import DOWN
+from chassis.database import DOWN, Database, Session
 
 WEB = "web"
 _role = WEB
@@ -50,6 +50,7 @@ provider_seconds = Histogram(
 build = Gauge("build_info", "The running build.", ["service", "version", "python"], multiprocess_mode="livemax")
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
+Read = Callable[[Session], Samples]
 
 
 class DatabaseGauges(Collector):
@@ -57,20 +58,27 @@ class DatabaseGauges(Collector):
 
     def __init__(self) -> None:
         """Gauges are added with `add`."""
-        self._gauges: list[tuple[str, str, tuple[str, ...], Callable[[], Samples]]] = []
+        self._gauges: list[tuple[str, str, tuple[str, ...], Read]] = []
+        self._database: Database | None = None
 
-    def add(self, name: str, help_text: str, labels: tuple[str, ...], read: Callable[[], Samples]) -> None:
-        """`read` gives (label values, value) pairs; what it raises makes `/metrics` leave this gauge out."""
+    def use(self, database: Database) -> None:
+        """Read from this database."""
+        self._database = database
+
+    def add(self, name: str, help_text: str, labels: tuple[str, ...], read: Read) -> None:
+        """`read` gives (label values, value) pairs from a session."""
         self._gauges.append((name, help_text, labels, read))
 
     def collect(self) -> Iterable[Metric]:
         """Read each gauge; `database_up` says whether the database answered."""
         up = GaugeMetricFamily("database_up", "Whether this service's database answers.")
         families: list[Metric] = []
+        assert self._database is not None
         try:
+            session = self._database.session()
             for name, help_text, labels, read in self._gauges:
                 family = GaugeMetricFamily(name, help_text, labels=labels)
-                for label_values, value in read():
+                for label_values, value in read(session):
                     family.add_metric(label_values, value)
                 families.append(family)
         except DOWN:

@@ -93,18 +93,19 @@ def purge(session: Session, days: int) -> int:
     ).rowcount
 
 
-def add_gauges(gauges: DatabaseGauges, database: Database) -> None:
+def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
     """Measure how many rows wait, and how long the oldest has waited, by topic."""
 
-    def read(what: str) -> Samples:
-        rows = database.session().execute(
+    def read(session: Session, what: str) -> Samples:
+        rows = session.execute(
             "SELECT topic, count(*)::float8 AS depth, extract(epoch FROM now() - min(created_at))::float8 AS oldest"
             " FROM outbox WHERE delivered_at IS NULL GROUP BY topic"
         )
-        return [((row["topic"],), row[what]) for row in rows]
+        found = {topic: 0.0 for topic in topics} | {row["topic"]: row[what] for row in rows}
+        return [((topic,), value) for topic, value in found.items()]
 
-    gauges.add("outbox_depth", "Undelivered rows.", ("topic",), lambda: read("depth"))
-    gauges.add("outbox_oldest_seconds", "Age of the oldest undelivered row.", ("topic",), lambda: read("oldest"))
+    gauges.add("outbox_depth", "Undelivered rows.", ("topic",), lambda s: read(s, "depth"))
+    gauges.add("outbox_oldest_seconds", "Age of the oldest undelivered row.", ("topic",), lambda s: read(s, "oldest"))
 
 
 class Waker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from flask import Flask, Response, current_app, g, json, request
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from chassis import __version__, health, logs, metrics, pages, wire
+from chassis import __version__, admin, health, logs, metrics, pages, wire
 from chassis.config import Settings
 from chassis.database import DOWN, Database
 from chassis.problems import Problem, from_status, unavailable
@@ -35,6 +35,7 @@ class Service:
     database: Database
     health: health.Health
     gauges: metrics.DatabaseGauges
+    admin: admin.Application
     parts: dict[str, Any]
 
 
@@ -48,7 +49,7 @@ def create_app(
     migrations: str,
     parts: dict[str, Any],
 ) -> Flask:
-    """The application `name`, listening for its blueprints on the main port and for health and metrics on ADMIN_PORT.
+    """The application `name`: its blueprints, health, problems, and in its extension `tandem` the admin port's.
 
     `migrations` is the folder of alembic's scripts; `parts` is what the service's own views need.
     """
@@ -65,7 +66,8 @@ def create_app(
     )
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges()
-    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, parts)
+    admin_app = admin.application(settings.database_url, checks, gauges)
+    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, parts)
     api = Api(app)
     api.ERROR_SCHEMA = None
     for blueprint in blueprints:
@@ -78,23 +80,9 @@ def create_app(
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(Exception, _exception)
     metrics.announce(name, __version__)
-    app.wsgi_app = AdminPort(app.wsgi_app, health.admin_app(checks, gauges), settings.admin_port)  # type: ignore[method-assign]
     if settings.auth_off:
         log.warning("auth_is_off", advice="anybody who reaches this port can act for any merchant")
     return app
-
-
-class AdminPort:
-    """Sends what arrives on the admin port to the admin application, so that the API's port never shows metrics."""
-
-    def __init__(self, main: Callable[..., Any], admin: Callable[..., Any], port: int) -> None:
-        """`port` is the one that the server listens on, not what a Host header says."""
-        self._main, self._admin, self._port = main, admin, str(port)
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """WSGI."""
-        wanted = self._admin if environ.get("SERVER_PORT") == self._port else self._main
-        return wanted(environ, start_response)
 
 
 def service() -> Service:

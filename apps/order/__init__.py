@@ -8,7 +8,7 @@ from chassis import outbox, web
 from chassis.database import Database
 from flask import Flask
 
-from order import api, commands, compat, config
+from order import api, commands, compat, config, model
 from order.gateway import PaymentGateway
 from order.service import Orders
 
@@ -23,7 +23,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     settings = settings or config.load()
     database = Database(settings.database_url, "order")
     gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
-    orders = Orders(database, gateway)
+    orders = Orders(database, gateway, waiting=max(1, settings.web_threads // 2))
     app = web.create_app(
         "order",
         "Tandem orders",
@@ -33,6 +33,6 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         migrations=MIGRATIONS,
         parts={"orders": orders},
     )
-    outbox.add_gauges(app.extensions["tandem"].gauges, database)
+    outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     commands.register(app, MIGRATIONS, orders, settings)
     return app

@@ -36,11 +36,12 @@ def place_order(wanted: dict[str, Any]) -> Response:
     It is stored before it is answered, and paid as soon as the payment service can be reached.
     `Prefer: wait=N` waits up to N seconds (10 at most) for the outcome.
     """
-    wait = prefer.wait(request.headers.get("Prefer"))
-    placed = orders().place(idempotency.claim(), wanted, onward(), wait or 0)
+    preferred = prefer.wait(request.headers.get("Prefer"))
+    with orders().room_to_wait(preferred or 0) as wait:
+        placed = orders().place(idempotency.claim(), wanted, onward(), wait)
     headers = {"Location": f"/v1/orders/{placed.id}"}
-    if wait is not None:
-        headers["Preference-Applied"] = f"wait={wait}"
+    if preferred == wait:
+        headers["Preference-Applied"] = f"wait={preferred}"
     if placed.replayed:
         headers["Idempotency-Replayed"] = "true"
     return answer(placed.row["body"], 201, version=placed.row["version"], headers=headers)

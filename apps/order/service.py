@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,10 +37,25 @@ class Placed:
 class Orders:
     """What can be done with orders."""
 
-    def __init__(self, database: Database, gateway: PaymentGateway) -> None:
-        """Opens nothing yet."""
+    def __init__(self, database: Database, gateway: PaymentGateway, waiting: int) -> None:
+        """`waiting` is how many callers of this process may wait for an outcome at the same time."""
         self.database = database
+        self._room_to_wait = threading.BoundedSemaphore(waiting)
         self.relay = Relay(database, gateway.breaker, gateway.send, self._settle)
+
+    @contextmanager
+    def room_to_wait(self, wait: float) -> Iterator[float]:
+        """How long this caller may wait, in seconds: as long as it likes, or not at all.
+
+        Half of the threads stay free whatever callers prefer, not least for the events that end the waiting.
+        """
+        if wait <= 0 or not self._room_to_wait.acquire(blocking=False):
+            yield 0
+            return
+        try:
+            yield wait
+        finally:
+            self._room_to_wait.release()
 
     def place(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Placed:
         """Commit an order and what is to be asked of payment; with `wait`, ask at once for so many seconds.

@@ -35,7 +35,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         migrations=MIGRATIONS,
         parts={"payments": payments},
     )
-    outbox.add_gauges(app.extensions["tandem"].gauges, database)
-    commands.add_gauges(app.extensions["tandem"].gauges, payments)
+    outbox.add_gauges(app.extensions["tandem"].gauges, "payment.updated")
+    commands.add_gauges(app.extensions["tandem"].gauges)
     commands.register(app, MIGRATIONS, payments, settings)
     return app

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from chassis import commands
 from chassis.database import Session
 from chassis.leases import LeaseLoop
-from chassis.metrics import DatabaseGauges
+from chassis.metrics import DatabaseGauges, Samples
 from flask import Flask
 
 from payment import store
@@ -18,7 +18,7 @@ from payment.service import Payments
 
 def register(app: Flask, migrations: str, payments: Payments, settings: Settings) -> None:
     """Add the commands to the application."""
-    commands.register(app, migrations, lambda: loops(payments, settings))
+    commands.register(app, migrations, lambda: loops(payments, settings), keep_keys_where=store.UNDER_WAY)
 
 
 def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
@@ -43,12 +43,12 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
     return [relay, executor]
 
 
-def add_gauges(gauges: DatabaseGauges, payments: Payments) -> None:
+def add_gauges(gauges: DatabaseGauges) -> None:
     """Measure the operations whose outcome is not known."""
 
-    def read(what: str) -> list[tuple[tuple[str, ...], float]]:
-        row = store.pending(payments.database.session())
+    def read(session: Session, what: str) -> Samples:
+        row = store.pending(session)
         return [((), row[what])] if row else []
 
-    gauges.add("operations_pending", "Operations without a known outcome.", (), lambda: read("count"))
-    gauges.add("operations_oldest_seconds", "Age of the oldest of them.", (), lambda: read("oldest"))
+    gauges.add("operations_pending", "Operations without a known outcome.", (), lambda s: read(s, "count"))
+    gauges.add("operations_oldest_seconds", "Age of the oldest of them.", (), lambda s: read(s, "oldest"))

@@ -24,6 +24,11 @@ _OBJECT = f"""json_build_object(
 _VIEW = f"{_OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason"
 
 
+UNDER_WAY = """EXISTS (SELECT FROM payments p
+    WHERE p.merchant = k.merchant AND p.id = k.resource_id AND p.status = 'processing')"""
+"""Of a key `k`: its payment's outcome is not known, so that whoever holds the key may still ask with it."""
+
+
 def claim_key(session: Session, claim: Claim, payment_id: str) -> bool:
     """Take the idempotency key for a new payment; False when it is taken already.
 

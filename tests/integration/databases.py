@@ -1,0 +1,59 @@
+"""The two services' databases, for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import order
+import payment
+import psycopg
+from chassis import migrate
+from chassis.database import Database
+from psycopg import Connection, sql
+from psycopg.rows import dict_row
+
+
+@dataclass(frozen=True)
+class Databases:
+    """The URLs of an order and a payment database."""
+
+    order: str
+    payment: str
+
+    def migrate(self) -> None:
+        """Bring both to the newest schema."""
+        for url, migrations in ((self.order, order.MIGRATIONS), (self.payment, payment.MIGRATIONS)):
+            migrate.upgrade(Database(url, "migrate"), url, migrations)
+
+    def copies(self, administrator: Connection[Any], suffix: str) -> Databases:
+        """A new pair made from this one as it is, owned by the same roles."""
+        return Databases(*(_copy(administrator, url, suffix) for url in (self.order, self.payment)))
+
+    def query(self, service: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Rows of a statement on the `order` or `payment` database."""
+        with psycopg.connect(getattr(self, service), autocommit=True, row_factory=dict_row) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def charges(self, order_id: str) -> list[dict[str, Any]]:
+        """What the simulator has really charged for an order, by its own memory."""
+        return self.query(
+            "payment",
+            """SELECT s.amount, s.currency FROM simulator.operations s
+               JOIN operations o ON o.id = s.key JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
+               WHERE p.order_id = %s AND s.result = 'succeeded' AND s.kind = 'sale'""",
+            order_id,
+        )
+
+
+def _copy(administrator: Connection[Any], url: str, suffix: str) -> str:
+    parts = urlsplit(url)
+    template = parts.path.removeprefix("/")
+    administrator.execute(
+        sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+            sql.Identifier(template + suffix), sql.Identifier(template), sql.Identifier(template)
+        )
+    )
+    return parts._replace(path=f"/{template}{suffix}").geturl()

@@ -1,0 +1,142 @@
+"""Both services as real processes, as in production: gunicorn and `flask relay`, started again when they die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from ci import launch
+from ci.postgres import free_port
+from ci.state import ROOT
+from tests.integration.databases import Databases
+from tests.integration.eventually import eventually
+from tests.integration.pair import Client
+from tests.integration.settings import environment
+
+
+@dataclass
+class Process:
+    """One process (with its children, a process group)."""
+
+    name: str
+    argv: list[str]
+    env: Mapping[str, str]
+    log: Path
+    running: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def start(self) -> None:
+        """Start it."""
+        with self.log.open("ab") as log:
+            self.running = subprocess.Popen(
+                launch.with_parent(self.argv, "KILL"),
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.starts += 1
+
+    def kill(self, by: signal.Signals = signal.SIGKILL) -> None:
+        """Signal the whole group."""
+        assert self.running is not None
+        try:
+            os.killpg(self.running.pid, by)
+        except ProcessLookupError:
+            return
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has ended."""
+        return self.running is not None and self.running.poll() is not None
+
+
+@dataclass
+class Stack:
+    """Order and payment, web and relay, on one pair of databases; whatever dies is started again.
+
+    With `ready` False, it is not waited for that they can serve.
+    """
+
+    databases: Databases
+    folder: Path
+    ready: bool = True
+    processes: dict[str, Process] = field(default_factory=dict)
+    _ending: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def armed(self) -> Path:
+        """The file that says where a process is to die (see crash.py)."""
+        return self.folder / "armed"
+
+    def __enter__(self) -> Self:
+        ports = {name: free_port() for name in ("order", "payment", "order-admin", "payment-admin")}
+        self.order = Client(f"http://127.0.0.1:{ports['order']}")
+        self.payment = Client(f"http://127.0.0.1:{ports['payment']}")
+        peers = {"PAYMENT_URL": self.payment.url, "ORDER_URL": self.order.url}
+        for service in ("order", "payment"):
+            metrics = self.folder / f"metrics-{service}"
+            metrics.mkdir()
+            env = {
+                **os.environ,
+                **environment(getattr(self.databases, service), peers),
+                "PYTHONPATH": os.pathsep.join([str(ROOT / "apps"), str(ROOT)]),
+                "HOST": "127.0.0.1",
+                "PORT": str(ports[service]),
+                "ADMIN_PORT": str(ports[f"{service}-admin"]),
+                "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            }
+            commands = {
+                "web": ["gunicorn", "-c", "python:chassis.gunicorn_conf", f"{service}:create_app()"],
+                "relay": ["flask", "--app", service, "relay"],
+            }
+            for role, command in commands.items():
+                name = f"{service}-{role}"
+                crash = [sys.executable, "-m", "tests.integration.faults.crash", str(self.armed), service]
+                self.processes[name] = Process(name, [*crash, *command], env, self.folder / f"{name}.log")
+        for process in self.processes.values():
+            process.start()
+        self._keeper = threading.Thread(target=self._keep)
+        self._keeper.start()
+        for client in (self.order, self.payment) if self.ready else ():
+            eventually(lambda client=client: answers(client, "/readyz"), "both services are ready", 60)  # type: ignore[misc]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        self._keeper.join()
+        for process in self.processes.values():
+            process.kill()
+            if process.running is not None:
+                process.running.wait(30)
+        if error is not None:
+            for process in self.processes.values():
+                print(f"--- {process.name}", *process.log.read_text(errors="replace").splitlines()[-15:], sep="\n")
+
+    def _keep(self) -> None:
+        while not self._ending.wait(0.05):
+            for process in self.processes.values():
+                if process.is_dead:
+                    process.kill()  # what its group left behind would hold the port
+                    process.start()
+
+
+def answers(client: Client, path: str) -> bool:
+    """Whether the path is answered with 200."""
+    try:
+        return client.get(path).status_code == 200
+    except requests.ConnectionError:
+        return False

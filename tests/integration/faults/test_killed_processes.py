@@ -1,0 +1,98 @@
+"""kill -9 at every step of an order's way: it is paid in the end, and once."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import pytest
+import requests
+
+from tests.integration.eventually import eventually
+from tests.integration.faults import crash
+from tests.integration.faults.stack import Stack
+from tests.integration.pair import ORDER
+
+# Steps that an order takes only when the provider's first answer is lost.
+_AFTER_A_LOST_ANSWER = ("claim_operations", "release_operation", "lookup")
+STEPS = [
+    f"{service} {name} {moment}"
+    for service, names in crash.FUNCTIONS.items()
+    for name in names
+    for moment in ("before", "after")
+]
+
+
+def place(stack: Stack, key: str, order: dict[str, Any], **headers: str) -> dict[str, Any]:
+    """Place an order as a careful client does: the same request with the same key until it is answered."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            answer = stack.order.post("/v1/orders", order, key, **headers)
+        except requests.ConnectionError:
+            answer = None
+        if answer is not None and answer.status_code == 201:
+            placed: dict[str, Any] = answer.json()
+            return placed
+        assert answer is None or answer.status_code in (409, 503), answer.text
+        assert time.monotonic() < deadline, "the order could not be placed"
+        time.sleep(0.05)
+
+
+def is_paid_once(stack: Stack, order_id: str) -> bool:
+    """Whether order, payment, ledger and provider agree that this order was paid, once."""
+    order = stack.databases.query("order", "SELECT status, paid_amount FROM orders WHERE id = %s", order_id)
+    if not order or order[0]["status"] != "paid":
+        return False
+    charges = stack.databases.charges(order_id)
+    assert [charge["amount"] for charge in charges] == [order[0]["paid_amount"]]
+    booked = stack.databases.query(
+        "payment",
+        """SELECT e.account, e.amount FROM ledger_entries e JOIN payments p
+           ON p.merchant = e.merchant AND p.id = e.payment_id WHERE p.order_id = %s ORDER BY account""",
+        order_id,
+    )
+    amount = order[0]["paid_amount"]
+    assert [(row["account"], row["amount"]) for row in booked] == [
+        ("merchant_payable", amount),
+        ("provider_clearing", amount),
+    ]
+    return True
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_a_step(stack: Stack, step: str) -> None:
+    done = stack.armed.with_suffix(".done")
+    done.unlink(missing_ok=True)
+    starts = sum(process.starts for process in stack.processes.values())
+    lost = any(name in step for name in _AFTER_A_LOST_ANSWER)
+    stack.armed.write_text(step)
+    placed = place(stack, str(uuid.uuid4()), {**ORDER, "payment_method": "pm_timeout_charged" if lost else "pm_ok"})
+    eventually(done.exists, f"a process was killed at {step}")
+    eventually(lambda: is_paid_once(stack, placed["id"]), f"the order is paid after {step}", 30)
+    eventually(lambda: sum(p.starts for p in stack.processes.values()) > starts, "the process was started again")
+
+
+def test_killed_while_the_caller_waits(stack: Stack) -> None:
+    for step in (
+        "order order.store:place after",
+        "order order.gateway:PaymentGateway.send after",
+        "payment payment.store:settle before",
+    ):
+        stack.armed.write_text(step)
+        placed = place(stack, str(uuid.uuid4()), ORDER, Prefer="wait=1")
+        eventually(lambda: is_paid_once(stack, placed["id"]), f"the order is paid after {step}", 30)  # noqa: B023
+
+
+@pytest.mark.parametrize("name", ["order-web", "order-relay", "payment-web", "payment-relay"])
+def test_killed_in_the_middle_of_many(stack: Stack, name: str) -> None:
+    keys = [str(uuid.uuid4()) for _ in range(40)]
+    ids = []
+    for number, key in enumerate(keys):
+        if number % 10 == 5:
+            stack.processes[name].kill()
+        ids.append(place(stack, key, ORDER)["id"])
+    for order_id in ids:
+        eventually(lambda: is_paid_once(stack, order_id), "each order is paid once", 30)  # noqa: B023
+    assert [place(stack, key, ORDER)["id"] for key in keys] == ids

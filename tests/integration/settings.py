@@ -1,0 +1,40 @@
+"""Settings of both services for tests: three keys, short leases, quick polling."""
+
+from __future__ import annotations
+
+import json
+
+KEY = "tdm_test"
+OTHER_KEY = "tdm_other"
+READONLY_KEY = "tdm_readonly"
+INTERNAL_KEY = "tdm_internal"
+SECRET = "whsec_" + "dGFuZGVtLXRlc3RzLXNpZ24td2l0aC10aGlzLWtleSE="
+
+_WRITES = ["orders:read", "orders:write", "payments:read", "payments:write"]
+API_KEYS = json.dumps(
+    [
+        {"key": KEY, "merchant": "demo", "scopes": _WRITES},
+        {"key": OTHER_KEY, "merchant": "other", "scopes": _WRITES},
+        {"key": READONLY_KEY, "merchant": "demo", "scopes": ["orders:read", "payments:read"]},
+        {
+            "key": INTERNAL_KEY,
+            "merchant": "tandem",
+            "scopes": ["payments:read", "payments:write", "merchants:any"],
+        },
+    ]
+)
+
+
+def environment(database_url: str, peer: dict[str, str]) -> dict[str, str]:
+    """The environment of a service; `peer` says where the other one is."""
+    return {
+        "ENVIRONMENT": "development",
+        "DATABASE_URL": database_url,
+        "API_KEYS": API_KEYS,
+        "PAYMENT_API_KEY": INTERNAL_KEY,
+        "EVENTS_SECRETS": SECRET,
+        "LEASE_SECONDS": "1",
+        "POLL_SECONDS": "0.1",
+        "LOG_LEVEL": "warning",
+        **peer,
+    }
