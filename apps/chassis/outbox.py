@@ -101,7 +101,7 @@ def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
             "SELECT topic, count(*)::float8 AS depth, extract(epoch FROM now() - min(created_at))::float8 AS oldest"
             " FROM outbox WHERE delivered_at IS NULL GROUP BY topic"
         )
-        found = {topic: 0.0 for topic in topics} | {row["topic"]: row[what] for row in rows}
+        found = dict.fromkeys(topics, 0.0) | {row["topic"]: row[what] for row in rows}
         return [((topic,), value) for topic, value in found.items()]
 
     gauges.add("outbox_depth", "Undelivered rows.", ("topic",), lambda s: read(s, "depth"))
