@@ -13,13 +13,15 @@ from chassis.database import Database
 _LOCK = 7_265_324_001  # any number that nobody else locks in this database
 
 
-def _script(migrations: str) -> Any:
+def _script(migrations: str) -> tuple[Any, frozenset[str]]:
+    """alembic's configuration for this folder, and the revisions that are in it."""
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", migrations.replace("%", "%%"))
-    return config, ScriptDirectory.from_config(config)
+    scripts = ScriptDirectory.from_config(config)
+    return config, frozenset(script.revision for script in scripts.walk_revisions())
 
 
 def older_revisions(migrations: str) -> frozenset[str]:
@@ -54,18 +56,22 @@ def upgrade(database: Database, url: str, migrations: str) -> tuple[str | None, 
     """Bring the schema to the newest revision; the revisions before and after.
 
     Another migration that is running is waited for (an advisory lock). Each revision is a transaction.
+    A schema that is newer than this code is left as it is.
     """
     from alembic import command
     from alembic.migration import MigrationContext
     from sqlalchemy import create_engine, text
 
-    config, _ = _script(migrations)
+    config, known = _script(migrations)
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
         connection.commit()
         try:
             before = MigrationContext.configure(connection).get_current_revision()
+            if before is not None and before not in known:
+                # After a rollback the code is older than the schema, which stays compatible with it.
+                return before, before
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()

@@ -1,0 +1,133 @@
+{{- /*
+chassis.postgresql: a database of the service's own: one PostgreSQL, one claim, and a role that owns the service's
+database and nothing else. It is for laptops and trials; production brings a database that has replicas and backups.
+*/ -}}
+{{- define "chassis.postgresql" -}}
+{{- if .Values.postgresql.enabled -}}
+{{- $name := printf "%s-postgresql" (include "chassis.fullname" .) -}}
+{{- $secret := include "chassis.databaseSecret" . -}}
+{{- if not .Values.postgresql.existingSecret -}}
+{{- $kept := include "chassis.kept" (list . $secret) | fromJson -}}
+{{- $password := get $kept "password" | default (randAlphaNum 32) -}}
+apiVersion: v1
+kind: Secret
+metadata:
+  {{- include "chassis.metadata" (list . "postgresql" $secret) | nindent 2 }}
+  annotations:
+    helm.sh/resource-policy: keep # it opens the claim, which stays too
+stringData:
+  password: {{ $password }}
+  postgres-password: {{ get $kept "postgres-password" | default (randAlphaNum 32) }}
+  url: {{ get $kept "url" | default (printf "postgresql://%s:%s@%s:5432/%s" .Chart.Name $password $name .Chart.Name) }}
+---
+{{ end -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  {{- include "chassis.metadata" (list . "postgresql" $name) | nindent 2 }}
+data:
+  init.sql: |
+    \set password `cat /etc/postgresql-secrets/password`
+    CREATE ROLE {{ .Chart.Name | quote }} LOGIN PASSWORD :'password';
+    CREATE DATABASE {{ .Chart.Name | quote }} OWNER {{ .Chart.Name | quote }};
+    REVOKE ALL ON DATABASE {{ .Chart.Name | quote }} FROM PUBLIC;
+---
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "chassis.metadata" (list . "postgresql" $name) | nindent 2 }}
+spec:
+  selector:
+    {{- include "chassis.selector" (list . "postgresql") | nindent 4 }}
+  ports:
+    - {name: postgresql, port: 5432, targetPort: postgresql}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata:
+  {{- include "chassis.metadata" (list . "postgresql" $name) | nindent 2 }}
+spec:
+  serviceName: {{ $name }}
+  replicas: 1
+  selector:
+    matchLabels:
+      {{- include "chassis.selector" (list . "postgresql") | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "chassis.podLabels" (list . "postgresql") | nindent 8 }}
+    spec:
+      {{- include "chassis.podSecurity" (list . 999) | nindent 6 }}
+      terminationGracePeriodSeconds: 60
+      containers:
+        - name: postgresql
+          image: {{ .Values.postgresql.image }}
+          args:
+            {{- range $key, $value := .Values.postgresql.parameters }}
+            - -c
+            - {{ printf "%s=%v" $key $value }}
+            {{- end }}
+          {{- include "chassis.containerSecurity" . | nindent 10 }}
+          resources:
+            {{- toYaml .Values.postgresql.resources | nindent 12 }}
+          ports:
+            - name: postgresql
+              containerPort: 5432
+          env:
+            - name: POSTGRES_PASSWORD_FILE
+              value: /etc/postgresql-secrets/postgres-password
+            - name: PGDATA
+              value: /var/lib/postgresql/18/docker
+          # Over TCP: while the first start prepares the data, the server answers on its socket only.
+          startupProbe:
+            exec: &ready {command: [pg_isready, --quiet, --host=127.0.0.1, --username=postgres]}
+            periodSeconds: 1
+            timeoutSeconds: 5
+            failureThreshold: 300
+          livenessProbe:
+            exec: *ready
+            periodSeconds: 20
+            timeoutSeconds: 10
+            failureThreshold: 6
+          readinessProbe:
+            exec: *ready
+            periodSeconds: 5
+            timeoutSeconds: 5
+          volumeMounts:
+            - {name: data, mountPath: /var/lib/postgresql}
+            - {name: init, mountPath: /docker-entrypoint-initdb.d, readOnly: true}
+            - {name: secrets, mountPath: /etc/postgresql-secrets, readOnly: true}
+            - {name: run, mountPath: /var/run/postgresql}
+            - {name: tmp, mountPath: /tmp}
+      volumes:
+        - name: init
+          configMap:
+            name: {{ $name }}
+        - name: secrets
+          secret:
+            secretName: {{ $secret }}
+            defaultMode: 0440
+            items:
+              - {key: password, path: password}
+              - {key: postgres-password, path: postgres-password}
+        - name: run
+          emptyDir: {sizeLimit: 1Mi}
+        - name: tmp
+          emptyDir: {sizeLimit: 64Mi}
+  volumeClaimTemplates:
+    - apiVersion: v1
+      kind: PersistentVolumeClaim
+      metadata:
+        name: data
+        labels: # as the selector's, since nothing here can change in an upgrade
+          {{- include "chassis.selector" (list . "postgresql") | nindent 10 }}
+      spec:
+        accessModes: [ReadWriteOnce]
+        {{- with .Values.postgresql.storageClass }}
+        storageClassName: {{ . }}
+        {{- end }}
+        resources:
+          requests:
+            storage: {{ .Values.postgresql.storage }}
+{{- end }}
+{{- end }}
