@@ -14,7 +14,7 @@ _LOCK = 7_265_324_001  # any number that nobody else locks in this database
 
 
 def _script(migrations: str) -> tuple[Any, frozenset[str]]:
-    """alembic's configuration for this folder, and the revisions that are in it."""
+    """Alembic's configuration for this folder, and the revisions that are in it."""
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chassis import outbox, web
-from chassis.database import Database
 from flask import Flask
 
+from chassis import outbox, web
+from chassis.database import Database
 from order import api, commands, compat, config, model
 from order.gateway import PaymentGateway
 from order.service import Orders

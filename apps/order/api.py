@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from flask import Response, g, request
+from marshmallow import ValidationError
+
 from chassis import idempotency, logs, prefer, webhooks, wire
 from chassis.auth import requires
 from chassis.problems import Problem
 from chassis.web import answer, onward, service
-from flask import Response, g, request
-from marshmallow import ValidationError
-
 from order import gateway, schemas
 from order.service import Orders
 

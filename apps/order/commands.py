@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chassis import commands
-from chassis.leases import LeaseLoop
 from flask import Flask
 
+from chassis import commands
+from chassis.leases import LeaseLoop
 from order.config import Settings
 from order.service import Orders
 

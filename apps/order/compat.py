@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from flask import Response, g
+
 from chassis import money, wire
 from chassis.auth import requires
 from chassis.problems import invalid
 from chassis.web import answer, onward, service
-from flask import Response, g
-
 from order import schemas
 from order.api import orders
 

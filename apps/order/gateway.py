@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import marshmallow
+
 from chassis.outbox import Message
 from chassis.remote import Refused, Remote
-
 from order import model
 from order.schemas import PaymentSnapshot
 

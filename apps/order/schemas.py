@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from chassis.wire import Currency, Id, Integer, MajorAmount, Schema, Text
 from marshmallow import ValidationError, fields, validate, validates_schema
 
+from chassis.wire import Currency, Id, Integer, MajorAmount, Schema, Text
 from order import model
 
 

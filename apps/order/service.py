@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 import psycopg
 import uuid_utils
+from psycopg.types.json import Jsonb
+
 from chassis import idempotency, logs, metrics
 from chassis.database import Database, Row, Session
 from chassis.idempotency import Claim
 from chassis.outbox import Message
 from chassis.problems import Problem
 from chassis.relay import Relay
-from psycopg.types.json import Jsonb
-
 from order import model, store
 from order.gateway import PaymentGateway
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from chassis.database import Row, Session
 from chassis.idempotency import Claim
-from psycopg.types.json import Jsonb
 
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 

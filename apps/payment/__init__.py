@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flask import Flask
+
 from chassis import outbox, web
 from chassis.database import Database
 from chassis.remote import Remote
-from flask import Flask
-
 from payment import api, commands, compat, config
 from payment.providers.simulator import Simulator
 from payment.service import Payments

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from flask import Response, g
+
 from chassis import idempotency, paging, wire
 from chassis.auth import requires
 from chassis.web import answer, onward, service
-from flask import Response, g
-
 from payment import schemas
 from payment.service import Payments
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flask import Flask
+
 from chassis import commands
 from chassis.database import Session
 from chassis.leases import LeaseLoop
 from chassis.metrics import DatabaseGauges, Samples
-from flask import Flask
-
 from payment import store
 from payment.config import Settings
 from payment.model import Operation

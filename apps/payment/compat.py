@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from flask import Response, g
+
 from chassis import money, wire
 from chassis.auth import requires
 from chassis.problems import Problem, invalid
 from chassis.web import answer, onward, service
-from flask import Response, g
-
 from payment import schemas
 from payment.api import payments
 from payment.model import Status

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from chassis.wire import Currency, Id, Integer, MajorAmount, Schema, Text
 from marshmallow import fields, validate
 
+from chassis.wire import Currency, Id, Integer, MajorAmount, Schema, Text
 from payment import model
 
 

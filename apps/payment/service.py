@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import uuid_utils
+
 from chassis import idempotency, logs, metrics, webhooks
 from chassis.database import Database, Row, Session
 from chassis.idempotency import Claim
@@ -17,7 +18,6 @@ from chassis.outbox import Message
 from chassis.problems import Problem
 from chassis.relay import Relay
 from chassis.remote import Remote
-
 from payment import model, store
 from payment.model import Operation, Outcome, Result, Status
 from payment.providers import Provider, ProviderFault

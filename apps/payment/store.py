@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from chassis.database import Row, Session
-from chassis.idempotency import Claim
 from psycopg.types.json import Jsonb
 
+from chassis.database import Row, Session
+from chassis.idempotency import Claim
 from payment import ledger
 from payment.model import Kind, Operation, Outcome, Settlement
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import order
-import payment
 import psycopg
-from chassis import migrate
-from chassis.database import Database
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
+
+import order
+import payment
+from chassis import migrate
+from chassis.database import Database
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ from types import TracebackType
 from typing import Any, Self
 from unittest import mock
 
+import requests
+from flask import Flask
+from werkzeug.serving import BaseWSGIServer, make_server
+
 import order
 import order.commands
 import order.config
 import payment
 import payment.commands
 import payment.config
-import requests
 from chassis.leases import LeaseLoop
-from flask import Flask
-from werkzeug.serving import BaseWSGIServer, make_server
-
 from ci.postgres import free_port
 from tests.integration.databases import Databases
 from tests.integration.settings import KEY, environment

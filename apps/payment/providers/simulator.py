@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 
 from chassis.database import DOWN, Database
-
 from payment.model import Operation, Outcome, Result
 from payment.providers import ProviderFault
 

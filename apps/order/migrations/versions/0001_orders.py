@@ -1,6 +1,7 @@
 """Orders, their history, the outbox and the idempotency keys."""
 
 from alembic import op
+
 from chassis import tables
 
 revision = "0001"

@@ -1,6 +1,7 @@
 """Payments, their operations, the ledger, the outbox, the idempotency keys, and the simulator's own memory."""
 
 from alembic import op
+
 from chassis import tables
 
 revision = "0001"

@@ -1,0 +1,58 @@
+.PHONY: help run test lint format e2e images clean
+.DEFAULT_GOAL := help
+
+# The newest of the Pythons that are new enough, unless PYTHON says which one.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+# What is installed in .venv is known by the checksum of the lock it was installed from.
+checksum = $(firstword $(shell cksum <requirements/$(1).txt))
+LAPTOP := .venv/laptop-$(call checksum,laptop)
+DEV := .venv/dev-$(call checksum,dev)
+BIN := .venv/bin
+SOURCES := apps ci tests
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(LAPTOP) ## Both services on this machine: an order is placed and paid, then they run until Ctrl-C
+	@exec $(BIN)/python -m ci.laptop --with-parent
+
+test: lint ## Everything that needs no cluster, lint included
+	$(BIN)/pytest
+
+lint: $(DEV) ## Style, types, and which module may import which
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	PYTHONPATH=apps $(BIN)/lint-imports --no-cache
+
+format: $(DEV) ## Let ruff fix and format the sources
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+e2e: $(DEV) ## The charts on the cluster that KUBECONFIG names, from install to uninstall
+	PATH="$(CURDIR)/$(BIN):$$PATH" ci/e2e
+
+images: ## The two container images
+	ci/images
+
+clean: ## Forget what `make run` keeps: databases, keys and logs
+	@$(or $(PYTHON),python3) -m ci.state --remove
+
+# --only-binary: a package that would have to be compiled is an error, not a hunt for compilers.
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
+
+$(LAPTOP): .venv/bin/python
+	@echo "Installing what Tandem runs on into .venv (once)"
+	$(INSTALL) -r requirements/laptop.txt
+	@rm -f .venv/laptop-* && touch $@
+
+$(DEV): .venv/bin/python
+	@echo "Installing what Tandem is developed with into .venv (once)"
+	$(INSTALL) -r requirements/dev.txt
+	@rm -f .venv/dev-* .venv/laptop-* && touch $@ $(LAPTOP)
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Tandem needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	rm -rf .venv && $(PYTHON) -m venv .venv

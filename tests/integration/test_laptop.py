@@ -1,0 +1,242 @@
+"""`make run`, as somebody at a terminal sees it: real processes in a state directory of the test's own."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import requests
+
+from ci import launch
+from ci.state import ROOT
+from tests.integration.eventually import eventually
+
+DEADLINE = 60
+PROCESSES = ("postgres", "order-web", "order-relay", "payment-web", "payment-relay")
+
+
+def free_ports() -> dict[str, str]:
+    names = ("ORDER_PORT", "PAYMENT_PORT", "ORDER_ADMIN_PORT", "PAYMENT_ADMIN_PORT")
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in names]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return {name: str(each.getsockname()[1]) for name, each in zip(names, sockets, strict=True)}
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@dataclass
+class Laptop:
+    """One Tandem on this machine."""
+
+    state: Path
+    ports: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, state: Path, ports: dict[str, str] | None = None) -> "Laptop":
+        state.mkdir(exist_ok=True)
+        ports = ports or free_ports()
+        with (state / "output").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ci.laptop", "--state", str(state)],
+                cwd=ROOT,
+                env={**os.environ, **ports},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return cls(state, ports, process)
+
+    @property
+    def output(self) -> str:
+        return (self.state / "output").read_text()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a shell knows that sources the file."""
+        shell = ["sh", "-c", '. "$0"; env', str(self.state / "env")]
+        lines = subprocess.run(shell, capture_output=True, text=True, check=True, env={}).stdout.splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def wait_until_ready(self) -> "Laptop":
+        eventually(lambda: (self.state / "env").exists() or self.process.poll() is not None, "ready", DEADLINE)
+        assert self.process.poll() is None, self.output
+        return self
+
+    def pid(self, name: str) -> int:
+        """The process of that name, or 0 while there is none."""
+        try:
+            return int((self.state / "pids" / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def everything(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, by: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(by)
+        return self.process.wait(DEADLINE)
+
+    def order(self) -> requests.Response:
+        env = self.env
+        items = [{"sku": "tea-100", "quantity": 1, "unit_amount": 450}]
+        return requests.post(
+            f"{env['ORDER_URL']}/v1/orders",
+            json={"currency": "EUR", "items": items, "payment_method": "pm_ok"},
+            headers={
+                "Authorization": f"Bearer {env['API_KEY']}",
+                "Idempotency-Key": os.urandom(8).hex(),
+                "Prefer": "wait=10",
+            },
+            timeout=20,
+        )
+
+    def get(self, url: str) -> requests.Response:
+        return requests.get(url, headers={"Authorization": f"Bearer {self.env['API_KEY']}"}, timeout=10)
+
+    def is_ready(self) -> bool:
+        try:
+            return all(
+                requests.get(f"http://127.0.0.1:{self.ports[name]}/readyz", timeout=5).status_code == 200
+                for name in ("ORDER_ADMIN_PORT", "PAYMENT_ADMIN_PORT")
+            )
+        except requests.RequestException:
+            return False
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    laptop = Laptop.start(tmp_path_factory.mktemp("laptop"))
+    try:
+        yield laptop.wait_until_ready()
+    finally:
+        laptop.stop()
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Iterator[Laptop]:
+    """One that the test may stop."""
+    laptop = Laptop.start(tmp_path)
+    try:
+        yield laptop
+    finally:
+        laptop.stop()
+
+
+def test_an_order_was_placed_and_paid(laptop: Laptop) -> None:
+    (order_id,) = re.findall(r"^Order (\S+), ", laptop.output, re.MULTILINE)
+    assert laptop.get(f"{laptop.env['ORDER_URL']}/v1/orders/{order_id}").json()["status"] == "paid"
+    assert "pending_payment -> paid" in laptop.output
+
+
+def test_the_environment_file_tells_where_everything_is(laptop: Laptop) -> None:
+    env = laptop.env
+    for service in ("ORDER", "PAYMENT"):
+        assert requests.get(f"{env[f'{service}_URL']}/readyz", timeout=10).ok
+        assert requests.get(f"{env[f'{service}_ADMIN_URL']}/metrics", timeout=10).ok
+        with psycopg.connect(env[f"{service}_DATABASE_URL"]) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == (service.lower(),)
+    assert len({env["API_KEY"], env["OTHER_API_KEY"], env["READONLY_API_KEY"]}) == 3
+    assert (laptop.state / "env").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_printed_commands_work_when_pasted(laptop: Laptop) -> None:
+    commands = re.findall(r"^curl .*", laptop.output, re.MULTILINE)
+    answers = [
+        subprocess.run(["sh", "-c", f"{command} --silent --fail"], capture_output=True, text=True, check=True)
+        for command in commands
+    ]
+    assert len(answers) == 3
+    assert all("id" in answer.stdout for answer in answers)
+
+
+@pytest.mark.parametrize(("role", "database"), [("ORDER", "payment"), ("PAYMENT", "order")])
+def test_no_service_can_connect_to_the_database_of_the_other(laptop: Laptop, role: str, database: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match=f'permission denied for database "{database}"'):
+        psycopg.connect(laptop.env[f"{role}_DATABASE_URL"], dbname=database)
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_killed_process_is_started_again(laptop: Laptop, name: str) -> None:
+    victim = laptop.pid(name)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: laptop.pid(name) not in (0, victim), f"{name} is started again", DEADLINE)
+    eventually(laptop.is_ready, "both services are ready again", DEADLINE)
+    answer = laptop.order()
+    assert (answer.status_code, answer.json()["status"]) == (201, "paid")
+
+
+def test_it_does_not_start_twice_in_one_place(laptop: Laptop) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "ci.laptop", "--state", str(laptop.state)],
+        cwd=ROOT,
+        env={**os.environ, **free_ports()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert f"Tandem did not start: Tandem runs already in {laptop.state}" in second.stderr
+    assert laptop.is_ready()
+
+
+@pytest.mark.parametrize("name", ["ORDER_PORT", "PAYMENT_PORT", "ORDER_ADMIN_PORT", "PAYMENT_ADMIN_PORT"])
+def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        laptop = Laptop.start(tmp_path, {**free_ports(), name: str(port)})
+        assert laptop.process.wait(DEADLINE) == 1
+    assert laptop.output == (f"Tandem did not start: port {port} is in use: free it, or set {name} to another port\n")
+
+
+def test_it_stops_cleanly_and_starts_again_with_all_it_knew(another: Laptop) -> None:
+    first = another.wait_until_ready().env
+    order = another.order().json()
+    processes = another.everything()
+    assert len(processes) >= len(PROCESSES)
+
+    assert another.stop() == 0
+    assert not [process for process in processes if lives(process)]
+    assert not (another.state / "env").exists()
+    assert not list((another.state / "pids").iterdir())
+
+    again = Laptop.start(another.state, another.ports)
+    try:
+        assert again.wait_until_ready().env["API_KEY"] == first["API_KEY"]
+        assert again.get(f"{first['ORDER_URL']}/v1/orders/{order['id']}").json() == order
+    finally:
+        again.stop()
+
+
+def test_it_can_be_stopped_while_it_starts(another: Laptop) -> None:
+    eventually(lambda: another.pid("postgres"), "PostgreSQL is there", DEADLINE)
+    processes = another.everything()
+    assert another.stop(signal.SIGTERM) == 0
+    assert not [process for process in processes if lives(process)]
+    assert not (another.state / "env").exists()
+
+
+@pytest.mark.skipif(launch.with_parent(["x"], "TERM") == ["x"], reason="this system cannot promise it")
+def test_nothing_outlives_a_killed_supervisor(another: Laptop) -> None:
+    processes = another.wait_until_ready().everything()
+    another.stop(signal.SIGKILL)
+    eventually(lambda: not [process for process in processes if lives(process)], "all are gone", DEADLINE)
