@@ -1,0 +1,5 @@
+"""One pair of services for all tests of a module."""
+
+from tests.integration.chassis.per_module import databases, pair
+
+__all__ = ["databases", "pair"]

@@ -1,0 +1,37 @@
+"""What every refusal of either service looks like."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from chassis.problems import CATALOGUE
+from tests.integration.pair import Client
+
+MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
+
+
+def refused(response: requests.Response, status: int, name: str, *pointers: str) -> dict[str, Any]:
+    """The problem that the response is, which has this status and type and points at just these fields."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert set(body) - {"errors"} == MEMBERS
+    assert (body["type"], body["status"]) == (f"/problems/{name}", status)
+    assert body["title"] == CATALOGUE[name].title
+    assert body["instance"] == unquote(urlsplit(response.url).path)
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    assert body["detail"]
+    assert "Traceback" not in response.text
+    assert sorted(error["pointer"] for error in body.get("errors", [])) == sorted(pointers)
+    assert all(error["detail"] for error in body.get("errors", []))
+    return body
+
+
+def send(client: Client, path: str, data: bytes, **headers: str) -> requests.Response:
+    """POST these very bytes as JSON; more headers by name, `_` for `-`, and "" for none."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    wanted = {"Content-Type": "application/json", "Idempotency-Key": "bytes", **named}
+    return client.request("POST", path, data=data, headers={name: value for name, value in wanted.items() if value})

@@ -1,0 +1,166 @@
+"""What the order database refuses whoever asks, so that no program can break it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection, errors, sql
+
+from tests.integration.databases import Databases
+
+LEGAL = {
+    "pending_payment": {"paid", "authorized", "payment_failed", "canceling"},
+    "payment_failed": {"pending_payment", "canceled"},
+    "authorized": {"paid", "canceling", "expired"},
+    "paid": {"refunded", "canceling"},
+    "canceling": {"canceled", "paid"},
+    "canceled": set(),
+    "refunded": set(),
+    "expired": set(),
+}
+MONEY = {"paid": (100, 0), "refunded": (100, 100)}
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[Connection[Any]]:
+    """A connection of the service's own role, whose work is undone."""
+    with psycopg.connect(databases.order) as connection:
+        yield connection
+        connection.rollback()
+
+
+def insert(database: Connection[Any], status: str = "pending_payment", **changes: Any) -> str:
+    paid, refunded = MONEY.get(status, (0, 0))
+    row = {
+        "merchant": "demo",
+        "id": str(uuid.uuid4()),
+        "status": status,
+        "currency": "EUR",
+        "total_amount": 100,
+        "paid_amount": paid,
+        "refunded_amount": refunded,
+        "items": "[]",
+        "payment_method": "pm_ok",
+        "capture": "automatic",
+        **changes,
+    }
+    database.execute(
+        sql.SQL("INSERT INTO orders ({}) VALUES ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))
+        ),
+        row,
+    )
+    order_id: str = row["id"]
+    return order_id
+
+
+def update(database: Connection[Any], order_id: str, **changes: Any) -> None:
+    """Within a savepoint, so that a refusal leaves the transaction usable."""
+    with database.transaction():
+        database.execute(
+            sql.SQL("UPDATE orders SET {} WHERE id = {}").format(
+                sql.SQL(", ").join(
+                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
+                ),
+                sql.Placeholder("this"),
+            ),
+            {**changes, "this": order_id},
+        )
+
+
+@pytest.mark.parametrize("before", LEGAL)
+def test_an_order_walks_legal_paths_only(database: Connection[Any], before: str) -> None:
+    walked = set()
+    for after in LEGAL:
+        order_id = insert(database, before)
+        paid, refunded = MONEY.get(after, (0, 0))
+        with suppress(errors.CheckViolation):
+            update(database, order_id, status=after, version=2, paid_amount=paid, refunded_amount=refunded)
+            walked.add(after)
+    assert walked - {before} == LEGAL[before]
+
+
+@pytest.mark.parametrize("version", [0, 1, 3, -1])
+def test_versions_have_no_gaps(database: Connection[Any], version: int) -> None:
+    order_id = insert(database)
+    with pytest.raises(errors.CheckViolation, match="cannot follow"):
+        update(database, order_id, version=version)
+    with pytest.raises(errors.CheckViolation, match="cannot follow"):
+        update(database, order_id, customer="without a version")
+    update(database, order_id, version=2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"merchant": "other"},
+        {"id": str(uuid.uuid4())},
+        {"currency": "USD"},
+        {"total_amount": 99},
+        {"items": '[{"sku": "more"}]'},
+        {"created_at": "2020-01-01"},
+    ],
+)
+def test_what_was_ordered_never_changes(database: Connection[Any], changes: dict[str, Any]) -> None:
+    with pytest.raises(errors.CheckViolation, match="never changes"):
+        update(database, insert(database), version=2, **changes)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"total_amount": -1},
+        {"paid_amount": 101},
+        {"paid_amount": -1},
+        {"paid_amount": 100, "refunded_amount": 101},
+        {"refunded_amount": 1},
+        {"refunded_amount": -1},
+        {"status": "paid", "paid_amount": 99},
+        {"status": "paid", "paid_amount": 100, "refunded_amount": 100},
+        {"status": "refunded", "paid_amount": 100, "refunded_amount": 99},
+        {"status": "refunded", "total_amount": 0, "paid_amount": 0, "refunded_amount": 0},
+        {"capture": "later"},
+    ],
+)
+def test_an_order_is_never_in_two_minds_about_money(database: Connection[Any], row: dict[str, Any]) -> None:
+    with pytest.raises(errors.CheckViolation):
+        insert(database, **row)
+
+
+def test_an_amount_that_64_bits_cannot_hold_is_refused(database: Connection[Any]) -> None:
+    insert(database, total_amount=2**63 - 1)
+    with pytest.raises(errors.NumericValueOutOfRange):
+        insert(database, total_amount=2**63)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE order_events SET actor = 'somebody'",
+        "UPDATE order_events SET version = version + 1",
+        "DELETE FROM order_events",
+        "TRUNCATE order_events",
+    ],
+)
+def test_history_is_only_ever_added_to(database: Connection[Any], statement: str) -> None:
+    database.execute(
+        "INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)"
+        " VALUES ('demo', gen_random_uuid(), 1, 'order.placed', 'pending_payment', 'merchant')"
+    )
+    with pytest.raises(errors.CheckViolation, match="order_events is append-only"):
+        database.execute(statement.encode())
+
+
+def test_one_version_is_told_once(database: Connection[Any]) -> None:
+    statement = (
+        b"INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)"
+        b" VALUES ('demo', '00000000-0000-0000-0000-000000000001', 1, 'order.placed', 'pending_payment', 'merchant')"
+    )
+    database.execute(statement)
+    with pytest.raises(errors.UniqueViolation):
+        database.execute(statement)

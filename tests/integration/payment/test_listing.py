@@ -1,0 +1,114 @@
+"""A merchant's payments, a page at a time."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.integration.chassis.refusals import refused
+from tests.integration.pair import Client, Pair
+from tests.integration.payment.bodies import wanted
+from tests.integration.settings import OTHER_KEY
+
+
+def declined(pair: Pair, order_id: str, number: int) -> list[str]:
+    """So many failed payments of one order, oldest first."""
+    body = wanted(order_id=order_id, payment_method="pm_declined")
+    return [pair.payment.post("/v1/payments", body).json()["id"] for _ in range(number)]
+
+
+def ids(page: dict[str, Any]) -> list[str]:
+    return [payment["id"] for payment in page["data"]]
+
+
+def test_pages_lead_through_all_payments_newest_first(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    made = declined(pair, order_id, 7)
+    path: str | None = f"/v1/payments?order_id={order_id}&status=failed&limit=3"
+    pages = []
+    while path is not None:
+        answer = pair.payment.get(path)
+        assert answer.status_code == 200
+        pages.append(ids(answer.json()))
+        cursor, link = answer.json()["next_cursor"], answer.headers.get("Link")
+        assert (cursor is None) == (link is None)
+        following = re.fullmatch(r'<(/v1/payments\?[^>]+)>; rel="next"', link) if link else None
+        path = following.group(1) if following else None
+        assert path is None or f"cursor={cursor}" in path
+    assert pages == [made[:3:-1], made[3:0:-1], made[:1]]
+
+
+def test_payments_that_arrive_meanwhile_move_nothing(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    made = declined(pair, order_id, 6)
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = pair.payment.get(f"/v1/payments?order_id={order_id}&limit=2{cursor and '&cursor=' + cursor}").json()
+        seen += ids(page)
+        cursor = page["next_cursor"]
+        declined(pair, order_id, 2)
+    assert seen == made[::-1]
+
+
+def test_a_page_that_holds_all_there_is_has_no_next(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    made = declined(pair, order_id, 2)
+    for limit in (2, 3, 100):
+        answer = pair.payment.get(f"/v1/payments?order_id={order_id}&limit={limit}")
+        assert (ids(answer.json()), answer.json()["next_cursor"]) == (made[::-1], None)
+        assert "Link" not in answer.headers
+    nothing = pair.payment.get(f"/v1/payments?order_id={uuid.uuid4()}").json()
+    assert nothing == {"data": [], "next_cursor": None}
+
+
+def test_a_list_can_be_of_an_order_or_of_a_status_or_of_both(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    (failed,) = declined(pair, order_id, 1)
+    captured = pair.payment.post("/v1/payments", wanted(order_id=order_id)).json()["id"]
+    assert ids(pair.payment.get(f"/v1/payments?order_id={order_id}").json()) == [captured, failed]
+    assert ids(pair.payment.get(f"/v1/payments?order_id={order_id}&status=captured").json()) == [captured]
+    assert ids(pair.payment.get(f"/v1/payments?order_id={order_id}&status=failed").json()) == [failed]
+    assert ids(pair.payment.get(f"/v1/payments?order_id={order_id}&status=processing").json()) == []
+    everything = pair.payment.get("/v1/payments?status=captured&limit=100").json()
+    assert captured in ids(everything)
+    assert {payment["status"] for payment in everything["data"]} == {"captured"}
+
+
+def test_a_listed_payment_is_what_its_own_path_shows(pair: Pair) -> None:
+    made = pair.payment.post("/v1/payments", wanted()).json()
+    (listed,) = pair.payment.get(f"/v1/payments?order_id={made['order_id']}").json()["data"]
+    assert listed == made
+
+
+def test_twenty_are_shown_unless_a_limit_is_given(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    declined(pair, order_id, 21)
+    assert len(ids(pair.payment.get(f"/v1/payments?order_id={order_id}").json())) == 20
+
+
+def test_a_merchants_list_has_nothing_of_anybody_else(pair: Pair) -> None:
+    made = pair.payment.post("/v1/payments", wanted()).json()["id"]
+    theirs = Client(pair.payment.url, OTHER_KEY).post("/v1/payments", wanted()).json()["id"]
+    mine = ids(pair.payment.get("/v1/payments?limit=100").json())
+    assert (made in mine, theirs in mine) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        *((f"limit={value}", "/limit") for value in ("0", "101", "-1", "x", "", "1.5", "1e1", "9" * 400)),
+        *((f"cursor={value}", "/cursor") for value in ("", "x", "!!", "AAAA", "%00", "%C3%A9", "A" * 101, "A" * 99)),
+        *((f"order_id={value}", "/order_id") for value in ("", "x", "1")),
+        *((f"status={value}", "/status") for value in ("", "x", "CAPTURED", "%00")),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_422(pair: Pair, query: str, pointer: str) -> None:
+    refused(pair.payment.get(f"/v1/payments?{query}"), 422, "validation", pointer)
+
+
+def test_every_wrong_part_of_a_query_is_pointed_at(pair: Pair) -> None:
+    response = pair.payment.get("/v1/payments?limit=0&status=x&order_id=1")
+    refused(response, 422, "validation", "/limit", "/status", "/order_id")

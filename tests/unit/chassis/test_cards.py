@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.cards import has_card_number, mask, passes_luhn
+
+# Published test numbers of card networks, 13 to 19 digits long.
+CARDS = [
+    "4222222222222",
+    "38520000023237",
+    "378282246310005",
+    "4111111111111111",
+    "5555555555554444",
+    "6011111111111117",
+    "6304000000000000000",
+]
+
+
+@st.composite
+def card_numbers(draw: st.DrawFn) -> str:
+    digits = draw(st.text("0123456789", min_size=12, max_size=18))
+    return next(digits + check for check in "0123456789" if passes_luhn(digits + check))
+
+
+@pytest.mark.parametrize("number", CARDS)
+def test_card_numbers_are_found_however_they_are_written(number: str) -> None:
+    grouped = [number[at : at + 4] for at in range(0, len(number), 4)]
+    for written in (number, " ".join(grouped), "-".join(grouped), "-".join(number), f"card:{number}.", f"x{number}y"):
+        assert has_card_number(written), written
+        assert not has_card_number(mask(written)), written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "4111111111111112",
+        "411111111111",
+        "41111111111111111111",
+        "tea-100",
+        "2026-11-24T07:08:43.489192Z",
+        "00000000-0000-0000-0000-000000000000",
+        "41111111-1111-4111-8111-111111111111",
+    ],
+)
+def test_what_is_no_card_number_is_left_alone(text: str) -> None:
+    assert not has_card_number(text)
+    assert mask(text) == text
+
+
+@given(st.uuids())
+def test_an_id_is_never_taken_for_a_card_number(value: object) -> None:
+    assert not has_card_number(str(value))
+    assert mask(str(value)) == str(value)
+
+
+@given(card_numbers(), st.lists(st.sampled_from(["", " ", "-"]), min_size=18, max_size=18))
+def test_one_space_or_hyphen_between_any_digits_hides_nothing(number: str, gaps: list[str]) -> None:
+    written = "".join(digit + gap for digit, gap in zip(number, [*gaps, ""], strict=False)).rstrip(" -")
+    assert has_card_number(written)
+
+
+@given(st.text(alphabet="0123456789 -abc.", max_size=60) | card_numbers())
+def test_a_masked_text_holds_no_card_number(text: str) -> None:
+    assert not has_card_number(mask(text))
+
+
+@given(card_numbers(), st.text(alphabet="abc,.:/", max_size=5), st.text(alphabet="abc,.:/", max_size=5))
+def test_a_mask_keeps_the_last_four_digits_and_the_text_around(number: str, before: str, after: str) -> None:
+    assert mask(before + number + after) == f"{before}[card ...{number[-4:]}]{after}"
+
+
+@given(st.text("0123456789", min_size=12, max_size=18))
+def test_exactly_one_digit_checks(digits: str) -> None:
+    assert sum(passes_luhn(digits + check) for check in "0123456789") == 1

@@ -1,0 +1,90 @@
+"""A wrong setting stops a service at its start, and the message says which it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from environs import EnvError
+
+import order.config
+import payment.config
+from chassis.config import ConfigError
+
+URL = "postgresql://nobody@localhost/nothing"
+
+
+def load(**variables: str) -> tuple[order.config.Settings, payment.config.Settings]:
+    with mock.patch.dict(os.environ, {"DATABASE_URL": URL, **variables}, clear=True):
+        return order.config.load(), payment.config.load()
+
+
+def test_only_the_database_has_to_be_named() -> None:
+    for settings in load():
+        assert settings.database_url == URL
+        assert settings.environment == "production"
+        assert not settings.auth_off
+        assert settings.keyring.find("anything") is None
+        assert settings.key_days == 30
+    with mock.patch.dict(os.environ, {}, clear=True):
+        for module in (order.config, payment.config):
+            with pytest.raises(EnvError, match="DATABASE_URL"):
+                module.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENVIRONMENT", "staging"),
+        ("AUTH_MODE", "on"),
+        ("AUTH_MODE", "off"),
+        ("API_KEYS", "[{]"),
+        ("API_KEYS", '[{"key": "tdm_secret", "merchant": "a b", "scopes": []}]'),
+        ("DEFAULT_CURRENCY", "eur"),
+        ("DEFAULT_CURRENCY", "XAU"),
+        ("RELAY_ADMIN_PORT", "9090.5"),
+        ("LEASE_SECONDS", "long"),
+        ("POLL_SECONDS", "1s"),
+        ("RELAY_CONCURRENCY", "many"),
+        ("IDEMPOTENCY_KEY_DAYS", "a month"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+    with pytest.raises((ConfigError, EnvError), match=name) as caught:
+        load(**{name: value})
+    assert "tdm_secret" not in str(caught.value)
+
+
+def test_each_service_names_what_only_it_has() -> None:
+    with mock.patch.dict(os.environ, {"DATABASE_URL": URL, "PAYMENT_TIMEOUT": "soon"}, clear=True):
+        with pytest.raises(EnvError, match="PAYMENT_TIMEOUT"):
+            order.config.load()
+        payment.config.load()
+    with mock.patch.dict(os.environ, {"DATABASE_URL": URL, "PROVIDER": "bank"}, clear=True):
+        with pytest.raises(ConfigError, match="PROVIDER=bank"):
+            payment.config.load()
+        order.config.load()
+
+
+def test_authentication_can_be_off_in_development_only() -> None:
+    assert all(settings.auth_off for settings in load(AUTH_MODE="off", ENVIRONMENT="development"))
+    with pytest.raises(ConfigError, match="AUTH_MODE=off is refused when ENVIRONMENT=production"):
+        load(AUTH_MODE="off", ENVIRONMENT="production")
+
+
+def test_a_setting_may_come_from_a_file(tmp_path: Path) -> None:
+    mounted = tmp_path / "keys"
+    mounted.write_text('[{"key": "from-a-file", "merchant": "demo", "scopes": []}]\n')
+    with mock.patch.dict(os.environ, {"DATABASE_URL": URL, "API_KEYS_FILE": str(mounted)}, clear=True):
+        key = order.config.load().keyring.find("from-a-file")
+    assert key is not None
+    assert key.merchant == "demo"
+
+
+def test_several_secrets_are_separated_by_spaces() -> None:
+    assert [settings.events_secrets for settings in load(EVENTS_SECRETS="whsec_a  whsec_b\n")] == [
+        ("whsec_a", "whsec_b"),
+        ("whsec_a", "whsec_b"),
+    ]
