@@ -51,6 +51,19 @@ def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), wire.canonical(body)))).digest()
 
 
+def take(session: Session, claim: Claim, resource_id: str, status: int) -> bool:
+    """Let the key stand for a resource, within the caller's transaction; False when it stands for one already.
+
+    Raises psycopg.errors.LockNotAvailable when another transaction holds it for longer than the lock time-out.
+    """
+    done = session.execute(
+        "INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)"
+        " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (claim.merchant, claim.key, claim.fingerprint, status, resource_id),
+    )
+    return done.rowcount == 1
+
+
 def earlier(session: Session, claim: Claim) -> Earlier | None:
     """What the key stands for, or None if it is free. Raises Problem `idempotency-key-reused`."""
     row = session.execute(
@@ -62,6 +75,14 @@ def earlier(session: Session, claim: Claim) -> Earlier | None:
     if row["fingerprint"] != claim.fingerprint:
         raise Problem("idempotency-key-reused", "This Idempotency-Key was used for a request with other content.")
     return Earlier(row["status"], str(row["resource_id"]))
+
+
+def required(session: Session, claim: Claim) -> Earlier:
+    """What a key that could not be taken stands for. Raises Problem also when it has just been given up."""
+    there = earlier(session, claim)
+    if there is None:  # whoever held the key has rolled back, or the key was purged in this moment
+        raise in_use()
+    return there
 
 
 def in_use() -> Problem:

@@ -44,12 +44,12 @@ class LeaseLoop:
         claim: Callable[[Session, int], Sequence[Any]],
         work: Callable[[Any], object],
         *,
-        channel: str,
+        channel: str | None = None,
         concurrency: int,
         poll: float,
         gate: Callable[[], int] | None = None,
     ) -> None:
-        """`poll` is in seconds; `channel` is what NOTIFY wakes the loop on."""
+        """`poll` is in seconds; `channel` is what NOTIFY wakes the loop on, if anything does."""
         self.name = name
         self._database, self._claim, self._work = database, claim, work
         self._channel, self._concurrency, self._poll = channel, concurrency, poll
@@ -62,8 +62,8 @@ class LeaseLoop:
 
     def run(self) -> None:
         """Work until `stop`, then wait for what is in flight."""
-        listener = threading.Thread(target=self._listen, name=f"{self.name}-listen", daemon=True)
-        listener.start()
+        if self._channel is not None:
+            threading.Thread(target=self._listen, name=f"{self.name}-listen", daemon=True).start()
         failures = 0
         while not self._stopping.is_set():
             self._beat = time.monotonic()

@@ -47,6 +47,8 @@ transitions = Counter("state_transitions_total", "Changes of state.", ["kind", "
 provider_seconds = Histogram(
     "provider_call_seconds", "Time of one call to the provider.", ["kind", "outcome"], buckets=_LATENCY
 )
+operations = Counter("operations_total", "Operations settled with the provider.", ["kind", "result"])
+money = Counter("money_minor_units_total", "Money moved, in minor units.", ["kind", "currency"])
 build = Gauge("build_info", "The running build.", ["service", "version", "python"], multiprocess_mode="livemax")
 
 Samples = Iterable[tuple[tuple[str, ...], float]]

@@ -36,3 +36,8 @@ def page(rows: list[Row], limit: int, query: dict[str, Any]) -> Response:
     if cursor:
         headers["Link"] = f'<{request.path}?{urlencode({**query, "cursor": cursor})}>; rel="next"'
     return answer(body, headers=headers)
+
+
+def whole(rows: list[Row]) -> Response:
+    """The answer for a list that is never long enough to need pages."""
+    return answer(f'{{"data": [{", ".join(row["body"] for row in rows)}]}}')

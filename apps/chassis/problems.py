@@ -64,6 +64,16 @@ CATALOGUE: dict[str, Kind] = {
         "The order already has a payment of another amount",
         "An order is charged once: look at its payment, or use another order_id.",
     ),
+    "payment-state": Kind(
+        409, "The payment does not allow this now", "Look at the payment: its status says what can be done with it."
+    ),
+    "order-state": Kind(
+        409, "The order does not allow this now", "Look at the order: its status says what can be done with it."
+    ),
+    "amount-exceeds-captured": Kind(
+        409, "More than is left to refund", "Refund at most what was captured less what was or is being refunded."
+    ),
+    "amount-exceeds-authorized": Kind(409, "More than is authorized", "Capture at most the authorized amount."),
     "content-too-large": Kind(413, "The body is too large", "Send at most 256 KiB."),
     "uri-too-long": Kind(414, "The request line is too long", "Send a shorter URL."),
     "unsupported-media-type": Kind(

@@ -31,7 +31,8 @@ class Relay:
         settle: Callable[[Session, Message, Any], Callable[[], None] | None],
     ) -> None:
         """Opens nothing yet."""
-        self._database, self._breaker, self._send, self._settle = database, breaker, send, settle
+        self.breaker = breaker
+        self._database, self._send, self._settle = database, send, settle
         self._waker = outbox.Waker(database)
 
     def wake(self) -> None:
@@ -93,5 +94,5 @@ class Relay:
             channel=outbox.CHANNEL,
             concurrency=concurrency,
             poll=poll,
-            gate=lambda: self._breaker.room(concurrency),
+            gate=lambda: self.breaker.room(concurrency),
         )

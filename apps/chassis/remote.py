@@ -23,7 +23,15 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """The destination answered, but not as agreed: a fault to look into, and to try again later."""
+    """The destination answered, but not as agreed: a fault to look into, and to try again later.
+
+    `problem` is the name of its problem (RFC 9457), if it gave one.
+    """
+
+    def __init__(self, message: str, problem: str | None = None) -> None:
+        """`message` is for the logs and the outbox row."""
+        super().__init__(message)
+        self.problem = problem
 
 
 class Breaker:
@@ -106,15 +114,27 @@ class Remote:
 
         Raises Unreachable when it is not known whether the destination acted, and Refused for any other answer.
         """
-        limit = min(timeout or self.timeout, self.timeout)
-        return self.breaker.call(lambda: self._post(path, body, headers, limit))
+        return self._call("POST", path, {"Content-Type": "application/json", **headers}, timeout, body)
 
-    def _post(self, path: str, body: bytes, headers: Mapping[str, str], timeout: float) -> requests.Response:
+    def get(self, path: str, headers: Mapping[str, str], timeout: float | None = None) -> requests.Response:
+        """The successful (2xx) answer to a GET. Raises Unreachable and Refused."""
+        return self._call("GET", path, headers, timeout)
+
+    def _call(
+        self, method: str, path: str, headers: Mapping[str, str], timeout: float | None, body: bytes | None = None
+    ) -> requests.Response:
+        limit = min(timeout or self.timeout, self.timeout)
+        return self.breaker.call(lambda: self._request(method, path, headers, limit, body))
+
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str], timeout: float, body: bytes | None
+    ) -> requests.Response:
         try:
-            response = self._session().post(
+            response = self._session().request(
+                method,
                 self.url + path,
                 data=body,
-                headers={"Content-Type": "application/json", **headers},
+                headers=headers,
                 timeout=(min(1.0, timeout), timeout),
                 allow_redirects=False,
             )
@@ -123,7 +143,7 @@ class Remote:
         if response.status_code in _PASSING:
             raise Unreachable(f"{self._name} answered {response.status_code}")
         if not 200 <= response.status_code < 300:
-            raise Refused(f"{self._name} answered {response.status_code}: {response.text[:200]}")
+            raise Refused(f"{self._name} answered {response.status_code}: {response.text[:200]}", _problem(response))
         return response
 
     def _session(self) -> requests.Session:
@@ -134,3 +154,10 @@ class Remote:
             session.trust_env = False  # no proxy and no .netrc comes between the services
             self._local.session = session
         return session
+
+
+def _problem(response: requests.Response) -> str | None:
+    try:
+        return str(response.json()["type"]).removeprefix("/problems/")
+    except (ValueError, KeyError, TypeError):
+        return None

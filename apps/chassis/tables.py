@@ -34,6 +34,14 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_age ON idempotency_keys USING brin (created_at);
 """
 
+INBOX = """
+CREATE TABLE inbox (
+    id          text        PRIMARY KEY,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX inbox_age ON inbox USING brin (received_at);
+"""
+
 APPEND_ONLY = """
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from flask import Response, g, request
 from marshmallow import ValidationError
 
-from chassis import idempotency, logs, prefer, webhooks, wire
+from chassis import idempotency, paging, prefer, webhooks, wire
 from chassis.auth import requires
 from chassis.problems import Problem
 from chassis.web import answer, onward, service
 from order import gateway, schemas
-from order.service import Orders
-
-log = logs.get_logger()
+from order.model import Status
+from order.service import Done, Orders
 
 blueprint = wire.Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
 
@@ -36,15 +37,79 @@ def place_order(wanted: dict[str, Any]) -> Response:
     It is stored before it is answered, and paid as soon as the payment service can be reached.
     `Prefer: wait=N` waits up to N seconds (10 at most) for the outcome.
     """
+    with _waiting() as (wait, headers):
+        done = orders().place(idempotency.claim(), wanted, onward(), wait)
+    headers["Location"] = f"/v1/orders/{done.row['id']}"
+    return _answer(done, 201, headers)
+
+
+@contextmanager
+def _waiting() -> Iterator[tuple[float, dict[str, str]]]:
+    """How long this caller waits, in seconds, and the headers that say so (RFC 7240)."""
     preferred = prefer.wait(request.headers.get("Prefer"))
     with orders().room_to_wait(preferred or 0) as wait:
-        placed = orders().place(idempotency.claim(), wanted, onward(), wait)
-    headers = {"Location": f"/v1/orders/{placed.id}"}
-    if preferred == wait:
-        headers["Preference-Applied"] = f"wait={preferred}"
-    if placed.replayed:
+        yield wait, {"Preference-Applied": f"wait={preferred}"} if preferred == wait else {}
+
+
+def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
+    if done.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return answer(placed.row["body"], 201, version=placed.row["version"], headers=headers)
+    return answer(done.row["body"], status, version=done.row.get("version"), headers=headers)
+
+
+@blueprint.post("/orders/<uuid:order_id>/payment-attempts")
+@requires("orders:write")
+@blueprint.arguments(schemas.NewAttempt)
+@blueprint.response(200, schemas.OrderView)
+def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
+    """Try again to have an order paid, after a payment has failed; 202 while it is under way."""
+    with _waiting() as (wait, headers):
+        method = wanted["payment_method"]
+        done = orders().pay_again(idempotency.claim(), str(order_id), method, onward(), wait)
+    return _answer(done, 202 if done.row["status"] == Status.PENDING_PAYMENT else 200, headers)
+
+
+@blueprint.post("/orders/<uuid:order_id>/capture")
+@requires("orders:write")
+@blueprint.arguments(schemas.Nothing)
+@blueprint.response(200, schemas.OrderView)
+def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
+    """Take the money of an authorized order (`capture: manual`); 202 while it is under way."""
+    with _waiting() as (wait, headers):
+        done = orders().capture(idempotency.claim(), str(order_id), onward(), wait)
+    return _answer(done, 202 if done.row["status"] == Status.AUTHORIZED else 200, headers)
+
+
+@blueprint.post("/orders/<uuid:order_id>/cancel")
+@requires("orders:write")
+@blueprint.arguments(schemas.Nothing)
+@blueprint.response(200, schemas.OrderView)
+def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
+    """Cancel an order, giving back what was taken; 202 while that is under way."""
+    with _waiting() as (wait, headers):
+        done = orders().cancel(idempotency.claim(), str(order_id), onward(), wait)
+    return _answer(done, 202 if done.row["status"] == Status.CANCELING else 200, headers)
+
+
+@blueprint.post("/orders/<uuid:order_id>/refunds")
+@requires("orders:write")
+@blueprint.arguments(schemas.CreateRefund)
+@blueprint.response(201, schemas.RefundView)
+def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
+    """Give money of a paid order back, all that is left or a part."""
+    with _waiting() as (wait, headers):
+        amount, reason = wanted.get("amount"), wanted.get("reason")
+        done = orders().refund(idempotency.claim(), str(order_id), amount, reason, onward(), wait)
+    headers["Location"] = f"/v1/orders/{order_id}/refunds"
+    return _answer(done, 201, headers)
+
+
+@blueprint.get("/orders/<uuid:order_id>/refunds")
+@requires("orders:read")
+@blueprint.response(200, schemas.RefundList)
+def list_refunds(order_id: UUID) -> Response:
+    """List an order's refunds, newest first."""
+    return paging.whole(orders().refunds(g.merchant, str(order_id)))
 
 
 @blueprint.get("/orders/<uuid:order_id>")
@@ -78,6 +143,11 @@ def receive_payment_event() -> Response:
     except ValidationError as error:
         raise Problem("validation", "Not a payment event.", errors=wire.pointers(error.messages)) from error
     g.merchant = event["merchant"]
-    if not orders().apply_event(event["merchant"], event["data"]["order_id"], gateway.snapshot(event["data"])):
-        log.info("payment_event_without_order", order_id=event["data"]["order_id"])
+    orders().receive(
+        request.headers["webhook-id"],
+        event["merchant"],
+        event["data"]["order_id"],
+        gateway.snapshot(event["data"]),
+        gateway.refund_outcome(event["operation"]),
+    )
     return Response(status=204)

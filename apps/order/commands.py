@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from flask import Flask
 
 from chassis import commands
+from chassis.database import Session
 from chassis.leases import LeaseLoop
+from chassis.outbox import Message
 from order.config import Settings
 from order.service import Orders
 
@@ -18,9 +20,21 @@ def register(app: Flask, migrations: str, orders: Orders, settings: Settings) ->
 
 
 def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
-    """What `relay` runs: the relay, which carries commands to payment."""
-    return [
-        orders.relay.loop(
-            lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
-        )
-    ]
+    """What `relay` runs: the relay carries commands to payment, the sweep asks again about what waits too long."""
+
+    def sweep(session: Session, _: int) -> list[Message]:
+        orders.sweep(session, settings.sweep_seconds, settings.sweep_authorized_seconds)
+        return []
+
+    relay = orders.relay.loop(
+        lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
+    )
+    sweeper = LeaseLoop(
+        "sweep",
+        orders.database,
+        sweep,
+        orders.relay.deliver,
+        concurrency=1,
+        poll=settings.sweep_seconds / 4,
+    )
+    return [relay, sweeper]

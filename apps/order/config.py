@@ -15,6 +15,8 @@ class Settings(config.Settings):
     payment_url: str
     payment_api_key: str
     payment_timeout: float
+    sweep_seconds: float
+    sweep_authorized_seconds: float
 
 
 def load() -> Settings:
@@ -25,5 +27,7 @@ def load() -> Settings:
         **fields,
         payment_url=env.str("PAYMENT_URL", "http://localhost:8081").rstrip("/"),
         payment_api_key=env.str("PAYMENT_API_KEY", ""),
+        sweep_seconds=env.float("SWEEP_SECONDS", 60.0),
+        sweep_authorized_seconds=env.float("SWEEP_AUTHORIZED_SECONDS", 3600.0),
         payment_timeout=env.float("PAYMENT_TIMEOUT", 12.0),
     )

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import marshmallow
+import requests
 
 from chassis.outbox import Message
 from chassis.remote import Refused, Remote
 from order import model
-from order.schemas import PaymentSnapshot
+from order.model import Command
+from order.schemas import PaymentSnapshot, RefundSnapshot
 
-_snapshot = PaymentSnapshot()
+_payment = PaymentSnapshot()
+_refund = RefundSnapshot()
+
+# What payment says of a command that has come too late: something else was quicker, and counts.
+_OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOutcome:
+    """What became of the refund with this id: succeeded, or failed and why."""
+
+    id: str
+    status: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What payment says: the payment as it stands, and what became of a refund if that is known."""
+
+    payment: model.Payment
+    refund: RefundOutcome | None = None
 
 
 class PaymentGateway(Remote):
@@ -22,23 +46,66 @@ class PaymentGateway(Remote):
         """`timeout` is the longest that an answer may take, in seconds."""
         super().__init__("payment", url, {"Authorization": f"Bearer {api_key}"}, timeout)
 
-    def send(self, message: Message, timeout: float | None = None) -> model.Payment:
-        """Ask for the payment that an outbox row describes; the row's id is the idempotency key.
+    def send(self, message: Message, timeout: float | None = None) -> Answer:
+        """Carry out the command of an outbox row; the row's id is the idempotency key.
 
         Raises remote.Unreachable when it is not known what happened (asking again is safe), and remote.Refused.
         """
-        response = self.post(
-            "/v1/payments",
-            json.dumps(message.payload).encode(),
-            {**message.headers, "Idempotency-Key": message.id, "Tandem-Merchant": message.merchant},
-            timeout,
-        )
+        headers = {**message.headers, "Tandem-Merchant": message.merchant}
+        keyed = {**headers, "Idempotency-Key": message.id}
+        body = dict(message.payload)
+        if message.topic == Command.CREATE:
+            return Answer(_parse(self.post("/v1/payments", _json(body), keyed, timeout)))
+        path = f"/v1/payments/{body.pop('payment_id')}"
+        if message.topic == Command.REFUND:
+            refund = self._refund(message, f"{path}/refunds", body, keyed, timeout)
+            return Answer(_parse(self.get(path, headers, timeout)), refund)
+        action = message.topic.removeprefix("payment.")
         try:
-            return snapshot(_snapshot.load(response.json()))
-        except (ValueError, marshmallow.ValidationError) as error:
-            raise Refused("payment answered with something that is not a payment") from error
+            return Answer(_parse(self.post(f"{path}/{action}", _json(body), keyed, timeout)))
+        except Refused as error:
+            if error.problem not in _OVERTAKEN:
+                raise
+        return Answer(_parse(self.get(path, headers, timeout)))
+
+    def _refund(
+        self, message: Message, path: str, body: dict[str, Any], headers: dict[str, str], timeout: float | None
+    ) -> RefundOutcome | None:
+        try:
+            answer = _load(_refund, self.post(path, _json(body), headers, timeout))
+        except Refused as error:
+            if error.problem not in _OVERTAKEN:
+                raise
+            return RefundOutcome(message.id, "failed", error.problem)
+        if answer["status"] == "pending":
+            return None
+        return RefundOutcome(message.id, answer["status"], answer["failure_reason"])
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:
     """Validated fields of a payment as a snapshot to decide on."""
     return model.Payment(**{name: value for name, value in fields.items() if name != "order_id"})
+
+
+def refund_outcome(operation: dict[str, Any]) -> RefundOutcome | None:
+    """What became of a refund of ours, if that is what a payment event's operation was."""
+    if operation["kind"] != "refund" or operation["idempotency_key"] is None:
+        return None
+    status = "succeeded" if operation["status"] == "succeeded" else "failed"
+    return RefundOutcome(operation["idempotency_key"], status, operation["reason"])
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
+
+
+def _parse(response: requests.Response) -> model.Payment:
+    return snapshot(_load(_payment, response))
+
+
+def _load(schema: marshmallow.Schema, response: requests.Response) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = schema.load(response.json())
+    except (ValueError, marshmallow.ValidationError) as error:
+        raise Refused("payment answered with something that it should not") from error
+    return fields

@@ -37,6 +37,23 @@ class PlaceOrder(Schema):
             raise ValidationError(f"{error}.", "items") from error
 
 
+class Nothing(Schema):
+    """A body without fields."""
+
+
+class NewAttempt(Schema):
+    """What POST /v1/orders/{id}/payment-attempts takes."""
+
+    payment_method = Text(100, required=True)
+
+
+class CreateRefund(Schema):
+    """What POST /v1/orders/{id}/refunds takes: all that is left, or a part, in minor units."""
+
+    amount = Integer(validate=validate.Range(1, 2**63 - 1))
+    reason = Text(500)
+
+
 class ItemView(Schema):
     """One line of an order, as answered; orders of the sketch's API have names only."""
 
@@ -75,6 +92,24 @@ class OrderView(Schema):
     updated_at = fields.String(metadata={"format": "date-time"})
 
 
+class RefundView(Schema):
+    """A refund, as answered."""
+
+    id = Id()
+    status = fields.String(validate=validate.OneOf(["pending", "succeeded", "failed"]))
+    amount = Integer()
+    currency = fields.String()
+    reason = fields.String(allow_none=True)
+    failure_reason = fields.String(allow_none=True)
+    created_at = fields.String(metadata={"format": "date-time"})
+
+
+class RefundList(Schema):
+    """All refunds of an order, newest first."""
+
+    data = fields.List(fields.Nested(RefundView))
+
+
 class EventView(Schema):
     """One step of an order's history."""
 
@@ -108,7 +143,35 @@ class PaymentSnapshot(Schema):
     amount = Integer(required=True)
     currency = fields.String(required=True)
     captured_amount = Integer(required=True)
+    refunded_amount = Integer(required=True)
+    refunding_amount = Integer(required=True)
     failure_reason = fields.String(required=True, allow_none=True)
+
+
+class RefundSnapshot(Schema):
+    """The answer to a refund; what order does not need is passed over."""
+
+    class Meta:
+        """Payment may learn to say more without breaking order."""
+
+        unknown = "exclude"
+
+    status = fields.String(required=True)
+    failure_reason = fields.String(required=True, allow_none=True)
+
+
+class SettledOperation(Schema):
+    """The operation that a payment event tells the end of; what order does not need is passed over."""
+
+    class Meta:
+        """Payment may learn to say more without breaking order."""
+
+        unknown = "exclude"
+
+    kind = fields.String(required=True)
+    status = fields.String(required=True)
+    reason = fields.String(required=True, allow_none=True)
+    idempotency_key = fields.String(required=True, allow_none=True)
 
 
 class PaymentEvent(Schema):
@@ -118,6 +181,7 @@ class PaymentEvent(Schema):
     timestamp = fields.String(required=True)
     merchant = Text(64, required=True)
     data = fields.Nested(PaymentSnapshot, required=True)
+    operation = fields.Nested(SettledOperation, required=True)
 
 
 class SketchOrder(Schema):

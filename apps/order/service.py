@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,29 +20,36 @@ from chassis.idempotency import Claim
 from chassis.outbox import Message
 from chassis.problems import Problem
 from chassis.relay import Relay
-from order import model, store
-from order.gateway import PaymentGateway
+from order import model, progress, store
+from order.gateway import Answer, PaymentGateway, RefundOutcome
+from order.model import Command, Status
+from order.progress import Locked
 
 log = logs.get_logger()
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """An order as it stands, and whether it was placed by an earlier request with the same key."""
+class Done:
+    """The view of an order or refund as it stands, and whether an earlier request with the same key did it."""
 
-    id: str
     row: Row
-    replayed: bool
+    replayed: bool = False
 
 
 class Orders:
-    """What can be done with orders."""
+    """What can be done with orders.
+
+    `headers` are sent along with what a request sets off. `wait` is how many seconds the caller waits for the
+    outcome: the request then carries its command to payment itself, at once.
+    """
 
     def __init__(self, database: Database, gateway: PaymentGateway, waiting: int) -> None:
         """`waiting` is how many callers of this process may wait for an outcome at the same time."""
         self.database = database
-        self._room_to_wait = threading.BoundedSemaphore(waiting)
         self.relay = Relay(database, gateway.breaker, gateway.send, self._settle)
+        self._room_to_wait = threading.BoundedSemaphore(waiting)
 
     @contextmanager
     def room_to_wait(self, wait: float) -> Iterator[float]:
@@ -57,20 +65,21 @@ class Orders:
         finally:
             self._room_to_wait.release()
 
-    def place(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Placed:
-        """Commit an order and what is to be asked of payment; with `wait`, ask at once for so many seconds.
+    def place(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Done:
+        """Commit an order and what is to be asked of payment.
 
         `wanted` is what schemas.PlaceOrder loads. Raises Problem for a key that is taken or in use.
         """
-        order, message = _prepare(claim.merchant, _lines(wanted), wanted, headers, wait)
+        order, message = _prepare(claim.merchant, _lines(wanted), wanted, headers, _lease(wait))
         session = self.database.session()
-        try:
-            row = store.place(session, claim, order, _command(message, wait))
-        except psycopg.errors.LockNotAvailable as error:
-            raise idempotency.in_use() from error
+        with _quickly():
+            row = store.place(session, claim, order)
         if row is None:
-            return self._earlier(session, claim, wait)
-        return Placed(order["id"], self._go_on(row, message, wait), replayed=False)
+            there = idempotency.required(session, claim)
+            return Done(self._await(claim.merchant, there.resource_id, wait, _has_outcome), replayed=True)
+        metrics.transitions.labels("order", "", row["status"]).inc()
+        self._deliver(message, wait)
+        return Done(self._await(claim.merchant, order["id"], wait, _has_outcome) if wait > 0 else row)
 
     def place_by_id(self, merchant: str, order_id: str, wanted: dict[str, Any], headers: dict[str, str]) -> None:
         """Commit an order of the sketch's API, whose own id makes it happen once.
@@ -79,12 +88,11 @@ class Orders:
         """
         order, message = _prepare(merchant, wanted["items"], wanted, headers, 0, order_id)
         session = self.database.session()
-        try:
-            row = store.place_by_id(session, order, _command(message, 0))
-        except psycopg.errors.LockNotAvailable as error:
-            raise idempotency.in_use() from error
+        with _quickly():
+            row = store.place_by_id(session, order)
         if row is not None:
-            self._go_on(row, message, 0)
+            metrics.transitions.labels("order", "", row["status"]).inc()
+            self._deliver(message, 0)
             return
         there = store.sketch(session, merchant, order_id)
         if there is None or (there["items"], there["total_amount"]) != (wanted["items"], wanted["total_amount"]):
@@ -102,94 +110,193 @@ class Orders:
         """An order's history as JSON text. Raises Problem `order-not-found`."""
         return _found(store.events(self.database.session(), merchant, order_id))
 
-    def apply_event(self, merchant: str, order_id: str, payment: model.Payment) -> bool:
-        """Apply a payment snapshot that payment sent by itself; False if there is no such order."""
+    def refunds(self, merchant: str, order_id: str) -> list[Row]:
+        """Views of an order's refunds, newest first. Raises Problem `order-not-found`."""
+        self.get(merchant, order_id)
+        return store.find_refunds(self.database.session(), merchant, order_id)
+
+    def cancel(self, claim: Claim, order_id: str, headers: dict[str, str], wait: float) -> Done:
+        """Cancel an order in whatever state, giving back what was taken. Raises Problem `order-state`."""
+
+        def act(locked: Locked) -> None:
+            order = locked.order
+            if order.status in (Status.REFUNDED, Status.EXPIRED):
+                raise Problem("order-state", f"Nothing is left to cancel: the order is {order.status}.")
+            if order.status in (Status.CANCELING, Status.CANCELED):
+                return
+            if order.status is Status.PENDING_PAYMENT and store.forget_unasked(
+                locked.session, locked.merchant, order_id
+            ):
+                locked.order = dataclasses.replace(order, asked=frozenset())
+            status = Status.CANCELED if order.status is Status.PAYMENT_FAILED else Status.CANCELING
+            locked.step(f"order.{status}", locked.as_is(status=status))
+            locked.go_on()
+
+        return self._act(claim, order_id, headers, wait, act, lambda row: row["status"] != Status.CANCELING)
+
+    def capture(self, claim: Claim, order_id: str, headers: dict[str, str], wait: float) -> Done:
+        """Take the money of an authorized order. Raises Problem `order-state`."""
+
+        def act(locked: Locked) -> None:
+            if locked.order.status is not Status.AUTHORIZED:
+                raise Problem("order-state", f"Only an authorized order has a capture: it is {locked.order.status}.")
+            if Command.CAPTURE not in locked.order.asked:
+                locked.step("payment.capture_requested", locked.as_is(command=Command.CAPTURE))
+
+        return self._act(claim, order_id, headers, wait, act, lambda row: row["status"] != Status.AUTHORIZED)
+
+    def pay_again(self, claim: Claim, order_id: str, method: str, headers: dict[str, str], wait: float) -> Done:
+        """Have an order paid by another payment method, after the first has failed. Raises Problem `order-state`."""
+
+        def act(locked: Locked) -> None:
+            if locked.order.status is not Status.PAYMENT_FAILED:
+                raise Problem("order-state", f"Only a payment that failed is tried again: it is {locked.order.status}.")
+            locked.row["payment_method"] = method
+            again = locked.as_is(status=Status.PENDING_PAYMENT, command=Command.CREATE)
+            locked.step("order.payment_attempted", again)
+
+        return self._act(claim, order_id, headers, wait, act, _has_outcome)
+
+    def refund(
+        self, claim: Claim, order_id: str, amount: int | None, reason: str | None, headers: dict[str, str], wait: float
+    ) -> Done:
+        """Give back so much, or all that is left; the row is the refund's view.
+
+        Raises Problem `order-state` or `amount-exceeds-captured`.
+        """
+        refund_id = str(uuid_utils.uuid7())
+
+        def view(refund_id: str) -> Row:
+            return _found(store.get_refund(self.database.session(), claim.merchant, refund_id))
+
+        with _quickly(), self.database.transaction() as session:
+            if not idempotency.take(session, claim, refund_id, 201):
+                return Done(view(idempotency.required(session, claim).resource_id), replayed=True)
+            locked = self._lock(session, claim.merchant, order_id, headers, _lease(wait))
+            if locked.order.status is not Status.PAID:
+                raise Problem("order-state", f"Only a paid order has refunds: it is {locked.order.status}.")
+            left = locked.order.paid_amount - locked.order.refunded_amount - locked.row["refunding_amount"]
+            if left < (amount or 1):
+                raise Problem("amount-exceeds-captured", f"Of {locked.order.paid_amount}, {left} is left to refund.")
+            asked = locked.as_is(command=Command.REFUND, refund_amount=amount or left)
+            locked.step("payment.refund_requested", asked, message_id=refund_id, reason=reason)
+        self._deliver(locked.message, wait)
+        return Done(_until(lambda: view(refund_id), lambda row: row["status"] != "pending", wait))
+
+    def receive(
+        self, event_id: str, merchant: str, order_id: str, payment: model.Payment, refund: RefundOutcome | None
+    ) -> bool:
+        """Apply what payment told by itself, once; False if there is no such order."""
         with self.database.transaction() as session:
-            step = self._apply(session, merchant, order_id, payment)
-        _count(step)
-        return step is not None
+            if not store.receive(session, event_id):
+                return True
+            locked = self._learn(session, merchant, order_id, payment, refund, {})
+        if locked is not None:
+            self._after(locked)
+        return locked is not None
 
-    def _settle(self, session: Session, message: Message, payment: model.Payment) -> Callable[[], None]:
-        step = self._apply(session, message.merchant, message.aggregate_id, payment)
-        return lambda: _count(step)
+    def sweep(self, session: Session, seconds: float, authorized: float) -> None:
+        """Ask payment again about what has waited for so long: an event that was lost delays, and loses nothing."""
+        asked = store.sweep(session, seconds, authorized)
+        if asked:
+            log.info("swept", asked_again=asked)
+            self.relay.wake()
 
-    def _apply(self, session: Session, merchant: str, order_id: str, payment: model.Payment) -> _Step | None:
-        facts = store.lock(session, merchant, order_id)
-        if facts is None:
+    def _act(
+        self,
+        claim: Claim,
+        order_id: str,
+        headers: dict[str, str],
+        wait: float,
+        act: Callable[[Locked], None],
+        is_done: Callable[[Row], bool],
+    ) -> Done:
+        """Do something with a locked order under an idempotency key, and wait for what comes of it."""
+        with _quickly(), self.database.transaction() as session:
+            taken = idempotency.take(session, claim, order_id, 200)
+            if taken:
+                locked = self._lock(session, claim.merchant, order_id, headers, _lease(wait))
+                act(locked)
+            else:
+                idempotency.required(session, claim)
+        if taken:
+            self._after(locked)
+            self._deliver(locked.message, wait)
+        return Done(self._await(claim.merchant, order_id, wait, is_done), replayed=not taken)
+
+    def _lock(self, session: Session, merchant: str, order_id: str, headers: dict[str, str], lease: float) -> Locked:
+        locked = _found(progress.lock(session, merchant, order_id, headers, "merchant"))
+        locked.lease = lease
+        return locked
+
+    def _settle(self, session: Session, message: Message, answer: Answer) -> Callable[[], None] | None:
+        """What follows from payment's answer to a command, in the transaction that marks it delivered."""
+        locked = self._learn(
+            session, message.merchant, message.aggregate_id, answer.payment, answer.refund, message.headers
+        )
+        return None if locked is None else lambda: self._after(locked)
+
+    def _learn(
+        self,
+        session: Session,
+        merchant: str,
+        order_id: str,
+        payment: model.Payment,
+        refund: RefundOutcome | None,
+        headers: dict[str, str],
+    ) -> Locked | None:
+        locked = progress.lock(session, merchant, order_id, headers, "payment")
+        if locked is None:
             log.warning("payment_of_no_order", order_id=order_id, payment_id=payment.id)
             return None
-        order = model.Order(
-            model.Status(facts["status"]),
-            facts["total_amount"],
-            facts["currency"],
-            facts["paid_amount"],
-            str(facts["payment_id"]) if facts["payment_id"] else None,
-            facts["payment_version"],
-        )
-        if not model.is_news(order, payment):
-            return _Step(order.status, order.status)
-        decision = model.decide(order, payment)
-        store.apply(
-            session,
-            {
-                "merchant": merchant,
-                "id": order_id,
-                "seen": facts["version"],
-                "before": order.status,
-                "status": decision.status,
-                "type": f"order.{decision.status}" if decision.status != order.status else "payment.updated",
-                "paid_amount": decision.paid_amount,
-                "failure_reason": decision.failure_reason,
-                "payment_id": payment.id,
-                "payment_status": payment.status,
-                "payment_version": payment.version,
-                "data": {
-                    "payment_id": payment.id,
-                    "payment_status": payment.status,
-                    "failure_reason": decision.failure_reason,
-                },
-            },
-        )
-        return _Step(order.status, decision.status)
+        locked.learn(payment, refund)
+        return locked
 
-    def _go_on(self, row: Row, message: Message | None, wait: float) -> Row:
-        """After the commit: have the command carried out, here and now if the caller waits for it."""
-        metrics.transitions.labels("order", "", row["status"]).inc()
-        if message is None:
-            return row
-        if wait <= 0:
+    def _after(self, locked: Locked) -> None:
+        locked.count()
+        if locked.message is not None and not locked.message.owner:
             self.relay.wake()
+
+    def _deliver(self, message: Message | None, wait: float) -> None:
+        """After the commit: have the command carried out, here and now if the caller waits for it."""
+        if message is None:
+            return
+        if wait > 0:
+            self.relay.deliver(message, timeout=wait)
+        else:
+            self.relay.wake()
+
+    def _await(self, merchant: str, order_id: str, wait: float, is_done: Callable[[Row], bool]) -> Row:
+        return _until(lambda: self.get(merchant, order_id), is_done, wait)
+
+
+def _until(look: Callable[[], Row], is_done: Callable[[Row], bool], wait: float) -> Row:
+    """What is seen once it is done, or at the end of so many seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        row = look()
+        left = deadline - time.monotonic()
+        if is_done(row) or left <= 0:
             return row
-        deadline = time.monotonic() + wait
-        self.relay.deliver(message, timeout=wait)
-        return self._await_outcome(message.merchant, message.aggregate_id, deadline)
-
-    def _earlier(self, session: Session, claim: Claim, wait: float) -> Placed:
-        there = idempotency.earlier(session, claim)
-        if there is None:  # whoever held the key has rolled back, or the key was purged in this moment
-            raise idempotency.in_use()
-        row = self._await_outcome(claim.merchant, there.resource_id, time.monotonic() + wait)
-        return Placed(there.resource_id, row, replayed=True)
-
-    def _await_outcome(self, merchant: str, order_id: str, deadline: float) -> Row:
-        """The order when its outcome is known, or as it stands at the deadline."""
-        while True:
-            row = _found(store.get(self.database.session(), merchant, order_id))
-            left = deadline - time.monotonic()
-            if row["status"] != model.Status.PENDING_PAYMENT or left <= 0:
-                return row
-            time.sleep(min(0.05, left))
+        time.sleep(min(0.05, left))
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    before: str
-    after: str
+def _has_outcome(row: Row) -> bool:
+    return bool(row["status"] != Status.PENDING_PAYMENT)
 
 
-def _count(step: _Step | None) -> None:
-    if step is not None and step.before != step.after:
-        metrics.transitions.labels("order", step.before, step.after).inc()
+def _lease(wait: float) -> float:
+    """How long a request that waits has its command for itself: a little longer than it takes at most."""
+    return wait + 3 if wait > 0 else 0
+
+
+@contextmanager
+def _quickly() -> Iterator[None]:
+    """Raise Problem `idempotency-key-in-use` where another transaction holds what is wanted for too long."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise idempotency.in_use() from error
 
 
 def _lines(wanted: dict[str, Any]) -> list[dict[str, Any]]:
@@ -201,55 +308,31 @@ def _prepare(
     items: list[dict[str, Any]],
     wanted: dict[str, Any],
     headers: dict[str, str],
-    wait: float,
+    lease: float,
     order_id: str | None = None,
 ) -> tuple[dict[str, Any], Message | None]:
     """The row of a new order, and the message that asks for its payment if it needs one."""
     order_id = order_id or str(uuid_utils.uuid7())
     total = wanted["total_amount"] if "total_amount" in wanted else sum(item["amount"] for item in items)
-    currency, method, capture = wanted["currency"], wanted["payment_method"], wanted.get("capture", "automatic")
-    decision = model.decide(model.Order(model.Status.PENDING_PAYMENT, total, currency), None)
+    decision = model.decide(model.Order(Status.PENDING_PAYMENT, total, wanted["currency"]), None)
     order = {
         "merchant": merchant,
         "id": order_id,
         "status": decision.status,
-        "currency": currency,
+        "currency": wanted["currency"],
         "total_amount": total,
         "items": Jsonb(items),
         "customer": wanted.get("customer"),
-        "payment_method": method,
-        "capture": capture,
+        "payment_method": wanted["payment_method"],
+        "capture": wanted.get("capture", "automatic"),
         "metadata": Jsonb(wanted.get("metadata", {})),
     }
-    if not decision.commands:
+    if decision.command is None:
         return order, None
-    payload = {
-        "order_id": order_id,
-        "amount": total,
-        "currency": currency,
-        "payment_method": method,
-        "capture": capture,
-    }
-    owner = f"request {uuid_utils.uuid7()}" if wait > 0 else ""
-    command_id = str(uuid_utils.uuid7())
-    return order, Message(0, command_id, merchant, order_id, decision.commands[0], payload, headers, 1, owner)
-
-
-def _command(message: Message | None, wait: float) -> dict[str, Any]:
-    """The outbox row of a message; leased to this request if it will deliver the message itself."""
-    if message is None:
-        return {}
-    return {
-        "command_id": message.id,
-        "topic": message.topic,
-        "payload": Jsonb(message.payload),
-        "headers": Jsonb(message.headers),
-        "owner": message.owner or None,
-        "lease": wait + 3 if wait > 0 else None,
-    }
-
-
-T = TypeVar("T")
+    message = progress.new_message(
+        merchant, order_id, decision.command, progress.payment_request(order_id, order), headers, lease
+    )
+    return {**order, **progress.outbox_row(message, lease)}, message
 
 
 def _found(thing: T | None) -> T:

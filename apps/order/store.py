@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from chassis.database import Row, Session
 from chassis.idempotency import Claim
 
@@ -15,17 +13,22 @@ _VIEW = f"""json_build_object(
     'id', o.id, 'status', o.status, 'currency', o.currency, 'total_amount', o.total_amount,
     'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', o.items,
     'customer', o.customer, 'payment_method', o.payment_method, 'capture', o.capture, 'metadata', o.metadata,
-    'payment', CASE WHEN o.payment_id IS NOT NULL THEN json_build_object(
-        'id', o.payment_id, 'status', o.payment_status, 'failure_reason', o.failure_reason) END,
+    'payment', CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
+        'status', o.payment->'status', 'failure_reason', o.payment->'failure_reason') END,
     'version', o.version, 'created_at', {_TIME.format("o.created_at")},
-    'updated_at', {_TIME.format("o.updated_at")})::text AS body, o.version, o.status"""
+    'updated_at', {_TIME.format("o.updated_at")})::text AS body, o.id, o.version, o.status"""
+
+_REFUND = f"""json_build_object(
+    'id', r.id, 'status', r.status, 'amount', r.amount, 'currency', r.currency, 'reason', r.reason,
+    'failure_reason', r.failure_reason, 'created_at', {_TIME.format("r.created_at")})::text AS body, r.id, r.status"""
 
 _PLACED = f"""
 placed AS (
     INSERT INTO orders (merchant, id, status, currency, total_amount, items, customer, payment_method, capture,
-                        metadata)
+                        metadata, command_id)
     SELECT %(merchant)s::text, %(id)s::uuid, %(status)s::text, %(currency)s::text, %(total_amount)s::bigint,
-           %(items)s::jsonb, %(customer)s::text, %(payment_method)s::text, %(capture)s::text, %(metadata)s::jsonb
+           %(items)s::jsonb, %(customer)s::text, %(payment_method)s::text, %(capture)s::text, %(metadata)s::jsonb,
+           %(command_id)s::uuid
     {{source}}
     RETURNING *),
 event AS (
@@ -33,7 +36,7 @@ event AS (
     SELECT merchant, id, version, 'order.placed', status, 'merchant' FROM placed),
 command AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
-    SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(payload)s::jsonb, %(headers)s::jsonb,
+    SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(command_payload)s::jsonb, %(headers)s::jsonb,
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
     FROM placed WHERE %(topic)s::text IS NOT NULL)
 SELECT {_VIEW} FROM placed o
@@ -48,27 +51,27 @@ WITH claim AS (
 
 _PLACE_BY_ID = "WITH " + _PLACED.format(source="ON CONFLICT DO NOTHING")
 
-_NO_COMMAND = dict.fromkeys(("topic", "payload", "headers", "command_id", "owner", "lease"))
+_NO_COMMAND = dict.fromkeys(("topic", "command_payload", "headers", "command_id", "owner", "lease"))
 
 
-def place(session: Session, claim: Claim, order: dict[str, Any], command: dict[str, Any]) -> Row | None:
+def place(session: Session, claim: Claim, order: dict[str, Any]) -> Row | None:
     """Commit an order, its first event, its command to payment and its idempotency key in one statement.
 
     The new order's view, or None when the key is taken already. Raises psycopg.errors.LockNotAvailable
     when another transaction holds the key for longer than the lock time-out.
     """
     return session.execute(
-        _PLACE, {**_NO_COMMAND, **order, **command, "key": claim.key, "fingerprint": claim.fingerprint}
+        _PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint}
     ).fetchone()
 
 
-def place_by_id(session: Session, order: dict[str, Any], command: dict[str, Any]) -> Row | None:
+def place_by_id(session: Session, order: dict[str, Any]) -> Row | None:
     """The same with the order's own id as the idempotency key; None when the order exists already."""
-    return session.execute(_PLACE_BY_ID, {**_NO_COMMAND, **order, **command}).fetchone()
+    return session.execute(_PLACE_BY_ID, {**_NO_COMMAND, **order}).fetchone()
 
 
 def get(session: Session, merchant: str, order_id: str) -> Row | None:
-    """An order's view: body (JSON text), version, status."""
+    """An order's view: body (JSON text), id, version, status."""
     return session.execute(
         f"SELECT {_VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id)
     ).fetchone()
@@ -95,26 +98,120 @@ def events(session: Session, merchant: str, order_id: str) -> str | None:
 
 
 def lock(session: Session, merchant: str, order_id: str) -> Row | None:
-    """The facts that a decision needs, with the order's row locked to the end of the transaction."""
+    """The facts that decisions need, with the order's row locked to the end of the transaction."""
     return session.execute(
-        """SELECT status, total_amount, currency, paid_amount, payment_id, payment_version, version
-           FROM orders WHERE merchant = %s AND id = %s FOR NO KEY UPDATE""",
+        """SELECT o.status, o.total_amount, o.currency, o.paid_amount, o.refunded_amount, o.refunding_amount,
+                  o.payment_method, o.capture, o.payment, o.past_payments, o.version,
+                  ARRAY(SELECT topic FROM outbox b WHERE b.merchant = o.merchant AND b.aggregate_id = o.id
+                        AND b.delivered_at IS NULL
+                        UNION SELECT 'payment.refund' FROM refunds r
+                        WHERE r.merchant = o.merchant AND r.order_id = o.id AND r.status = 'pending') AS asked
+           FROM orders o WHERE o.merchant = %s AND o.id = %s FOR NO KEY UPDATE OF o""",
         (merchant, order_id),
     ).fetchone()
 
 
-_APPLY = """
+_CHANGE = """
 WITH changed AS (
-    UPDATE orders SET status = %(status)s, paid_amount = %(paid_amount)s, failure_reason = %(failure_reason)s,
-           payment_id = %(payment_id)s, payment_status = %(payment_status)s,
-           payment_version = %(payment_version)s, version = version + 1, updated_at = clock_timestamp()
+    UPDATE orders SET status = %(status)s, paid_amount = %(paid_amount)s, refunded_amount = %(refunded_amount)s,
+           refunding_amount = refunding_amount + %(refunding)s,
+           payment = %(payment)s, past_payments = %(past)s, payment_method = %(payment_method)s,
+           command_id = COALESCE(%(command_id)s, command_id),
+           version = version + 1, updated_at = clock_timestamp()
     WHERE merchant = %(merchant)s AND id = %(id)s AND version = %(seen)s
-    RETURNING merchant, id, version)
-INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data)
-SELECT merchant, id, version, %(type)s, %(before)s, %(status)s, 'payment', %(data)s FROM changed
+    RETURNING merchant, id, version, currency),
+event AS (
+    INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data)
+    SELECT merchant, id, version, %(type)s::text, %(before)s::text, %(status)s::text, %(actor)s::text,
+           %(data)s::jsonb FROM changed),
+refund AS (
+    INSERT INTO refunds (merchant, id, order_id, amount, currency, reason, to_cancel)
+    SELECT merchant, %(command_id)s::uuid, id, %(refund_amount)s::bigint, currency, %(reason)s::text,
+           %(to_cancel)s::boolean
+    FROM changed WHERE %(refund_amount)s::bigint IS NOT NULL),
+command AS (
+    INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
+    SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(command_payload)s::jsonb, %(headers)s::jsonb,
+           now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
+    FROM changed WHERE %(topic)s::text IS NOT NULL)
+SELECT version FROM changed
+"""
+
+_UNCHANGED = {
+    **dict.fromkeys(("command_id", "topic", "command_payload", "headers", "lease", "owner")),
+    **dict.fromkeys(("refund_amount", "reason", "to_cancel")),
+    "refunding": 0,
+}
+
+
+def change(session: Session, change: dict[str, Any]) -> None:
+    """Write an order's next version, the event that tells it, and what it asks of payment.
+
+    For the version that was locked; with a refund_amount, also the refund that the command asks for.
+    """
+    session.execute(_CHANGE, {**_UNCHANGED, **change})
+
+
+def forget_unasked(session: Session, merchant: str, order_id: str) -> bool:
+    """Take back what no relay has begun to ask; True if there was such a command, and now there is none."""
+    done = session.execute(
+        "DELETE FROM outbox WHERE merchant = %s AND aggregate_id = %s AND delivered_at IS NULL AND attempts = 0",
+        (merchant, order_id),
+    )
+    return done.rowcount > 0
+
+
+def settle_refund(session: Session, merchant: str, refund_id: str, status: str, reason: str | None) -> Row | None:
+    """End a pending refund; its amount and whether it was to cancel the order, or None if it has ended before."""
+    return session.execute(
+        """UPDATE refunds SET status = %s, failure_reason = %s WHERE merchant = %s AND id = %s AND status = 'pending'
+           RETURNING amount, to_cancel""",
+        (status, reason, merchant, refund_id),
+    ).fetchone()
+
+
+def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
+    """A refund's view: body (JSON text), id, status."""
+    return session.execute(
+        f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND id = %s", (merchant, refund_id)
+    ).fetchone()
+
+
+def find_refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
+    """Views of an order's refunds, newest first."""
+    return session.execute(
+        f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND order_id = %s ORDER BY id DESC",
+        (merchant, order_id),
+    ).fetchall()
+
+
+def receive(session: Session, event_id: str) -> bool:
+    """Remember an event; False when it has been received before."""
+    done = session.execute("INSERT INTO inbox (id) VALUES (%s) ON CONFLICT DO NOTHING", (event_id,))
+    return done.rowcount == 1
+
+
+_SWEEP = """
+WITH waiting AS MATERIALIZED (
+    SELECT merchant, id, command_id FROM orders
+    WHERE status IN ('pending_payment', 'authorized', 'canceling')
+      AND GREATEST(updated_at, swept_at) < now() - make_interval(
+          secs => CASE status WHEN 'authorized' THEN %(authorized)s::float8 ELSE %(seconds)s::float8 END)
+    ORDER BY updated_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED),
+marked AS (
+    UPDATE orders o SET swept_at = now() FROM waiting w WHERE o.merchant = w.merchant AND o.id = w.id),
+commands AS (
+    SELECT command_id AS id FROM waiting
+    UNION SELECT id FROM refunds
+    WHERE status = 'pending' AND created_at < now() - make_interval(secs => %(seconds)s::float8))
+UPDATE outbox SET delivered_at = NULL, available_at = now(), attempts = 0
+FROM commands WHERE outbox.id = commands.id AND delivered_at < now() - make_interval(secs => %(seconds)s::float8)
 """
 
 
-def apply(session: Session, change: dict[str, Any]) -> None:
-    """Write an order's next state and the event that tells it, for the version that was locked."""
-    session.execute(_APPLY, {**change, "data": Jsonb(change["data"])})
+def sweep(session: Session, seconds: float, authorized: float) -> int:
+    """Ask again about orders and refunds that have waited for so many seconds; the number of them.
+
+    The last command goes back into the outbox: under the same key, payment answers with what stands now.
+    """
+    return session.execute(_SWEEP, {"seconds": seconds, "authorized": authorized}).rowcount

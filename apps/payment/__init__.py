@@ -25,7 +25,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     database = Database(settings.database_url, "payment")
     order = Remote("order", settings.order_url, {}, settings.order_timeout)
     provider = Simulator(settings.database_url)
-    payments = Payments(database, provider, order, settings.events_secrets, settings.lease_seconds)
+    payments = Payments(database, provider, order, settings)
     app = web.create_app(
         "payment",
         "Tandem payments",

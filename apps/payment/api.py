@@ -10,8 +10,9 @@ from flask import Response, g
 from chassis import idempotency, paging, wire
 from chassis.auth import requires
 from chassis.web import answer, onward, service
-from payment import schemas
-from payment.service import Payments
+from payment import ledger, schemas
+from payment.model import Kind
+from payment.service import Created, Payments
 
 blueprint = wire.Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
 
@@ -33,10 +34,82 @@ def create_payment(wanted: dict[str, Any]) -> Response:
     payment is `processing`. An order has one live payment: asking for another gives that one, with 200.
     """
     created = payments().create(idempotency.claim(), wanted, onward())
-    headers = {"Location": f"/v1/payments/{created.row['id']}"}
-    if created.replayed:
-        headers["Idempotency-Replayed"] = "true"
+    headers = {"Location": f"/v1/payments/{created.row['id']}", **_replayed(created)}
     return answer(created.row["body"], created.status, version=created.row["version"], headers=headers)
+
+
+@blueprint.post("/payments/<uuid:payment_id>/capture")
+@requires("payments:write")
+@blueprint.arguments(schemas.Capture)
+@blueprint.response(200, schemas.PaymentView)
+def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
+    """Take the money of an authorized payment, all or a part; 202 while the provider has not said what became of it."""
+    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, wanted.get("amount")))
+
+
+@blueprint.post("/payments/<uuid:payment_id>/void")
+@requires("payments:write")
+@blueprint.arguments(schemas.Nothing)
+@blueprint.response(200, schemas.PaymentView)
+def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
+    """Give the hold of an authorized payment back; 202 while the provider has not said what became of it."""
+    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID))
+
+
+def _acted(done: Created) -> Response:
+    status = 202 if done.row["busy"] else 200
+    return answer(done.row["body"], status, version=done.row["version"], headers=_replayed(done))
+
+
+def _replayed(done: Created) -> dict[str, str]:
+    return {"Idempotency-Replayed": "true"} if done.replayed else {}
+
+
+@blueprint.post("/payments/<uuid:payment_id>/refunds")
+@requires("payments:write")
+@blueprint.arguments(schemas.CreateRefund)
+@blueprint.response(201, schemas.RefundView)
+def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
+    """Give money of a captured payment back, all that is left or a part."""
+    done = payments().refund(idempotency.claim(), str(payment_id), wanted.get("amount"), wanted.get("reason"))
+    location = {"Location": f"/v1/payments/{payment_id}/refunds"}
+    return answer(done.row["body"], 201, headers={**location, **_replayed(done)})
+
+
+@blueprint.get("/payments/<uuid:payment_id>/refunds")
+@requires("payments:read")
+@blueprint.response(200, schemas.RefundList)
+def list_refunds(payment_id: UUID) -> Response:
+    """List a payment's refunds, newest first."""
+    return paging.whole(payments().refunds(g.merchant, str(payment_id)))
+
+
+@blueprint.get("/payments/<uuid:payment_id>/operations")
+@requires("payments:read")
+@blueprint.response(200, schemas.OperationList)
+def list_operations(payment_id: UUID) -> Response:
+    """List everything that was asked of the provider for a payment, oldest first."""
+    return paging.whole(payments().operations(g.merchant, str(payment_id)))
+
+
+@blueprint.get("/ledger/balances")
+@requires("payments:read")
+@blueprint.arguments(schemas.BalancesQuery, location="query")
+@blueprint.response(200, schemas.BalanceList)
+def list_balances(query: dict[str, Any]) -> Response:
+    """Show the merchant's trial balance."""
+    return paging.whole(ledger.balances(service().database.session(), g.merchant, query.get("currency")))
+
+
+@blueprint.get("/ledger/entries")
+@requires("payments:read")
+@blueprint.arguments(schemas.EntriesQuery, location="query")
+@blueprint.response(200, schemas.EntryList)
+def list_entries(query: dict[str, Any]) -> Response:
+    """List the ledger's entries, newest first."""
+    after = paging.after(query.pop("cursor", None))
+    rows = ledger.entries(service().database.session(), g.merchant, query.get("payment_id"), after, query["limit"])
+    return paging.page(rows, query["limit"], query)
 
 
 @blueprint.get("/payments/<uuid:payment_id>")

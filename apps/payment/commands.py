@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from flask import Flask
 
@@ -22,25 +23,34 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
 
 
 def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
-    """What `relay` runs: the relay carries events to order, the executor settles what the provider has left open."""
+    """What `relay` runs.
+
+    The relay carries events to order, the executor settles what the provider has left open, and expiry gives
+    back authorizations whose time is over.
+    """
     owner = commands.owner()
 
     def claim(session: Session, limit: int) -> list[Operation]:
         return payments.claim_operations(session, owner, limit)
 
-    executor = LeaseLoop(
-        "executor",
-        payments.database,
-        claim,
-        payments.execute,
-        channel="operations",
-        concurrency=settings.relay_concurrency,
-        poll=settings.poll_seconds,
-    )
+    def loop(name: str, claim: Callable[[Session, int], list[Any]], work: Callable[[Any], object]) -> LeaseLoop:
+        return LeaseLoop(
+            name,
+            payments.database,
+            claim,
+            work,
+            concurrency=settings.relay_concurrency,
+            poll=settings.poll_seconds,
+        )
+
     relay = payments.relay.loop(
         lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
     )
-    return [relay, executor]
+    return [
+        relay,
+        loop("executor", claim, payments.execute),
+        loop("expiry", payments.expired, payments.expire),
+    ]
 
 
 def add_gauges(gauges: DatabaseGauges) -> None:

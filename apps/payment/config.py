@@ -15,6 +15,7 @@ class Settings(config.Settings):
     order_url: str
     order_timeout: float
     provider: str
+    authorization_seconds: float
 
 
 def load() -> Settings:
@@ -29,4 +30,5 @@ def load() -> Settings:
         order_url=env.str("ORDER_URL", "http://localhost:8080").rstrip("/"),
         order_timeout=env.float("ORDER_TIMEOUT", 5.0),
         provider=provider,
+        authorization_seconds=env.float("AUTHORIZATION_SECONDS", 7 * 24 * 3600.0),
     )

@@ -4,17 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import uuid_utils
 from psycopg.types.json import Jsonb
 
+from chassis.database import Row, Session
 from payment.model import Entry
 
 INSERT_FOR_SETTLED = """
-    INSERT INTO ledger_entries (merchant, operation_id, payment_id, account, direction, amount, currency)
-    SELECT settled.merchant, settled.id, payment_id, e.account, e.direction, e.amount, settled.currency
-    FROM settled, jsonb_to_recordset(%(entries)s) AS e(account text, direction text, amount bigint)"""
+    INSERT INTO ledger_entries (merchant, id, operation_id, payment_id, account, direction, amount, currency)
+    SELECT settled.merchant, e.id, settled.id, payment_id, e.account, e.direction, e.amount, settled.currency
+    FROM settled, jsonb_to_recordset(%(entries)s) AS e(id uuid, account text, direction text, amount bigint)"""
 """Part of the statement that settles an operation, whose row it knows as `settled`; takes `entries`."""
 
 
 def parameter(entries: Iterable[Entry]) -> Jsonb:
     """Entries as the parameter `entries` of INSERT_FOR_SETTLED."""
-    return Jsonb([{"account": e.account, "direction": e.direction, "amount": e.amount} for e in entries])
+    return Jsonb(
+        [
+            {"id": str(uuid_utils.uuid7()), "account": e.account, "direction": e.direction, "amount": e.amount}
+            for e in entries
+        ]
+    )
+
+
+def balances(session: Session, merchant: str, currency: str | None) -> list[Row]:
+    """A merchant's trial balance: per account and currency a row with `body` (JSON text)."""
+    return session.execute(
+        """SELECT json_build_object('account', account, 'currency', currency, 'debits', debits, 'credits', credits,
+                                    'balance', debits - credits)::text AS body
+           FROM (SELECT account, currency,
+                        COALESCE(sum(amount) FILTER (WHERE direction = 'debit'), 0) AS debits,
+                        COALESCE(sum(amount) FILTER (WHERE direction = 'credit'), 0) AS credits
+                 FROM ledger_entries
+                 WHERE merchant = %(merchant)s AND (%(currency)s::text IS NULL OR currency = %(currency)s::text)
+                 GROUP BY account, currency ORDER BY currency, account) sums""",
+        {"merchant": merchant, "currency": currency},
+    ).fetchall()
+
+
+def entries(session: Session, merchant: str, payment_id: str | None, after: str | None, limit: int) -> list[Row]:
+    """A merchant's entries with `id` and `body`, newest first, of one payment or all; limit + 1 at most."""
+    return session.execute(
+        """SELECT id, json_build_object('id', id, 'operation_id', operation_id, 'payment_id', payment_id,
+                  'account', account, 'direction', direction, 'amount', amount, 'currency', currency,
+                  'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))::text AS body
+           FROM ledger_entries
+           WHERE merchant = %(merchant)s AND (%(payment_id)s::uuid IS NULL OR payment_id = %(payment_id)s::uuid)
+             AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
+           ORDER BY id DESC LIMIT %(limit)s + 1""",
+        {"merchant": merchant, "payment_id": payment_id, "after": after, "limit": limit},
+    ).fetchall()

@@ -1,4 +1,4 @@
-"""What a payment is and what an operation's outcome makes of it: pure decisions, no input or output."""
+"""What a payment is, what may be asked of its provider, and what an outcome makes of it: pure, no input or output."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where a payment stands."""
+    """Where a payment stands. Refunds do not show here but in `refunded_amount`."""
 
     PROCESSING = "processing"
     AUTHORIZED = "authorized"
     CAPTURED = "captured"
     FAILED = "failed"
+    VOIDED = "voided"
+    EXPIRED = "expired"
 
 
 LIVE = (Status.PROCESSING, Status.AUTHORIZED, Status.CAPTURED)
@@ -24,6 +26,9 @@ class Kind(StrEnum):
 
     SALE = "sale"
     AUTHORIZE = "authorize"
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
 
 
 class Result(StrEnum):
@@ -34,9 +39,16 @@ class Result(StrEnum):
     UNKNOWN = "unknown"
 
 
+EXPIRED_NOTE = "expired"
+"""The note of the void that gives an authorization back whose time is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing asked of the provider. Its id is the provider's idempotency key, for ever."""
+    """One thing asked of the provider. Its id is the provider's idempotency key, for ever.
+
+    `reference` is the provider's name for the money that a capture, void or refund is about.
+    """
 
     merchant: str
     id: str
@@ -47,6 +59,8 @@ class Operation:
     payment_method: str
     attempts: int
     owner: str
+    reference: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,18 @@ class Outcome:
     result: Result
     reference: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """The facts that decide what may be asked. `busy` is the capture or void that is under way."""
+
+    status: Status
+    authorized: int = 0
+    captured: int = 0
+    refunded: int = 0
+    refunding: int = 0
+    busy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +95,23 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an outcome changes: the payment's next state, what is added to its amounts, and the ledger's entries."""
+    """What an outcome changes: the payment's next state (None: the same), what is added to its amounts, the ledger."""
 
-    status: Status
+    status: Status | None
     authorized: int = 0
     captured: int = 0
+    refunded: int = 0
+    refunding: int = 0
     failure_reason: str | None = None
     entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something can't be asked of a payment: the name of the problem, and the reason in words."""
+
+    problem: str
+    detail: str
 
 
 def opening(capture: str) -> Kind:
@@ -83,13 +119,61 @@ def opening(capture: str) -> Kind:
     return Kind.SALE if capture == "automatic" else Kind.AUTHORIZE
 
 
-def settle(kind: Kind, amount: int, outcome: Outcome) -> Settlement:
+def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
+    """Why a capture, void or refund of so much (None: all there is) can't be asked now; None when it can.
+
+    The database's guarded UPDATE decides; this explains what it decided.
+    """
+    if kind is Kind.REFUND:
+        left = payment.captured - payment.refunded - payment.refunding
+        if payment.status is not Status.CAPTURED:
+            return Refusal("payment-state", f"Nothing is captured: the payment is {payment.status}.")
+        if left < (amount or 1):
+            return Refusal("amount-exceeds-captured", f"Of {payment.captured} captured, {left} is left to refund.")
+        return None
+    if payment.status is not Status.AUTHORIZED:
+        return Refusal("payment-state", f"Only an authorized payment has a {kind}: this one is {payment.status}.")
+    if payment.busy is not None:
+        return Refusal("payment-state", f"A {payment.busy} of this payment is under way.")
+    if amount is not None and amount > payment.authorized:
+        return Refusal("amount-exceeds-authorized", f"Only {payment.authorized} is authorized.")
+    return None
+
+
+def settle(kind: Kind, amount: int, outcome: Outcome, note: str | None = None) -> Settlement:
     """What follows from the outcome of an operation. Raises ValueError for an unknown one: nothing follows."""
     if outcome.result is Result.UNKNOWN:
         raise ValueError("an unknown outcome settles nothing")
     if outcome.result is Result.DECLINED:
-        return Settlement(Status.FAILED, failure_reason=outcome.reason or "declined")
-    if kind is Kind.AUTHORIZE:
-        return Settlement(Status.AUTHORIZED, authorized=amount)
-    taken = (Entry("provider_clearing", "debit", amount), Entry("merchant_payable", "credit", amount))
-    return Settlement(Status.CAPTURED, authorized=amount, captured=amount, entries=taken)
+        return _declined(kind, amount, outcome, note)
+    match kind:
+        case Kind.SALE:
+            return Settlement(Status.CAPTURED, authorized=amount, captured=amount, entries=_taken(amount))
+        case Kind.AUTHORIZE:
+            return Settlement(Status.AUTHORIZED, authorized=amount)
+        case Kind.CAPTURE:
+            return Settlement(Status.CAPTURED, captured=amount, entries=_taken(amount))
+        case Kind.VOID:
+            return Settlement(Status.EXPIRED if note == EXPIRED_NOTE else Status.VOIDED)
+        case Kind.REFUND:
+            return Settlement(None, refunded=amount, refunding=-amount, entries=_given_back(amount))
+
+
+def _declined(kind: Kind, amount: int, outcome: Outcome, note: str | None) -> Settlement:
+    match kind:
+        case Kind.SALE | Kind.AUTHORIZE:
+            return Settlement(Status.FAILED, failure_reason=outcome.reason or "declined")
+        case Kind.REFUND:
+            return Settlement(None, refunding=-amount)
+        case Kind.VOID if note == EXPIRED_NOTE:
+            return Settlement(Status.EXPIRED)  # the provider has let go of it by itself
+        case _:
+            return Settlement(None)
+
+
+def _taken(amount: int) -> tuple[Entry, ...]:
+    return (Entry("provider_clearing", "debit", amount), Entry("merchant_payable", "credit", amount))
+
+
+def _given_back(amount: int) -> tuple[Entry, ...]:
+    return (Entry("merchant_payable", "debit", amount), Entry("provider_clearing", "credit", amount))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from chassis.problems import Problem
 from chassis.relay import Relay
 from chassis.remote import Remote
 from payment import model, store
-from payment.model import Operation, Outcome, Result, Status
+from payment.config import Settings
+from payment.model import Kind, Operation, Outcome, Result, Status
 from payment.providers import Provider, ProviderFault
 
 log = logs.get_logger()
@@ -37,11 +39,11 @@ class Created:
 class Payments:
     """What can be done with payments."""
 
-    def __init__(self, database: Database, provider: Provider, order: Remote, secrets: tuple[str, ...], lease: float):
-        """`secrets` sign events (the first does); `lease` is how long an operation is ours, in seconds."""
+    def __init__(self, database: Database, provider: Provider, order: Remote, settings: Settings) -> None:
+        """`order` is told about payments."""
         self.database = database
         self.relay = Relay(database, order.breaker, self._send_event, lambda *_: None)
-        self._provider, self._order, self._secrets, self._lease = provider, order, secrets, lease
+        self._provider, self._order, self._settings = provider, order, settings
 
     def create(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str]) -> Created:
         """Store a payment, then ask the provider for the money, then settle.
@@ -49,10 +51,10 @@ class Payments:
         `wanted` is what schemas.CreatePayment loads. An order that has a live payment is given that one.
         Raises Problem for a key that is taken or in use.
         """
-        payment = self._new(claim.merchant, wanted, headers)
+        payment = {**self._new(claim.merchant, wanted, headers), "key": claim.key}
         try:
             with self.database.transaction() as session:
-                if not store.claim_key(session, claim, payment["id"]):
+                if not idempotency.take(session, claim, payment["id"], 201):
                     return self._earlier(session, claim)
                 row = store.insert(session, payment)
                 if row is None:
@@ -77,6 +79,59 @@ class Payments:
         there = _still_live(store.live(session, merchant, wanted["order_id"]))
         return self._await_outcome(merchant, str(there["id"]), time.monotonic() + wait)
 
+    def act(self, claim: Claim, payment_id: str, kind: Kind, amount: int | None = None) -> Created:
+        """Capture (so much, or all that is authorized; the rest is released) or void an authorized payment.
+
+        Raises Problem `payment-not-found`, or `payment-state`, `amount-exceeds-authorized` when it can't be.
+        """
+        operation = _new_operation(claim.merchant, payment_id, kind)
+        try:
+            with self.database.transaction() as session:
+                if not idempotency.take(session, claim, payment_id, 200):
+                    return self._earlier(session, claim)
+                operation, row = self._reserve(session, operation, amount, claim.key)
+        except psycopg.errors.LockNotAvailable as error:
+            raise idempotency.in_use() from error
+        return Created(self.execute(operation) or row, 200)
+
+    def refund(self, claim: Claim, payment_id: str, amount: int | None, reason: str | None) -> Created:
+        """Give back so much, or all that is left; the view is the refund's.
+
+        Raises Problem `payment-not-found`, `payment-state` or `amount-exceeds-captured`.
+        """
+        operation = _new_operation(claim.merchant, payment_id, Kind.REFUND, reason)
+        try:
+            with self.database.transaction() as session:
+                if not idempotency.take(session, claim, operation.id, 201):
+                    there = idempotency.required(session, claim)
+                    return Created(_found(store.get_refund(session, claim.merchant, there.resource_id)), replayed=True)
+                operation, _ = self._reserve(session, operation, amount, claim.key)
+        except psycopg.errors.LockNotAvailable as error:
+            raise idempotency.in_use() from error
+        self.execute(operation)
+        return Created(_found(store.get_refund(self.database.session(), claim.merchant, operation.id)))
+
+    def refunds(self, merchant: str, payment_id: str) -> list[Row]:
+        """Views of a payment's refunds, newest first. Raises Problem `payment-not-found`."""
+        self.get(merchant, payment_id)
+        return store.find_refunds(self.database.session(), merchant, payment_id)
+
+    def operations(self, merchant: str, payment_id: str) -> list[Row]:
+        """Views of all that was asked of the provider for a payment. Raises Problem `payment-not-found`."""
+        self.get(merchant, payment_id)
+        return store.find_operations(self.database.session(), merchant, payment_id)
+
+    def expired(self, session: Session, limit: int) -> list[Row]:
+        """Authorized payments whose time is over."""
+        return store.expired(session, limit)
+
+    def expire(self, row: Row) -> None:
+        """Give back an authorization whose time is over, unless something else has begun with it."""
+        operation = _new_operation(row["merchant"], str(row["id"]), Kind.VOID, model.EXPIRED_NOTE)
+        operation = _complete(operation, row, None)
+        if store.reserve(self.database.session(), operation, self._settings.lease_seconds, None) is not None:
+            self.execute(operation)
+
     def get(self, merchant: str, payment_id: str) -> Row:
         """A payment's view. Raises Problem `payment-not-found`."""
         return _found(store.get(self.database.session(), merchant, payment_id))
@@ -87,7 +142,7 @@ class Payments:
 
     def claim_operations(self, session: Session, owner: str, limit: int) -> list[Operation]:
         """Lease operations whose outcome is not known."""
-        return store.claim_operations(session, owner, self._lease, limit)
+        return store.claim_operations(session, owner, self._settings.lease_seconds, limit)
 
     def execute(self, operation: Operation) -> Row | None:
         """Carry out an operation that is leased to us; the payment's view if that settled it.
@@ -105,13 +160,13 @@ class Payments:
         if outcome.result is Result.UNKNOWN:
             self._ask_later(operation, outcome)
             return None
-        settlement = model.settle(operation.kind, operation.amount, outcome)
+        settlement = model.settle(operation.kind, operation.amount, outcome, operation.note)
         row = store.settle(self.database.session(), operation, outcome, settlement, str(uuid_utils.uuid7()))
         if row is None:
             log.warning("lease_lost", operation_id=operation.id)
             return None
         self.relay.wake()
-        metrics.transitions.labels("payment", Status.PROCESSING, settlement.status).inc()
+        _count(operation, outcome, settlement)
         return row
 
     def _new(self, merchant: str, wanted: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
@@ -126,9 +181,27 @@ class Payments:
             "operation_id": str(uuid_utils.uuid7()),
             "kind": model.opening(wanted["capture"]),
             "owner": f"request {uuid_utils.uuid7()}",
-            "lease": self._lease,
+            "lease": self._settings.lease_seconds,
+            "expiry": self._settings.authorization_seconds,
+            "key": None,
             **wanted,
         }
+
+    def _reserve(self, session: Session, operation: Operation, amount: int | None, key: str) -> tuple[Operation, Row]:
+        """Set the operation's amount aside. Raises Problem when there is no such payment, or it does not allow it."""
+        before = _found(store.get(session, operation.merchant, operation.payment_id))
+        refusal = model.refusal(_facts(before), operation.kind, amount)
+        if refusal is None:
+            operation = _complete(operation, before, amount)
+            row = store.reserve(session, operation, self._settings.lease_seconds, key)
+            if row is not None:
+                return operation, row
+            # Something else was quicker; say what stands in the way now.
+            before = _found(store.get(session, operation.merchant, operation.payment_id))
+            refusal = model.refusal(_facts(before), operation.kind, amount)
+        if refusal is None:
+            raise Problem("payment-state", "The payment has changed in this moment: try again.")
+        raise Problem(refusal.problem, refusal.detail)
 
     def _carry_out(self, payment: dict[str, Any], row: Row) -> Row:
         operation = Operation(
@@ -146,9 +219,7 @@ class Payments:
         return self.execute(operation) or row
 
     def _earlier(self, session: Session, claim: Claim) -> Created:
-        there = idempotency.earlier(session, claim)
-        if there is None:  # whoever held the key has rolled back, or the key was purged in this moment
-            raise idempotency.in_use()
+        there = idempotency.required(session, claim)
         return Created(_found(store.get(session, claim.merchant, there.resource_id)), there.status, replayed=True)
 
     def _await_outcome(self, merchant: str, payment_id: str, deadline: float) -> Row:
@@ -173,8 +244,46 @@ class Payments:
 
     def _send_event(self, message: Message, timeout: float | None) -> None:
         body = json.dumps(message.payload).encode()
-        signature = webhooks.sign(self._secrets[0], message.id, body)
+        signature = webhooks.sign(self._settings.events_secrets[0], message.id, body)
         self._order.post("/v1/payment-events", body, {**message.headers, **signature}, timeout)
+
+
+def _new_operation(merchant: str, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
+    operation_id = str(uuid_utils.uuid7())
+    return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, f"request {operation_id}", note=note)
+
+
+def _complete(operation: Operation, row: Row, amount: int | None) -> Operation:
+    """The operation with what it takes from its payment's row; without an amount, it is about all there is."""
+    left = row["captured_amount"] - row["refunded_amount"] - row["refunding_amount"]
+    return dataclasses.replace(
+        operation,
+        amount=amount or (left if operation.kind is Kind.REFUND else row["authorized_amount"]),
+        currency=row["currency"],
+        payment_method=row["payment_method"],
+        reference=row["provider_reference"],
+    )
+
+
+def _facts(row: Row) -> model.Payment:
+    return model.Payment(
+        Status(row["status"]),
+        row["authorized_amount"],
+        row["captured_amount"],
+        row["refunded_amount"],
+        row["refunding_amount"],
+        row["busy"],
+    )
+
+
+def _count(operation: Operation, outcome: Outcome, settlement: model.Settlement) -> None:
+    metrics.operations.labels(operation.kind, outcome.result).inc()
+    for entry in settlement.entries:
+        if entry.account == "merchant_payable":
+            metrics.money.labels(operation.kind, operation.currency).inc(entry.amount)
+    if settlement.status is not None:
+        before = Status.PROCESSING if operation.kind in (Kind.SALE, Kind.AUTHORIZE) else Status.AUTHORIZED
+        metrics.transitions.labels("payment", before, settlement.status).inc()
 
 
 def _still_live(row: Row | None) -> Row:

@@ -21,25 +21,24 @@ _OBJECT = f"""json_build_object(
     'provider', p.provider, 'provider_reference', p.provider_reference, 'version', p.version,
     'created_at', {_TIME.format("p.created_at")}, 'updated_at', {_TIME.format("p.updated_at")})"""
 
-_VIEW = f"{_OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason"
+_VIEW = f"""{_OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason,
+    p.payment_method, p.provider_reference, p.authorized_amount, p.captured_amount, p.refunded_amount,
+    p.refunding_amount, p.busy"""
+
+_OPERATION = f"""json_build_object(
+    'id', o.id, 'kind', o.kind, 'amount', o.amount, 'currency', o.currency, 'status', o.status,
+    'attempts', o.attempts, 'provider_reference', o.provider_reference, 'reason', o.reason,
+    'created_at', {_TIME.format("o.created_at")}, 'settled_at', {_TIME.format("o.settled_at")})"""
+
+_REFUND = f"""json_build_object(
+    'id', o.id, 'status', CASE o.status WHEN 'declined' THEN 'failed' ELSE o.status END, 'amount', o.amount,
+    'currency', o.currency, 'reason', o.note, 'failure_reason', o.reason,
+    'created_at', {_TIME.format("o.created_at")})::text AS body, o.id, o.status"""
 
 
 UNDER_WAY = """EXISTS (SELECT FROM payments p
     WHERE p.merchant = k.merchant AND p.id = k.resource_id AND p.status = 'processing')"""
 """Of a key `k`: its payment's outcome is not known, so that whoever holds the key may still ask with it."""
-
-
-def claim_key(session: Session, claim: Claim, payment_id: str) -> bool:
-    """Take the idempotency key for a new payment; False when it is taken already.
-
-    Raises psycopg.errors.LockNotAvailable when another transaction holds it for longer than the lock time-out.
-    """
-    done = session.execute(
-        "INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)"
-        " VALUES (%s, %s, %s, 201, %s) ON CONFLICT DO NOTHING",
-        (claim.merchant, claim.key, claim.fingerprint, payment_id),
-    )
-    return done.rowcount == 1
 
 
 def point_key(session: Session, claim: Claim, payment_id: str) -> None:
@@ -53,15 +52,17 @@ def point_key(session: Session, claim: Claim, payment_id: str) -> None:
 _INSERT = f"""
 WITH p AS (
     INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, failure_reason,
-                          provider, headers)
+                          provider, headers, expires_at)
     VALUES (%(merchant)s, %(id)s, %(order_id)s, %(status)s, %(amount)s, %(currency)s, %(payment_method)s,
-            %(capture)s, %(failure_reason)s, %(provider)s, %(headers)s)
+            %(capture)s, %(failure_reason)s, %(provider)s, %(headers)s,
+            now() + make_interval(secs => %(expiry)s))
     ON CONFLICT (merchant, order_id) WHERE status IN ('processing', 'authorized', 'captured') DO NOTHING
     RETURNING *),
 operation AS (
-    INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until, lease_owner)
+    INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until, lease_owner,
+                            idempotency_key)
     SELECT merchant, %(operation_id)s::uuid, id, %(kind)s::text, amount, currency, 1,
-           now() + make_interval(secs => %(lease)s), %(owner)s::text
+           now() + make_interval(secs => %(lease)s), %(owner)s::text, %(key)s::text
     FROM p WHERE status = 'processing')
 SELECT {_VIEW} FROM p
 """
@@ -72,8 +73,87 @@ def insert(session: Session, payment: dict[str, Any]) -> Row | None:
     return session.execute(_INSERT, {**payment, "headers": Jsonb(payment["headers"])}).fetchone()
 
 
+_RESERVE = {
+    "refund": """refunding_amount = refunding_amount + %(wanted)s
+        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'captured'
+          AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s""",
+    "capture": """busy = 'capture'
+        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL
+          AND authorized_amount >= %(wanted)s""",
+    "void": """busy = 'void'
+        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL""",
+}
+
+
+def reserve(session: Session, operation: Operation, lease: float, idempotency_key: str | None) -> Row | None:
+    """Set an operation's amount aside in its payment and store it, leased to its owner for `lease` seconds.
+
+    One guarded UPDATE decides, so that what runs at the same time never exceeds what is there.
+    The payment's view, or None when the guard says no.
+    """
+    return session.execute(
+        f"""
+        WITH p AS (
+            UPDATE payments SET version = version + 1, updated_at = clock_timestamp(), {_RESERVE[operation.kind]}
+            RETURNING *),
+        operation AS (
+            INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until,
+                                    lease_owner, note, idempotency_key)
+            SELECT merchant, %(id)s::uuid, id, %(kind)s::text, %(wanted)s::bigint, currency, 1,
+                   now() + make_interval(secs => %(lease)s), %(owner)s::text, %(note)s::text, %(key)s::text
+            FROM p)
+        SELECT {_VIEW} FROM p""",
+        {
+            "merchant": operation.merchant,
+            "payment_id": operation.payment_id,
+            "wanted": operation.amount,
+            "id": operation.id,
+            "kind": operation.kind,
+            "lease": lease,
+            "owner": operation.owner,
+            "note": operation.note,
+            "key": idempotency_key,
+        },
+    ).fetchone()
+
+
+def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
+    """A refund's view: body (JSON text), id, status of its operation."""
+    return session.execute(
+        f"SELECT {_REFUND} FROM operations o WHERE merchant = %s AND id = %s AND kind = 'refund'",
+        (merchant, refund_id),
+    ).fetchone()
+
+
+def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
+    """Views of a payment's refunds, newest first."""
+    return session.execute(
+        f"""SELECT {_REFUND} FROM operations o WHERE merchant = %s AND payment_id = %s AND kind = 'refund'
+            ORDER BY id DESC""",
+        (merchant, payment_id),
+    ).fetchall()
+
+
+def find_operations(session: Session, merchant: str, payment_id: str) -> list[Row]:
+    """Views of everything that was asked of the provider for a payment, oldest first."""
+    return session.execute(
+        f"""SELECT {_OPERATION}::text AS body FROM operations o WHERE merchant = %s AND payment_id = %s
+            ORDER BY created_at, id""",
+        (merchant, payment_id),
+    ).fetchall()
+
+
+def expired(session: Session, limit: int) -> list[Row]:
+    """Views, with `merchant`, of authorized payments whose time is over."""
+    return session.execute(
+        f"""SELECT p.merchant, {_VIEW} FROM payments p
+            WHERE status = 'authorized' AND busy IS NULL AND expires_at <= now() ORDER BY expires_at LIMIT %s""",
+        (limit,),
+    ).fetchall()
+
+
 def get(session: Session, merchant: str, payment_id: str) -> Row | None:
-    """A payment's view: body (JSON text), id, version, status, amount, currency, failure_reason."""
+    """A payment's view: body (JSON text), id, version, status, amounts and what a decision needs."""
     return session.execute(
         f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id)
     ).fetchone()
@@ -110,7 +190,8 @@ UPDATE operations o SET attempts = attempts + 1, lease_owner = %(owner)s,
        leased_until = now() + make_interval(secs => %(lease)s)
 FROM due, payments p
 WHERE o.merchant = due.merchant AND o.id = due.id AND p.merchant = o.merchant AND p.id = o.payment_id
-RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts
+RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
+          p.provider_reference AS reference, o.note
 """
 
 
@@ -128,6 +209,8 @@ def claim_operations(session: Session, owner: str, lease: float, limit: int) -> 
             row["payment_method"],
             row["attempts"],
             owner,
+            row["reference"],
+            row["note"],
         )
         for row in rows
     ]
@@ -148,21 +231,27 @@ WITH settled AS (
     UPDATE operations SET status = %(result)s, provider_reference = %(reference)s, reason = %(reason)s,
            settled_at = clock_timestamp(), leased_until = NULL, lease_owner = NULL, last_error = NULL
     WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending' AND lease_owner = %(owner)s
-    RETURNING merchant, id, payment_id, currency),
+    RETURNING *),
 p AS (
-    UPDATE payments p SET status = %(status)s, authorized_amount = authorized_amount + %(authorized)s,
-           captured_amount = captured_amount + %(captured)s, failure_reason = %(failure_reason)s,
-           provider_reference = COALESCE(%(reference)s, provider_reference),
+    UPDATE payments p SET status = COALESCE(%(next)s, p.status),
+           authorized_amount = authorized_amount + %(authorized)s,
+           captured_amount = captured_amount + %(captured)s, refunded_amount = refunded_amount + %(refunded)s,
+           refunding_amount = refunding_amount + %(refunding)s,
+           busy = CASE WHEN kind = 'refund' THEN busy END,
+           failure_reason = COALESCE(%(failure_reason)s, failure_reason),
+           provider_reference = COALESCE(p.provider_reference, %(reference)s),
            version = version + 1, updated_at = clock_timestamp()
     FROM settled WHERE p.merchant = settled.merchant AND p.id = settled.payment_id
     RETURNING p.*),
 entries AS ({ledger.INSERT_FOR_SETTLED}),
 event AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
-    SELECT %(event_id)s::uuid, merchant, order_id, 'payment.updated', jsonb_build_object(
-        'type', 'payment.updated', 'timestamp', {_TIME.format("clock_timestamp()")}, 'merchant', merchant,
-        'data', {_OBJECT}), headers
-    FROM p)
+    SELECT %(event_id)s::uuid, p.merchant, order_id, 'payment.updated', jsonb_build_object(
+        'type', 'payment.updated', 'timestamp', {_TIME.format("clock_timestamp()")}, 'merchant', p.merchant,
+        'data', {_OBJECT}, 'operation', json_build_object('id', settled.id, 'kind', settled.kind,
+            'status', settled.status, 'amount', settled.amount, 'reason', settled.reason,
+            'idempotency_key', settled.idempotency_key)), p.headers
+    FROM p, settled)
 SELECT {_VIEW} FROM p
 """
 
@@ -183,9 +272,11 @@ def settle(
             "result": outcome.result,
             "reference": outcome.reference,
             "reason": outcome.reason,
-            "status": settlement.status,
+            "next": settlement.status,
             "authorized": settlement.authorized,
             "captured": settlement.captured,
+            "refunded": settlement.refunded,
+            "refunding": settlement.refunding,
             "failure_reason": settlement.failure_reason,
             "entries": ledger.parameter(settlement.entries),
             "event_id": event_id,

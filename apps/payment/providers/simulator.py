@@ -2,27 +2,81 @@
 
 Its memory is the schema `simulator`, written over its own connection with its own commits, so that what
 it has charged stays charged when the payment service rolls back or is killed, as with a real provider.
-The payment method chooses what happens (see `_TOKENS`).
+The payment method chooses what happens:
+
+    pm_ok                    succeeds
+    pm_declined              declines, card_declined
+    pm_insufficient_funds    declines, insufficient_funds
+    pm_slow                  succeeds after 2 s
+    pm_timeout_charged       acts, but the first answer is lost
+    pm_timeout_lost          the first request is lost
+    pm_error_then_ok         the first request ends in an error, and nothing was done
+    pm_flaky                 up to three requests are lost or their answers are, as the operation's id has it
+    pm_refund_declined       declines refunds, refund_declined; succeeds otherwise
+    anything else            declines, invalid_payment_method
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from uuid import UUID
 
-from chassis.database import DOWN, Database
-from payment.model import Operation, Outcome, Result
+from chassis.database import DOWN, Database, Row, Session
+from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import ProviderFault
 
 _DECLINES = {"pm_declined": "card_declined", "pm_insufficient_funds": "insufficient_funds"}
-_ACCEPTED = frozenset({"pm_ok", "pm_slow", "pm_timeout_charged", "pm_timeout_lost"})
+_ACCEPTED = frozenset(
+    {
+        "pm_ok",
+        "pm_slow",
+        "pm_timeout_charged",
+        "pm_timeout_lost",
+        "pm_error_then_ok",
+        "pm_flaky",
+        "pm_refund_declined",
+    }
+)
 _SLOW = 2.0
 
 _REMEMBER = """
-INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method)
-VALUES (%s, %s, %s, %s, %s, %s)
+INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method, charge)
+VALUES (%(key)s, %(kind)s, %(merchant)s, %(amount)s, %(currency)s, %(token)s, %(charge)s)
 ON CONFLICT (key) DO UPDATE SET calls = simulator.operations.calls + 1
 RETURNING calls, result, reason, reference
 """
+
+_HELD = """
+SELECT COALESCE(sum(amount) FILTER (WHERE kind IN ('sale', 'authorize')), 0)::bigint AS authorized,
+       COALESCE(sum(amount) FILTER (WHERE kind IN ('sale', 'capture')), 0)::bigint AS captured,
+       COALESCE(sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded,
+       count(*) FILTER (WHERE kind IN ('sale', 'capture', 'void')) AS closing
+FROM simulator.operations WHERE (charge = %(charge)s OR reference = %(charge)s) AND result = 'succeeded'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with one request: whether the provider acts all the same."""
+
+    acts: bool
+    error: str
+
+
+def fault(token: str, operation_id: str, call: int) -> Fault | None:
+    """What goes wrong with the so-manieth request for an operation, if anything."""
+    if token == "pm_flaky":
+        seed = UUID(operation_id).int
+        faults = seed % 4
+        return Fault(bool(seed >> (2 + call) & 1), "the connection broke") if call <= faults else None
+    if call > 1:
+        return None
+    return {
+        "pm_timeout_charged": Fault(True, "the answer did not come in time"),
+        "pm_timeout_lost": Fault(False, "the answer did not come in time"),
+        "pm_error_then_ok": Fault(False, "the provider had an error"),
+    }.get(token)
 
 
 class Simulator:
@@ -36,15 +90,14 @@ class Simulator:
 
     def send(self, operation: Operation) -> Outcome:
         """Act as the payment method says; the same operation again gives the same answer and acts no more."""
-        token = operation.payment_method
-        if token == "pm_slow":
+        if operation.payment_method == "pm_slow":
             time.sleep(_SLOW)
         try:
-            calls, outcome = self._act(operation, token)
+            trouble, outcome = self._act(operation)
         except DOWN as error:
             raise ProviderFault("the simulator's memory does not answer") from error
-        if calls == 1 and token in ("pm_timeout_charged", "pm_timeout_lost"):
-            raise ProviderFault("the answer did not come in time")
+        if trouble is not None or outcome is None:
+            raise ProviderFault(trouble.error if trouble else "nothing was decided")
         return outcome
 
     def lookup(self, operation: Operation) -> Outcome | None:
@@ -60,36 +113,60 @@ class Simulator:
             )
         except DOWN as error:
             raise ProviderFault("the simulator's memory does not answer") from error
-        return Outcome(Result(row["result"]), row["reference"], row["reason"]) if row else None
+        return _outcome(row) if row else None
 
-    def _act(self, operation: Operation, token: str) -> tuple[int, Outcome]:
-        """How often this operation was asked for, and its outcome; the first request of some is lost."""
+    def _act(self, operation: Operation) -> tuple[Fault | None, Outcome | None]:
+        """What goes wrong with this request, and the operation's outcome unless the request itself was lost."""
         with self._database.transaction() as session:
             row = session.execute(
                 _REMEMBER,
-                (
-                    operation.id,
-                    operation.kind,
-                    operation.merchant,
-                    operation.amount,
-                    operation.currency,
-                    token,
-                ),
+                {
+                    "key": operation.id,
+                    "kind": operation.kind,
+                    "merchant": operation.merchant,
+                    "amount": operation.amount,
+                    "currency": operation.currency,
+                    "token": operation.payment_method,
+                    "charge": operation.reference,
+                },
             ).fetchone()
             assert row is not None
+            trouble = fault(operation.payment_method, operation.id, row["calls"])
             if row["result"] is not None:
-                return row["calls"], Outcome(Result(row["result"]), row["reference"], row["reason"])
-            if token == "pm_timeout_lost" and row["calls"] == 1:
-                return 1, Outcome(Result.UNKNOWN)
-            outcome = _decide(operation, token)
+                return trouble, _outcome(row)
+            if trouble is not None and not trouble.acts:
+                return trouble, None
+            outcome = _decide(session, operation)
             session.execute(
                 "UPDATE simulator.operations SET result = %s, reason = %s, reference = %s WHERE key = %s",
                 (outcome.result, outcome.reason, outcome.reference, operation.id),
             )
-            return row["calls"], outcome
+            return trouble, outcome
 
 
-def _decide(operation: Operation, token: str) -> Outcome:
-    if token in _ACCEPTED:
-        return Outcome(Result.SUCCEEDED, f"sim_{operation.id}")
-    return Outcome(Result.DECLINED, None, _DECLINES.get(token, "invalid_payment_method"))
+def _outcome(row: Row) -> Outcome:
+    return Outcome(Result(row["result"]), row["reference"], row["reason"])
+
+
+def _declined(reason: str) -> Outcome:
+    return Outcome(Result.DECLINED, None, reason)
+
+
+def _decide(session: Session, operation: Operation) -> Outcome:
+    token = operation.payment_method
+    succeeded = Outcome(Result.SUCCEEDED, f"sim_{operation.id}")
+    if operation.kind in (Kind.SALE, Kind.AUTHORIZE):
+        return succeeded if token in _ACCEPTED else _declined(_DECLINES.get(token, "invalid_payment_method"))
+    # A provider keeps its own books, and does not trust ours: it locks the charge and looks what it still holds.
+    session.execute("SELECT FROM simulator.operations WHERE reference = %s FOR UPDATE", (operation.reference,))
+    held = session.execute(_HELD, {"charge": operation.reference}).fetchone()
+    assert held is not None
+    if operation.kind is Kind.REFUND:
+        if token == "pm_refund_declined":
+            return _declined("refund_declined")
+        left = held["captured"] - held["refunded"]
+        return succeeded if operation.amount <= left else _declined("more_than_was_captured")
+    if held["closing"]:
+        return _declined("authorization_is_gone")
+    fits = operation.kind is Kind.VOID or operation.amount <= held["authorized"]
+    return succeeded if fits else _declined("more_than_was_authorized")

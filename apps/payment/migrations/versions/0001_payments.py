@@ -24,6 +24,8 @@ CREATE TABLE payments (
     failure_reason     text,
     provider           text        NOT NULL,
     provider_reference text,
+    busy               text        CHECK (busy IN ('capture', 'void')),
+    expires_at         timestamptz,
     headers            jsonb       NOT NULL DEFAULT '{}',
     version            bigint      NOT NULL DEFAULT 1,
     created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -38,6 +40,7 @@ CREATE TABLE payments (
 CREATE UNIQUE INDEX payments_one_live ON payments (merchant, order_id)
     WHERE status IN ('processing', 'authorized', 'captured');
 CREATE INDEX payments_of_order ON payments (merchant, order_id, id);
+CREATE INDEX payments_expiring ON payments (expires_at) WHERE status = 'authorized';
 """
 
 TRANSITIONS = """
@@ -75,6 +78,8 @@ CREATE TABLE operations (
     attempts           integer     NOT NULL DEFAULT 0,
     provider_reference text,
     reason             text,
+    note               text,
+    idempotency_key    text,
     created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     settled_at         timestamptz,
     available_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -91,8 +96,8 @@ CREATE INDEX operations_of_payment ON operations (merchant, payment_id);
 
 LEDGER = """
 CREATE TABLE ledger_entries (
-    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     merchant     text        NOT NULL,
+    id           uuid        NOT NULL,
     operation_id uuid        NOT NULL,
     payment_id   uuid        NOT NULL,
     account      text        NOT NULL,
@@ -100,9 +105,11 @@ CREATE TABLE ledger_entries (
     amount       bigint      NOT NULL CHECK (amount > 0),
     currency     text        NOT NULL,
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, id),
     FOREIGN KEY (merchant, operation_id) REFERENCES operations,
     UNIQUE (merchant, operation_id, account, direction)
 );
+CREATE INDEX ledger_of_payment ON ledger_entries (merchant, payment_id);
 CREATE FUNCTION ledger_balances() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM ledger_entries WHERE merchant = NEW.merchant AND operation_id = NEW.operation_id
@@ -125,12 +132,14 @@ CREATE TABLE simulator.operations (
     amount         bigint      NOT NULL,
     currency       text        NOT NULL,
     payment_method text        NOT NULL,
+    charge         text,
     calls          integer     NOT NULL DEFAULT 1,
     result         text,
     reason         text,
     reference      text        UNIQUE,
     at             timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX ON simulator.operations (charge);
 """
 
 

@@ -1,0 +1,216 @@
+"""Taking an order forward: within one transaction, from what is known now to all that follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import uuid_utils
+from psycopg.types.json import Jsonb
+
+from chassis import logs, metrics
+from chassis.database import Row, Session
+from chassis.outbox import Message
+from order import model, store
+from order.gateway import RefundOutcome
+from order.model import Command, Status
+
+log = logs.get_logger()
+
+
+@dataclass(slots=True)
+class Locked:
+    """An order whose row is locked to the end of the transaction, and what has been done with it so far.
+
+    `headers` go with the commands that follow; `lease` seconds, if not 0, make the last of them ours to deliver.
+    """
+
+    session: Session
+    merchant: str
+    id: str
+    row: Row
+    order: model.Order
+    payment: model.Payment | None
+    headers: dict[str, str]
+    actor: str
+    lease: float = 0
+    message: Message | None = None
+    steps: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    def as_is(self, **change: Any) -> model.Decision:
+        """A decision that changes nothing but what is given."""
+        order = self.order
+        return dataclasses.replace(model.Decision(order.status, order.paid_amount, order.refunded_amount), **change)
+
+    def step(
+        self,
+        kind: str,
+        decision: model.Decision,
+        *,
+        message_id: str | None = None,
+        reason: str | None = None,
+        refunding: int = 0,
+    ) -> None:
+        """Write the order's next version, the event `kind` that tells it, and the decision's command.
+
+        A refund that is asked for has the id of the command's message; `refunding` is added to what is being
+        refunded besides.
+        """
+        before = self.order.status
+        message = self._message(decision, message_id, reason)
+        refund = decision.refund_amount if decision.command is Command.REFUND else None
+        store.change(
+            self.session,
+            {
+                "merchant": self.merchant,
+                "id": self.id,
+                "seen": self.row["version"],
+                "before": before,
+                "status": decision.status,
+                "type": kind,
+                "actor": self.actor,
+                "paid_amount": decision.paid_amount,
+                "refunded_amount": decision.refunded_amount,
+                "refunding": refunding + (refund or 0),
+                "payment": Jsonb(dataclasses.asdict(self.payment)) if self.payment else None,
+                "past": [UUID(past) for past in self.order.past],
+                "payment_method": self.row["payment_method"],
+                "data": Jsonb(self._data(decision)),
+                "refund_amount": refund,
+                "reason": reason,
+                "to_cancel": before is Status.CANCELING,
+                **(outbox_row(message, self.lease) if message else {}),
+            },
+        )
+        self.row["version"] += 1
+        self.order = model.follow(self.order, decision)
+        self.steps.append((before, decision.status))
+        self.message = message or self.message
+
+    def _data(self, decision: model.Decision) -> dict[str, Any]:
+        """What an event says besides its type."""
+        data = {
+            "payment_id": self.payment.id if self.payment else None,
+            "payment_status": self.payment.status if self.payment else None,
+            "payment_method": self.row["payment_method"] if decision.command is Command.CREATE else None,
+            "failure_reason": decision.failure_reason,
+            "refund_amount": decision.refund_amount or None,
+        }
+        return {name: value for name, value in data.items() if value is not None}
+
+    def go_on(self, declined: str | None = None) -> None:
+        """Take every step that follows, until nothing does."""
+        while True:
+            decision = model.decide(self.order, self.payment, declined)
+            now = model.follow(self.order, decision)
+            if now == self.order:
+                return
+            declined = None
+            if decision.status != self.order.status:
+                kind = f"order.{decision.status}"
+            else:
+                kind = f"{decision.command}_requested" if decision.command else "payment.updated"
+            to_cancel = self.order.status is Status.CANCELING and decision.command is Command.REFUND
+            self.step(kind, decision, reason="order canceled" if to_cancel else None)
+
+    def learn(self, payment: model.Payment, refund: RefundOutcome | None) -> None:
+        """Take in what payment says, and take every step that follows; old news changes nothing."""
+        ended = self._end_refund(refund) if refund else None
+        news = model.is_news(self.order, self.payment, payment)
+        if not news and ended is None:
+            return
+        if news:
+            if self.payment is not None and self.payment.id != payment.id:
+                self.order = dataclasses.replace(self.order, past=self.order.past | {self.payment.id})
+            self.payment = payment
+        version = self.row["version"]
+        declined = None
+        if ended is not None and refund is not None:
+            self.order = dataclasses.replace(self.order, asked=self.order.asked - {Command.REFUND})
+            told = self.as_is(failure_reason=refund.reason)
+            self.step(f"refund.{refund.status}", told, refunding=-ended["amount"])
+            if refund.status == "failed" and ended["to_cancel"]:
+                declined = refund.reason or "declined"
+        self.go_on(declined)
+        if self.row["version"] == version:
+            # Nothing follows, but it is remembered: the next snapshot is compared with this one.
+            self.step("payment.updated", self.as_is())
+
+    def _end_refund(self, refund: RefundOutcome) -> Row | None:
+        return store.settle_refund(self.session, self.merchant, refund.id, refund.status, refund.reason)
+
+    def _message(self, decision: model.Decision, message_id: str | None, reason: str | None) -> Message | None:
+        if decision.command is None:
+            return None
+        if decision.command is Command.CREATE:
+            payload = payment_request(self.id, self.row)
+        else:
+            assert self.payment is not None
+            payload = {"payment_id": self.payment.id}
+            if decision.command is Command.REFUND:
+                payload |= {"amount": decision.refund_amount, **({"reason": reason} if reason else {})}
+        return new_message(self.merchant, self.id, decision.command, payload, self.headers, self.lease, message_id)
+
+    def count(self) -> None:
+        """Measure the steps; to be called after the commit."""
+        for before, after in self.steps:
+            if before != after:
+                metrics.transitions.labels("order", before, after).inc()
+
+
+def lock(session: Session, merchant: str, order_id: str, headers: dict[str, str], actor: str) -> Locked | None:
+    """An order with its row locked; None if there is no such order."""
+    row = store.lock(session, merchant, order_id)
+    if row is None:
+        return None
+    order = model.Order(
+        Status(row["status"]),
+        row["total_amount"],
+        row["currency"],
+        row["paid_amount"],
+        row["refunded_amount"],
+        frozenset(str(past) for past in row["past_payments"]),
+        frozenset(Command(topic) for topic in row["asked"]),
+    )
+    payment = model.Payment(**row["payment"]) if row["payment"] else None
+    return Locked(session, merchant, order_id, row, order, payment, headers, actor)
+
+
+def payment_request(order_id: str, order: Row | dict[str, Any]) -> dict[str, Any]:
+    """What payment.create asks for."""
+    return {
+        "order_id": order_id,
+        "amount": order["total_amount"],
+        "currency": order["currency"],
+        "payment_method": order["payment_method"],
+        "capture": order["capture"],
+    }
+
+
+def new_message(
+    merchant: str,
+    order_id: str,
+    topic: Command,
+    payload: dict[str, Any],
+    headers: dict[str, str],
+    lease: float,
+    message_id: str | None = None,
+) -> Message:
+    """A message for the outbox; with a lease it is this request's own to deliver."""
+    message_id = message_id or str(uuid_utils.uuid7())
+    owner = f"request {message_id}" if lease > 0 else ""
+    return Message(0, message_id, merchant, order_id, topic, payload, headers, 1, owner)
+
+
+def outbox_row(message: Message, lease: float) -> dict[str, Any]:
+    """The parameters of `store.place` and `store.change` that make a message's row, leased for so many seconds."""
+    return {
+        "command_id": message.id,
+        "topic": message.topic,
+        "command_payload": Jsonb(message.payload),
+        "headers": Jsonb(message.headers),
+        "owner": message.owner or None,
+        "lease": lease or None,
+    }
