@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,18 +62,25 @@ class Process:
         return self.running is not None and self.running.poll() is not None
 
 
-@dataclass
 class Stack:
     """Order and payment, web and relay, on one pair of databases; whatever dies is started again.
 
-    With `ready` False, it is not waited for that they can serve.
+    With `ready` False, it is not waited for that they can serve. `apps` is another copy of the product's code.
+    `peers` may be set before the start, to put something between the two.
     """
 
-    databases: Databases
-    folder: Path
-    ready: bool = True
-    processes: dict[str, Process] = field(default_factory=dict)
-    _ending: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, databases: Databases, folder: Path, *, ready: bool = True, apps: Path | None = None) -> None:
+        """Nothing runs before the `with`."""
+        self.folder = folder
+        self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
+        self.service_ports = (free_port(), free_port())  # payment, order
+        self.admin_ports = (free_port(), free_port())  # order, payment
+        payment_port, order_port = self.service_ports
+        self.order = Client(f"http://127.0.0.1:{order_port}")
+        self.payment = Client(f"http://127.0.0.1:{payment_port}")
+        self.peers = {"PAYMENT_URL": self.payment.url, "ORDER_URL": self.order.url}
+        self.processes: dict[str, Process] = {}
+        self._ending = threading.Event()
 
     @property
     def armed(self) -> Path:
@@ -81,20 +88,19 @@ class Stack:
         return self.folder / "armed"
 
     def __enter__(self) -> Self:
-        ports = {name: free_port() for name in ("order", "payment", "order-admin", "payment-admin")}
-        self.order = Client(f"http://127.0.0.1:{ports['order']}")
-        self.payment = Client(f"http://127.0.0.1:{ports['payment']}")
-        peers = {"PAYMENT_URL": self.payment.url, "ORDER_URL": self.order.url}
-        for service in ("order", "payment"):
+        payment_port, order_port = self.service_ports
+        for service, port, admin_port in zip(
+            ("order", "payment"), (order_port, payment_port), self.admin_ports, strict=True
+        ):
             metrics = self.folder / f"metrics-{service}"
             metrics.mkdir()
             env = {
                 **os.environ,
-                **environment(getattr(self.databases, service), peers),
-                "PYTHONPATH": os.pathsep.join([str(ROOT / "apps"), str(ROOT)]),
+                **environment(getattr(self.databases, service), self.peers),
+                "PYTHONPATH": os.pathsep.join([str(self._apps), str(ROOT)]),
                 "HOST": "127.0.0.1",
-                "PORT": str(ports[service]),
-                "ADMIN_PORT": str(ports[f"{service}-admin"]),
+                "PORT": str(port),
+                "ADMIN_PORT": str(admin_port),
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             }
             commands = {
@@ -109,7 +115,7 @@ class Stack:
             process.start()
         self._keeper = threading.Thread(target=self._keep)
         self._keeper.start()
-        for client in (self.order, self.payment) if self.ready else ():
+        for client in (self.order, self.payment) if self._ready else ():
             eventually(lambda client=client: answers(client, "/readyz"), "both services are ready", 60)  # type: ignore[misc]
         return self
 

@@ -1,0 +1,141 @@
+"""`make chaos [SEED=n] [SECONDS=n]`: real processes, callers and faults from one seed, then the checker."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import requests
+
+from ci.postgres import Postgres
+from tests.chaos.checker import Checker, Finding, pending
+from tests.chaos.faults import Faults
+from tests.chaos.workload import Caller, Log
+from tests.integration.databases import Databases
+from tests.integration.faults.stack import Stack
+from tests.integration.proxy import Proxy
+
+CALLERS = 6
+PATIENCE = 60.0
+"""Seconds that everything has to come to rest in, after the last fault."""
+
+
+def main() -> int:
+    """Exit status 1 when an invariant does not hold, or nothing came to rest."""
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=None, help="the same faults and callers as an earlier run")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long callers call and things break")
+    parser.add_argument("--apps", type=Path, default=None, help="another copy of apps/ to run (for mutations)")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
+    print(f"chaos: seed {seed}, {options.seconds:.0f} s of faults", flush=True)
+    with tempfile.TemporaryDirectory(prefix="tandem-chaos-") as folder:
+        return run(seed, options.seconds, Path(folder), options.apps)
+
+
+def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
+    """One run in a folder of its own; 0 when all invariants hold."""
+    server = Postgres(folder / "postgres")
+    log = Log()
+    with ExitStack() as running:
+        server.start()
+        running.callback(server.stop)
+        databases = Databases(server.create_database("order"), server.create_database("payment"))
+        databases.migrate()
+        stack = Stack(databases, folder, apps=apps)
+        to_payment, to_order = (running.enter_context(Proxy("127.0.0.1", port)) for port in stack.service_ports)
+        stack.peers = {"PAYMENT_URL": to_payment.url, "ORDER_URL": to_order.url}
+        running.enter_context(stack)
+        until = time.monotonic() + seconds
+        callers = [Caller(number, seed, stack.order.url, stack.payment.url, log, until) for number in range(CALLERS)]
+        faults = Faults(seed, stack, server, databases, [to_payment, to_order], until)
+        with Ticker(seconds, log, faults):
+            for caller in callers:
+                caller.start()
+            faults.run()
+            for caller in callers:
+                caller.join()
+            rest, left = come_to_rest(databases)
+        metrics = folder / "metrics.log"
+        metrics.write_text("".join(scrape(port) for port in stack.admin_ports))
+        texts = [metrics, *folder.glob("*-web.log"), *folder.glob("*-relay.log")]
+        findings = Checker(log, databases, stack.order, stack.payment, texts).check()
+    return report(seed, log, faults, rest, left, findings)
+
+
+def come_to_rest(databases: Databases) -> tuple[float, dict[str, int]]:
+    """Seconds until nothing was under way any more, and what still was when patience ended."""
+    began = time.monotonic()
+    while (left := pending(databases)) and time.monotonic() - began < PATIENCE:
+        time.sleep(0.1)
+    return time.monotonic() - began, left
+
+
+def scrape(port: int) -> str:
+    """All metrics of a service."""
+    return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+
+
+class Ticker:
+    """A live line on a terminal, or one every ten seconds elsewhere, while it lasts."""
+
+    def __init__(self, seconds: float, log: Log, faults: Faults) -> None:
+        """Prints from the `with` on."""
+        self._seconds, self._log, self._faults = seconds, log, faults
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        print(flush=True)
+
+    def _run(self) -> None:
+        terminal = sys.stdout.isatty()
+        while not self._ending.wait(0.5 if terminal else 10):
+            spent = time.monotonic() - self._began
+            now = self._faults.now or ("coming to rest" if spent > self._seconds else "-")
+            line = (
+                f"  {spent:4.0f} s  {len(self._log.requests)} requests"
+                f"  {sum(self._faults.injected.values())} faults  now: {now}"
+            )
+            print(f"\r\033[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
+
+
+def report(seed: int, log: Log, faults: Faults, rest: float, left: dict[str, int], findings: list[Finding]) -> int:
+    """Print the tables; 0 when all is well."""
+    print("requests")
+    for kind in sorted({kind for kind, _ in log.outcomes}):
+        counts = sorted((outcome, n) for (k, outcome), n in log.outcomes.items() if k == kind)
+        print(f"  {kind:<16}", "  ".join(f"{outcome}: {n}" for outcome, n in counts))
+    print("faults")
+    for what, count in sorted(faults.injected.items()):
+        print(f"  {count:4}  {what}")
+    print(f"at rest after {rest:.1f} s" if not left else f"not at rest after {rest:.0f} s: {left}")
+    print("invariants")
+    for finding in findings:
+        mark = "ok  " if not finding.wrong else "FAIL"
+        print(f"  {mark} {finding.number:2}. {finding.says:<68} {finding.looked_at:6}")
+        for wrong in finding.wrong[:5]:
+            print(f"         {wrong[:300]}")
+        if len(finding.wrong) > 5:
+            print(f"         and {len(finding.wrong) - 5} more")
+    failed = [finding for finding in findings if finding.wrong]
+    print(f"chaos: seed {seed}: {'every invariant holds' if not failed else f'{len(failed)} invariants broken'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""What must hold, always. It reads only the public API and the databases, after the faults have ended.
+
+Each check is given what callers know and says what is wrong, in words; it counts what it looked at, so that
+a check that saw nothing does not pass for one that found nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.workload import CARD_NUMBERS, MERCHANTS, Log, Request
+from tests.integration.databases import Databases
+from tests.integration.pair import Client
+
+PENDING = {
+    "order": {
+        "outbox rows": "SELECT count(*) FROM outbox WHERE delivered_at IS NULL",
+        "orders": "SELECT count(*) FROM orders WHERE status IN ('pending_payment', 'canceling')",
+        "refunds": "SELECT count(*) FROM refunds WHERE status = 'pending'",
+    },
+    "payment": {
+        "outbox rows": "SELECT count(*) FROM outbox WHERE delivered_at IS NULL",
+        "operations": "SELECT count(*) FROM operations WHERE status = 'pending'",
+        "payments": "SELECT count(*) FROM payments WHERE status = 'processing' OR busy IS NOT NULL"
+        " OR refunding_amount <> 0",
+    },
+}
+
+LEGAL = {
+    None: {"pending_payment", "paid"},
+    "pending_payment": {"paid", "authorized", "payment_failed", "canceling"},
+    "payment_failed": {"pending_payment", "canceled"},
+    "authorized": {"paid", "canceling", "expired"},
+    "paid": {"refunded", "canceling"},
+    "canceling": {"canceled", "paid"},
+}
+
+
+@dataclass
+class Finding:
+    """One invariant: what it says, how many things were looked at, and what is wrong."""
+
+    number: int
+    says: str
+    looked_at: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def pending(databases: Databases) -> dict[str, int]:
+    """What is still under way, by name; empty when everything has come to rest."""
+    found = {}
+    for service, queries in PENDING.items():
+        for name, query in queries.items():
+            count = databases.query(service, query)[0]["count"]
+            if count:
+                found[f"{service}: {name}"] = count
+    return found
+
+
+class Checker:
+    """Reads everything once, then checks each invariant."""
+
+    def __init__(self, log: Log, databases: Databases, order: Client, payment: Client, texts: list[Path]) -> None:
+        """`texts` are the files, logs and metrics, in which no card number may be found."""
+        self._log, self._databases, self._texts = log, databases, texts
+        self._clients = {name: (Client(order.url, key), Client(payment.url, key)) for name, key in MERCHANTS.items()}
+        self.orders = {
+            (row["merchant"], str(row["id"])): row for row in databases.query("order", "SELECT * FROM orders")
+        }
+        self.payments = databases.query("payment", "SELECT * FROM payments")
+        self.operations = databases.query("payment", "SELECT * FROM operations")
+        self.provider = {
+            str(row["key"]): row
+            for row in databases.query("payment", "SELECT * FROM simulator.operations WHERE result IS NOT NULL")
+        }
+
+    def check(self) -> list[Finding]:
+        """All thirteen."""
+        checks: list[tuple[str, Callable[[], Iterator[str | None]]]] = [
+            ("every acknowledged order exists, with the acknowledged content", self._acknowledged),
+            ("one idempotency key, at most one resource and one answer", self._keys),
+            ("the provider charged each payment at most once", self._charges),
+            ("0 <= refunded <= captured <= authorized, at the provider too", self._amounts),
+            ("an order is paid exactly when its payment captured its total", self._paid),
+            ("a canceled order has net 0 at the provider", self._canceled),
+            ("ledger: operations sum to zero, balances equal the provider's net", self._ledger),
+            ("payment database = provider's record, operation by operation", self._provider),
+            ("a payment that order asked for belongs to an order that exists", self._belongs),
+            ("histories walk legal paths, versions without gaps", self._histories),
+            ("nothing stays pending", self._pending),
+            ("what ended in an error happened wholly or not at all", self._whole),
+            ("no card number anywhere", self._cards),
+        ]
+        findings = []
+        for number, (says, check) in enumerate(checks, 1):
+            finding = Finding(number, says)
+            for wrong in check():
+                finding.looked_at += 1
+                if wrong is not None:
+                    finding.wrong.append(wrong)
+            findings.append(finding)
+        findings[1].wrong += self._log.complaints
+        return findings
+
+    def _acknowledged(self) -> Iterator[str | None]:
+        requests = self._log.acknowledged("place")
+        with ThreadPoolExecutor(4) as pool:
+            yield from pool.map(self._compare, requests)
+        for request in self._log.acknowledged("sketch order"):
+            body = request.body or {}
+            seen = self._clients[request.merchant][0].get(f"/orders/{body['id']}")
+            same = seen.status_code == 200 and (seen.json()["items"], seen.json()["total"]) == (
+                body["items"],
+                body["total"],
+            )
+            yield None if same else f"sketch order {body['id']}: {seen.status_code} {seen.text[:200]}"
+
+    def _compare(self, request: Request) -> str | None:
+        assert request.answer is not None
+        assert request.body is not None
+        seen = self._clients[request.merchant][0].get(f"/v1/orders/{request.answer['id']}")
+        if seen.status_code != 200:
+            return f"order {request.answer['id']} was acknowledged and is {seen.status_code}"
+        now = seen.json()
+        for name in ("total_amount", "items", "currency", "capture", "created_at"):
+            if now[name] != request.answer[name]:
+                return f"order {now['id']}: {name} was {request.answer[name]} and is {now[name]}"
+        wanted = [(item["sku"], item["quantity"], item["unit_amount"]) for item in request.body["items"]]
+        has = [(item["sku"], item["quantity"], item["unit_amount"]) for item in now["items"]]
+        return None if wanted == has else f"order {now['id']} has other items than were ordered"
+
+    def _keys(self) -> Iterator[str | None]:
+        known: dict[tuple[str, str], set[str]] = {}
+        for request in self._log.acknowledged("place", "replay"):
+            assert request.answer is not None
+            known.setdefault((request.merchant, request.key or ""), set()).add(request.answer["id"])
+        for key, ids in known.items():
+            yield None if len(ids) == 1 else f"key {key} was answered with {sorted(ids)}"
+        keys = self._databases.query("order", "SELECT merchant, key, resource_id FROM idempotency_keys")
+        made = {(row["merchant"], str(row["resource_id"])) for row in keys}
+        sketched = {(r.merchant, (r.body or {})["id"]) for r in self._log.requests if r.kind == "sketch order"}
+        for merchant, order_id in self.orders:
+            yield (
+                None
+                if (merchant, order_id) in made | sketched
+                else f"order {order_id} was made by no key and no caller"
+            )
+
+    def _charges(self) -> Iterator[str | None]:
+        charges: dict[str, int] = {}
+        for operation in self.operations:
+            record = self.provider.get(str(operation["id"]))
+            if record and record["result"] == "succeeded" and record["kind"] in ("sale", "capture"):
+                payment_id = str(operation["payment_id"])
+                charges[payment_id] = charges.get(payment_id, 0) + 1
+        for payment in self.payments:
+            count = charges.get(str(payment["id"]), 0)
+            yield None if count <= 1 else f"payment {payment['id']} was charged {count} times"
+
+    def _amounts(self) -> Iterator[str | None]:
+        for p in self.payments:
+            holds = (
+                0 <= p["refunded_amount"] <= p["refunded_amount"] + p["refunding_amount"] <= p["captured_amount"]
+                and p["captured_amount"] <= p["authorized_amount"]
+            )
+            yield None if holds else f"payment {p['id']}: amounts {p}"
+        sums: dict[str, dict[str, int]] = {}
+        for record in self.provider.values():
+            if record["result"] == "succeeded":
+                charge = sums.setdefault(record["charge"] or record["reference"], {})
+                charge[record["kind"]] = charge.get(record["kind"], 0) + record["amount"]
+        for charge, by_kind in sums.items():
+            authorized = by_kind.get("authorize", 0) + by_kind.get("sale", 0)
+            captured = by_kind.get("capture", 0) + by_kind.get("sale", 0)
+            holds = by_kind.get("refund", 0) <= captured <= authorized
+            yield None if holds else f"the provider's charge {charge}: {by_kind}"
+
+    def _of_order(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
+        return [p for p in self.payments if p["merchant"] == merchant and str(p["order_id"]) == order_id]
+
+    def _paid(self) -> Iterator[str | None]:
+        by_order: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for payment in self.payments:
+            by_order.setdefault((payment["merchant"], str(payment["order_id"])), []).append(payment)
+        for key, order in self.orders.items():
+            if order["total_amount"] == 0:
+                yield None if order["status"] in ("paid", "canceled") else f"free order {key[1]} is {order['status']}"
+                continue
+            whole = [
+                p
+                for p in by_order.get(key, [])
+                if (p["captured_amount"], p["currency"]) == (order["total_amount"], order["currency"])
+            ]
+            held = [p for p in whole if p["refunded_amount"] < p["captured_amount"]]
+            is_paid = order["status"] == "paid"
+            agrees = bool(held) == is_paid and (order["status"] != "refunded" or bool(whole))
+            yield None if agrees else f"order {key[1]} is {order['status']}, its payments: {by_order.get(key)}"
+
+    def _net(self) -> dict[str, int]:
+        """What the provider has taken and not given back, by payment."""
+        net: dict[str, int] = {}
+        for operation in self.operations:
+            record = self.provider.get(str(operation["id"]))
+            if record and record["result"] == "succeeded" and record["kind"] in ("sale", "capture", "refund"):
+                sign = -1 if record["kind"] == "refund" else 1
+                payment_id = str(operation["payment_id"])
+                net[payment_id] = net.get(payment_id, 0) + sign * record["amount"]
+        return net
+
+    def _canceled(self) -> Iterator[str | None]:
+        net = self._net()
+        totals: dict[tuple[str, str], int] = {}
+        for payment in self.payments:
+            key = (payment["merchant"], str(payment["order_id"]))
+            totals[key] = totals.get(key, 0) + net.get(str(payment["id"]), 0)
+        for key, order in self.orders.items():
+            if order["status"] in ("canceled", "refunded", "expired", "payment_failed"):
+                left = totals.get(key, 0)
+                yield None if left == 0 else f"order {key[1]} is {order['status']} and {left} are at the provider"
+
+    def _ledger(self) -> Iterator[str | None]:
+        for row in self._databases.query(
+            "payment",
+            """SELECT operation_id, sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END)::bigint AS sum
+               FROM ledger_entries GROUP BY merchant, operation_id""",
+        ):
+            yield None if row["sum"] == 0 else f"operation {row['operation_id']}: its entries sum to {row['sum']}"
+        net: dict[tuple[str, str], int] = {}
+        for record in self.provider.values():
+            if record["result"] == "succeeded" and record["kind"] in ("sale", "capture", "refund"):
+                key = (record["merchant"], record["currency"])
+                net[key] = net.get(key, 0) + (-1 if record["kind"] == "refund" else 1) * record["amount"]
+        for merchant, (_, payment) in self._clients.items():
+            balances = payment.get("/v1/ledger/balances").json()["data"]
+            booked = {(row["account"], row["currency"]): row["balance"] for row in balances}
+            for currency in {currency for whose, currency in net if whose == merchant}:
+                taken = net[merchant, currency]
+                both = (booked.get(("provider_clearing", currency)), booked.get(("merchant_payable", currency)))
+                yield (
+                    None
+                    if both == (taken, -taken)
+                    else f"{merchant} {currency}: the provider has {taken}, the ledger {both}"
+                )
+
+    def _provider(self) -> Iterator[str | None]:
+        for operation in self.operations:
+            record = self.provider.get(str(operation["id"]))
+            ours = (operation["status"], operation["kind"], operation["amount"], operation["currency"])
+            theirs = record and (record["result"], record["kind"], record["amount"], record["currency"])
+            yield None if ours == theirs else f"operation {operation['id']}: we have {ours}, the provider {theirs}"
+        ours_too = {str(operation["id"]) for operation in self.operations}
+        for key in self.provider:
+            yield None if key in ours_too else f"the provider knows an operation that we do not: {key}"
+
+    def _belongs(self) -> Iterator[str | None]:
+        asked = {
+            (row["merchant"], str(row["id"])): row
+            for row in self._databases.query("order", "SELECT merchant, id, aggregate_id FROM outbox")
+        }
+        rows = self._databases.query(
+            "payment",
+            """SELECT o.merchant, o.idempotency_key, p.order_id FROM operations o
+               JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
+               WHERE o.kind IN ('sale', 'authorize') AND o.idempotency_key IS NOT NULL""",
+        )
+        for row in rows:
+            command = asked.get((row["merchant"], row["idempotency_key"]))
+            exists = (row["merchant"], str(row["order_id"])) in self.orders
+            yield None if command and exists else f"a payment for order {row['order_id']} that nobody placed"
+
+    def _histories(self) -> Iterator[str | None]:
+        histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for event in self._databases.query("order", "SELECT * FROM order_events ORDER BY version"):
+            histories.setdefault((event["merchant"], str(event["order_id"])), []).append(event)
+        for key, order in self.orders.items():
+            yield self._wrong_history(order, histories.get(key, []))
+        for payment in self.payments:
+            # Made, and each operation begun and ended: payments have no history but their versions.
+            yield None if payment["version"] >= 1 else f"payment {payment['id']} has version {payment['version']}"
+
+    def _wrong_history(self, order: dict[str, Any], events: list[dict[str, Any]]) -> str | None:
+        versions = [event["version"] for event in events]
+        if versions != list(range(1, order["version"] + 1)):
+            return f"order {order['id']} has version {order['version']} and events {versions}"
+        before = None
+        for event in events:
+            if event["from_status"] != before and before is not None:
+                return f"order {order['id']}: version {event['version']} starts from {event['from_status']}"
+            after = event["to_status"]
+            if after != before and after not in LEGAL.get(before, set()):
+                return f"order {order['id']} went from {before} to {after}"
+            before = after
+        return None if before == order["status"] else f"order {order['id']}: its history ends in {before}"
+
+    def _pending(self) -> Iterator[str | None]:
+        left = pending(self._databases)
+        for service, queries in PENDING.items():
+            for name in queries:
+                count = left.get(f"{service}: {name}")
+                yield f"{count} {service} {name} are still pending" if count else None
+
+    def _whole(self) -> Iterator[str | None]:
+        """Whatever there is of an order, refund or payment, there is all of it."""
+        events = {
+            (row["merchant"], str(row["order_id"]))
+            for row in self._databases.query("order", "SELECT merchant, order_id FROM order_events WHERE version = 1")
+        }
+        rows = self._databases.query("order", "SELECT id, merchant, aggregate_id, topic, delivered_at FROM outbox")
+        commands = {(row["merchant"], str(row["aggregate_id"])) for row in rows if row["topic"] == "payment.create"}
+        forgotten = {key for key, order in self.orders.items() if order["status"] == "canceled"}
+        for key, order in self.orders.items():
+            has_command = key in commands or order["total_amount"] == 0 or key in forgotten
+            yield None if key in events and has_command else f"order {key[1]} is there in part"
+        keys = {
+            (row["merchant"], row["key"]): row
+            for row in self._databases.query("order", "SELECT merchant, key, resource_id FROM idempotency_keys")
+        }
+        for request in self._log.requests:
+            if request.kind == "place" and request.status is None:
+                row = keys.get((request.merchant, request.key or ""))
+                whole = row is None or (request.merchant, str(row["resource_id"])) in self.orders
+                yield None if whole else f"the key {request.key} stands for nothing"
+        outbox = {str(row["id"]) for row in rows}
+        done = {row["idempotency_key"]: row for row in self.operations if row["kind"] == "refund"}
+        for refund in self._databases.query("order", "SELECT * FROM refunds"):
+            operation = done.get(str(refund["id"]))
+            agrees = (
+                operation is not None
+                and {"succeeded": "succeeded", "declined": "failed"}.get(operation["status"]) == refund["status"]
+            ) or (operation is None and refund["status"] == "failed")
+            yield (
+                None
+                if str(refund["id"]) in outbox and agrees
+                else f"refund {refund['id']} is {refund['status']} in order, in payment: {operation}"
+            )
+
+    def _cards(self) -> Iterator[str | None]:
+        for service in ("order", "payment"):
+            tables = self._databases.query(
+                service,
+                """SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
+                   WHERE schemaname NOT IN ('pg_catalog', 'information_schema')""",
+            )
+            for table in tables:
+                for number in CARD_NUMBERS:
+                    found = self._databases.query(
+                        service, f"SELECT count(*) FROM {table['name']} t WHERE t::text LIKE %s", f"%{number}%"
+                    )
+                    yield f"{service}: a card number in {table['name']}" if found[0]["count"] else None
+        for path in self._texts:
+            text = path.read_text(errors="replace")
+            for number in CARD_NUMBERS:
+                yield f"a card number in {path.name}" if number in text else None
