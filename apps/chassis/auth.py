@@ -18,6 +18,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
+_KEY = re.compile(r"[\x21-\x7e]{8,255}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
 SCOPES = frozenset({"orders:read", "orders:write", "payments:read", "payments:write", "merchants:any"})
 
 
@@ -48,20 +51,19 @@ class Keyring:
         """
         try:
             entries = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError("is not JSON") from error
         if not isinstance(entries, list):
             raise ValueError("must be a JSON list")
-        keys = {}
+        keys: dict[str, Key] = {}
         for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not entry.get("merchant") or ("key" in entry) == ("sha256" in entry):
-                raise ValueError(f'entry {number} must have "merchant", "scopes" and either "key" or "sha256"')
-            scopes = frozenset(entry.get("scopes", ()))
-            if scopes - SCOPES:
-                raise ValueError(f"entry {number} has unknown scopes {sorted(scopes - SCOPES)}")
-            if not _MERCHANT.fullmatch(entry["merchant"]):
-                raise ValueError(f"entry {number}: a merchant is 1 to 64 letters, digits, dots, dashes, underscores")
-            keys[entry.get("sha256") or digest(entry["key"])] = Key(entry["merchant"], scopes)
+            try:
+                digested, key = _entry(entry)
+            except ValueError as error:
+                raise ValueError(f"entry {number} {error}") from error
+            if digested in keys:
+                raise ValueError(f"entry {number} has the same key as an earlier one")
+            keys[digested] = key
         return cls(keys)
 
     def find(self, key: str) -> Key | None:
@@ -69,9 +71,27 @@ class Keyring:
         return self._keys.get(digest(key))
 
 
+def _entry(entry: object) -> tuple[str, Key]:
+    """The digest of an entry's key and what it stands for. Raises ValueError; its message quotes nothing secret."""
+    if not isinstance(entry, dict) or ("key" in entry) == ("sha256" in entry):
+        raise ValueError('must be an object with "merchant", "scopes" and either "key" or "sha256"')
+    merchant, scopes = entry.get("merchant"), entry.get("scopes")
+    if not isinstance(merchant, str) or not _MERCHANT.fullmatch(merchant):
+        raise ValueError('must have a "merchant" of 1 to 64 letters, digits, dots, dashes and underscores')
+    if not isinstance(scopes, list) or not all(isinstance(scope, str) and scope in SCOPES for scope in scopes):
+        raise ValueError(f'must have "scopes", a list of some of {", ".join(sorted(SCOPES))}')
+    if "key" in entry:
+        if not isinstance(entry["key"], str) or not _KEY.fullmatch(entry["key"]):
+            raise ValueError('must have a "key" of 8 to 255 visible characters')
+        return digest(entry["key"]), Key(merchant, frozenset(scopes))
+    if not isinstance(entry["sha256"], str) or not _SHA256.fullmatch(entry["sha256"]):
+        raise ValueError('must have a "sha256" of 64 hexadecimal digits')
+    return entry["sha256"].lower(), Key(merchant, frozenset(scopes))
+
+
 def digest(key: str) -> str:
     """The hexadecimal SHA-256 of a key."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
 def authenticate(keyring: Keyring, scope: str) -> str:

@@ -7,8 +7,10 @@ people write it with spaces or hyphens in it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-_RUN = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,}(?!\d)")
+_RUN = re.compile(r"\d(?:[\s\-]*\d){12,}")
+_GROUP = re.compile(r"\d+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
@@ -21,20 +23,41 @@ def passes_luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-def _is_card(run: str) -> bool:
-    digits = run.replace(" ", "").replace("-", "")
-    return 13 <= len(digits) <= 19 and passes_luhn(digits)
+def _cards(text: str) -> Iterator[tuple[int, int]]:
+    """Where card numbers begin and end: groups of digits, with white space or hyphens between them at most.
+
+    A number next to others ("2 4111111111111111 12/27") is found too: any groups in a row are looked at.
+    """
+    for run in _RUN.finditer(text):
+        groups = [(run.start() + g.start(), run.start() + g.end()) for g in _GROUP.finditer(run.group())]
+        taken = 0
+        for first, (begin, _) in enumerate(groups):
+            if begin < taken:
+                continue
+            digits = ""
+            for start, end in groups[first:]:
+                digits += text[start:end]
+                if len(digits) > 19:
+                    break
+                if len(digits) >= 13 and digits.isascii() and passes_luhn(digits):
+                    yield begin, end
+                    taken = end
+                    break
 
 
 def has_card_number(text: str) -> bool:
     """Whether a string holds a card number; a UUID that stands alone never counts as one."""
     if len(text) < 13 or _UUID.fullmatch(text):
         return False
-    return any(_is_card(match.group()) for match in _RUN.finditer(text))
+    return any(True for _ in _cards(text))
 
 
 def mask(text: str) -> str:
     """The text with each card number replaced by its last four digits (PCI DSS 3.4 allows as much)."""
     if len(text) < 13 or _UUID.fullmatch(text):
         return text
-    return _RUN.sub(lambda m: f"[card ...{m.group()[-4:]}]" if _is_card(m.group()) else m.group(), text)
+    masked, last = [], 0
+    for begin, end in _cards(text):
+        masked += [text[last:begin], f"[card ...{text[end - 4 : end]}]"]
+        last = end
+    return "".join([*masked, text[last:]])

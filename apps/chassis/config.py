@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from environs import FileAwareEnv
 
-from chassis import money
+from chassis import money, webhooks
 from chassis.auth import Keyring
 
 
@@ -56,19 +57,56 @@ def common(env: FileAwareEnv) -> dict[str, object]:
     default_currency = env.str("DEFAULT_CURRENCY", "EUR")
     if not money.is_currency(default_currency):
         raise ConfigError(f"DEFAULT_CURRENCY={default_currency}: not a code of ISO 4217, such as EUR")
+    secrets = tuple(env.str("EVENTS_SECRETS", "").split())
+    if not all(webhooks.is_secret(secret) for secret in secrets):
+        raise ConfigError(
+            "EVENTS_SECRETS: must be one or more of whsec_<base64 of at least 24 bytes>, with spaces between"
+        )
+    level = env.str("LOG_LEVEL", "info")
+    if level.upper() not in logging.getLevelNamesMapping():
+        raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
     return {
-        "database_url": env.str("DATABASE_URL"),
+        "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
         "environment": environment,
         "keyring": keyring,
         "auth_off": mode == "off",
-        "events_secrets": tuple(env.str("EVENTS_SECRETS", "").split()),
+        "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
-        "web_threads": env.int("WEB_THREADS", 4),
-        "log_level": env.str("LOG_LEVEL", "info"),
+        "web_threads": positive(env, "WEB_THREADS", 4),
+        "log_level": level,
         "default_currency": default_currency,
         "default_payment_method": env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),
-        "relay_concurrency": env.int("RELAY_CONCURRENCY", 8),
-        "lease_seconds": env.float("LEASE_SECONDS", 20.0),
-        "poll_seconds": env.float("POLL_SECONDS", 1.0),
-        "key_days": env.int("IDEMPOTENCY_KEY_DAYS", 30),
+        "relay_concurrency": positive(env, "RELAY_CONCURRENCY", 8),
+        "lease_seconds": seconds(env, "LEASE_SECONDS", 20.0),
+        "poll_seconds": seconds(env, "POLL_SECONDS", 1.0),
+        "key_days": positive(env, "IDEMPOTENCY_KEY_DAYS", 30),
     }
+
+
+def positive(env: FileAwareEnv, name: str, default: int) -> int:
+    """A whole number of at least 1. Raises ConfigError, environs.EnvError."""
+    value = env.int(name, default)
+    if value < 1:
+        raise ConfigError(f"{name}={value}: must be at least 1")
+    return value
+
+
+def seconds(env: FileAwareEnv, name: str, default: float) -> float:
+    """A time of more than 0 seconds. Raises ConfigError, environs.EnvError."""
+    value = env.float(name, default)
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"{name}={value}: must be more than 0 seconds")
+    return value
+
+
+def http_url(env: FileAwareEnv, name: str, default: str) -> str:
+    """An http or https URL without a slash at its end. Raises ConfigError."""
+    return _url(env, name, default, ("http", "https")).rstrip("/")
+
+
+def _url(env: FileAwareEnv, name: str, default: str | None, schemes: tuple[str, ...]) -> str:
+    value = env.str(name) if default is None else env.str(name, default)
+    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        # Not quoted: a database's URL has its password in it.
+        raise ConfigError(f"{name}: must be a URL that starts with {' or '.join(schemes)}://")
+    return value

@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+import uuid_utils
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import multiprocess
@@ -38,7 +39,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if status == 500:
             self.log.exception("error handling a request")
         problem = from_status(status, None if status == 500 else str(exc)[:200])
-        body = json.dumps(problem.body("", "", status)).encode()
+        body = json.dumps(problem.body(getattr(req, "path", None) or "", str(uuid_utils.uuid7()), status)).encode()
         head = (
             f"HTTP/1.1 {status} {problem.name}\r\nConnection: close\r\n"
             f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"

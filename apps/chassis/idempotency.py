@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import g, request
 
-from chassis import wire
+from chassis import cards, wire
 from chassis.database import Session
 from chassis.problems import Problem
 
@@ -43,6 +43,8 @@ def claim() -> Claim:
     if not _VISIBLE.fullmatch(key):
         said = "has characters or a length that it may not have" if key else "is missing"
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {said}.")
+    if cards.has_card_number(key):
+        raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
     return Claim(g.merchant, key, fingerprint(request.method, request.path, g.body))
 
 

@@ -29,15 +29,22 @@ def to_minor(amount: Decimal, currency: str) -> int:
     """
     if not amount.is_finite():
         raise ValueError("must be a finite number")
+    if amount.is_zero():
+        return 0
     if amount.adjusted() > 18:
         raise ValueError("is too large")
     digits = exponent(currency)
-    minor = amount.scaleb(digits)
-    if minor != minor.to_integral_value():
+    sign, figures, point = amount.as_tuple()
+    assert isinstance(point, int)
+    # By hand, not by decimal's arithmetic, whose context would round what has very many digits.
+    written = "".join(map(str, figures)).rstrip("0")
+    point += len(figures) - len(written)
+    if point < -digits:
         raise ValueError(f"has more decimals than {currency}, which has {digits}")
-    if abs(minor) > MAX_AMOUNT:
+    minor: int = int(written) * 10 ** (point + digits)
+    if minor > MAX_AMOUNT:
         raise ValueError("is too large")
-    return int(minor)
+    return -minor if sign else minor
 
 
 def to_major(amount: int, currency: str) -> Decimal:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import uuid_utils
 
 from chassis import logs
 from chassis.database import Database, Session
@@ -55,7 +56,11 @@ class Message:
 
 
 def claim(session: Session, owner: str, lease: float, limit: int) -> list[Message]:
-    """Lease up to `limit` rows that are due to `owner`, for `lease` seconds."""
+    """Lease up to `limit` rows that are due to `owner`, for `lease` seconds.
+
+    Each claim is an owner of its own: who claims a row again after its lease ran out is fenced from itself too.
+    """
+    owner = f"{owner} {uuid_utils.uuid7()}"
     rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}).fetchall()
     return sorted(
         (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from werkzeug.http import parse_dict_header
+from urllib.request import parse_http_list
 
 MAX_WAIT = 10
 
 
 def wait(header: str | None) -> int | None:
-    """The seconds that `Prefer: wait=N` asks for, at most 10; None when it does not ask, or asks nonsense."""
-    if not header:
-        return None
-    # RFC 7240 lets preferences be separated by commas and carry parameters after semicolons.
-    preferences = parse_dict_header(header.replace(";", ","))
-    value = next((value for name, value in preferences.items() if name.lower() == "wait"), None)
-    if value is None or not value.isascii() or not value.isdigit():
-        return None
-    return min(int(value[:9]), MAX_WAIT)
+    """The seconds that `Prefer: wait=N` asks for, at most 10; None when it does not ask, or asks nonsense.
+
+    Preferences are separated by commas, each may carry parameters after a semicolon, and of two with one
+    name the first counts.
+    """
+    for preference in parse_http_list(header or ""):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            seconds = value.strip().strip('"')
+            return min(int(seconds[:9]), MAX_WAIT) if seconds.isascii() and seconds.isdigit() else None
+    return None

@@ -14,7 +14,7 @@ from flask import Flask, Response, current_app, g, json, request
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from chassis import __version__, admin, health, logs, metrics, pages, wire
+from chassis import __version__, admin, cards, health, logs, metrics, pages, wire
 from chassis.config import Settings
 from chassis.database import DOWN, Database
 from chassis.problems import Problem, from_status, unavailable
@@ -94,12 +94,13 @@ def service() -> Service:
 def answer(
     body: str | bytes, status: int = 200, *, version: int | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    """A JSON answer from text that is already JSON; `version` becomes its ETag, which a GET may be conditional on."""
+    """A JSON answer from text that is already JSON; `version` becomes its ETag, or a hash of the text does."""
     response = Response(body, status, mimetype="application/json", headers=headers)
     if version is not None:
         response.set_etag(str(version))
-        if request.method in ("GET", "HEAD"):
-            response.make_conditional(request)
+    if request.method in ("GET", "HEAD"):
+        response.add_etag()
+        response.make_conditional(request)
     return response
 
 
@@ -115,7 +116,8 @@ def onward() -> dict[str, str]:
 def _begin() -> None:
     g.began = time.perf_counter()
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7())
+    usable = _REQUEST_ID.fullmatch(given) and not cards.has_card_number(given)
+    g.request_id = given if usable else str(uuid_utils.uuid7())
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 
 def sign(secret: str, message_id: str, body: bytes) -> dict[str, str]:
@@ -18,13 +20,22 @@ def sign(secret: str, message_id: str, body: bytes) -> dict[str, str]:
     }
 
 
+def is_secret(text: str) -> bool:
+    """Whether a text can sign: "whsec_" and the base64 of at least 24 bytes, as Standard Webhooks asks for."""
+    prefix, _, encoded = text.rpartition("whsec_")
+    try:
+        return prefix == "" and text.startswith("whsec_") and len(base64.b64decode(encoded, validate=True)) >= 24
+    except ValueError:
+        return False
+
+
 def is_genuine(secrets: Iterable[str], headers: Mapping[str, str], body: bytes) -> bool:
     """Whether one of the secrets signed these bytes within the last five minutes."""
     relevant = {name: value for name, value in headers.items() if name.lower().startswith("webhook-")}
     for secret in secrets:
         try:
             Webhook(secret).verify(body, relevant, json_parse=False)
-        except (WebhookVerificationError, ValueError):  # ValueError: not base64, not UTF-8, no comma
+        except (WebhookVerificationError, EmptyWebhookSecretError, ValueError):  # not base64, not UTF-8, no comma
             continue
         return True
     return False

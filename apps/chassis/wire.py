@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import flask
 import flask_smorest as smorest
 import marshmallow as ma
+from gunicorn.http.errors import ParseException
 from marshmallow import fields, validate
 from webargs.flaskparser import FlaskParser
 
@@ -21,6 +22,7 @@ View = TypeVar("View", bound=Callable[..., flask.Response])
 
 MAX_BODY = 256 * 1024
 _MAX_DEPTH = 20
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -39,7 +41,7 @@ def parse_json(data: bytes) -> dict[str, Any]:
             parse_float=Decimal,
             parse_constant=_no_constant,
         )
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise Problem("malformed-request", f"The body is not well-formed JSON: {_reason(error)}.") from error
     if not isinstance(body, dict):
         raise Problem("malformed-request", "The body must be a JSON object.")
@@ -52,7 +54,13 @@ def _reason(error: Exception) -> str:
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error) if isinstance(error, _Unacceptable) else "a number in it is out of all bounds"
+
+
+class _Unacceptable(ValueError):
+    """What JSON allows, or Python would let pass, and we do not."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,12 +68,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {json.dumps(cards.mask(twice))[:80]} stands twice in one object")
+        raise _Unacceptable(f"the key {json.dumps(cards.mask(twice))[:80]} stands twice in one object")
     return members
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise _Unacceptable(f"{name} is not JSON")
 
 
 def _inspect(value: Any, pointer: str, depth: int) -> None:
@@ -99,6 +107,28 @@ def escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
+def read_body(req: flask.Request) -> bytes:
+    """The whole body. Raises Problem `content-too-large`, or `malformed-request` when it breaks off.
+
+    A body that says no length (chunked) is read to one byte past the limit, for werkzeug would cut it there
+    and say nothing; one that is shorter than it says was cut on its way, and what is left may look complete.
+    """
+    stream, length = req.environ["wsgi.input"], req.content_length
+    if (length or 0) > MAX_BODY:
+        raise Problem("content-too-large", f"The body has {length} bytes; {MAX_BODY} are allowed.")
+    if length is None and not req.environ.get("wsgi.input_terminated"):
+        return b""
+    try:
+        data: bytes = stream.read(MAX_BODY + 1 if length is None else length)
+    except (OSError, ParseException) as error:
+        raise Problem("malformed-request", "The body could not be read to its end.") from error
+    if len(data) > MAX_BODY:
+        raise Problem("content-too-large", f"The body has more than the {MAX_BODY} bytes that are allowed.")
+    if length is not None and len(data) < length:
+        raise Problem("malformed-request", f"The body breaks off after {len(data)} of {length} bytes.")
+    return data
+
+
 def canonical(body: Mapping[str, Any]) -> bytes:
     """The body in one spelling whatever the order of its keys and its white space, for fingerprints."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"), default=str).encode()
@@ -109,7 +139,9 @@ def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
     if isinstance(messages, Mapping):
         found: list[dict[str, str]] = []
         for key, value in messages.items():
-            here = pointer if key == "_schema" else f"{pointer}/{escape(str(key))}"
+            # What marshmallow says of the whole object, unless a field of this name was sent.
+            whole = key == "_schema" and value != ["Unknown field."]
+            here = pointer if whole else f"{pointer}/{escape(str(key))}"
             found += pointers(value, here)
         return found
     if isinstance(messages, list):
@@ -118,11 +150,21 @@ def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
 
 
 class Parser(FlaskParser):
-    """webargs' parser with our JSON reader and our problems."""
+    """webargs' parser with our JSON reader and our problems; what is not known is refused in queries too."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": ma.RAISE}  # noqa: RUF012
+
+    def load_querystring(self, req: flask.Request, schema: ma.Schema) -> Any:
+        """The query. Raises Problem `validation` for a parameter that stands twice."""
+        twice = [name for name, values in req.args.lists() if len(values) > 1]
+        if twice:
+            errors = [{"pointer": f"/{escape(name)}", "detail": "Must stand once only."} for name in twice]
+            raise Problem("validation", "A query parameter stands twice.", errors=errors)
+        return super().load_querystring(req, schema)
 
     def load_json(self, req: flask.Request, schema: ma.Schema) -> Any:
         """The body, parsed strictly; a missing body is {}. The parsed body is kept in `g.body` for fingerprints."""
-        data = req.get_data(cache=False)
+        data = read_body(req)
         if data and req.mimetype != "application/json" and not req.mimetype.endswith("+json"):
             raise Problem(
                 "unsupported-media-type", f"The body is {cards.mask(req.mimetype) or 'of no declared type'}, not JSON."
@@ -199,6 +241,29 @@ class Integer(fields.Integer):
         return number
 
 
+class QueryInteger(fields.Integer):
+    """A number in a query, in ASCII digits."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", str(value)):
+            raise self.make_error("invalid", input=value)
+        return int(value)
+
+
+class Labels(fields.Dict):
+    """An object of strings to strings; what is wrong with a member is said of the member."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        except ma.ValidationError as error:
+            if not isinstance(error.messages, dict):
+                raise
+            # marshmallow tells errors of keys from errors of values, which JSON pointers can't.
+            flat = {name: [m for kind in what.values() for m in kind] for name, what in error.messages.items()}
+            raise ma.ValidationError(flat) from error
+
+
 class Text(fields.String):
     """A bounded string."""
 
@@ -219,13 +284,12 @@ class Currency(fields.String):
 
 
 class Id(fields.UUID):
-    """A UUID, as a string in its usual spelling."""
+    """A UUID, as a string in its usual spelling (RFC 9562): 8-4-4-4-12 hexadecimal digits."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not _UUID.fullmatch(value):
             raise self.make_error("invalid_uuid")
-        parsed = super()._deserialize(value, attr, data, **kwargs)
-        return str(parsed)
+        return value.lower()
 
 
 class MajorAmount(fields.Field):  # type: ignore[type-arg]

@@ -25,9 +25,9 @@ def load() -> Settings:
     fields: dict[str, Any] = config.common(env)
     return Settings(
         **fields,
-        payment_url=env.str("PAYMENT_URL", "http://localhost:8081").rstrip("/"),
+        payment_url=config.http_url(env, "PAYMENT_URL", "http://localhost:8081"),
         payment_api_key=env.str("PAYMENT_API_KEY", ""),
-        sweep_seconds=env.float("SWEEP_SECONDS", 60.0),
-        sweep_authorized_seconds=env.float("SWEEP_AUTHORIZED_SECONDS", 3600.0),
-        payment_timeout=env.float("PAYMENT_TIMEOUT", 12.0),
+        sweep_seconds=config.seconds(env, "SWEEP_SECONDS", 60.0),
+        sweep_authorized_seconds=config.seconds(env, "SWEEP_AUTHORIZED_SECONDS", 3600.0),
+        payment_timeout=config.seconds(env, "PAYMENT_TIMEOUT", 12.0),
     )

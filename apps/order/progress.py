@@ -73,6 +73,7 @@ class Locked:
                 "actor": self.actor,
                 "paid_amount": decision.paid_amount,
                 "refunded_amount": decision.refunded_amount,
+                "failure_reason": decision.failure_reason,
                 "refunding": refunding + (refund or 0),
                 "payment": Jsonb(dataclasses.asdict(self.payment)) if self.payment else None,
                 "past": [UUID(past) for past in self.order.past],

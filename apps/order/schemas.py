@@ -6,7 +6,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from chassis.wire import Currency, Id, Integer, MajorAmount, Schema, Text
+from chassis.money import MAX_AMOUNT
+from chassis.wire import Currency, Id, Integer, Labels, MajorAmount, Schema, Text
 from order import model
 
 
@@ -27,7 +28,7 @@ class PlaceOrder(Schema):
     customer = Text(100)
     payment_method = Text(100, required=True)
     capture = fields.String(validate=validate.OneOf(["automatic", "manual"]), load_default="automatic")
-    metadata = fields.Dict(keys=Text(40), values=Text(500, 0), load_default=dict, validate=validate.Length(max=50))
+    metadata = Labels(keys=Text(40), values=Text(500, 0), load_default=dict, validate=validate.Length(max=50))
 
     @validates_schema(skip_on_field_errors=True)
     def _total_fits(self, data: dict[str, Any], **_: Any) -> None:
@@ -138,13 +139,13 @@ class PaymentSnapshot(Schema):
 
     id = Id(required=True)
     order_id = Id(required=True)
-    version = Integer(required=True)
+    version = Integer(required=True, validate=validate.Range(1, MAX_AMOUNT))
     status = fields.String(required=True)
     amount = Integer(required=True)
     currency = fields.String(required=True)
-    captured_amount = Integer(required=True)
-    refunded_amount = Integer(required=True)
-    refunding_amount = Integer(required=True)
+    captured_amount = Integer(required=True, validate=validate.Range(0, MAX_AMOUNT))
+    refunded_amount = Integer(required=True, validate=validate.Range(0, MAX_AMOUNT))
+    refunding_amount = Integer(required=True, validate=validate.Range(0, MAX_AMOUNT))
     failure_reason = fields.String(required=True, allow_none=True)
 
 

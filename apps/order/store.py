@@ -14,7 +14,8 @@ _VIEW = f"""json_build_object(
     'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', o.items,
     'customer', o.customer, 'payment_method', o.payment_method, 'capture', o.capture, 'metadata', o.metadata,
     'payment', CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
-        'status', o.payment->'status', 'failure_reason', o.payment->'failure_reason') END,
+        'status', o.payment->'status',
+        'failure_reason', COALESCE(o.failure_reason, o.payment->>'failure_reason')) END,
     'version', o.version, 'created_at', {_TIME.format("o.created_at")},
     'updated_at', {_TIME.format("o.updated_at")})::text AS body, o.id, o.version, o.status"""
 
@@ -115,6 +116,8 @@ _CHANGE = """
 WITH changed AS (
     UPDATE orders SET status = %(status)s, paid_amount = %(paid_amount)s, refunded_amount = %(refunded_amount)s,
            refunding_amount = refunding_amount + %(refunding)s,
+           failure_reason = CASE WHEN %(status)s = 'payment_failed'
+                                 THEN COALESCE(%(failure_reason)s, failure_reason) END,
            payment = %(payment)s, past_payments = %(past)s, payment_method = %(payment_method)s,
            command_id = COALESCE(%(command_id)s, command_id),
            version = version + 1, updated_at = clock_timestamp()

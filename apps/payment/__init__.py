@@ -9,8 +9,7 @@ from flask import Flask
 from chassis import outbox, web
 from chassis.database import Database
 from chassis.remote import Remote
-from payment import api, commands, compat, config
-from payment.providers.simulator import Simulator
+from payment import api, commands, compat, config, providers
 from payment.service import Payments
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -24,7 +23,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     settings = settings or config.load()
     database = Database(settings.database_url, "payment")
     order = Remote("order", settings.order_url, {}, settings.order_timeout)
-    provider = Simulator(settings.database_url)
+    provider = providers.load(settings)
     payments = Payments(database, provider, order, settings)
     app = web.create_app(
         "payment",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import Response, g
+from flask import Response, g, request
 
 from chassis import idempotency, paging, wire
 from chassis.auth import requires
@@ -130,3 +130,12 @@ def list_payments(query: dict[str, Any]) -> Response:
     cursor = query.pop("cursor", None)
     rows = payments().find({**query, "merchant": g.merchant, "after": paging.after(cursor)})
     return paging.page(rows, query["limit"], query)
+
+
+@blueprint.post("/provider-events/<string:provider>")
+@blueprint.doc(security=[])
+@blueprint.response(204)
+def receive_provider_event(provider: str) -> Response:
+    """Take an event of the payment provider's, signed as that provider signs; it is a hint to look there."""
+    payments().hear(provider, request.headers, request.get_data())
+    return Response(status=204)

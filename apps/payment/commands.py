@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import uuid_utils
 from flask import Flask
 
 from chassis import commands
+from chassis.config import ConfigError
 from chassis.database import Session
 from chassis.leases import LeaseLoop
 from chassis.metrics import DatabaseGauges, Samples
@@ -28,10 +30,13 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
     The relay carries events to order, the executor settles what the provider has left open, and expiry gives
     back authorizations whose time is over.
     """
+    if not settings.events_secrets:
+        raise ConfigError("EVENTS_SECRETS: must be set, or no event could be signed")
     owner = commands.owner()
 
     def claim(session: Session, limit: int) -> list[Operation]:
-        return payments.claim_operations(session, owner, limit)
+        # Each claim is an owner of its own, so that a process is fenced from its own earlier claims too.
+        return payments.claim_operations(session, f"{owner} {uuid_utils.uuid7()}", limit)
 
     def loop(name: str, claim: Callable[[Session, int], list[Any]], work: Callable[[Any], object]) -> LeaseLoop:
         return LeaseLoop(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chassis import config
@@ -14,8 +14,12 @@ class Settings(config.Settings):
 
     order_url: str
     order_timeout: float
-    provider: str
     authorization_seconds: float
+    provider: str
+    provider_timeout: float
+    stripe_api_key: str = field(repr=False)
+    stripe_api_base: str
+    stripe_webhook_secrets: tuple[str, ...] = field(repr=False)
 
 
 def load() -> Settings:
@@ -23,12 +27,19 @@ def load() -> Settings:
     env = config.reader()
     fields: dict[str, Any] = config.common(env)
     provider = env.str("PROVIDER", "simulator")
-    if provider != "simulator":
-        raise config.ConfigError(f"PROVIDER={provider}: must be simulator")
+    if provider not in ("simulator", "stripe"):
+        raise config.ConfigError(f"PROVIDER={provider}: must be simulator or stripe")
+    stripe_api_key = env.str("STRIPE_API_KEY", "")
+    if provider == "stripe" and not stripe_api_key:
+        raise config.ConfigError("STRIPE_API_KEY (or STRIPE_API_KEY_FILE) is missing: PROVIDER=stripe needs it")
     return Settings(
         **fields,
         order_url=env.str("ORDER_URL", "http://localhost:8080").rstrip("/"),
         order_timeout=env.float("ORDER_TIMEOUT", 5.0),
-        provider=provider,
         authorization_seconds=env.float("AUTHORIZATION_SECONDS", 7 * 24 * 3600.0),
+        provider=provider,
+        provider_timeout=env.float("PROVIDER_TIMEOUT", 10.0),
+        stripe_api_key=stripe_api_key,
+        stripe_api_base=env.str("STRIPE_API_BASE", "https://api.stripe.com").rstrip("/"),
+        stripe_webhook_secrets=tuple(env.str("STRIPE_WEBHOOK_SECRETS", "").split()),
     )

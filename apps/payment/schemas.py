@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.wire import Currency, Id, Integer, MajorAmount, Schema, Text
+from chassis.wire import Currency, Id, Integer, MajorAmount, QueryInteger, Schema, Text
 from payment import model
 
 
@@ -40,7 +40,7 @@ class ListPayments(Schema):
 
     order_id = Id()
     status = fields.String(validate=validate.OneOf([status.value for status in model.Status]))
-    limit = fields.Integer(validate=validate.Range(1, 100), load_default=20)
+    limit = QueryInteger(validate=validate.Range(1, 100), load_default=20)
     cursor = Text(100)
 
 
@@ -138,7 +138,7 @@ class EntriesQuery(Schema):
     """The query of GET /v1/ledger/entries."""
 
     payment_id = Id()
-    limit = fields.Integer(validate=validate.Range(1, 100), load_default=20)
+    limit = QueryInteger(validate=validate.Range(1, 100), load_default=20)
     cursor = Text(100)
 
 

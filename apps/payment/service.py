@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from chassis.remote import Remote
 from payment import model, store
 from payment.config import Settings
 from payment.model import Kind, Operation, Outcome, Result, Status
-from payment.providers import Provider, ProviderFault
+from payment.providers import Announcing, NotGenuine, Provider, ProviderFault
 
 log = logs.get_logger()
 
@@ -143,6 +144,23 @@ class Payments:
     def claim_operations(self, session: Session, owner: str, limit: int) -> list[Operation]:
         """Lease operations whose outcome is not known."""
         return store.claim_operations(session, owner, self._settings.lease_seconds, limit)
+
+    def hear(self, provider: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Take a message of the provider's as a hint to look: nothing that it says is believed.
+
+        Raises Problem `not-found` for a provider that is not ours or sends none, `invalid-signature`,
+        `malformed-request`.
+        """
+        if provider != self._provider.name or not isinstance(self._provider, Announcing):
+            raise Problem("not-found", "No such provider sends events here.")
+        try:
+            hint = self._provider.hint(headers, body)
+        except NotGenuine as error:
+            raise Problem("invalid-signature", "No signature of this event is valid and fresh.") from error
+        except ValueError as error:
+            raise Problem("malformed-request", "The body is not an event.") from error
+        hurried = store.make_due(self.database.session(), hint.operation_id, hint.reference)
+        log.info("provider_event", provider=provider, hurried=hurried)
 
     def execute(self, operation: Operation) -> Row | None:
         """Carry out an operation that is leased to us; the payment's view if that settled it.

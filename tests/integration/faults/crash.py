@@ -19,15 +19,15 @@ from typing import Any
 FUNCTIONS = {
     "order": (
         "order.store:place",
-        "order.store:apply",
-        "order.service:Orders.apply_event",
+        "order.store:change",
+        "order.service:Orders.receive",
         "order.gateway:PaymentGateway.send",
         "chassis.outbox:claim",
         "chassis.outbox:mark_delivered",
         "chassis.relay:Relay._commit",
     ),
     "payment": (
-        "payment.store:claim_key",
+        "chassis.idempotency:take",
         "payment.store:insert",
         "payment.store:settle",
         "payment.store:claim_operations",

@@ -69,8 +69,8 @@ def update(database: Connection[Any], payment_id: str, **changes: Any) -> None:
 
 def enter(database: Connection[Any], operation_id: str, account: str, direction: str, amount: int, **more: Any) -> None:
     database.execute(
-        "INSERT INTO ledger_entries (merchant, operation_id, payment_id, account, direction, amount, currency)"
-        " VALUES ('demo', %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO ledger_entries (merchant, id, operation_id, payment_id, account, direction, amount, currency)"
+        " VALUES ('demo', gen_random_uuid(), %s, %s, %s, %s, %s, %s)",
         (operation_id, str(uuid.uuid4()), account, direction, amount, more.get("currency", "EUR")),
     )
 
