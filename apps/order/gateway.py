@@ -24,11 +24,15 @@ _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exce
 
 @dataclass(frozen=True, slots=True)
 class RefundOutcome:
-    """What became of the refund with this id: succeeded, or failed and why."""
+    """What became of the refund with this id: succeeded, or failed and why.
+
+    `declined` by the provider, or else overtaken by something that left too little to give back.
+    """
 
     id: str
     status: str
     reason: str | None
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,9 @@ class PaymentGateway(Remote):
             return RefundOutcome(message.id, "failed", error.problem)
         if answer["status"] == "pending":
             return None
-        return RefundOutcome(message.id, answer["status"], answer["failure_reason"])
+        return RefundOutcome(
+            message.id, answer["status"], answer["failure_reason"], declined=answer["status"] == "failed"
+        )
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:
@@ -91,8 +97,9 @@ def refund_outcome(operation: dict[str, Any]) -> RefundOutcome | None:
     """What became of a refund of ours, if that is what a payment event's operation was."""
     if operation["kind"] != "refund" or operation["idempotency_key"] is None:
         return None
-    status = "succeeded" if operation["status"] == "succeeded" else "failed"
-    return RefundOutcome(operation["idempotency_key"], status, operation["reason"])
+    declined = operation["status"] != "succeeded"
+    status = "failed" if declined else "succeeded"
+    return RefundOutcome(operation["idempotency_key"], status, operation["reason"], declined)
 
 
 def _json(body: dict[str, Any]) -> bytes:

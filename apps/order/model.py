@@ -152,9 +152,10 @@ def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
 
 
 def _cancel(order: Order, payment: Payment | None, now: Decision, declined: str | None) -> Decision:
+    if Command.CREATE in order.asked:
+        return now  # whatever has been asked for may still happen
     if payment is None:
-        # Whatever has been asked for may still happen, so that is waited for; otherwise nothing was ever taken.
-        return now if Command.CREATE in order.asked else replace(now, status=Status.CANCELED)
+        return replace(now, status=Status.CANCELED)
     amounts = replace(now, paid_amount=payment.captured_amount, refunded_amount=payment.refunded_amount)
     if declined is not None and payment.held > 0:
         whole = payment.captured_amount == order.total_amount

@@ -120,8 +120,6 @@ class Locked:
         """Take in what payment says, and take every step that follows; old news changes nothing."""
         ended = self._end_refund(refund) if refund else None
         news = model.is_news(self.order, self.payment, payment)
-        if not news and ended is None:
-            return
         if news:
             if self.payment is not None and self.payment.id != payment.id:
                 self.order = dataclasses.replace(self.order, past=self.order.past | {self.payment.id})
@@ -129,13 +127,14 @@ class Locked:
         version = self.row["version"]
         declined = None
         if ended is not None and refund is not None:
-            self.order = dataclasses.replace(self.order, asked=self.order.asked - {Command.REFUND})
+            if not ended["others"]:
+                self.order = dataclasses.replace(self.order, asked=self.order.asked - {Command.REFUND})
             told = self.as_is(failure_reason=refund.reason)
             self.step(f"refund.{refund.status}", told, refunding=-ended["amount"])
-            if refund.status == "failed" and ended["to_cancel"]:
+            if refund.declined and ended["to_cancel"]:
                 declined = refund.reason or "declined"
         self.go_on(declined)
-        if self.row["version"] == version:
+        if news and self.row["version"] == version:
             # Nothing follows, but it is remembered: the next snapshot is compared with this one.
             self.step("payment.updated", self.as_is())
 

@@ -165,10 +165,16 @@ def forget_unasked(session: Session, merchant: str, order_id: str) -> bool:
 
 
 def settle_refund(session: Session, merchant: str, refund_id: str, status: str, reason: str | None) -> Row | None:
-    """End a pending refund; its amount and whether it was to cancel the order, or None if it has ended before."""
+    """End a pending refund; its amount, whether it was to cancel the order, and whether others are pending.
+
+    None if it has ended before.
+    """
     return session.execute(
-        """UPDATE refunds SET status = %s, failure_reason = %s WHERE merchant = %s AND id = %s AND status = 'pending'
-           RETURNING amount, to_cancel""",
+        """UPDATE refunds ended SET status = %s, failure_reason = %s
+           WHERE merchant = %s AND id = %s AND status = 'pending'
+           RETURNING amount, to_cancel, EXISTS (
+               SELECT FROM refunds other WHERE other.merchant = ended.merchant AND other.order_id = ended.order_id
+               AND other.id <> ended.id AND other.status = 'pending') AS others""",
         (status, reason, merchant, refund_id),
     ).fetchone()
 
@@ -207,7 +213,7 @@ commands AS (
     SELECT command_id AS id FROM waiting
     UNION SELECT id FROM refunds
     WHERE status = 'pending' AND created_at < now() - make_interval(secs => %(seconds)s::float8))
-UPDATE outbox SET delivered_at = NULL, available_at = now(), attempts = 0
+UPDATE outbox SET delivered_at = NULL, available_at = now()
 FROM commands WHERE outbox.id = commands.id AND delivered_at < now() - make_interval(secs => %(seconds)s::float8)
 """
 

@@ -137,5 +137,5 @@ def list_payments(query: dict[str, Any]) -> Response:
 @blueprint.response(204)
 def receive_provider_event(provider: str) -> Response:
     """Take an event of the payment provider's, signed as that provider signs; it is a hint to look there."""
-    payments().hear(provider, request.headers, request.get_data())
+    payments().hear(provider, dict(request.headers), request.get_data())
     return Response(status=204)

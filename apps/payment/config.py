@@ -34,12 +34,12 @@ def load() -> Settings:
         raise config.ConfigError("STRIPE_API_KEY (or STRIPE_API_KEY_FILE) is missing: PROVIDER=stripe needs it")
     return Settings(
         **fields,
-        order_url=env.str("ORDER_URL", "http://localhost:8080").rstrip("/"),
-        order_timeout=env.float("ORDER_TIMEOUT", 5.0),
-        authorization_seconds=env.float("AUTHORIZATION_SECONDS", 7 * 24 * 3600.0),
+        order_url=config.http_url(env, "ORDER_URL", "http://localhost:8080"),
+        order_timeout=config.seconds(env, "ORDER_TIMEOUT", 5.0),
+        authorization_seconds=config.seconds(env, "AUTHORIZATION_SECONDS", 7 * 24 * 3600.0),
         provider=provider,
-        provider_timeout=env.float("PROVIDER_TIMEOUT", 10.0),
+        provider_timeout=config.seconds(env, "PROVIDER_TIMEOUT", 10.0),
         stripe_api_key=stripe_api_key,
-        stripe_api_base=env.str("STRIPE_API_BASE", "https://api.stripe.com").rstrip("/"),
+        stripe_api_base=config.http_url(env, "STRIPE_API_BASE", "https://api.stripe.com"),
         stripe_webhook_secrets=tuple(env.str("STRIPE_WEBHOOK_SECRETS", "").split()),
     )

@@ -128,7 +128,7 @@ def report(seed: int, log: Log, faults: Faults, rest: float, left: dict[str, int
         mark = "ok  " if not finding.wrong else "FAIL"
         print(f"  {mark} {finding.number:2}. {finding.says:<68} {finding.looked_at:6}")
         for wrong in finding.wrong[:5]:
-            print(f"         {wrong[:300]}")
+            print(f"         {wrong[:3000]}")
         if len(finding.wrong) > 5:
             print(f"         and {len(finding.wrong) - 5} more")
     failed = [finding for finding in findings if finding.wrong]

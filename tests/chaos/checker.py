@@ -173,11 +173,11 @@ class Checker:
             if record["result"] == "succeeded":
                 charge = sums.setdefault(record["charge"] or record["reference"], {})
                 charge[record["kind"]] = charge.get(record["kind"], 0) + record["amount"]
-        for charge, by_kind in sums.items():
+        for name, by_kind in sums.items():
             authorized = by_kind.get("authorize", 0) + by_kind.get("sale", 0)
             captured = by_kind.get("capture", 0) + by_kind.get("sale", 0)
             holds = by_kind.get("refund", 0) <= captured <= authorized
-            yield None if holds else f"the provider's charge {charge}: {by_kind}"
+            yield None if holds else f"the provider's charge {name}: {by_kind}"
 
     def _of_order(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         return [p for p in self.payments if p["merchant"] == merchant and str(p["order_id"]) == order_id]
@@ -232,12 +232,12 @@ class Checker:
         net: dict[tuple[str, str], int] = {}
         for record in self.provider.values():
             if record["result"] == "succeeded" and record["kind"] in ("sale", "capture", "refund"):
-                key = (record["merchant"], record["currency"])
-                net[key] = net.get(key, 0) + (-1 if record["kind"] == "refund" else 1) * record["amount"]
+                whose = (record["merchant"], record["currency"])
+                net[whose] = net.get(whose, 0) + (-1 if record["kind"] == "refund" else 1) * record["amount"]
         for merchant, (_, payment) in self._clients.items():
             balances = payment.get("/v1/ledger/balances").json()["data"]
             booked = {(row["account"], row["currency"]): row["balance"] for row in balances}
-            for currency in {currency for whose, currency in net if whose == merchant}:
+            for currency in {currency for of, currency in net if of == merchant}:
                 taken = net[merchant, currency]
                 both = (booked.get(("provider_clearing", currency)), booked.get(("merchant_payable", currency)))
                 yield (
@@ -302,6 +302,28 @@ class Checker:
             for name in queries:
                 count = left.get(f"{service}: {name}")
                 yield f"{count} {service} {name} are still pending" if count else None
+        for order in self.orders.values():
+            if order["status"] in ("pending_payment", "canceling"):
+                yield f"order {order['id']} is {order['status']}: {self._story(order)}"
+
+    def _story(self, order: dict[str, Any]) -> str:
+        """What happened to an order, for whoever has to find out why."""
+        key = (order["merchant"], order["id"])
+        events = self._databases.query(
+            "order", "SELECT * FROM order_events WHERE merchant = %s AND order_id = %s ORDER BY version", *key
+        )
+        refunds = self._databases.query(
+            "order", "SELECT * FROM refunds WHERE merchant = %s AND order_id = %s ORDER BY id", *key
+        )
+        told = [f"{event['at']:%H:%M:%S.%f} {event['type']} {event['data']}" for event in events]
+        told += [f"refund {r['id']} {r['amount']} {r['status']} {r['failure_reason']}" for r in refunds]
+        told += [
+            f"operation {o['id']} {o['kind']} {o['amount']} {o['status']} {o['reason']} {o['idempotency_key']}"
+            for p in self._of_order(order["merchant"], str(order["id"]))
+            for o in self.operations
+            if o["payment_id"] == p["id"]
+        ]
+        return "\n           ".join(["", *told, f"knows {order['payment']}"])
 
     def _whole(self) -> Iterator[str | None]:
         """Whatever there is of an order, refund or payment, there is all of it."""

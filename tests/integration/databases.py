@@ -35,7 +35,7 @@ class Databases:
     def query(self, service: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of a statement on the `order` or `payment` database."""
         with psycopg.connect(getattr(self, service), autocommit=True, row_factory=dict_row) as connection:
-            cursor = connection.execute(statement.encode(), parameters)
+            cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def charges(self, order_id: str) -> list[dict[str, Any]]:

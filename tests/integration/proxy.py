@@ -139,16 +139,19 @@ class Proxy:
             _shut(caller, target)
 
     def _answers(self, target: socket.socket, caller: socket.socket) -> None:
+        swallowed = False
         try:
             while data := target.recv(_CHUNK):
                 if self._mode == "cut_response":
                     break
-                if self._mode != "swallow_response":
+                swallowed = self._mode == "swallow_response"
+                if not swallowed:
                     caller.sendall(data)
         except OSError:
             pass  # as above
         finally:
-            _shut(caller, target)
+            if not swallowed:  # else the caller goes on waiting, even when the target has hung up
+                _shut(caller, target)
 
 
 def _shut(*sockets: socket.socket) -> None:

@@ -182,7 +182,7 @@ def test_a_killed_process_is_started_again(laptop: Laptop, name: str) -> None:
     eventually(lambda: laptop.pid(name) not in (0, victim), f"{name} is started again", DEADLINE)
     eventually(laptop.is_ready, "both services are ready again", DEADLINE)
     answer = laptop.order()
-    assert (answer.status_code, answer.json()["status"]) == (201, "paid")
+    assert (answer.status_code, answer.json()["status"]) == (201, "paid"), answer.text
 
 
 def test_it_does_not_start_twice_in_one_place(laptop: Laptop) -> None:

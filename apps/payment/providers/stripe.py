@@ -103,10 +103,11 @@ class Stripe:
         signature = headers.get("Stripe-Signature")
         for secret in self._webhook_secrets:
             try:
-                event = self._client.construct_event(body, signature, secret, TOLERANCE)
+                return stripe_objects.hint(self._client.construct_event(body, signature, secret, TOLERANCE).to_dict())
             except stripe.SignatureVerificationError:
                 continue
-            return stripe_objects.hint(event.to_dict())
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ValueError("a signed body that is no event") from error
         raise NotGenuine("no secret of ours has signed this")
 
     def _act(self, operation: Operation) -> Outcome | None:
@@ -121,7 +122,7 @@ class Stripe:
                         "amount": amount,
                         "currency": operation.currency.lower(),
                         "payment_method": operation.payment_method,
-                        "payment_method_types": ["card"],
+                        "allowed_payment_method_types": ["card"],
                         "capture_method": "automatic" if operation.kind is Kind.SALE else "manual",
                         "confirm": True,
                         "error_on_requires_action": True,

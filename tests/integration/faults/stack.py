@@ -102,6 +102,7 @@ class Stack:
                 "PORT": str(port),
                 "ADMIN_PORT": str(admin_port),
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+                "SWEEP_SECONDS": "5",
             }
             commands = {
                 "web": ["gunicorn", "-c", "python:chassis.gunicorn_conf", f"{service}:create_app()"],

@@ -1,0 +1,247 @@
+"""Is the checker worth anything? Break the product in one way at a time, and see whether it is noticed.
+
+`python -m tests.chaos.mutations [NAME...]` copies the checkout, breaks the copy, and runs there first the tests
+that are nearest to what was broken, then chaos from a few seeds. A break that nothing notices has survived;
+the exit status is then 1. `--markdown` prints the table for the documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ci.state import ROOT
+
+SEEDS = (11, 12, 13)
+SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One break: what is wrong with it, where, and the tests that are nearest (none: chaos alone must notice)."""
+
+    name: str
+    breaks: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...] = field(default=())
+
+
+MUTATIONS = (
+    Mutation(
+        "no fingerprint check",
+        "a key is taken for another request",
+        "apps/chassis/idempotency.py",
+        (('if row["fingerprint"] != claim.fingerprint:', "if False:"),),
+    ),
+    Mutation(
+        "key after the effect",
+        "the idempotency key is committed after the order",
+        "apps/order/service.py",
+        (
+            (
+                "row = store.place(session, claim, order)",
+                "row = store.place_by_id(session, order)\n"
+                '            idempotency.take(session, claim, order["id"], 201)',
+            ),
+        ),
+    ),
+    Mutation(
+        "lease without fencing",
+        "who has lost a lease can still mark the row delivered",
+        "apps/chassis/outbox.py",
+        (
+            (
+                ' WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL",\n        (message.id, message.owner),',
+                ' WHERE id = %s AND delivered_at IS NULL",\n        (message.id,),',
+            ),
+        ),
+        ("tests/integration/chassis",),
+    ),
+    Mutation(
+        "check, then act",
+        "a refund is reserved without a guard, after a look at what is left",
+        "apps/payment/store.py",
+        (
+            (
+                "AND status = 'captured'\n          AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s",
+                "AND status = 'captured'",
+            ),
+        ),
+        ("tests/integration/test_lifecycle.py",),
+    ),
+    Mutation(
+        "new id at retry",
+        "an operation is sent again under a new id, without a look whether it was done",
+        "apps/payment/service.py",
+        (
+            (
+                "outcome = self._provider.lookup(operation) if operation.attempts > 1 else None",
+                "outcome = None",
+            ),
+            (
+                "outcome = outcome or self._provider.send(operation)",
+                "outcome = self._provider.send(\n"
+                "                operation if operation.attempts == 1"
+                " else dataclasses.replace(operation, id=str(uuid_utils.uuid7()))\n            )",
+            ),
+        ),
+    ),
+    Mutation(
+        "event without version",
+        "a snapshot is applied whatever its version",
+        "apps/order/model.py",
+        (
+            (
+                "return known is None or payment.version > known.version",
+                "return True",
+            ),
+        ),
+    ),
+    Mutation(
+        "outbox in a second transaction",
+        "an order is committed a moment before what it asks of payment",
+        "apps/order/store.py",
+        (
+            (
+                '_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint}\n    ).fetchone()',
+                '_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint, "topic": None}\n'
+                "    ).fetchone() and _late(session, order)",
+            ),
+            (
+                "def place_by_id(",
+                "def _late(session: Session, order: dict[str, Any]) -> Row | None:\n"
+                "    import time\n\n"
+                "    time.sleep(0.05)\n"
+                '    if order.get("topic"):\n'
+                "        session.execute(\n"
+                '            "INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers) VALUES"\n'
+                '            " (%(command_id)s, %(merchant)s, %(id)s, %(topic)s, %(command_payload)s, %(headers)s)",\n'
+                "            order,\n"
+                "        )\n"
+                '    return get(session, order["merchant"], order["id"])\n\n\n'
+                "def place_by_id(",
+            ),
+        ),
+    ),
+    Mutation(
+        "time-out taken for a decline",
+        "an outcome that is not known becomes a failure",
+        "apps/payment/service.py",
+        (
+            (
+                "outcome = Outcome(Result.UNKNOWN, reason=str(error))",
+                "outcome = Outcome(Result.DECLINED, reason=str(error))",
+            ),
+        ),
+    ),
+    Mutation(
+        "ledger entries dropped",
+        "money is taken and not booked",
+        "apps/payment/model.py",
+        (
+            (
+                "return Settlement(Status.CAPTURED, authorized=amount, captured=amount, entries=_taken(amount))",
+                "return Settlement(Status.CAPTURED, authorized=amount, captured=amount)",
+            ),
+        ),
+    ),
+    Mutation(
+        "a new key for each attempt",
+        "order asks payment under another key when it asks again",
+        "apps/order/gateway.py",
+        (('"Idempotency-Key": message.id}', '"Idempotency-Key": __import__("uuid").uuid4().hex}'),),
+    ),
+    Mutation(
+        "events without a signature",
+        "anybody can tell order that it was paid",
+        "apps/order/api.py",
+        (("if not webhooks.is_genuine(", "if False and not webhooks.is_genuine("),),
+        ("tests/integration/order",),
+    ),
+    Mutation(
+        "canceled too soon",
+        "a canceled order does not wait for the payment that is in flight",
+        "apps/order/model.py",
+        (
+            (
+                "    if Command.CREATE in order.asked:\n        return now  # whatever has been asked for may still happen\n",
+                "",
+            ),
+        ),
+    ),
+)
+
+
+def main() -> int:
+    """Exit status 1 when a mutation has survived."""
+    parser = argparse.ArgumentParser(prog="tests.chaos.mutations", description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these")
+    parser.add_argument("--markdown", action="store_true", help="print the table for the documentation")
+    options = parser.parse_args()
+    chosen = [m for m in MUTATIONS if not options.names or m.name in options.names]
+    rows = []
+    for number, mutation in enumerate(chosen, 1):
+        print(f"{number}/{len(chosen)} {mutation.name}: {mutation.breaks}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        caught = try_out(mutation)
+        rows.append((mutation, caught))
+        print(f"     {caught or 'SURVIVED'} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+    if options.markdown:
+        print("| Broken | What is wrong | Noticed by |\n| --- | --- | --- |")
+        print("\n".join(f"| {m.name} | {m.breaks} | {caught or '**nothing**'} |" for m, caught in rows))
+    return 0 if all(caught for _, caught in rows) else 1
+
+
+def try_out(mutation: Mutation) -> str | None:
+    """What noticed the break first; None when nothing did. Raises ValueError when the code to break is not there."""
+    with tempfile.TemporaryDirectory(prefix="tandem-mutation-") as folder:
+        tree = Path(folder) / "tandem"
+        keep_out = shutil.ignore_patterns(".git", ".venv", ".run", ".cache", ".mypy_cache", "__pycache__")
+        shutil.copytree(ROOT, tree, symlinks=True, ignore=keep_out)
+        target = tree / mutation.file
+        text = target.read_text()
+        for old, new in mutation.edits:
+            if text.count(old) != 1:
+                raise ValueError(f"{mutation.file} has {text.count(old)} of {old!r}")
+            text = text.replace(old, new)
+        target.write_text(text)
+        checks: list[tuple[str, list[str]]] = [
+            (test, ["-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", test]) for test in mutation.tests
+        ]
+        checks += [
+            (f"chaos, seed {seed}", ["-m", "tests.chaos", "--seed", str(seed), "--seconds", str(SECONDS)])
+            for seed in SEEDS
+        ]
+        for name, arguments in checks:
+            done = subprocess.run(
+                [sys.executable, *arguments], cwd=tree, env=environment(), capture_output=True, text=True, check=False
+            )
+            if done.returncode != 0:
+                return f"{name}{reason(done.stdout)}"
+    return None
+
+
+def environment() -> dict[str, str]:
+    """Our own, with the copy's code in the place of ours."""
+    return {**os.environ, "PYTHONPATH": "apps"}
+
+
+def reason(output: str) -> str:
+    """Which invariants or tests said so."""
+    failed = [line.split(".")[0].split()[-1] for line in output.splitlines() if line.startswith("  FAIL")]
+    if failed:
+        return f": invariant{'s' if len(failed) > 1 else ''} {', '.join(failed)}"
+    tests = [line.split("::")[-1].split(" ")[0] for line in output.splitlines() if line.startswith("FAILED ")]
+    return f": `{tests[0]}`" if tests else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
