@@ -7,7 +7,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import click
@@ -61,6 +62,45 @@ def register(
         ).rowcount
         rows = outbox.purge(session, days)
         click.echo(f"{app.name}: purged {keys} idempotency keys and {rows} outbox rows older than {days} days")
+
+
+def reconcile(app: Flask, columns: Sequence[str], differences: Callable[[str, str], Iterable[Sequence[str]]]) -> None:
+    """Add `flask reconcile`: print what does not agree in a period as a table; exit status 1 if there is anything.
+
+    `differences(since, until)` gives a row of `columns` for each disagreement.
+    """
+
+    @app.cli.command("reconcile")
+    @click.option("--since", default=None, help="Begin of the period (RFC 3339); a day before its end by default.")
+    @click.option("--until", default=None, help="End of the period (RFC 3339); a minute ago by default.")
+    def reconcile_command(since: str | None, until: str | None) -> None:
+        """Compare what is written here with what others know of the same money."""
+        end = _time(until) if until else datetime.now(UTC) - timedelta(minutes=1)
+        begin = _time(since) if since else end - timedelta(days=1)
+        rows: list[Sequence[str]] = []
+        for row in differences(begin.isoformat(), end.isoformat()):
+            if not rows:
+                click.echo(
+                    "  ".join(f"{column:<{width}}" for column, width in zip(columns, _widths(columns), strict=True))
+                )
+            rows.append(row)
+            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, _widths(columns), strict=True)))
+        period = f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        click.echo(f"{app.name}: {len(rows)} differences, {period}" if rows else f"{app.name}: all agree, {period}")
+        if rows:
+            sys.exit(1)
+
+
+def _widths(columns: Sequence[str]) -> list[int]:
+    return [36 if number == 0 else 14 for number in range(len(columns))]
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text} is not a time such as 2030-01-31T12:00:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def owner() -> str:

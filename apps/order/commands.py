@@ -1,4 +1,4 @@
-"""The order service's commands: `flask --app order migrate | relay | purge`."""
+"""The order service's commands: `flask --app order migrate | relay | purge | reconcile`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from chassis import commands
 from chassis.database import Session
 from chassis.leases import LeaseLoop
 from chassis.outbox import Message
+from order import reconcile
 from order.config import Settings
 from order.service import Orders
 
@@ -17,6 +18,11 @@ from order.service import Orders
 def register(app: Flask, migrations: str, orders: Orders, settings: Settings) -> None:
     """Add the commands to the application."""
     commands.register(app, migrations, lambda: loops(orders, settings))
+    commands.reconcile(
+        app,
+        ("order", "what", "order says", "payment says", "provider says"),
+        lambda since, until: reconcile.differences(orders.database.session(), orders.gateway, since, until),
+    )
 
 
 def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:

@@ -72,6 +72,18 @@ class PaymentGateway(Remote):
                 raise
         return Answer(_parse(self.get(path, headers, timeout)))
 
+    def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
+        """All payments of an order, newest first, as payment answers. Raises Unreachable and Refused."""
+        headers = {"Tandem-Merchant": merchant}
+        found: list[dict[str, Any]] = self.get(f"/v1/payments?order_id={order_id}&limit=100", headers).json()["data"]
+        return found
+
+    def at_provider(self, merchant: str, payment_id: str) -> dict[str, int]:
+        """What the provider has captured and refunded by its own account. Raises Unreachable and Refused."""
+        headers = {"Tandem-Merchant": merchant}
+        account: dict[str, int] = self.get(f"/v1/payments/{payment_id}/provider", headers).json()
+        return account
+
     def _refund(
         self, message: Message, path: str, body: dict[str, Any], headers: dict[str, str], timeout: float | None
     ) -> RefundOutcome | None:

@@ -48,6 +48,7 @@ class Orders:
     def __init__(self, database: Database, gateway: PaymentGateway, waiting: int) -> None:
         """`waiting` is how many callers of this process may wait for an outcome at the same time."""
         self.database = database
+        self.gateway = gateway
         self.relay = Relay(database, gateway.breaker, gateway.send, self._settle)
         self._room_to_wait = threading.BoundedSemaphore(waiting)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from chassis.database import Row, Session
@@ -224,3 +225,14 @@ def sweep(session: Session, seconds: float, authorized: float) -> int:
     The last command goes back into the outbox: under the same key, payment answers with what stands now.
     """
     return session.execute(_SWEEP, {"seconds": seconds, "authorized": authorized}).rowcount
+
+
+def between(session: Session, since: str, until: str) -> Iterator[Row]:
+    """What orders placed in a period say of money: merchant, id, status, amounts, payment. Times in RFC 3339."""
+    with session.transaction(), session.cursor("reconcile") as cursor:
+        cursor.execute(
+            """SELECT merchant, id, status, paid_amount, refunded_amount, payment FROM orders
+               WHERE created_at >= %s AND created_at < %s ORDER BY created_at""",
+            (since, until),
+        )
+        yield from cursor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -90,6 +91,14 @@ def list_refunds(payment_id: UUID) -> Response:
 def list_operations(payment_id: UUID) -> Response:
     """List everything that was asked of the provider for a payment, oldest first."""
     return paging.whole(payments().operations(g.merchant, str(payment_id)))
+
+
+@blueprint.get("/payments/<uuid:payment_id>/provider")
+@requires("payments:read")
+@blueprint.response(200, schemas.ProviderAccount)
+def ask_provider(payment_id: UUID) -> Response:
+    """Ask the provider, now, what it has captured and refunded for a payment by its own account."""
+    return answer(json.dumps(payments().at_provider(g.merchant, str(payment_id))))
 
 
 @blueprint.get("/ledger/balances")

@@ -1,4 +1,4 @@
-"""The payment service's commands: `flask --app payment migrate | relay | purge`, and gauges of what they have to do."""
+"""The payment service's commands: `flask --app payment migrate | relay | purge | reconcile`; gauges of its work."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from payment.service import Payments
 def register(app: Flask, migrations: str, payments: Payments, settings: Settings) -> None:
     """Add the commands to the application."""
     commands.register(app, migrations, lambda: loops(payments, settings), keep_keys_where=store.UNDER_WAY)
+    commands.reconcile(app, ("operation", "kind", "amount", "payment says", "provider says"), payments.differences)
 
 
 def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:

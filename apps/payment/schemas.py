@@ -112,6 +112,14 @@ class OperationList(Schema):
     data = fields.List(fields.Nested(OperationView))
 
 
+class ProviderAccount(Schema):
+    """A payment by the provider's own account; `untold` counts operations that it did not tell of."""
+
+    captured_amount = Integer()
+    refunded_amount = Integer()
+    untold = Integer()
+
+
 class BalancesQuery(Schema):
     """The query of GET /v1/ledger/balances."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from chassis.outbox import Message
 from chassis.problems import Problem
 from chassis.relay import Relay
 from chassis.remote import Remote
-from payment import model, store
+from payment import model, reconcile, store
 from payment.config import Settings
 from payment.model import Kind, Operation, Outcome, Result, Status
 from payment.providers import Announcing, NotGenuine, Provider, ProviderFault
@@ -121,6 +121,15 @@ class Payments:
         """Views of all that was asked of the provider for a payment. Raises Problem `payment-not-found`."""
         self.get(merchant, payment_id)
         return store.find_operations(self.database.session(), merchant, payment_id)
+
+    def at_provider(self, merchant: str, payment_id: str) -> dict[str, int]:
+        """What the provider says it has done for a payment. Raises Problem `payment-not-found`."""
+        self.get(merchant, payment_id)
+        return reconcile.at_provider(self.database.session(), self._provider, merchant, payment_id)
+
+    def differences(self, since: str, until: str) -> Iterator[tuple[str, ...]]:
+        """What the provider and we do not agree on, for operations made in a period (RFC 3339)."""
+        return reconcile.differences(self.database.session(), self._provider, since, until)
 
     def expired(self, session: Session, limit: int) -> list[Row]:
         """Authorized payments whose time is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -198,22 +199,23 @@ RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.paymen
 def claim_operations(session: Session, owner: str, lease: float, limit: int) -> list[Operation]:
     """Lease up to `limit` operations whose outcome is not known to `owner`, for `lease` seconds."""
     rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}).fetchall()
-    return [
-        Operation(
-            row["merchant"],
-            str(row["id"]),
-            str(row["payment_id"]),
-            Kind(row["kind"]),
-            row["amount"],
-            row["currency"],
-            row["payment_method"],
-            row["attempts"],
-            owner,
-            row["reference"],
-            row["note"],
-        )
-        for row in rows
-    ]
+    return [_operation(row, owner) for row in rows]
+
+
+def _operation(row: Row, owner: str) -> Operation:
+    return Operation(
+        row["merchant"],
+        str(row["id"]),
+        str(row["payment_id"]),
+        Kind(row["kind"]),
+        row["amount"],
+        row["currency"],
+        row["payment_method"],
+        row["attempts"],
+        owner,
+        row["reference"],
+        row["note"],
+    )
 
 
 def release_operation(session: Session, operation: Operation, delay: float, error: str) -> None:
@@ -305,3 +307,26 @@ def pending(session: Session) -> Row | None:
                   COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
            FROM operations WHERE status = 'pending'"""
     ).fetchone()
+
+
+_FOR_PROVIDER = """
+SELECT o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
+       p.provider_reference AS reference, o.note, o.status
+FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
+"""
+
+
+def operations_between(session: Session, since: str, until: str) -> Iterator[tuple[Operation, str]]:
+    """Operations made in a period, oldest first, each with its status here. Times in RFC 3339."""
+    with session.transaction(), session.cursor("reconcile") as cursor:
+        cursor.execute(
+            _FOR_PROVIDER + "WHERE o.created_at >= %s AND o.created_at < %s ORDER BY o.created_at", (since, until)
+        )
+        for row in cursor:
+            yield _operation(row, ""), row["status"]
+
+
+def operations_of(session: Session, merchant: str, payment_id: str) -> list[tuple[Operation, str]]:
+    """All operations of a payment, each with its status here."""
+    rows = session.execute(_FOR_PROVIDER + "WHERE o.merchant = %s AND o.payment_id = %s", (merchant, payment_id))
+    return [(_operation(row, ""), row["status"]) for row in rows]
