@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ci import launch
-from ci.journey import Journey, Refused, answers_ok
+from ci.journey import PAYMENT_METHOD, Journey, Refused, answers_ok
 from ci.ports import ADDRESS, Ports, PortUnusable, url
 from ci.postgres import Postgres, PostgresError
 from ci.state import ROOT, AlreadyRunning, State
@@ -183,7 +183,7 @@ def welcome(ports: Ports, keys: Mapping[str, str], order_id: str) -> list[str]:
     """Where everything is, and three commands to paste."""
     key = f"-H 'Authorization: Bearer {keys['API_KEY']}'"
     line = {"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450}
-    order = json.dumps({"currency": "EUR", "items": [line], "payment_method": "pm_ok"})
+    order = json.dumps({"currency": "EUR", "items": [line], "payment_method": PAYMENT_METHOD})
     return [
         f"order    {url(ports.order)}   metrics and health {url(ports.order_admin)}",
         f"payment  {url(ports.payment)}   metrics and health {url(ports.payment_admin)}",

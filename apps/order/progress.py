@@ -122,7 +122,7 @@ class Locked:
         news = model.is_news(self.order, self.payment, payment)
         if news:
             if self.payment is not None and self.payment.id != payment.id:
-                self.order = dataclasses.replace(self.order, past=self.order.past | {self.payment.id})
+                self.leave_payment()
             self.payment = payment
         version = self.row["version"]
         declined = None
@@ -137,6 +137,12 @@ class Locked:
         if news and self.row["version"] == version:
             # Nothing follows, but it is remembered: the next snapshot is compared with this one.
             self.step("payment.updated", self.as_is())
+
+    def leave_payment(self) -> None:
+        """What is known of the payment so far counts no more: another one is to come."""
+        if self.payment is not None:
+            self.order = dataclasses.replace(self.order, past=self.order.past | {self.payment.id})
+            self.payment = None
 
     def _end_refund(self, refund: RefundOutcome) -> Row | None:
         return store.settle_refund(self.session, self.merchant, refund.id, refund.status, refund.reason)

@@ -144,7 +144,11 @@ class Stripe:
                     {"payment_intent": _reference(operation), "amount": amount, "metadata": metadata}, options
                 )
                 return of_refund(refund)
-        return of_intent(operation, intent)
+        outcome = of_intent(operation, intent)
+        if outcome is not None and outcome.result is Result.UNKNOWN:
+            # The answer may be one that Stripe kept with the key: ask what has become of it since.
+            outcome = of_intent(operation, intents.retrieve(intent.id))
+        return outcome
 
     def _find(self, operation: Operation) -> Outcome | None:
         if operation.kind is Kind.REFUND:
