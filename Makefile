@@ -1,4 +1,4 @@
-.PHONY: help run test lint format e2e images clean
+.PHONY: help run test lint format chaos mutations e2e images clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -30,6 +30,12 @@ lint: $(DEV) ## Style, types, and which module may import which
 format: $(DEV) ## Let ruff fix and format the sources
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
+	PYTHONPATH=apps $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
+mutations: $(DEV) ## Break the product in a dozen ways: tests or chaos must notice each
+	PYTHONPATH=apps $(BIN)/python -m tests.chaos.mutations --markdown
 
 e2e: $(DEV) ## The charts on the cluster that KUBECONFIG names, from install to uninstall
 	PATH="$(CURDIR)/$(BIN):$$PATH" ci/e2e

@@ -100,17 +100,26 @@ def events(session: Session, merchant: str, order_id: str) -> str | None:
 
 
 def lock(session: Session, merchant: str, order_id: str) -> Row | None:
-    """The facts that decisions need, with the order's row locked to the end of the transaction."""
-    return session.execute(
-        """SELECT o.status, o.total_amount, o.currency, o.paid_amount, o.refunded_amount, o.refunding_amount,
-                  o.payment_method, o.capture, o.payment, o.past_payments, o.version,
-                  ARRAY(SELECT topic FROM outbox b WHERE b.merchant = o.merchant AND b.aggregate_id = o.id
-                        AND b.delivered_at IS NULL
-                        UNION SELECT 'payment.refund' FROM refunds r
-                        WHERE r.merchant = o.merchant AND r.order_id = o.id AND r.status = 'pending') AS asked
-           FROM orders o WHERE o.merchant = %s AND o.id = %s FOR NO KEY UPDATE OF o""",
+    """The facts that decisions need, with the order's row locked to the end of the transaction.
+
+    Two statements: one that waits for a lock then sees the row as it is now, but all else as it was before.
+    """
+    row = session.execute(
+        """SELECT status, total_amount, currency, paid_amount, refunded_amount, refunding_amount, payment_method,
+                  capture, payment, past_payments, version
+           FROM orders WHERE merchant = %s AND id = %s FOR NO KEY UPDATE""",
         (merchant, order_id),
     ).fetchone()
+    if row is not None:
+        asked = session.execute(
+            """SELECT topic FROM outbox WHERE merchant = %(merchant)s AND aggregate_id = %(id)s
+               AND delivered_at IS NULL
+               UNION SELECT 'payment.refund' FROM refunds
+               WHERE merchant = %(merchant)s AND order_id = %(id)s AND status = 'pending'""",
+            {"merchant": merchant, "id": order_id},
+        )
+        row["asked"] = [command["topic"] for command in asked]
+    return row
 
 
 _CHANGE = """

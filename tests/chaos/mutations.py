@@ -104,6 +104,7 @@ MUTATIONS = (
                 "return True",
             ),
         ),
+        ("tests/unit/order", "tests/unit/test_simulation.py"),
     ),
     Mutation(
         "outbox in a second transaction",
