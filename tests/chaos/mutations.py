@@ -71,7 +71,8 @@ MUTATIONS = (
         "apps/payment/store.py",
         (
             (
-                "AND status = 'captured'\n          AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s",
+                "AND status = 'captured'\n"
+                "          AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s",
                 "AND status = 'captured'",
             ),
         ),
@@ -112,7 +113,8 @@ MUTATIONS = (
         "apps/order/store.py",
         (
             (
-                '_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint}\n    ).fetchone()',
+                '_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint}\n'
+                "    ).fetchone()",
                 '_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint, "topic": None}\n'
                 "    ).fetchone() and _late(session, order)",
             ),
@@ -173,7 +175,8 @@ MUTATIONS = (
         "apps/order/model.py",
         (
             (
-                "    if Command.CREATE in order.asked:\n        return now  # whatever has been asked for may still happen\n",
+                "    if Command.CREATE in order.asked:\n"
+                "        return now  # whatever has been asked for may still happen\n",
                 "",
             ),
         ),

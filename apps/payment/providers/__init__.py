@@ -36,7 +36,10 @@ class Provider(Protocol):
         ...
 
     def lookup(self, operation: Operation) -> Outcome | None:
-        """What became of an operation, or None if it is right to send it (again). Raises ProviderFault."""
+        """What became of an operation, or None if it is right to send it (again). Raises ProviderFault.
+
+        A settled one, whose payment has a reference, may be asked about for ever: reconciliation does.
+        """
         ...
 
 

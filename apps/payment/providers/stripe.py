@@ -9,12 +9,12 @@ How an operation is found again after an answer was lost:
 
 - Capture, void and refund have the PaymentIntent's id, and Stripe reads its own objects consistently: its state
   says whether it is captured or canceled, its list of refunds whether ours, known by its metadata, is among them.
-- A sale or authorization has no id yet. Stripe keeps the answer to an idempotency key for 24 hours at least, and
-  gives it again to whoever repeats the request, so for a young operation the right thing is to send it again.
-  But it keeps answers of 500 as well, and after a day it may forget the key and would charge a second time. So
-  once it is older than the index of the search needs to notice it, it is searched for by its metadata. The index
-  runs behind by a minute, in bad times by an hour: far less than a key lives, so whatever the search does not know
-  yet, the key still protects. There is no age at which neither does.
+- A sale or authorization that is not settled has no id yet. Stripe keeps the answer to an idempotency key for 24
+  hours at least, and gives it again to whoever repeats the request, so a young operation is sent again. But it keeps
+  answers of 500 as well, and after a day it may forget the key and would charge a second time. So once it is older
+  than the index of the search needs to notice it, it is searched for by its metadata. The index runs behind by a
+  minute, in bad times by an hour: far less than a key lives, so whatever the search does not know yet, the key still
+  protects. There is no age at which neither does.
 
 The library never repeats a request by itself: one attempt, one deadline, and the executor decides.
 """
@@ -32,7 +32,7 @@ from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import Hint, NotGenuine, ProviderFault, stripe_errors, stripe_objects
 from payment.providers.stripe_errors import Verdict
 from payment.providers.stripe_money import NotExact, to_stripe
-from payment.providers.stripe_objects import OPERATION, fault, of_intent, of_refund
+from payment.providers.stripe_objects import CAPTURE, OPERATION, fault, of_intent, of_refund
 
 log = logs.get_logger()
 
@@ -132,7 +132,7 @@ class Stripe:
                 )
             case Kind.CAPTURE:
                 # Under a name of its own: `tandem_operation` stays what the search finds the PaymentIntent by.
-                metadata = {"tandem_capture": operation.id, **names}
+                metadata = {CAPTURE: operation.id, **names}
                 intent = intents.capture(
                     _reference(operation), {"amount_to_capture": amount, "metadata": metadata}, options
                 )
@@ -156,17 +156,12 @@ class Stripe:
             ours = (refund for refund in refunds.auto_paging_iter() if _metadata(refund) == operation.id)
             found = next(ours, None)
             return of_refund(found) if found is not None else None
-        if operation.kind in (Kind.SALE, Kind.AUTHORIZE):
+        reference = operation.reference
+        if reference is None and operation.kind in (Kind.SALE, Kind.AUTHORIZE):
             reference = self._search(operation)
             if reference is None:
                 return None
-        else:
-            reference = _reference(operation)
-        intent = self._client.v1.payment_intents.retrieve(reference)
-        outcome = of_intent(operation, intent)
-        if outcome is None and operation.kind in (Kind.SALE, Kind.AUTHORIZE):
-            return Outcome(Result.UNKNOWN, intent.id, f"stripe: the PaymentIntent is {intent.status}")
-        return outcome
+        return of_intent(operation, self._client.v1.payment_intents.retrieve(reference or _reference(operation)))
 
     def _search(self, operation: Operation) -> str | None:
         """The id of the PaymentIntent that an operation has made, once the search may know it."""
@@ -199,7 +194,7 @@ class Stripe:
                 raise ProviderFault(f"{stripe_errors.describe(error)}, and yet it can be done") from error
         elif verdict is Verdict.STATE:
             raise self._unanswered(operation, error) from error
-        return Outcome(Result.DECLINED, None, stripe_errors.reason(error))
+        return Outcome(Result.DECLINED, stripe_errors.reference(error), stripe_errors.reason(error))
 
     def _unanswered(self, operation: Operation, error: stripe.StripeError) -> ProviderFault:
         if stripe_errors.judge(error) is Verdict.LATER:

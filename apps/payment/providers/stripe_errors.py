@@ -137,6 +137,12 @@ def reason(error: stripe.StripeError) -> str:
     return decline or code_of(error) or (f"invalid_{param}" if param else "invalid_request")
 
 
+def reference(error: stripe.StripeError) -> str | None:
+    """The PaymentIntent that a declined card has left behind."""
+    intent = getattr(error.error, "payment_intent", None) if isinstance(error, stripe.CardError) else None
+    return getattr(intent, "id", None)
+
+
 def describe(error: stripe.StripeError) -> str:
     """An error in one line for logs and operations, without bodies: its class, status, code and request id."""
     parts = [type(error).__name__, error.http_status, code_of(error), _param(error), error.request_id]

@@ -17,20 +17,30 @@ log = logs.get_logger()
 OPERATION = "tandem_operation"
 """The metadata by which a PaymentIntent or a refund names the operation that made it."""
 
+CAPTURE = "tandem_capture"
+"""The metadata by which a PaymentIntent names the operation that captured it."""
+
 
 def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | None:
     """What a PaymentIntent says of an operation; None when that has not begun. Raises ProviderFault."""
     kind, status = operation.kind, intent.status
+    capture = getattr(intent.metadata, CAPTURE, None)
     if status == "succeeded" and kind in (Kind.SALE, Kind.CAPTURE):
+        if kind is Kind.CAPTURE and capture not in (None, operation.id):
+            return Outcome(Result.DECLINED, None, "already_captured")
         if intent.amount_received != to_stripe(operation.amount, operation.currency):
             raise fault(operation, f"stripe: {intent.id} has taken {intent.amount_received}, which is not our amount")
         return Outcome(Result.SUCCEEDED, intent.id)
     if status == "succeeded":
+        if kind is Kind.AUTHORIZE and capture is not None:
+            return Outcome(Result.SUCCEEDED, intent.id)  # it was authorized before we captured it
         raise fault(operation, f"stripe: {intent.id} was captured, and not by us")
     if status == "canceled":
-        if kind is Kind.VOID:
+        # An authorization that we know of was one before it ended; one that we never heard of ended unused.
+        known = kind is Kind.AUTHORIZE and operation.reference is not None and intent.latest_charge is not None
+        if kind is Kind.VOID or known:
             return Outcome(Result.SUCCEEDED, intent.id)
-        return Outcome(Result.DECLINED, intent.id, intent.cancellation_reason or "canceled")
+        return Outcome(Result.DECLINED, None, intent.cancellation_reason or "canceled")
     if status == "requires_capture" and kind is Kind.AUTHORIZE:
         return Outcome(Result.SUCCEEDED, intent.id)
     if status == "requires_capture" and kind in (Kind.CAPTURE, Kind.VOID):

@@ -8,6 +8,7 @@ import pytest
 from chassis.auth import Key, Keyring
 
 SECRET = "tdm_never_to_be_seen"
+DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
 
 
 def entry(**changes: object) -> str:
@@ -15,14 +16,16 @@ def entry(**changes: object) -> str:
 
 
 def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
-    digest = hashlib.sha256(SECRET.encode()).hexdigest()
-    by_digest = json.dumps([{"sha256": digest, "merchant": "demo", "scopes": ["orders:read"]}])
-    for text in (entry(), by_digest):
+    by_digest = [
+        json.dumps([{"sha256": digest, "merchant": "demo", "scopes": ["orders:read"]}])
+        for digest in (DIGEST, DIGEST.upper())
+    ]
+    for text in (entry(), *by_digest):
         keyring = Keyring.parse(text)
         assert keyring.find(SECRET) == Key("demo", frozenset({"orders:read"}))
         assert keyring.find(SECRET + "x") is None
         assert keyring.find("") is None
-        assert keyring.find(digest) is None
+        assert keyring.find(DIGEST) is None
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,19 @@ def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
         entry(scopes=["orders:read", "orders:all"]),
         entry(scopes="orders:read"),
         json.dumps([{"merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": SECRET, "merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": "0" * 63, "merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": 1, "merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": None, "key": SECRET, "merchant": "demo", "scopes": []}]),
+        *(
+            entry(key=value)
+            for value in (1, None, True, [SECRET], {SECRET: 1}, "", "short", "x" * 256, "two words", "é" * 9)
+        ),
+        *(entry(merchant=value) for value in (1, True, ["demo"], {})),
+        *(entry(scopes=value) for value in (None, 1, {"orders:read": True}, [["orders:read"]], [None], [{}], "")),
+        json.dumps([json.loads(entry())[0]] * 2),
+        json.dumps([*json.loads(entry()), {"sha256": DIGEST.upper(), "merchant": "other", "scopes": []}]),
+        "[" * 100_000,
         "null",
         "",
     ],

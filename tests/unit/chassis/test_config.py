@@ -14,6 +14,8 @@ import payment.config
 from chassis.config import ConfigError
 
 URL = "postgresql://nobody@localhost/nothing"
+SECRET = "whsec_dGFuZGVtLXRlc3RzLXNpZ24td2l0aC10aGlzLWtleSE="
+ANOTHER_SECRET = "whsec_bm90LXRoZS1zZWNyZXQtb2YtdGhlc2UtdGVzdHM="
 
 
 def load(**variables: str) -> tuple[order.config.Settings, payment.config.Settings]:
@@ -49,12 +51,40 @@ def test_only_the_database_has_to_be_named() -> None:
         ("POLL_SECONDS", "1s"),
         ("RELAY_CONCURRENCY", "many"),
         ("IDEMPOTENCY_KEY_DAYS", "a month"),
+        ("IDEMPOTENCY_KEY_DAYS", "0"),
+        ("WEB_THREADS", "0"),
+        ("RELAY_CONCURRENCY", "0"),
+        ("RELAY_CONCURRENCY", "-1"),
+        *(("LEASE_SECONDS", value) for value in ("0", "-1", "nan", "inf", "-inf", "1e999")),
+        *(("POLL_SECONDS", value) for value in ("0", "-0.5", "nan", "inf")),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_LEVEL", ""),
+        ("DATABASE_URL", "mysql://nobody:a-password@localhost/nothing"),
+        ("DATABASE_URL", "localhost:a-password"),
+        ("DATABASE_URL", ""),
+        ("API_KEYS", '[{"key": 12345678, "merchant": "demo", "scopes": []}]'),
+        ("API_KEYS", '[{"key": "tdm_secret", "merchant": "demo", "scopes": [1]}]'),
+        ("API_KEYS", "[" * 100_000),
+        *(
+            ("EVENTS_SECRETS", secret)
+            for secret in (
+                "whsec_",
+                "whsec_dGFuZGVt",
+                "dGFuZGVtLXRlc3RzLXNpZ24td2l0aC10aGlzLWtleSE=",
+                "whsec_not base64 at all but long enough for one",
+                f"{SECRET},{SECRET}",
+                f"{SECRET} whsec_dGFuZGVt",
+                f"x{SECRET}",
+                f"{SECRET[:-1]}é",
+            )
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
     with pytest.raises((ConfigError, EnvError), match=name) as caught:
         load(**{name: value})
-    assert "tdm_secret" not in str(caught.value)
+    for secret in ("tdm_secret", "a-password", SECRET.removeprefix("whsec_")):
+        assert secret not in str(caught.value)
 
 
 def test_each_service_names_what_only_it_has() -> None:
@@ -62,6 +92,20 @@ def test_each_service_names_what_only_it_has() -> None:
         with pytest.raises(EnvError, match="PAYMENT_TIMEOUT"):
             order.config.load()
         payment.config.load()
+    for name in ("PAYMENT_TIMEOUT", "SWEEP_SECONDS", "SWEEP_AUTHORIZED_SECONDS", "PAYMENT_URL"):
+        for value in ("0", "-1", "nan", "inf"):
+            with mock.patch.dict(os.environ, {"DATABASE_URL": URL, name: value}, clear=True):
+                with pytest.raises((ConfigError, EnvError), match=name):
+                    order.config.load()
+                payment.config.load()
+    for name in ("ORDER_TIMEOUT", "AUTHORIZATION_SECONDS", "PROVIDER_TIMEOUT", "ORDER_URL", "STRIPE_API_BASE"):
+        for value in ("0", "-1", "nan", "inf"):
+            with mock.patch.dict(os.environ, {"DATABASE_URL": URL, name: value}, clear=True):
+                with pytest.raises((ConfigError, EnvError), match=name):
+                    payment.config.load()
+                order.config.load()
+    with pytest.raises(ConfigError, match="STRIPE_API_KEY"):
+        load(PROVIDER="stripe")
     with mock.patch.dict(os.environ, {"DATABASE_URL": URL, "PROVIDER": "bank"}, clear=True):
         with pytest.raises(ConfigError, match="PROVIDER=bank"):
             payment.config.load()
@@ -84,7 +128,9 @@ def test_a_setting_may_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_several_secrets_are_separated_by_spaces() -> None:
-    assert [settings.events_secrets for settings in load(EVENTS_SECRETS="whsec_a  whsec_b\n")] == [
-        ("whsec_a", "whsec_b"),
-        ("whsec_a", "whsec_b"),
+    both = (SECRET, ANOTHER_SECRET)
+    assert [settings.events_secrets for settings in load(EVENTS_SECRETS=f"{SECRET}  {ANOTHER_SECRET}\n")] == [
+        both,
+        both,
     ]
+    assert [settings.events_secrets for settings in load()] == [(), ()]

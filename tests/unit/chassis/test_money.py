@@ -32,6 +32,10 @@ def test_an_amount_survives_being_written_out(amount: int, currency: str) -> Non
         ("-0.01", "EUR", -1),
         ("0", "EUR", 0),
         ("-0.0", "EUR", 0),
+        ("0E+999999999999999999", "EUR", 0),
+        ("0E-1000100", "EUR", 0),
+        ("1." + "0" * 5000, "EUR", 100),
+        ("12345678901234567.890000000000000000000000000000", "EUR", 1234567890123456789),
         ("500", "JPY", 500),
         ("500.0", "JPY", 500),
         ("1.234", "KWD", 1234),
@@ -45,7 +49,19 @@ def test_major_units_become_minor_ones_exactly(major: str, currency: str, minor:
 
 
 @pytest.mark.parametrize(
-    ("major", "currency"), [("0.001", "EUR"), ("19.999", "EUR"), ("0.5", "JPY"), ("1.2345", "KWD"), ("1E-400", "EUR")]
+    ("major", "currency"),
+    [
+        ("0.001", "EUR"),
+        ("19.999", "EUR"),
+        ("0.5", "JPY"),
+        ("1.2345", "KWD"),
+        ("1E-400", "EUR"),
+        ("1.00000000000000000000000000000001", "EUR"),
+        ("100.00000000000000000000000000000000000001", "JPY"),
+        ("1E-1000100", "EUR"),
+        ("-1E-1000100", "EUR"),
+        ("1E-999999999999999999", "EUR"),
+    ],
 )
 def test_more_decimals_than_the_currency_has_are_refused(major: str, currency: str) -> None:
     with pytest.raises(ValueError, match="has more decimals"):
@@ -62,6 +78,8 @@ def test_more_decimals_than_the_currency_has_are_refused(major: str, currency: s
         ("1E+400", "EUR"),
         ("1E+999999999999999999", "EUR"),
         ("9" * 5000, "JPY"),
+        ("1E+1000100", "EUR"),
+        ("-1E+999999999999999999", "EUR"),
     ],
 )
 def test_what_the_database_cannot_hold_is_refused(major: str, currency: str) -> None:

@@ -23,6 +23,8 @@ from chassis.prefer import wait
         ("wait=4;detail=x", 4),
         ('return=minimal; foo="a, wait=3", wait=4', 4),
         (",,wait=2,", 2),
+        ("wait=2, wait=9", 2),
+        ("respond-async, Wait=0, wait=5", 0),
     ],
 )
 def test_seconds_are_read_as_rfc_7240_writes_them(header: str, seconds: int) -> None:
@@ -46,6 +48,9 @@ def test_seconds_are_read_as_rfc_7240_writes_them(header: str, seconds: int) -> 
         'foo="a, wait=3"',
         "=;=,",
         'a="',
+        "wait=soon, wait=5",
+        "wait, wait=5",
+        "wait=２",
     ],
 )
 def test_nonsense_is_ignored(header: str | None) -> None:
