@@ -1,0 +1,33 @@
+"""Each provider in a world of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.databases import Databases
+from tests.integration.payment.providers.standin import StandIn
+from tests.integration.payment.providers.worlds import SimulatorWorld, StripeWorld, World
+from tests.integration.proxy import Proxy
+
+
+@pytest.fixture
+def stripe_world() -> Iterator[StripeWorld]:
+    """Stripe's stand-in, and a network to break."""
+    with StandIn() as standin, Proxy("127.0.0.1", standin.port) as proxy:
+        yield StripeWorld(standin, proxy)
+
+
+@pytest.fixture
+def simulator_world(databases: Databases) -> SimulatorWorld:
+    """The simulator with nothing in its memory."""
+    databases.query("payment", "TRUNCATE simulator.operations")
+    return SimulatorWorld(databases)
+
+
+@pytest.fixture(params=["simulator", "stripe"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Every provider, one after the other: one that is added to the port is added here."""
+    found: World = request.getfixturevalue(f"{request.param}_world")
+    return found

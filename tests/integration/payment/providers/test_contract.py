@@ -1,0 +1,212 @@
+"""What the payment service relies on, and so what every provider must do. A new one is added in conftest.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+
+from payment.model import Kind, Operation, Outcome, Result
+from payment.providers import ProviderFault
+from tests.integration.payment.providers.worlds import World, operation, resolve
+
+OPENINGS = [Kind.SALE, Kind.AUTHORIZE]
+
+
+def opened(world: World, kind: Kind = Kind.AUTHORIZE, amount: int = 1000, token: str | None = None) -> str:
+    """The reference of a payment that has begun, whatever it took."""
+    outcome = persist(world, operation(kind, amount, token or world.ok))
+    assert outcome.result is Result.SUCCEEDED, outcome
+    assert outcome.reference
+    return outcome.reference
+
+
+def persist(world: World, wanted: Operation) -> Outcome:
+    """Ask as the executor does, until there is an outcome."""
+    for attempt in range(5):
+        try:
+            return resolve(world.provider, wanted) if attempt else world.provider.send(wanted)
+        except ProviderFault:
+            continue
+    raise AssertionError("no outcome after five attempts")
+
+
+def wanted_after(world: World, kind: Kind, token: str) -> Operation:
+    """An operation of any kind, with a payment for it where it needs one."""
+    if kind in OPENINGS:
+        return operation(kind, 1000, token)
+    reference = opened(world, Kind.SALE if kind is Kind.REFUND else Kind.AUTHORIZE, token=token)
+    return operation(kind, 1000, token, reference)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_operation_acts_once_however_often_it_is_sent(world: World, kind: Kind) -> None:
+    wanted = wanted_after(world, kind, world.ok)
+    before = len(world.done())
+    first = world.provider.send(wanted)
+    assert first.result is Result.SUCCEEDED
+    assert first.reference
+    assert [world.provider.send(wanted) for _ in range(3)] == [first] * 3
+    assert resolve(world.provider, wanted) == first
+    assert world.done()[before:] == [(kind, 1000)]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_was_never_sent_is_not_found(world: World, kind: Kind) -> None:
+    wanted = wanted_after(world, kind, world.ok)
+    before = world.done()
+    assert world.provider.lookup(wanted) is None
+    assert world.done() == before
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_lost_answer_is_a_fault_and_the_outcome_is_found(world: World, kind: Kind) -> None:
+    wanted = wanted_after(world, kind, world.losing("answer"))
+    before = len(world.done())
+    with world.trouble("answer"), pytest.raises(ProviderFault):  # not an outcome: neither success nor decline
+        world.provider.send(wanted)
+    assert world.done()[before:] == [(kind, 1000)]
+    found = resolve(world.provider, wanted)
+    assert found.result is Result.SUCCEEDED
+    assert found.reference
+    assert world.done()[before:] == [(kind, 1000)]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_lost_request_is_a_fault_and_can_be_sent_again(world: World, kind: Kind) -> None:
+    wanted = wanted_after(world, kind, world.losing("request"))
+    before = len(world.done())
+    with world.trouble("request"), pytest.raises(ProviderFault):
+        world.provider.send(wanted)
+    assert world.done()[before:] == []
+    assert world.provider.lookup(wanted) is None
+    assert world.provider.send(wanted).result is Result.SUCCEEDED
+    assert world.done()[before:] == [(kind, 1000)]
+
+
+@pytest.mark.parametrize("kind", OPENINGS)
+def test_a_decline_has_a_reason_and_stays(world: World, kind: Kind) -> None:
+    token, reason = world.declined
+    wanted = operation(kind, 1000, token)
+    first = world.provider.send(wanted)
+    assert (first.result, first.reason) == (Result.DECLINED, reason)
+    again = resolve(world.provider, wanted)
+    assert (again.result, again.reason) == (Result.DECLINED, reason)
+    assert world.done() == []
+
+
+@pytest.mark.parametrize("kind", OPENINGS)
+def test_a_payment_method_that_does_not_exist_is_declined(world: World, kind: Kind) -> None:
+    outcome = world.provider.send(operation(kind, 1000, "no_such_thing"))
+    assert outcome.result is Result.DECLINED
+    assert outcome.reason
+    assert world.done() == []
+
+
+def test_a_part_is_captured_and_the_rest_is_released(world: World) -> None:
+    reference = opened(world)
+    assert world.provider.send(operation(Kind.CAPTURE, 400, world.ok, reference)).result is Result.SUCCEEDED
+    more = world.provider.send(operation(Kind.REFUND, 401, world.ok, reference))
+    assert (more.result, bool(more.reason)) == (Result.DECLINED, True)
+    assert world.provider.send(operation(Kind.REFUND, 400, world.ok, reference)).result is Result.SUCCEEDED
+    assert world.done() == [("authorize", 1000), ("capture", 400), ("refund", 400)]
+
+
+def test_more_than_is_authorized_is_not_captured(world: World) -> None:
+    reference = opened(world)
+    outcome = world.provider.send(operation(Kind.CAPTURE, 1001, world.ok, reference))
+    assert outcome.result is Result.DECLINED
+    assert outcome.reason
+    assert world.done() == [("authorize", 1000)]
+
+
+def test_what_was_voided_is_not_captured(world: World) -> None:
+    reference = opened(world)
+    assert world.provider.send(operation(Kind.VOID, 1000, world.ok, reference)).result is Result.SUCCEEDED
+    outcome = world.provider.send(operation(Kind.CAPTURE, 1000, world.ok, reference))
+    assert outcome.result is Result.DECLINED
+    assert outcome.reason
+    assert world.done() == [("authorize", 1000), ("void", 1000)]
+
+
+def test_refunds_never_exceed_what_was_taken(world: World) -> None:
+    reference = opened(world, Kind.SALE)
+    outcomes = [world.provider.send(operation(Kind.REFUND, 300, world.ok, reference)).result for _ in range(5)]
+    assert outcomes == [Result.SUCCEEDED] * 3 + [Result.DECLINED] * 2
+    assert world.provider.send(operation(Kind.REFUND, 100, world.ok, reference)).result is Result.SUCCEEDED
+    empty = world.provider.send(operation(Kind.REFUND, 1, world.ok, reference))
+    assert (empty.result, bool(empty.reason)) == (Result.DECLINED, True)
+    assert sum(amount for kind, amount in world.done() if kind == "refund") == 1000
+
+
+def test_refunds_are_told_apart(world: World) -> None:
+    reference = opened(world, Kind.SALE)
+    first, second = (operation(Kind.REFUND, 300, world.ok, reference) for _ in range(2))
+    sent = world.provider.send(first)
+    assert world.provider.lookup(second) is None
+    assert world.provider.lookup(first) == sent
+
+
+def test_the_same_operation_at_the_same_moment_acts_once(world: World) -> None:
+    wanted = operation(Kind.SALE, 1000, world.ok)
+    start = threading.Barrier(6)
+    seen: list[Outcome | None] = []
+
+    def ask() -> None:
+        start.wait()
+        try:
+            seen.append(world.provider.send(wanted))
+        except ProviderFault:  # the other one is not done yet
+            seen.append(None)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outcome = persist(world, wanted)
+    assert outcome.result is Result.SUCCEEDED
+    assert {each for each in seen if each is not None} <= {outcome}
+    assert len(seen) == 6
+    assert world.done() == [("sale", 1000)]
+
+
+def test_another_operation_with_the_same_content_is_another(world: World) -> None:
+    wanted = operation(Kind.SALE, 1000, world.ok)
+    other = dataclasses.replace(wanted, id=operation(Kind.SALE).id)
+    assert world.provider.send(wanted).reference != world.provider.send(other).reference
+    assert world.done() == [("sale", 1000)] * 2
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        [(Kind.SALE, 1000), (Kind.REFUND, 300), (Kind.REFUND, 700)],
+        [(Kind.AUTHORIZE, 1000), (Kind.CAPTURE, 1001), (Kind.CAPTURE, 400), (Kind.REFUND, 100), (Kind.REFUND, 301)],
+        [(Kind.AUTHORIZE, 1000), (Kind.VOID, 1000)],
+    ],
+    ids=lambda life: "-".join(kind for kind, _ in life),
+)
+def test_what_became_of_an_operation_is_found_for_ever(world: World, life: list[tuple[Kind, int]]) -> None:
+    settled: list[tuple[Operation, Outcome]] = []
+    reference = None
+    for kind, amount in life:
+        wanted = operation(kind, amount, world.ok, reference)
+        outcome = world.provider.send(wanted)
+        reference = reference or outcome.reference
+        settled.append((dataclasses.replace(wanted, reference=reference), outcome))
+    for wanted, outcome in settled:
+        found = world.provider.lookup(wanted)
+        if outcome.result is Result.SUCCEEDED:
+            assert found == outcome, wanted
+        else:  # what was refused may have left no trace
+            assert found is None or found.result is Result.DECLINED, wanted
+
+
+def test_a_declined_payment_is_found_for_ever(world: World) -> None:
+    wanted = operation(Kind.SALE, 1000, world.declined[0])
+    outcome = world.provider.send(wanted)
+    found = world.provider.lookup(dataclasses.replace(wanted, reference=outcome.reference))
+    assert found is not None
+    assert (found.result, found.reason) == (outcome.result, outcome.reason)

@@ -1,0 +1,327 @@
+"""Every line of the table of Stripe's errors, with a body as Stripe sends it, through the library and the provider."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import requests
+import responses
+import stripe
+import structlog
+
+from payment.model import Kind, Outcome, Result
+from payment.providers import ProviderFault
+from payment.providers.stripe import Stripe
+from payment.providers.stripe_errors import ANY, TABLE, Line, Verdict, judge
+from tests.integration.payment.providers.worlds import operation
+
+API = "https://api.stripe.com/v1"
+CARD = {"type": "card_error", "message": "Your card was declined.", "charge": "ch_1"}
+INVALID = {"type": "invalid_request_error"}
+
+# By error class, code and parameter of the table's line: the operation, the status, and the error as Stripe sends it.
+Recorded = tuple[Kind, int, dict[str, Any]]
+
+
+def _invalid(kind: Kind, code: str | None, message: str, param: str | None = None, status: int = 400) -> Recorded:
+    members = {"code": code, "param": param, "message": message}
+    return kind, status, {**INVALID, **{name: value for name, value in members.items() if value is not None}}
+
+
+_TOO_LATE = "(uncaptured) The charge cannot be captured because the charge has expired."
+RECORDED: dict[tuple[str, str | None, str | None], Recorded] = {
+    ("CardError", ANY, ANY): (
+        Kind.SALE,
+        402,
+        {
+            **CARD,
+            "code": "card_declined",
+            "decline_code": "insufficient_funds",
+            "doc_url": "https://stripe.com/docs/error-codes/card-declined",
+            "payment_intent": {"id": "pi_2", "object": "payment_intent", "status": "requires_payment_method"},
+        },
+    ),
+    ("RateLimitError", ANY, ANY): _invalid(
+        Kind.SALE, "lock_timeout", "This object cannot be accessed right now", status=429
+    ),
+    ("AuthenticationError", ANY, ANY): _invalid(
+        Kind.SALE, None, "Invalid API Key provided: sk_test_****4242", status=401
+    ),
+    ("PermissionError", ANY, ANY): _invalid(
+        Kind.SALE, None, "The provided key does not have the required permissions", status=403
+    ),
+    ("IdempotencyError", ANY, ANY): (
+        Kind.SALE,
+        400,
+        {
+            "type": "idempotency_error",
+            "message": "Keys for idempotent requests can only be used with the same parameters",
+        },
+    ),
+    ("APIError", ANY, ANY): (Kind.SALE, 500, {"type": "api_error", "message": "An unknown error occurred"}),
+    ("InvalidRequestError", "payment_intent_unexpected_state", ANY): _invalid(
+        Kind.CAPTURE,
+        "payment_intent_unexpected_state",
+        "This PaymentIntent could not be captured because it has a status of canceled.",
+    ),
+    ("InvalidRequestError", "charge_already_captured", ANY): _invalid(
+        Kind.CAPTURE, "charge_already_captured", "Charge ch_1 has already been captured."
+    ),
+    ("InvalidRequestError", "charge_already_refunded", ANY): _invalid(
+        Kind.REFUND, "charge_already_refunded", "Charge ch_1 has already been refunded."
+    ),
+    ("InvalidRequestError", "capture_charge_authorization_expired", ANY): _invalid(
+        Kind.CAPTURE, "capture_charge_authorization_expired", _TOO_LATE
+    ),
+    ("InvalidRequestError", "charge_expired_for_capture", ANY): _invalid(
+        Kind.CAPTURE, "charge_expired_for_capture", _TOO_LATE
+    ),
+    ("InvalidRequestError", "charge_disputed", ANY): _invalid(
+        Kind.REFUND, "charge_disputed", "Charge ch_1 has been charged back; cannot issue a refund."
+    ),
+    ("InvalidRequestError", "charge_not_refundable", ANY): _invalid(
+        Kind.REFUND, "charge_not_refundable", "Charge ch_1 cannot be refunded."
+    ),
+    ("InvalidRequestError", "refund_disputed_payment", ANY): _invalid(
+        Kind.REFUND, "refund_disputed_payment", "This payment is disputed and cannot be refunded."
+    ),
+    ("InvalidRequestError", "balance_insufficient", ANY): _invalid(
+        Kind.REFUND, "balance_insufficient", "Your balance is not sufficient for this refund."
+    ),
+    ("InvalidRequestError", "insufficient_funds", ANY): _invalid(
+        Kind.REFUND, "insufficient_funds", "Insufficient funds in your Stripe balance to refund this amount."
+    ),
+    ("InvalidRequestError", "amount_too_large", ANY): _invalid(
+        Kind.SALE, "amount_too_large", "Amount must be no more than €999,999.99", "amount"
+    ),
+    ("InvalidRequestError", "amount_too_small", ANY): _invalid(
+        Kind.SALE, "amount_too_small", "Amount must be at least €0.50 eur", "amount"
+    ),
+    ("InvalidRequestError", "charge_exceeds_source_limit", ANY): _invalid(
+        Kind.SALE, "charge_exceeds_source_limit", "This charge would exceed the rolling limit of the source."
+    ),
+    ("InvalidRequestError", "charge_exceeds_transaction_limit", ANY): _invalid(
+        Kind.SALE, "charge_exceeds_transaction_limit", "This charge exceeds the limit of a transaction."
+    ),
+    ("InvalidRequestError", "invalid_charge_amount", ANY): _invalid(
+        Kind.SALE, "invalid_charge_amount", "The amount is invalid.", "amount"
+    ),
+    ("InvalidRequestError", "expired_payment_method", ANY): _invalid(
+        Kind.SALE, "expired_payment_method", "This payment method has expired."
+    ),
+    ("InvalidRequestError", "payment_intent_incompatible_payment_method", ANY): _invalid(
+        Kind.SALE, "payment_intent_incompatible_payment_method", "The PaymentIntent does not allow this type."
+    ),
+    ("InvalidRequestError", "payment_method_currency_mismatch", ANY): _invalid(
+        Kind.SALE, "payment_method_currency_mismatch", "The payment method does not support eur."
+    ),
+    ("InvalidRequestError", "payment_method_invalid_parameter", ANY): _invalid(
+        Kind.SALE, "payment_method_invalid_parameter", "A parameter of the payment method is invalid."
+    ),
+    ("InvalidRequestError", "payment_method_not_available", ANY): _invalid(
+        Kind.SALE, "payment_method_not_available", "The payment processor is not available for this method."
+    ),
+    ("InvalidRequestError", "payment_method_restricted", ANY): _invalid(
+        Kind.SALE, "payment_method_restricted", "The payment method may not be used here."
+    ),
+    ("InvalidRequestError", "payment_method_unactivated", ANY): _invalid(
+        Kind.SALE, "payment_method_unactivated", "This type of payment method is not activated for your account."
+    ),
+    ("InvalidRequestError", "payment_method_unexpected_state", ANY): _invalid(
+        Kind.SALE, "payment_method_unexpected_state", "The payment method is not in a state to be used."
+    ),
+    ("InvalidRequestError", "payment_method_unsupported_type", ANY): _invalid(
+        Kind.SALE, "payment_method_unsupported_type", "This API does not support payment methods of this type."
+    ),
+    ("InvalidRequestError", "token_already_used", ANY): _invalid(
+        Kind.SALE, "token_already_used", "You cannot use a Stripe token more than once."
+    ),
+    ("InvalidRequestError", ANY, "payment_method"): _invalid(
+        Kind.SALE, "resource_missing", "No such PaymentMethod: 'pm_ok'", "payment_method"
+    ),
+    ("InvalidRequestError", ANY, "currency"): _invalid(Kind.SALE, None, "Invalid currency: xts.", "currency"),
+    ("InvalidRequestError", ANY, "amount"): _invalid(
+        Kind.REFUND, None, "Refund amount (€3.00) is greater than unrefunded amount on charge (€1.00)", "amount"
+    ),
+    ("InvalidRequestError", ANY, "amount_to_capture"): _invalid(
+        Kind.CAPTURE, None, "The amount to capture exceeds the authorized amount.", "amount_to_capture"
+    ),
+    ("InvalidRequestError", "resource_missing", ANY): _invalid(
+        Kind.CAPTURE, "resource_missing", "No such payment_intent: 'pi_1'", "intent", 404
+    ),
+    ("InvalidRequestError", None, None): _invalid(
+        Kind.SALE,
+        None,
+        "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment. "
+        "It may not be used again.",
+    ),
+    ("InvalidRequestError", ANY, ANY): _invalid(
+        Kind.SALE,
+        "parameter_unknown",
+        "Received unknown parameter: allowed_payment_method_types",
+        "allowed_payment_method_types",
+    ),
+}
+# What is not a plain decline. The table is not asked what it says of itself.
+NOT_DECLINED = {
+    ("RateLimitError", ANY, ANY): Verdict.LATER,
+    ("APIConnectionError", ANY, ANY): Verdict.LATER,
+    ("APIError", ANY, ANY): Verdict.LATER,
+    ("AuthenticationError", ANY, ANY): Verdict.OPERATOR,
+    ("PermissionError", ANY, ANY): Verdict.OPERATOR,
+    ("IdempotencyError", ANY, ANY): Verdict.OPERATOR,
+    ("InvalidRequestError", "payment_intent_unexpected_state", ANY): Verdict.STATE,
+    ("InvalidRequestError", "charge_already_captured", ANY): Verdict.STATE,
+    ("InvalidRequestError", "charge_already_refunded", ANY): Verdict.STATE,
+    ("InvalidRequestError", "resource_missing", ANY): Verdict.OPERATOR,
+    ("InvalidRequestError", None, None): Verdict.REFUSED,
+    ("InvalidRequestError", ANY, ANY): Verdict.OPERATOR,
+    ("StripeError", ANY, ANY): Verdict.OPERATOR,
+}
+NOT_BY_HTTP = {("APIConnectionError", ANY, ANY), ("StripeError", ANY, ANY)}
+"""Lines for what is not an answer; they have tests of their own."""
+
+
+def key(line: Line) -> tuple[str, str | None, str | None]:
+    return line.error.__name__, line.code, line.param
+
+
+@pytest.fixture
+def api() -> Iterator[responses.RequestsMock]:
+    """Stripe, where nothing has been done: the PaymentIntent waits for its capture and has no refunds."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as api:
+        intent = {"id": "pi_1", "object": "payment_intent", "status": "requires_capture", "metadata": {}}
+        api.get(f"{API}/payment_intents/pi_1", json=intent)
+        api.get(f"{API}/refunds", json={"object": "list", "data": [], "has_more": False, "url": "/v1/refunds"})
+        yield api
+
+
+def send(kind: Kind) -> Outcome:
+    reference = None if kind in (Kind.SALE, Kind.AUTHORIZE) else "pi_1"
+    return Stripe("sk_test_table").send(operation(kind, 1000, "pm_card_visa", reference))
+
+
+def answer(api: responses.RequestsMock, status: int, **body: Any) -> None:
+    api.post(re.compile(f"{API}/.*"), status=status, headers={"Request-Id": "req_1"}, **body)
+
+
+def test_every_line_of_the_table_has_a_recorded_error() -> None:
+    lines = [key(line) for line in TABLE]
+    assert len(set(lines)) == len(lines), "a line that can never be reached"
+    assert set(lines) == set(RECORDED) | NOT_BY_HTTP
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in TABLE if key(line) not in NOT_BY_HTTP], ids=lambda line: "-".join(map(str, key(line)))
+)
+def test_a_line_of_the_table(api: responses.RequestsMock, line: Line) -> None:
+    kind, status, error = RECORDED[key(line)]
+    answer(api, status, json={"error": error})
+    with structlog.testing.capture_logs() as logs:
+        try:
+            outcome = send(kind)
+        except ProviderFault as fault:
+            outcome = Outcome(Result.UNKNOWN, None, str(fault))
+    loud = [entry for entry in logs if entry["log_level"] == "error"]
+    left_behind = error.get("payment_intent", {}).get("id")
+    declined = Outcome(
+        Result.DECLINED, left_behind, error.get("decline_code") or error.get("code") or f"invalid_{error.get('param')}"
+    )
+    match NOT_DECLINED.get(key(line), Verdict.DECLINED):
+        case Verdict.DECLINED:
+            assert (outcome, loud) == (declined, [])
+            assert outcome.reason
+        case Verdict.REFUSED:
+            assert outcome == Outcome(Result.DECLINED, None, "invalid_request")
+            assert len(loud) == 1
+        case Verdict.STATE:  # it is not done and can be done still, which only for a refund says no
+            assert (outcome if kind is Kind.REFUND else outcome.result) == (
+                declined if kind is Kind.REFUND else Result.UNKNOWN
+            )
+        case Verdict.LATER:
+            assert (outcome.result, loud) == (Result.UNKNOWN, [])
+            assert "req_1" in str(outcome.reason)
+        case Verdict.OPERATOR:
+            assert outcome.result is Result.UNKNOWN
+            assert "req_1" in str(outcome.reason)
+            assert len(loud) == 1
+    posts = [call for call in api.calls if call.request.method == "POST"]
+    assert len(posts) == 1, "the library repeated a request by itself"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        requests.exceptions.ConnectTimeout("no route"),
+        requests.exceptions.ReadTimeout("no answer"),
+        requests.exceptions.ConnectionError("reset"),
+        requests.exceptions.SSLError("not who it claims to be"),
+        requests.exceptions.ChunkedEncodingError("broken off"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_answer_is_unknown(api: responses.RequestsMock, trouble: Exception) -> None:
+    answer(api, 200, body=trouble)
+    with structlog.testing.capture_logs() as logs, pytest.raises(ProviderFault, match="APIConnectionError"):
+        send(Kind.SALE)
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
+
+
+@pytest.mark.parametrize("status", [409, 500, 502, 503, 504])
+@pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b'{"error": {"code": "idempotency_key_in_use"}}'])
+def test_a_server_error_is_unknown_whatever_its_body(api: responses.RequestsMock, status: int, body: bytes) -> None:
+    answer(api, status, body=body)
+    with pytest.raises(ProviderFault):
+        send(Kind.SALE)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"null", b'{"object": "payment_intent", "id": "pi_1"}'])
+@pytest.mark.parametrize("kind", Kind)
+def test_a_success_that_makes_no_sense_is_unknown(api: responses.RequestsMock, kind: Kind, body: bytes) -> None:
+    answer(api, 200, body=body)
+    try:
+        outcome = send(kind)
+    except ProviderFault:
+        return
+    assert outcome.result is Result.UNKNOWN
+
+
+def test_a_404_without_a_code_is_not_a_decline(api: responses.RequestsMock) -> None:
+    answer(api, 404, json={"error": {**INVALID, "message": "Unrecognized request URL (POST: /v1/payment_intents)."}})
+    with pytest.raises(ProviderFault):
+        send(Kind.SALE)
+
+
+@pytest.mark.parametrize("error", [stripe.StripeError("new"), RuntimeError("a bug"), KeyError("id")], ids=repr)
+def test_an_error_that_nobody_foresaw_is_never_a_decline(error: Exception) -> None:
+    with (
+        mock.patch.object(stripe.RequestsClient, "request_with_retries", side_effect=error),
+        structlog.testing.capture_logs() as logs,
+        pytest.raises(ProviderFault),
+    ):
+        send(Kind.SALE)
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["provider_needs_attention"]
+
+
+def test_kinds_of_errors_that_the_library_has_for_other_apis_are_never_declines() -> None:
+    listed = {line.error for line in TABLE if line.error is not stripe.StripeError}
+    others = [each for each in _subclasses(stripe.StripeError) if not issubclass(each, tuple(listed))]
+    assert others, "the library has none any more: this test can go"
+    for other in others:
+        error = other.__new__(other)
+        stripe.StripeError.__init__(error, "?")
+        assert judge(error) is Verdict.OPERATOR
+
+
+def _subclasses(of: type[stripe.StripeError]) -> list[type[stripe.StripeError]]:
+    return [each for direct in of.__subclasses__() for each in [direct, *_subclasses(direct)]]
+
+
+def test_every_code_of_the_table_is_documented() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "providers.md").read_text()
+    assert [line.code for line in TABLE if line.code not in (ANY, None) and f"`{line.code}`" not in page] == []

@@ -1,0 +1,204 @@
+"""The payment provider's own events: believed in nothing, but a reason to look at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+import requests
+import stripe
+
+import payment
+from tests.integration.databases import Databases
+from tests.integration.eventually import eventually
+from tests.integration.pair import Pair
+from tests.integration.payment.bodies import wanted
+from tests.integration.payment.providers.standin import StandIn
+from tests.integration.payment.providers.worlds import StripeWorld
+from tests.integration.proxy import Proxy
+from tests.integration.settings import environment
+
+SECRET, OLD_SECRET = "whsec_of_these_tests", "whsec_of_last_year"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[StripeWorld]:
+    with StandIn() as standin, Proxy("127.0.0.1", standin.port) as proxy:
+        yield StripeWorld(standin, proxy)
+
+
+@pytest.fixture(scope="module")
+def pair(databases: Databases, world: StripeWorld) -> Iterator[Pair]:
+    """Both services, and payment's provider is Stripe's stand-in."""
+    settings = {
+        "PROVIDER": "stripe",
+        "STRIPE_API_KEY": "sk_test_events",
+        "STRIPE_API_BASE": world.proxy.url,
+        "STRIPE_WEBHOOK_SECRETS": f"{OLD_SECRET} {SECRET}",
+        "PROVIDER_TIMEOUT": "5",
+    }
+    with mock.patch.dict(os.environ, settings), Pair(databases) as pair:
+        yield pair
+
+
+def event(about: dict[str, Any], kind: str = "payment_intent.succeeded") -> bytes:
+    return json.dumps({"id": "evt_1", "object": "event", "type": kind, "data": {"object": about}}).encode()
+
+
+def signed(body: bytes, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
+    when = int(at if at is not None else time.time())
+    return {"Stripe-Signature": stripe.WebhookSignature.generate_signature_header(body.decode(), secret, when)}
+
+
+def tell(pair: Pair, body: bytes, headers: dict[str, str], provider: str = "stripe") -> requests.Response:
+    return requests.post(f"{pair.payment.url}/v1/provider-events/{provider}", data=body, headers=headers, timeout=30)
+
+
+def left_open(pair: Pair, world: StripeWorld, mode: str, token: str) -> dict[str, Any]:
+    """A payment whose first answer was lost, and that nobody will look at for an hour."""
+    world.proxy.mode = mode
+    found: dict[str, Any] = pair.payment.post("/v1/payments", wanted(payment_method=token)).json()
+    postpone(pair, found["id"])
+    world.proxy.mode = "pass"
+    assert found["status"] == "processing"
+    return found
+
+
+def postpone(pair: Pair, payment_id: str) -> None:
+    eventually(
+        lambda: pair.databases.query(
+            "payment",
+            "UPDATE operations SET available_at = now() + interval '1 hour'"
+            " WHERE payment_id = %s AND status = 'pending' AND leased_until IS NULL RETURNING id",
+            payment_id,
+        ),
+        "the operation has been given back",
+    )
+
+
+def intent_of(pair: Pair, world: StripeWorld, payment_id: str) -> dict[str, Any]:
+    return next(each for each in world.standin.intents.values() if each["metadata"]["tandem_payment"] == payment_id)
+
+
+def is_due(pair: Pair, payment_id: str) -> bool:
+    rows = pair.databases.query(
+        "payment",
+        "SELECT available_at <= now() AS due FROM operations WHERE payment_id = %s ORDER BY created_at DESC",
+        payment_id,
+    )
+    return bool(rows[0]["due"])
+
+
+def status(pair: Pair, payment_id: str) -> str:
+    return str(pair.payment.get(f"/v1/payments/{payment_id}").json()["status"])
+
+
+def test_an_event_makes_the_executor_look_at_once(pair: Pair, world: StripeWorld) -> None:
+    found = left_open(pair, world, "cut_response", world.ok)
+    body = event(intent_of(pair, world, found["id"]))
+    for _ in range(3):  # Stripe delivers at least once
+        answer = tell(pair, body, signed(body))
+        assert (answer.status_code, answer.content) == (204, b"")
+    eventually(lambda: status(pair, found["id"]) == "captured", "it was looked at")
+    assert tell(pair, body, signed(body, OLD_SECRET)).status_code == 204  # late, and signed with the other secret
+    charges = [each for each in world.standin.intents.values() if each["metadata"]["tandem_payment"] == found["id"]]
+    assert [charge["status"] for charge in charges] == ["succeeded"]
+    operations = pair.payment.get(f"/v1/payments/{found['id']}/operations").json()["data"]
+    assert [(each["kind"], each["status"], each["provider_reference"]) for each in operations] == [
+        ("sale", "succeeded", charges[0]["id"])
+    ]
+
+
+def test_an_event_is_a_hint_and_what_it_says_is_not_believed(pair: Pair, world: StripeWorld) -> None:
+    token, reason = world.declined
+    found = left_open(pair, world, "cut_response", token)
+    lie = {**intent_of(pair, world, found["id"]), "status": "succeeded", "amount_received": 900}
+    body = event(lie)
+    assert tell(pair, body, signed(body)).status_code == 204
+    eventually(lambda: status(pair, found["id"]) != "processing", "it was looked at")
+    after = pair.payment.get(f"/v1/payments/{found['id']}").json()
+    assert (after["status"], after["failure_reason"], after["captured_amount"]) == ("failed", reason, 0)
+
+
+def test_an_event_without_our_metadata_is_known_by_the_payment_it_is_about(pair: Pair, world: StripeWorld) -> None:
+    paid = pair.payment.post("/v1/payments", wanted(payment_method=world.ok)).json()
+    assert paid["status"] == "captured"
+    world.proxy.mode = "cut_response"
+    refund = pair.payment.post(f"/v1/payments/{paid['id']}/refunds", {"amount": 300}).json()
+    postpone(pair, paid["id"])
+    world.proxy.mode = "pass"
+    assert refund["status"] == "pending"
+    about = {"object": "charge", "id": "ch_1", "payment_intent": paid["provider_reference"], "metadata": {}}
+    body = event(about, "charge.refunded")
+    assert tell(pair, body, signed(body)).status_code == 204
+    path = f"/v1/payments/{paid['id']}"
+    eventually(lambda: pair.payment.get(path).json()["refunded_amount"] == 300, "the refund was looked at")
+    assert [each["amount"] for each in world.standin.refunds.values()] == [300]
+
+
+def test_an_event_that_is_not_signed_as_stripe_signs_changes_nothing(pair: Pair, world: StripeWorld) -> None:
+    found = left_open(pair, world, "cut_request", world.ok)
+    operation = pair.payment.get(f"/v1/payments/{found['id']}/operations").json()["data"][0]["id"]
+    body = event({"object": "payment_intent", "id": "pi_0", "metadata": {"tandem_operation": operation}})
+    good = signed(body)
+    bad: list[dict[str, str]] = [
+        {},
+        {"Authorization": f"Bearer {pair.payment.key}"},
+        {"Stripe-Signature": ""},
+        {"Stripe-Signature": "t=1"},
+        {"Stripe-Signature": good["Stripe-Signature"].replace("v1=", "v0=")},
+        {"Stripe-Signature": good["Stripe-Signature"][:-1] + ("0" if good["Stripe-Signature"][-1] != "0" else "1")},
+        signed(body, "whsec_of_somebody_else"),
+        signed(body, at=time.time() - 310),
+        signed(body + b" "),
+    ]
+    for headers in bad:
+        answer = tell(pair, body, headers)
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-signature"), headers
+    assert not is_due(pair, found["id"])
+    assert tell(pair, body, good).status_code == 204
+    eventually(lambda: status(pair, found["id"]) == "captured", "it was looked at")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"{}", b'{"object": "v2.core.event"}', b'{"data": {}}', b'{"data": {"object": 1}}']
+)
+def test_a_signed_body_that_is_no_event_is_400(pair: Pair, body: bytes) -> None:
+    answer = tell(pair, body, signed(body))
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
+
+
+def test_bytes_that_are_no_text_are_400(pair: Pair) -> None:
+    assert tell(pair, b"\xff\xfe", signed(b"{}")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"object": "payment_intent", "id": "pi_of_another_program", "metadata": {"tandem_operation": "x"}},
+        {"object": "customer", "id": "cus_1"},
+        {"object": "refund", "id": "re_1", "payment_intent": None, "metadata": None},
+    ],
+)
+def test_events_about_something_else_are_taken_and_forgotten(pair: Pair, about: dict[str, Any]) -> None:
+    body = event(about, "something.happened")
+    assert tell(pair, body, signed(body)).status_code == 204
+
+
+@pytest.mark.parametrize("provider", ["simulator", "paypal", "Stripe"])
+def test_a_provider_that_is_not_ours_is_404(pair: Pair, provider: str) -> None:
+    body = event({"object": "customer", "id": "cus_1"})
+    answer = tell(pair, body, signed(body), provider)
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
+@pytest.mark.parametrize("provider", ["simulator", "stripe"])
+def test_the_simulator_sends_no_events(databases: Databases, provider: str) -> None:
+    with mock.patch.dict(os.environ, environment(databases.payment, {"PROVIDER": "simulator"})):
+        client = payment.create_app().test_client()
+    assert client.post(f"/v1/provider-events/{provider}", data=b"{}").status_code == 404

@@ -1,0 +1,48 @@
+"""Amounts in Stripe's units: exact, or refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis import money
+from payment.providers.stripe_money import NotExact, to_stripe
+
+CODES = sorted(code for code in money._EXPONENTS)
+STRIPE_DECIMALS = {"ISK": 2, "UGX": 2, "MGA": 0}
+"""Where docs.stripe.com/currencies differs from ISO 4217."""
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "expected"),
+    [
+        ("EUR", 1999, 1999),
+        ("JPY", 500, 500),  # no decimals for either
+        ("ISK", 5, 500),
+        ("UGX", 5, 500),
+        ("MGA", 500, 5),
+        ("KWD", 5120, 5120),
+        ("HUF", 1045, 1045),  # Stripe's exceptions for it, and for TWD, are about payouts
+        ("EUR", 2**63 - 1, 2**63 - 1),
+    ],
+)
+def test_amounts(currency: str, amount: int, expected: int) -> None:
+    assert to_stripe(amount, currency) == expected
+
+
+@pytest.mark.parametrize(("currency", "amount"), [("MGA", 501), ("MGA", 20), ("KWD", 5124), ("BHD", 1)])
+def test_what_stripe_cannot_move_exactly_is_refused(currency: str, amount: int) -> None:
+    with pytest.raises(NotExact, match=currency):
+        to_stripe(amount, currency)
+
+
+@given(st.sampled_from(CODES), st.integers(1, 2**63 - 1))
+def test_the_value_is_never_changed(currency: str, amount: int) -> None:
+    try:
+        sent = to_stripe(amount, currency)
+    except NotExact:
+        return
+    theirs = STRIPE_DECIMALS.get(currency, money.exponent(currency))
+    ours = money.exponent(currency)
+    assert sent * 10**ours == amount * 10**theirs
