@@ -14,7 +14,8 @@ def differences(session: Session, provider: Provider, since: str, until: str) ->
     """What the two do not agree on, for operations made in a period: (operation, kind, amount, ours, theirs)."""
     for operation, status in store.operations_between(session, since, until):
         theirs = said(provider, operation)
-        if theirs != status:
+        # A provider need not remember what it refused to begin.
+        if theirs != status and not (status == Result.DECLINED and theirs == "nothing"):
             amount = f"{operation.amount} {operation.currency}"
             yield operation.id, str(operation.kind), amount, status, theirs
 

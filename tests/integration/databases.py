@@ -36,7 +36,7 @@ class Databases:
         """Rows of a statement on the `order` or `payment` database."""
         with psycopg.connect(getattr(self, service), autocommit=True, row_factory=dict_row) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     def charges(self, order_id: str) -> list[dict[str, Any]]:
         """What the simulator has really charged for an order, by its own memory."""

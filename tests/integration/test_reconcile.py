@@ -36,7 +36,7 @@ def test_all_three_agree(pair: Pair) -> None:
 )
 def test_a_difference_is_told_and_is_an_error(pair: Pair, service: str, statement: str, says: str) -> None:
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
-    waiting = "SELECT FROM outbox WHERE delivered_at IS NULL"
+    waiting = "SELECT id FROM outbox WHERE delivered_at IS NULL"
     eventually(lambda: not pair.databases.query("payment", waiting), "order has been told, and puts nothing right")
     pair.databases.query(service, statement)
     result = reconcile(pair.order_app)
