@@ -180,6 +180,7 @@ MUTATIONS = (
                 "",
             ),
         ),
+        ("tests/integration/test_lifecycle.py",),
     ),
 )
 

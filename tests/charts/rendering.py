@@ -126,6 +126,14 @@ MATRIX = {
         }
     ),
     "own password": Case(values={"order": {"postgresql": {"existingSecret": "pw", "storageClass": "fast"}}}),
+    "Stripe": Case(
+        values={
+            "payment": {
+                "env": {"PROVIDER": "stripe"},
+                "secretEnv": {"STRIPE_API_KEY": {"secret": "stripe", "key": "api-key"}},
+            }
+        }
+    ),
     "no policies": Case(values={"order": {"networkPolicy": {"enabled": False}}}),
     "order only": Case(
         values={

@@ -101,6 +101,12 @@ spec:
                     {{- range $facts.secrets }}
                     - {key: {{ . }}, path: {{ . }}}
                     {{- end }}
+              {{- range $name, $source := .Values.secretEnv }}
+              - secret:
+                  name: {{ tpl $source.secret $ }}
+                  items:
+                    - {key: {{ $source.key }}, path: {{ $name }}}
+              {{- end }}
         - name: metrics # what the processes of this pod count, for /metrics to add up
           emptyDir: {medium: Memory, sizeLimit: 64Mi}
         - name: tmp

@@ -75,6 +75,10 @@ resources:
 - name: {{ $name }}_FILE
   value: /etc/tandem/{{ $key }}
 {{- end }}
+{{- range $name, $_ := .Values.secretEnv }}
+- name: {{ $name }}_FILE
+  value: /etc/tandem/{{ $name }}
+{{- end }}
 {{- range $name, $value := merge dict .Values.env $facts.env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
