@@ -1,7 +1,9 @@
 """Finding card numbers, so that none is ever accepted, stored or logged.
 
-A primary account number is 13 to 19 digits whose last is a Luhn check digit (ISO/IEC 7812-1);
-people write it with spaces or hyphens in it.
+A primary account number is 13 to 19 digits whose last is a Luhn check digit (ISO/IEC 7812-1). Those of cards begin
+with 3 to 6 or 2221 to 2720; people write them with spaces or hyphens between groups of digits. One in ten of all
+long numbers passes Luhn: without these two limits, one in ten of all time stamps and of the names that callers make
+of dates and counters would be refused.
 """
 
 from __future__ import annotations
@@ -41,15 +43,23 @@ def _cards(text: str) -> Iterator[tuple[int, int]]:
         for first, (begin, _) in enumerate(groups):
             if begin < taken:
                 continue
-            digits = ""
+            digits, lengths = "", list[int]()
             for start, end in groups[first:]:
                 digits += text[start:end]
                 if len(digits) > 19:
                     break
-                if len(digits) >= 13 and digits.isascii() and passes_luhn(digits):
+                lengths.append(end - start)
+                if len(digits) >= 13 and _is_card(digits, lengths):
                     yield begin, end
                     taken = end
                     break
+
+
+def _is_card(digits: str, lengths: list[int]) -> bool:
+    if not (digits.isascii() and (digits[0] in "3456" or "2221" <= digits[:4] <= "2720")):
+        return False
+    even = len(set(lengths[:-1])) <= 1 and lengths[-1] <= lengths[0]  # 4-4-4-4, 4-4-4-1, 2-2-2-..., 1-1-1-...
+    return (even or min(lengths) >= 3) and passes_luhn(digits)  # 4-6-5
 
 
 def has_card_number(text: str) -> bool:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chassis.cards import has_card_number, mask, passes_luhn
@@ -20,7 +23,11 @@ CARDS = [
 
 @st.composite
 def card_numbers(draw: st.DrawFn) -> str:
-    digits = draw(st.text("0123456789", min_size=12, max_size=18))
+    network = draw(st.sampled_from(["2221", "2720", "34", "37", "4", "51", "55", "62", "6011"]))
+    length = draw(st.integers(13, 19))
+    digits = network + draw(
+        st.text("0123456789", min_size=length - 1 - len(network), max_size=length - 1 - len(network))
+    )
     return next(digits + check for check in "0123456789" if passes_luhn(digits + check))
 
 
@@ -77,10 +84,23 @@ def test_an_id_is_never_taken_for_a_card_number(value: object) -> None:
     assert mask(str(value)) == str(value)
 
 
-@given(card_numbers(), st.lists(st.sampled_from(["", " ", "-"]), min_size=18, max_size=18))
-def test_one_space_or_hyphen_between_any_digits_hides_nothing(number: str, gaps: list[str]) -> None:
-    written = "".join(digit + gap for digit, gap in zip(number, [*gaps, ""], strict=False)).rstrip(" -")
-    assert has_card_number(written)
+@given(card_numbers(), st.sampled_from(["", " ", "-", " - "]), st.sampled_from([(1,), (2,), (4,), (4, 6, 9), (6, 13)]))
+def test_any_card_number_is_found_in_any_usual_grouping(number: str, separator: str, lengths: tuple[int, ...]) -> None:
+    groups, at = [], 0
+    for length in itertools.chain(lengths, itertools.repeat(lengths[-1])):
+        if at >= len(number):
+            break
+        groups.append(number[at : at + length])
+        at += length
+    assume(len(lengths) == 1 or len(groups[-1]) >= 3)
+    assert has_card_number(f"x {separator.join(groups)} y")
+
+
+@pytest.mark.parametrize(
+    "made", [lambda n: str(1_767_225_600_000 + n), lambda n: f"order-20261124-{n:06}-1", lambda n: f"k1-9{n:08}-123"]
+)
+def test_what_callers_make_of_times_dates_and_counters_is_no_card_number(made: Callable[[int], str]) -> None:
+    assert not [made(n) for n in range(1000) if has_card_number(made(n))]
 
 
 @given(st.text(alphabet="0123456789 -abc.", max_size=60) | card_numbers())
