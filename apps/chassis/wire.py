@@ -219,6 +219,10 @@ else:
 
         ARGUMENTS_PARSER = Parser()
 
+        def arguments(self, schema, **kwargs):  # noqa: ANN001, ANN003, ANN201
+            """One instance for all requests: making a schema costs as much as all that it then does."""
+            return super().arguments(schema(), **kwargs)
+
 
 class Schema(ma.Schema):
     """Base of all schemas: unknown fields are refused, in the order written."""

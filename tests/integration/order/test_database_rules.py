@@ -95,6 +95,92 @@ def test_versions_have_no_gaps(database: Connection[Any], version: int) -> None:
     update(database, order_id, version=2)
 
 
+def test_that_it_was_swept_says_nothing_of_the_order_and_makes_no_version(database: Connection[Any]) -> None:
+    order_id = insert(database, "canceling")
+    for moment in ("2026-01-01", "2026-01-02", None):
+        update(database, order_id, swept_at=moment)
+    assert database.execute("SELECT version, swept_at FROM orders WHERE id = %s", (order_id,)).fetchone() == (1, None)
+    update(database, order_id, swept_at="2026-01-03", version=2, status="canceled")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "canceling"},
+        {"paid_amount": 1},
+        {"refunding_amount": 1},
+        {"payment": '{"id": "p1"}'},
+        {"payment_method": "pm_other"},
+        {"failure_reason": "a reason"},
+        {"past_payments": [str(uuid.uuid4())]},
+        {"command_id": str(uuid.uuid4())},
+        {"updated_at": "2026-01-01"},
+        {"customer": "somebody"},
+    ],
+)
+def test_whatever_else_changes_makes_a_version_swept_or_not(database: Connection[Any], changes: dict[str, Any]) -> None:
+    order_id = insert(database)
+    for more in ({}, {"swept_at": "2026-01-01"}):
+        with pytest.raises(errors.CheckViolation, match="version 1 cannot follow 1"):
+            update(database, order_id, **changes, **more)
+    update(database, order_id, **changes, swept_at="2026-01-01", version=2)
+
+
+def test_an_illegal_step_is_refused_swept_or_not(database: Connection[Any]) -> None:
+    order_id = insert(database)
+    with pytest.raises(errors.CheckViolation, match="pending_payment cannot become refunded"):
+        update(
+            database,
+            order_id,
+            status="refunded",
+            paid_amount=100,
+            refunded_amount=100,
+            version=2,
+            swept_at="2026-01-01",
+        )
+
+
+def refund(database: Connection[Any], order_id: str, **changes: Any) -> str:
+    """A refund's row, within a savepoint; its id."""
+    row = {
+        "merchant": "demo",
+        "id": str(uuid.uuid4()),
+        "order_id": order_id,
+        "amount": 30,
+        "currency": "EUR",
+        **changes,
+    }
+    with database.transaction():
+        database.execute(
+            sql.SQL("INSERT INTO refunds ({}) VALUES ({})").format(
+                sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))
+            ),
+            row,
+        )
+    refund_id: str = row["id"]
+    return refund_id
+
+
+@pytest.mark.parametrize("changes", [{"amount": 0}, {"amount": -1}, {"status": "declined"}, {"status": ""}])
+def test_a_refund_is_of_something_and_ends_well_or_not(database: Connection[Any], changes: dict[str, Any]) -> None:
+    order_id = insert(database, "paid")
+    for status in ("pending", "succeeded", "failed"):
+        refund(database, order_id, status=status)
+    with pytest.raises(errors.CheckViolation):
+        refund(database, order_id, **changes)
+
+
+def test_a_refund_is_of_an_order_of_its_merchant(database: Connection[Any]) -> None:
+    order_id = insert(database, "paid")
+    with pytest.raises(errors.ForeignKeyViolation):
+        refund(database, str(uuid.uuid4()))
+    with pytest.raises(errors.ForeignKeyViolation):
+        refund(database, order_id, merchant="other")
+    refund_id = refund(database, order_id)
+    with pytest.raises(errors.UniqueViolation):
+        refund(database, order_id, id=refund_id)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -125,6 +211,8 @@ def test_what_was_ordered_never_changes(database: Connection[Any], changes: dict
         {"status": "refunded", "paid_amount": 100, "refunded_amount": 99},
         {"status": "refunded", "total_amount": 0, "paid_amount": 0, "refunded_amount": 0},
         {"capture": "later"},
+        {"refunding_amount": -1},
+        *({"status": status} for status in ("", "Paid", "nonsense", "processing", "captured")),
     ],
 )
 def test_an_order_is_never_in_two_minds_about_money(database: Connection[Any], row: dict[str, Any]) -> None:

@@ -99,6 +99,12 @@ def test_a_key_may_be_any_visible_characters(pair: Pair, key: str) -> None:
     assert pair.order.post("/v1/orders", ORDER, mine).json()["id"] == first.json()["id"]
 
 
+@pytest.mark.parametrize("key", ["4111111111111111", "x-4111-1111-1111-1111", "5555555555554444x"])
+def test_a_card_number_in_a_key_is_422_and_stored_nowhere(pair: Pair, key: str) -> None:
+    refused(pair.order.post("/v1/orders", ORDER, key), 422, "card-number")
+    assert pair.databases.query("order", "SELECT FROM idempotency_keys WHERE key = %s", key) == []
+
+
 def test_each_merchant_has_keys_of_its_own(pair: Pair) -> None:
     key = new_key()
     mine = pair.order.post("/v1/orders", ORDER, key)

@@ -38,7 +38,12 @@ def placed(pair: Pair) -> dict[str, Any]:
     return body
 
 
+OPERATION = {"id": str(uuid.uuid4()), "kind": "sale", "status": "succeeded", "amount": 900, "reason": None}
+
+
 def event(order: dict[str, Any], status: str, version: int, **changes: Any) -> bytes:
+    """The body of an event; `operation` is what it says besides, of the operation whose end it tells."""
+    operation = {**OPERATION, "idempotency_key": None, **changes.pop("operation", {})}
     data = {
         "id": changes.pop("payment_id", PAYMENT),
         "order_id": order["id"],
@@ -47,12 +52,15 @@ def event(order: dict[str, Any], status: str, version: int, **changes: Any) -> b
         "amount": order["total_amount"],
         "currency": order["currency"],
         "captured_amount": order["total_amount"] if status == "captured" else 0,
+        "refunded_amount": 0,
+        "refunding_amount": 0,
         "failure_reason": "card_declined" if status == "failed" else None,
         "something_new": True,
         **changes,
     }
     now = datetime.now(UTC).isoformat()
-    return json.dumps({"type": "payment.updated", "timestamp": now, "merchant": "demo", "data": data}).encode()
+    told = {"type": "payment.updated", "timestamp": now, "merchant": "demo", "data": data, "operation": operation}
+    return json.dumps(told).encode()
 
 
 def tell(pair: Pair, body: bytes, headers: dict[str, str] | None = None) -> requests.Response:
@@ -143,6 +151,27 @@ def test_money_of_another_amount_or_currency_does_not_pay(
     order, _ = seen(pair, placed)
     assert (order["status"], order["paid_amount"]) == ("payment_failed", 0)
     assert order["payment"]["failure_reason"] == "amount_mismatch"
+    tell(pair, event(placed, "captured", 3, refunding_amount=1, **changes))
+    order, _ = seen(pair, placed)
+    assert order["payment"]["failure_reason"] == "amount_mismatch", "the reason stays visible"
+
+
+def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_the_right_amount(
+    pair: Pair, placed: dict[str, Any]
+) -> None:
+    tell(pair, event(placed, "failed", 2))
+    assert seen(pair, placed)[0]["status"] == "payment_failed"
+    another = str(uuid.uuid4())
+    for wrong in ({"amount": 899}, {"currency": "USD"}):
+        tell(pair, event(placed, "captured", 2, payment_id=str(uuid.uuid4()), **wrong))
+        assert seen(pair, placed)[0]["status"] == "payment_failed"
+    tell(pair, event(placed, "failed", 3, payment_id=str(uuid.uuid4())))
+    tell(pair, event(placed, "captured", 2, payment_id=another))
+    order, history = seen(pair, placed)
+    walked = [step["to"] for step in history]
+    if order["status"] == "paid":  # unless the wrong one, which is live, was there before
+        assert walked[-2:] == ["pending_payment", "paid"]
+        assert (order["payment"]["id"], order["payment"]["failure_reason"]) == (another, None)
 
 
 def test_an_event_of_no_order_is_taken_and_forgotten(pair: Pair, placed: dict[str, Any]) -> None:
@@ -165,9 +194,85 @@ def test_a_genuine_event_that_makes_no_sense_is_refused(pair: Pair, placed: dict
     before = seen(pair, placed)
     refused(tell(pair, b"{"), 400, "malformed-request")
     refused(tell(pair, b"[]"), 400, "malformed-request")
-    refused(tell(pair, b"{}"), 422, "validation", "/type", "/timestamp", "/merchant", "/data")
+    refused(tell(pair, b"{}"), 422, "validation", "/type", "/timestamp", "/merchant", "/data", "/operation")
     body = event(placed, "captured", 2)
     refused(tell(pair, body.replace(b"payment.updated", b"payment.deleted")), 422, "validation", "/type")
     refused(tell(pair, body.replace(b'"version": 2', b'"version": 2.0')), 422, "validation", "/data/version")
     refused(tell(pair, event(placed, "captured", 2, order_id="x")), 422, "validation", "/data/order_id")
+    refused(tell(pair, event(placed, "captured", 2, operation={"kind": None})), 422, "validation", "/operation/kind")
+    for number in (0, -1, 2**63, 10**30):
+        refused(tell(pair, event(placed, "captured", number)), 422, "validation", "/data/version")
+    for name in ("captured_amount", "refunded_amount", "refunding_amount"):
+        for number in (-1, 2**63, 10**30):
+            answer = tell(pair, event(placed, "captured", 2, **{name: number}))
+            refused(answer, 422, "validation", f"/data/{name}")
     assert seen(pair, placed) == before
+
+
+def test_the_largest_version_is_taken_and_is_the_last(pair: Pair, placed: dict[str, Any]) -> None:
+    assert tell(pair, event(placed, "authorized", 2**63 - 1)).status_code == 204
+    assert seen(pair, placed)[0]["status"] == "authorized"
+    assert tell(pair, event(placed, "captured", 3)).status_code == 204
+    assert seen(pair, placed)[0]["status"] == "authorized"
+
+
+@pytest.mark.parametrize("first", ["processing", "authorized", "captured", "failed", "voided", "expired", "nonsense"])
+@pytest.mark.parametrize("then", ["processing", "authorized", "captured", "failed", "voided", "expired", "nonsense"])
+def test_a_step_that_no_payment_takes_breaks_nothing(pair: Pair, first: str, then: str) -> None:
+    placed = pair.order.post("/v1/orders", ORDER).json()
+    for version, status in enumerate((first, then), 2):
+        assert tell(pair, event(placed, status, version)).status_code == 204
+        order, history = seen(pair, placed)
+        assert [step["version"] for step in history] == list(range(1, order["version"] + 1))
+        assert (order["status"] == "paid") == (order["paid_amount"] == 900 and order["status"] != "canceling")
+
+
+@pytest.mark.parametrize("changes", [{"amount": 901, "captured_amount": 901}, {"amount": 1, "captured_amount": 1}])
+def test_a_canceled_order_never_shows_somebody_elses_money_as_its_own(
+    pair: Pair, placed: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    canceled = pair.order.post(f"/v1/orders/{placed['id']}/cancel")
+    assert canceled.status_code in (200, 202)
+    assert tell(pair, event(placed, "captured", 2, **changes)).status_code == 204
+    order, _ = seen(pair, placed)
+    assert (order["paid_amount"], order["refunded_amount"]) == (0, 0)
+
+
+def test_a_free_order_that_somebody_has_paid_for_can_be_canceled(pair: Pair) -> None:
+    free = {**ORDER, "items": [{"sku": "gift", "quantity": 1, "unit_amount": 0}]}
+    placed = pair.order.post("/v1/orders", free).json()
+    assert tell(pair, event({**placed, "total_amount": 500}, "captured", 2)).status_code == 204
+    canceled = pair.order.post(f"/v1/orders/{placed['id']}/cancel")
+    assert canceled.status_code in (200, 202), canceled.text
+    assert canceled.json()["paid_amount"] == 0
+
+
+def test_the_end_of_a_refund_is_told_by_its_key(pair: Pair, placed: dict[str, Any]) -> None:
+    tell(pair, event(placed, "captured", 2))
+    path = f"/v1/orders/{placed['id']}/refunds"
+    refunds = [pair.order.post(path, {"amount": amount}).json() for amount in (300, 200)]
+    assert [refund["status"] for refund in refunds] == ["pending", "pending"]
+    done = {"kind": "refund", "status": "succeeded", "idempotency_key": refunds[0]["id"]}
+    assert tell(pair, event(placed, "captured", 4, refunded_amount=300, operation=done)).status_code == 204
+    declined = {"kind": "refund", "status": "declined", "reason": "no_way", "idempotency_key": refunds[1]["id"]}
+    assert tell(pair, event(placed, "captured", 6, refunded_amount=300, operation=declined)).status_code == 204
+    shown = pair.order.get(path).json()["data"]
+    assert [(each["status"], each["failure_reason"]) for each in shown] == [("failed", "no_way"), ("succeeded", None)]
+    order, history = seen(pair, placed)
+    assert (order["status"], order["refunded_amount"]) == ("paid", 300)
+    assert [step["type"] for step in history][-3:] == ["payment.updated", "refund.failed"] or "refund.succeeded" in [
+        step["type"] for step in history
+    ]
+
+
+def test_a_refund_that_is_told_to_have_ended_ends_once(pair: Pair, placed: dict[str, Any]) -> None:
+    tell(pair, event(placed, "captured", 2))
+    refund = pair.order.post(f"/v1/orders/{placed['id']}/refunds", {"amount": 300}).json()
+    done = {"kind": "refund", "status": "succeeded", "idempotency_key": refund["id"]}
+    tell(pair, event(placed, "captured", 4, refunded_amount=300, operation=done))
+    before = seen(pair, placed)
+    for contrary in (done, {**done, "status": "declined"}, {**done, "idempotency_key": str(uuid.uuid4())}):
+        assert tell(pair, event(placed, "captured", 4, refunded_amount=300, operation=contrary)).status_code == 204
+    assert seen(pair, placed) == before
+    left = pair.order.post(f"/v1/orders/{placed['id']}/refunds").json()
+    assert left["amount"] == 600

@@ -86,6 +86,11 @@ def test_only_what_is_required_has_to_be_said(pair: Pair) -> None:
         *((order(payment_method=text), ["/payment_method"]) for text in ("", "x" * 101, None, 1, ...)),
         *((order(capture=text), ["/capture"]) for text in ("later", "", None, 1)),
         *((order(metadata=value), ["/metadata"]) for value in NO_METADATA),
+        (order(metadata={"a": 1, "b/c~d": None, "e": "f"}), ["/metadata/a", "/metadata/b~1c~0d"]),
+        (order(metadata={"": "x"}), ["/metadata/"]),
+        (order(metadata={"x" * 41: "y"}), ["/metadata/" + "x" * 41]),
+        (order(metadata={"a": "x" * 501, "b": {"c": "d"}, "e": ["f"]}), ["/metadata/a", "/metadata/b", "/metadata/e"]),
+        (order(_schema=1), ["/_schema"]),
         (
             order(currency="eur", items=[{**LINE, "quantity": 0}, {"sku": ""}], more=1),
             ["/currency", "/items/0/quantity", "/items/1/quantity", "/items/1/sku", "/items/1/unit_amount", "/more"],

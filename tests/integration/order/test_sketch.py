@@ -124,6 +124,7 @@ def test_a_total_is_read_as_a_decimal_and_kept_exactly(pair: Pair, number: str, 
     "number",
     [
         "-0.01", "-100", "0.001", "19.999", "1E-3", "1E-400", "92233720368547758.08", "1E+18", "1E+400", "9" * 1000,
+        "1.00000000000000000000000000000001", "1E-1000100", "1E+1000100", "0.010000000000000000000000000000001",
         '"100.0"', "true", "null", "[1]", "{}",
     ],
 )  # fmt: skip
@@ -147,7 +148,9 @@ def test_what_is_not_valid_is_pointed_at(pair: Pair, body: dict[str, Any], point
     refused(place(pair, body), 422, "validation", *pointers)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "01", ".5", "1."])
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "01", ".5", "1.", "1E+1000000000000000000", "1E-1000000000000000000"]
+)
 def test_a_number_that_json_does_not_have_is_400(pair: Pair, number: str) -> None:
     response = send(pair.order, "/orders", with_total(number), Idempotency_Key="")
     refused(response, 400, "malformed-request")
@@ -166,6 +169,19 @@ def test_an_order_placed_so_is_an_ordinary_order(pair: Pair) -> None:
         {"sku": None, "name": name, "quantity": 1, "unit_amount": None, "amount": None} for name in ("item1", "item2")
     ]
     assert pair.order.get(f"/v1/orders/{body['id']}/events").json()["data"][0]["type"] == "order.placed"
+
+
+def test_an_order_whose_payment_was_declined_is_paid_by_the_sketchs_call_for_payments(pair: Pair) -> None:
+    placed = pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_declined"}, Prefer="wait=10").json()
+    assert placed["status"] == "payment_failed"
+    paid = pair.payment.request("POST", "/payments", json={"order_id": placed["id"], "amount": 9.0})
+    assert (paid.status_code, paid.json()) == (200, {"status": "success"})
+    path = f"/v1/orders/{placed['id']}"
+    eventually(lambda: pair.order.get(path).json()["status"] == "paid", "the order is paid")
+    walked = [event["to"] for event in pair.order.get(f"{path}/events").json()["data"]]
+    assert walked == ["pending_payment", "payment_failed", "pending_payment", "paid"]
+    assert pair.order.get(path).json()["payment"]["id"] != placed["payment"]["id"]
+    assert pair.databases.charges(placed["id"]) == [{"amount": 900, "currency": "EUR"}]
 
 
 def test_an_order_of_v1_is_shown_as_the_sketch_would(pair: Pair) -> None:

@@ -137,6 +137,8 @@ def test_what_a_payment_is_for_never_changes(database: Connection[Any], changes:
         {"refunding_amount": -1, "refunded_amount": 1},
         {"authorized_amount": -1, "captured_amount": -1},
         {"capture": "later"},
+        *({"status": status} for status in ("", "Captured", "pending", "paid", "canceled")),
+        *({"busy": busy} for busy in ("", "refund", "sale")),
     ],
 )
 def test_no_more_is_refunded_than_captured_nor_captured_than_authorized(
@@ -144,6 +146,45 @@ def test_no_more_is_refunded_than_captured_nor_captured_than_authorized(
 ) -> None:
     with pytest.raises(errors.CheckViolation):
         insert(database, **row)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"refunding_amount": 101},
+        {"refunding_amount": -1},
+        {"refunded_amount": 60, "refunding_amount": 41},
+        {"refunded_amount": 101},
+        {"captured_amount": 101},
+        {"captured_amount": 59, "refunded_amount": 30, "refunding_amount": 30},
+        {"authorized_amount": 99},
+        {"authorized_amount": 101, "captured_amount": 101},
+        {"busy": "refund"},
+    ],
+)
+def test_no_change_gets_past_what_was_captured_and_authorized(
+    database: Connection[Any], changes: dict[str, Any]
+) -> None:
+    payment_id = insert(database, status="captured", authorized_amount=100, captured_amount=100)
+    with pytest.raises(errors.CheckViolation):
+        update(database, payment_id, version=2, **changes)
+    update(database, payment_id, version=2, refunded_amount=60, refunding_amount=40, busy="capture")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"busy": "void"}, {"refunding_amount": 1}, {"expires_at": "2026-01-01"}, {"updated_at": "2026-01-01"}],
+)
+def test_whatever_changes_makes_a_version(database: Connection[Any], changes: dict[str, Any]) -> None:
+    payment_id = insert(database, status="captured", authorized_amount=100, captured_amount=100)
+    with pytest.raises(errors.CheckViolation, match="version 1 cannot follow 1"):
+        update(database, payment_id, **changes)
+    update(database, payment_id, version=2, **changes)
+
+
+def test_an_entry_is_of_an_operation_that_exists(database: Connection[Any]) -> None:
+    with pytest.raises(errors.ForeignKeyViolation):
+        enter(database, str(uuid.uuid4()), "provider_clearing", "debit", 100)
 
 
 def test_all_of_it_may_be_refunded(database: Connection[Any]) -> None:

@@ -100,6 +100,12 @@ def test_a_missing_or_malformed_key_is_400_and_charges_nothing(pair: Pair, key: 
     assert pair.payment.get(f"/v1/payments?order_id={body['order_id']}").json()["data"] == []
 
 
+@pytest.mark.parametrize("key", ["4111111111111111", "x-4111-1111-1111-1111", "5555555555554444x"])
+def test_a_card_number_in_a_key_is_422_and_stored_nowhere(pair: Pair, key: str) -> None:
+    refused(pair.payment.post("/v1/payments", wanted(), key), 422, "card-number")
+    assert pair.databases.query("payment", "SELECT FROM idempotency_keys WHERE key = %s", key) == []
+
+
 def test_each_merchant_has_keys_of_its_own(pair: Pair) -> None:
     key, body = new_key(), wanted()
     answers = [

@@ -99,14 +99,33 @@ def test_a_merchants_list_has_nothing_of_anybody_else(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [
-        *((f"limit={value}", "/limit") for value in ("0", "101", "-1", "x", "", "1.5", "1e1", "9" * 400)),
+        *(
+            (f"limit={value}", "/limit")
+            for value in ("0", "101", "-1", "x", "", "1.5", "1e1", "9" * 400, "１", "٣", "+1")
+        ),
         *((f"cursor={value}", "/cursor") for value in ("", "x", "!!", "AAAA", "%00", "%C3%A9", "A" * 101, "A" * 99)),
         *((f"order_id={value}", "/order_id") for value in ("", "x", "1")),
         *((f"status={value}", "/status") for value in ("", "x", "CAPTURED", "%00")),
+        *((query, "/unknown") for query in ("unknown=1", "unknown=", "limit=1&unknown=1", "unknown=1&unknown=2")),
+        ("Limit=1", "/Limit"),
+        ("a/b=1", "/a~1b"),
+        ("limit=1&limit=1", "/limit"),
+        ("status=failed&status=captured", "/status"),
     ],
 )
 def test_a_query_that_makes_no_sense_is_422(pair: Pair, query: str, pointer: str) -> None:
     refused(pair.payment.get(f"/v1/payments?{query}"), 422, "validation", pointer)
+
+
+def test_a_list_that_has_not_changed_is_304(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    path = f"/v1/payments?order_id={order_id}"
+    declined(pair, order_id, 1)
+    etag = pair.payment.get(path).headers["ETag"]
+    unchanged = pair.payment.get(path, headers={"If-None-Match": etag})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", etag)
+    declined(pair, order_id, 1)
+    assert len(ids(pair.payment.get(path, headers={"If-None-Match": etag}).json())) == 2
 
 
 def test_every_wrong_part_of_a_query_is_pointed_at(pair: Pair) -> None:

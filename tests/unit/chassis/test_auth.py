@@ -28,6 +28,11 @@ def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
         assert keyring.find(DIGEST) is None
 
 
+NO_KEYS: list[object] = [1, None, True, [SECRET], {SECRET: 1}, "", "short", "x" * 256, "two words", "é" * 9]
+NO_MERCHANTS: list[object] = [1, True, ["demo"], {}]
+NO_SCOPES: list[object] = [None, 1, {"orders:read": True}, [["orders:read"]], [None], [{}], ""]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -51,12 +56,9 @@ def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
         json.dumps([{"sha256": "0" * 63, "merchant": "demo", "scopes": []}]),
         json.dumps([{"sha256": 1, "merchant": "demo", "scopes": []}]),
         json.dumps([{"sha256": None, "key": SECRET, "merchant": "demo", "scopes": []}]),
-        *(
-            entry(key=value)
-            for value in (1, None, True, [SECRET], {SECRET: 1}, "", "short", "x" * 256, "two words", "é" * 9)
-        ),
-        *(entry(merchant=value) for value in (1, True, ["demo"], {})),
-        *(entry(scopes=value) for value in (None, 1, {"orders:read": True}, [["orders:read"]], [None], [{}], "")),
+        *(entry(key=value) for value in NO_KEYS),
+        *(entry(merchant=value) for value in NO_MERCHANTS),
+        *(entry(scopes=value) for value in NO_SCOPES),
         json.dumps([json.loads(entry())[0]] * 2),
         json.dumps([*json.loads(entry()), {"sha256": DIGEST.upper(), "merchant": "other", "scopes": []}]),
         "[" * 100_000,
