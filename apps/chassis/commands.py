@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -15,7 +15,8 @@ import click
 import psycopg
 from flask import Flask
 
-from chassis import admin, logs, metrics, migrate, outbox
+from chassis import admin, logs, metrics, migrate
+from chassis.database import Session
 from chassis.leases import LeaseLoop
 from chassis.web import Service
 
@@ -23,12 +24,15 @@ log = logs.get_logger()
 
 
 def register(
-    app: Flask, migrations: str, loops: Callable[[], Sequence[LeaseLoop]], keep_keys_where: LiteralString = "false"
+    app: Flask,
+    migrations: str,
+    loops: Callable[[], Sequence[LeaseLoop]],
+    old_rows: Mapping[LiteralString, LiteralString],
 ) -> None:
     """Add the commands to the application.
 
-    `loops` makes what `flask relay` runs; `keep_keys_where` is SQL that says which idempotency keys `k` are
-    not purged, however old.
+    `loops` makes what `flask relay` runs; `old_rows` says by table which rows `flask purge` deletes, besides or
+    instead of those that both services have: a condition with `%s` for the days.
     """
 
     @app.cli.command("migrate")
@@ -51,17 +55,31 @@ def register(
 
     @app.cli.command("purge")
     def purge_command() -> None:
-        """Delete idempotency keys past their time and outbox rows delivered as long ago."""
+        """Delete what is done with and older than IDEMPOTENCY_KEY_DAYS, in small steps."""
         part: Service = app.extensions["tandem"]
-        session = part.database.session()
         days = part.settings.key_days
-        keys = session.execute(
-            "DELETE FROM idempotency_keys k WHERE created_at < now() - make_interval(days => %s)"
-            f" AND NOT ({keep_keys_where})",
-            (days,),
-        ).rowcount
-        rows = outbox.purge(session, days)
-        click.echo(f"{app.name}: purged {keys} idempotency keys and {rows} outbox rows older than {days} days")
+        session = part.database.session()
+        counts = [f"{_purge(session, table, old, days)} of {table}" for table, old in {**_OLD, **old_rows}.items()]
+        click.echo(f"{app.name}: purged what is older than {days} days: {', '.join(counts)}")
+
+
+_OLD: dict[LiteralString, LiteralString] = {
+    "idempotency_keys": "created_at < now() - make_interval(days => %s)",
+    "outbox": "created_at < now() - make_interval(days => %s) AND delivered_at IS NOT NULL",
+}
+_STEP = 5000
+
+
+def _purge(session: Session, table: LiteralString, old: LiteralString, days: int) -> int:
+    """Delete the old rows of a table a few thousand at a time, so that no statement takes long; how many there were."""
+    total = 0
+    while True:
+        done = session.execute(
+            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {old} LIMIT {_STEP}))", (days,)
+        )
+        total += done.rowcount
+        if done.rowcount < _STEP:
+            return total
 
 
 def reconcile(app: Flask, columns: Sequence[str], differences: Callable[[str, str], Iterable[Sequence[str]]]) -> None:

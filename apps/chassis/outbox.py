@@ -91,13 +91,6 @@ def release(session: Session, message: Message, delay: float, error: str) -> boo
     return done.rowcount == 1
 
 
-def purge(session: Session, days: int) -> int:
-    """Delete rows delivered more than `days` days ago; the number of them."""
-    return session.execute(
-        "DELETE FROM outbox WHERE delivered_at < now() - make_interval(days => %s)", (days,)
-    ).rowcount
-
-
 def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
     """Measure how many rows wait, and how long the oldest has waited, by topic."""
 

@@ -19,6 +19,7 @@ CREATE TABLE outbox (
 ) WITH (fillfactor = 70);
 CREATE INDEX outbox_due ON outbox (sequence) WHERE delivered_at IS NULL;
 CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
+CREATE INDEX outbox_age ON outbox USING brin (created_at);
 """
 
 IDEMPOTENCY_KEYS = """

@@ -17,7 +17,9 @@ from order.service import Orders
 
 def register(app: Flask, migrations: str, orders: Orders, settings: Settings) -> None:
     """Add the commands to the application."""
-    commands.register(app, migrations, lambda: loops(orders, settings))
+    # An event that comes later than this was never fresh enough to be taken.
+    old_rows = {"inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))"}
+    commands.register(app, migrations, lambda: loops(orders, settings), old_rows)
     commands.reconcile(
         app,
         ("order", "what", "order says", "payment says", "provider says"),

@@ -21,7 +21,7 @@ from payment.service import Payments
 
 def register(app: Flask, migrations: str, payments: Payments, settings: Settings) -> None:
     """Add the commands to the application."""
-    commands.register(app, migrations, lambda: loops(payments, settings), keep_keys_where=store.UNDER_WAY)
+    commands.register(app, migrations, lambda: loops(payments, settings), {"idempotency_keys": store.OLD_KEYS})
     commands.reconcile(app, ("operation", "kind", "amount", "payment says", "provider says"), payments.differences)
 
 

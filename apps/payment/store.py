@@ -37,9 +37,12 @@ _REFUND = f"""json_build_object(
     'created_at', {_TIME.format("o.created_at")})::text AS body, o.id, o.status"""
 
 
-UNDER_WAY = """EXISTS (SELECT FROM payments p
-    WHERE p.merchant = k.merchant AND p.id = k.resource_id AND p.status = 'processing')"""
-"""Of a key `k`: its payment's outcome is not known, so that whoever holds the key may still ask with it."""
+OLD_KEYS = """created_at < now() - make_interval(days => %s) AND NOT EXISTS (
+    SELECT FROM payments p
+    WHERE p.merchant = idempotency_keys.merchant AND p.id = idempotency_keys.resource_id AND p.status = 'processing')"""
+"""Which idempotency keys are past their time: not while their payment's outcome is open, for whoever holds such a key
+may still ask with it.
+"""
 
 
 def point_key(session: Session, claim: Claim, payment_id: str) -> None:

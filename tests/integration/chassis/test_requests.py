@@ -36,6 +36,8 @@ def path(client: Client, pair: Pair) -> str:
         b"\xff\xfe",
         b'{"a": NaN}',
         b'{"a": -Infinity}',
+        b'{"a": 1E+1000000000000000000}',
+        b'{"a": -1E+1000000000000000000}',
         b'{"a": 1, "a": 2}',
         b'{"a": "\x00"}',
         b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
@@ -78,6 +80,10 @@ def test_a_body_of_256_kib_is_read_and_one_byte_more_is_413(client: Client, path
         b'{"a": {"b": ["x", {"c": "pay 4111-1111-1111-1111 now"}]}}',
         b'{"metadata": {"5555555555554444": "x"}}',
         b'{"payment_method": "378282246310005"}',
+        b'{"a": "2 4111111111111111"}',
+        b'{"a": "4111111111111111 12/27"}',
+        b'{"a": "4111\\u00a01111\\u00a01111\\u00a01111"}',
+        '{"a": "4111\u20091111\u20091111\u20091111"}'.encode(),
     ],
 )
 def test_a_card_number_anywhere_in_a_body_is_422_and_not_repeated(client: Client, path: str, data: bytes) -> None:
@@ -124,6 +130,13 @@ def test_head_answers_as_get_does_but_without_a_body(client: Client, path: str) 
 def test_a_request_id_is_given_back(client: Client, path: str, request_id: str) -> None:
     response = client.get(f"{path}/{uuid.uuid4()}", headers={"X-Request-Id": request_id})
     assert response.headers["X-Request-Id"] == response.json()["request_id"] == request_id
+
+
+@pytest.mark.parametrize("request_id", ["4111111111111111", "req-4111-1111-1111-1111", "5555555555554444:1"])
+def test_a_request_id_that_holds_a_card_number_is_replaced(client: Client, path: str, request_id: str) -> None:
+    response = client.get(f"{path}/{uuid.uuid4()}", headers={"X-Request-Id": request_id})
+    assert uuid.UUID(response.headers["X-Request-Id"]).version == 7
+    assert request_id not in response.text
 
 
 @pytest.mark.parametrize("request_id", ["", "two words", "a" * 129, b"\xc3\xa9", "tab\there"])

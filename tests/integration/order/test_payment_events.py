@@ -162,16 +162,12 @@ def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_the_right_a
     tell(pair, event(placed, "failed", 2))
     assert seen(pair, placed)[0]["status"] == "payment_failed"
     another = str(uuid.uuid4())
-    for wrong in ({"amount": 899}, {"currency": "USD"}):
-        tell(pair, event(placed, "captured", 2, payment_id=str(uuid.uuid4()), **wrong))
-        assert seen(pair, placed)[0]["status"] == "payment_failed"
     tell(pair, event(placed, "failed", 3, payment_id=str(uuid.uuid4())))
+    assert seen(pair, placed)[0]["status"] == "payment_failed"
     tell(pair, event(placed, "captured", 2, payment_id=another))
     order, history = seen(pair, placed)
-    walked = [step["to"] for step in history]
-    if order["status"] == "paid":  # unless the wrong one, which is live, was there before
-        assert walked[-2:] == ["pending_payment", "paid"]
-        assert (order["payment"]["id"], order["payment"]["failure_reason"]) == (another, None)
+    assert [step["to"] for step in history][-2:] == ["pending_payment", "paid"]
+    assert (order["status"], order["payment"]["id"], order["payment"]["failure_reason"]) == ("paid", another, None)
 
 
 def test_an_event_of_no_order_is_taken_and_forgotten(pair: Pair, placed: dict[str, Any]) -> None:
@@ -260,9 +256,8 @@ def test_the_end_of_a_refund_is_told_by_its_key(pair: Pair, placed: dict[str, An
     assert [(each["status"], each["failure_reason"]) for each in shown] == [("failed", "no_way"), ("succeeded", None)]
     order, history = seen(pair, placed)
     assert (order["status"], order["refunded_amount"]) == ("paid", 300)
-    assert [step["type"] for step in history][-3:] == ["payment.updated", "refund.failed"] or "refund.succeeded" in [
-        step["type"] for step in history
-    ]
+    told = [step["type"] for step in history]
+    assert [kind for kind in told if kind.startswith("refund.")] == ["refund.succeeded", "refund.failed"]
 
 
 def test_a_refund_that_is_told_to_have_ended_ends_once(pair: Pair, placed: dict[str, Any]) -> None:

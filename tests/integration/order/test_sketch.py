@@ -124,8 +124,8 @@ def test_a_total_is_read_as_a_decimal_and_kept_exactly(pair: Pair, number: str, 
     "number",
     [
         "-0.01", "-100", "0.001", "19.999", "1E-3", "1E-400", "92233720368547758.08", "1E+18", "1E+400", "9" * 1000,
-        "1.00000000000000000000000000000001", "1E-1000100", "1E+1000100", "0.010000000000000000000000000000001",
-        '"100.0"', "true", "null", "[1]", "{}",
+        "1.00000000000000000000000000000001", "1E-1000100", "1E-1000000000000000000", "1E+1000100",
+        "0.010000000000000000000000000000001", '"100.0"', "true", "null", "[1]", "{}",
     ],
 )  # fmt: skip
 def test_a_total_that_is_no_amount_of_the_currency_is_422(pair: Pair, number: str) -> None:
@@ -148,9 +148,7 @@ def test_what_is_not_valid_is_pointed_at(pair: Pair, body: dict[str, Any], point
     refused(place(pair, body), 422, "validation", *pointers)
 
 
-@pytest.mark.parametrize(
-    "number", ["NaN", "Infinity", "01", ".5", "1.", "1E+1000000000000000000", "1E-1000000000000000000"]
-)
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "01", ".5", "1.", "1E+1000000000000000000"])
 def test_a_number_that_json_does_not_have_is_400(pair: Pair, number: str) -> None:
     response = send(pair.order, "/orders", with_total(number), Idempotency_Key="")
     refused(response, 400, "malformed-request")

@@ -122,6 +122,7 @@ def test_an_amount_is_read_as_a_decimal(pair: Pair, number: str, minor: int) -> 
         "9" * 1000,
         "1.00000000000000000000000000000001",
         "1E-1000100",
+        "1E-1000000000000000000",
         "1E+1000100",
         '"1"',
         "true",
@@ -148,6 +149,6 @@ def test_what_is_not_valid_is_pointed_at(pair: Pair, body: dict[str, Any], point
     refused(pair.payment.request("POST", "/payments", json=body), 422, "validation", *pointers)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "01", "1.", "1E+1000000000000000000", "1E-1000000000000000000"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "01", "1.", "1E+1000000000000000000"])
 def test_a_number_that_json_does_not_have_is_400(pair: Pair, number: str) -> None:
     refused(send(pair.payment, "/payments", with_amount(number), Idempotency_Key=""), 400, "malformed-request")

@@ -76,6 +76,9 @@ def test_numbers_keep_every_digit() -> None:
         (b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
         (b'{"a": ' * 10_000 + b"1" + b"}" * 10_000, "nested too deeply"),
         (b"[" * 200_000, "nested too deeply"),
+        (b'{"a": 1E+1000000000000000000}', "out of all bounds"),
+        (b'{"a": [{"b": -1e9999999999999999999999}]}', "out of all bounds"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "out of all bounds"),
     ],
 )
 def test_what_is_not_well_formed_is_refused_with_the_reason(data: bytes, reason: str) -> None:
@@ -127,6 +130,10 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
         (b'{"a": "paid with 4111-1111-1111-1111, thanks"}', "/a"),
         (b'{"a": "\\u0034111111111111111"}', "/a"),
         (b'{"m": {"4111111111111111": "x"}}', "/m"),
+        (b'{"a": "2 4111111111111111"}', "/a"),
+        (b'{"a": "4111111111111111 12/27"}', "/a"),
+        (b'{"a": "4111\\u00a01111\\u00a01111\\u00a01111"}', "/a"),
+        (b'{"a": "4111\\u2009-\\u20091111 - 1111--1111"}', "/a"),
     ],
 )
 def test_card_numbers_are_pointed_at_and_not_repeated(data: bytes, pointer: str) -> None:

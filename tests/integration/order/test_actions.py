@@ -1,0 +1,297 @@
+"""Capture, cancel, payment attempts and refunds of orders: how they answer, when repeated, and what they refuse."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.integration.chassis.refusals import refused, send
+from tests.integration.eventually import eventually
+from tests.integration.pair import ORDER, Client, Pair
+from tests.integration.settings import OTHER_KEY, READONLY_KEY
+
+ACTIONS = ("capture", "cancel", "payment-attempts", "refunds")
+READY: dict[str, tuple[dict[str, Any], str]] = {
+    "capture": ({"capture": "manual"}, "authorized"),
+    "cancel": ({}, "paid"),
+    "payment-attempts": ({"payment_method": "pm_declined"}, "payment_failed"),
+    "refunds": ({}, "paid"),
+}
+BODIES: dict[str, dict[str, Any]] = {"payment-attempts": {"payment_method": "pm_ok"}}
+DONE = {"capture": "paid", "cancel": "canceled", "payment-attempts": "paid", "refunds": "succeeded"}
+UNDER_WAY = {
+    "capture": (202, "authorized"),
+    "cancel": (202, "canceling"),
+    "payment-attempts": (202, "pending_payment"),
+    "refunds": (201, "pending"),
+}
+NO_AMOUNTS: list[Any] = [0, -1, 2**63, 10**30, 1.0, 1.5, "1", True, None, [1], {}]
+
+
+def place(pair: Pair, action: str) -> dict[str, Any]:
+    """An order that allows the action."""
+    change, status = READY[action]
+    order: dict[str, Any] = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10").json()
+    assert order["status"] == status
+    return order
+
+
+def path_of(order: dict[str, Any], action: str) -> str:
+    return f"/v1/orders/{order['id']}/{action}"
+
+
+def history(pair: Pair, order: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pair.order.get(f"/v1/orders/{order['id']}/events").json()["data"]
+    return found
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_who_waits_gets_the_outcome_and_is_told_how_long_was_waited(pair: Pair, action: str) -> None:
+    order = place(pair, action)
+    done = pair.order.post(path_of(order, action), BODIES.get(action), Prefer="wait=10")
+    assert (done.status_code, done.json()["status"]) == (201 if action == "refunds" else 200, DONE[action])
+    assert done.headers["Preference-Applied"] == "wait=10"
+    if action != "refunds":
+        assert done.headers["ETag"] == f'"{done.json()["version"]}"'
+        assert done.json() == pair.order.get(f"/v1/orders/{order['id']}").json()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_who_does_not_wait_is_told_that_it_is_under_way_and_it_ends(pair: Pair, action: str) -> None:
+    order, key = place(pair, action), str(uuid.uuid4())
+    pair.stop_payment()
+    try:
+        asked = pair.order.post(path_of(order, action), BODIES.get(action), key)
+        assert (asked.status_code, asked.json()["status"]) == UNDER_WAY[action]
+        assert "Preference-Applied" not in asked.headers
+        again = pair.order.post(path_of(order, action), BODIES.get(action), key, Prefer="wait=0")
+        assert (again.status_code, again.json()["status"]) == UNDER_WAY[action]
+        assert (again.headers["Idempotency-Replayed"], again.headers["Preference-Applied"]) == ("true", "wait=0")
+    finally:
+        pair.start_payment()
+
+    def repeated() -> Any:
+        answer = pair.order.post(path_of(order, action), BODIES.get(action), key, Prefer="wait=10")
+        return answer if answer.json()["status"] == DONE[action] else None
+
+    ended = eventually(repeated, "it ends")
+    assert (ended.status_code, ended.headers["Idempotency-Replayed"]) == (201 if action == "refunds" else 200, "true")
+    if action == "refunds":
+        assert ended.json()["id"] == asked.json()["id"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_repeated_action_is_done_once(pair: Pair, action: str) -> None:
+    order, key = place(pair, action), str(uuid.uuid4())
+    body = BODIES.get(action, {"amount": 300} if action == "refunds" else {})
+    first = pair.order.post(path_of(order, action), body, key, Prefer="wait=10")
+    before = history(pair, order)
+    again = [pair.order.post(path_of(order, action), body, key) for _ in range(3)]
+    assert "Idempotency-Replayed" not in first.headers
+    assert {answer.headers["Idempotency-Replayed"] for answer in again} == {"true"}
+    assert {answer.status_code for answer in again} == {first.status_code}
+    assert all(answer.json() == first.json() for answer in again)
+    assert history(pair, order) == before
+    assert len(pair.order.get(path_of(order, "refunds")).json()["data"]) == (action in ("refunds", "cancel"))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_key_belongs_to_one_path_and_body(pair: Pair, action: str) -> None:
+    order, other, key = place(pair, action), place(pair, action), str(uuid.uuid4())
+    before = history(pair, other)
+    pair.order.post(path_of(order, action), BODIES.get(action), key, Prefer="wait=10")
+    refused(pair.order.post(path_of(other, action), BODIES.get(action), key), 422, "idempotency-key-reused")
+    for another in ACTIONS:
+        if another != action:
+            response = pair.order.post(path_of(order, another), BODIES.get(another), key)
+            refused(response, 422, "idempotency-key-reused")
+    refused(pair.order.post("/v1/orders", ORDER, key), 422, "idempotency-key-reused")
+    if action in ("payment-attempts", "refunds"):
+        body = {"payment_method": "pm_slow"} if action == "payment-attempts" else {"amount": 1}
+        refused(pair.order.post(path_of(order, action), body, key), 422, "idempotency-key-reused")
+    assert history(pair, other) == before
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_refused_action_leaves_the_key_free_and_no_trace(pair: Pair, action: str) -> None:
+    right, key = place(pair, action), str(uuid.uuid4())
+    wrong = pair.order.post(
+        "/v1/orders", {**ORDER, "items": [{"sku": "a", "quantity": 1, "unit_amount": 5}]}, Prefer="wait=10"
+    ).json()
+    if action in ("cancel", "refunds"):
+        pair.order.post(path_of(wrong, "refunds"), Prefer="wait=10")
+    before = history(pair, right), history(pair, wrong)
+    body = BODIES.get(action)
+    refused(pair.order.post(path_of(wrong, action), body, key), 409, "order-state")
+    refused(pair.order.post(path_of({"id": uuid.uuid4()}, action), body, key), 404, "order-not-found")
+    refused(pair.order.post(path_of(right, action), {**(body or {}), "more": 1}, key), 422, "validation", "/more")
+    refused(send(pair.order, path_of(right, action), b"{", Idempotency_Key=key), 400, "malformed-request")
+    if action == "refunds":
+        refused(pair.order.post(path_of(right, action), {"amount": 901}, key), 409, "amount-exceeds-captured")
+    assert (history(pair, right), history(pair, wrong)) == before
+    done = pair.order.post(path_of(right, action), body, key, Prefer="wait=10")
+    assert (done.json()["status"], "Idempotency-Replayed" in done.headers) == (DONE[action], False)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_needs_a_key_and_the_scope(pair: Pair, action: str) -> None:
+    order = {"id": str(uuid.uuid4())}
+    body = BODIES.get(action, {})
+    refused(pair.order.request("POST", path_of(order, action), json=body), 400, "idempotency-key-missing")
+    refused(Client(pair.order.url, READONLY_KEY).post(path_of(order, action), body), 403, "forbidden")
+    refused(Client(pair.order.url, None).post(path_of(order, action), body), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_nothing_of_another_merchants_order_can_be_seen_or_done(pair: Pair, action: str) -> None:
+    order = place(pair, action)
+    before = history(pair, order)
+    other = Client(pair.order.url, OTHER_KEY)
+    for client, order_id in ((other, order["id"]), (pair.order, str(uuid.uuid4()))):
+        refused(client.post(f"/v1/orders/{order_id}/{action}", BODIES.get(action)), 404, "order-not-found")
+        refused(client.get(f"/v1/orders/{order_id}/refunds"), 404, "order-not-found")
+    assert history(pair, order) == before
+
+
+@pytest.mark.parametrize("amount", NO_AMOUNTS)
+def test_an_amount_that_is_none_is_pointed_at(pair: Pair, amount: Any) -> None:
+    path = path_of({"id": uuid.uuid4()}, "refunds")
+    refused(pair.order.post(path, {"amount": amount}), 422, "validation", "/amount")
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "pointers"),
+    [
+        ("capture", {"amount": 1}, ["/amount"]),
+        ("cancel", {"reason": "x"}, ["/reason"]),
+        ("payment-attempts", {}, ["/payment_method"]),
+        ("payment-attempts", {"payment_method": ""}, ["/payment_method"]),
+        ("payment-attempts", {"payment_method": "x" * 101, "amount": 1}, ["/payment_method", "/amount"]),
+        ("payment-attempts", {"payment_method": None}, ["/payment_method"]),
+        ("refunds", {"reason": ""}, ["/reason"]),
+        ("refunds", {"reason": "x" * 501, "currency": "EUR"}, ["/reason", "/currency"]),
+        ("refunds", {"reason": 1, "amount": 0}, ["/reason", "/amount"]),
+    ],
+)
+def test_what_is_not_valid_is_pointed_at(pair: Pair, action: str, body: dict[str, Any], pointers: list[str]) -> None:
+    refused(pair.order.post(path_of({"id": uuid.uuid4()}, action), body), 422, "validation", *pointers)
+
+
+def test_a_card_number_as_a_payment_method_or_reason_is_422(pair: Pair) -> None:
+    order = {"id": uuid.uuid4()}
+    body = {"payment_method": "4111111111111111"}
+    refused(pair.order.post(path_of(order, "payment-attempts"), body), 422, "card-number", "/payment_method")
+    body = {"reason": "paid by 2 4111111111111111 12/27"}
+    refused(pair.order.post(path_of(order, "refunds"), body), 422, "card-number", "/reason")
+
+
+def test_refunds_are_listed_newest_first_with_an_etag(pair: Pair) -> None:
+    order = place(pair, "refunds")
+    path = path_of(order, "refunds")
+    empty = pair.order.get(path)
+    assert empty.json() == {"data": []}
+    bodies: tuple[dict[str, Any], ...] = ({"amount": 1, "reason": "broken"}, {"amount": 2}, {})
+    made = [pair.order.post(path, body, Prefer="wait=10") for body in bodies]
+    refunds = [answer.json() for answer in made]
+    assert [refund["amount"] for refund in refunds] == [1, 2, 897]
+    assert set(refunds[0]) == {"id", "status", "amount", "currency", "reason", "failure_reason", "created_at"}
+    assert [refunds[0][name] for name in ("currency", "reason", "failure_reason")] == ["EUR", "broken", None]
+    assert made[0].headers["Location"] == path
+    listed = pair.order.get(path, headers={"If-None-Match": empty.headers["ETag"]})
+    assert (listed.status_code, listed.json()) == (200, {"data": refunds[::-1]})
+    unchanged = pair.order.get(path, headers={"If-None-Match": listed.headers["ETag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+
+
+def test_a_history_that_has_not_grown_is_304(pair: Pair) -> None:
+    order = place(pair, "refunds")
+    path = f"/v1/orders/{order['id']}/events"
+    etag = pair.order.get(path).headers["ETag"]
+    unchanged = pair.order.get(path, headers={"If-None-Match": etag})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", etag)
+    pair.order.post(path_of(order, "refunds"), {"amount": 1}, Prefer="wait=10")
+    grown = pair.order.get(path, headers={"If-None-Match": etag})
+    assert (grown.status_code, len(grown.json()["data"]) > 2) == (200, True)
+
+
+def test_the_first_preference_to_wait_counts(pair: Pair) -> None:
+    placed = pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_slow"}, Prefer="wait=0, wait=10")
+    assert (placed.json()["status"], placed.headers["Preference-Applied"]) == ("pending_payment", "wait=0")
+    nonsense = pair.order.post("/v1/orders", ORDER, Prefer="wait=soon, wait=10")
+    assert "Preference-Applied" not in nonsense.headers
+
+
+def test_what_a_refused_payment_method_was_stays_in_the_history(pair: Pair) -> None:
+    order = place(pair, "payment-attempts")
+    body = {"payment_method": "pm_insufficient_funds"}
+    failed = pair.order.post(path_of(order, "payment-attempts"), body, Prefer="wait=10").json()
+    assert (failed["status"], failed["payment_method"]) == ("payment_failed", "pm_insufficient_funds")
+    assert failed["payment"]["failure_reason"] == "insufficient_funds"
+    reasons = [event["data"].get("failure_reason") for event in history(pair, order)]
+    assert [reason for reason in reasons if reason] == ["card_declined", "insufficient_funds"]
+    assert failed["payment"]["id"] != order["payment"]["id"]
+
+
+def test_two_refunds_and_a_cancel_end_in_a_canceled_order_and_no_money(pair: Pair) -> None:
+    order = place(pair, "cancel")
+    pair.stop_payment()
+    try:
+        for amount in (300, 200):
+            assert pair.order.post(path_of(order, "refunds"), {"amount": amount}).status_code == 201
+        assert pair.order.post(path_of(order, "cancel")).status_code == 202
+    finally:
+        pair.start_payment()
+    where = f"/v1/orders/{order['id']}"
+    eventually(lambda: pair.order.get(where).json()["status"] == "canceled", "it is canceled")
+    seen = pair.order.get(where).json()
+    assert (seen["paid_amount"], seen["refunded_amount"]) == (900, 900)
+    refunds = pair.order.get(path_of(order, "refunds")).json()["data"]
+    assert sum(refund["amount"] for refund in refunds if refund["status"] == "succeeded") == 900
+
+
+def pay_behind_its_back(pair: Pair, order: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Somebody's payment for an order, of whatever amount."""
+    body = {"order_id": order["id"], "amount": 900, "currency": "EUR", "payment_method": "pm_ok", **changes}
+    made: dict[str, Any] = pair.payment.post("/v1/payments", body).json()
+    return made
+
+
+def test_money_that_cannot_be_given_back_is_not_asked_for_for_ever(pair: Pair) -> None:
+    order = place(pair, "cancel")
+    pair.order.post(path_of(order, "cancel"), Prefer="wait=10")
+    free = {**ORDER, "items": [{"sku": "gift", "quantity": 1, "unit_amount": 0}]}
+    over = pair.order.post("/v1/orders", free).json()
+    assert pair.order.post(path_of(over, "cancel")).json()["status"] == "canceled"
+    pay_behind_its_back(pair, over, payment_method="pm_refund_declined")
+    path = path_of(over, "refunds")
+    eventually(lambda: [r for r in pair.order.get(path).json()["data"] if r["status"] == "failed"], "it was declined")
+    other = place(pair, "refunds")  # and while this one is placed, paid and refunded
+    pair.order.post(path_of(other, "refunds"), Prefer="wait=10")
+    assert len(pair.order.get(path).json()["data"]) <= 2
+    assert pair.order.get(f"/v1/orders/{over['id']}").json()["status"] == "canceled"
+
+
+def test_a_new_attempt_while_money_of_another_amount_is_held_ends(pair: Pair) -> None:
+    order = {"id": str(uuid.uuid4())}
+    pay_behind_its_back(pair, order, amount=500)
+    placed = pair.order.request("POST", "/orders", json={"id": order["id"], "items": ["tea"], "total": 9.0})
+    assert placed.status_code == 201
+    where = f"/v1/orders/{order['id']}"
+    eventually(lambda: pair.order.get(where).json()["status"] == "payment_failed", "the amount is another")
+    again = pair.order.post(path_of(order, "payment-attempts"), {"payment_method": "pm_ok"}, Prefer="wait=3")
+    assert (again.status_code, again.json()["status"]) == (200, "payment_failed")
+    assert again.json()["payment"]["failure_reason"] == "amount_mismatch"
+
+
+def test_a_cancel_of_an_order_captured_in_part_whose_refund_is_declined_does_not_wait_for_ever(pair: Pair) -> None:
+    body = {**ORDER, "capture": "manual", "payment_method": "pm_refund_declined"}
+    order = pair.order.post("/v1/orders", body, Prefer="wait=10").json()
+    part = pair.payment.post(f"/v1/payments/{order['payment']['id']}/capture", {"amount": 400})
+    assert part.json()["captured_amount"] == 400
+    where = f"/v1/orders/{order['id']}"
+    eventually(lambda: pair.order.get(where).json()["paid_amount"] == 400, "the order knows")
+    canceled = pair.order.post(path_of(order, "cancel"), Prefer="wait=3")
+    assert canceled.status_code == 200, canceled.text
+    assert canceled.json()["status"] != "canceling"

@@ -1,0 +1,252 @@
+"""Capture, void and refund at payment: what they answer, when they are repeated, and what they refuse."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.integration.chassis.refusals import refused, send
+from tests.integration.eventually import eventually
+from tests.integration.pair import Client, Pair
+from tests.integration.payment.bodies import wanted
+from tests.integration.settings import OTHER_KEY, READONLY_KEY
+
+ACTIONS = ("capture", "void", "refunds")
+NO_AMOUNTS: list[Any] = [0, -1, 2**63, 10**30, 1.0, 1.5, "1", True, None, [1], {}]
+
+
+def held(pair: Pair, **changes: Any) -> dict[str, Any]:
+    """An authorized payment."""
+    made: dict[str, Any] = pair.payment.post("/v1/payments", wanted(capture="manual", **changes)).json()
+    return made
+
+
+def taken(pair: Pair, **changes: Any) -> dict[str, Any]:
+    """A captured payment."""
+    made: dict[str, Any] = pair.payment.post("/v1/payments", wanted(**changes)).json()
+    return made
+
+
+def ready(pair: Pair, action: str, **changes: Any) -> dict[str, Any]:
+    """A payment that allows the action."""
+    return taken(pair, **changes) if action == "refunds" else held(pair, **changes)
+
+
+def operations(pair: Pair, payment: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pair.payment.get(f"/v1/payments/{payment['id']}/operations").json()["data"]
+    return found
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_repeated_action_is_done_once_and_answers_as_before(pair: Pair, action: str) -> None:
+    payment, key = ready(pair, action), str(uuid.uuid4())
+    path = f"/v1/payments/{payment['id']}/{action}"
+    first = pair.payment.post(path, {}, key)
+    again = pair.payment.post(path, {}, key)
+    assert first.status_code == again.status_code == (201 if action == "refunds" else 200)
+    assert first.json() == again.json()
+    assert ("Idempotency-Replayed" in first.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
+    assert first.headers.get("ETag") == again.headers.get("ETag")
+    assert len(operations(pair, payment)) == 2
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_repeated_action_shows_what_has_become_of_it(pair: Pair, action: str) -> None:
+    payment, key = ready(pair, action, payment_method="pm_timeout_charged"), str(uuid.uuid4())
+    where = f"/v1/payments/{payment['id']}"
+    ready_status = "captured" if action == "refunds" else "authorized"
+    eventually(lambda: pair.payment.get(where).json()["status"] == ready_status, "the payment is ready")
+    first = pair.payment.post(f"{where}/{action}", {}, key)
+    assert first.status_code == (201 if action == "refunds" else 202)
+    before = "pending" if action == "refunds" else "authorized"
+    assert first.json()["status"] == before
+    eventually(lambda: operations(pair, payment)[-1]["status"] == "succeeded", "the outcome is known")
+    again = pair.payment.post(f"{where}/{action}", {}, key)
+    assert again.status_code == (201 if action == "refunds" else 200)
+    assert again.json()["status"] == {"refunds": "succeeded", "capture": "captured", "void": "voided"}[action]
+    assert operations(pair, payment)[-1]["attempts"] > 1
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_key_belongs_to_one_path_and_body(pair: Pair, action: str) -> None:
+    payment, other, key = ready(pair, action), ready(pair, action), str(uuid.uuid4())
+    path = f"/v1/payments/{payment['id']}/{action}"
+    pair.payment.post(path, {}, key)
+    refused(pair.payment.post(f"/v1/payments/{other['id']}/{action}", {}, key), 422, "idempotency-key-reused")
+    for another in ACTIONS:
+        if another != action:
+            response = pair.payment.post(f"/v1/payments/{payment['id']}/{another}", {}, key)
+            refused(response, 422, "idempotency-key-reused")
+    if action != "void":
+        refused(pair.payment.post(path, {"amount": 1}, key), 422, "idempotency-key-reused")
+    refused(pair.payment.post("/v1/payments", wanted(), key), 422, "idempotency-key-reused")
+    assert len(operations(pair, other)) == 1
+    assert len(operations(pair, payment)) == 2
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_refused_action_leaves_the_key_free_and_asks_nothing_of_the_provider(pair: Pair, action: str) -> None:
+    wrong, right = ready(pair, "capture" if action == "refunds" else "refunds"), ready(pair, action)
+    key = str(uuid.uuid4())
+    refused(pair.payment.post(f"/v1/payments/{wrong['id']}/{action}", {}, key), 409, "payment-state")
+    refused(pair.payment.post(f"/v1/payments/{uuid.uuid4()}/{action}", {}, key), 404, "payment-not-found")
+    path = f"/v1/payments/{right['id']}/{action}"
+    refused(pair.payment.post(path, {"more": 1}, key), 422, "validation", "/more")
+    refused(send(pair.payment, path, b"{", Idempotency_Key=key), 400, "malformed-request")
+    if action != "void":
+        exceeded = "amount-exceeds-captured" if action == "refunds" else "amount-exceeds-authorized"
+        refused(pair.payment.post(path, {"amount": 901}, key), 409, exceeded)
+    assert len(operations(pair, wrong)) == len(operations(pair, right)) == 1
+    done = pair.payment.post(path, {}, key)
+    assert (done.status_code, "Idempotency-Replayed" in done.headers) == (201 if action == "refunds" else 200, False)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_needs_a_key_and_the_scope(pair: Pair, action: str) -> None:
+    path = f"/v1/payments/{ready(pair, action)['id']}/{action}"
+    refused(pair.payment.request("POST", path, json={}), 400, "idempotency-key-missing")
+    refused(Client(pair.payment.url, READONLY_KEY).post(path, {}), 403, "forbidden")
+    refused(Client(pair.payment.url, None).post(path, {}), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("amount", NO_AMOUNTS)
+@pytest.mark.parametrize("action", ["capture", "refunds"])
+def test_an_amount_that_is_none_is_pointed_at(pair: Pair, action: str, amount: Any) -> None:
+    path = f"/v1/payments/{uuid.uuid4()}/{action}"
+    refused(pair.payment.post(path, {"amount": amount}), 422, "validation", "/amount")
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "pointers"),
+    [
+        ("capture", {"reason": "x"}, ["/reason"]),
+        ("void", {"amount": 1}, ["/amount"]),
+        ("refunds", {"reason": ""}, ["/reason"]),
+        ("refunds", {"reason": "x" * 501}, ["/reason"]),
+        ("refunds", {"reason": None, "amount": 0, "currency": "EUR"}, ["/reason", "/amount", "/currency"]),
+    ],
+)
+def test_what_is_not_valid_is_pointed_at(pair: Pair, action: str, body: dict[str, Any], pointers: list[str]) -> None:
+    refused(pair.payment.post(f"/v1/payments/{uuid.uuid4()}/{action}", body), 422, "validation", *pointers)
+
+
+def test_a_card_number_in_the_reason_of_a_refund_is_422(pair: Pair) -> None:
+    path = f"/v1/payments/{taken(pair)['id']}/refunds"
+    refused(pair.payment.post(path, {"reason": "to 4111 1111 1111 1111"}), 422, "card-number", "/reason")
+
+
+def test_refunds_are_listed_newest_first_and_shown_as_they_stand(pair: Pair) -> None:
+    payment = taken(pair)
+    path = f"/v1/payments/{payment['id']}/refunds"
+    assert pair.payment.get(path).json() == {"data": []}
+    made = [pair.payment.post(path, body).json() for body in ({"amount": 1, "reason": "broken"}, {"amount": 2}, {})]
+    assert [each["amount"] for each in made] == [1, 2, 897]
+    assert set(made[0]) == {"id", "status", "amount", "currency", "reason", "failure_reason", "created_at"}
+    assert [made[0][name] for name in ("status", "currency", "reason", "failure_reason")] == [
+        "succeeded", "EUR", "broken", None,
+    ]  # fmt: skip
+    assert made[1]["reason"] is None
+    listed = pair.payment.get(path)
+    assert listed.json() == {"data": made[::-1]}
+    unchanged = pair.payment.get(path, headers={"If-None-Match": listed.headers["ETag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    refused(pair.payment.post(path, {}), 409, "amount-exceeds-captured")
+
+
+def test_a_refund_that_the_provider_declines_has_failed_and_gives_back_what_was_set_aside(pair: Pair) -> None:
+    payment = taken(pair, payment_method="pm_refund_declined")
+    path = f"/v1/payments/{payment['id']}/refunds"
+    for _ in range(2):
+        declined = pair.payment.post(path)
+        assert (declined.status_code, declined.json()["status"]) == (201, "failed")
+        assert declined.json()["failure_reason"] == "refund_declined"
+    seen = pair.payment.get(f"/v1/payments/{payment['id']}").json()
+    assert (seen["status"], seen["refunded_amount"], seen["refunding_amount"]) == ("captured", 0, 0)
+    assert [each["status"] for each in operations(pair, payment)] == ["succeeded", "declined", "declined"]
+
+
+def test_what_is_being_refunded_is_set_aside(pair: Pair) -> None:
+    payment = taken(pair)
+    path = f"/v1/payments/{payment['id']}"
+    pair.databases.query(  # as a refund whose executor takes its time
+        "payment",
+        "UPDATE payments SET refunding_amount = 500, version = version + 1 WHERE id = %s",
+        payment["id"],
+    )
+    assert pair.payment.get(path).json()["refunding_amount"] == 500
+    problem = refused(pair.payment.post(f"{path}/refunds", {"amount": 401}), 409, "amount-exceeds-captured")
+    assert "400" in problem["detail"]
+
+
+def test_operations_are_everything_that_was_asked_of_the_provider_oldest_first(pair: Pair) -> None:
+    payment = held(pair)
+    path = f"/v1/payments/{payment['id']}"
+    pair.payment.post(f"{path}/capture", {"amount": 500})
+    pair.payment.post(f"{path}/refunds", {"amount": 200, "reason": "broken"})
+    listed = pair.payment.get(f"{path}/operations")
+    seen = listed.json()["data"]
+    assert [(each["kind"], each["amount"], each["status"], each["attempts"]) for each in seen] == [
+        ("authorize", 900, "succeeded", 1),
+        ("capture", 500, "succeeded", 1),
+        ("refund", 200, "succeeded", 1),
+    ]
+    assert set(seen[0]) == {
+        "id", "kind", "amount", "currency", "status", "attempts", "provider_reference", "reason", "created_at",
+        "settled_at",
+    }  # fmt: skip
+    for each in seen:
+        assert each["provider_reference"]
+        for name in ("created_at", "settled_at"):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", each[name])
+    keys = pair.databases.query("payment", "SELECT key::text, calls FROM simulator.operations")
+    assert {each["id"] for each in seen} <= {row["key"] for row in keys}
+    unchanged = pair.payment.get(f"{path}/operations", headers={"If-None-Match": listed.headers["ETag"]})
+    assert unchanged.status_code == 304
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_nothing_of_another_merchants_payment_can_be_seen_or_done(pair: Pair, method: str) -> None:
+    payment = held(pair)
+    other = Client(pair.payment.url, OTHER_KEY)
+    parts = ("refunds", "operations") if method == "GET" else ACTIONS
+    for part in parts:
+        for payment_id in (payment["id"], str(uuid.uuid4())):
+            path = f"/v1/payments/{payment_id}/{part}"
+            response = other.get(path) if method == "GET" else other.post(path, {})
+            refused(response, 404, "payment-not-found")
+    assert pair.payment.get(f"/v1/payments/{payment['id']}").json() == payment
+    assert len(operations(pair, payment)) == 1
+
+
+def test_an_action_answers_with_the_payment_and_its_etag(pair: Pair) -> None:
+    payment = held(pair)
+    path = f"/v1/payments/{payment['id']}"
+    done = pair.payment.post(f"{path}/capture")
+    assert done.json() == pair.payment.get(path).json()
+    assert done.headers["ETag"] == f'"{done.json()["version"]}"' == pair.payment.get(path).headers["ETag"]
+    assert (done.json()["authorized_amount"], done.json()["captured_amount"]) == (900, 900)
+
+
+def test_a_refunds_location_leads_to_it(pair: Pair) -> None:
+    payment = taken(pair)
+    made = pair.payment.post(f"/v1/payments/{payment['id']}/refunds", {"amount": 5})
+    assert made.json() in pair.payment.get(made.headers["Location"]).json()["data"]
+
+
+def test_after_a_void_the_order_may_be_paid_anew(pair: Pair) -> None:
+    payment = held(pair)
+    pair.payment.post(f"/v1/payments/{payment['id']}/void")
+    again = pair.payment.post("/v1/payments", wanted(order_id=payment["order_id"]))
+    assert (again.status_code, again.json()["status"]) == (201, "captured")
+    for action in ("capture", "void", "refunds"):
+        refused(pair.payment.post(f"/v1/payments/{payment['id']}/{action}"), 409, "payment-state")
+
+
+def test_after_all_of_it_was_refunded_an_order_is_not_charged_again(pair: Pair) -> None:
+    payment = taken(pair)
+    pair.payment.post(f"/v1/payments/{payment['id']}/refunds")
+    again = pair.payment.post("/v1/payments", wanted(order_id=payment["order_id"]))
+    assert (again.status_code, again.json()["id"]) == (200, payment["id"])
