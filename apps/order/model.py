@@ -145,7 +145,7 @@ def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
             return replace(now, status=Status.PAYMENT_FAILED, failure_reason=payment.failure_reason or "unknown")
         case "voided":
             return replace(now, status=Status.CANCELING)
-        case "expired":
+        case "expired" if order.status is not Status.PAID:
             return replace(now, status=Status.AUTHORIZED if pending else Status.EXPIRED)
         case _:
             return now
@@ -154,12 +154,12 @@ def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
 def _cancel(order: Order, payment: Payment | None, now: Decision, declined: str | None) -> Decision:
     if Command.CREATE in order.asked:
         return now  # whatever has been asked for may still happen
-    if payment is None:
-        return replace(now, status=Status.CANCELED)
+    if payment is None or not fits(order, payment):
+        return replace(now, status=Status.CANCELED)  # it has no money; what is somebody else's it lets go of
     amounts = replace(now, paid_amount=payment.captured_amount, refunded_amount=payment.refunded_amount)
     if declined is not None and payment.held > 0:
         whole = payment.captured_amount == order.total_amount
-        return replace(amounts, status=Status.PAID, failure_reason=declined) if whole else now
+        return replace(amounts, status=Status.PAID if whole else Status.AUTHORIZED, failure_reason=declined)
     if payment.status == "processing":
         return now
     if payment.status == "authorized":

@@ -127,7 +127,9 @@ class Locked:
         version = self.row["version"]
         declined = None
         if ended is not None and refund is not None:
-            if not ended["others"]:
+            # An order that is over would ask again and again, with nobody to tell that it has been declined.
+            for_ever = refund.declined and self.order.status in model.FINAL
+            if not ended["others"] and not for_ever:
                 self.order = dataclasses.replace(self.order, asked=self.order.asked - {Command.REFUND})
             told = self.as_is(failure_reason=refund.reason)
             self.step(f"refund.{refund.status}", told, refunding=-ended["amount"])
@@ -145,7 +147,9 @@ class Locked:
             self.payment = None
 
     def _end_refund(self, refund: RefundOutcome) -> Row | None:
-        return store.settle_refund(self.session, self.merchant, refund.id, refund.status, refund.reason)
+        return store.settle_refund(
+            self.session, self.merchant, refund.id, refund.status, refund.reason, refund.declined
+        )
 
     def _message(self, decision: model.Decision, message_id: str | None, reason: str | None) -> Message | None:
         if decision.command is None:

@@ -152,7 +152,8 @@ class Orders:
         def act(locked: Locked) -> None:
             if locked.order.status is not Status.PAYMENT_FAILED:
                 raise Problem("order-state", f"Only a payment that failed is tried again: it is {locked.order.status}.")
-            locked.leave_payment()
+            if locked.payment is not None and locked.payment.status not in model.LIVE:
+                locked.leave_payment()
             locked.row["payment_method"] = method
             again = locked.as_is(status=Status.PENDING_PAYMENT, command=Command.CREATE)
             locked.step("order.payment_attempted", again)

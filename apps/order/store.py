@@ -7,6 +7,7 @@ from typing import Any
 
 from chassis.database import Row, Session
 from chassis.idempotency import Claim
+from order import model
 
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
@@ -102,6 +103,9 @@ def events(session: Session, merchant: str, order_id: str) -> str | None:
 def lock(session: Session, merchant: str, order_id: str) -> Row | None:
     """The facts that decisions need, with the order's row locked to the end of the transaction.
 
+    `asked` is what is on its way to payment, and payment.refund while one is pending; an order that is over asks no
+    more for a refund that the provider has declined.
+
     Two statements: one that waits for a lock then sees the row as it is now, but all else as it was before.
     """
     row = session.execute(
@@ -115,8 +119,9 @@ def lock(session: Session, merchant: str, order_id: str) -> Row | None:
             """SELECT topic FROM outbox WHERE merchant = %(merchant)s AND aggregate_id = %(id)s
                AND delivered_at IS NULL
                UNION SELECT 'payment.refund' FROM refunds
-               WHERE merchant = %(merchant)s AND order_id = %(id)s AND status = 'pending'""",
-            {"merchant": merchant, "id": order_id},
+               WHERE merchant = %(merchant)s AND order_id = %(id)s
+               AND (status = 'pending' OR (%(over)s AND declined))""",
+            {"merchant": merchant, "id": order_id, "over": row["status"] in model.FINAL},
         )
         row["asked"] = [command["topic"] for command in asked]
     return row
@@ -174,18 +179,20 @@ def forget_unasked(session: Session, merchant: str, order_id: str) -> bool:
     return done.rowcount > 0
 
 
-def settle_refund(session: Session, merchant: str, refund_id: str, status: str, reason: str | None) -> Row | None:
+def settle_refund(
+    session: Session, merchant: str, refund_id: str, status: str, reason: str | None, declined: bool
+) -> Row | None:
     """End a pending refund; its amount, whether it was to cancel the order, and whether others are pending.
 
     None if it has ended before.
     """
     return session.execute(
-        """UPDATE refunds ended SET status = %s, failure_reason = %s
+        """UPDATE refunds ended SET status = %s, failure_reason = %s, declined = %s
            WHERE merchant = %s AND id = %s AND status = 'pending'
            RETURNING amount, to_cancel, EXISTS (
                SELECT FROM refunds other WHERE other.merchant = ended.merchant AND other.order_id = ended.order_id
                AND other.id <> ended.id AND other.status = 'pending') AS others""",
-        (status, reason, merchant, refund_id),
+        (status, reason, declined, merchant, refund_id),
     ).fetchone()
 
 

@@ -36,7 +36,7 @@ LEGAL = {
     "payment_failed": {"pending_payment", "canceled"},
     "authorized": {"paid", "canceling", "expired"},
     "paid": {"refunded", "canceling"},
-    "canceling": {"canceled", "paid"},
+    "canceling": {"canceled", "paid", "authorized"},
 }
 
 

@@ -27,7 +27,7 @@ ORDER_PATHS = {
     "payment_failed": {"pending_payment", "canceled"},
     "authorized": {"paid", "canceling", "expired"},
     "paid": {"refunded", "canceling"},
-    "canceling": {"canceled", "paid"},
+    "canceling": {"canceled", "paid", "authorized"},
 }
 PAYMENT_PATHS = {
     "processing": {"authorized", "captured", "failed"},

@@ -44,7 +44,7 @@ LEGAL = {
     Status.PAYMENT_FAILED: {Status.PENDING_PAYMENT, Status.CANCELED},
     Status.AUTHORIZED: {Status.PAID, Status.CANCELING, Status.EXPIRED},
     Status.PAID: {Status.REFUNDED, Status.CANCELING},
-    Status.CANCELING: {Status.CANCELED, Status.PAID},
+    Status.CANCELING: {Status.CANCELED, Status.PAID, Status.AUTHORIZED},
 }
 
 

@@ -49,6 +49,7 @@ CREATE TABLE refunds (
     to_cancel      boolean     NOT NULL DEFAULT false,
     status         text        NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'succeeded', 'failed')),
     failure_reason text,
+    declined       boolean     NOT NULL DEFAULT false,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (merchant, id),
     FOREIGN KEY (merchant, order_id) REFERENCES orders
@@ -80,7 +81,7 @@ BEGIN
         WHEN 'payment_failed' THEN NEW.status IN ('pending_payment', 'canceled')
         WHEN 'authorized' THEN NEW.status IN ('paid', 'canceling', 'expired')
         WHEN 'paid' THEN NEW.status IN ('refunded', 'canceling')
-        WHEN 'canceling' THEN NEW.status IN ('canceled', 'paid')
+        WHEN 'canceling' THEN NEW.status IN ('canceled', 'paid', 'authorized')
         ELSE false END) THEN
         RAISE EXCEPTION 'order %: % cannot become %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation';
