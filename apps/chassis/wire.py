@@ -1,4 +1,4 @@
-"""Reading JSON strictly, and the marshmallow fields that both services' schemas are made of."""
+"""Reading requests strictly: bodies, JSON, queries, and what is wrong with them in JSON pointers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import flask
 import flask_smorest as smorest
 import marshmallow as ma
 from gunicorn.http.errors import ParseException
-from marshmallow import fields, validate
 from webargs.flaskparser import FlaskParser
 
-from chassis import cards, money
+from chassis import cards
 from chassis.problems import Problem
 
 View = TypeVar("View", bound=Callable[..., flask.Response])
 
 MAX_BODY = 256 * 1024
 _MAX_DEPTH = 20
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -222,87 +220,3 @@ else:
         def arguments(self, schema, **kwargs):  # noqa: ANN001, ANN003, ANN201
             """One instance for all requests: making a schema costs as much as all that it then does."""
             return super().arguments(schema(), **kwargs)
-
-
-class Schema(ma.Schema):
-    """Base of all schemas: unknown fields are refused, in the order written."""
-
-    class Meta:
-        """Refuse what is not known."""
-
-        unknown = ma.RAISE
-
-
-class Integer(fields.Integer):
-    """A JSON integer: not 1.0, not "1", not true."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        """Take marshmallow's arguments."""
-        super().__init__(strict=True, **kwargs)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self.make_error("invalid", input=value)
-        number = super()._deserialize(value, attr, data, **kwargs)
-        assert number is not None
-        return number
-
-
-class QueryInteger(fields.Integer):
-    """A number in a query, in ASCII digits."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", str(value)):
-            raise self.make_error("invalid", input=value)
-        return int(value)
-
-
-class Labels(fields.Dict):
-    """An object of strings to strings; what is wrong with a member is said of the member."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        try:
-            return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
-        except ma.ValidationError as error:
-            if not isinstance(error.messages, dict):
-                raise
-            # marshmallow tells errors of keys from errors of values, which JSON pointers can't.
-            flat = {name: [m for kind in what.values() for m in kind] for name, what in error.messages.items()}
-            raise ma.ValidationError(flat) from error
-
-
-class Text(fields.String):
-    """A bounded string."""
-
-    def __init__(self, maximum: int, minimum: int = 1, **kwargs: Any) -> None:
-        """`minimum` to `maximum` characters."""
-        extra = kwargs.pop("validate", [])
-        super().__init__(validate=[validate.Length(minimum, maximum), *extra], **kwargs)
-
-
-class Currency(fields.String):
-    """An ISO 4217 code in capitals."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        code = super()._deserialize(value, attr, data, **kwargs)
-        if code is None or not money.is_currency(code):
-            raise ma.ValidationError("Must be an ISO 4217 currency code, such as EUR.")
-        return code
-
-
-class Id(fields.UUID):
-    """A UUID, as a string in its usual spelling (RFC 9562): 8-4-4-4-12 hexadecimal digits."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or not _UUID.fullmatch(value):
-            raise self.make_error("invalid_uuid")
-        return value.lower()
-
-
-class MajorAmount(fields.Field):  # type: ignore[type-arg]
-    """A JSON number of major units, as the original sketch has them; read as a Decimal, never as a float."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
-        if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            raise ma.ValidationError("Must be a number.")
-        return Decimal(value)

@@ -143,11 +143,10 @@ def receive_payment_event() -> Response:
     except ValidationError as error:
         raise Problem("validation", "Not a payment event.", errors=wire.pointers(error.messages)) from error
     g.merchant = event["merchant"]
-    orders().receive(
-        request.headers["webhook-id"],
-        event["merchant"],
-        event["data"]["order_id"],
+    told = gateway.Answer(
         gateway.snapshot(event["data"]),
         gateway.refund_outcome(event["operation"]),
+        gateway.void_declined(event["operation"]),
     )
+    orders().receive(request.headers["webhook-id"], event["merchant"], event["data"]["order_id"], told)
     return Response(status=204)

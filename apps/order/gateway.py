@@ -37,10 +37,14 @@ class RefundOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What payment says: the payment as it stands, and what became of a refund if that is known."""
+    """What payment says: the payment as it stands, and what became of what was asked, if that is known.
+
+    `void_declined` is why the provider has declined a void.
+    """
 
     payment: model.Payment
     refund: RefundOutcome | None = None
+    void_declined: str | None = None
 
 
 class PaymentGateway(Remote):
@@ -66,11 +70,15 @@ class PaymentGateway(Remote):
             return Answer(_parse(self.get(path, headers, timeout)), refund)
         action = message.topic.removeprefix("payment.")
         try:
-            return Answer(_parse(self.post(f"{path}/{action}", _json(body), keyed, timeout)))
+            response = self.post(f"{path}/{action}", _json(body), keyed, timeout)
         except Refused as error:
             if error.problem not in _OVERTAKEN:
                 raise
-        return Answer(_parse(self.get(path, headers, timeout)))
+            return Answer(_parse(self.get(path, headers, timeout)))
+        payment = _parse(response)
+        # 200 says that it has ended: a void that has left the payment as it was has been declined.
+        declined = action == "void" and response.status_code == 200 and payment.status == "authorized"
+        return Answer(payment, void_declined="void_declined" if declined else None)
 
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         """All payments of an order, newest first, as payment answers. Raises Unreachable and Refused."""
@@ -112,6 +120,13 @@ def refund_outcome(operation: dict[str, Any]) -> RefundOutcome | None:
     declined = operation["status"] != "succeeded"
     status = "failed" if declined else "succeeded"
     return RefundOutcome(operation["idempotency_key"], status, operation["reason"], declined)
+
+
+def void_declined(operation: dict[str, Any]) -> str | None:
+    """Why a void was declined, if that is what a payment event's operation was."""
+    if operation["kind"] != "void" or operation["status"] != "declined":
+        return None
+    return str(operation["reason"] or "void_declined")
 
 
 def _json(body: dict[str, Any]) -> bytes:

@@ -102,8 +102,8 @@ def is_news(order: Order, known: Payment | None, payment: Payment) -> bool:
 def decide(order: Order, payment: Payment | None, declined: str | None = None) -> Decision:
     """What follows for an order from its newest payment (None: there is none yet).
 
-    One step: it is asked again until nothing follows. `declined` is why a refund that was to cancel the
-    order was declined just now.
+    One step: it is asked again until nothing follows. `declined` is why the void or refund that was to cancel
+    the order was declined just now.
     """
     now = Decision(order.status, order.paid_amount, order.refunded_amount)
     if order.status in FINAL:
@@ -162,6 +162,8 @@ def _cancel(order: Order, payment: Payment | None, now: Decision, declined: str 
         return replace(amounts, status=Status.PAID if whole else Status.AUTHORIZED, failure_reason=declined)
     if payment.status == "processing":
         return now
+    if payment.status == "authorized" and declined is not None:
+        return replace(now, status=Status.AUTHORIZED, failure_reason=declined)
     if payment.status == "authorized":
         return _ask(order, now, Command.VOID)
     if payment.held == 0:

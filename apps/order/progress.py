@@ -14,7 +14,7 @@ from chassis import logs, metrics
 from chassis.database import Row, Session
 from chassis.outbox import Message
 from order import model, store
-from order.gateway import RefundOutcome
+from order.gateway import Answer, RefundOutcome
 from order.model import Command, Status
 
 log = logs.get_logger()
@@ -116,8 +116,9 @@ class Locked:
             to_cancel = self.order.status is Status.CANCELING and decision.command is Command.REFUND
             self.step(kind, decision, reason="order canceled" if to_cancel else None)
 
-    def learn(self, payment: model.Payment, refund: RefundOutcome | None) -> None:
+    def learn(self, answer: Answer) -> None:
         """Take in what payment says, and take every step that follows; old news changes nothing."""
+        payment, refund = answer.payment, answer.refund
         ended = self._end_refund(refund) if refund else None
         news = model.is_news(self.order, self.payment, payment)
         if news:
@@ -125,7 +126,7 @@ class Locked:
                 self.leave_payment()
             self.payment = payment
         version = self.row["version"]
-        declined = None
+        declined = answer.void_declined
         if ended is not None and refund is not None:
             # An order that is over would ask again and again, with nobody to tell that it has been declined.
             for_ever = refund.declined and self.order.status in model.FINAL

@@ -6,8 +6,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
+from chassis.fields import Currency, Id, Integer, Labels, MajorAmount, Schema, Text
 from chassis.money import MAX_AMOUNT
-from chassis.wire import Currency, Id, Integer, Labels, MajorAmount, Schema, Text
 from order import model
 
 

@@ -21,7 +21,7 @@ from chassis.outbox import Message
 from chassis.problems import Problem
 from chassis.relay import Relay
 from order import model, progress, store
-from order.gateway import Answer, PaymentGateway, RefundOutcome
+from order.gateway import Answer, PaymentGateway
 from order.model import Command, Status
 from order.progress import Locked
 
@@ -186,14 +186,12 @@ class Orders:
         self._deliver(locked.message, wait)
         return Done(_until(lambda: view(refund_id), lambda row: row["status"] != "pending", wait))
 
-    def receive(
-        self, event_id: str, merchant: str, order_id: str, payment: model.Payment, refund: RefundOutcome | None
-    ) -> bool:
+    def receive(self, event_id: str, merchant: str, order_id: str, told: Answer) -> bool:
         """Apply what payment told by itself, once; False if there is no such order."""
         with self.database.transaction() as session:
             if not store.receive(session, event_id):
                 return True
-            locked = self._learn(session, merchant, order_id, payment, refund, {})
+            locked = self._learn(session, merchant, order_id, told, {})
         if locked is not None:
             self._after(locked)
         return locked is not None
@@ -234,25 +232,17 @@ class Orders:
 
     def _settle(self, session: Session, message: Message, answer: Answer) -> Callable[[], None] | None:
         """What follows from payment's answer to a command, in the transaction that marks it delivered."""
-        locked = self._learn(
-            session, message.merchant, message.aggregate_id, answer.payment, answer.refund, message.headers
-        )
+        locked = self._learn(session, message.merchant, message.aggregate_id, answer, message.headers)
         return None if locked is None else lambda: self._after(locked)
 
     def _learn(
-        self,
-        session: Session,
-        merchant: str,
-        order_id: str,
-        payment: model.Payment,
-        refund: RefundOutcome | None,
-        headers: dict[str, str],
+        self, session: Session, merchant: str, order_id: str, told: Answer, headers: dict[str, str]
     ) -> Locked | None:
         locked = progress.lock(session, merchant, order_id, headers, "payment")
         if locked is None:
-            log.warning("payment_of_no_order", order_id=order_id, payment_id=payment.id)
+            log.warning("payment_of_no_order", order_id=order_id, payment_id=told.payment.id)
             return None
-        locked.learn(payment, refund)
+        locked.learn(told)
         return locked
 
     def _after(self, locked: Locked) -> None:

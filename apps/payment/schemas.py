@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.wire import Currency, Id, Integer, MajorAmount, QueryInteger, Schema, Text
+from chassis.fields import Currency, Id, Integer, MajorAmount, QueryInteger, Schema, Text
 from payment import model
 
 

@@ -326,3 +326,23 @@ def test_a_lost_event_delays_and_loses_nothing(pair: Pair) -> None:
     pair.databases.query("order", "UPDATE outbox SET delivered_at = now() - interval '1 day'")
     service.parts["orders"].sweep(service.database.session(), 0.0, 0.0)
     eventually(lambda: pair.order.get(f"/v1/orders/{other['id']}").json()["status"] == "canceled", "the sweep asked")
+
+
+def test_a_cancel_whose_void_is_declined_leaves_the_order_authorized(pair: Pair) -> None:
+    order = place(pair, "authorized", capture="manual")
+    pair.databases.query(  # as if the provider had given the hold back by itself, and said nothing
+        "payment",
+        """INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method, charge, result)
+           SELECT gen_random_uuid(), 'void', merchant, amount, currency, payment_method, reference, 'succeeded'
+           FROM simulator.operations""",
+    )
+    answer = pair.order.post(f"/v1/orders/{order['id']}/cancel", **WAIT)
+    assert (answer.status_code, answer.json()["status"]) == (200, "authorized")
+    last = pair.order.get(f"/v1/orders/{order['id']}/events").json()["data"][-1]
+    assert last["to"] == "authorized"
+    assert last["data"]["failure_reason"] in (
+        "void_declined",
+        "authorization_is_gone",
+    )  # as the answer or the event has it
+    kinds = pair.payment.get(f"/v1/payments/{order['payment']['id']}/operations").json()["data"]
+    assert [each["kind"] for each in kinds] == ["authorize", "void"], "it is not asked again and again"

@@ -1,0 +1,98 @@
+"""The marshmallow schema and fields that both services' wire formats are made of."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from chassis import money
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class Schema(ma.Schema):
+    """Base of all schemas: unknown fields are refused, in the order written."""
+
+    class Meta:
+        """Refuse what is not known."""
+
+        unknown = ma.RAISE
+
+
+class Integer(fields.Integer):
+    """A JSON integer: not 1.0, not "1", not true."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Take marshmallow's arguments."""
+        super().__init__(strict=True, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        number = super()._deserialize(value, attr, data, **kwargs)
+        assert number is not None
+        return number
+
+
+class QueryInteger(fields.Integer):
+    """A number in a query, in ASCII digits."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", str(value)):
+            raise self.make_error("invalid", input=value)
+        return int(value)
+
+
+class Labels(fields.Dict):
+    """An object of strings to strings; what is wrong with a member is said of the member."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        except ma.ValidationError as error:
+            if not isinstance(error.messages, dict):
+                raise
+            # marshmallow tells errors of keys from errors of values, which JSON pointers can't.
+            flat = {name: [m for kind in what.values() for m in kind] for name, what in error.messages.items()}
+            raise ma.ValidationError(flat) from error
+
+
+class Text(fields.String):
+    """A bounded string."""
+
+    def __init__(self, maximum: int, minimum: int = 1, **kwargs: Any) -> None:
+        """`minimum` to `maximum` characters."""
+        extra = kwargs.pop("validate", [])
+        super().__init__(validate=[validate.Length(minimum, maximum), *extra], **kwargs)
+
+
+class Currency(fields.String):
+    """An ISO 4217 code in capitals."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        code = super()._deserialize(value, attr, data, **kwargs)
+        if code is None or not money.is_currency(code):
+            raise ma.ValidationError("Must be an ISO 4217 currency code, such as EUR.")
+        return code
+
+
+class Id(fields.UUID):
+    """A UUID, as a string in its usual spelling (RFC 9562): 8-4-4-4-12 hexadecimal digits."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str) or not _UUID.fullmatch(value):
+            raise self.make_error("invalid_uuid")
+        return value.lower()
+
+
+class MajorAmount(fields.Field):  # type: ignore[type-arg]
+    """A JSON number of major units, as the original sketch has them; read as a Decimal, never as a float."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise ma.ValidationError("Must be a number.")
+        return Decimal(value)
