@@ -42,7 +42,7 @@ def register(
         part: Service = app.extensions["tandem"]
         try:
             migrate.wait_for(part.database, wait, click.echo)
-            before, after = migrate.upgrade(part.database, part.settings.database_url, migrations)
+            before, after = migrate.upgrade(part.settings.database_url, migrations)
         except psycopg.OperationalError as error:
             raise click.ClickException(f"the database does not answer: {str(error).splitlines()[0]}") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")

@@ -89,6 +89,11 @@ class Database:
             self._local.session = None
 
 
+def json_time(expression: str) -> str:
+    """SQL for a time as the wire has it: RFC 3339, UTC, microseconds."""
+    return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+
+
 def _hung_up(session: Session) -> bool:
     # An idle connection has nothing to say. If it can be read, the server has said goodbye; asking the
     # kernel costs microseconds, where a `SELECT 1` before each request would cost a round trip.

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from flask import g, request
 
 from chassis import cards, wire
@@ -85,6 +88,15 @@ def required(session: Session, claim: Claim) -> Earlier:
     if there is None:  # whoever held the key has rolled back, or the key was purged in this moment
         raise in_use()
     return there
+
+
+@contextmanager
+def not_in_use() -> Iterator[None]:
+    """Raise Problem `idempotency-key-in-use` where another transaction holds what is wanted for too long."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise in_use() from error
 
 
 def in_use() -> Problem:

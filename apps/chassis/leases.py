@@ -87,8 +87,8 @@ class LeaseLoop:
         self._awake.set()
 
     def is_alive(self, patience: float = 60.0) -> bool:
-        """Whether the loop has come round within so many seconds."""
-        return time.monotonic() - self._beat < patience
+        """Whether the loop has come round within so many seconds, besides those that it rests for."""
+        return time.monotonic() - self._beat < patience + self._poll
 
     def _fill(self) -> bool:
         """Claim as much as there is room for; True if there may be more to claim at once."""

@@ -52,7 +52,7 @@ def wait_for(database: Database, seconds: float, say: Any) -> None:
             return
 
 
-def upgrade(database: Database, url: str, migrations: str) -> tuple[str | None, str | None]:
+def upgrade(url: str, migrations: str) -> tuple[str | None, str | None]:
     """Bring the schema to the newest revision; the revisions before and after.
 
     Another migration that is running is waited for (an advisory lock). Each revision is a transaction.
@@ -63,7 +63,8 @@ def upgrade(database: Database, url: str, migrations: str) -> tuple[str | None, 
     from sqlalchemy import create_engine, text
 
     config, known = _script(migrations)
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    # The URL is libpq's to read, as everywhere else: SQLAlchemy knows other spellings.
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
         connection.commit()

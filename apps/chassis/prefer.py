@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from urllib.request import parse_http_list
+
+from chassis.database import Row
 
 MAX_WAIT = 10
 
@@ -19,3 +23,14 @@ def wait(header: str | None) -> int | None:
             seconds = value.strip().strip('"')
             return min(int(seconds[:9]), MAX_WAIT) if seconds.isascii() and seconds.isdigit() else None
     return None
+
+
+def until(look: Callable[[], Row], is_done: Callable[[Row], bool], wait: float) -> Row:
+    """What is seen once it is done, or at the end of so many seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        row = look()
+        left = deadline - time.monotonic()
+        if is_done(row) or left <= 0:
+            return row
+        time.sleep(min(0.05, left))

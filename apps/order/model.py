@@ -200,7 +200,11 @@ def follow(order: Order, decision: Decision) -> Order:
 
 def why_not_cancel(order: Order) -> str | None:
     """Why an order can't be canceled; None when it can, or is already."""
-    return f"The order is {order.status}." if order.status in (Status.REFUNDED, Status.EXPIRED) else None
+    return (
+        f"Nothing is left to cancel: the order is {order.status}."
+        if order.status in (Status.REFUNDED, Status.EXPIRED)
+        else None
+    )
 
 
 def total(lines: list[tuple[int, int]]) -> int:

@@ -10,14 +10,12 @@ from uuid import UUID
 import uuid_utils
 from psycopg.types.json import Jsonb
 
-from chassis import logs, metrics
+from chassis import metrics
 from chassis.database import Row, Session
 from chassis.outbox import Message
 from order import model, store
 from order.gateway import Answer, RefundOutcome
 from order.model import Command, Status
-
-log = logs.get_logger()
 
 
 @dataclass(slots=True)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import psycopg
 import uuid_utils
 from psycopg.types.json import Jsonb
 
-from chassis import idempotency, logs, metrics
+from chassis import idempotency, logs, metrics, prefer
 from chassis.database import Database, Row, Session
 from chassis.idempotency import Claim
 from chassis.outbox import Message
@@ -73,7 +71,7 @@ class Orders:
         """
         order, message = _prepare(claim.merchant, _lines(wanted), wanted, headers, _lease(wait))
         session = self.database.session()
-        with _quickly():
+        with idempotency.not_in_use():
             row = store.place(session, claim, order)
         if row is None:
             there = idempotency.required(session, claim)
@@ -89,7 +87,7 @@ class Orders:
         """
         order, message = _prepare(merchant, wanted["items"], wanted, headers, 0, order_id)
         session = self.database.session()
-        with _quickly():
+        with idempotency.not_in_use():
             row = store.place_by_id(session, order)
         if row is not None:
             metrics.transitions.labels("order", "", row["status"]).inc()
@@ -121,8 +119,9 @@ class Orders:
 
         def act(locked: Locked) -> None:
             order = locked.order
-            if order.status in (Status.REFUNDED, Status.EXPIRED):
-                raise Problem("order-state", f"Nothing is left to cancel: the order is {order.status}.")
+            reason = model.why_not_cancel(order)
+            if reason is not None:
+                raise Problem("order-state", reason)
             if order.status in (Status.CANCELING, Status.CANCELED):
                 return
             if order.status is Status.PENDING_PAYMENT and store.forget_unasked(
@@ -172,7 +171,7 @@ class Orders:
         def view(refund_id: str) -> Row:
             return _found(store.get_refund(self.database.session(), claim.merchant, refund_id))
 
-        with _quickly(), self.database.transaction() as session:
+        with idempotency.not_in_use(), self.database.transaction() as session:
             if not idempotency.take(session, claim, refund_id, 201):
                 return Done(view(idempotency.required(session, claim).resource_id), replayed=True)
             locked = self._lock(session, claim.merchant, order_id, headers, _lease(wait))
@@ -184,7 +183,7 @@ class Orders:
             asked = locked.as_is(command=Command.REFUND, refund_amount=amount or left)
             locked.step("payment.refund_requested", asked, message_id=refund_id, reason=reason)
         self._deliver(locked.message, wait)
-        return Done(_until(lambda: view(refund_id), lambda row: row["status"] != "pending", wait))
+        return Done(prefer.until(lambda: view(refund_id), lambda row: row["status"] != "pending", wait))
 
     def receive(self, event_id: str, merchant: str, order_id: str, told: Answer) -> bool:
         """Apply what payment told by itself, once; False if there is no such order."""
@@ -213,7 +212,7 @@ class Orders:
         is_done: Callable[[Row], bool],
     ) -> Done:
         """Do something with a locked order under an idempotency key, and wait for what comes of it."""
-        with _quickly(), self.database.transaction() as session:
+        with idempotency.not_in_use(), self.database.transaction() as session:
             taken = idempotency.take(session, claim, order_id, 200)
             if taken:
                 locked = self._lock(session, claim.merchant, order_id, headers, _lease(wait))
@@ -260,18 +259,7 @@ class Orders:
             self.relay.wake()
 
     def _await(self, merchant: str, order_id: str, wait: float, is_done: Callable[[Row], bool]) -> Row:
-        return _until(lambda: self.get(merchant, order_id), is_done, wait)
-
-
-def _until(look: Callable[[], Row], is_done: Callable[[Row], bool], wait: float) -> Row:
-    """What is seen once it is done, or at the end of so many seconds."""
-    deadline = time.monotonic() + wait
-    while True:
-        row = look()
-        left = deadline - time.monotonic()
-        if is_done(row) or left <= 0:
-            return row
-        time.sleep(min(0.05, left))
+        return prefer.until(lambda: self.get(merchant, order_id), is_done, wait)
 
 
 def _has_outcome(row: Row) -> bool:
@@ -281,15 +269,6 @@ def _has_outcome(row: Row) -> bool:
 def _lease(wait: float) -> float:
     """How long a request that waits has its command for itself: a little longer than it takes at most."""
     return wait + 3 if wait > 0 else 0
-
-
-@contextmanager
-def _quickly() -> Iterator[None]:
-    """Raise Problem `idempotency-key-in-use` where another transaction holds what is wanted for too long."""
-    try:
-        yield
-    except psycopg.errors.LockNotAvailable as error:
-        raise idempotency.in_use() from error
 
 
 def _lines(wanted: dict[str, Any]) -> list[dict[str, Any]]:

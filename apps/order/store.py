@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chassis.database import Row, Session
+from chassis.database import Row, Session, json_time
 from chassis.idempotency import Claim
 from order import model
-
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 _VIEW = f"""json_build_object(
     'id', o.id, 'status', o.status, 'currency', o.currency, 'total_amount', o.total_amount,
@@ -18,12 +16,12 @@ _VIEW = f"""json_build_object(
     'payment', CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
         'status', o.payment->'status',
         'failure_reason', COALESCE(o.failure_reason, o.payment->>'failure_reason')) END,
-    'version', o.version, 'created_at', {_TIME.format("o.created_at")},
-    'updated_at', {_TIME.format("o.updated_at")})::text AS body, o.id, o.version, o.status"""
+    'version', o.version, 'created_at', {json_time("o.created_at")},
+    'updated_at', {json_time("o.updated_at")})::text AS body, o.id, o.version, o.status"""
 
 _REFUND = f"""json_build_object(
     'id', r.id, 'status', r.status, 'amount', r.amount, 'currency', r.currency, 'reason', r.reason,
-    'failure_reason', r.failure_reason, 'created_at', {_TIME.format("r.created_at")})::text AS body, r.id, r.status"""
+    'failure_reason', r.failure_reason, 'created_at', {json_time("r.created_at")})::text AS body, r.id, r.status"""
 
 _PLACED = f"""
 placed AS (
@@ -93,7 +91,7 @@ def events(session: Session, merchant: str, order_id: str) -> str | None:
     row = session.execute(
         f"""SELECT json_build_object('data', json_agg(json_build_object(
                 'version', version, 'type', type, 'from', from_status, 'to', to_status, 'actor', actor,
-                'data', data, 'at', {_TIME.format("at")}) ORDER BY version))::text AS body
+                'data', data, 'at', {json_time("at")}) ORDER BY version))::text AS body
             FROM order_events WHERE merchant = %s AND order_id = %s HAVING count(*) > 0""",
         (merchant, order_id),
     ).fetchone()

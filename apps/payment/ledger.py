@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import uuid_utils
 from psycopg.types.json import Jsonb
 
-from chassis.database import Row, Session
+from chassis.database import Row, Session, json_time
 from payment.model import Entry
 
 INSERT_FOR_SETTLED = """
@@ -45,9 +45,9 @@ def balances(session: Session, merchant: str, currency: str | None) -> list[Row]
 def entries(session: Session, merchant: str, payment_id: str | None, after: str | None, limit: int) -> list[Row]:
     """A merchant's entries with `id` and `body`, newest first, of one payment or all; limit + 1 at most."""
     return session.execute(
-        """SELECT id, json_build_object('id', id, 'operation_id', operation_id, 'payment_id', payment_id,
+        f"""SELECT id, json_build_object('id', id, 'operation_id', operation_id, 'payment_id', payment_id,
                   'account', account, 'direction', direction, 'amount', amount, 'currency', currency,
-                  'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))::text AS body
+                  'at', {json_time("at")})::text AS body
            FROM ledger_entries
            WHERE merchant = %(merchant)s AND (%(payment_id)s::uuid IS NULL OR payment_id = %(payment_id)s::uuid)
              AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import uuid_utils
 
-from chassis import idempotency, logs, metrics, webhooks
+from chassis import idempotency, logs, metrics, prefer, webhooks
 from chassis.database import Database, Row, Session
 from chassis.idempotency import Claim
 from chassis.leases import backoff
@@ -53,17 +52,14 @@ class Payments:
         Raises Problem for a key that is taken or in use.
         """
         payment = {**self._new(claim.merchant, wanted, headers), "key": claim.key}
-        try:
-            with self.database.transaction() as session:
-                if not idempotency.take(session, claim, payment["id"], 201):
-                    return self._earlier(session, claim)
-                row = store.insert(session, payment)
-                if row is None:
-                    there = _still_live(store.live(session, claim.merchant, wanted["order_id"]))
-                    store.point_key(session, claim, str(there["id"]))
-                    return Created(there, 200)
-        except psycopg.errors.LockNotAvailable as error:
-            raise idempotency.in_use() from error
+        with idempotency.not_in_use(), self.database.transaction() as session:
+            if not idempotency.take(session, claim, payment["id"], 201):
+                return self._earlier(session, claim)
+            row = store.insert(session, payment)
+            if row is None:
+                there = _still_live(store.live(session, claim.merchant, wanted["order_id"]))
+                store.point_key(session, claim, str(there["id"]))
+                return Created(there, 200)
         return Created(self._carry_out(payment, row))
 
     def create_once(self, merchant: str, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Row:
@@ -78,7 +74,10 @@ class Payments:
         if row is not None:
             return self._carry_out(payment, row) if row["status"] == Status.PROCESSING else row
         there = _still_live(store.live(session, merchant, wanted["order_id"]))
-        return self._await_outcome(merchant, str(there["id"]), time.monotonic() + wait)
+        payment_id = str(there["id"])
+        return prefer.until(
+            lambda: self.get(merchant, payment_id), lambda row: row["status"] != Status.PROCESSING, wait
+        )
 
     def act(self, claim: Claim, payment_id: str, kind: Kind, amount: int | None = None) -> Created:
         """Capture (so much, or all that is authorized; the rest is released) or void an authorized payment.
@@ -86,13 +85,10 @@ class Payments:
         Raises Problem `payment-not-found`, or `payment-state`, `amount-exceeds-authorized` when it can't be.
         """
         operation = _new_operation(claim.merchant, payment_id, kind)
-        try:
-            with self.database.transaction() as session:
-                if not idempotency.take(session, claim, payment_id, 200):
-                    return self._earlier(session, claim)
-                operation, row = self._reserve(session, operation, amount, claim.key)
-        except psycopg.errors.LockNotAvailable as error:
-            raise idempotency.in_use() from error
+        with idempotency.not_in_use(), self.database.transaction() as session:
+            if not idempotency.take(session, claim, payment_id, 200):
+                return self._earlier(session, claim)
+            operation, row = self._reserve(session, operation, amount, claim.key)
         return Created(self.execute(operation) or row, 200)
 
     def refund(self, claim: Claim, payment_id: str, amount: int | None, reason: str | None) -> Created:
@@ -101,14 +97,11 @@ class Payments:
         Raises Problem `payment-not-found`, `payment-state` or `amount-exceeds-captured`.
         """
         operation = _new_operation(claim.merchant, payment_id, Kind.REFUND, reason)
-        try:
-            with self.database.transaction() as session:
-                if not idempotency.take(session, claim, operation.id, 201):
-                    there = idempotency.required(session, claim)
-                    return Created(_found(store.get_refund(session, claim.merchant, there.resource_id)), replayed=True)
-                operation, _ = self._reserve(session, operation, amount, claim.key)
-        except psycopg.errors.LockNotAvailable as error:
-            raise idempotency.in_use() from error
+        with idempotency.not_in_use(), self.database.transaction() as session:
+            if not idempotency.take(session, claim, operation.id, 201):
+                there = idempotency.required(session, claim)
+                return Created(_found(store.get_refund(session, claim.merchant, there.resource_id)), replayed=True)
+            operation, _ = self._reserve(session, operation, amount, claim.key)
         self.execute(operation)
         return Created(_found(store.get_refund(self.database.session(), claim.merchant, operation.id)))
 
@@ -248,14 +241,6 @@ class Payments:
     def _earlier(self, session: Session, claim: Claim) -> Created:
         there = idempotency.required(session, claim)
         return Created(_found(store.get(session, claim.merchant, there.resource_id)), there.status, replayed=True)
-
-    def _await_outcome(self, merchant: str, payment_id: str, deadline: float) -> Row:
-        while True:
-            row = self.get(merchant, payment_id)
-            left = deadline - time.monotonic()
-            if row["status"] != Status.PROCESSING or left <= 0:
-                return row
-            time.sleep(min(0.05, left))
 
     def _ask_later(self, operation: Operation, outcome: Outcome) -> None:
         delay = backoff(operation.attempts)

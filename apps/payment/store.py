@@ -7,12 +7,10 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from chassis.database import Row, Session
+from chassis.database import Row, Session, json_time
 from chassis.idempotency import Claim
 from payment import ledger
 from payment.model import Kind, Operation, Outcome, Settlement
-
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 _OBJECT = f"""json_build_object(
     'id', p.id, 'order_id', p.order_id, 'status', p.status, 'amount', p.amount, 'currency', p.currency,
@@ -20,7 +18,7 @@ _OBJECT = f"""json_build_object(
     'refunded_amount', p.refunded_amount, 'refunding_amount', p.refunding_amount,
     'payment_method', p.payment_method, 'capture', p.capture, 'failure_reason', p.failure_reason,
     'provider', p.provider, 'provider_reference', p.provider_reference, 'version', p.version,
-    'created_at', {_TIME.format("p.created_at")}, 'updated_at', {_TIME.format("p.updated_at")})"""
+    'created_at', {json_time("p.created_at")}, 'updated_at', {json_time("p.updated_at")})"""
 
 _VIEW = f"""{_OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason,
     p.payment_method, p.provider_reference, p.authorized_amount, p.captured_amount, p.refunded_amount,
@@ -29,12 +27,12 @@ _VIEW = f"""{_OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.curr
 _OPERATION = f"""json_build_object(
     'id', o.id, 'kind', o.kind, 'amount', o.amount, 'currency', o.currency, 'status', o.status,
     'attempts', o.attempts, 'provider_reference', o.provider_reference, 'reason', o.reason,
-    'created_at', {_TIME.format("o.created_at")}, 'settled_at', {_TIME.format("o.settled_at")})"""
+    'created_at', {json_time("o.created_at")}, 'settled_at', {json_time("o.settled_at")})"""
 
 _REFUND = f"""json_build_object(
     'id', o.id, 'status', CASE o.status WHEN 'declined' THEN 'failed' ELSE o.status END, 'amount', o.amount,
     'currency', o.currency, 'reason', o.note, 'failure_reason', o.reason,
-    'created_at', {_TIME.format("o.created_at")})::text AS body, o.id, o.status"""
+    'created_at', {json_time("o.created_at")})::text AS body, o.id, o.status"""
 
 
 OLD_KEYS = """created_at < now() - make_interval(days => %s) AND NOT EXISTS (
@@ -266,7 +264,7 @@ entries AS ({ledger.INSERT_FOR_SETTLED}),
 event AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
     SELECT %(event_id)s::uuid, p.merchant, order_id, 'payment.updated', jsonb_build_object(
-        'type', 'payment.updated', 'timestamp', {_TIME.format("clock_timestamp()")}, 'merchant', p.merchant,
+        'type', 'payment.updated', 'timestamp', {json_time("clock_timestamp()")}, 'merchant', p.merchant,
         'data', {_OBJECT}, 'operation', json_build_object('id', settled.id, 'kind', settled.kind,
             'status', settled.status, 'amount', settled.amount, 'reason', settled.reason,
             'idempotency_key', settled.idempotency_key)), p.headers

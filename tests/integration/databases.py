@@ -13,7 +13,6 @@ from psycopg.rows import dict_row
 import order
 import payment
 from chassis import migrate
-from chassis.database import Database
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Databases:
     def migrate(self) -> None:
         """Bring both to the newest schema."""
         for url, migrations in ((self.order, order.MIGRATIONS), (self.payment, payment.MIGRATIONS)):
-            migrate.upgrade(Database(url, "migrate"), url, migrations)
+            migrate.upgrade(url, migrations)
 
     def copies(self, administrator: Connection[Any], suffix: str) -> Databases:
         """A new pair made from this one as it is, owned by the same roles."""

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.leases import MAX_BACKOFF, backoff
+from chassis.database import Database
+from chassis.leases import MAX_BACKOFF, LeaseLoop, backoff
 
 
 @given(st.integers(0, 10**9))
@@ -19,3 +23,12 @@ def test_base_and_cap_are_kept(attempts: int, base: float, cap: float) -> None:
 def test_waits_spread_over_the_whole_step() -> None:
     waits = [backoff(6, base=1.0) for _ in range(500)]
     assert min(waits) < 16 < 48 < max(waits)
+
+
+def test_a_loop_that_rests_for_long_is_not_taken_for_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = LeaseLoop("rest", Database("", "test"), lambda *_: [], lambda _: None, concurrency=1, poll=300.0)
+    began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began + 350)
+    assert loop.is_alive(patience=60.0)
+    monkeypatch.setattr(time, "monotonic", lambda: began + 400)
+    assert not loop.is_alive(patience=60.0)
