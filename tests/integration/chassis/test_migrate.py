@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import order
 import psycopg
 import pytest
-from chassis import migrate
 
+import order
+from chassis import migrate
 from ci.postgres import Postgres
 
 
