@@ -8,13 +8,15 @@ back still fail; here the next request simply connects.
 
 from __future__ import annotations
 
+import json
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, LiteralString
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, dict_row
 
 # Errors that say "not now": the database is away, restarting, failing over, out of room, or not migrated yet.
@@ -28,7 +30,36 @@ DOWN = (
 )
 
 Row = DictRow
-Session = Connection[DictRow]
+
+to_json = json.JSONEncoder(separators=(",", ":")).encode
+"""A value as JSON text, for a parameter that the statement casts to jsonb."""
+
+
+class Session(Connection[DictRow]):
+    """A connection, in autocommit mode."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take psycopg's arguments."""
+        super().__init__(*args, **kwargs)
+        self._kept: Cursor[DictRow] | None = None
+        self._poller: select.poll | None = None
+
+    def one(self, query: LiteralString, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> Row | None:
+        """The first row of what a statement returns, or None; with a cursor that is kept: a new one costs as much."""
+        if self._kept is None:
+            self._kept = self.cursor()
+        return self._kept.execute(query, parameters).fetchone()
+
+    def has_hung_up(self) -> bool:
+        """Whether the server has closed the connection.
+
+        Idle, it has nothing to say: if it can be read, that was goodbye. Asking the kernel costs microseconds, where
+        a `SELECT 1` before each request would cost a round trip.
+        """
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(self.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
+        return bool(self._poller.poll(0))
 
 
 class Database:
@@ -49,7 +80,7 @@ class Database:
 
         Raises psycopg.OperationalError when the database can't be reached within two seconds.
         """
-        return Connection.connect(
+        return Session.connect(
             self._url,
             autocommit=True,
             row_factory=dict_row,
@@ -66,7 +97,7 @@ class Database:
         """The connection of this thread, opened or opened anew where it is missing or broken."""
         held: Session | None = getattr(self._local, "session", None)
         if held is not None:
-            if not held.closed and not _hung_up(held):
+            if not held.closed and not held.has_hung_up():
                 return held
             held.close()
             self._local.session = None
@@ -92,11 +123,3 @@ class Database:
 def json_time(expression: str) -> str:
     """SQL for a time as the wire has it: RFC 3339, UTC, microseconds."""
     return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-
-
-def _hung_up(session: Session) -> bool:
-    # An idle connection has nothing to say. If it can be read, the server has said goodbye; asking the
-    # kernel costs microseconds, where a `SELECT 1` before each request would cost a round trip.
-    poller = select.poll()
-    poller.register(session.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
-    return bool(poller.poll(0))

@@ -71,10 +71,10 @@ def take(session: Session, claim: Claim, resource_id: str, status: int) -> bool:
 
 def earlier(session: Session, claim: Claim) -> Earlier | None:
     """What the key stands for, or None if it is free. Raises Problem `idempotency-key-reused`."""
-    row = session.execute(
+    row = session.one(
         "SELECT fingerprint, status, resource_id FROM idempotency_keys WHERE merchant = %s AND key = %s",
         (claim.merchant, claim.key),
-    ).fetchone()
+    )
     if row is None:
         return None
     if row["fingerprint"] != claim.fingerprint:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from flask import g, has_request_context
 
 from chassis import cards
 
@@ -29,6 +32,12 @@ def _shorten_exceptions(_: object, __: str, event: MutableMapping[str, Any]) -> 
     return event
 
 
+def _name_request(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if has_request_context() and "request_id" in g:
+        event["request_id"] = g.request_id
+    return event
+
+
 def configure(service: str, level: str = "info") -> None:
     """Make structlog and the standard library's logging print JSON lines that name the service."""
 
@@ -38,7 +47,7 @@ def configure(service: str, level: str = "info") -> None:
 
     shared: list[Any] = [
         name_service,
-        structlog.contextvars.merge_contextvars,
+        _name_request,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _shorten_exceptions,
@@ -63,6 +72,37 @@ def configure(service: str, level: str = "info") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+class RequestLog:
+    """Writes the line of each request: what structlog would write, at a fifth of its cost."""
+
+    def __init__(self, service: str, level: str) -> None:
+        """Silent when only what is worse than `info` is logged."""
+        self._service = service
+        self._wanted = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
+        self._write = structlog.WriteLogger(sys.stdout).msg
+
+    def write(self, method: str, route: str, path: str, status: int, ms: float, merchant: str | None) -> None:
+        """One line of JSON; `path` is a caller's text, and masked."""
+        if self._wanted:
+            members = {
+                "method": method,
+                "route": route,
+                "path": cards.mask(path),
+                "status": status,
+                "ms": ms,
+                "merchant": merchant,
+                "event": "request",
+                "service": self._service,
+                "request_id": g.request_id,
+                "level": "info",
+                "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            }
+            self._write(_encode(members))
+
+
+_encode = json.JSONEncoder().encode
 
 
 def get_logger() -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -20,17 +21,28 @@ from chassis.database import DOWN, Database, Session
 
 WEB = "web"
 _role = WEB
+_process_name = ""
 
 
 def _process() -> str:
+    return _process_name
+
+
+def _name_process() -> None:
+    global _process_name
     # Containers of one pod each have a process 1, and share the directory: a pid alone is not enough.
-    return f"{_role}.{os.getpid()}"
+    _process_name = f"{_role}.{os.getpid()}"
+
+
+_name_process()
+os.register_at_fork(after_in_child=_name_process)
 
 
 def set_role(role: str) -> None:
     """Name what this process is, before it measures anything: `web` (the default), `relay`."""
     global _role
     _role = role
+    _name_process()
 
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
@@ -99,6 +111,18 @@ def render(gauges: DatabaseGauges) -> bytes:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
     return generate_latest(registry) + generate_latest()
+
+
+@cache
+def answered(method: str, route: str, status: int) -> Callable[[float], None]:
+    """What counts an answer with this status and observes its seconds; looked up once for each."""
+    count, took = requests.labels(method, route, str(status)), duration.labels(method, route)
+
+    def measure(seconds: float) -> None:
+        count.inc()
+        took.observe(seconds)
+
+    return measure
 
 
 def announce(service: str, version: str) -> None:

@@ -8,6 +8,7 @@ the oldest undelivered row is ever claimed: what concerns one order arrives in o
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,8 +112,11 @@ class Waker:
 
     NOTIFY inside the transaction would make all commits wait for one another: PostgreSQL holds one lock
     from the notification to the end of the commit, flush included. So a thread sends it afterwards, once
-    for all that came meanwhile. If the process dies in between, the relays' polling finds the row.
+    for all that came meanwhile, and rests between two: a notification is a transaction of its own, whose flush
+    the commits beside it would wait for. If the process dies in between, the relays' polling finds the row.
     """
+
+    REST = 0.05  # seconds
 
     def __init__(self, database: Database, channel: str = CHANNEL) -> None:
         """The thread starts with the first `wake`, in the process that calls it."""
@@ -135,8 +139,10 @@ class Waker:
         while True:
             self._due.wait()
             self._due.clear()
+            rested_at = time.monotonic() + self.REST
             try:
                 self._database.session().execute(f"NOTIFY {self._channel}".encode())
             except psycopg.Error as error:
                 # Nothing is lost: the row is committed, and polling finds it.
                 log.warning("notify_failed", channel=self._channel, error=error)
+            time.sleep(max(0.0, rested_at - time.monotonic()))

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 import uuid_utils
 from flask import Flask, Response, current_app, g, json, request
 from flask_smorest import Api
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from chassis import __version__, admin, cards, health, logs, metrics, pages, wire
@@ -36,6 +36,7 @@ class Service:
     health: health.Health
     gauges: metrics.DatabaseGauges
     admin: admin.Application
+    request_log: logs.RequestLog
     parts: dict[str, Any]
 
 
@@ -67,7 +68,8 @@ def create_app(
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges()
     admin_app = admin.application(settings.database_url, checks, gauges)
-    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, parts)
+    request_log = logs.RequestLog(name, settings.log_level)
+    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, parts)
     api = Api(app)
     api.ERROR_SCHEMA = None
     for blueprint in blueprints:
@@ -91,16 +93,26 @@ def service() -> Service:
     return found
 
 
+class Answer(Response):
+    """Flask's response without a search for what an answer of ours never has: a Location that is no path in ASCII."""
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        """The headers as they are, if there is a body that goes with them."""
+        return self.headers if self.status_code < 204 else super().get_wsgi_headers(environ)
+
+
 def answer(
     body: str | bytes, status: int = 200, *, version: int | None = None, headers: dict[str, str] | None = None
 ) -> Response:
     """A JSON answer from text that is already JSON; `version` becomes its ETag, or a hash of the text does."""
-    response = Response(body, status, mimetype="application/json", headers=headers)
+    data = body.encode() if isinstance(body, str) else body
+    response = Answer(data, status, mimetype="application/json", headers=headers)
     if version is not None:
-        response.set_etag(str(version))
+        response.headers["ETag"] = f'"{version}"'
     if request.method in ("GET", "HEAD"):
         response.add_etag()
-        response.make_conditional(request)
+        if "If-None-Match" in request.headers:
+            response.make_conditional(request)
     return response
 
 
@@ -118,27 +130,18 @@ def _begin() -> None:
     given = request.headers.get("X-Request-Id", "")
     usable = _REQUEST_ID.fullmatch(given) and not cards.has_card_number(given)
     g.request_id = given if usable else str(uuid_utils.uuid7())
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    if request.path in _QUIET:
+    path = request.path
+    if path in _QUIET:
         return response
     route = request.url_rule.rule if request.url_rule else "unmatched"
     seconds = time.perf_counter() - g.began
     method = request.method if request.method in _METHODS else "OTHER"
-    metrics.requests.labels(method, route, str(response.status_code)).inc()
-    metrics.duration.labels(method, route).observe(seconds)
-    log.info(
-        "request",
-        method=method,
-        route=route,
-        path=request.path,
-        status=response.status_code,
-        ms=round(seconds * 1000, 2),
-        merchant=g.get("merchant"),
-    )
+    metrics.answered(method, route, response.status_code)(seconds)
+    service().request_log.write(method, route, path, response.status_code, round(seconds * 1000, 2), g.get("merchant"))
     return response
 
 

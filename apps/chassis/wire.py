@@ -6,16 +6,17 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import flask
 import flask_smorest as smorest
 import marshmallow as ma
 from gunicorn.http.errors import ParseException
-from webargs.flaskparser import FlaskParser
 
-from chassis import cards
+from chassis import cards, quick
 from chassis.problems import Problem
+from chassis.quick import Load
 
 View = TypeVar("View", bound=Callable[..., flask.Response])
 
@@ -35,17 +36,15 @@ def parse_json(data: bytes, *, trusted: bool = False) -> dict[str, Any]:
     if not data.strip():
         return {}
     try:
-        body = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_float=Decimal,
-            parse_constant=_no_constant,
-        )
+        text = data.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise _Unacceptable("it begins with a BOM (RFC 8259, section 8.1)")
+        body = _DECODER.decode(text)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise Problem("malformed-request", f"The body is not well-formed JSON: {_reason(error)}.") from error
     if not isinstance(body, dict):
         raise Problem("malformed-request", "The body must be a JSON object.")
-    if not trusted:
+    if not trusted and _is_suspicious(text):
         _inspect(body, "", 0)
     return body
 
@@ -75,6 +74,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise _Unacceptable(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal, parse_constant=_no_constant)
+
+_SUSPICIOUS = re.compile(r"[\\\x7f-\x9f]|\d(?:[\s\-]*\d){12}")
+
+
+def _is_suspicious(text: str) -> bool:
+    """Whether a body may hold what `_inspect` looks for.
+
+    Not without an escape, a control character that JSON lets pass, digits enough for a card number whatever stands
+    between them, or brackets enough to be nested too deeply: then no string of it need be looked at.
+    """
+    return text.count("{") + text.count("[") > _MAX_DEPTH or _SUSPICIOUS.search(text) is not None
 
 
 def _inspect(value: Any, pointer: str, depth: int) -> None:
@@ -132,7 +145,10 @@ def read_body(req: flask.Request) -> bytes:
 
 def canonical(body: Mapping[str, Any]) -> bytes:
     """The body in one spelling whatever the order of its keys and its white space, for fingerprints."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), default=str).encode()
+    return _CANONICAL.encode(body).encode()
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 
 
 def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
@@ -150,46 +166,36 @@ def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
     return [{"pointer": pointer, "detail": str(messages)}]
 
 
-class Parser(FlaskParser):
-    """webargs' parser with our JSON reader and our problems; what is not known is refused in queries too."""
+def load_body(load: Load) -> Any:
+    """The request's body as a schema loads it. The parsed body is kept in `g.body`, for fingerprints.
 
-    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": ma.RAISE}  # noqa: RUF012
+    Raises Problem: what `read_body` and `parse_json` raise, `unsupported-media-type`, `validation`.
+    """
+    req = flask.request
+    data = read_body(req)
+    if data and req.mimetype != "application/json" and not req.mimetype.endswith("+json"):
+        raise Problem(
+            "unsupported-media-type", f"The body is {cards.mask(req.mimetype) or 'of no declared type'}, not JSON."
+        )
+    flask.g.body = body = parse_json(data)
+    return _load(load, body)
 
-    def load_querystring(self, req: flask.Request, schema: ma.Schema) -> Any:
-        """The query. Raises Problem `validation` for a parameter that stands twice."""
-        twice = [name for name, values in req.args.lists() if len(values) > 1]
-        if twice:
-            errors = [{"pointer": f"/{escape(name)}", "detail": "Must stand once only."} for name in twice]
-            raise Problem("validation", "A query parameter stands twice.", errors=errors)
-        return super().load_querystring(req, schema)
 
-    def load_json(self, req: flask.Request, schema: ma.Schema) -> Any:
-        """The body, parsed strictly; a missing body is {}. The parsed body is kept in `g.body` for fingerprints."""
-        data = read_body(req)
-        if data and req.mimetype != "application/json" and not req.mimetype.endswith("+json"):
-            raise Problem(
-                "unsupported-media-type", f"The body is {cards.mask(req.mimetype) or 'of no declared type'}, not JSON."
-            )
-        body = parse_json(data)
-        flask.g.body = body
-        return body
+def load_query(load: Load) -> Any:
+    """The request's query as a schema loads it. Raises Problem `validation`, also for a name that stands twice."""
+    query = flask.request.args
+    twice = [name for name, values in query.lists() if len(values) > 1]
+    if twice:
+        errors = [{"pointer": f"/{escape(name)}", "detail": "Must stand once only."} for name in twice]
+        raise Problem("validation", "A query parameter stands twice.", errors=errors)
+    return _load(load, query.to_dict())
 
-    def handle_error(
-        self,
-        error: ma.ValidationError,
-        req: flask.Request,
-        schema: ma.Schema,
-        *,
-        error_status_code: int | None,
-        error_headers: Mapping[str, str] | None,
-    ) -> NoReturn:
-        """Answer 422 with a pointer to each field."""
-        messages = error.messages
-        if isinstance(messages, Mapping) and len(messages) == 1:
-            location, inner = next(iter(messages.items()))
-            if location in ("json", "query", "headers"):
-                messages = inner
-        found = pointers(messages)
+
+def _load(load: Load, data: dict[str, Any]) -> Any:
+    try:
+        return load(data)
+    except ma.ValidationError as error:
+        found = pointers(error.messages)
         count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
         raise Problem("validation", f"{count} not valid.", errors=found) from error
 
@@ -213,10 +219,31 @@ if TYPE_CHECKING:
 else:
 
     class Blueprint(smorest.Blueprint):
-        """flask-smorest's blueprint with our parser."""
+        """flask-smorest's blueprint: it documents, and we validate and answer, each in one step."""
 
-        ARGUMENTS_PARSER = Parser()
+        def arguments(self, schema, location="json"):  # noqa: ANN001, ANN201
+            """One instance and one loader for all requests: making them costs as much as all that they then do."""
+            instance = schema()
+            load = quick.loader(instance)
+            read = load_query if location == "query" else load_body
+            document = super().arguments(instance, location=location)
 
-        def arguments(self, schema, **kwargs):  # noqa: ANN001, ANN003, ANN201
-            """One instance for all requests: making a schema costs as much as all that it then does."""
-            return super().arguments(schema(), **kwargs)
+            def decorate(view):  # noqa: ANN001, ANN202
+                @wraps(view)
+                def loaded(**kwargs):  # noqa: ANN003, ANN202
+                    return view(read(load), **kwargs)
+
+                loaded._apidoc = document(view)._apidoc
+                return loaded
+
+            return decorate
+
+        def response(self, status, schema=None, **kwargs):  # noqa: ANN001, ANN003, ANN201
+            """Only documents: what a view returns is the answer already."""
+            document = super().response(status, schema, **kwargs)
+
+            def decorate(view):  # noqa: ANN001, ANN202
+                view._apidoc = document(view)._apidoc
+                return view
+
+            return decorate

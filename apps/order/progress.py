@@ -8,10 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils
-from psycopg.types.json import Jsonb
 
 from chassis import metrics
-from chassis.database import Row, Session
+from chassis.database import Row, Session, to_json
 from chassis.outbox import Message
 from order import model, store
 from order.gateway import Answer, RefundOutcome
@@ -73,10 +72,10 @@ class Locked:
                 "refunded_amount": decision.refunded_amount,
                 "failure_reason": decision.failure_reason,
                 "refunding": refunding + (refund or 0),
-                "payment": Jsonb(dataclasses.asdict(self.payment)) if self.payment else None,
+                "payment": to_json(dataclasses.asdict(self.payment)) if self.payment else None,
                 "past": [UUID(past) for past in self.order.past],
                 "payment_method": self.row["payment_method"],
-                "data": Jsonb(self._data(decision)),
+                "data": to_json(self._data(decision)),
                 "refund_amount": refund,
                 "reason": reason,
                 "to_cancel": before is Status.CANCELING,
@@ -218,8 +217,8 @@ def outbox_row(message: Message, lease: float) -> dict[str, Any]:
     return {
         "command_id": message.id,
         "topic": message.topic,
-        "command_payload": Jsonb(message.payload),
-        "headers": Jsonb(message.headers),
+        "command_payload": to_json(message.payload),
+        "headers": to_json(message.headers),
         "owner": message.owner or None,
         "lease": lease or None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate
 
 from chassis.fields import Currency, Id, Integer, Labels, MajorAmount, Schema, Text
 from chassis.money import MAX_AMOUNT
@@ -20,22 +20,22 @@ class Item(Schema):
     unit_amount = Integer(required=True, validate=validate.Range(0, 10**12))
 
 
+def _total_fits(items: list[dict[str, Any]]) -> None:
+    try:
+        model.total([(item["quantity"], item["unit_amount"]) for item in items])
+    except ValueError as error:
+        raise ValidationError(f"{error}.") from error
+
+
 class PlaceOrder(Schema):
     """What POST /v1/orders takes. Amounts are in minor units."""
 
     currency = Currency(required=True)
-    items = fields.List(fields.Nested(Item), required=True, validate=validate.Length(1, 100))
+    items = fields.List(fields.Nested(Item), required=True, validate=[validate.Length(1, 100), _total_fits])
     customer = Text(100)
     payment_method = Text(100, required=True)
     capture = fields.String(validate=validate.OneOf(["automatic", "manual"]), load_default="automatic")
     metadata = Labels(keys=Text(40), values=Text(500, 0), load_default=dict, validate=validate.Length(max=50))
-
-    @validates_schema(skip_on_field_errors=True)
-    def _total_fits(self, data: dict[str, Any], **_: Any) -> None:
-        try:
-            model.total([(item["quantity"], item["unit_amount"]) for item in data["items"]])
-        except ValueError as error:
-            raise ValidationError(f"{error}.", "items") from error
 
 
 class Nothing(Schema):

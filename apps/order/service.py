@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import uuid_utils
-from psycopg.types.json import Jsonb
 
 from chassis import idempotency, logs, metrics, prefer
-from chassis.database import Database, Row, Session
+from chassis.database import Database, Row, Session, to_json
 from chassis.idempotency import Claim
 from chassis.outbox import Message
 from chassis.problems import Problem
@@ -74,11 +73,20 @@ class Orders:
         with idempotency.not_in_use():
             row = store.place(session, claim, order)
         if row is None:
-            there = idempotency.required(session, claim)
-            return Done(self._await(claim.merchant, there.resource_id, wait, _has_outcome), replayed=True)
+            return self._placed_before(session, claim, wait)
         metrics.transitions.labels("order", "", row["status"]).inc()
         self._deliver(message, wait)
         return Done(self._await(claim.merchant, order["id"], wait, _has_outcome) if wait > 0 else row)
+
+    def _placed_before(self, session: Session, claim: Claim, wait: float) -> Done:
+        row = store.placed(session, claim)
+        if row is None:
+            # Somebody else's key, or one with another content: this says which.
+            there = idempotency.required(session, claim)
+            row = self.get(claim.merchant, there.resource_id)
+        if wait > 0:
+            row = self._await(claim.merchant, str(row["id"]), wait, _has_outcome)
+        return Done(row, replayed=True)
 
     def place_by_id(self, merchant: str, order_id: str, wanted: dict[str, Any], headers: dict[str, str]) -> None:
         """Commit an order of the sketch's API, whose own id makes it happen once.
@@ -293,11 +301,11 @@ def _prepare(
         "status": decision.status,
         "currency": wanted["currency"],
         "total_amount": total,
-        "items": Jsonb(items),
+        "items": to_json(items),
         "customer": wanted.get("customer"),
         "payment_method": wanted["payment_method"],
         "capture": wanted.get("capture", "automatic"),
-        "metadata": Jsonb(wanted.get("metadata", {})),
+        "metadata": to_json(wanted.get("metadata", {})),
     }
     if decision.command is None:
         return order, None

@@ -61,40 +61,45 @@ def place(session: Session, claim: Claim, order: dict[str, Any]) -> Row | None:
     The new order's view, or None when the key is taken already. Raises psycopg.errors.LockNotAvailable
     when another transaction holds the key for longer than the lock time-out.
     """
-    return session.execute(
-        _PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint}
-    ).fetchone()
+    return session.one(_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint})
+
+
+def placed(session: Session, claim: Claim) -> Row | None:
+    """The view of the order that an earlier request with the same key and content placed."""
+    return session.one(
+        f"""SELECT {_VIEW} FROM idempotency_keys k JOIN orders o ON (o.merchant, o.id) = (k.merchant, k.resource_id)
+            WHERE k.merchant = %s AND k.key = %s AND k.fingerprint = %s""",
+        (claim.merchant, claim.key, claim.fingerprint),
+    )
 
 
 def place_by_id(session: Session, order: dict[str, Any]) -> Row | None:
     """The same with the order's own id as the idempotency key; None when the order exists already."""
-    return session.execute(_PLACE_BY_ID, {**_NO_COMMAND, **order}).fetchone()
+    return session.one(_PLACE_BY_ID, {**_NO_COMMAND, **order})
 
 
 def get(session: Session, merchant: str, order_id: str) -> Row | None:
     """An order's view: body (JSON text), id, version, status."""
-    return session.execute(
-        f"SELECT {_VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id)
-    ).fetchone()
+    return session.one(f"SELECT {_VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
 
 
 def sketch(session: Session, merchant: str, order_id: str) -> Row | None:
     """What the sketch's API shows of an order: items, total_amount, currency, status."""
-    return session.execute(
+    return session.one(
         "SELECT items, total_amount, currency, status FROM orders WHERE merchant = %s AND id = %s",
         (merchant, order_id),
-    ).fetchone()
+    )
 
 
 def events(session: Session, merchant: str, order_id: str) -> str | None:
     """An order's history as JSON text, oldest first; None when there is no such order."""
-    row = session.execute(
+    row = session.one(
         f"""SELECT json_build_object('data', json_agg(json_build_object(
                 'version', version, 'type', type, 'from', from_status, 'to', to_status, 'actor', actor,
                 'data', data, 'at', {json_time("at")}) ORDER BY version))::text AS body
             FROM order_events WHERE merchant = %s AND order_id = %s HAVING count(*) > 0""",
         (merchant, order_id),
-    ).fetchone()
+    )
     return row["body"] if row else None
 
 
@@ -106,12 +111,12 @@ def lock(session: Session, merchant: str, order_id: str) -> Row | None:
 
     Two statements: one that waits for a lock then sees the row as it is now, but all else as it was before.
     """
-    row = session.execute(
+    row = session.one(
         """SELECT status, total_amount, currency, paid_amount, refunded_amount, refunding_amount, payment_method,
                   capture, payment, past_payments, version
            FROM orders WHERE merchant = %s AND id = %s FOR NO KEY UPDATE""",
         (merchant, order_id),
-    ).fetchone()
+    )
     if row is not None:
         asked = session.execute(
             """SELECT topic FROM outbox WHERE merchant = %(merchant)s AND aggregate_id = %(id)s
@@ -131,7 +136,7 @@ WITH changed AS (
            refunding_amount = refunding_amount + %(refunding)s,
            failure_reason = CASE WHEN %(status)s = 'payment_failed'
                                  THEN COALESCE(%(failure_reason)s, failure_reason) END,
-           payment = %(payment)s, past_payments = %(past)s, payment_method = %(payment_method)s,
+           payment = %(payment)s::jsonb, past_payments = %(past)s, payment_method = %(payment_method)s,
            command_id = COALESCE(%(command_id)s, command_id),
            version = version + 1, updated_at = clock_timestamp()
     WHERE merchant = %(merchant)s AND id = %(id)s AND version = %(seen)s
@@ -184,21 +189,19 @@ def settle_refund(
 
     None if it has ended before.
     """
-    return session.execute(
+    return session.one(
         """UPDATE refunds ended SET status = %s, failure_reason = %s, declined = %s
            WHERE merchant = %s AND id = %s AND status = 'pending'
            RETURNING amount, to_cancel, EXISTS (
                SELECT FROM refunds other WHERE other.merchant = ended.merchant AND other.order_id = ended.order_id
                AND other.id <> ended.id AND other.status = 'pending') AS others""",
         (status, reason, declined, merchant, refund_id),
-    ).fetchone()
+    )
 
 
 def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
     """A refund's view: body (JSON text), id, status."""
-    return session.execute(
-        f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND id = %s", (merchant, refund_id)
-    ).fetchone()
+    return session.one(f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND id = %s", (merchant, refund_id))
 
 
 def find_refunds(session: Session, merchant: str, order_id: str) -> list[Row]:

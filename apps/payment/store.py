@@ -72,7 +72,7 @@ SELECT {_VIEW} FROM p
 
 def insert(session: Session, payment: dict[str, Any]) -> Row | None:
     """Store a payment and its first operation, leased to `owner`; None when its order has a live payment."""
-    return session.execute(_INSERT, {**payment, "headers": Jsonb(payment["headers"])}).fetchone()
+    return session.one(_INSERT, {**payment, "headers": Jsonb(payment["headers"])})
 
 
 _RESERVE = {
@@ -93,7 +93,7 @@ def reserve(session: Session, operation: Operation, lease: float, idempotency_ke
     One guarded UPDATE decides, so that what runs at the same time never exceeds what is there.
     The payment's view, or None when the guard says no.
     """
-    return session.execute(
+    return session.one(
         f"""
         WITH p AS (
             UPDATE payments SET version = version + 1, updated_at = clock_timestamp(), {_RESERVE[operation.kind]}
@@ -116,15 +116,15 @@ def reserve(session: Session, operation: Operation, lease: float, idempotency_ke
             "note": operation.note,
             "key": idempotency_key,
         },
-    ).fetchone()
+    )
 
 
 def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
     """A refund's view: body (JSON text), id, status of its operation."""
-    return session.execute(
+    return session.one(
         f"SELECT {_REFUND} FROM operations o WHERE merchant = %s AND id = %s AND kind = 'refund'",
         (merchant, refund_id),
-    ).fetchone()
+    )
 
 
 def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
@@ -156,18 +156,16 @@ def expired(session: Session, limit: int) -> list[Row]:
 
 def get(session: Session, merchant: str, payment_id: str) -> Row | None:
     """A payment's view: body (JSON text), id, version, status, amounts and what a decision needs."""
-    return session.execute(
-        f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id)
-    ).fetchone()
+    return session.one(f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id))
 
 
 def live(session: Session, merchant: str, order_id: str) -> Row | None:
     """The view of the one payment of an order that is under way or holds money."""
-    return session.execute(
+    return session.one(
         f"""SELECT {_VIEW} FROM payments p WHERE merchant = %s AND order_id = %s
             AND status IN ('processing', 'authorized', 'captured')""",
         (merchant, order_id),
-    ).fetchone()
+    )
 
 
 def find(session: Session, query: dict[str, Any]) -> list[Row]:
@@ -280,7 +278,7 @@ def settle(
 
     The payment's view, or None when the lease was lost: somebody else settles it, with the same outcome.
     """
-    return session.execute(
+    return session.one(
         _SETTLE,
         {
             "merchant": operation.merchant,
@@ -298,16 +296,16 @@ def settle(
             "entries": ledger.parameter(settlement.entries),
             "event_id": event_id,
         },
-    ).fetchone()
+    )
 
 
 def pending(session: Session) -> Row | None:
     """How many operations have no known outcome, and the age of the oldest in seconds."""
-    return session.execute(
+    return session.one(
         """SELECT count(*)::float8 AS count,
                   COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
            FROM operations WHERE status = 'pending'"""
-    ).fetchone()
+    )
 
 
 _FOR_PROVIDER = """
