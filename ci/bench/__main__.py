@@ -1,0 +1,73 @@
+"""`make bench`: how fast Tandem is, as ratios to floors that were measured in the same run.
+
+Cases take turns, so that what else happens on the machine meets them all; the ratio of a case is the median of
+its rounds' ratios. One failed request makes the run void.
+"""
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+
+from ci.bench import growth, profile, table
+from ci.bench.cases import Cases
+from ci.bench.floor_sql import Floor
+from ci.bench.load import Void
+from ci.bench.stack import Stack, started
+from ci.bench.table import TARGETS, Measured
+from ci.launch import NeedsAccount
+from ci.postgres import PostgresError
+from ci.state import ROOT
+from ci.supervisor import StartFailed, Stopped
+from order import MIGRATIONS as ORDER
+from payment import MIGRATIONS as PAYMENT
+
+
+def main() -> None:
+    """Print the table; exit status 1 when the run was void or Tandem did not start."""
+    parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each case in each round")
+    parser.add_argument("--growth", type=int, default=0, metavar="ORDERS", help="measure also with so many orders")
+    parser.add_argument("--profile", action="store_true", help="flame graphs and slow SQL of each case instead")
+    arguments = parser.parse_args()
+    try:
+        with started(ROOT / ".bench", with_statistics=arguments.profile) as stack:
+            cases = Cases(stack, Floor(stack.server, stack.state.path, (ORDER, PAYMENT)))
+            if arguments.profile:
+                profile.write(stack, cases, ROOT / ".artifacts" / "bench")
+            else:
+                measure(stack, cases, arguments.rounds, arguments.seconds)
+                if arguments.growth:
+                    growth.measure(stack, cases, arguments.growth, arguments.rounds, arguments.seconds)
+    except Stopped:
+        sys.exit("make bench: stopped")
+    except (Void, RuntimeError, StartFailed, PostgresError, NeedsAccount) as error:
+        sys.exit(f"make bench: this run is void: {error}")
+
+
+def measure(stack: Stack, cases: Cases, rounds: int, seconds: float) -> None:
+    """Measure every case in so many rounds, and print what came of it. Raises Void."""
+    settings = f"{stack.workers} workers x {stack.threads} threads"
+    print(f"{rounds} rounds of {len(TARGETS)} cases, {seconds:g} s each, {settings}", flush=True)
+    for _ in cases.round(0.5):  # plans, caches and connections are made here
+        pass
+    measured: dict[str, Measured] = defaultdict(Measured)
+    for number in range(1, rounds + 1):
+        began = time.monotonic()
+        services, postgres = stack.cpu()
+        for name, run in cases.round(seconds):
+            case = measured[name]
+            now_services, now_postgres = stack.cpu()
+            if name not in ("floor", "pgbench, 3 transactions", "create order, payment down"):
+                case.services += now_services - services
+                case.postgres += now_postgres - postgres
+            services, postgres = stack.cpu()
+            case.runs.append(run)
+            case.ratios.append(run.rate / measured[TARGETS[name][0]].runs[-1].rate)
+        print(f"  round {number} of {rounds}: {time.monotonic() - began:.0f} s", flush=True)
+    print("", *table.lines(measured), "", *table.figures(measured, stack.memory(), stack.start_time()), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""What is measured, each case as one run under load."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from itertools import count, cycle
+
+from ci.bench import load
+from ci.bench.floor_sql import Floor
+from ci.bench.load import Run, Void
+from ci.bench.stack import Stack
+from ci.ports import ADDRESS
+
+CLIENTS = 16
+# Seconds that orders may take to be paid after the last was placed.
+PATIENCE = 120
+
+_LINE = {"sku": "tea-100", "name": "Green tea, 100 g", "quantity": 2, "unit_amount": 450}
+BODY = json.dumps(
+    {
+        "currency": "EUR",
+        "items": [_LINE, _LINE],
+        "customer": "cus_17",
+        "payment_method": "pm_ok",
+        "metadata": {"cart": "9"},
+    }
+).encode()
+
+
+class Cases:
+    """Requests of one merchant to a stack; it remembers the orders that it has placed."""
+
+    def __init__(self, stack: Stack, floor_sql: Floor) -> None:
+        self._stack, self._floor_sql = stack, floor_sql
+        self._order = (ADDRESS, stack.ports.order)
+        self._head = f"Host: bench\r\nAuthorization: Bearer {stack.keys['API_KEY']}\r\n"
+        self._keys = (f"bench-{number}" for number in count())
+        self._placed: list[str] = []
+
+    def round(self, seconds: float) -> Iterator[tuple[str, Run]]:
+        """Every case once, for so many seconds each. Raises Void, RuntimeError."""
+        yield "floor", self.floor(seconds)
+        with self._stack.paused("order-relay"):
+            yield "create order", self.create(seconds)
+            yield "create order, 1 client", self.create(seconds / 2, clients=1)
+        self._forget_commands()
+        yield "get order", self.get(seconds)
+        yield "list 20 orders", self._run(lambda: self._get("/v1/orders?limit=20"), seconds)
+        yield "replay of a key", self.replay(seconds)
+        yield "Prefer: wait, 1 client", self._run(lambda: self._post("Prefer: wait=5\r\n"), seconds / 2, b"201", 1)
+        with self._stack.down("payment-web", "payment-relay"):
+            yield "create order, payment down", self.create(seconds)
+        self._forget_commands()
+        yield "pgbench, 3 transactions", self.floor_sql(seconds)
+        yield "paid end to end", self.paid(seconds)
+
+    def of_growth(self, seconds: float) -> Iterator[tuple[str, Run]]:
+        """The cases that must not slow down as tables grow. Raises Void."""
+        yield "floor", self.floor(seconds)
+        with self._stack.paused("order-relay"):
+            yield "create order", self.create(seconds)
+        self._forget_commands()
+        yield "get order", self._run(self._some_order(), seconds)
+        yield "list 20 orders", self._run(lambda: self._get("/v1/orders?limit=20"), seconds)
+
+    def _some_order(self) -> Callable[[], bytes]:
+        """Requests for orders from all of the table, not only for the newest."""
+        rows = self._stack.query(
+            "order", "SELECT id FROM orders WHERE random() < 5000.0 / (SELECT count(*) FROM orders)"
+        )
+        ids = cycle([str(row[0]) for row in rows])
+        return lambda: self._get(f"/v1/orders/{next(ids)}")
+
+    def floor(self, seconds: float) -> Run:
+        """Flask returning a constant."""
+        request = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
+        address = (ADDRESS, self._stack.floor_port)
+        return load.run(address, lambda: request, clients=CLIENTS, seconds=seconds, expect=b"200")
+
+    def create(self, seconds: float, clients: int = CLIENTS) -> Run:
+        """Orders placed; what is to be asked of payment stays in the outbox."""
+        return self._run(self._post, seconds, b"201", clients, self._remember)
+
+    def get(self, seconds: float) -> Run:
+        """Orders shown, the last thousand in turn."""
+        some = cycle(self._placed[-1000:])
+        return self._run(lambda: self._get(f"/v1/orders/{next(some)}"), seconds)
+
+    def replay(self, seconds: float) -> Run:
+        """The same request, with the same key."""
+        request = self._post()
+        return self._run(lambda: request, seconds, b"201")
+
+    def paid(self, seconds: float) -> Run:
+        """Orders placed for so many seconds, and the time until the last of them is paid in both databases."""
+        began = time.perf_counter()
+        run = self._run(self._post, seconds, b"201", answered=self._remember)
+        while self._pending():
+            if time.perf_counter() - began > PATIENCE:
+                raise Void(f"orders are not paid after {PATIENCE} s")
+            time.sleep(0.02)
+        run.seconds = time.perf_counter() - began
+        return run
+
+    def floor_sql(self, seconds: float) -> Run:
+        """The database's part of a paid order."""
+        rate = self._floor_sql.rate(CLIENTS, seconds)
+        return Run(1.0, [CLIENTS / rate] * round(rate))
+
+    def _pending(self) -> bool:
+        waiting = "SELECT 1 FROM orders WHERE status IN ('pending_payment', 'canceling') LIMIT 1"
+        untold = "SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 1"
+        return bool(self._stack.query("order", waiting) or self._stack.query("payment", untold))
+
+    def _forget_commands(self) -> None:
+        """The orders that were only to be placed are not to be paid: it would be work of the next case's time."""
+        self._stack.query("order", "DELETE FROM outbox WHERE delivered_at IS NULL")
+        self._stack.query(
+            "order",
+            "UPDATE orders SET status = 'payment_failed', version = version + 1 WHERE status = 'pending_payment'",
+        )
+
+    def _run(
+        self,
+        request: Callable[[], bytes],
+        seconds: float,
+        expect: bytes = b"200",
+        clients: int = CLIENTS,
+        answered: Callable[[bytes], None] | None = None,
+    ) -> Run:
+        return load.run(self._order, request, clients=clients, seconds=seconds, expect=expect, answered=answered)
+
+    def _post(self, more: str = "") -> bytes:
+        head = f"POST /v1/orders HTTP/1.1\r\n{self._head}{more}Content-Type: application/json\r\n"
+        return f"{head}Idempotency-Key: {next(self._keys)}\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+
+    def _get(self, path: str) -> bytes:
+        return f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode()
+
+    def _remember(self, answer: bytes) -> None:
+        at = answer.find(b"/v1/orders/") + 11  # in Location
+        self._placed.append(answer[at : at + 36].decode())

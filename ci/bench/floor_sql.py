@@ -1,0 +1,151 @@
+"""The floor of a paid order: what the services' own SQL costs in three transactions, driven by pgbench.
+
+The statements are the stores' own, with the values of one kind of order in them; placing, paying and learning of
+it are a transaction each. No HTTP, no Python, no second look, no claims: what is left is the database's part.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from chassis import migrate
+from ci import launch
+from ci.postgres import Postgres, binary
+from order import store as orders
+from payment import store as payments
+
+_KEYS = """SELECT uuidv7() AS oid, uuidv7() AS cid, uuidv7() AS pid, uuidv7() AS opid, uuidv7() AS eid,
+    uuidv7() AS debit, uuidv7() AS credit \\gset
+"""
+_ITEMS = '[{"sku": "tea-100", "name": "Green tea, 100 g", "quantity": 2, "unit_amount": 450, "amount": 900}]'
+_ENTRIES = """jsonb_build_array(
+    jsonb_build_object('id', :debit::uuid, 'account', 'provider_clearing', 'direction', 'debit', 'amount', 1800),
+    jsonb_build_object('id', :credit::uuid, 'account', 'merchant_payable', 'direction', 'credit', 'amount', 1800))"""
+_PAYMENT = """jsonb_build_object('id', :pid::uuid, 'version', 2, 'status', 'captured', 'amount', 1800,
+    'currency', 'EUR', 'captured_amount', 1800, 'refunded_amount', 0, 'refunding_amount', 0, 'failure_reason', NULL)"""
+
+_PLACE = {
+    "merchant": "'demo'",
+    "key": ":oid::text",
+    "fingerprint": "'\\x00'::bytea",
+    "id": ":oid",
+    "status": "'pending_payment'",
+    "currency": "'EUR'",
+    "total_amount": "1800",
+    "items": f"'{_ITEMS}'",
+    "customer": "'cus_17'",
+    "payment_method": "'pm_ok'",
+    "capture": "'automatic'",
+    "metadata": """'{"cart": "9"}'""",
+    "command_id": ":cid",
+    "topic": "'payment.create'",
+    "command_payload": "jsonb_build_object('order_id', :oid::uuid, 'amount', 1800, 'currency', 'EUR')",
+    "headers": "'{}'",
+    "owner": "NULL",
+    "lease": "NULL",
+}
+_PAY = {
+    "merchant": "'demo'",
+    "id": ":pid::uuid",
+    "order_id": ":oid::uuid",
+    "status": "'processing'",
+    "amount": "1800",
+    "currency": "'EUR'",
+    "payment_method": "'pm_ok'",
+    "capture": "'automatic'",
+    "failure_reason": "NULL",
+    "provider": "'simulator'",
+    "headers": "'{}'",
+    "expiry": "604800",
+    "operation_id": ":opid",
+    "kind": "'sale'",
+    "lease": "20",
+    "owner": "'bench'",
+    "key": ":cid",
+}
+_SETTLE = {
+    "merchant": "'demo'",
+    "id": ":opid::uuid",
+    "owner": "'bench'",
+    "result": "'succeeded'",
+    "reference": ":opid::text",
+    "reason": "NULL",
+    "next": "'captured'",
+    "authorized": "1800",
+    "captured": "1800",
+    "refunded": "0",
+    "refunding": "0",
+    "failure_reason": "NULL",
+    "entries": _ENTRIES,
+    "event_id": ":eid",
+}
+_CHANGE = {
+    **dict.fromkeys(("command_id", "topic", "command_payload", "headers", "lease", "owner"), "NULL"),
+    **dict.fromkeys(("refund_amount", "reason", "to_cancel", "failure_reason"), "NULL"),
+    "refunding": "0",
+    "merchant": "'demo'",
+    "id": ":oid::uuid",
+    "seen": "1",
+    "before": "'pending_payment'",
+    "status": "'paid'",
+    "type": "'order.paid'",
+    "actor": "'payment'",
+    "paid_amount": "1800",
+    "refunded_amount": "0",
+    "payment": _PAYMENT,
+    "past": "'{}'",
+    "payment_method": "'pm_ok'",
+    "data": "'{}'",
+}
+
+
+def _with(statement: str, values: dict[str, str]) -> str:
+    # pgbench takes a colon and letters for a variable of its own, in a time's format too.
+    statement = statement.replace("HH24:MI:SS", "HH24.MI.SS")
+    return re.sub(r"%\((\w+)\)s", lambda name: values[name[1]], statement).strip() + ";\n"
+
+
+def script() -> str:
+    """What one client of pgbench does again and again: one order, from placed to paid."""
+    return (
+        _KEYS
+        + _with(orders._PLACE, _PLACE)
+        + "BEGIN;\nINSERT INTO pay.idempotency_keys (merchant, key, fingerprint, status, resource_id)"
+        + " VALUES ('demo', :cid, '\\x00', 201, :pid::uuid) ON CONFLICT DO NOTHING;\n"
+        + _with(payments._INSERT, _PAY)
+        + _with(payments._SETTLE, _SETTLE).replace("INTO outbox", "INTO pay.outbox")
+        + "COMMIT;\nBEGIN;\n"
+        + "UPDATE outbox SET delivered_at = now() WHERE id = :cid::uuid AND delivered_at IS NULL;\n"
+        + "SELECT version FROM orders WHERE merchant = 'demo' AND id = :oid::uuid FOR NO KEY UPDATE;\n"
+        + _with(orders._CHANGE, _CHANGE)
+        + "INSERT INTO inbox (id) VALUES (:eid) ON CONFLICT DO NOTHING;\nCOMMIT;\n"
+    )
+
+
+class Floor:
+    """A database with the tables of both services, and pgbench on it."""
+
+    def __init__(self, server: Postgres, folder: Path, migrations: tuple[str, str]) -> None:
+        """`migrations` are the folders of order's and payment's. Raises psycopg.Error."""
+        self._url = server.create_database("floor")
+        with psycopg.connect(self._url, autocommit=True) as session:
+            session.execute("CREATE SCHEMA IF NOT EXISTS pay")
+        migrate.upgrade(self._url, migrations[0])
+        migrate.upgrade(f"{self._url}?options=-csearch_path%3Dpay", migrations[1])
+        self._script = folder / "paid.sql"
+        self._script.write_text(script())
+
+    def rate(self, clients: int, seconds: float) -> float:
+        """Orders a second, from placed to paid, by so many connections. Raises RuntimeError when one fails."""
+        argv = [binary("pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2"]
+        argv += [f"--time={max(1, round(seconds))}", f"--file={self._script}", self._url]
+        env = {**os.environ, "PGOPTIONS": "-csearch_path=public,pay"}
+        done = subprocess.run(launch.with_parent(argv, "TERM"), env=env, capture_output=True, text=True, check=False)
+        failed = re.search(r"number of failed transactions: (\d+)", done.stdout)
+        found = re.search(r"tps = ([\d.]+)", done.stdout)
+        if done.returncode or found is None or (failed and failed[1] != "0"):
+            raise RuntimeError(f"pgbench failed:\n{done.stdout}{done.stderr}")
+        return float(found[1])

@@ -1,0 +1,73 @@
+"""The table that `make bench` prints: each case, as a ratio to its floor, beside what is to be reached."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ci.bench.load import Run
+
+
+@dataclass
+class Measured:
+    """A case over all rounds: its runs, what they are a ratio of, and CPU seconds of the services and PostgreSQL."""
+
+    runs: list[Run] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    services: float = 0.0
+    postgres: float = 0.0
+
+    @property
+    def answers(self) -> int:
+        """How many requests there were in all."""
+        return sum(len(run.latencies) for run in self.runs)
+
+    def median_ms(self, percent: float) -> float:
+        """The median over the rounds of a percentile, in milliseconds."""
+        return statistics.median(run.percentile(percent) for run in self.runs) * 1000
+
+
+# Case, the case that it is a ratio of, and the ratio to reach.
+TARGETS: dict[str, tuple[str, float | None]] = {
+    "floor": ("floor", None),
+    "create order": ("floor", 0.30),
+    "get order": ("floor", 0.45),
+    "list 20 orders": ("floor", 0.20),
+    "replay of a key": ("floor", 0.40),
+    "create order, payment down": ("create order", 0.90),
+    "pgbench, 3 transactions": ("pgbench, 3 transactions", None),
+    "paid end to end": ("pgbench, 3 transactions", 0.15),
+    "create order, 1 client": ("floor", None),
+    "Prefer: wait, 1 client": ("floor", None),
+}
+
+
+def lines(measured: dict[str, Measured]) -> list[str]:
+    """The rows of the cases, in their order."""
+    head = f"{'case':<27}{'rate/s':>8}{'ratio':>7}  {'to reach':<10}{'p50 ms':>6}{'p99 ms':>8}"
+    head += f"{'CPU s/1000':>12}{'SQL':>9}"
+    rows = [head, "-" * len(head)]
+    for name, (base, target) in TARGETS.items():
+        case = measured[name]
+        rate = statistics.median(run.rate for run in case.runs)
+        ratio = statistics.median(case.ratios)
+        of = "" if name == base or target is None else f"{ratio:.2f}"
+        reach = "" if target is None else f">= {target:.2f} {'ok' if ratio >= target else '--'}"
+        per = 1000 / case.answers
+        cpu = f"{case.services * per:12.2f}{case.postgres * per:9.2f}" if case.services else ""
+        rows.append(f"{name:<27}{rate:8.0f}{of:>7}  {reach:<10}{case.median_ms(50):6.1f}{case.median_ms(99):8.1f}{cpu}")
+    return rows
+
+
+def figures(measured: dict[str, Measured], memory: float, start: float) -> list[str]:
+    """What is no rate: latencies against each other, memory in MiB, seconds to start."""
+    create, alone = measured["create order"], measured["create order, 1 client"]
+    waits = measured["Prefer: wait, 1 client"]
+    tail = create.median_ms(99) / create.median_ms(50)
+    wait = waits.median_ms(50) / alone.median_ms(50)
+    found: Sequence[tuple[str, str, float, float]] = (
+        ("p99 / p50 of create order", f"{tail:.1f}", tail, 4),
+        ("p50 of Prefer: wait / of create order, 1 client each", f"{wait:.1f}", wait, 6),
+        ("memory (PSS) of services and relays after load, MiB", f"{memory:.0f}", memory, 350),
+        ("start of a service to its first 200, s", f"{start:.2f}", start, 1.5),
+    )
+    return [f"{what:<55}{text:>7}  <= {most:g} {'ok' if value <= most else '--'}" for what, text, value, most in found]
