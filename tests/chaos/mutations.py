@@ -113,10 +113,8 @@ MUTATIONS = (
         "apps/order/store.py",
         (
             (
-                '_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint}\n'
-                "    ).fetchone()",
-                '_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint, "topic": None}\n'
-                "    ).fetchone() and _late(session, order)",
+                '"fingerprint": claim.fingerprint})',
+                '"fingerprint": claim.fingerprint, "topic": None}) and _late(session, order)',
             ),
             (
                 "def place_by_id(",
