@@ -1,0 +1,79 @@
+"""A typed client of Tandem that does it right: one key a call, deadlines, retries that do nothing twice.
+
+::
+
+    tandem = Client.from_env()
+    order = tandem.place_order(items=[Item("tea-100", 2, 450)], currency="EUR", payment_method="pm_ok", wait=5)
+
+`Client` has a method for every call of both services; `errors` is the tree of what can go wrong, `webhooks.verify`
+checks what Tandem sends to you.
+"""
+
+from tandem_client.answers import Answer, Several
+from tandem_client.client import Client
+from tandem_client.errors import (
+    ApiError,
+    BadRequest,
+    Conflict,
+    FieldError,
+    Forbidden,
+    Invalid,
+    InvalidSignature,
+    NotFound,
+    OutcomeUnknown,
+    PreconditionFailed,
+    Problem,
+    RateLimited,
+    ServerError,
+    TandemError,
+    Unauthorized,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from tandem_client.model import (
+    Balance,
+    Entry,
+    Item,
+    Operation,
+    Order,
+    OrderEvent,
+    OrderPayment,
+    Payment,
+    ProviderAccount,
+    Refund,
+)
+from tandem_client.version import __version__
+
+__all__ = [
+    "Answer",
+    "ApiError",
+    "BadRequest",
+    "Balance",
+    "Client",
+    "Conflict",
+    "Entry",
+    "FieldError",
+    "Forbidden",
+    "Invalid",
+    "InvalidSignature",
+    "Item",
+    "NotFound",
+    "Operation",
+    "Order",
+    "OrderEvent",
+    "OrderPayment",
+    "OutcomeUnknown",
+    "Payment",
+    "PreconditionFailed",
+    "Problem",
+    "ProviderAccount",
+    "RateLimited",
+    "Refund",
+    "ServerError",
+    "Several",
+    "TandemError",
+    "Unauthorized",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "__version__",
+]

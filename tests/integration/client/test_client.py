@@ -1,0 +1,197 @@
+"""Every call of the client on the real pair, and on a network that cuts."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tandem_client import (
+    Client,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Item,
+    NotFound,
+    Order,
+    OutcomeUnknown,
+    Unauthorized,
+    Unavailable,
+)
+from tests.integration.eventually import eventually
+from tests.integration.pair import Pair
+from tests.integration.proxy import Proxy
+from tests.integration.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
+
+TEA = Item("tea-100", quantity=2, unit_amount=450, name="Green tea")
+
+
+@pytest.fixture
+def tandem(pair: Pair) -> Iterator[Client]:
+    with Client(pair.order.url, pair.payment.url, api_key=KEY, deadline=20) as client:
+        yield client
+
+
+def place(tandem: Client, **change: Any) -> Order:
+    wanted: dict[str, Any] = {"items": [TEA], "currency": "EUR", "payment_method": "pm_ok", "wait": 10, **change}
+    return tandem.place_order(**wanted)
+
+
+def test_an_order_is_placed_paid_shown_and_refunded(tandem: Client) -> None:
+    order = place(tandem, customer="cus_17", metadata={"cart": "9"})
+    assert (order.status, order.paid_amount, order.customer, order.metadata) == ("paid", 900, "cus_17", {"cart": "9"})
+    assert order.items == (Item("tea-100", 2, 450, "Green tea", 900),)
+    assert tandem.get_order(order.id) == order
+    events = tandem.order_events(order.id)
+    assert [(event.type, event.before, event.after) for event in events] == [
+        ("order.placed", None, "pending_payment"),
+        ("order.paid", "pending_payment", "paid"),
+    ]
+    part = tandem.refund(order.id, amount=300, reason="a broken cup", wait=10)
+    rest = tandem.refund(order.id, wait=10)
+    assert [(each.status, each.amount, each.reason) for each in (part, rest)] == [
+        ("succeeded", 300, "a broken cup"),
+        ("succeeded", 600, None),
+    ]
+    assert list(tandem.list_refunds(order.id)) == [rest, part]
+    eventually(lambda: tandem.get_order(order.id).status == "refunded", "the order is refunded")
+    with pytest.raises(Conflict) as caught:
+        tandem.refund(order.id)
+    assert caught.value.problem.name == "order-state"
+
+
+def test_a_declined_order_is_paid_at_the_second_attempt(tandem: Client) -> None:
+    order = place(tandem, payment_method="pm_declined")
+    assert order.payment is not None
+    assert (order.status, order.payment.failure_reason) == ("payment_failed", "card_declined")
+    assert tandem.pay_again(order.id, payment_method="pm_ok", wait=10).status == "paid"
+
+
+def test_orders_are_captured_and_canceled(tandem: Client) -> None:
+    orders = [place(tandem, capture="manual") for _ in range(2)]
+    assert [order.status for order in orders] == ["authorized"] * 2
+    assert tandem.capture(orders[0].id, wait=10).status == "paid"
+    assert tandem.cancel(orders[1].id, wait=10).status == "canceled"
+
+
+def test_the_money_of_a_payment_is_followed(tandem: Client) -> None:
+    def make(capture: str, key: str | None = None) -> Any:
+        return tandem.create_payment(
+            order_id=str(uuid.UUID(int=77)) if key else str(uuid.uuid4()),
+            amount=1000,
+            currency="EUR",
+            payment_method="pm_ok",
+            capture=capture,
+            idempotency_key=key,
+        )
+
+    held, void = make("manual", "the-payment"), make("manual")
+    again = make("manual", "the-payment")
+    assert (held.answer.replayed, again.answer.replayed, again.id) == (False, True, held.id)
+    assert tandem.void_payment(void.id).status == "voided"
+    assert tandem.capture_payment(held.id, amount=400).captured_amount == 400
+    refund = tandem.refund_payment(held.id, amount=150, reason="a broken cup")
+    assert (refund.status, refund.amount) == ("succeeded", 150)
+    assert list(tandem.list_payment_refunds(held.id)) == [refund]
+    payment = tandem.get_payment(held.id)
+    assert (payment.status, payment.refunded_amount, payment.provider) == ("captured", 150, "simulator")
+    operations = tandem.operations(held.id)
+    assert [(each.kind, each.status) for each in operations] == [
+        (kind, "succeeded") for kind in ("authorize", "capture", "refund")
+    ]
+    assert tandem.provider_account(held.id).captured_amount == 400
+    assert {balance.account: balance.balance for balance in tandem.balances(currency="EUR")} == {
+        "provider_clearing": 250,
+        "merchant_payable": -250,
+    }
+    entries = list(tandem.entries(payment_id=held.id, page_size=1))
+    assert sorted((entry.direction, entry.amount) for entry in entries) == [
+        (direction, amount) for direction in ("credit", "debit") for amount in (150, 400)
+    ]
+    assert [payment.id for payment in tandem.list_payments(order_id=held.order_id)] == [held.id]
+
+
+def test_a_long_list_is_read_page_by_page(tandem: Client) -> None:
+    placed = [place(tandem).id for _ in range(5)]
+    payments = tandem.list_payments(status="captured", page_size=2)
+    first = next(payments)
+    place(tandem)  # what is made meanwhile moves nothing
+    found = [payment.order_id for payment in itertools.chain([first], payments)]
+    assert found == placed[::-1]
+
+
+def test_refusals_are_typed(pair: Pair, tandem: Client) -> None:
+    with pytest.raises(NotFound):
+        tandem.get_order(str(uuid.uuid4()))
+    with pytest.raises(Invalid) as caught:
+        tandem.place_order(items=[], currency="EUR", payment_method="pm_ok")
+    assert [error.pointer for error in caught.value.problem.errors] == ["/items"]
+    assert f"{pair.order.url}/problems/validation" in str(caught.value)
+    with pytest.raises(Unauthorized):
+        Client(pair.order.url, api_key="tdm_stranger").get_order(str(uuid.uuid4()))
+    with pytest.raises(Forbidden):
+        place(Client(pair.order.url, api_key=READONLY_KEY))
+    order = place(tandem, idempotency_key="once")
+    with pytest.raises(Invalid) as caught:
+        place(tandem, idempotency_key="once", currency="USD")
+    assert caught.value.problem.name == "idempotency-key-reused"
+    with pytest.raises(NotFound):
+        Client(pair.order.url, api_key=OTHER_KEY).get_order(order.id)
+
+
+def test_a_key_for_any_merchant_names_the_merchant(pair: Pair, tandem: Client) -> None:
+    (payment,) = tandem.list_payments(order_id=place(tandem).id)
+    peer = Client(pair.order.url, pair.payment.url, api_key=INTERNAL_KEY)
+    assert peer.with_options(merchant="demo").get_payment(payment.id) == payment
+    with pytest.raises(NotFound):
+        peer.with_options(merchant="other").get_payment(payment.id)
+
+
+@pytest.mark.parametrize("mode", ["refuse", "cut_request", "cut_response", "swallow_response"])
+def test_through_a_network_that_cuts_one_order_is_placed(pair: Pair, mode: str) -> None:
+    mended = threading.Timer(0.7, lambda: setattr(proxy, "mode", "pass"))
+    with Proxy("127.0.0.1", int(pair.order.url.rpartition(":")[2])) as proxy:
+        tandem = Client(proxy.url, api_key=KEY, timeout=0.3, deadline=20)
+        proxy.mode = mode
+        mended.start()
+        order = tandem.place_order(items=[TEA], currency="EUR", payment_method="pm_ok")
+        mended.join()
+        tandem.close()
+    rows = pair.databases.query("order", "SELECT id FROM orders")
+    assert [str(row["id"]) for row in rows] == [order.id]
+    assert order.answer.replayed is (mode in ("cut_response", "swallow_response"))
+    eventually(lambda: pair.databases.charges(order.id) == [{"amount": 900, "currency": "EUR"}], "one charge")
+
+
+def test_an_unknown_outcome_is_continued_with_its_key(pair: Pair) -> None:
+    with Proxy("127.0.0.1", int(pair.order.url.rpartition(":")[2])) as proxy:
+        tandem = Client(proxy.url, api_key=KEY, timeout=0.3, deadline=1)
+        proxy.mode = "cut_response"
+        with pytest.raises(OutcomeUnknown) as caught:
+            tandem.place_order(items=[TEA], currency="EUR", payment_method="pm_ok")
+        proxy.mode = "pass"
+        order = tandem.place_order(
+            items=[TEA], currency="EUR", payment_method="pm_ok", idempotency_key=caught.value.idempotency_key
+        )
+        tandem.close()
+    assert order.answer.replayed
+    assert len(pair.databases.query("order", "SELECT id FROM orders")) == 1
+
+
+def test_a_service_that_is_not_there_has_done_nothing(pair: Pair, tandem: Client) -> None:
+    pair.stop_payment()
+    hasty = tandem.with_options(deadline=0.5)
+    with pytest.raises(Unavailable, match="Nothing was sent"):
+        hasty.create_payment(order_id=str(uuid.uuid4()), amount=1, currency="EUR", payment_method="pm_ok")
+    with pytest.raises(Unavailable):
+        hasty.balances()
+
+
+def test_what_one_request_sets_off_has_its_id(pair: Pair, tandem: Client) -> None:
+    order = place(tandem)
+    headers = pair.databases.query("order", "SELECT headers FROM outbox WHERE aggregate_id = %s", order.id)
+    assert headers[0]["headers"]["X-Request-Id"] == order.answer.request_id

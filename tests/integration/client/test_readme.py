@@ -1,0 +1,29 @@
+"""The README's example is run, as it stands, against both services."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+from ci.state import ROOT
+from tests.integration.pair import Pair
+from tests.integration.settings import KEY
+
+
+def test_the_readme_s_example_runs(pair: Pair) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert "tandem_client" in example
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "apps" / "client"),
+        "ORDER_URL": pair.order.url,
+        "PAYMENT_URL": pair.payment.url,
+        "API_KEY": KEY,
+    }
+    done = subprocess.run([sys.executable, "-c", example], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (order,) = pair.databases.query("order", "SELECT id, refunded_amount FROM orders")
+    assert done.stdout.splitlines() == [f"{order['id']} paid 900 EUR", "captured 900"]
+    assert order["refunded_amount"] == 450

@@ -1,0 +1,71 @@
+"""Webhooks are believed when one of the secrets has signed these very bytes just now."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from standardwebhooks import Webhook
+
+from tandem_client import InvalidSignature, webhooks
+
+OLD, NEW = ("whsec_" + base64.b64encode(text * 3).decode() for text in (b"the old secret", b"the new secret"))
+BODY = json.dumps(
+    {"type": "order.paid", "timestamp": "2026-01-02T03:04:05.678901Z", "data": {"id": "o1", "total_amount": 900}}
+).encode()
+
+
+def signed(secret: str, body: bytes = BODY, age: float = 0) -> dict[str, str]:
+    then = datetime.now(UTC) - timedelta(seconds=age)
+    return {
+        "Content-Type": "application/json",
+        "Webhook-Id": "msg_1",
+        "Webhook-Timestamp": str(int(then.timestamp())),
+        "Webhook-Signature": Webhook(secret).sign("msg_1", then, body.decode()),
+    }
+
+
+@pytest.mark.parametrize("secrets", [OLD, [OLD], [NEW, OLD], (OLD, NEW), iter([NEW, OLD])])
+def test_a_genuine_webhook_is_an_event(secrets: str | list[str]) -> None:
+    event = webhooks.verify(BODY, signed(OLD), secrets)
+    assert (event.id, event.type, event.data["total_amount"]) == ("msg_1", "order.paid", 900)
+    assert event.timestamp == datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+    assert event.body["type"] == "order.paid"
+
+
+def test_one_that_is_signed_with_two_secrets_is_good_for_holders_of_either() -> None:
+    headers = signed(OLD)
+    headers["Webhook-Signature"] = f"{signed(NEW)['Webhook-Signature']} {headers['Webhook-Signature']}"
+    assert webhooks.verify(BODY, headers, OLD) == webhooks.verify(BODY, headers, NEW)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (BODY + b" ", signed(OLD)),
+        (BODY, signed(NEW)),
+        (BODY, {}),
+        (BODY, {**signed(OLD), "Webhook-Id": "msg_2"}),
+        (BODY, {**signed(OLD), "Webhook-Signature": "v1"}),
+        (BODY, {**signed(OLD), "Webhook-Signature": "v1,ü"}),
+        (BODY, {**signed(OLD), "Webhook-Timestamp": "nan"}),
+        (BODY, signed(OLD, age=400)),
+        (BODY, signed(OLD, age=-400)),
+        (b"\xff", signed(OLD)),
+        (b"{}", signed(OLD, b"{}")),
+        (b"[]", signed(OLD, b"[]")),
+        (b"{", signed(OLD, b"{")),
+    ],
+)
+def test_anything_else_is_not_believed(body: bytes, headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidSignature):
+        webhooks.verify(body, headers, [OLD])
+
+
+@pytest.mark.parametrize("secrets", [[], "", "whsec_", ["whsec_ü"], [OLD, "whsec_a"]])
+def test_what_is_not_a_secret_is_a_mistake_not_a_forgery(secrets: str | list[str]) -> None:
+    with pytest.raises(ValueError, match="secret") as caught:
+        webhooks.verify(BODY, signed(OLD), secrets)
+    assert OLD[6:] not in str(caught.value)
