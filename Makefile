@@ -11,12 +11,14 @@ LAPTOP := .venv/laptop-$(call checksum,laptop)
 DEV := .venv/dev-$(call checksum,dev)
 BIN := .venv/bin
 SOURCES := apps ci tests
+# Where the code is: the services', and the client's, which others install.
+MODULES := PYTHONPATH=apps:apps/client
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(LAPTOP) ## Both services on this machine: an order is placed and paid, then they run until Ctrl-C
-	@exec $(BIN)/python -m ci.laptop --with-parent
+	@$(MODULES) exec $(BIN)/python -m ci.laptop --with-parent
 
 test: lint ## Everything that needs no cluster, lint included
 	$(BIN)/pytest
@@ -25,17 +27,17 @@ lint: $(DEV) ## Style, types, and which module may import which
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	PYTHONPATH=apps $(BIN)/lint-imports --no-cache
+	$(MODULES) $(BIN)/lint-imports --no-cache
 
 format: $(DEV) ## Let ruff fix and format the sources
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
 chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
-	PYTHONPATH=apps $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 mutations: $(DEV) ## Break the product in a dozen ways: tests or chaos must notice each
-	PYTHONPATH=apps $(BIN)/python -m tests.chaos.mutations --markdown
+	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
 
 e2e: $(DEV) ## The charts on the cluster that KUBECONFIG names, from install to uninstall
 	PATH="$(CURDIR)/$(BIN):$$PATH" ci/e2e

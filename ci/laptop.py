@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -89,10 +90,10 @@ def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
         supervisor.wait_until(partial(answers_ok, readyz), readyz, PATIENCE)
     done("order and payment are ready")
 
-    journey = Journey(url(ports.order), keys["API_KEY"])
-    supervisor.wait_until(journey.paid, "a first order that is paid", PATIENCE)
-    done("a first order is paid")
-    print("", *journey.lines(), "", *welcome(ports, keys, journey.order["id"]), sep="\n")
+    with closing(Journey(url(ports.order), keys["API_KEY"])) as journey:
+        supervisor.wait_until(journey.paid, "a first order that is paid", PATIENCE)
+        done("a first order is paid")
+        print("", *journey.lines(), "", *welcome(ports, keys, journey.order.id), sep="\n")
     state.write_env(env_file(ports, keys, databases))
 
 

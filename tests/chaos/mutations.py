@@ -234,7 +234,7 @@ def try_out(mutation: Mutation) -> str | None:
 
 def environment() -> dict[str, str]:
     """Our own, with the copy's code in the place of ours."""
-    return {**os.environ, "PYTHONPATH": "apps"}
+    return {**os.environ, "PYTHONPATH": "apps:apps/client"}
 
 
 def reason(output: str) -> str:

@@ -1,7 +1,7 @@
 """What callers do, seeded: they place, pay, replay, cancel, refund and capture, and never lose their keys.
 
-A caller repeats a request with the same key until it is answered, as a careful client does, or gives up at
-its deadline and remembers that it does not know. What was acknowledged is written down for the checker.
+A caller's client repeats a request with the same key until it is answered, or gives up at its deadline, and the
+caller remembers that it does not know. What was acknowledged is written down for the checker.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import requests
 
+import tandem_client
+from tandem_client import ApiError, Item, Order, OutcomeUnknown, Refund, Unavailable, UnexpectedAnswer
 from tests.integration.pair import Client
 from tests.integration.settings import KEY, OTHER_KEY
 
@@ -31,19 +34,20 @@ DECLINED = ("pm_declined", "pm_insufficient_funds")
 CARD_NUMBERS = ("4242424242424242", "4000 0566 5566 5556", "5555-5555-5555-4444")
 """Test numbers that card schemes publish; none of them may ever be found in a database or a log."""
 
+TIMEOUT, PATIENCE = 3.0, 8.0
+"""Seconds for one attempt, and for one request in all."""
+
 
 @dataclass
 class Request:
-    """One intention: a request, its key, and every answer that it was given."""
+    """One intention: a request, its key, and the answer that it was given in the end; None while that is not known."""
 
     merchant: str
     kind: str
-    path: str
     body: dict[str, Any] | None
     key: str | None
     status: int | None = None
     answer: dict[str, Any] | None = None
-    errors: int = 0
 
 
 @dataclass
@@ -81,7 +85,8 @@ class Caller(threading.Thread):
         self._random = random.Random(f"{seed}/{number}")
         self.merchant = list(MERCHANTS)[number % len(MERCHANTS)]
         key = MERCHANTS[self.merchant]
-        self._order, self._payment = Client(order_url, key), Client(payment_url, key)
+        self._tandem = tandem_client.Client(order_url, payment_url, api_key=key, timeout=TIMEOUT, deadline=PATIENCE)
+        self._order, self._payment = Client(order_url, key), Client(payment_url, key)  # for the sketch's API
         self._log, self._until = log, until
         self._placed: list[Request] = []
 
@@ -100,37 +105,55 @@ class Caller(threading.Thread):
             (self._card, 3),
         ]
         choices, weights = zip(*actions, strict=True)
-        while time.monotonic() < self._until:
-            try:
-                self._random.choices(choices, weights)[0]()
-            except Exception as error:
-                self._log.complain(f"{self.name}: {type(error).__name__}: {error}")
-                raise
+        with self._tandem:
+            while time.monotonic() < self._until:
+                try:
+                    self._random.choices(choices, weights)[0]()
+                except Exception as error:
+                    self._log.complain(f"{self.name}: {type(error).__name__}: {error}")
+                    raise
 
-    def _send(self, request: Request, client: Client, patience: float = 8.0) -> Request:
+    def _send(self, request: Request, act: Callable[..., Order | Refund]) -> Request:
+        """Have the client do it, with the request's key, and write down what the caller then knows."""
+        wait = self._random.randint(1, 3) if self._random.random() < 0.3 else None
+        try:
+            result = act(idempotency_key=request.key, wait=wait)
+        except ApiError as refusal:
+            request.status, request.answer = refusal.status, {"type": refusal.problem.type, "detail": str(refusal)}
+        except (OutcomeUnknown, Unavailable) as silence:
+            if isinstance(silence.__cause__, ApiError | UnexpectedAnswer):
+                self._log.complain(f"{request.kind}: {silence}")
+        else:
+            request.status, request.answer = result.answer.status, dict(result.answer.body)
+        return self._written(request)
+
+    def _repeat(self, request: Request, client: Client, path: str, patience: float = PATIENCE) -> None:
+        """The same by hand, for the sketch's API, whose ids make that things happen once."""
         deadline = time.monotonic() + patience
-        headers = {"Prefer": f"wait={self._random.randint(1, 3)}"} if self._random.random() < 0.3 else {}
-        while True:
+        while time.monotonic() < deadline:
             try:
-                answer = client.post(request.path, request.body, request.key, **headers)
+                answer = client.post(path, request.body)
             except requests.RequestException:
-                request.errors += 1
+                pass
             else:
-                passing = answer.status_code in (502, 503, 504) or (
-                    answer.status_code == 409 and answer.json()["type"] == "/problems/idempotency-key-in-use"
-                )
-                if not passing:
-                    request.status = answer.status_code
-                    request.answer = answer.json() if answer.content else {}
+                if answer.status_code not in (502, 503, 504) and not _is_in_use(answer):
+                    request.status, request.answer = answer.status_code, answer.json()
                     break
-                request.errors += 1
-            if time.monotonic() > deadline:
-                break
             time.sleep(self._random.uniform(0.02, 0.2))
+        self._written(request)
+
+    def _written(self, request: Request) -> Request:
         if request.status is not None and request.status >= 500:
-            self._log.complain(f"{request.kind} {request.path}: {request.status} {request.answer}")
+            self._log.complain(f"{request.kind} {request.key}: {request.status} {request.answer}")
         self._log.add(request)
         return request
+
+    def _placing(self, body: dict[str, Any]) -> Callable[..., Order]:
+        """How an order with this body is placed."""
+        return partial(self._tandem.place_order, **{**body, "items": [Item(**item) for item in body["items"]]})
+
+    def _key(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128)))
 
     def _place(self) -> None:
         items = [
@@ -147,8 +170,8 @@ class Caller(threading.Thread):
             "payment_method": self._random.choice(METHODS),
             "capture": self._random.choice(["automatic", "automatic", "manual"]),
         }
-        request = Request(self.merchant, "place", "/v1/orders", body, str(uuid.UUID(int=self._random.getrandbits(128))))
-        self._placed.append(self._send(request, self._order))
+        request = Request(self.merchant, "place", body, self._key())
+        self._placed.append(self._send(request, self._placing(body)))
 
     def _known(self, likely: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
         """An order of late; mostly one that is likely to allow what is wanted, for refusals teach little."""
@@ -161,7 +184,8 @@ class Caller(threading.Thread):
         if not self._placed:
             return
         first = self._random.choice(self._placed)
-        again = self._send(Request(self.merchant, "replay", first.path, first.body, first.key), self._order)
+        replay = Request(self.merchant, "replay", first.body, first.key)
+        again = self._send(replay, self._placing(first.body or {}))
         if again.status is None or again.answer is None:
             return
         if again.status != 201:
@@ -177,61 +201,60 @@ class Caller(threading.Thread):
             return
         first = self._random.choice(known)
         other = {**(first.body or {}), "payment_method": "pm_other"}
-        again = self._send(Request(self.merchant, "reuse", first.path, other, first.key), self._order)
+        again = self._send(Request(self.merchant, "reuse", other, first.key), self._placing(other))
         if again.status not in (None, 422):
             self._log.complain(f"the key {first.key} was taken for another request: {again.status}")
 
     def _act(
         self,
         kind: str,
-        action: str,
+        act: Callable[..., Order | Refund],
         body: dict[str, Any] | None = None,
         likely: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
         order = self._known(likely)
         if order is not None:
-            key = str(uuid.UUID(int=self._random.getrandbits(128)))
-            path = f"/v1/orders/{order['id']}/{action}"
-            done = self._send(Request(self.merchant, kind, path, body, key), self._order)
+            key, this = self._key(), partial(act, order["id"], **(body or {}))
+            done = self._send(Request(self.merchant, kind, body, key), this)
             if self._random.random() < 0.2:
-                again = self._send(Request(self.merchant, f"{kind} again", path, body, key), self._order)
+                again = self._send(Request(self.merchant, f"{kind} again", body, key), this)
                 same = done.answer is None or again.answer is None or done.answer.get("id") == again.answer.get("id")
                 if done.status in (200, 201, 202) and (again.status not in (None, 200, 201, 202) or not same):
                     self._log.complain(f"{kind} with the key {key} was answered differently: {again.answer}")
 
     def _cancel(self) -> None:
-        self._act("cancel", "cancel")
+        self._act("cancel", self._tandem.cancel)
 
     def _capture(self) -> None:
-        self._act("capture", "capture", likely=lambda order: order["capture"] == "manual")
+        self._act("capture", self._tandem.capture, likely=lambda order: order["capture"] == "manual")
 
     def _pay_again(self) -> None:
         method = {"payment_method": self._random.choice(METHODS)}
-        self._act("pay again", "payment-attempts", method, lambda order: order["payment_method"] in DECLINED)
+        self._act("pay again", self._tandem.pay_again, method, lambda order: order["payment_method"] in DECLINED)
 
     def _refund(self) -> None:
         body = {"amount": self._random.randint(1, 6000)} if self._random.random() < 0.7 else None
-        self._act("refund", "refunds", body, lambda order: order["capture"] == "automatic")
+        self._act("refund", self._tandem.refund, body, lambda order: order["capture"] == "automatic")
 
     def _look(self) -> None:
         order = self._known()
         if order is None:
             return
         try:
-            answer = self._order.get(f"/v1/orders/{order['id']}")
-        except requests.RequestException:
+            self._tandem.get_order(order["id"])
+        except Unavailable:
             return
-        if answer.status_code not in (200, 503):
-            self._log.complain(f"GET of an acknowledged order: {answer.status_code}")
+        except ApiError as error:
+            self._log.complain(f"GET of an acknowledged order: {error}")
 
     def _sketch(self) -> None:
-        order_id = str(uuid.UUID(int=self._random.getrandbits(128)))
+        order_id = self._key()
         total = self._random.choice([0, 10, 99.5, 100.25])
         body = {"id": order_id, "items": ["item1", "item2"], "total": total}
-        self._send(Request(self.merchant, "sketch order", "/orders", body, None), self._order)
+        self._repeat(Request(self.merchant, "sketch order", body, None), self._order, "/orders")
         if self._random.random() < 0.5:
             paid = {"order_id": order_id, "amount": total}
-            self._send(Request(self.merchant, "sketch payment", "/payments", paid, None), self._payment, 15.0)
+            self._repeat(Request(self.merchant, "sketch payment", paid, None), self._payment, "/payments", 15.0)
 
     def _card(self) -> None:
         number = self._random.choice(CARD_NUMBERS)
@@ -241,6 +264,10 @@ class Caller(threading.Thread):
             "payment_method": number,
             "metadata": {number: "x"},
         }
-        sent = self._send(Request(self.merchant, "card number", "/v1/orders", body, str(uuid.uuid4())), self._order)
+        sent = self._send(Request(self.merchant, "card number", body, self._key()), self._placing(body))
         if sent.status not in (None, 422):
             self._log.complain(f"a card number was accepted: {sent.status}")
+
+
+def _is_in_use(answer: requests.Response) -> bool:
+    return bool(answer.status_code == 409 and answer.json()["type"] == "/problems/idempotency-key-in-use")

@@ -22,6 +22,8 @@ from ci.state import ROOT
 from tests.integration.eventually import eventually
 
 DEADLINE = 60
+# As `make run` has it.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "apps"), str(ROOT / "apps" / "client")])}
 PROCESSES = ("postgres", "order-web", "order-relay", "payment-web", "payment-relay")
 
 
@@ -57,7 +59,7 @@ class Laptop:
             process = subprocess.Popen(
                 [sys.executable, "-m", "ci.laptop", "--state", str(state)],
                 cwd=ROOT,
-                env={**os.environ, **ports},
+                env={**ENVIRONMENT, **ports},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -189,7 +191,7 @@ def test_it_does_not_start_twice_in_one_place(laptop: Laptop) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "ci.laptop", "--state", str(laptop.state)],
         cwd=ROOT,
-        env={**os.environ, **free_ports()},
+        env={**ENVIRONMENT, **free_ports()},
         capture_output=True,
         text=True,
         check=False,
