@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ import helm_python
 from kubernetes import client
 from kubernetes.stream import portforward
 
+from tandem_client import Client, Item, Order
+from tests.e2e import forward
+
 CHART = Path(__file__).parents[2] / "charts" / "tandem"
 RELEASE = "tandem"
-ORDER = {
-    "currency": "EUR",
-    "payment_method": "pm_ok",
-    "items": [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450}],
-}
 
 
 def say(message: str) -> None:
@@ -44,14 +40,6 @@ def wait_until(what: str, met: Callable[[], Any], seconds: float, pause: float =
             say(f"{now - begin:3.0f} s  waiting: {what}")
         time.sleep(pause)
     return answer
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a service answered."""
-
-    status: int
-    body: Any
 
 
 class Namespace:
@@ -191,51 +179,31 @@ class Namespace:
         return base64.b64decode(secret.data["api-key"]).decode()
 
     @contextlib.contextmanager
-    def order(self) -> Iterator[Service]:
-        """A port-forward to a pod of the order service, as `kubectl port-forward service/...` chooses one."""
+    def order(self) -> Iterator[Client]:
+        """A client of the order service, over port-forwards to its pods."""
+        with forward.session(self._forward) as session:
+            yield Client("http://order", api_key=self.api_key(), timeout=30, session=session)
+
+    def _forward(self) -> Any:
+        """The socket of a port-forward, to a pod that is chosen as `kubectl port-forward service/...` chooses one."""
         pod = next(pod for pod in self.servers("order") if is_ready(pod))
-        forward = portforward(
+        forwarded = portforward(
             self.core.connect_get_namespaced_pod_portforward, pod.metadata.name, self.name, ports="8080"
         )
-        try:
-            yield Service(forward.socket(8080), self.api_key())
-        finally:
-            forward.close()
-
-
-class Service:
-    """The API of a service, over a connection that is open already."""
-
-    def __init__(self, socket: Any, key: str) -> None:
-        """`key` is the API key to call with."""
+        socket = forwarded.socket(8080)
         socket.setblocking(True)
-        self._connection = http.client.HTTPConnection("localhost", timeout=30)
-        self._connection.sock = socket
-        self._key = key
+        return socket
 
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """One request; header names are given with underscores."""
-        sent = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        self._connection.request(method, path, None if body is None else json.dumps(body), sent)
-        response = self._connection.getresponse()
-        return Answer(response.status, json.loads(response.read()))
 
-    def place(self, **headers: str) -> Any:
-        """A new order, as it was acknowledged."""
-        answer = self.call("POST", "/v1/orders", ORDER, Idempotency_Key=str(uuid.uuid4()), **headers)
-        assert answer.status == 201, answer
-        return answer.body
+def place(tandem: Client, wait: int | None = None, key: str | None = None) -> Order:
+    """A new order of 9 EUR, as it was acknowledged."""
+    tea = Item("tea-100", quantity=2, unit_amount=450, name="Green tea")
+    return tandem.place_order(items=[tea], currency="EUR", payment_method="pm_ok", wait=wait, idempotency_key=key)
 
-    def get(self, order: str) -> Any:
-        """An order as it stands."""
-        answer = self.call("GET", f"/v1/orders/{order}")
-        assert answer.status == 200, answer
-        return answer.body
 
-    def paid(self, order: str, seconds: float = 60) -> None:
-        """Return when the order is paid; fails after so many seconds."""
-        wait_until(f"order {order} is paid", lambda: self.get(order)["status"] == "paid", seconds)
+def paid(tandem: Client, order_id: str, seconds: float = 60) -> None:
+    """Return when the order is paid; fails after so many seconds."""
+    wait_until(f"order {order_id} is paid", lambda: tandem.get_order(order_id).status == "paid", seconds)
 
 
 def is_ready(pod: Any) -> bool:

@@ -10,7 +10,7 @@ import helm_python
 import pytest
 from kubernetes import client
 
-from tests.e2e.cluster import ORDER, RELEASE, Namespace, say, wait_until
+from tests.e2e.cluster import RELEASE, Namespace, paid, place, say, wait_until
 from tests.e2e.conftest import Installed
 
 pytestmark = pytest.mark.cluster
@@ -40,12 +40,12 @@ def test_takes_less_than_a_gibibyte(installed: Installed) -> None:
 
 
 def test_an_order_placed_through_a_port_forward_is_paid(installed: Installed) -> None:
-    with installed.namespace.order() as service:
+    with installed.namespace.order() as tandem:
         begin = time.monotonic()
-        order = service.place(Prefer="wait=5")
-        say(f"order {order['id']}: {order['status']} in the answer, after {time.monotonic() - begin:.2f} s")
-        service.paid(order["id"], 30)
-        assert service.get(order["id"])["total_amount"] == 900
+        order = place(tandem, wait=5)
+        say(f"order {order.id}: {order.status} in the answer, after {time.monotonic() - begin:.2f} s")
+        paid(tandem, order.id, 30)
+        assert tandem.get_order(order.id).total_amount == 900
 
 
 def test_the_chart_s_own_test_passes(installed: Installed) -> None:
@@ -69,13 +69,13 @@ def test_the_purge_that_is_due_at_night_works(installed: Installed, service: str
 def test_orders_placed_while_payment_restarts_are_paid(installed: Installed) -> None:
     namespace = installed.namespace
     (before,) = namespace.servers("payment")
-    with namespace.order() as service:
-        orders = [service.place()["id"]]
+    with namespace.order() as tandem:
+        orders = [place(tandem).id]
         say(f"deleting pod {before.metadata.name}")
         namespace.core.delete_namespaced_pod(before.metadata.name, namespace.name, grace_period_seconds=0)
 
         def back() -> bool:
-            orders.append(service.place()["id"])
+            orders.append(place(tandem).id)
             return (
                 before.metadata.name not in {pod.metadata.name for pod in namespace.servers("payment")}
                 and namespace.ready()
@@ -84,15 +84,15 @@ def test_orders_placed_while_payment_restarts_are_paid(installed: Installed) -> 
         wait_until("payment is back", back, 120, 0.1)
         say(f"{len(orders)} orders were placed meanwhile")
         for order in orders:
-            service.paid(order)
+            paid(tandem, order)
 
 
 def test_an_upgrade_keeps_orders_and_keys(installed: Installed) -> None:
     namespace = installed.namespace
-    with namespace.order() as service:
-        order = service.place(Prefer="wait=5")["id"]
-        service.paid(order)
-        before = service.get(order)
+    with namespace.order() as tandem:
+        order = place(tandem, wait=5).id
+        paid(tandem, order)
+        before = tandem.get_order(order)
     key = namespace.api_key()
     old = {pod.metadata.uid for name in ("order", "payment") for pod in namespace.servers(name)}
 
@@ -103,9 +103,9 @@ def test_an_upgrade_keeps_orders_and_keys(installed: Installed) -> None:
     assert len(new) == 3
     assert not new & old
     assert namespace.api_key() == key
-    with namespace.order() as service:
-        assert service.get(order) == before
-        service.paid(service.place()["id"])
+    with namespace.order() as tandem:
+        assert tandem.get_order(order) == before
+        paid(tandem, place(tandem).id)
 
 
 def test_a_migration_that_fails_leaves_the_old_release_serving(installed: Installed) -> None:
@@ -119,17 +119,17 @@ def test_a_migration_that_fails_leaves_the_old_release_serving(installed: Instal
     with pytest.raises(helm_python.HelmReleaseError, match="pre-upgrade"):
         namespace.upgrade({"order": elsewhere})
     assert {pod.metadata.uid for pod in namespace.servers("order")} == old
-    with namespace.order() as service:
-        service.paid(service.place()["id"])
+    with namespace.order() as tandem:
+        paid(tandem, place(tandem).id)
 
 
 def test_uninstall_keeps_the_data_and_nothing_else(namespace: Namespace) -> None:
     namespace.install()
     key = str(uuid.uuid4())
-    with namespace.order() as service:
-        placed = service.call("POST", "/v1/orders", ORDER, Idempotency_Key=key).body["id"]
-        service.paid(placed)
-        before = service.get(placed)
+    with namespace.order() as tandem:
+        placed = place(tandem, key=key).id
+        paid(tandem, placed)
+        before = tandem.get_order(placed)
 
     namespace.uninstall()
     assert namespace.left() == {
@@ -140,5 +140,5 @@ def test_uninstall_keeps_the_data_and_nothing_else(namespace: Namespace) -> None
     }
 
     namespace.install()
-    with namespace.order() as service:
-        assert service.get(placed) == before
+    with namespace.order() as tandem:
+        assert tandem.get_order(placed) == before
