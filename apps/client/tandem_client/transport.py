@@ -85,7 +85,9 @@ class Transport:
 
     def _gave_up(self, call: Call, last: Failed, attempts: int, may_have_acted: bool) -> errors.TandemError:
         tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        saw = f"{self.peer.name} at {self.peer.url} {last.saw}; {tries} in {self.peer.limits.deadline:g} s"
+        saw = (
+            f"{self.peer.name} at {self.peer.url} {last.saw}; {tries}, the deadline was {self.peer.limits.deadline:g} s"
+        )
         if call.key is not None and may_have_acted:
             return unknown(call, saw, attempts)
         if last.problem is not None and last.problem.status == 429:

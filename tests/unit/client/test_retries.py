@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from email.utils import format_datetime
 import pytest
 import requests
 import responses
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -217,6 +219,15 @@ def test_where_nobody_listens_nothing_was_sent_and_that_is_said() -> None:
     with pytest.raises(Unavailable, match="Nothing was sent") as caught:
         place(Client(url, api_key=KEY, deadline=0.3), idempotency_key="mine")
     assert caught.value.idempotency_key == "mine"
+
+
+def test_a_certificate_that_is_not_trusted_is_an_error_at_once(client: Client, service: responses.RequestsMock) -> None:
+    reason = urllib3.exceptions.SSLError(ssl.SSLCertVerificationError(1, "self-signed certificate"))
+    pool = urllib3.HTTPSConnectionPool("order.test")
+    service.post(ORDERS, body=requests.exceptions.SSLError(urllib3.exceptions.MaxRetryError(pool, "/", reason)))
+    with pytest.raises(Unavailable, match="no certificate that is trusted"):
+        place(client)
+    assert len(service.calls) == 1
 
 
 def test_an_answer_that_comes_drop_by_drop_does_not_outlast_its_time() -> None:

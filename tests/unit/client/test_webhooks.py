@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
@@ -42,26 +43,32 @@ def test_one_that_is_signed_with_two_secrets_is_good_for_holders_of_either() -> 
 
 
 @pytest.mark.parametrize(
-    ("body", "headers"),
+    ("sent", "signing", "change"),
     [
-        (BODY + b" ", signed(OLD)),
-        (BODY, signed(NEW)),
-        (BODY, {}),
-        (BODY, {**signed(OLD), "Webhook-Id": "msg_2"}),
-        (BODY, {**signed(OLD), "Webhook-Signature": "v1"}),
-        (BODY, {**signed(OLD), "Webhook-Signature": "v1,ü"}),
-        (BODY, {**signed(OLD), "Webhook-Timestamp": "nan"}),
-        (BODY, signed(OLD, age=400)),
-        (BODY, signed(OLD, age=-400)),
-        (b"\xff", signed(OLD)),
-        (b"{}", signed(OLD, b"{}")),
-        (b"[]", signed(OLD, b"[]")),
-        (b"{", signed(OLD, b"{")),
+        (BODY + b" ", {}, {}),
+        (BODY, {"secret": NEW}, {}),
+        (BODY, {}, {"Webhook-Id": "msg_2"}),
+        (BODY, {}, {"Webhook-Id": ""}),
+        (BODY, {}, {"Webhook-Signature": "v1"}),
+        (BODY, {}, {"Webhook-Signature": "v1,ü"}),
+        (BODY, {}, {"Webhook-Timestamp": "nan"}),
+        (BODY, {"age": 400}, {}),
+        (BODY, {"age": -400}, {}),
+        (b"\xff", {}, {}),
+        (b"{}", {"body": b"{}"}, {}),
+        (b"[]", {"body": b"[]"}, {}),
+        (b"{", {"body": b"{"}, {}),
     ],
 )
-def test_anything_else_is_not_believed(body: bytes, headers: dict[str, str]) -> None:
+def test_anything_else_is_not_believed(sent: bytes, signing: dict[str, Any], change: dict[str, str]) -> None:
+    headers = {**signed(**{"secret": OLD, **signing}), **change}
     with pytest.raises(InvalidSignature):
-        webhooks.verify(body, headers, [OLD])
+        webhooks.verify(sent, headers, [OLD])
+
+
+def test_a_request_without_a_signature_is_not_believed() -> None:
+    with pytest.raises(InvalidSignature):
+        webhooks.verify(BODY, {"Content-Type": "application/json"}, OLD)
 
 
 @pytest.mark.parametrize("secrets", [[], "", "whsec_", ["whsec_ü"], [OLD, "whsec_a"]])
