@@ -1,28 +1,32 @@
 {{- define "chassis.deployment" -}}
+{{- include "chassis.checks" . -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
 spec:
+  {{- if not .Values.autoscaling.enabled }}
   replicas: {{ .Values.replicaCount }}
-  revisionHistoryLimit: 3
+  {{- end }}
+  revisionHistoryLimit: {{ .Values.revisionHistoryLimit }}
   strategy:
     rollingUpdate:
-      maxUnavailable: 0
-      maxSurge: 1
+      {{- toYaml .Values.updateStrategy | nindent 6 }}
   selector:
     matchLabels:
       {{- include "chassis.selector" (list . "server") | nindent 6 }}
   template:
     metadata:
       labels:
-        {{- include "chassis.podLabels" (list . "server") | nindent 8 }}
+        {{- include "chassis.labels" (list . "server" .Values.podLabels) | nindent 8 }}
       annotations:
         kubectl.kubernetes.io/default-container: web
+        {{- if .Values.metrics.annotations }}
         prometheus.io/scrape: "true"
         prometheus.io/port: "9090"
         prometheus.io/path: /metrics
+        {{- end }}
         {{- if not .Values.postgresql.enabled }}
         checksum/database: {{ toJson .Values.database | sha256sum }}
         {{- end }}
@@ -30,10 +34,14 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      serviceAccountName: {{ include "chassis.fullname" . }}
       {{- include "chassis.pod" . | nindent 6 }}
-      # The pause before SIGTERM (5 s), the requests under way (25 s), and some more.
-      terminationGracePeriodSeconds: 45
+      {{- with .Values.topologySpreadConstraints }}
+      topologySpreadConstraints:
+        {{- range . }}
+        - {{- toYaml (merge dict . (include "chassis.spread" $ | fromYaml)) | nindent 10 }}
+        {{- end }}
+      {{- end }}
+      terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
       containers:
         - {{- include "chassis.container" (list . "web" nil .Values.web.resources) | nindent 10 }}
           ports:
@@ -66,11 +74,18 @@ spec:
             timeoutSeconds: 2
           lifecycle:
             preStop: # until every node has taken the pod out of the Service
-              sleep: {seconds: 5}
+              sleep: {seconds: {{ .Values.preStopSeconds }}}
+          {{- with .Values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
           volumeMounts: &mounts
             - {name: secrets, mountPath: /etc/tandem, readOnly: true}
             - {name: metrics, mountPath: /run/metrics}
             - {name: tmp, mountPath: /tmp}
+            {{- with .Values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
         - {{- include "chassis.container" (list . "relay" (list "flask" "--app" .Chart.Name "relay") .Values.relay.resources) | nindent 10 }}
           ports:
             - name: relay-admin
@@ -88,6 +103,10 @@ spec:
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 6
+          {{- with .Values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
           volumeMounts: *mounts
       volumes:
         - name: secrets
@@ -111,41 +130,17 @@ spec:
           emptyDir: {medium: Memory, sizeLimit: 64Mi}
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
+        {{- with .Values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
 {{- end }}
 
-{{- define "chassis.service" -}}
-{{- $facts := include "chassis.facts" . | fromYaml -}}
-apiVersion: v1
-kind: Service
-metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
-spec:
-  selector:
+{{- /* chassis.spread: what a topologySpreadConstraint has when it does not say: the pods of one revision count */ -}}
+{{- define "chassis.spread" -}}
+maxSkew: 1
+whenUnsatisfiable: ScheduleAnyway
+labelSelector:
+  matchLabels:
     {{- include "chassis.selector" (list . "server") | nindent 4 }}
-  ports:
-    - {name: http, port: {{ $facts.port }}, targetPort: http, appProtocol: http}
-    - {name: admin, port: 9090, targetPort: admin, appProtocol: http}
-{{- end }}
-
-{{- define "chassis.serviceAccount" -}}
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
-automountServiceAccountToken: false
-{{- end }}
-
-{{- define "chassis.podDisruptionBudget" -}}
-{{- if gt (int .Values.replicaCount) 1 -}}
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
-spec:
-  maxUnavailable: 1
-  unhealthyPodEvictionPolicy: AlwaysAllow
-  selector:
-    matchLabels:
-      {{- include "chassis.selector" (list . "server") | nindent 6 }}
-{{- end }}
+matchLabelKeys: [pod-template-hash]
 {{- end }}

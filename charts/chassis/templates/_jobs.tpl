@@ -3,7 +3,7 @@
 {{- $context := index . 0 -}}
 metadata:
   labels:
-    {{- include "chassis.podLabels" (list $context (index . 1)) | nindent 4 }}
+    {{- include "chassis.labels" (list $context (index . 1)) | nindent 4 }}
 spec:
   restartPolicy: Never
   {{- include "chassis.pod" $context | nindent 2 }}
@@ -16,6 +16,9 @@ spec:
       volumeMounts:
         - {name: secrets, mountPath: /etc/tandem, readOnly: true}
         - {name: tmp, mountPath: /tmp}
+        {{- with $context.Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
   volumes:
     - name: secrets
       projected:
@@ -24,6 +27,9 @@ spec:
           - {{- include "chassis.databaseSource" (list $context (index . 3)) | nindent 12 }}
     - name: tmp
       emptyDir: {sizeLimit: 16Mi}
+    {{- with $context.Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end }}
 
 {{- /*
@@ -44,7 +50,7 @@ yes
 {{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (toString .Values.migration.wait) -}}
 {{- $secret := include "chassis.databaseSecret" . -}}
 {{- if $first }}{{ $name = printf "%s-first" $name }}{{ end -}}
-{{- if and $first .Values.database.url (not .Values.postgresql.enabled) (not .Values.database.existingSecret) -}}
+{{- if and $first .Values.database.url -}}
 {{- $secret = $name -}}
 # The URL may be new in this upgrade, and the Secret of the web pods is not changed before the migration has run.
 apiVersion: v1
@@ -79,6 +85,7 @@ spec:
 {{- end }}
 
 {{- define "chassis.purge" -}}
+{{- if .Values.purge.enabled -}}
 {{- $command := list "flask" "--app" .Chart.Name "purge" -}}
 apiVersion: batch/v1
 kind: CronJob
@@ -95,4 +102,5 @@ spec:
       backoffLimit: 2
       template:
         {{- include "chassis.jobPod" (list . "purge" $command (include "chassis.databaseSecret" .)) | nindent 8 }}
+{{- end }}
 {{- end }}

@@ -55,17 +55,17 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "chassis.podLabels" (list . "postgresql") | nindent 8 }}
+        {{- include "chassis.labels" (list . "postgresql") | nindent 8 }}
     spec:
       {{- include "chassis.podSecurity" (list . 999) | nindent 6 }}
       terminationGracePeriodSeconds: 60
       containers:
         - name: postgresql
-          image: {{ .Values.postgresql.image }}
+          image: {{ include "chassis.image" (list . .Values.postgresql.image) }}
           args:
             {{- range $key, $value := .Values.postgresql.parameters }}
             - -c
-            - {{ printf "%s=%v" $key $value }}
+            - {{ printf "%s=%s" $key (include "chassis.scalar" $value) | quote }}
             {{- end }}
           {{- include "chassis.containerSecurity" . | nindent 10 }}
           resources:

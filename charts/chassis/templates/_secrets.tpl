@@ -34,12 +34,12 @@ stringData:
 {{- end }}
 
 {{- define "chassis.database" -}}
-{{- if not (or .Values.postgresql.enabled .Values.database.existingSecret) -}}
+{{- if .Values.database.url -}}
 apiVersion: v1
 kind: Secret
 metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.databaseSecret" .)) | nindent 2 }}
 stringData:
-  url: {{ required "without postgresql.enabled, database.url or database.existingSecret must be set" .Values.database.url | quote }}
+  url: {{ .Values.database.url | quote }}
 {{- end }}
 {{- end }}

@@ -1,14 +1,22 @@
 {{- define "order.facts" -}}
 {{- $_ := required "credentials.existingSecret must name the Secret that the payment chart made" .Values.credentials.existingSecret -}}
+{{- $webhooks := .Values.webhooks -}}
 port: 8080
-public: true
-peer: {name: payment, port: 8081}
+peer: {name: payment, port: 8081, namespace: {{ .Values.payment.namespace | quote }}}
 env:
-  PAYMENT_URL: {{ tpl (required "payment.url must say where the payment service is" .Values.payment.url) . }}
+  PAYMENT_URL: {{ tpl (required "payment.url must say where the payment service is" .Values.payment.url) . | quote }}
+  WEBHOOK_ALLOWED_NETWORKS: {{ join "," $webhooks.allowedNetworks | quote }}
 secrets:
   API_KEYS: api-keys
   PAYMENT_API_KEY: payment-api-key
   EVENTS_SECRETS: events-secrets
+egress:
+  {{- with $webhooks.allowedNetworks }}
+  - {cidrs: {{ toJson . }}, ports: {{ toJson $webhooks.egress.ports }}}
+  {{- end }}
+  {{- if $webhooks.egress.enabled }}
+  - {cidrs: {{ toJson $webhooks.egress.cidrs }}, ports: {{ toJson $webhooks.egress.ports }}}
+  {{- end }}
 {{- end }}
 
 {{- /* order.notes: how to place an order, in commands to paste */ -}}

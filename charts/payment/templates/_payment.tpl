@@ -1,12 +1,16 @@
 {{- define "payment.facts" -}}
+{{- $egress := .Values.provider.egress -}}
 port: 8081
-public: false
-peer: {name: order, port: 8080}
+peer: {name: order, port: 8080, namespace: {{ .Values.order.namespace | quote }}}
 env:
-  ORDER_URL: {{ tpl (required "order.url must say where the order service is" .Values.order.url) . }}
+  ORDER_URL: {{ tpl (required "order.url must say where the order service is" .Values.order.url) . | quote }}
 secrets:
   API_KEYS: api-keys
   EVENTS_SECRETS: events-secrets
+egress:
+  {{- if $egress.enabled }}
+  - {cidrs: {{ toJson $egress.cidrs }}, ports: {{ toJson $egress.ports }}}
+  {{- end }}
 {{- end }}
 
 {{- define "payment.notes" -}}
