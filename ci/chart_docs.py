@@ -27,7 +27,9 @@ def readme(chart: Path) -> str:
     """A chart's README with its table of values made anew. Raises ValueError for a value without explanation."""
     before, rest = (chart / "README.md").read_text().split(BEGIN)
     _, after = rest.split(END)
-    rows = [f"| `{path}` | {default} | {text} |" for path, default, text in explained((chart / "values.yaml").read_text())]
+    rows = [
+        f"| `{path}` | {default} | {text} |" for path, default, text in explained((chart / "values.yaml").read_text())
+    ]
     return "\n".join([f"{before}{BEGIN}", "| Value | Default | |", "| --- | --- | --- |", *rows, f"{END}{after}"])
 
 

@@ -1,7 +1,7 @@
-"""The charts' values.schema.json, put together so that the three say the same: an unknown value is refused at any level.
+"""The charts' values.schema.json, put together so that the three say the same, and refuse what they do not know.
 
 `charts/chassis/schema.yaml` lists what every service chart takes and `charts/<service>/schema.yaml` what only that one
-takes. The umbrella's schema holds both services' schemas, so it names a wrong value of a service that is not even enabled.
+takes. The umbrella's schema holds both services' schemas, so it names a wrong value even of a service that is off.
 """
 
 from __future__ import annotations

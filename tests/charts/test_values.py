@@ -2,67 +2,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import helm_python
 import pytest
-import yaml
 
-from tests.charts.rendering import CHARTS, Case
+from tests.charts.rendering import CHARTS, EXTERNAL, Case
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    # misspelt, from the umbrella's own values down to what Kubernetes takes as it is
+    ("tandem", {"ordr": {}}, "ordr"),
+    ("tandem", {"globl": {}}, "globl"),
+    ("tandem", {"order": {"replicas": 2}}, "replicas"),
+    ("tandem", {"order": {"postgresql": {"enbled": False}}}, "enbled"),
+    ("tandem", {"order": {"enabled": False, "postgresql": {"enbled": False}}}, "enbled"),
+    ("tandem", {"payment": {"postgresql": {"enable": False}}}, "enable"),
+    ("tandem", {"payment": {"enabled": False, "autoscaling": {"maxReplica": 3}}}, "maxReplica"),
+    ("tandem", {"order": {"chassis": {"image": "x"}}}, "image"),
+    ("order", {"payment": {"uri": "http://payment"}}, "uri"),
+    ("order", {"order": {"url": "http://order"}}, "order"),
+    ("order", {"web": {"resources": {"request": {}}}}, "request"),
+    ("order", {"image": {"name": "order"}}, "name"),
+    ("order", {"webhooks": {"egress": {"enable": True}}}, "enable"),
+    ("order", {"ingress": {"host": "a.example"}}, "host"),
+    ("order", {"ingress": {"tls": [{"secret": "tls"}]}}, "secret"),
+    ("order", {"httpRoute": {"parentRefs": [{"name": "public", "nameSpace": "gateways"}]}}, "nameSpace"),
+    ("order", {"metrics": {"serviceMonitor": {"enable": True}}}, "enable"),
+    ("order", {"autoscaling": {"behavior": {"scaleDown": {"stabilizationWindow": 1}}}}, "stabilizationWindow"),
+    ("order", {"tolerations": [{"key": "a", "efect": "NoSchedule"}]}, "efect"),
+    ("order", {"affinity": {"podAntiAfinity": {}}}, "podAntiAfinity"),
+    ("order", {"topologySpreadConstraints": [{"topologyKey": "zone", "maxSkw": 1}]}, "maxSkw"),
+    ("order", {"networkPolicy": {"from": [{"ipblock": {"cidr": "10.0.0.0/8"}}]}}, "ipblock"),
+    ("order", {"extraEnv": [{"name": "A", "valeFrom": {}}]}, "valeFrom"),
+    ("order", {"extraVolumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "hostPath"),
+    ("order", {"imagePullSecrets": [{"nme": "registry"}]}, "nme"),
+    ("payment", {"credentials": {"merchants": []}}, "merchants"),
+    ("payment", {"purge": {"cron": "@daily"}}, "cron"),
+    ("payment", {"webhooks": {}}, "webhooks"),
+    ("payment", {"secretEnv": {"STRIPE_API_KEY": {"secret": "stripe", "name": "key"}}}, "name"),
+    # of the wrong type, or not one of the right ones
+    ("tandem", {"order": {"enabled": "yes"}}, "order.*enabled"),
+    ("tandem", {"global": {"imageRegistry": 5}}, "imageRegistry"),
+    ("tandem", {"payment": {"enabled": False, "replicaCount": "2"}}, "replicaCount"),
+    ("order", {"replicaCount": "two"}, "replicaCount"),
+    ("order", {"replicaCount": -1}, "replicaCount"),
+    ("order", {"image": {"tag": 1.2}}, "tag"),
+    ("order", {"image": {"digest": "sha256:abc"}}, "digest"),
+    ("order", {"logLevel": "chatty"}, "logLevel"),
+    ("order", {"web": {"resources": {"limits": {"memory": "lots"}}}}, "memory"),
+    ("order", {"postgresql": {"enabled": "false"}}, "enabled"),
+    ("order", {"postgresql": {"storage": "1 GB"}}, "storage"),
+    ("order", {"podAnnotations": {"a": 1}}, "podAnnotations"),
+    ("order", {"jwt": {"jwksUrl": "login.example/keys"}}, "jwksUrl"),
+    ("order", {"webhooks": {"allowedNetworks": ["10.0.0.1"]}}, "allowedNetworks"),
+    ("order", {"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
+    ("order", {"service": {"type": "Loadbalancer"}}, "type"),
+    ("payment", {"database": {"url": "mysql://db"}}, "url"),
+    ("payment", {"purge": {"schedule": "every night"}}, "schedule"),
+    # not the chart's users' to set
+    ("order", {"env": {"DATABASE_URL": "postgresql://a:b@c/d"}}, "DATABASE_URL"),
+    ("order", {"extraEnv": [{"name": "PORT", "value": "80"}]}, "PORT|extraEnv"),
+    ("order", {"commonLabels": {"app.kubernetes.io/name": "mine"}}, "app.kubernetes.io/name"),
+]
+
+CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
+    ("order", {"payment": {"url": ""}}, "payment.url"),
+    ("order", {"credentials": {"existingSecret": ""}}, "credentials.existingSecret"),
+    ("payment", {"order": {"url": ""}}, "order.url"),
+    ("payment", {"postgresql": {"enabled": False}}, "database.url"),
+    ("payment", {"database": {"url": "postgresql://a:b@c/d"}}, "database.url.*postgresql.enabled"),
+    ("order", EXTERNAL | {"database": {"url": "postgresql://c/d", "cloudNativePG": "x"}}, "database.url and .*PG"),
+    ("order", {"ingress": {"enabled": True}}, "ingress.hosts"),
+    ("order", {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
+    ("payment", {"ingress": {"enabled": True, "hosts": ["a.example"]}}, "networkPolicy.ingressNamespace"),
+    ("order", {"service": {"nodePort": 30080}}, "service.nodePort"),
+    ("order", {"service": {"type": "NodePort"}, "metrics": {"serviceMonitor": {"enabled": True}}}, "podMonitor"),
+    ("order", {"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "scraped twice"),
+    ("order", {"autoscaling": {"enabled": True, "minReplicas": 9}}, "autoscaling.minReplicas"),
+    ("order", {"updateStrategy": {"maxSurge": "0%"}}, "updateStrategy.maxSurge"),
+    ("order", {"preStopSeconds": 30}, "terminationGracePeriodSeconds.* 55"),
+    ("order", {"global": {"imageRegisty": "registry.example.com"}}, "global.imageRegisty"),
+    ("tandem", {"global": {"imageRegisty": "registry.example.com"}}, "global.imageRegisty"),
+    ("tandem", {"payment": {"ingress": {"enabled": True}}}, "ingress.hosts.*\n.*ingressNamespace"),
+]
 
 
-@pytest.mark.parametrize(
-    ("chart", "values", "named"),
-    [
-        ("tandem", {"ordr": {}}, "ordr"),
-        ("tandem", {"order": {"replicas": 2}}, "replicas"),
-        ("tandem", {"payment": {"postgresql": {"enable": False}}}, "enable"),
-        ("order", {"payment": {"uri": "http://payment"}}, "uri"),
-        ("order", {"web": {"resources": {"request": {}}}}, "request"),
-        ("order", {"replicaCount": "two"}, "replicaCount"),
-        ("order", {"logLevel": "chatty"}, "logLevel"),
-        ("order", {"env": {"DATABASE_URL": "postgresql://a:b@c/d"}}, "DATABASE_URL"),
-        ("payment", {"database": {"url": "mysql://db"}}, "url"),
-        ("payment", {"credentials": {"merchants": []}}, "merchants"),
-        ("payment", {"purge": {"cron": "@daily"}}, "cron"),
-    ],
-)
+@pytest.mark.parametrize(("chart", "values", "named"), WRONG)
 def test_a_wrong_value_is_refused_by_name(chart: str, values: dict[str, Any], named: str) -> None:
     with pytest.raises(helm_python.HelmValuesError, match=named):
         Case(chart, values).files()
 
 
-@pytest.mark.parametrize(
-    ("chart", "values", "named"),
-    [
-        ("order", {"payment": {"url": ""}}, "payment.url"),
-        ("order", {"credentials": {"existingSecret": ""}}, "credentials.existingSecret"),
-        ("payment", {"order": {"url": ""}}, "order.url"),
-        ("payment", {"postgresql": {"enabled": False}}, "database.url"),
-    ],
-)
-def test_a_missing_value_is_asked_for_by_name(chart: str, values: dict[str, Any], named: str) -> None:
+@pytest.mark.parametrize(("chart", "values", "named"), CONTRADICTIONS)
+def test_what_is_missing_or_contradicts_itself_is_told_by_name(chart: str, values: dict[str, Any], named: str) -> None:
     with pytest.raises(helm_python.HelmRenderError, match=named):
         Case(chart, values).files()
 
 
-@pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
-def test_every_value_is_explained(chart: str) -> None:
-    text = (CHARTS / chart / "values.yaml").read_text()
-    lines = text.splitlines()
+def test_every_value_at_every_level_has_a_neighbour_that_is_refused() -> None:
+    def places(schema: dict[str, Any], values: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        if not schema.get("additionalProperties", True):
+            yield path
+        for name, value in values.items():
+            if isinstance(value, dict) and name in schema.get("properties", {}):
+                below = schema["properties"][name]
+                yield from places(
+                    definitions[below["$ref"].split("/")[-1]] if "$ref" in below else below, value, (*path, name)
+                )
 
-    def explained(node: yaml.MappingNode, below: bool) -> None:
-        for key, value in node.value:
-            above = lines[key.start_mark.line - 1].strip()
-            told = below or above.startswith("#")
-            if isinstance(value, yaml.MappingNode) and value.value:
-                explained(value, told)
-            else:
-                assert told, f"{chart}/values.yaml:{key.start_mark.line + 1}: {key.value}"
+    with helm_python.Chart.load(CHARTS / "order") as loaded:
+        schema, values = loaded.schema, loaded.values
+    assert schema
+    definitions = schema["$defs"]
+    found = list(places(schema, values, ()))
+    assert len(found) > 25
+    for path in found:
+        wrong: dict[str, Any] = {"misspelt": 1}
+        for name in reversed(path):
+            wrong = {name: wrong}
+        for case in (Case("order", wrong), Case("tandem", {"order": wrong | {"enabled": False}})):
+            with pytest.raises(helm_python.HelmValuesError, match="misspelt"):
+                case.files()
+    assert not [
+        name
+        for name, value in values.items()
+        if isinstance(value, dict) and value and not any(path == (name,) for path in found) and name != "global"
+    ]
 
-    root = yaml.compose(text)
-    assert isinstance(root, yaml.MappingNode)
-    explained(root, below=False)
+
+def test_a_parent_chart_s_own_globals_are_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "shop" / "charts").mkdir(parents=True)
+    (tmp_path / "shop" / "charts" / "tandem").symlink_to(CHARTS / "tandem")
+    (tmp_path / "shop" / "Chart.yaml").write_text("apiVersion: v2\nname: shop\nversion: 1.0.0\n")
+    with helm_python.Chart.load(tmp_path / "shop") as chart:
+        values = {"global": {"theirs": True, "imageRegistry": "registry.example.com"}}
+        files = chart.render(values, name="shop", namespace="shop")
+    assert (
+        "image: registry.example.com/tandem/order" in files["shop/charts/tandem/charts/order/templates/deployment.yaml"]
+    )
 
 
 @pytest.mark.parametrize("chart", ["order", "payment"])
@@ -74,9 +153,9 @@ def test_every_value_is_in_the_schema_and_the_other_way_round(chart: str) -> Non
     def keys(of: dict[str, Any]) -> set[str]:
         return set(of.get("properties", {}))
 
-    assert keys(schema) - {"global", "chassis", "enabled"} == values.keys()
+    assert keys(schema) - {"chassis", "enabled"} == values.keys()
     for name, value in values.items():
-        if of := keys(schema["properties"][name]):
+        if value and (of := keys(schema["properties"][name])):  # an empty one is Kubernetes' own
             assert of == value.keys(), name
 
 
@@ -92,9 +171,3 @@ def test_image_and_settings_reach_every_role() -> None:
         ["Deployment/order/web", "Deployment/order/relay", "Job/order-migrate/migrate", "CronJob/order-purge/purge"],
         ("example.com/order:9", "debug"),
     )
-
-
-def test_the_service_s_own_settings_win_over_the_chart_s() -> None:
-    case = Case(values={"order": {"env": {"PAYMENT_URL": "http://proxy:1"}}})
-    (web, _) = case.one("Deployment", "tandem-order")["spec"]["template"]["spec"]["containers"]
-    assert {"name": "PAYMENT_URL", "value": "http://proxy:1"} in web["env"]

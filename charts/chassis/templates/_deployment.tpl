@@ -37,8 +37,13 @@ spec:
       {{- include "chassis.pod" . | nindent 6 }}
       {{- with .Values.topologySpreadConstraints }}
       topologySpreadConstraints:
-        {{- range . }}
-        - {{- toYaml (merge dict . (include "chassis.spread" $ | fromYaml)) | nindent 10 }}
+        {{- range $constraint := . }}
+        - {{- toYaml $constraint | nindent 10 }}
+          {{- range $key, $value := include "chassis.spread" $ | fromYaml }}
+          {{- if not (hasKey $constraint $key) }}
+          {{- toYaml (dict $key $value) | nindent 10 }}
+          {{- end }}
+          {{- end }}
         {{- end }}
       {{- end }}
       terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}

@@ -16,11 +16,9 @@ spec:
       env:
         - name: URL
           value: http://{{ include "chassis.fullname" . }}:{{ $facts.port }}
-        {{- range $name, $value := $facts.env }}
-        {{- if hasSuffix "_URL" $name }}
+        {{- range $name, $value := include "chassis.settings" . | fromYaml }}
         - name: {{ $name }}
           value: {{ $value | quote }}
-        {{- end }}
         {{- end }}
         - name: API_KEY_FILE
           value: /etc/tandem/api-key

@@ -19,21 +19,22 @@ egress:
   {{- end }}
 {{- end }}
 
-{{- /* order.notes: how to place an order, in commands to paste */ -}}
-{{- define "order.notes" -}}
+{{- /* order.firstCalls: how to place an order, in commands to paste */ -}}
+{{- define "order.firstCalls" -}}
 Wait until it is ready, then place an order and see it paid:
 
-  kubectl -n {{ .Release.Namespace }} rollout status deployment -l app.kubernetes.io/instance={{ .Release.Name }}
-  kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 8080 >/dev/null &
-  API_KEY=$(kubectl -n {{ .Release.Namespace }} get secret {{ include "chassis.credentialsSecret" . }} -o jsonpath='{.data.api-key}' | base64 -d)
+{{ include "chassis.notes.reach" . }}
   curl --silent --write-out '\nHTTP %{http_code}\n' --retry 9 --retry-connrefused http://localhost:8080/v1/orders \
     -H "Authorization: Bearer $API_KEY" -H "Idempotency-Key: $(date +%s)" -H 'Prefer: wait=5' \
     -H 'Content-Type: application/json' \
     -d '{"currency": "EUR", "payment_method": "pm_ok", "items": [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450}]}'
   kill %%
 
-The same from inside the cluster:
+More of it from inside the cluster, down to refunds:
 
   helm -n {{ .Release.Namespace }} test {{ .Release.Name }} --logs
-{{ include "chassis.notes" . }}
+{{ end }}
+
+{{- define "order.notes" -}}
+{{ include "chassis.notes" (list .) }}
 {{- end }}

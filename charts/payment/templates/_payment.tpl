@@ -13,18 +13,20 @@ egress:
   {{- end }}
 {{- end }}
 
-{{- define "payment.notes" -}}
+{{- /* payment.firstCalls: how to ask for a payment, in commands to paste, and what the order service has to know */ -}}
+{{- define "payment.firstCalls" -}}
 Wait until it is ready, then ask for a payment that does not exist (yet):
 
-  kubectl -n {{ .Release.Namespace }} rollout status deployment -l app.kubernetes.io/instance={{ .Release.Name }}
-  kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 8081 >/dev/null &
-  API_KEY=$(kubectl -n {{ .Release.Namespace }} get secret {{ include "chassis.credentialsSecret" . }} -o jsonpath='{.data.api-key}' | base64 -d)
+{{ include "chassis.notes.reach" . }}
   curl --silent --write-out '\nHTTP %{http_code}\n' --retry 9 --retry-connrefused -H "Authorization: Bearer $API_KEY" \
     'http://localhost:8081/v1/payments?order_id=01890a5d-ac96-774b-bcce-b302099a8057'
   kill %%
 
-An order service in this namespace works with it when its chart is installed with
+An order service works with it whose chart has `payment.url` http://{{ include "chassis.fullname" . }}.{{ .Release.Namespace }}:8081,
+`payment.namespace` {{ .Release.Namespace }}, and as `credentials.existingSecret` the Secret {{ include "chassis.credentialsSecret" . }}
+(a copy of it, in another namespace).
+{{ end }}
 
-  --set payment.url=http://{{ include "chassis.fullname" . }}:8081 --set credentials.existingSecret={{ include "chassis.credentialsSecret" . }}
-{{ include "chassis.notes" . }}
+{{- define "payment.notes" -}}
+{{ include "chassis.notes" (list .) }}
 {{- end }}

@@ -1,0 +1,49 @@
+"""What the charts make is what Kubernetes takes: the oldest that they say they run on, and the newest that is known."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import pytest
+from kubernetes_validate import utils
+
+from tests.charts import shapes
+from tests.charts.rendering import Case, from_file
+
+OLDEST, NEWEST = "1.30.0", utils.latest_version()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _schemas_are_read_once() -> None:
+    utils.schema_contents = functools.cache(utils.schema_contents)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_object_is_valid(case: Case, version: str) -> None:
+    objects = case.objects()
+    assert objects
+    for one in objects:
+        if (one["apiVersion"], one["kind"]) in shapes.SHAPES:
+            shapes.check(one)
+        else:
+            utils.validate(one, version, strict=True)
+
+
+def test_a_field_that_a_custom_resource_has_not_is_seen() -> None:
+    route = from_file("tandem", "gateway").one("HTTPRoute", "tandem-order")
+    shapes.check(route)
+    route["spec"]["rules"][0]["backendRefs"][0]["prot"] = 8080
+    with pytest.raises(AssertionError, match="prot"):
+        shapes.check(route)
+
+
+def test_names_are_unique_and_short_enough(case: Case) -> None:
+    # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/, and for StatefulSets and CronJobs
+    # what is left of 63 characters after the suffixes of their pods and jobs.
+    longest = {"StatefulSet": 52, "CronJob": 52, "Secret": 253, "ConfigMap": 253}
+    names = [(one["kind"], one["metadata"]["name"]) for one in case.objects()]
+    assert len(set(names)) == len(names)
+    for kind, name in names:
+        assert len(name) <= longest.get(kind, 63), (kind, name)
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) or kind == "Secret", (kind, name)
