@@ -155,7 +155,7 @@ def test_every_value_is_in_the_schema_and_the_other_way_round(chart: str) -> Non
 
     assert keys(schema) - {"chassis", "enabled"} == values.keys()
     for name, value in values.items():
-        if value and (of := keys(schema["properties"][name])):  # an empty one is Kubernetes' own
+        if name not in ("affinity", "dnsConfig") and (of := keys(schema["properties"][name])):
             assert of == value.keys(), name
 
 

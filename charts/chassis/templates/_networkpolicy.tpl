@@ -22,6 +22,11 @@ namespaceSelector:
 - namespaceSelector: {}
 {{- else -}}
 {{ include "chassis.peers" (list . (include "chassis.facts" . | fromYaml).peer) }}
+{{- if .Files.Get "files/test.py" }}
+- podSelector:
+    matchLabels:
+      {{- include "chassis.selector" (list . "test") | nindent 6 }}
+{{- end }}
 {{- with .Values.networkPolicy.ingressNamespace }}
 - {{- include "chassis.inNamespace" . | nindent 2 }}
 {{- end }}

@@ -1,0 +1,103 @@
+"""What Helm prints in the end: it is about what these values make, and its commands are right.
+
+That they also work is for the end-to-end tests, which run them.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from tests.charts.notes import commands
+from tests.charts.rendering import Case, from_file
+
+KINDS = {
+    "deployment": "Deployment",
+    "hpa": "HorizontalPodAutoscaler",
+    "httproute": "HTTPRoute",
+    "ingress": "Ingress",
+    "pdb": "PodDisruptionBudget",
+    "podmonitor": "PodMonitor",
+    "secret": "Secret",
+    "service": "Service",
+    "servicemonitor": "ServiceMonitor",
+}
+
+
+def test_commands_can_be_read_by_a_shell(case: Case) -> None:
+    found = commands(case.notes())
+    assert len(found) > 4
+    for command in found:
+        done = subprocess.run(["bash", "-n"], input=command, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert re.match(r"kubectl |helm |curl |kill |API_KEY=\$\(kubectl ", command), command
+
+
+def test_commands_name_the_namespace_the_release_and_what_there_is(case: Case) -> None:
+    made = {(one["kind"], one["metadata"]["name"]): one for one in case.objects()}
+    for command in commands(case.notes()):
+        if command.startswith("helm"):
+            assert re.fullmatch(rf"helm -n shop (test|uninstall) {re.escape(case.release)}( --logs)?", command)
+        for words in re.findall(r"kubectl ([^|)]*)", command):
+            namespace, verb, *rest = shlex.split(words)[1:]
+            assert namespace == "shop", command
+            kind, name = re.fullmatch(
+                r"([a-z,]+)[ /]?(\S*).*", " ".join(one for one in rest if one != "status")
+            ).groups()
+            if verb == "rollout" or verb == "delete":
+                labels = dict(pair.split("=") for pair in rest[rest.index("-l") + 1].split(","))
+                assert any(labels.items() <= one["metadata"]["labels"].items() for one in made.values()), command
+            elif (KINDS[kind], name) not in made:
+                assert kind == "secret", command
+                assert case.chart == "order" or f"'{name}'" in str(case.values), command  # it exists already
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("laptop", set()),
+        ("autoscaling", {"hpa", "pdb"}),
+        ("gateway", {"httproute", "servicemonitor"}),
+        ("ingress-tls", {"ingress"}),
+        ("no-network-policies", {"service", "podmonitor"}),
+        ("high-availability", {"pdb"}),
+    ],
+)
+def test_commands_show_what_the_values_have_made(name: str, kinds: set[str]) -> None:
+    text = "\n".join(commands(from_file("tandem", name).notes()))
+    assert set(re.findall(r"get ([a-z]+) tandem-(?:order|payment)\n", f"{text}\n")) == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "unsaid"),
+    [
+        ("laptop", ["without\nreplicas or backups", "delete pvc,secret"], ["Gateway", "NetworkPolicy", "From outside"]),
+        ("external-database", ["the Secret\ntandem-order-database"], ["backups", "delete pvc", "passwords"]),
+        ("cloudnativepg", ["order-db-app", "payment-db-app"], ["backups", "delete pvc"]),
+        ("existing-secrets", ["get secret tandem-keys", "order-database says", "backups"], ["tandem-credentials"]),
+        (
+            "ingress-tls",
+            ["https://orders.shop.example/", "https://events.shop.example/v1/provider-events"],
+            ["http://or"],
+        ),
+        ("gateway", ["orders.shop.example"], ["https://"]),
+        ("no-network-policies", ["No NetworkPolicy", "NodePort"], []),
+        ("autoscaling", ["2 to 10 pods", "1 to 6 pods"], []),
+    ],
+)
+def test_notes_are_about_these_values(name: str, said: list[str], unsaid: list[str]) -> None:
+    notes = from_file("tandem", name).notes()
+    assert [one for one in said if one not in notes] == []
+    assert [one for one in unsaid if one in notes] == []
+
+
+@pytest.mark.parametrize("only", ["order", "payment"])
+def test_notes_are_silent_about_a_service_that_is_off(only: str) -> None:
+    other = "payment" if only == "order" else "order"
+    keys = {"credentials": {"existingSecret": "keys"}}
+    notes = Case(values={other: {"enabled": False}, only: {other: {"url": "http://elsewhere"}} | keys}).notes()
+    assert f"service/tandem-{only} " in notes
+    assert f"tandem-{other}" not in notes
