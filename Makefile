@@ -1,4 +1,4 @@
-.PHONY: help run test lint format chaos mutations e2e images clean
+.PHONY: help run test lint format charts chaos mutations e2e images clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -32,6 +32,9 @@ lint: $(DEV) ## Style, types, and which module may import which
 format: $(DEV) ## Let ruff fix and format the sources
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+charts: $(DEV) ## The charts' schemas and READMEs, from schema.yaml and values.yaml
+	$(BIN)/python -m ci.charts
 
 chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))

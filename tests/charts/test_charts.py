@@ -6,21 +6,48 @@ import re
 import tarfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import helm_python
 import pytest
 import yaml
 
-from tests.charts.rendering import ALONE, CHARTS
+import chassis
+from tests.charts.rendering import ALONE, CHARTS, FILES, Case, merged
 
 ROOT = CHARTS.parent
 
 
-@pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
-def test_the_linter_is_content(chart: str) -> None:
-    report = helm_python.lint(CHARTS / chart, ALONE[chart], strict=True, with_subcharts=True)
+def definition(chart: str) -> dict[str, Any]:
+    """What a Chart.yaml says."""
+    content: dict[str, Any] = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
+    return content
+
+
+@pytest.mark.parametrize("case", FILES.values(), ids=FILES)
+def test_the_linter_is_content(case: Case) -> None:
+    values = merged(ALONE[case.chart], case.values)
+    report = helm_python.lint(CHARTS / case.chart, values, strict=True, with_subcharts=True)
     warnings = [one for one in report["messages"] if one["severity"] > 1]
     assert (report["errors"], warnings) == ([], [])
+
+
+@pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
+def test_artifact_hub_is_told_which_images_there_are_and_what_has_changed(chart: str) -> None:
+    annotations = definition(chart)["annotations"]
+    assert {name.partition("/")[0] for name in annotations} == {"artifacthub.io"}
+    images = {one["image"] for one in yaml.safe_load(annotations["artifacthub.io/images"])}
+    assert images == {container["image"] for _, container in Case(chart).containers()}
+    changes = yaml.safe_load(annotations["artifacthub.io/changes"])
+    assert {one["kind"] for one in changes} <= {"added", "changed", "deprecated", "removed", "fixed", "security"}
+    assert all(one["description"] for one in changes)
+
+
+@pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
+def test_links_of_the_readme_lead_to_files(chart: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)", (CHARTS / chart / "README.md").read_text())
+    assert links
+    assert [link for link in links if not link.startswith("http") and not (CHARTS / chart / link).exists()] == []
 
 
 @pytest.mark.parametrize("chart", ["order", "payment"])
@@ -43,7 +70,11 @@ def test_the_chart_installs_from_a_checkout_and_travels_whole(tmp_path: Path) ->
 
 def test_charts_images_and_project_have_one_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    for chart in ("order", "payment", "tandem"):
-        assert yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())["appVersion"] == version
+    assert chassis.__version__ == version
+    for chart in ("chassis", "order", "payment", "tandem"):
+        metadata = definition(chart)
+        assert metadata["version"] == version, chart
+        assert metadata.get("appVersion", version) == version, chart
+        assert {one["version"] for one in metadata.get("dependencies", [])} <= {version}, chart
     for service in ("order", "payment"):
         assert f"ARG VERSION={version}\n" in (ROOT / f"Dockerfile.{service}").read_text()

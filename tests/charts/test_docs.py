@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from ci import chart_docs, charts
 from tests.charts.rendering import CHARTS
@@ -49,9 +48,3 @@ def test_both_services_explain_what_they_share_in_the_same_words() -> None:
         "provider",
         "credentials",
     }
-
-
-def test_the_readmes_name_files_that_there_are() -> None:
-    for chart in ("order", "payment", "tandem"):
-        for name in yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text()).get("annotations", {}):
-            assert name.startswith("artifacthub.io/")

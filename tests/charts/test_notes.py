@@ -15,7 +15,6 @@ from tests.charts.notes import commands
 from tests.charts.rendering import Case, from_file
 
 KINDS = {
-    "deployment": "Deployment",
     "hpa": "HorizontalPodAutoscaler",
     "httproute": "HTTPRoute",
     "ingress": "Ingress",
@@ -42,15 +41,14 @@ def test_commands_name_the_namespace_the_release_and_what_there_is(case: Case) -
         if command.startswith("helm"):
             assert re.fullmatch(rf"helm -n shop (test|uninstall) {re.escape(case.release)}( --logs)?", command)
         for words in re.findall(r"kubectl ([^|)]*)", command):
-            namespace, verb, *rest = shlex.split(words)[1:]
+            _, namespace, verb, *rest = shlex.split(words)
             assert namespace == "shop", command
-            kind, name = re.fullmatch(
-                r"([a-z,]+)[ /]?(\S*).*", " ".join(one for one in rest if one != "status")
-            ).groups()
-            if verb == "rollout" or verb == "delete":
+            if "-l" in rest:
                 labels = dict(pair.split("=") for pair in rest[rest.index("-l") + 1].split(","))
                 assert any(labels.items() <= one["metadata"]["labels"].items() for one in made.values()), command
-            elif (KINDS[kind], name) not in made:
+                continue
+            kind, name = rest[0].split("/") if verb == "port-forward" else rest[:2]
+            if (KINDS[kind], name) not in made:
                 assert kind == "secret", command
                 assert case.chart == "order" or f"'{name}'" in str(case.values), command  # it exists already
 
