@@ -133,7 +133,7 @@ def test_settings_with_values_of_their_own_reach_web_and_relay() -> None:
             "JWT_JWKS_URL": "https://login.shop.example/.well-known/jwks.json",
             "JWT_ISSUER": "https://login.shop.example/",
             "JWT_AUDIENCE": "tandem",
-            "RATE_LIMIT": "100",
+            "RATE_LIMIT": "600/minute; 50/second",
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector.monitoring:4318",
         }.items() <= variables(case, "order", container).items()
     networks = variables(from_file("tandem", "ingress-tls"), "order")["WEBHOOK_ALLOWED_NETWORKS"]
@@ -146,12 +146,15 @@ def test_what_is_not_set_is_not_in_the_environment() -> None:
 
 
 def test_the_more_special_way_to_set_something_wins() -> None:
-    values = {"rateLimit": 1, "env": {"RATE_LIMIT": 2, "LEASE_SECONDS": 1000000, "PAYMENT_URL": "http://proxy:1"}}
-    assert {"RATE_LIMIT": "2", "LEASE_SECONDS": "1000000", "PAYMENT_URL": "http://proxy:1"}.items() <= variables(
+    values: dict[str, Any] = {
+        "rateLimit": "1/second",
+        "env": {"RATE_LIMIT": "2/second", "LEASE_SECONDS": 1000000, "PAYMENT_URL": "http://proxy:1"},
+    }
+    assert {"RATE_LIMIT": "2/second", "LEASE_SECONDS": "1000000", "PAYMENT_URL": "http://proxy:1"}.items() <= variables(
         Case(values={"order": values}), "order"
     ).items()
-    values["extraEnv"] = [{"name": "RATE_LIMIT", "value": "3"}]
-    assert variables(Case(values={"order": values}), "order")["RATE_LIMIT"] == "3"
+    values["extraEnv"] = [{"name": "RATE_LIMIT", "value": "3/second"}]
+    assert variables(Case(values={"order": values}), "order")["RATE_LIMIT"] == "3/second"
 
 
 def test_more_variables_and_volumes_reach_the_service_s_pods() -> None:

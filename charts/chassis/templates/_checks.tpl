@@ -41,6 +41,11 @@
 {{- if and (has (toString $values.updateStrategy.maxUnavailable) (list "0" "0%")) (has (toString $values.updateStrategy.maxSurge) (list "0" "0%")) -}}
 {{- $faults = append $faults "updateStrategy.maxSurge: must be more than 0 when updateStrategy.maxUnavailable is 0" -}}
 {{- end -}}
+{{- range $claim := list "issuer" "audience" -}}
+{{- if and $values.jwt.jwksUrl (not (get $values.jwt $claim)) -}}
+{{- $faults = append $faults (printf "jwt.%s: must be set, since jwt.jwksUrl is" $claim) -}}
+{{- end -}}
+{{- end -}}
 {{- $least := add $values.preStopSeconds 25 -}}
 {{- if lt (int $values.terminationGracePeriodSeconds) (int $least) -}}
 {{- $faults = append $faults (printf "terminationGracePeriodSeconds: must be at least preStopSeconds and 25 s for the requests under way, %d" $least) -}}
