@@ -1,4 +1,4 @@
-"""API keys: who calls, for which merchant, with which scopes."""
+"""Keys: what they stand for, those that the settings name, and which views ask for one (see guard.py)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from typing import Any, TypeVar, cast
 
 from flask import current_app, g, request
 
-from chassis.problems import Problem
-
 View = TypeVar("View", bound=Callable[..., Any])
 
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
 _KEY = re.compile(r"[\x21-\x7e]{8,255}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -26,10 +23,11 @@ SCOPES = frozenset({"orders:read", "orders:write", "payments:read", "payments:wr
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an API key stands for."""
+    """What an API key stands for; `id` names it in logs, if anything does."""
 
     merchant: str
     scopes: frozenset[str]
+    id: str | None = None
 
 
 class Keyring:
@@ -71,12 +69,17 @@ class Keyring:
         return self._keys.get(digest(key))
 
 
+def is_merchant(name: str) -> bool:
+    """Whether a merchant may have this name: 1 to 64 letters, digits, dots, dashes and underscores."""
+    return _MERCHANT.fullmatch(name) is not None
+
+
 def _entry(entry: object) -> tuple[str, Key]:
     """The digest of an entry's key and what it stands for. Raises ValueError; its message quotes nothing secret."""
     if not isinstance(entry, dict) or ("key" in entry) == ("sha256" in entry):
         raise ValueError('must be an object with "merchant", "scopes" and either "key" or "sha256"')
     merchant, scopes = entry.get("merchant"), entry.get("scopes")
-    if not isinstance(merchant, str) or not _MERCHANT.fullmatch(merchant):
+    if not isinstance(merchant, str) or not is_merchant(merchant):
         raise ValueError('must have a "merchant" of 1 to 64 letters, digits, dots, dashes and underscores')
     if not isinstance(scopes, list) or not all(isinstance(scope, str) and scope in SCOPES for scope in scopes):
         raise ValueError(f'must have "scopes", a list of some of {", ".join(sorted(SCOPES))}')
@@ -94,40 +97,17 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
-def authenticate(keyring: Keyring, scope: str) -> str:
-    """The merchant for whom this request acts. Raises Problem `unauthorized` or `forbidden`."""
-    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not presented:
-        raise Problem(
-            "unauthorized", "No bearer key in the Authorization header.", headers={"WWW-Authenticate": "Bearer"}
-        )
-    key = keyring.find(presented.strip())
-    if key is None:
-        raise Problem(
-            "unauthorized", "The key is not known.", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        )
-    if scope not in key.scopes:
-        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-        raise Problem("forbidden", f"The key lacks the scope {scope}.", headers={"WWW-Authenticate": challenge})
-    named = request.headers.get("Tandem-Merchant", "")
-    if named and named != key.merchant:
-        if "merchants:any" not in key.scopes or not _MERCHANT.fullmatch(named):
-            raise Problem("forbidden", "Only a key with the scope merchants:any may name another merchant.")
-        return named
-    return key.merchant
-
-
 def requires(scope: str) -> Callable[[View], View]:
     """Let a view run only for a key with this scope, and put the key's merchant into `g.merchant`."""
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            settings = current_app.extensions["tandem"].settings
-            if settings.auth_off:
+            part = current_app.extensions["tandem"]
+            if part.settings.auth_off:
                 g.merchant = request.headers.get("Tandem-Merchant") or "demo"
             else:
-                g.merchant = authenticate(settings.keyring, scope)
+                g.merchant = part.guard.admit(scope)
             return view(*args, **kwargs)
 
         return cast(View, guarded)

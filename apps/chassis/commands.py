@@ -1,4 +1,4 @@
-"""The commands that both services have: `flask migrate`, `flask relay`, `flask purge`."""
+"""The commands that both services have: `flask migrate`, `flask relay`, `flask purge`, and `flask keys`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 import psycopg
 from flask import Flask
 
-from chassis import admin, logs, metrics, migrate
+from chassis import admin, key_commands, logs, metrics, migrate
 from chassis.database import Session
 from chassis.leases import LeaseLoop
 from chassis.web import Service
@@ -34,6 +34,7 @@ def register(
     `loops` makes what `flask relay` runs; `old_rows` says by table which rows `flask purge` deletes, besides or
     instead of those that both services have: a condition with `%s` for the days.
     """
+    key_commands.register(app)
 
     @app.cli.command("migrate")
     @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database to answer.")

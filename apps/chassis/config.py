@@ -23,6 +23,7 @@ class Settings:
     environment: str
     keyring: Keyring
     auth_off: bool
+    key_cache_seconds: float
     events_secrets: tuple[str, ...]
     relay_admin_port: int | None
     web_threads: int
@@ -70,6 +71,7 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "environment": environment,
         "keyring": keyring,
         "auth_off": mode == "off",
+        "key_cache_seconds": seconds(env, "KEY_CACHE_SECONDS", 5.0),
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
         "web_threads": positive(env, "WEB_THREADS", 4),

@@ -65,13 +65,25 @@ class Session(Connection[DictRow]):
 class Database:
     """One database, as seen by the threads of this process. Nothing is opened before it is needed."""
 
-    def __init__(self, url: str, name: str, *, statement_timeout: float = 10.0, lock_timeout: float = 1.0) -> None:
-        """`url` is a libpq URL, `name` what PostgreSQL shows as application_name; time-outs in seconds."""
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        statement_timeout: float = 10.0,
+        lock_timeout: float = 1.0,
+        synchronous_commit: bool = True,
+    ) -> None:
+        """`url` is a libpq URL, `name` what PostgreSQL shows as application_name; time-outs in seconds.
+
+        Without `synchronous_commit`, what was committed may be lost when the server crashes.
+        """
         self._url = url
         self._name = name
         self._options = (
             f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout={int(lock_timeout * 1000)}"
             " -c idle_in_transaction_session_timeout=30000 -c TimeZone=UTC"
+            + ("" if synchronous_commit else " -c synchronous_commit=off")
         )
         self._local = threading.local()
 

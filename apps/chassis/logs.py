@@ -83,8 +83,10 @@ class RequestLog:
         self._wanted = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
         self._write = structlog.WriteLogger(sys.stdout).msg
 
-    def write(self, method: str, route: str, path: str, status: int, ms: float, merchant: str | None) -> None:
-        """One line of JSON; `path` is a caller's text, and masked."""
+    def write(
+        self, method: str, route: str, path: str, status: int, ms: float, merchant: str | None, key: str | None
+    ) -> None:
+        """One line of JSON; `path` is a caller's text, and masked; `key` is the id of one, never a key."""
         if self._wanted:
             members = {
                 "method": method,
@@ -93,6 +95,7 @@ class RequestLog:
                 "status": status,
                 "ms": ms,
                 "merchant": merchant,
+                "key": key,
                 "event": "request",
                 "service": self._service,
                 "request_id": g.request_id,

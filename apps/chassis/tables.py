@@ -1,4 +1,4 @@
-"""SQL for the tables that both services have, for their first migrations. What has landed is never edited."""
+"""SQL for the tables that both services have, for their migrations. What has landed is never edited."""
 
 OUTBOX = """
 CREATE TABLE outbox (
@@ -41,6 +41,21 @@ CREATE TABLE inbox (
     received_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX inbox_age ON inbox USING brin (received_at);
+"""
+
+API_KEYS = """
+CREATE TABLE api_keys (
+    id         integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    digest     bytea       NOT NULL UNIQUE CHECK (octet_length(digest) = 32),
+    last_four  text        NOT NULL,
+    name       text        NOT NULL,
+    merchant   text        NOT NULL,
+    scopes     text[]      NOT NULL,
+    lifetime   interval,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
 """
 
 APPEND_ONLY = """

@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 from chassis import __version__, admin, cards, health, logs, metrics, pages, wire
 from chassis.config import Settings
 from chassis.database import DOWN, Database
+from chassis.guard import Guard
 from chassis.problems import Problem, from_status, unavailable
 
 log = logs.get_logger()
@@ -37,6 +38,7 @@ class Service:
     gauges: metrics.DatabaseGauges
     admin: admin.Application
     request_log: logs.RequestLog
+    guard: Guard
     parts: dict[str, Any]
 
 
@@ -69,7 +71,8 @@ def create_app(
     gauges = metrics.DatabaseGauges()
     admin_app = admin.application(settings.database_url, checks, gauges)
     request_log = logs.RequestLog(name, settings.log_level)
-    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, parts)
+    guard = Guard(settings, database)
+    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
     api = Api(app)
     api.ERROR_SCHEMA = None
     for blueprint in blueprints:
@@ -141,7 +144,8 @@ def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.began
     method = request.method if request.method in _METHODS else "OTHER"
     metrics.answered(method, route, response.status_code)(seconds)
-    service().request_log.write(method, route, path, response.status_code, round(seconds * 1000, 2), g.get("merchant"))
+    ms = round(seconds * 1000, 2)
+    service().request_log.write(method, route, path, response.status_code, ms, g.get("merchant"), g.get("key"))
     return response
 
 

@@ -30,6 +30,7 @@ def test_only_the_database_has_to_be_named() -> None:
         assert not settings.auth_off
         assert settings.keyring.find("anything") is None
         assert settings.key_days == 30
+        assert settings.key_cache_seconds == 5
     with mock.patch.dict(os.environ, {}, clear=True):
         for module in (order.config, payment.config):
             with pytest.raises(EnvError, match="DATABASE_URL"):
@@ -57,6 +58,7 @@ def test_only_the_database_has_to_be_named() -> None:
         ("RELAY_CONCURRENCY", "-1"),
         *(("LEASE_SECONDS", value) for value in ("0", "-1", "nan", "inf", "-inf", "1e999")),
         *(("POLL_SECONDS", value) for value in ("0", "-0.5", "nan", "inf")),
+        *(("KEY_CACHE_SECONDS", value) for value in ("0", "-1", "nan", "a while")),
         ("LOG_LEVEL", "loud"),
         ("LOG_LEVEL", ""),
         ("DATABASE_URL", "mysql://nobody:a-password@localhost/nothing"),

@@ -1,0 +1,46 @@
+"""A service's application with settings of the test's own, called without a network."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+from unittest import mock
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+import order
+import payment
+from chassis.problems import CATALOGUE
+from tests.integration.databases import Databases
+from tests.integration.settings import environment
+
+SERVICES = ("order", "payment")
+
+
+def make(databases: Databases, service: str, *, url: str | None = None, **settings: str) -> Flask:
+    """The application; `url` is its database's, if not the one in `databases`."""
+    wanted = environment(url or getattr(databases, service), settings)
+    with mock.patch.dict(os.environ, wanted):
+        return order.create_app() if service == "order" else payment.create_app()
+
+
+def get(app: Flask | FlaskClient, key: str | None, address: str = "127.0.0.1", **headers: str) -> TestResponse:
+    """Ask for something that is not there: 404 for whoever may read; more headers by name, `_` for `-`."""
+    service = (app.application if isinstance(app, FlaskClient) else app).name
+    named: dict[str, Any] = {name.replace("_", "-"): value for name, value in headers.items()}
+    if key is not None:
+        named["Authorization"] = f"Bearer {key}"
+    client = app if isinstance(app, FlaskClient) else app.test_client()
+    return client.get(f"/v1/{service}s/{uuid.uuid4()}", headers=named, environ_base={"REMOTE_ADDR": address})
+
+
+def refused(response: TestResponse, status: int, name: str) -> dict[str, Any]:
+    """The problem that the response is."""
+    assert (response.status_code, response.mimetype) == (status, "application/problem+json"), response.text
+    body: dict[str, Any] = response.get_json()
+    assert (body["type"], body["status"]) == (f"/problems/{name}", status)
+    assert body["title"] == CATALOGUE[name].title
+    return body
