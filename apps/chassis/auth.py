@@ -23,7 +23,7 @@ SCOPES = frozenset({"orders:read", "orders:write", "payments:read", "payments:wr
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an API key stands for; `id` names it in logs, if anything does."""
+    """What an API key or a token stands for; `id` names it in logs, if anything does."""
 
     merchant: str
     scopes: frozenset[str]

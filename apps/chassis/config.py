@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from environs import FileAwareEnv
 
-from chassis import money, webhooks
+from chassis import money, tokens, webhooks
 from chassis.auth import Keyring
 
 
@@ -24,6 +24,7 @@ class Settings:
     keyring: Keyring
     auth_off: bool
     key_cache_seconds: float
+    jwt: tokens.Policy | None
     events_secrets: tuple[str, ...]
     relay_admin_port: int | None
     web_threads: int
@@ -72,6 +73,7 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "keyring": keyring,
         "auth_off": mode == "off",
         "key_cache_seconds": seconds(env, "KEY_CACHE_SECONDS", 5.0),
+        "jwt": _jwt(env),
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
         "web_threads": positive(env, "WEB_THREADS", 4),
@@ -83,6 +85,30 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "poll_seconds": seconds(env, "POLL_SECONDS", 1.0),
         "key_days": positive(env, "IDEMPOTENCY_KEY_DAYS", 30),
     }
+
+
+def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
+    """Which tokens are good; None when no tokens are."""
+    issuer, audience = env.str("JWT_ISSUER", ""), env.str("JWT_AUDIENCE", "")
+    jwks = env.str("JWT_JWKS", "")
+    url = _url(env, "JWT_JWKS_URL", None, ("http", "https")) if env.str("JWT_JWKS_URL", "") else ""
+    if not (issuer or audience or jwks or url):
+        return None
+    if not (issuer and audience) or bool(jwks) == bool(url):
+        raise ConfigError(
+            "JWT_ISSUER, JWT_AUDIENCE and either JWT_JWKS_URL or JWT_JWKS (or JWT_JWKS_FILE) must be set together"
+        )
+    algorithms = tuple(filter(None, (each.strip() for each in env.str("JWT_ALGORITHMS", "RS256,ES256").split(","))))
+    if not algorithms or not tokens.ALGORITHMS.issuperset(algorithms):
+        raise ConfigError(
+            f"JWT_ALGORITHMS: must be some of {', '.join(sorted(tokens.ALGORITHMS))}, with commas between"
+        )
+    if jwks:
+        try:
+            tokens.parse(jwks, algorithms)
+        except ValueError as error:
+            raise ConfigError(f"JWT_JWKS: {error}") from error
+    return tokens.Policy(issuer, audience, algorithms, env.str("JWT_MERCHANT_CLAIM", "merchant"), url, jwks)
 
 
 def positive(env: FileAwareEnv, name: str, default: int) -> int:

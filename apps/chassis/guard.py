@@ -1,4 +1,4 @@
-"""Who may come in: the bearer of a key, with the scope, for its merchant.
+"""Who may come in: the bearer of a key or a token, with the scope, for its merchant.
 
 Answers are those of RFC 6750. Of a key that is not good nobody learns whether it ever was.
 """
@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from flask import g, request
 
+from chassis import tokens
 from chassis.auth import Key, is_merchant
 from chassis.config import Settings
 from chassis.database import Database
 from chassis.keys import Keys
 from chassis.problems import Problem
+from chassis.tokens import Tokens
 
 
 class Guard:
-    """Asks the settings' keys first, then the database's."""
+    """Asks the settings' keys first, then tokens, then the database's keys."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
-        """Nothing is asked of the database before a request has to know."""
+    def __init__(self, name: str, settings: Settings, database: Database) -> None:
+        """`name` is the service's. Raises ValueError when the settings have a JWKS that is not usable."""
         self._keyring = settings.keyring
         self._keys = Keys(database, settings.key_cache_seconds)
+        self._tokens = Tokens(settings.jwt, settings.key_cache_seconds) if settings.jwt else None
 
     def admit(self, scope: str) -> str:
         """The merchant for whom this request acts.
@@ -41,6 +44,8 @@ class Guard:
                 "unauthorized", "No bearer key in the Authorization header.", headers={"WWW-Authenticate": "Bearer"}
             )
         key = self._keyring.find(presented)
+        if key is None and self._tokens is not None and tokens.is_token(presented):
+            key = self._tokens.verify(presented)
         if key is None:
             key = self._keys.find(presented)
         if key is None:

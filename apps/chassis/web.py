@@ -71,7 +71,7 @@ def create_app(
     gauges = metrics.DatabaseGauges()
     admin_app = admin.application(settings.database_url, checks, gauges)
     request_log = logs.RequestLog(name, settings.log_level)
-    guard = Guard(settings, database)
+    guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
     api = Api(app)
     api.ERROR_SCHEMA = None

@@ -31,6 +31,7 @@ def test_only_the_database_has_to_be_named() -> None:
         assert settings.keyring.find("anything") is None
         assert settings.key_days == 30
         assert settings.key_cache_seconds == 5
+        assert settings.jwt is None
     with mock.patch.dict(os.environ, {}, clear=True):
         for module in (order.config, payment.config):
             with pytest.raises(EnvError, match="DATABASE_URL"):
@@ -87,6 +88,39 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: 
         load(**{name: value})
     for secret in ("tdm_secret", "a-password", SECRET.removeprefix("whsec_")):
         assert secret not in str(caught.value)
+
+
+TOKENS = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "tandem", "JWT_JWKS_URL": "https://issuer.example/k"}
+
+
+def test_tokens_are_set_up_by_their_issuer_audience_and_keys() -> None:
+    for settings in load(**TOKENS):
+        assert settings.jwt is not None
+        assert (settings.jwt.issuer, settings.jwt.audience) == ("https://issuer.example", "tandem")
+        assert settings.jwt.algorithms == ("RS256", "ES256")
+        assert settings.jwt.merchant_claim == "merchant"
+    for settings in load(**TOKENS, JWT_ALGORITHMS=" PS256, EdDSA ", JWT_MERCHANT_CLAIM="tenant"):
+        assert settings.jwt is not None
+        assert (settings.jwt.algorithms, settings.jwt.merchant_claim) == (("PS256", "EdDSA"), "tenant")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *(("JWT_ISSUER, JWT_AUDIENCE", {name: ""}) for name in TOKENS),
+        ("JWT_ISSUER, JWT_AUDIENCE", {"JWT_JWKS": '{"keys": []}'}),
+        *(
+            ("JWT_ALGORITHMS", {"JWT_ALGORITHMS": value})
+            for value in ("none", "HS256", "RS256,HS256", "RS256,none", ",", "rs256", "RS256 ES256")
+        ),
+        ("JWT_JWKS_URL", {"JWT_JWKS_URL": "file:///etc/passwd"}),
+        ("JWT_JWKS_URL", {"JWT_JWKS_URL": "issuer.example"}),
+        *(("JWT_JWKS: ", {"JWT_JWKS_URL": "", "JWT_JWKS": value}) for value in ("{", "{}", '{"keys": []}')),
+    ],
+)
+def test_tokens_that_could_not_be_trusted_are_refused_at_the_start(name: str, changes: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load(**{**TOKENS, **changes})
 
 
 def test_each_service_names_what_only_it_has() -> None:

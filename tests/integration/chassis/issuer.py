@@ -1,0 +1,75 @@
+"""An issuer of access tokens: keys that it can rotate, and a JWKS on a real port that can fail."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+NAME, AUDIENCE = "https://issuer.example", "tandem"
+
+
+class Issuer:
+    """Signs with ES256. `fetches` counts how often its JWKS was asked for; `body` and `status` are what it says."""
+
+    def __init__(self) -> None:
+        """It answers within the `with`."""
+        self.fetches, self.status, self.body = 0, 200, b""
+        self.answering = threading.Event()
+        self.answering.set()
+        self._keys: dict[str, ec.EllipticCurvePrivateKey] = {}
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                issuer.fetches += 1
+                issuer.answering.wait(10)
+                self.send_response(issuer.status)
+                if issuer.status == 302:
+                    self.send_header("Location", issuer.url)
+                self.send_header("Content-Length", str(len(issuer.body)))
+                self.end_headers()
+                self.wfile.write(issuer.body)
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/jwks"
+        self.publish("k1")
+
+    def publish(self, *kids: str) -> None:
+        """Have keys with just these ids; those that were there already stay the same."""
+        self._keys = {kid: self._keys.get(kid) or ec.generate_private_key(ec.SECP256R1()) for kid in kids}
+        es256 = jwt.get_algorithm_by_name("ES256")
+        public = [{**json.loads(es256.to_jwk(key.public_key())), "kid": kid} for kid, key in self._keys.items()]
+        self.body = json.dumps({"keys": public}).encode()
+
+    def token(self, kid: str = "k1", **changes: Any) -> str:
+        """A good token but for `changes`."""
+        now = int(time.time())
+        claims = {"iss": NAME, "aud": AUDIENCE, "exp": now + 300, "iat": now, "merchant": "demo", **changes}
+        return jwt.encode(claims, self._keys[kid], "ES256", {"kid": kid, "typ": "at+jwt"})
+
+    def settings(self) -> dict[str, str]:
+        """What a service has to know."""
+        return {"JWT_ISSUER": NAME, "JWT_AUDIENCE": AUDIENCE, "JWT_JWKS_URL": self.url}
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.answering.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
