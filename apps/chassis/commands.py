@@ -65,6 +65,8 @@ def register(
 
 
 _OLD: dict[LiteralString, LiteralString] = {
+    # Whatever the days: who has no row has the whole quota, as those of these rows have.
+    "rate_limits": "%s > 0 AND now() > ALL (full_at)",
     "idempotency_keys": "created_at < now() - make_interval(days => %s)",
     "outbox": "created_at < now() - make_interval(days => %s) AND delivered_at IS NOT NULL",
 }

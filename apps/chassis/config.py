@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from environs import FileAwareEnv
 
-from chassis import money, tokens, webhooks
+from chassis import limits, money, tokens, webhooks
 from chassis.auth import Keyring
+from chassis.limits import Limit
 
 
 class ConfigError(Exception):
@@ -25,6 +26,9 @@ class Settings:
     auth_off: bool
     key_cache_seconds: float
     jwt: tokens.Policy | None
+    rate_limit: tuple[Limit, ...]
+    rate_limit_unauthenticated: tuple[Limit, ...]
+    trusted_proxies: int
     events_secrets: tuple[str, ...]
     relay_admin_port: int | None
     web_threads: int
@@ -74,6 +78,9 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "auth_off": mode == "off",
         "key_cache_seconds": seconds(env, "KEY_CACHE_SECONDS", 5.0),
         "jwt": _jwt(env),
+        "rate_limit": _limits(env, "RATE_LIMIT"),
+        "rate_limit_unauthenticated": _limits(env, "RATE_LIMIT_UNAUTHENTICATED"),
+        "trusted_proxies": _proxies(env),
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
         "web_threads": positive(env, "WEB_THREADS", 4),
@@ -109,6 +116,20 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
         except ValueError as error:
             raise ConfigError(f"JWT_JWKS: {error}") from error
     return tokens.Policy(issuer, audience, algorithms, env.str("JWT_MERCHANT_CLAIM", "merchant"), url, jwks)
+
+
+def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:
+    try:
+        return limits.parse(env.str(name, ""))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _proxies(env: FileAwareEnv) -> int:
+    value = env.int("TRUSTED_PROXIES", 0)
+    if value < 0:
+        raise ConfigError(f"TRUSTED_PROXIES={value}: must be how many proxies are between clients and this service")
+    return value
 
 
 def positive(env: FileAwareEnv, name: str, default: int) -> int:

@@ -1,17 +1,20 @@
-"""Who may come in: the bearer of a key or a token, with the scope, for its merchant.
+"""Who may come in: the bearer of a key or a token, with the scope, for its merchant, within the rate limits.
 
 Answers are those of RFC 6750. Of a key that is not good nobody learns whether it ever was.
 """
 
 from __future__ import annotations
 
+import ipaddress
+
 from flask import g, request
 
-from chassis import tokens
+from chassis import limits, tokens
 from chassis.auth import Key, is_merchant
 from chassis.config import Settings
 from chassis.database import Database
 from chassis.keys import Keys
+from chassis.limits import Limiter
 from chassis.problems import Problem
 from chassis.tokens import Tokens
 
@@ -24,14 +27,31 @@ class Guard:
         self._keyring = settings.keyring
         self._keys = Keys(database, settings.key_cache_seconds)
         self._tokens = Tokens(settings.jwt, settings.key_cache_seconds) if settings.jwt else None
+        self._merchants = self._strangers = None
+        if settings.rate_limit or settings.rate_limit_unauthenticated:
+            counts = limits.database(settings.database_url, name)
+            if settings.rate_limit:
+                self._merchants = Limiter("merchant", settings.rate_limit, counts)
+            if settings.rate_limit_unauthenticated:
+                self._strangers = Limiter("address", settings.rate_limit_unauthenticated, counts)
 
     def admit(self, scope: str) -> str:
         """The merchant for whom this request acts.
 
-        Raises Problem `unauthorized`, `forbidden` or `unavailable`, and one of database.DOWN.
+        Raises Problem `unauthorized`, `forbidden`, `too-many-requests` or `unavailable`, and one of database.DOWN.
         """
-        key = self._identify()
+        try:
+            key = self._identify()
+        except Problem as problem:
+            # Only failures count, so nobody can shut out a merchant by guessing keys from the same address.
+            if self._strangers is not None and problem.name == "unauthorized":
+                self._strangers.pass_or_refuse(_address())
+            raise
         g.key = key.id
+        # What order asks of payment is for orders that were accepted already: held up here it would leave them
+        # unpaid, and one merchant's burst would be taken for a payment service that is down.
+        if self._merchants is not None and "merchants:any" not in key.scopes:
+            self._merchants.pass_or_refuse(key.merchant)
         if scope not in key.scopes:
             raise _lacks(scope, f"The key lacks the scope {scope}.")
         return _merchant(key)
@@ -69,3 +89,16 @@ def _merchant(key: Key) -> str:
 def _lacks(scope: str, detail: str) -> Problem:
     challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
     return Problem("forbidden", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _address() -> str:
+    """The client's address; for IPv6 its network, of which one client has 2^64 addresses."""
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    if address.version == 4:
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))

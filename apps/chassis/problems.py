@@ -90,6 +90,11 @@ CATALOGUE: dict[str, Kind] = {
         "The body holds what looks like a card number",
         "Never send card numbers; send the token that your payment provider gave for the card.",
     ),
+    "too-many-requests": Kind(
+        429,
+        "Too many requests",
+        "Repeat the request with the same key after the seconds in Retry-After; RateLimit says how much is left.",
+    ),
     "headers-too-large": Kind(431, "The header fields are too large", "Send fewer or shorter header fields."),
     "internal-error": Kind(
         500, "Something went wrong here", "Repeat the request with the same key; if it persists, report request_id."

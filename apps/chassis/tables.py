@@ -58,6 +58,15 @@ CREATE TABLE api_keys (
 );
 """
 
+# Not worth writing ahead: after a crash of the server everybody's quota is full again.
+RATE_LIMITS = """
+CREATE UNLOGGED TABLE rate_limits (
+    caller  text          PRIMARY KEY,
+    full_at timestamptz[] NOT NULL,
+    passed  boolean       NOT NULL
+) WITH (fillfactor = 50);
+"""
+
 APPEND_ONLY = """
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

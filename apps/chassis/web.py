@@ -13,6 +13,7 @@ from flask import Flask, Response, current_app, g, json, request
 from flask_smorest import Api
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chassis import __version__, admin, cards, health, logs, metrics, pages, wire
 from chassis.config import Settings
@@ -73,6 +74,8 @@ def create_app(
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
+    if settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     api = Api(app)
     api.ERROR_SCHEMA = None
     for blueprint in blueprints:

@@ -32,6 +32,7 @@ def test_only_the_database_has_to_be_named() -> None:
         assert settings.key_days == 30
         assert settings.key_cache_seconds == 5
         assert settings.jwt is None
+        assert (settings.rate_limit, settings.rate_limit_unauthenticated, settings.trusted_proxies) == ((), (), 0)
     with mock.patch.dict(os.environ, {}, clear=True):
         for module in (order.config, payment.config):
             with pytest.raises(EnvError, match="DATABASE_URL"):
@@ -60,6 +61,10 @@ def test_only_the_database_has_to_be_named() -> None:
         *(("LEASE_SECONDS", value) for value in ("0", "-1", "nan", "inf", "-inf", "1e999")),
         *(("POLL_SECONDS", value) for value in ("0", "-0.5", "nan", "inf")),
         *(("KEY_CACHE_SECONDS", value) for value in ("0", "-1", "nan", "a while")),
+        *(("RATE_LIMIT", value) for value in ("600", "600/week", "0/minute", "5/minute;6/minute")),
+        ("RATE_LIMIT_UNAUTHENTICATED", "few"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8"),
         ("LOG_LEVEL", "loud"),
         ("LOG_LEVEL", ""),
         ("DATABASE_URL", "mysql://nobody:a-password@localhost/nothing"),

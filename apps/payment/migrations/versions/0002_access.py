@@ -1,4 +1,4 @@
-"""API keys."""
+"""API keys and rate limits."""
 
 from alembic import op
 
@@ -9,5 +9,6 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the table of keys.py."""
+    """Add the tables of keys.py and limits.py."""
     op.execute(tables.API_KEYS)
+    op.execute(tables.RATE_LIMITS)
