@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts chaos mutations e2e images clean
+.PHONY: help run test lint format charts openapi chaos browser mutations e2e images clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -36,8 +36,14 @@ format: $(DEV) ## Let ruff fix and format the sources
 charts: $(DEV) ## The charts' schemas and READMEs, from schema.yaml and values.yaml
 	$(BIN)/python -m ci.charts
 
+openapi: $(DEV) ## docs/openapi: both services' OpenAPI documents, written anew
+	PYTHONPATH=apps $(BIN)/python -m ci.openapi
+
 chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
+browser: $(DEV) ## The pages in a real Chromium (TANDEM_CHROMIUM names one); its pictures go to .artifacts
+	$(BIN)/pytest -n 0 -s tests/browser
 
 mutations: $(DEV) ## Break the product in a dozen ways: tests or chaos must notice each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown

@@ -110,6 +110,7 @@ def requires(scope: str) -> Callable[[View], View]:
                 g.merchant = part.guard.admit(scope)
             return view(*args, **kwargs)
 
+        guarded.scope = scope  # type: ignore[attr-defined]  # OpenAPI says it
         return cast(View, guarded)
 
     return decorate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,15 @@ from marshmallow import fields, validate
 from chassis import money
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NOW = "2026-03-14T09:26:53.589793Z"
+
+
+_NO_EXAMPLE: Any = object()
+
+
+def says(description: str, example: Any = _NO_EXAMPLE) -> dict[str, Any]:
+    """A field's metadata: what OpenAPI says of it."""
+    return {"description": description, **({} if example is _NO_EXAMPLE else {"example": example})}
 
 
 class Schema(ma.Schema):
@@ -36,6 +46,15 @@ class Integer(fields.Integer):
         number = super()._deserialize(value, attr, data, **kwargs)
         assert number is not None
         return number
+
+
+class Amount(Integer):
+    """Money in minor units: 450 is 4.50 EUR."""
+
+    def __init__(self, description: str, minimum: int = 0, example: int = 900, **kwargs: Any) -> None:
+        """`minimum` and what a bigint holds are its bounds."""
+        bounds = validate.Range(minimum, money.MAX_AMOUNT)
+        super().__init__(validate=bounds, metadata=says(f"{description} In minor units.", example), **kwargs)
 
 
 class QueryInteger(fields.Integer):
@@ -70,6 +89,31 @@ class Text(fields.String):
         super().__init__(validate=[validate.Length(minimum, maximum), *extra], **kwargs)
 
 
+class Cursor(Text):
+    """Where a page of a list begins."""
+
+    def __init__(self) -> None:
+        """It is opaque to callers."""
+        super().__init__(100, metadata=says("The `next_cursor` of the page before, as it is."))
+
+
+class Time(fields.String):
+    """A time in an answer: RFC 3339, UTC, with microseconds."""
+
+    def __init__(self, description: str, **kwargs: Any) -> None:
+        """`description` says of what."""
+        super().__init__(metadata={"format": "date-time", **says(description, _NOW)}, **kwargs)
+
+
+class Choice(fields.String):
+    """One of some words; the first is the example of documents unless another is."""
+
+    def __init__(self, words: Iterable[str], description: str, example: str | None = None, **kwargs: Any) -> None:
+        """Take the words in the order in which documents list them."""
+        words = [str(word) for word in words]
+        super().__init__(validate=validate.OneOf(words), metadata=says(description, example or words[0]), **kwargs)
+
+
 class Currency(fields.String):
     """An ISO 4217 code in capitals."""
 
@@ -91,6 +135,11 @@ class Id(fields.UUID):
 
 class MajorAmount(fields.Field):  # type: ignore[type-arg]
     """A JSON number of major units, as the original sketch has them; read as a Decimal, never as a float."""
+
+    def __init__(self, description: str, minimum: int | None = None, **kwargs: Any) -> None:
+        """`minimum` is only said: how many decimals there may be, and so how much, depends on the currency."""
+        bounds = {} if minimum is None else {"minimum": minimum}
+        super().__init__(metadata={"type": "number", **bounds, **says(description, 100.0)}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):

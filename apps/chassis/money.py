@@ -11,10 +11,13 @@ MAX_AMOUNT = 2**63 - 1
 
 _EXPONENTS: dict[str, int] = {c.value: c.exponent for c in Currency if c.exponent is not None}
 
+CURRENCIES = frozenset(_EXPONENTS)
+"""The codes of ISO 4217 for money that has a minor unit (gold, XAU, has none)."""
+
 
 def is_currency(code: str) -> bool:
     """Whether ISO 4217 has this code, for money that has a minor unit (gold, XAU, has none)."""
-    return code in _EXPONENTS
+    return code in CURRENCIES
 
 
 def exponent(currency: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from chassis.fields import Integer, Labels, Text
+from chassis.fields import Integer, Labels
 
 Load = Callable[[Any], Any]
 
@@ -102,9 +102,10 @@ def _field(field: fields.Field[Any]) -> Load:
 
 def _by_type(field: fields.Field[Any]) -> Load:
     kind = type(field)
-    if kind in (Text, fields.String):
+    # A field of ours that only adds validators and descriptions loads as what it is made from.
+    if kind._deserialize is fields.String._deserialize:
         return _exactly(str)
-    if kind is Integer:
+    if kind._deserialize is Integer._deserialize:
         return _exactly(int)
     if kind is fields.Nested:
         return _object(cast(fields.Nested, field).schema)

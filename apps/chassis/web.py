@@ -15,7 +15,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chassis import __version__, admin, cards, health, logs, metrics, pages, wire
+from chassis import __version__, admin, cards, docs, health, logs, metrics, openapi, pages, wire
 from chassis.config import Settings
 from chassis.database import DOWN, Database
 from chassis.guard import Guard
@@ -50,12 +50,15 @@ def create_app(
     database: Database,
     blueprints: Iterable[wire.Blueprint],
     *,
+    about: str,
+    webhooks: Iterable[openapi.Webhook] = (),
     migrations: str,
     parts: dict[str, Any],
 ) -> Flask:
     """The application `name`: its blueprints, health, problems, and in its extension `tandem` the admin port's.
 
-    `migrations` is the folder of alembic's scripts; `parts` is what the service's own views need.
+    `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `migrations` is the folder of
+    alembic's scripts; `parts` is what the service's own views need.
     """
     logs.configure(name, settings.log_level)
     app = Flask(name, static_folder=None)
@@ -64,8 +67,6 @@ def create_app(
         API_TITLE=title,
         API_VERSION="v1",
         OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH="openapi.json",
         PROPAGATE_EXCEPTIONS=False,
     )
     checks = health.Health(database, migrations)
@@ -77,9 +78,10 @@ def create_app(
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     api = Api(app)
-    api.ERROR_SCHEMA = None
+    openapi.prepare(app, api)
     for blueprint in blueprints:
         api.register_blueprint(blueprint)
+    app.register_blueprint(docs.blueprint(app, api, about, webhooks))
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)

@@ -30,6 +30,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         settings,
         database,
         [api.blueprint, compat.blueprint],
+        about="Takes orders, never loses one, and has each of them paid once.",
         migrations=MIGRATIONS,
         parts={"orders": orders},
     )

@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Response, g, request
 from marshmallow import ValidationError
 
-from chassis import idempotency, paging, prefer, webhooks, wire
+from chassis import idempotency, openapi, paging, prefer, webhooks, wire
 from chassis.auth import requires
 from chassis.problems import Problem
 from chassis.web import answer, onward, service
@@ -19,6 +19,9 @@ from order.model import Status
 from order.service import Done, Orders
 
 blueprint = wire.Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
+
+_PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
+_CANCELED = {"status": "canceled", "refunded_amount": 900}
 
 
 def orders() -> Orders:
@@ -30,6 +33,7 @@ def orders() -> Orders:
 @blueprint.post("/orders")
 @requires("orders:write")
 @blueprint.arguments(schemas.PlaceOrder)
+@openapi.facts(waits=True)
 @blueprint.response(201, schemas.OrderView)
 def place_order(wanted: dict[str, Any]) -> Response:
     """Place an order.
@@ -60,6 +64,7 @@ def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/payment-attempts")
 @requires("orders:write")
 @blueprint.arguments(schemas.NewAttempt)
+@openapi.facts("order-state", answers={202: _PENDING}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Try again to have an order paid, after a payment has failed; 202 while it is under way."""
@@ -72,6 +77,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
+@openapi.facts("order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Take the money of an authorized order (`capture: manual`); 202 while it is under way."""
@@ -83,6 +89,7 @@ def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/cancel")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
+@openapi.facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Cancel an order, giving back what was taken; 202 while that is under way."""
@@ -94,6 +101,7 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/refunds")
 @requires("orders:write")
 @blueprint.arguments(schemas.CreateRefund)
+@openapi.facts("order-state", "amount-exceeds-captured", waits=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Give money of a paid order back, all that is left or a part."""
@@ -130,7 +138,7 @@ def list_events(order_id: UUID) -> Response:
 
 
 @blueprint.post("/payment-events")
-@blueprint.doc(security=[])
+@openapi.facts(body=schemas.PaymentEvent, signature=openapi.STANDARD_WEBHOOKS)
 @blueprint.response(204)
 def receive_payment_event() -> Response:
     """Take a payment's newest state from the payment service; signed as Standard Webhooks says."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from flask import Response, g
 
-from chassis import money, wire
+from chassis import money, openapi, wire
 from chassis.auth import requires
 from chassis.problems import invalid
 from chassis.web import answer, onward, service
@@ -22,6 +22,7 @@ blueprint = wire.Blueprint("sketch", __name__, description="The original sketch'
 @blueprint.post("/orders")
 @requires("orders:write")
 @blueprint.arguments(schemas.SketchOrder)
+@openapi.facts("order-exists", "idempotency-key-in-use")
 @blueprint.response(201, schemas.SketchOrder)
 def place_order(wanted: dict[str, Any]) -> Response:
     """Place an order under an id of your own; repeating it answers as before."""

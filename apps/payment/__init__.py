@@ -6,10 +6,10 @@ from pathlib import Path
 
 from flask import Flask
 
-from chassis import outbox, web
+from chassis import openapi, outbox, web
 from chassis.database import Database
 from chassis.remote import Remote
-from payment import api, commands, compat, config, providers
+from payment import api, commands, compat, config, providers, schemas
 from payment.service import Payments
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -31,6 +31,8 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         settings,
         database,
         [api.blueprint, compat.blueprint],
+        about="Asks a payment provider for an order's money, once, and knows at all times what it does not know.",
+        webhooks=[openapi.Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
         migrations=MIGRATIONS,
         parts={"payments": payments},
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, g
 
-from chassis import money, wire
+from chassis import money, openapi, wire
 from chassis.auth import requires
 from chassis.problems import Problem, invalid
 from chassis.web import answer, onward, service
@@ -24,6 +24,7 @@ WAIT = 10.0
 @blueprint.post("/payments")
 @requires("payments:write")
 @blueprint.arguments(schemas.SketchPayment)
+@openapi.facts("payment-exists", "idempotency-key-in-use", answers={202: {"status": "processing"}})
 @blueprint.response(200, schemas.SketchPaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
     """Pay for an order: success or failed; 202 and processing while the provider has not said which.

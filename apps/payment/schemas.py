@@ -4,150 +4,179 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.fields import Currency, Id, Integer, MajorAmount, QueryInteger, Schema, Text
+from chassis.fields import (
+    Amount,
+    Choice,
+    Currency,
+    Cursor,
+    Id,
+    Integer,
+    MajorAmount,
+    QueryInteger,
+    Schema,
+    Text,
+    Time,
+    says,
+)
+from chassis.money import MAX_AMOUNT
 from payment import model
+
+PAYMENT_METHOD = "How it is paid: what the provider gave for the card, never the card's number."
+VERSION = validate.Range(1, MAX_AMOUNT)
 
 
 class CreatePayment(Schema):
-    """What POST /v1/payments takes; the amount in minor units."""
+    """A payment to be made."""
 
-    order_id = Id(required=True)
-    amount = Integer(required=True, validate=validate.Range(1, 2**63 - 1))
+    order_id = Id(required=True, metadata=says("What is paid for: at most one live payment has this."))
+    amount = Amount("How much.", minimum=1, required=True)
     currency = Currency(required=True)
-    payment_method = Text(100, required=True)
-    capture = fields.String(validate=validate.OneOf(["automatic", "manual"]), load_default="automatic")
+    payment_method = Text(100, required=True, metadata=says(PAYMENT_METHOD, "pm_ok"))
+    capture = Choice(
+        ["automatic", "manual"],
+        "`automatic` takes the money at once; `manual` reserves it until the payment is captured.",
+        load_default="automatic",
+    )
 
 
 class Capture(Schema):
-    """What POST /v1/payments/{id}/capture takes: all that is authorized, or a part; the rest is released."""
+    """What is to be taken; the rest of what is authorized is released."""
 
-    amount = Integer(validate=validate.Range(1, 2**63 - 1))
+    amount = Amount("How much; all that is authorized if it is missing.", minimum=1)
 
 
 class Nothing(Schema):
-    """A body without fields."""
+    """A body without members; it may be left out."""
 
 
 class CreateRefund(Schema):
-    """What POST /v1/payments/{id}/refunds takes: all that is left, or a part."""
+    """What is to be given back."""
 
-    amount = Integer(validate=validate.Range(1, 2**63 - 1))
-    reason = Text(500)
+    amount = Amount("How much; all that is left if it is missing.", minimum=1, example=450)
+    reason = Text(500, metadata=says("Why, for the merchant's own eyes.", "One of two was damaged"))
 
 
 class ListPayments(Schema):
     """The query of GET /v1/payments."""
 
-    order_id = Id()
-    status = fields.String(validate=validate.OneOf([status.value for status in model.Status]))
-    limit = QueryInteger(validate=validate.Range(1, 100), load_default=20)
-    cursor = Text(100)
+    order_id = Id(metadata=says("Only those of this order."))
+    status = Choice(model.Status, "Only those that stand so.")
+    limit = QueryInteger(
+        validate=validate.Range(1, 100), load_default=20, metadata=says("How many a page has at most.")
+    )
+    cursor = Cursor()
 
 
 class PaymentView(Schema):
-    """A payment, as answered. Amounts in minor units."""
+    """A payment, as answered."""
 
     id = Id()
     order_id = Id()
-    status = fields.String(validate=validate.OneOf([status.value for status in model.Status]))
-    amount = Integer()
-    currency = fields.String()
-    authorized_amount = Integer()
-    captured_amount = Integer()
-    refunded_amount = Integer()
-    refunding_amount = Integer()
-    payment_method = fields.String()
-    capture = fields.String()
-    failure_reason = fields.String(allow_none=True)
-    provider = fields.String()
-    provider_reference = fields.String(allow_none=True)
-    version = Integer()
-    created_at = fields.String(metadata={"format": "date-time"})
-    updated_at = fields.String(metadata={"format": "date-time"})
+    status = Choice(model.Status, "Where the payment stands.", model.Status.CAPTURED)
+    amount = Amount("What it is for.")
+    currency = Currency()
+    authorized_amount = Amount("What is reserved and may be captured.")
+    captured_amount = Amount("What was taken.")
+    refunded_amount = Amount("What was given back.", example=0)
+    refunding_amount = Amount("What is being given back.", example=0)
+    payment_method = fields.String(metadata=says(PAYMENT_METHOD, "pm_ok"))
+    capture = Choice(["automatic", "manual"], "When the money is taken.")
+    failure_reason = fields.String(allow_none=True, metadata=says("Why it failed.", None))
+    provider = fields.String(metadata=says("Who is asked for the money.", "simulator"))
+    provider_reference = fields.String(
+        allow_none=True, metadata=says("The provider's own name for it.", "sim_0195a3f0")
+    )
+    version = Integer(validate=VERSION, metadata=says("One more with each change; its ETag.", 2))
+    created_at = Time("When it was asked for.")
+    updated_at = Time("When it last changed.")
 
 
 class PaymentList(Schema):
     """A page of payments, newest first."""
 
-    data = fields.List(fields.Nested(PaymentView))
-    next_cursor = fields.String(allow_none=True)
+    data = fields.List(fields.Nested(PaymentView), metadata=says("The payments."))
+    next_cursor = fields.String(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
 
 
 class RefundView(Schema):
     """A refund, as answered."""
 
     id = Id()
-    status = fields.String(validate=validate.OneOf(["pending", "succeeded", "failed"]))
-    amount = Integer()
-    currency = fields.String()
-    reason = fields.String(allow_none=True)
-    failure_reason = fields.String(allow_none=True)
-    created_at = fields.String(metadata={"format": "date-time"})
+    status = Choice(["pending", "succeeded", "failed"], "Where the refund stands.", "succeeded")
+    amount = Amount("What is given back.", minimum=1, example=450)
+    currency = Currency()
+    reason = fields.String(allow_none=True, metadata=says("Why, as the merchant said.", "One of two was damaged"))
+    failure_reason = fields.String(allow_none=True, metadata=says("Why it failed.", None))
+    created_at = Time("When it was asked for.")
 
 
 class RefundList(Schema):
     """All refunds of a payment, newest first."""
 
-    data = fields.List(fields.Nested(RefundView))
+    data = fields.List(fields.Nested(RefundView), metadata=says("The refunds."))
 
 
 class OperationView(Schema):
     """One thing that was asked of the provider; its id was the idempotency key there."""
 
     id = Id()
-    kind = fields.String(validate=validate.OneOf([kind.value for kind in model.Kind]))
-    amount = Integer()
-    currency = fields.String()
-    status = fields.String(validate=validate.OneOf(["pending", "succeeded", "declined"]))
-    attempts = Integer()
-    provider_reference = fields.String(allow_none=True)
-    reason = fields.String(allow_none=True)
-    created_at = fields.String(metadata={"format": "date-time"})
-    settled_at = fields.String(allow_none=True, metadata={"format": "date-time"})
+    kind = Choice(model.Kind, "What was asked.")
+    amount = Amount("About how much.")
+    currency = Currency()
+    status = Choice(["pending", "succeeded", "declined"], "What became of it.", "succeeded")
+    attempts = Integer(metadata=says("How often it was tried.", 1))
+    provider_reference = fields.String(
+        allow_none=True, metadata=says("The provider's own name for it.", "sim_0195a3f0")
+    )
+    reason = fields.String(allow_none=True, metadata=says("Why it was declined, or is not settled yet.", None))
+    created_at = Time("When it was first to be asked.")
+    settled_at = Time("When its outcome was known.", allow_none=True)
 
 
 class OperationList(Schema):
     """Everything that was asked of the provider for a payment, oldest first."""
 
-    data = fields.List(fields.Nested(OperationView))
+    data = fields.List(fields.Nested(OperationView), metadata=says("The operations."))
 
 
 class ProviderAccount(Schema):
-    """A payment by the provider's own account; `untold` counts operations that it did not tell of."""
+    """A payment by the provider's own account."""
 
-    captured_amount = Integer()
-    refunded_amount = Integer()
-    untold = Integer()
+    captured_amount = Amount("What the provider says it has taken.")
+    refunded_amount = Amount("What it says it has given back.", example=0)
+    untold = Integer(metadata=says("How many operations it did not tell of.", 0))
 
 
 class BalancesQuery(Schema):
     """The query of GET /v1/ledger/balances."""
 
-    currency = Currency()
+    currency = Currency(metadata=says("Only accounts in this currency."))
 
 
 class BalanceView(Schema):
-    """The sums of one account; `balance` is debits less credits."""
+    """The sums of one account."""
 
-    account = fields.String()
-    currency = fields.String()
-    debits = Integer()
-    credits = Integer()
-    balance = Integer()
+    account = fields.String(metadata=says("The account's name.", "provider_clearing"))
+    currency = Currency()
+    debits = Integer(metadata=says("The sum of its debits, in minor units.", 900))
+    credits = Integer(metadata=says("The sum of its credits, in minor units.", 0))
+    balance = Integer(metadata=says("Debits less credits, in minor units.", 900))
 
 
 class BalanceList(Schema):
     """The trial balance of a merchant: debits and credits of a currency are equal."""
 
-    data = fields.List(fields.Nested(BalanceView))
+    data = fields.List(fields.Nested(BalanceView), metadata=says("The accounts."))
 
 
 class EntriesQuery(Schema):
     """The query of GET /v1/ledger/entries."""
 
-    payment_id = Id()
-    limit = QueryInteger(validate=validate.Range(1, 100), load_default=20)
-    cursor = Text(100)
+    payment_id = Id(metadata=says("Only those of this payment."))
+    limit = QueryInteger(
+        validate=validate.Range(1, 100), load_default=20, metadata=says("How many a page has at most.")
+    )
+    cursor = Cursor()
 
 
 class EntryView(Schema):
@@ -156,28 +185,51 @@ class EntryView(Schema):
     id = Id()
     operation_id = Id()
     payment_id = Id()
-    account = fields.String()
-    direction = fields.String(validate=validate.OneOf(["debit", "credit"]))
-    amount = Integer()
-    currency = fields.String()
-    at = fields.String(metadata={"format": "date-time"})
+    account = fields.String(metadata=says("The account's name.", "provider_clearing"))
+    direction = Choice(["debit", "credit"], "On which side of the account.")
+    amount = Amount("How much.", minimum=1)
+    currency = Currency()
+    at = Time("When it was booked.")
 
 
 class EntryList(Schema):
     """A page of the ledger, newest first."""
 
-    data = fields.List(fields.Nested(EntryView))
-    next_cursor = fields.String(allow_none=True)
+    data = fields.List(fields.Nested(EntryView), metadata=says("The entries."))
+    next_cursor = fields.String(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
+
+
+class SettledOperation(Schema):
+    """The operation whose end a payment's event tells."""
+
+    id = Id()
+    kind = Choice(model.Kind, "What was asked of the provider.")
+    status = Choice(["succeeded", "declined"], "What became of it.")
+    amount = Amount("About how much.")
+    reason = fields.String(allow_none=True, metadata=says("Why it was declined.", None))
+    idempotency_key = fields.String(
+        allow_none=True, metadata=says("The key of the request that asked for it, if one did.", None)
+    )
+
+
+class PaymentUpdated(Schema):
+    """A payment as it stands after an operation has been settled, in the Standard Webhooks envelope."""
+
+    type = Choice(["payment.updated"], "What happened.")
+    timestamp = Time("When it was settled.")
+    merchant = fields.String(metadata=says("Whose payment it is.", "demo"))
+    data = fields.Nested(PaymentView)
+    operation = fields.Nested(SettledOperation)
 
 
 class SketchPayment(Schema):
-    """POST /payments of the original sketch: an amount in major units."""
+    """A payment of the original sketch: an amount in major units."""
 
-    order_id = Id(required=True)
-    amount = MajorAmount(required=True)
+    order_id = Id(required=True, metadata=says("What is paid for; it is charged once."))
+    amount = MajorAmount("How much, in major units of the default currency.", required=True)
 
 
 class SketchPaymentView(Schema):
     """What became of it."""
 
-    status = fields.String(validate=validate.OneOf(["success", "failed", "processing"]))
+    status = Choice(["success", "failed", "processing"], "`processing` while the provider has not said which.")

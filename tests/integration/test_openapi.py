@@ -1,0 +1,229 @@
+"""The services do what their OpenAPI documents say, by the documents' own examples."""
+
+from __future__ import annotations
+
+import copy
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+
+from tests.integration.chassis.per_module import databases, pair
+from tests.integration.described import Document, check, faults, operations, resolve
+from tests.integration.eventually import eventually
+from tests.integration.pair import ORDER, Client, Pair
+from tests.integration.settings import READONLY_KEY
+
+__all__ = ["databases", "pair"]
+
+# What must be done before, for an operation's example to be what one would ask for.
+BEFORE: dict[str, dict[str, Any]] = {
+    "captureOrder": {"capture": "manual"},
+    "createPaymentAttempt": {"payment_method": "pm_declined"},
+    "capturePayment": {"capture": "manual"},
+    "voidPayment": {"capture": "manual"},
+}
+
+
+class Described:
+    """A service that runs, and its document."""
+
+    def __init__(self, client: Client, app: Flask) -> None:
+        self.client, self.app = client, app
+        self.document: Document = client.get("/openapi.json").json()
+        self.operations = operations(self.document)
+
+    def example(self, operation: str) -> Any:
+        """The operation's own example of a body, for a thing of its own where the caller names it."""
+        body = self.operations[operation][2].get("requestBody")
+        example = copy.deepcopy(body["content"]["application/json"]["example"]) if body else None
+        return self._new_names(operation, example)
+
+    def _new_names(self, operation: str, example: Any) -> Any:
+        name = {"createPayment": "order_id", "sketchPlaceOrder": "id", "sketchCreatePayment": "order_id"}.get(operation)
+        return {**example, name: str(uuid.uuid4())} if name else example
+
+    def ask(self, operation: str, ids: dict[str, str], body: Any, **headers: str) -> requests.Response:
+        """Send a request with a key of its own."""
+        path, method, _ = self.operations[operation]
+        for name, value in ids.items():
+            path = path.replace(f"{{{name}}}", value)
+        given = {"Idempotency-Key": str(uuid.uuid4()), **{name.replace("_", "-"): v for name, v in headers.items()}}
+        return self.client.request(method.upper(), path, json=body, headers=given)
+
+    def ids(self, operation: str, **change: Any) -> dict[str, str]:
+        """What the operation's path names: something made for it, by an example with some changes."""
+        path = self.operations[operation][0]
+        names = re.findall(r"{(\w+)}", path)
+        if not names:
+            return {}
+        maker = "sketchPlaceOrder" if operation.startswith("sketch") else self._maker
+        change = change | BEFORE.get(operation, {}) if maker == self._maker else {}
+        made = self.ask(maker, {}, {**self.example(maker), **change}, Prefer="wait=10")
+        assert made.status_code == 201, made.text
+        place = made.headers["Location"]
+        eventually(lambda: self.client.get(place).json()["status"] not in ("processing", "pending_payment"), "settled")
+        return {names[0]: made.json()["id"]}
+
+    @property
+    def _maker(self) -> str:
+        return "placeOrder" if "placeOrder" in self.operations else "createPayment"
+
+    @property
+    def keyed(self) -> list[str]:
+        """The operations that a key opens."""
+        return [
+            name for name, (_, _, says) in self.operations.items() if any("bearer" in kind for kind in says["security"])
+        ]
+
+
+@pytest.fixture(params=["order", "payment"])
+def described(request: pytest.FixtureRequest, pair: Pair) -> Described:
+    return Described(getattr(pair, request.param), getattr(pair, f"{request.param}_app"))
+
+
+def test_every_route_and_method_is_described(described: Described) -> None:
+    routes = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in described.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert routes == {(path, method) for path, method, _ in described.operations.values()}
+    assert len(routes) > 12
+
+
+def test_every_operations_example_is_accepted_and_answered_as_described(described: Described) -> None:
+    for operation in described.keyed:
+        answer = described.ask(operation, described.ids(operation), described.example(operation), Prefer="wait=10")
+        assert answer.ok, (operation, answer.text)
+        check(described.document, operation, answer)
+
+
+def test_what_is_under_way_is_answered_as_described(described: Described) -> None:
+    slow = {"payment_method": "pm_timeout_charged"}
+    actions = [name for name in described.keyed if re.match("capture|cancel|void|createPaymentAttempt", name)]
+    assert len(actions) >= 2
+    for operation in actions:
+        ids = described.ids(operation, **slow)
+        example = described.example(operation)
+        answer = described.ask(operation, ids, {**example, **slow} if "payment_method" in example else example)
+        assert answer.status_code == 202, (operation, answer.text)
+        check(described.document, operation, answer)
+
+
+def test_refusals_are_answered_as_described(described: Described) -> None:
+    nobody = Client(described.client.url, None)
+    reader = Client(described.client.url, READONLY_KEY)
+    for operation in described.keyed:
+        path, method, _ = described.operations[operation]
+        missing = re.sub(r"{\w+}", str(uuid.uuid4()), path)
+        body = described.example(operation)
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        tried = {401: nobody.request(method.upper(), missing, json=body, headers=key)}
+        if "{" in path:
+            tried[404] = described.client.request(method.upper(), missing, json=body, headers=key)
+        if method == "post":
+            tried[403] = reader.request(method.upper(), missing, json=body, headers=key)
+            tried[400] = described.client.request(method.upper(), missing, data=b"{", headers={**key, **JSON})
+            tried[413] = described.client.request(method.upper(), missing, data=b" " * 300_000, headers={**key, **JSON})
+            tried[415] = described.client.request(
+                method.upper(), missing, data=b"a", headers={"Content-Type": "text/a"}
+            )
+            tried[422] = described.client.request(method.upper(), missing, json={"none": 1}, headers=key)
+        for status, answer in tried.items():
+            assert answer.status_code == status, (operation, answer.text)
+            check(described.document, operation, answer)
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_what_is_known_already_is_answered_as_described(described: Described) -> None:
+    for operation in described.keyed:
+        path, method, _ = described.operations[operation]
+        if method == "get" and "{" in path:
+            ids = described.ids(operation)
+            known = eventually(lambda: settled(described, operation, ids), "nothing changes any more")  # noqa: B023
+            answer = described.ask(operation, ids, None, If_None_Match=known)
+            assert answer.status_code == 304
+            check(described.document, operation, answer)
+
+
+def settled(described: Described, operation: str, ids: dict[str, str]) -> str:
+    """The ETag, if it is the same for two looks."""
+    one, two = (described.ask(operation, ids, None).headers["ETag"] for _ in range(2))
+    return one if one == two else ""
+
+
+def spoiled(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The example with one thing changed; some of these are still good."""
+    for name in example:
+        yield {key: value for key, value in example.items() if key != name}
+        values = [
+            None,
+            "",
+            "a\x00b",
+            "a\nb",
+            "a\x7f",
+            "a\x9fb",
+            "line\n",
+            "é ü 😀",
+            "x" * 41,
+            "x" * 101,
+            "x" * 501,
+            0,
+            -1,
+        ]
+        for value in [*values, 1, 10**6, 2**31, 2**63 - 1, 2**63, -(2**70), True, [], {}, {"a": 1}, {"a": ""}, ["a"]]:
+            yield {**example, name: value}
+        if isinstance(example[name], dict):
+            yield {**example, name: {"k" * 41: "v"}}
+            yield {**example, name: {"": "v"}}
+            yield {**example, name: {"a\x00": "v"}}
+            yield {**example, name: {str(number): "v" for number in range(51)}}
+        if isinstance(example[name], list) and isinstance(example[name][0], dict):
+            for inner in spoiled(example[name][0]):
+                yield {**example, name: [inner]}
+            yield {**example, name: example[name] * 101}
+    yield {**example, "none": 1}
+
+
+def test_validation_refuses_what_the_schema_does_not_take_and_nothing_else(described: Described) -> None:
+    counted = {True: 0, False: 0}
+    for operation in described.keyed:
+        says = described.operations[operation][2]
+        if "requestBody" not in says or "sketch" in operation:
+            continue
+        schema = says["requestBody"]["content"]["application/json"]["schema"]
+        nothing = {name: str(uuid.uuid4()) for name in re.findall(r"{(\w+)}", described.operations[operation][0])}
+        for body in spoiled(described.example(operation)):
+            fits = faults(described.document, schema, body) == []
+            if operation == "placeOrder" and fits and total(body) > 2**63 - 1:
+                continue  # the one rule that is said in words
+            answer = described.ask(operation, nothing, body)
+            assert (answer.status_code != 422) == fits, (operation, body, answer.text)
+            counted[fits] += 1
+    assert min(counted.values()) > 10
+
+
+def total(order: dict[str, Any]) -> int:
+    return sum(int(item["quantity"] * item["unit_amount"]) for item in order["items"])
+
+
+def test_the_events_that_payment_sends_are_as_described(pair: Pair) -> None:
+    for change in ({}, {"payment_method": "pm_declined"}, {"capture": "manual"}):
+        placed = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10")
+        assert placed.status_code == 201
+    documents = {"payment": pair.payment.get("/openapi.json").json(), "order": pair.order.get("/openapi.json").json()}
+    sent = pair.databases.query("payment", "SELECT payload FROM outbox WHERE topic = 'payment.updated'")
+    assert len(sent) >= 3
+    event = documents["payment"]["webhooks"]["payment.updated"]["post"]["requestBody"]
+    taken = operations(documents["order"])["receivePaymentEvent"][2]["requestBody"]
+    for row in sent:
+        for name, body, closed in (("payment", event, True), ("order", taken, False)):
+            schema = resolve(documents[name], body["content"]["application/json"]["schema"])
+            assert faults(documents[name], schema, row["payload"], closed=closed) == []

@@ -1,0 +1,166 @@
+"""The OpenAPI documents by themselves: well-formed, complete, with examples that are what they are examples of."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from chassis.problems import CATALOGUE
+from ci import openapi
+from tests.integration.described import Document, faults, operations, resolve
+
+SERVICES = ["order", "payment"]
+
+
+@cache
+def texts() -> dict[str, str]:
+    return openapi.documents()
+
+
+@pytest.fixture(params=SERVICES)
+def document(request: pytest.FixtureRequest) -> Document:
+    found: Document = json.loads(texts()[request.param])
+    return found
+
+
+def parts(thing: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """A JSON value and all within it, each with its place."""
+    yield where, thing
+    members = thing.items() if isinstance(thing, dict) else enumerate(thing) if isinstance(thing, list) else ()
+    for key, value in members:
+        yield from parts(value, f"{where}/{key}")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_committed_copy_is_what_the_service_answers(service: str) -> None:
+    assert (openapi.FOLDER / f"{service}.json").read_text() == texts()[service], "`make openapi` writes it anew"
+
+
+def test_it_is_valid_openapi(document: Document) -> None:
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+def test_every_operation_says_all_that_one_wants_to_know(document: Document) -> None:
+    assert len(operations(document)) == sum(len(set(item) - {"parameters"}) for item in document["paths"].values())
+    tags = {tag["name"]: tag["description"] for tag in document["tags"]}
+    for name, (path, method, says) in operations(document).items():
+        assert says["summary"], name
+        assert set(says["tags"]) <= set(tags), name
+        assert "security" in says, name
+        if says["tags"] == ["service"]:
+            continue
+        assert "default" in says["responses"], name
+        assert "503" in says["responses"], name
+        given = {parameter["name"] for parameter in (resolve(document, given) for given in says["parameters"])}
+        assert {"X-Request-Id", "traceparent"} <= given
+        with_key = says["security"] and "bearer" in says["security"][0]
+        assert ("Idempotency-Key" in given) == (method == "post" and path.startswith("/v1/") and bool(with_key)), name
+        if with_key:
+            assert says["security"][0]["bearer"][0] in says["description"]
+            assert {"401", "403"} <= set(says["responses"]), name
+        if method == "get":
+            assert "If-None-Match" in given, name
+            assert "304" in says["responses"], name
+        if "{" in path:
+            assert "404" in says["responses"], name
+
+
+def test_every_body_has_a_schema_and_an_example_that_fits_it(document: Document) -> None:
+    seen = 0
+    for name, (_, _, says) in operations(document).items():
+        bodies = [says.get("requestBody", {}), *(resolve(document, answer) for answer in says["responses"].values())]
+        for body in bodies if says["tags"] != ["service"] else []:
+            for media_type, content in body.get("content", {}).items():
+                shown = [content["example"]] if "example" in content else []
+                shown += [example["value"] for example in content.get("examples", {}).values()]
+                assert shown, (name, media_type)
+                for example in shown:
+                    assert faults(document, content["schema"], example, closed=True) == [], name
+                    seen += 1
+    assert seen > 100
+
+
+def test_every_example_of_a_member_fits_it(document: Document) -> None:
+    found = [
+        (where, schema)
+        for where, schema in parts(document["components"]["schemas"])
+        if isinstance(schema, dict) and "examples" in schema and not where.endswith("properties")
+    ]
+    assert len(found) > 30
+    for where, schema in found:
+        for example in schema["examples"]:
+            assert faults(document, schema, example) == [], where
+
+
+def sent(document: Document) -> set[str]:
+    """Names of the schemas of what is sent with a key."""
+    bodies = [says["requestBody"] for _, _, says in operations(document).values() if "requestBody" in says]
+    names = document["components"]["schemas"]
+    found = set[str]()
+    todo: list[Any] = [body for body in bodies if "PaymentEvent" not in str(body)]
+    while todo:
+        for where, part in list(parts(todo.pop())):
+            name = str(part).rpartition("/")[2]
+            if where.endswith("/$ref") and name not in found:
+                found.add(name)
+                todo.append(names[name])
+    return found - {"Currency"}
+
+
+def test_every_member_of_what_is_sent_is_bounded_and_nothing_else_is_taken(document: Document) -> None:
+    assert len(sent(document)) >= 5
+    for name in sent(document):
+        schema = document["components"]["schemas"][name]
+        assert schema["additionalProperties"] is False, name
+        for member, says in schema["properties"].items():
+            if says.get("type") == "string":
+                assert {"maxLength", "enum", "format"} & set(says), (name, member)
+            if says.get("type") == "integer":
+                assert {"minimum", "maximum"} <= set(says), (name, member)
+
+
+def test_what_is_answered_is_whole_and_may_have_more_one_day(document: Document) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert schema["description"], name
+        if name.endswith(("View", "List")):
+            assert set(schema["required"]) == set(schema["properties"]), name
+            assert "additionalProperties" not in schema, name
+
+
+def test_links_name_operations_and_parameters_that_there_are(document: Document) -> None:
+    known = operations(document)
+    linked = set()
+    for _, _, says in known.values():
+        for answer in says["responses"].values():
+            for name, link in answer.get("links", {}).items():
+                path = known[link["operationId"]][0]
+                assert set(link["parameters"]) == set(re.findall(r"{(\w+)}", path)), name
+                linked.add(link["operationId"])
+    made = {"placeOrder": "order_id", "createPayment": "payment_id"}
+    created, parameter = next((name, found) for name, found in made.items() if name in known)
+    wanted = {name for name, (path, _, _) in known.items() if path.startswith("/v1/") and f"{{{parameter}}}" in path}
+    assert wanted <= set(known[created][2]["responses"]["201"]["links"])
+    assert wanted <= linked
+
+
+def test_every_problem_that_an_operation_names_has_its_status(document: Document) -> None:
+    for name, response in document["components"]["responses"].items():
+        for problem in response.get("content", {}).get("application/problem+json", {}).get("examples", {}):
+            assert CATALOGUE[problem].title
+            assert name == "other" or problem in name
+
+
+def test_signed_events_are_described_on_both_sides() -> None:
+    documents = {service: json.loads(texts()[service]) for service in SERVICES}
+    event = documents["payment"]["webhooks"]["payment.updated"]["post"]
+    example = event["requestBody"]["content"]["application/json"]["example"]
+    assert faults(documents["payment"], event["requestBody"]["content"]["application/json"]["schema"], example) == []
+    _, _, taken = operations(documents["order"])["receivePaymentEvent"]
+    assert faults(documents["order"], taken["requestBody"]["content"]["application/json"]["schema"], example) == []
+    assert event["security"] == taken["security"] == [{"webhookSignature": []}]
