@@ -1,0 +1,63 @@
+"""A real Chromium in front of real services: `make browser`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from ci.launch import runs_as_root
+from ci.state import ROOT
+from tests.browser.visitor import Visitor
+from tests.integration.conftest import server, templates
+from tests.integration.faults.conftest import stack
+
+__all__ = ["server", "stack", "templates"]
+
+ARGUMENTS = [
+    "--headless=new",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOW_TO_GET_ONE = (
+    "The browser tests need Chromium, and there is none: install it (Debian: apt-get install chromium), "
+    "or let TANDEM_CHROMIUM name the program of a Chromium or Chrome."
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, as it is installed."""
+    program = os.environ.get("TANDEM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None or not Path(program).exists():
+        pytest.exit(HOW_TO_GET_ONE, returncode=2)
+    arguments = [*ARGUMENTS, "--no-sandbox"] if runs_as_root() else ARGUMENTS
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def artifacts() -> Path:
+    """Where pictures are kept for people to look at; git knows nothing of it."""
+    folder = ROOT / ".artifacts"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visitor]:
+    """Somebody with a new browser window, who likes pages `light`, or as the test's indirect parameter says."""
+    scheme: Literal["light", "dark"] = getattr(request, "param", "light")
+    with browser.new_context(viewport={"width": 1200, "height": 1000}, color_scheme=scheme) as context:
+        yield Visitor(context.new_page(), scheme)
