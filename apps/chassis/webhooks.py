@@ -10,13 +10,16 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 
-def sign(secret: str, message_id: str, body: bytes) -> dict[str, str]:
-    """The headers that prove who sent these bytes, and when. `secret` is "whsec_" and base64."""
+def sign(secret: str, message_id: str, body: bytes, *others: str) -> dict[str, str]:
+    """The headers that prove who sent these bytes, and when. `secret` is "whsec_" and base64.
+
+    While a secret is being replaced there are `others` besides, and whoever checks may know any of them.
+    """
     now = datetime.now(UTC)
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message_id, now, body.decode()),
+        "webhook-signature": " ".join(Webhook(each).sign(message_id, now, body.decode()) for each in (secret, *others)),
     }
 
 

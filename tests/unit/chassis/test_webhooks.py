@@ -31,6 +31,13 @@ def test_any_of_the_secrets_may_have_signed(secrets: list[str]) -> None:
     assert webhooks.is_genuine(secrets, webhooks.sign(SECOND, "msg_1", BODY), BODY)
 
 
+def test_all_of_several_secrets_sign() -> None:
+    headers = webhooks.sign(FIRST, "msg_1", BODY, SECOND)
+    for secret in (FIRST, SECOND):
+        assert webhooks.is_genuine([secret], headers, BODY)
+        assert Webhook(secret).verify(BODY, headers) == {"type": "payment.updated"}
+
+
 def test_header_names_may_be_written_as_servers_write_them() -> None:
     headers = {name.title(): value for name, value in webhooks.sign(FIRST, "msg_1", BODY).items()}
     assert webhooks.is_genuine([FIRST], {**headers, "Content-Type": "application/json"}, BODY)
