@@ -1,0 +1,290 @@
+"""One attempt, at servers that behave and servers that do not."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+import trustme
+
+from order.webhooks import sender as module
+from order.webhooks.config import Settings
+from order.webhooks.sender import Sender
+
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+Talk = Callable[[socket.socket], None]
+
+
+def sender(timeout: float = 5.0, networks: Any = LOOPBACK, allow_http: bool = True) -> Sender:
+    return Sender(
+        Settings(
+            allow_http=allow_http,
+            allowed_networks=networks,
+            concurrency=2,
+            give_up=3600.0,
+            keys=(),
+            overlap=60.0,
+            retry=5.0,
+            timeout=timeout,
+        )
+    )
+
+
+@contextlib.contextmanager
+def listening(talk: Talk, address: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+    """A server that reads a request and then does as it is told; its port, and the requests that came."""
+    seen: list[bytes] = []
+    with socket.create_server((address, port)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(10)
+                    if talk is not plain_reset:
+                        seen.append(request(connection))
+                    talk(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1], seen
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            server.close()
+            thread.join()
+
+
+def request(connection: socket.socket) -> bytes:
+    """One request, to its end."""
+    data = b""
+    while not data.endswith(b"}") and (more := connection.recv(65536)):
+        data += more
+    return data
+
+
+def says(data: bytes) -> Talk:
+    return lambda connection: connection.sendall(data)
+
+
+def plain_reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+
+def drips(first: bytes, drop: bytes) -> Talk:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(first)
+        for _ in range(200):
+            time.sleep(0.05)
+            connection.sendall(drop)
+
+    return talk
+
+
+def test_a_post_is_what_a_receiver_expects() -> None:
+    with listening(says(OK)) as (port, seen):
+        attempt = sender().post(f"http://127.0.0.1:{port}/hook?a=b", b'{"x": 1}', {"webhook-id": "msg_1"})
+    assert (attempt.status_code, attempt.error) == (204, None)
+    head, _, body = seen[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "POST /hook?a=b HTTP/1.1"
+    assert {"Host: " + f"127.0.0.1:{port}", "Content-Type: application/json", "Content-Length: 8"} <= set(lines)
+    assert {"webhook-id: msg_1", "Connection: close"} <= set(lines)
+    assert any(line.startswith("User-Agent: Tandem-Webhooks/") for line in lines)
+    assert body == b'{"x": 1}'
+
+
+@pytest.mark.parametrize(
+    ("talk", "error"),
+    [
+        (says(b""), "no answer: RemoteDisconnected"),
+        (says(b"SSH-2.0-OpenSSH\r\n"), "no answer: BadStatusLine"),
+        (says(b"HTTP/1.1 999999 Odd\r\n\r\n"), "no answer: BadStatusLine"),
+        (says(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000), "no answer: HTTPException"),
+        (says(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000), "no answer: "),
+        (says(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000), "no answer: HTTPException"),
+        (plain_reset, "no answer: ConnectionResetError"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error_in_words(talk: Talk, error: str) -> None:
+    with listening(talk) as (port, _):
+        attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert attempt.status_code is None
+    assert attempt.error is not None
+    assert attempt.error.startswith(error)
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        drips(b"", b"H"),
+        drips(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        drips(b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        drips(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        lambda connection: time.sleep(3),
+    ],
+)
+def test_a_server_that_drips_or_says_nothing_has_the_same_deadline(talk: Talk) -> None:
+    with listening(talk) as (port, _):
+        attempt = sender(timeout=0.5).post(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert (attempt.status_code, attempt.error) == (None, "no answer in time")
+    assert 0.4 < attempt.seconds < 1.5
+
+
+def test_a_body_that_never_ends_is_not_waited_for() -> None:
+    with listening(drips(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"x")) as (port, _):
+        attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert (attempt.status_code, attempt.error) == (200, None)
+    assert attempt.seconds < 2
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with listening(says(OK)) as (inside, seen):
+        for code in (301, 302, 303, 307, 308):
+            redirect = f"HTTP/1.1 {code} Moved\r\nLocation: http://127.0.0.1:{inside}/\r\n\r\n".encode()
+            with listening(says(redirect)) as (port, _):
+                attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
+            assert attempt.status_code == code
+            assert attempt.error == f"answered {code}: redirects are not followed"
+    assert seen == []
+
+
+def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(says(OK)) as (port, seen), listening(says(OK)) as (proxy, asked):
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+        assert sender().post(f"http://127.0.0.1:{port}/", b"{}", {}).status_code == 204
+    assert (len(seen), asked) == (1, [])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
+def test_nothing_is_sent_inside_unless_its_network_is_allowed(host: str) -> None:
+    with listening(says(OK)) as (port, seen):
+        attempt = sender(networks=()).post(f"http://{host}:{port}/", b"{}", {})
+        assert attempt.status_code is None
+        assert attempt.error in (
+            "the host does not resolve to public addresses only",
+            "the host's name is not known",
+        )
+    assert seen == []
+
+
+def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: the first answer is allowed, any later one is not."""
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        if host == "merchant.example":
+            asked.append(host)
+            host = "127.0.0.2" if len(asked) == 1 else "127.0.0.3"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with listening(says(OK), "127.0.0.2") as (port, seen), listening(says(OK), "127.0.0.3", port) as (_, inside):
+        only = (ipaddress.ip_network("127.0.0.2/32"),)
+        attempt = sender(networks=only).post(f"http://merchant.example:{port}/", b"{}", {})
+        assert attempt.status_code == 204
+        assert b"Host: merchant.example:" in seen[0]
+        assert sender(networks=only).post(f"http://merchant.example:{port}/", b"{}", {}).status_code is None
+    assert (asked, inside) == (["merchant.example"] * 2, [])
+
+
+def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        if host != "merchant.example":
+            return real(host, port, *args, **kwargs)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in ("127.0.0.9", "127.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with listening(says(OK)) as (port, _):
+        assert sender().post(f"http://merchant.example:{port}/", b"{}", {}).status_code == 204
+
+
+def test_a_resolver_that_hangs_has_the_same_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: done.wait(20) and [])
+    attempt = sender(timeout=0.3).post("http://merchant.example:8080/", b"{}", {})
+    done.set()
+    assert (attempt.status_code, attempt.error) == (None, "no answer in time")
+    assert attempt.seconds < 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("name", ["merchant.example", "somebody.example"])
+def test_a_certificate_must_be_of_the_hosts_name_and_of_a_known_authority(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, name: str, known: bool
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    asked: list[str | None] = []
+    context.sni_callback = lambda _socket, server_name, _context: asked.append(server_name)
+    if known:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> Any:
+        return real("127.0.0.1" if host == "merchant.example" else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
+                seen.append(request(tls))
+                tls.sendall(OK)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"https://merchant.example:{server.getsockname()[1]}/"
+        attempt = sender(allow_http=False).post(url, b"{}", {})
+        thread.join()
+    assert asked == ["merchant.example"]
+    if known and name == "merchant.example":
+        assert (attempt.status_code, attempt.error, len(seen)) == (204, None, 1)
+    else:
+        assert attempt.status_code is None
+        assert str(attempt.error).startswith("the certificate is not valid: ")
+        assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        ("9" * 30, 999999999),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("١", None),
+    ],
+)
+def test_retry_after_in_seconds(text: str, seconds: float | None) -> None:
+    assert module._retry_after(text) == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    assert module._retry_after(later) == pytest.approx(100, abs=2)
+    assert module._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert module._retry_after(None) is None
