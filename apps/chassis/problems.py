@@ -48,6 +48,12 @@ CATALOGUE: dict[str, Kind] = {
     "payment-not-found": Kind(
         404, "There is no such payment", "Check the id, and that the key belongs to its merchant."
     ),
+    "webhook-endpoint-not-found": Kind(
+        404, "There is no such webhook endpoint", "Check the id, and that the key belongs to its merchant."
+    ),
+    "webhook-delivery-not-found": Kind(
+        404, "There is no such webhook delivery", "Check the id; what was settled long ago has been deleted."
+    ),
     "method-not-allowed": Kind(
         405, "The method is not allowed here", "Use one of the methods that the Allow header lists."
     ),
@@ -74,6 +80,12 @@ CATALOGUE: dict[str, Kind] = {
         409, "More than is left to refund", "Refund at most what was captured less what was or is being refunded."
     ),
     "amount-exceeds-authorized": Kind(409, "More than is authorized", "Capture at most the authorized amount."),
+    "webhook-endpoint-limit": Kind(
+        409, "There are as many webhook endpoints as there may be", "Delete one that is not needed any more."
+    ),
+    "webhook-endpoint-disabled": Kind(
+        409, "The webhook endpoint is disabled", "Enable it first, with POST to its /enable."
+    ),
     "content-too-large": Kind(413, "The body is too large", "Send at most 256 KiB."),
     "uri-too-long": Kind(414, "The request line is too long", "Send a shorter URL."),
     "unsupported-media-type": Kind(

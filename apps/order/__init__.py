@@ -11,6 +11,9 @@ from chassis.database import Database
 from order import api, commands, compat, config, model
 from order.gateway import PaymentGateway
 from order.service import Orders
+from order.webhooks import api as webhooks_api
+from order.webhooks import commands as webhooks_commands
+from order.webhooks.service import Webhooks
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
 
@@ -23,17 +26,20 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     settings = settings or config.load()
     database = Database(settings.database_url, "order")
     gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
-    orders = Orders(database, gateway, waiting=max(1, settings.web_threads // 2))
+    webhooks = Webhooks(database, settings.webhooks)
+    orders = Orders(database, gateway, webhooks, waiting=max(1, settings.web_threads // 2))
     app = web.create_app(
         "order",
         "Tandem orders",
         settings,
         database,
-        [api.blueprint, compat.blueprint],
+        [api.blueprint, compat.blueprint, webhooks_api.blueprint],
         about="Takes orders, never loses one, and has each of them paid once.",
         migrations=MIGRATIONS,
-        parts={"orders": orders},
+        parts={"orders": orders, "webhooks": webhooks},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
+    webhooks.add_gauges(app.extensions["tandem"].gauges)
     commands.register(app, MIGRATIONS, orders, settings)
+    webhooks_commands.register(app, webhooks)
     return app

@@ -18,7 +18,10 @@ from order.service import Orders
 def register(app: Flask, migrations: str, orders: Orders, settings: Settings) -> None:
     """Add the commands to the application."""
     # An event that comes later than this was never fresh enough to be taken.
-    old_rows = {"inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))"}
+    old_rows = {
+        "inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))",
+        "webhook_deliveries": "created_at < now() - make_interval(days => %s) AND status <> 'pending'",
+    }
     commands.register(app, migrations, lambda: loops(orders, settings), old_rows)
     commands.reconcile(
         app,
@@ -28,7 +31,10 @@ def register(app: Flask, migrations: str, orders: Orders, settings: Settings) ->
 
 
 def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
-    """What `relay` runs: the relay carries commands to payment, the sweep asks again about what waits too long."""
+    """What `relay` runs: the relay carries commands to payment, the sweep asks again about what waits too long.
+
+    Webhooks have a loop of their own, which nothing else waits for.
+    """
 
     def sweep(session: Session, _: int) -> list[Message]:
         orders.sweep(session, settings.sweep_seconds, settings.sweep_authorized_seconds)
@@ -45,4 +51,4 @@ def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
         concurrency=1,
         poll=settings.sweep_seconds / 4,
     )
-    return [relay, sweeper]
+    return [relay, sweeper, orders.webhooks.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)]

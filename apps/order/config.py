@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis import config
+from order.webhooks import config as webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Settings(config.Settings):
     payment_timeout: float
     sweep_seconds: float
     sweep_authorized_seconds: float
+    webhooks: webhooks.Settings
 
 
 def load() -> Settings:
@@ -29,5 +31,6 @@ def load() -> Settings:
         payment_api_key=env.str("PAYMENT_API_KEY", ""),
         sweep_seconds=config.seconds(env, "SWEEP_SECONDS", 60.0),
         sweep_authorized_seconds=config.seconds(env, "SWEEP_AUTHORIZED_SECONDS", 3600.0),
+        webhooks=webhooks.load(env),
         payment_timeout=config.seconds(env, "PAYMENT_TIMEOUT", 12.0),
     )

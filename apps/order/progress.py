@@ -15,6 +15,7 @@ from chassis.outbox import Message
 from order import model, store
 from order.gateway import Answer, RefundOutcome
 from order.model import Command, Status
+from order.webhooks import model as webhooks
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Locked:
     """An order whose row is locked to the end of the transaction, and what has been done with it so far.
 
     `headers` go with the commands that follow; `lease` seconds, if not 0, make the last of them ours to deliver.
+    `told` says whether webhooks are to be delivered.
     """
 
     session: Session
@@ -35,6 +37,7 @@ class Locked:
     lease: float = 0
     message: Message | None = None
     steps: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    told: bool = False
 
     def as_is(self, **change: Any) -> model.Decision:
         """A decision that changes nothing but what is given."""
@@ -58,7 +61,7 @@ class Locked:
         before = self.order.status
         message = self._message(decision, message_id, reason)
         refund = decision.refund_amount if decision.command is Command.REFUND else None
-        store.change(
+        self.told |= store.change(
             self.session,
             {
                 "merchant": self.merchant,
@@ -67,6 +70,7 @@ class Locked:
                 "before": before,
                 "status": decision.status,
                 "type": kind,
+                "event_id": str(uuid_utils.uuid7()) if webhooks.is_event(kind) else None,
                 "actor": self.actor,
                 "paid_amount": decision.paid_amount,
                 "refunded_amount": decision.refunded_amount,
@@ -137,6 +141,9 @@ class Locked:
         if news and self.row["version"] == version:
             # Nothing follows, but it is remembered: the next snapshot is compared with this one.
             self.step("payment.updated", self.as_is())
+        if ended is not None and refund is not None:
+            # Only now, that what is told of the order has the refund in its amounts.
+            self.told |= store.tell_refund(self.session, self.merchant, refund.id, str(uuid_utils.uuid7()))
 
     def leave_payment(self) -> None:
         """What is known of the payment so far counts no more: another one is to come."""

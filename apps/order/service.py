@@ -21,6 +21,7 @@ from order import model, progress, store
 from order.gateway import Answer, PaymentGateway
 from order.model import Command, Status
 from order.progress import Locked
+from order.webhooks.service import Webhooks
 
 log = logs.get_logger()
 
@@ -42,10 +43,11 @@ class Orders:
     outcome: the request then carries its command to payment itself, at once.
     """
 
-    def __init__(self, database: Database, gateway: PaymentGateway, waiting: int) -> None:
+    def __init__(self, database: Database, gateway: PaymentGateway, webhooks: Webhooks, waiting: int) -> None:
         """`waiting` is how many callers of this process may wait for an outcome at the same time."""
         self.database = database
         self.gateway = gateway
+        self.webhooks = webhooks
         self.relay = Relay(database, gateway.breaker, gateway.send, self._settle)
         self._room_to_wait = threading.BoundedSemaphore(waiting)
 
@@ -74,7 +76,7 @@ class Orders:
             row = store.place(session, claim, order)
         if row is None:
             return self._placed_before(session, claim, wait)
-        metrics.transitions.labels("order", "", row["status"]).inc()
+        self._placed(row)
         self._deliver(message, wait)
         return Done(self._await(claim.merchant, order["id"], wait, _has_outcome) if wait > 0 else row)
 
@@ -98,7 +100,7 @@ class Orders:
         with idempotency.not_in_use():
             row = store.place_by_id(session, order)
         if row is not None:
-            metrics.transitions.labels("order", "", row["status"]).inc()
+            self._placed(row)
             self._deliver(message, 0)
             return
         there = store.sketch(session, merchant, order_id)
@@ -252,8 +254,15 @@ class Orders:
         locked.learn(told)
         return locked
 
+    def _placed(self, row: Row) -> None:
+        metrics.transitions.labels("order", "", row["status"]).inc()
+        if row["told"]:
+            self.webhooks.wake()
+
     def _after(self, locked: Locked) -> None:
         locked.count()
+        if locked.told:
+            self.webhooks.wake()
         if locked.message is not None and not locked.message.owner:
             self.relay.wake()
 
@@ -306,6 +315,8 @@ def _prepare(
         "payment_method": wanted["payment_method"],
         "capture": wanted.get("capture", "automatic"),
         "metadata": to_json(wanted.get("metadata", {})),
+        "event_id": str(uuid_utils.uuid7()),
+        "paid_event_id": str(uuid_utils.uuid7()) if decision.status is Status.PAID else None,
     }
     if decision.command is None:
         return order, None

@@ -8,8 +8,9 @@ from typing import Any
 from chassis.database import Row, Session, json_time
 from chassis.idempotency import Claim
 from order import model
+from order.webhooks.store import tell
 
-_VIEW = f"""json_build_object(
+_OBJECT = f"""json_build_object(
     'id', o.id, 'status', o.status, 'currency', o.currency, 'total_amount', o.total_amount,
     'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', o.items,
     'customer', o.customer, 'payment_method', o.payment_method, 'capture', o.capture, 'metadata', o.metadata,
@@ -17,11 +18,20 @@ _VIEW = f"""json_build_object(
         'status', o.payment->'status',
         'failure_reason', COALESCE(o.failure_reason, o.payment->>'failure_reason')) END,
     'version', o.version, 'created_at', {json_time("o.created_at")},
-    'updated_at', {json_time("o.updated_at")})::text AS body, o.id, o.version, o.status"""
+    'updated_at', {json_time("o.updated_at")})"""
 
-_REFUND = f"""json_build_object(
+_VIEW = f"{_OBJECT}::text AS body, o.id, o.version, o.status"
+
+_REFUND_OBJECT = f"""json_build_object(
     'id', r.id, 'status', r.status, 'amount', r.amount, 'currency', r.currency, 'reason', r.reason,
-    'failure_reason', r.failure_reason, 'created_at', {json_time("r.created_at")})::text AS body, r.id, r.status"""
+    'failure_reason', r.failure_reason, 'created_at', {json_time("r.created_at")})"""
+
+_REFUND = f"{_REFUND_OBJECT}::text AS body, r.id, r.status"
+
+_PLACED_EVENTS = """seen o CROSS JOIN (
+    VALUES (%(event_id)s::uuid, 'order.placed'), (%(paid_event_id)s::uuid, 'order.paid')) n(id, type)"""
+
+_STEP_EVENT = "changed o CROSS JOIN (SELECT %(event_id)s::uuid, %(type)s::text) n(id, type)"
 
 _PLACED = f"""
 placed AS (
@@ -39,8 +49,10 @@ command AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
     SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(command_payload)s::jsonb, %(headers)s::jsonb,
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
-    FROM placed WHERE %(topic)s::text IS NOT NULL)
-SELECT {_VIEW} FROM placed o
+    FROM placed WHERE %(topic)s::text IS NOT NULL),
+seen AS (SELECT merchant, id, version, status, {_OBJECT} AS object FROM placed o),
+told AS ({tell(_PLACED_EVENTS, "o.object")})
+SELECT object::text AS body, id, version, status, EXISTS (SELECT FROM told) AS told FROM seen
 """
 
 _PLACE = """
@@ -130,7 +142,7 @@ def lock(session: Session, merchant: str, order_id: str) -> Row | None:
     return row
 
 
-_CHANGE = """
+_CHANGE = f"""
 WITH changed AS (
     UPDATE orders SET status = %(status)s, paid_amount = %(paid_amount)s, refunded_amount = %(refunded_amount)s,
            refunding_amount = refunding_amount + %(refunding)s,
@@ -140,7 +152,7 @@ WITH changed AS (
            command_id = COALESCE(%(command_id)s, command_id),
            version = version + 1, updated_at = clock_timestamp()
     WHERE merchant = %(merchant)s AND id = %(id)s AND version = %(seen)s
-    RETURNING merchant, id, version, currency),
+    RETURNING *),
 event AS (
     INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data)
     SELECT merchant, id, version, %(type)s::text, %(before)s::text, %(status)s::text, %(actor)s::text,
@@ -154,8 +166,9 @@ command AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
     SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(command_payload)s::jsonb, %(headers)s::jsonb,
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
-    FROM changed WHERE %(topic)s::text IS NOT NULL)
-SELECT version FROM changed
+    FROM changed WHERE %(topic)s::text IS NOT NULL),
+told AS ({tell(_STEP_EVENT, _OBJECT)})
+SELECT EXISTS (SELECT FROM told) AS told
 """
 
 _UNCHANGED = {
@@ -165,12 +178,28 @@ _UNCHANGED = {
 }
 
 
-def change(session: Session, change: dict[str, Any]) -> None:
+def change(session: Session, change: dict[str, Any]) -> bool:
     """Write an order's next version, the event that tells it, and what it asks of payment.
 
-    For the version that was locked; with a refund_amount, also the refund that the command asks for.
+    For the version that was locked; with a refund_amount, also the refund that the command asks for. With an
+    event_id, the event is one for webhooks; whether there are any that are to be told.
     """
-    session.execute(_CHANGE, {**_UNCHANGED, **change})
+    row = session.one(_CHANGE, {**_UNCHANGED, **change})
+    return row is not None and bool(row["told"])
+
+
+_TELL_REFUND = tell(
+    """orders o JOIN refunds r ON r.merchant = o.merchant AND r.order_id = o.id AND o.merchant = %(merchant)s
+       AND r.id = %(refund_id)s CROSS JOIN LATERAL (SELECT %(event_id)s::uuid, 'refund.' || r.status) n(id, type)""",
+    _OBJECT,
+    f", 'refund', {_REFUND_OBJECT}",
+)
+
+
+def tell_refund(session: Session, merchant: str, refund_id: str, event_id: str) -> bool:
+    """Tell webhooks what became of a refund, with its order as it is now; whether there are any."""
+    named = {"merchant": merchant, "refund_id": refund_id, "event_id": event_id}
+    return session.execute(_TELL_REFUND, named).rowcount > 0
 
 
 def forget_unasked(session: Session, merchant: str, order_id: str) -> bool:

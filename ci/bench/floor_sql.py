@@ -46,6 +46,8 @@ _PLACE = {
     "headers": "'{}'",
     "owner": "NULL",
     "lease": "NULL",
+    "event_id": ":eid::uuid",
+    "paid_event_id": "NULL",
 }
 _PAY = {
     "merchant": "'demo'",
@@ -99,6 +101,7 @@ _CHANGE = {
     "past": "'{}'",
     "payment_method": "'pm_ok'",
     "data": "'{}'",
+    "event_id": ":eid::uuid",
 }
 
 

@@ -127,7 +127,8 @@ MUTATIONS = (
                 '            " (%(command_id)s, %(merchant)s, %(id)s, %(topic)s, %(command_payload)s, %(headers)s)",\n'
                 "            order,\n"
                 "        )\n"
-                '    return get(session, order["merchant"], order["id"])\n\n\n'
+                '    row = get(session, order["merchant"], order["id"])\n'
+                '    return row and {**row, "told": False}\n\n\n'
                 "def place_by_id(",
             ),
         ),

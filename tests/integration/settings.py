@@ -36,5 +36,9 @@ def environment(database_url: str, peer: dict[str, str]) -> dict[str, str]:
         "LEASE_SECONDS": "1",
         "POLL_SECONDS": "0.1",
         "LOG_LEVEL": "warning",
+        "WEBHOOK_ALLOW_HTTP": "true",
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "WEBHOOK_RETRY_SECONDS": "0.1",
+        "WEBHOOK_TIMEOUT": "2",
         **peer,
     }

@@ -1,0 +1,27 @@
+"""One pair of services for all tests of a module; for each test a receiver, and an endpoint that is told everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.chassis.per_module import databases, pair
+from tests.integration.order.webhooks.receiver import Receiver, path_of, register
+from tests.integration.pair import Pair
+
+__all__ = ["databases", "pair"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def endpoint(pair: Pair, receiver: Receiver) -> Iterator[dict[str, Any]]:
+    made = register(pair.order, receiver.url)
+    yield made
+    pair.order.request("DELETE", path_of(made))

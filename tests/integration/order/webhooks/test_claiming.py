@@ -1,0 +1,187 @@
+"""Which deliveries a loop is given: no loop runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import uuid_utils
+
+from chassis.database import Database, Session
+from order.webhooks import store
+from order.webhooks.model import Attempt, Status, Verdict
+from tests.integration.databases import Databases
+
+FAILED = Attempt(500, "answered 500", 0.1)
+AGAIN = Verdict(Status.PENDING, delay=3600)
+
+
+@pytest.fixture
+def session(databases: Databases) -> Iterator[Session]:
+    database = Database(databases.order, "test")
+    session = database.session()
+    session.execute("TRUNCATE webhook_endpoints, webhook_deliveries, webhook_attempts")
+    yield session
+    database.close()
+
+
+def new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+def add_endpoint(session: Session, merchant: str = "demo") -> str:
+    endpoint_id = new_id()
+    endpoint: dict[str, Any] = {
+        "merchant": merchant,
+        "id": endpoint_id,
+        "url": "https://x",
+        "description": None,
+        "secrets": [],
+    }
+    store.add(session, {**endpoint, "events": ["order.paid"]})
+    return endpoint_id
+
+
+def add_deliveries(session: Session, endpoint_id: str, number: int, order_id: str | None = None) -> list[str]:
+    ids = [new_id() for _ in range(number)]
+    for delivery_id in ids:
+        session.execute(
+            """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, order_id, type, payload)
+               SELECT merchant, id, %s, %s, 'order.paid', '{}' FROM webhook_endpoints WHERE id = %s""",
+            (delivery_id, order_id, endpoint_id),
+        )
+    return ids
+
+
+def claim(session: Session, limit: int = 100, share: int = 100, owner: str = "one") -> list[store.Delivery]:
+    return store.claim(session, owner, 60, limit, share, 3600)
+
+
+def ids(deliveries: list[store.Delivery]) -> list[str]:
+    return sorted(each.id for each in deliveries)
+
+
+def test_a_delivery_is_leased_to_one_at_a_time_and_ended_by_nobody_else(session: Session) -> None:
+    (delivery_id,) = add_deliveries(session, add_endpoint(session), 1)
+    (first,) = claim(session)
+    assert (first.id, first.attempts, first.tries) == (delivery_id, 1, 1)
+    assert 3599 < first.left <= 3600
+    assert claim(session, owner="another") == []
+    session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
+    (second,) = claim(session, owner="another")
+    assert second.attempts == 2
+    delivered = Verdict(Status.DELIVERED)
+    assert not store.settle(session, first, Attempt(200, None, 0.1), delivered)
+    assert store.settle(session, second, Attempt(200, None, 0.1), delivered)
+    assert not store.settle(session, second, Attempt(200, None, 0.1), delivered)
+    assert not store.settle(session, replace(second, owner="one"), FAILED, AGAIN)
+    (row,) = session.execute("SELECT number, status_code FROM webhook_attempts").fetchall()
+    assert (row["number"], row["status_code"]) == (2, 200)
+
+
+def test_each_endpoint_is_given_a_share_however_much_waits_for_another(session: Session) -> None:
+    busy, other, third = add_endpoint(session, "a"), add_endpoint(session, "b"), add_endpoint(session, "b")
+    add_deliveries(session, busy, 50)
+    add_deliveries(session, other, 3)
+    add_deliveries(session, third, 1)
+    claimed = claim(session, share=2)
+    assert sorted(each.endpoint_id for each in claimed) == sorted([busy, busy, other, other, third])
+    assert claim(session, share=2) == [], "no more while these are under way"
+    for each in claimed:
+        assert store.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    assert sorted(each.endpoint_id for each in claim(session, share=2)) == sorted([busy, busy, other])
+
+
+def test_no_more_is_claimed_than_there_is_room_for(session: Session) -> None:
+    for _ in range(4):
+        add_deliveries(session, add_endpoint(session), 4)
+    assert len(claim(session, limit=5, share=2)) == 5
+    assert len(claim(session, limit=100, share=2)) == 3
+
+
+def test_one_orders_events_are_first_tried_in_order(session: Session) -> None:
+    endpoint = add_endpoint(session)
+    first, second, third = add_deliveries(session, endpoint, 3, new_id())
+    elsewhere = add_deliveries(session, endpoint, 1, new_id()) + add_deliveries(session, add_endpoint(session), 1)
+    claimed = claim(session)
+    assert ids(claimed) == sorted([first, *elsewhere])
+    assert claim(session) == []
+    (mine,) = [each for each in claimed if each.id == first]
+    assert store.settle(session, mine, FAILED, AGAIN)
+    (mine,) = claim(session)
+    assert mine.id == second, "what has failed holds up no other"
+    assert store.settle(session, mine, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    assert ids(claim(session)) == [third]
+
+
+def test_an_endpoint_that_rests_or_is_disabled_or_deleted_is_given_nothing(session: Session) -> None:
+    resting, disabled, deleted = (add_endpoint(session) for _ in range(3))
+    waiting = [add_deliveries(session, each, 1)[0] for each in (resting, disabled, deleted)]
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (resting,))
+    session.execute(
+        "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s", (disabled,)
+    )
+    assert store.delete(session, "demo", deleted)
+    assert claim(session) == []
+    store.end_pause(session, "demo", resting)
+    store.enable(session, "demo", disabled)
+    assert ids(claim(session)) == sorted(waiting[:2])
+
+
+def test_failures_in_a_row_are_counted_and_a_success_ends_them_and_the_rest(session: Session) -> None:
+    endpoint = add_endpoint(session)
+    add_deliveries(session, endpoint, 4)
+
+    def state() -> tuple[int, bool]:
+        row = session.execute("SELECT failures, paused_until > now() AS rests FROM webhook_endpoints").fetchone()
+        assert row is not None
+        return row["failures"], row["rests"]
+
+    first, second, third, last = claim(session)
+    assert store.settle(session, first, FAILED, AGAIN)
+    assert state() == (1, False)
+    assert store.settle(session, second, FAILED, replace(AGAIN, pause=600))
+    assert state() == (2, True)
+    assert store.settle(session, third, FAILED, AGAIN)
+    assert state() == (3, True), "a rest is never made shorter by a failure"
+    assert store.settle(session, last, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    assert state() == (0, False)
+
+
+def test_a_failure_after_the_endpoint_was_disabled_is_the_last(session: Session) -> None:
+    endpoint = add_endpoint(session)
+    add_deliveries(session, endpoint, 3)
+    first, second = claim(session, limit=2)
+    assert store.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
+    assert store.settle(session, second, FAILED, AGAIN)
+    rows = session.execute("SELECT status FROM webhook_deliveries").fetchall()
+    assert [row["status"] for row in rows] == ["dead"] * 3
+
+
+def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: Session) -> None:
+    """A hundred thousand that wait for an endpoint that is down cost next to nothing."""
+    dead, alive = add_endpoint(session, "a"), add_endpoint(session, "b")
+    session.execute(
+        """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload)
+           SELECT 'a', %s, gen_random_uuid(), 'order.paid', '{}' FROM generate_series(1, 100000)""",
+        (dead,),
+    )
+    session.execute("ANALYZE webhook_deliveries")
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (dead,))
+    (wanted,) = add_deliveries(session, alive, 1)
+    plan = session.execute(
+        b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+        + store._CLAIM.replace("%(owner)s", "'one'")
+        .replace("%(lease)s", "60")
+        .replace("%(limit)s", "8")
+        .replace("%(share)s", "2")
+        .replace("%(give_up)s", "60")
+        .encode()
+    ).fetchone()
+    assert plan is not None
+    whole = plan["QUERY PLAN"][0]["Plan"]
+    assert whole["Shared Hit Blocks"] + whole["Shared Read Blocks"] < 500
+    session.execute("UPDATE webhook_deliveries SET leased_until = NULL WHERE id = %s", (wanted,))
+    assert ids(claim(session)) == [wanted]

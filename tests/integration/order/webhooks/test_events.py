@@ -1,0 +1,180 @@
+"""What is told, to whom, in which words."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from order.webhooks.model import EVENTS, UNLESS_ASKED_OTHERWISE
+from tests.integration.eventually import eventually
+from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
+from tests.integration.pair import ORDER, Client, Pair
+from tests.integration.settings import OTHER_KEY
+
+WAIT = {"Prefer": "wait=10"}
+MANUAL = {"capture": "manual"}
+
+
+def place(pair: Pair, **changes: Any) -> dict[str, Any]:
+    answer = pair.order.post("/v1/orders", {**ORDER, **changes}, **WAIT)
+    assert answer.status_code == 201, answer.text
+    order: dict[str, Any] = answer.json()
+    return order
+
+
+def act(pair: Pair, order: dict[str, Any], what: str, body: Any = None) -> dict[str, Any]:
+    answer = pair.order.post(f"/v1/orders/{order['id']}/{what}", body, **WAIT)
+    assert answer.status_code in (200, 201), answer.text
+    done: dict[str, Any] = answer.json()
+    return done
+
+
+def told(receiver: Receiver, order: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """The events of an order that were sent, once there are so many."""
+
+    def look() -> list[dict[str, Any]] | None:
+        events = [received.event for received in receiver.received if received.event["data"].get("id") == order["id"]]
+        return events if len(events) >= count else None
+
+    events = eventually(look, f"{count} events of the order are told")
+    assert events is not None
+    return events
+
+
+def test_an_order_is_told_in_the_words_of_its_own_page(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    order = place(pair, metadata={"cart": "Grüße"})
+    placed, paid = told(receiver, order, 2)
+    assert [placed["type"], paid["type"]] == ["order.placed", "order.paid"]
+    assert (placed["data"]["status"], placed["data"]["version"]) == ("pending_payment", 1)
+    assert paid["data"] == pair.order.get(f"/v1/orders/{order['id']}").json()
+    assert set(paid) == {"type", "timestamp", "data"}
+    for received in receiver.received:
+        assert received.verified(endpoint["secret"]) == received.event
+        assert received.path == "/hook"
+        assert received.headers["content-type"] == "application/json"
+    assert len({received.id for received in receiver.received}) == 2
+
+
+def test_what_is_told_is_what_the_history_says(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+    """Each step of each of these orders, that has the name of an event, is told once, with its version; no more is."""
+    captured = place(pair, **MANUAL)
+    act(pair, captured, "capture")
+    act(pair, captured, "refunds", {"amount": 300})
+    act(pair, captured, "refunds")
+    voided = place(pair, **MANUAL)
+    act(pair, voided, "cancel")
+    canceled = place(pair)
+    act(pair, canceled, "cancel")
+    tried_again = place(pair, payment_method="pm_declined")
+    act(pair, tried_again, "payment-attempts", {"payment_method": "pm_ok"})
+    given_up = place(pair, payment_method="pm_declined")
+    act(pair, given_up, "cancel")
+    refused = place(pair, payment_method="pm_refund_declined")
+    act(pair, refused, "cancel")
+    expired = place(pair, **MANUAL)
+    pair.databases.query("payment", "UPDATE payments SET expires_at = now(), version = version + 1")
+    eventually(lambda: pair.order.get(f"/v1/orders/{expired['id']}").json()["status"] == "expired", "it expires")
+    seen = set()
+    for order in (captured, voided, canceled, tried_again, given_up, refused, expired):
+        history = pair.order.get(f"/v1/orders/{order['id']}/events").json()["data"]
+        steps = [(step["version"], step["type"]) for step in history if step["type"] in EVENTS]
+        events = told(receiver, order, len(steps))
+        of_order = [(e["data"]["version"], e["type"]) for e in events if e["type"].startswith("order.")]
+        assert sorted(of_order) == [step for step in steps if step[1].startswith("order.")]
+        assert of_order == sorted(of_order), "in order, for all went well"
+        of_refunds = sorted(e["type"] for e in events if e["type"].startswith("refund."))
+        assert of_refunds == sorted(kind for _, kind in steps if kind.startswith("refund."))
+        seen |= {kind for _, kind in steps}
+        stored = {each["id"] for each in deliveries(pair.order, endpoint) if each["order_id"] == order["id"]}
+        assert len(stored) == len(steps)
+    assert seen == set(EVENTS)
+
+
+def test_a_refund_is_told_with_the_order_that_has_it(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+    order = place(pair)
+    refund = act(pair, order, "refunds", {"amount": 300, "reason": "one was broken"})
+    part = told(receiver, order, 3)[-1]
+    assert part["type"] == "refund.succeeded"
+    assert part["data"] == pair.order.get(f"/v1/orders/{order['id']}").json()
+    assert (part["data"]["status"], part["data"]["refunded_amount"]) == ("paid", 300)
+    assert part["refund"] == refund
+    rest = act(pair, order, "refunds")
+    events = {event["type"]: event for event in told(receiver, order, 5)[3:]}
+    assert set(events) == {"order.refunded", "refund.succeeded"}
+    assert events["order.refunded"]["data"]["refunded_amount"] == 900
+    assert events["refund.succeeded"]["refund"] == rest
+
+
+def test_a_refund_that_is_declined_is_told(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+    order = place(pair, payment_method="pm_refund_declined")
+    act(pair, order, "refunds", {"amount": 100})
+    failed = told(receiver, order, 3)[-1]
+    assert (failed["type"], failed["data"]["status"]) == ("refund.failed", "paid")
+    assert (failed["refund"]["status"], failed["refund"]["failure_reason"]) == ("failed", "refund_declined")
+
+
+def test_a_free_order_is_placed_and_paid_at_once(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+    order = place(pair, items=[{"sku": "sample", "quantity": 1, "unit_amount": 0}])
+    events = told(receiver, order, 2)
+    assert [event["type"] for event in events] == ["order.placed", "order.paid"]
+    assert [event["data"]["version"] for event in events] == [1, 1]
+
+
+def test_an_order_of_the_sketch_is_told_like_any_other(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    order = {"id": str(uuid.uuid4()), "items": ["tea"], "total": 1.5}
+    assert pair.order.post("/orders", order).status_code == 201
+    assert pair.order.post("/orders", order).status_code == 201
+    events = told(receiver, order, 2)
+    assert [event["type"] for event in events] == ["order.placed", "order.paid"]
+    assert events[1]["data"] == pair.order.get(f"/v1/orders/{order['id']}").json()
+
+
+def test_a_request_that_is_repeated_tells_nothing_again(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    answers = [pair.order.post("/v1/orders", ORDER, "the-same", **WAIT) for _ in range(3)]
+    (order_id,) = {answer.json()["id"] for answer in answers}
+    last = place(pair)
+    told(receiver, last, 2)
+    assert receiver.types(order_id) == ["order.placed", "order.paid"]
+
+
+def test_only_what_was_subscribed_is_told_to_whom_it_belongs(pair: Pair) -> None:
+    with Receiver() as paid_only, Receiver() as usual, Receiver() as theirs:
+        other = Client(pair.order.url, OTHER_KEY)
+        mine = [register(pair.order, paid_only.url, events=["order.paid"])]
+        made = pair.order.post("/v1/webhook-endpoints", {"url": usual.url}).json()
+        assert made["events"] == list(UNLESS_ASKED_OTHERWISE)
+        elsewhere = register(other, theirs.url)
+        order = place(pair)
+        act(pair, order, "cancel")
+        stranger = other.post("/v1/orders", ORDER, **WAIT).json()
+        told(usual, order, 3)
+        told(theirs, stranger, 2)
+        told(paid_only, order, 1)
+        assert paid_only.types() == ["order.paid"]
+        assert sorted(usual.types()) == ["order.canceled", "order.paid", "refund.succeeded"]
+        assert theirs.types(order["id"]) == []
+        assert usual.types(stranger["id"]) == []
+        # The same event has the same id everywhere.
+        ids = {r.id for r in (*usual.received, *paid_only.received) if r.event["type"] == "order.paid"}
+        assert len(ids) == 1
+        for client, endpoint in ((pair.order, mine[0]), (pair.order, made), (other, elsewhere)):
+            assert client.request("DELETE", path_of(endpoint)).status_code == 204
+
+
+@pytest.mark.parametrize("secret", ["whsec_" + "QUFB" * 11, "the other endpoint's"])
+def test_another_secret_verifies_nothing(pair: Pair, receiver: Receiver, endpoint: dict[str, Any], secret: str) -> None:
+    if secret == "the other endpoint's":
+        secret = register(pair.order, receiver.url, events=["order.expired"])["secret"]
+    order = place(pair)
+    told(receiver, order, 2)
+    for received in receiver.received:
+        with pytest.raises(Exception, match="No matching signature"):
+            received.verified(secret)
