@@ -155,6 +155,9 @@ def settings(name: str, ports: Ports, keys: Mapping[str, str], database: str, st
             "API_KEYS": json.dumps(users),
             "PAYMENT_URL": url(ports.payment),
             "PAYMENT_API_KEY": keys["PAYMENT_API_KEY"],
+            # Receivers on a laptop are on the laptop.
+            "WEBHOOK_ALLOW_HTTP": "true",
+            "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         }
     return common | {
         "PORT": str(ports.payment),

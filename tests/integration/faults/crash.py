@@ -42,6 +42,9 @@ FUNCTIONS = {
     ),
 }
 
+# Steps of order's that only an endpoint for webhooks makes it take.
+WEBHOOKS = ("order.webhooks.store:claim", "order.webhooks.sender:Sender.post", "order.webhooks.store:settle")
+
 
 def lay(service: str, name: str, armed: Path) -> None:
     """Wrap one function so that it looks at the file before and after it runs."""
@@ -83,7 +86,7 @@ def main() -> None:
     armed = Path(sys.argv[1])
     service = sys.argv[2]
     sys.argv = sys.argv[3:]
-    for name in FUNCTIONS[service]:
+    for name in (*FUNCTIONS[service], *(WEBHOOKS if service == "order" else ())):
         lay(service, name, armed)
     if sys.argv[0] == "gunicorn":
         from gunicorn.app.wsgiapp import run

@@ -1,0 +1,67 @@
+"""kill -9 at every step of a webhook's way: it is delivered in the end, under one id."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.integration.eventually import eventually
+from tests.integration.faults import crash
+from tests.integration.faults.stack import Stack
+from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
+from tests.integration.pair import ORDER
+
+STEPS = [f"order {name} {moment}" for name in crash.WEBHOOKS for moment in ("before", "after")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_relay_that_is_killed_loses_no_webhook(stack: Stack, step: str) -> None:
+    done = stack.armed.with_suffix(".done")
+    done.unlink(missing_ok=True)
+    with Receiver() as receiver:
+        endpoint = register(stack.order, receiver.url, events=["order.paid"])
+        stack.armed.write_text(step)
+        order = stack.order.post("/v1/orders", ORDER).json()
+        eventually(done.exists, f"a process was killed at {step}", 60)
+        eventually(lambda: deliveries(stack.order, endpoint, "delivered"), "it is delivered all the same", 60)
+        assert set(receiver.types(order["id"])) == {"order.paid"}
+        assert len({received.id for received in receiver.received}) == 1
+        for received in receiver.received:
+            assert received.verified(endpoint["secret"])
+        stack.order.request("DELETE", path_of(endpoint))
+
+
+def test_an_order_and_what_is_told_of_it_are_stored_together_or_not_at_all(stack: Stack) -> None:
+    done = stack.armed.with_suffix(".done")
+    with Receiver() as receiver:
+        endpoint = register(stack.order, receiver.url)
+        for step in (
+            "order order.store:place before",
+            "order order.store:place after",
+            "order order.store:change after",
+        ):
+            done.unlink(missing_ok=True)
+            stack.armed.write_text(step)
+            order_id = _place(stack, step)
+            eventually(done.exists, f"a process was killed at {step}", 60)
+            eventually(
+                lambda order_id=order_id: set(receiver.types(order_id)) == {"order.placed", "order.paid"},  # type: ignore[misc]
+                f"both steps are told after {step}",
+                60,
+            )
+            of_order = [each for each in deliveries(stack.order, endpoint) if each["order_id"] == order_id]
+            assert len(of_order) == 2
+        stack.order.request("DELETE", path_of(endpoint))
+
+
+def _place(stack: Stack, key: str) -> str:
+    def ask() -> str | None:
+        try:
+            answer = stack.order.post("/v1/orders", ORDER, key.replace(" ", "-"))
+        except requests.ConnectionError:
+            return None
+        return str(answer.json()["id"]) if answer.status_code == 201 else None
+
+    placed = eventually(ask, "the order is placed", 60)
+    assert placed is not None
+    return placed
