@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ from marshmallow import fields, validate
 
 from chassis import money
 
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NOW = "2026-03-14T09:26:53.589793Z"
 
@@ -145,3 +147,15 @@ class MajorAmount(fields.Field):  # type: ignore[type-arg]
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise ma.ValidationError("Must be a number.")
         return Decimal(value)
+
+
+class Moment(fields.Field):  # type: ignore[type-arg]
+    """A time in a query, as RFC 3339 has it: with its distance from UTC. Finer than a microsecond is cut off."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        if _TIME.fullmatch(str(value)):
+            try:
+                return datetime.fromisoformat(str(value).upper())
+            except ValueError:
+                pass  # the 30th of February, or 25 o'clock
+        raise ma.ValidationError("Must be a time of RFC 3339, such as 2030-01-31T23:59:59Z (a + is %2B in a query).")

@@ -52,8 +52,8 @@ def wait_for(database: Database, seconds: float, say: Any) -> None:
             return
 
 
-def upgrade(url: str, migrations: str) -> tuple[str | None, str | None]:
-    """Bring the schema to the newest revision; the revisions before and after.
+def upgrade(url: str, migrations: str, to: str = "head") -> tuple[str | None, str | None]:
+    """Bring the schema to the newest revision, or to one before; the revisions before and after.
 
     Another migration that is running is waited for (an advisory lock). Each revision is a transaction.
     A schema that is newer than this code is left as it is.
@@ -66,15 +66,19 @@ def upgrade(url: str, migrations: str) -> tuple[str | None, str | None]:
     # The URL is libpq's to read, as everywhere else: SQLAlchemy knows other spellings.
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
     with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        # Asked for again and again, not waited for: a waiting statement would hold up an index that is being built.
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+            connection.commit()
+            time.sleep(0.1)
         connection.commit()
         try:
             before = MigrationContext.configure(connection).get_current_revision()
+            connection.commit()
             if before is not None and before not in known:
                 # After a rollback the code is older than the schema, which stays compatible with it.
                 return before, before
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
             connection.commit()
             after = MigrationContext.configure(connection).get_current_revision()
         finally:

@@ -1,5 +1,9 @@
 """SQL for the tables that both services have, for their migrations. What has landed is never edited."""
 
+from __future__ import annotations
+
+from typing import Any
+
 OUTBOX = """
 CREATE TABLE outbox (
     sequence     bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -82,3 +86,13 @@ CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
     FOR EACH ROW EXECUTE FUNCTION append_only();
 CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION append_only();
 """
+
+
+def index_concurrently(op: Any, name: str, on: str) -> None:
+    """Build an index without holding up those who write; `op` is alembic's.
+
+    Outside of a transaction, so a build that was cut off leaves an index behind that does not count: it goes first.
+    """
+    with op.get_context().autocommit_block():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {on}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import flask
 import flask_smorest as smorest
@@ -166,6 +167,30 @@ def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
     return [{"pointer": pointer, "detail": str(messages)}]
 
 
+def query(req: flask.Request) -> None:
+    """Look into a query. Raises Problem `malformed-request` when it is not UTF-8, `card-number`, or `validation`
+    for control characters and for a parameter that stands twice.
+    """
+    try:
+        unquote_to_bytes(req.query_string).decode()
+    except UnicodeDecodeError as error:
+        raise Problem("malformed-request", "The query is not UTF-8.") from error
+    for name, values in req.args.lists():
+        for text in (name, *values):
+            _inspect_text(text, f"/{escape(cards.mask(name))}")
+    twice = [name for name, values in req.args.lists() if len(values) > 1]
+    if twice:
+        errors = [{"pointer": f"/{escape(name)}", "detail": "Must stand once only."} for name in twice]
+        raise Problem("validation", "A query parameter stands twice.", errors=errors)
+
+
+def refuse_query(req: flask.Request) -> NoReturn:
+    """Refuse any query. Raises Problem."""
+    query(req)
+    errors = [{"pointer": f"/{escape(name)}", "detail": "Unknown field."} for name in req.args]
+    raise Problem("validation", "No query parameters are known here.", errors=errors)
+
+
 def load_body(load: Load) -> Any:
     """The request's body as a schema loads it. The parsed body is kept in `g.body`, for fingerprints.
 
@@ -182,13 +207,9 @@ def load_body(load: Load) -> Any:
 
 
 def load_query(load: Load) -> Any:
-    """The request's query as a schema loads it. Raises Problem `validation`, also for a name that stands twice."""
-    query = flask.request.args
-    twice = [name for name, values in query.lists() if len(values) > 1]
-    if twice:
-        errors = [{"pointer": f"/{escape(name)}", "detail": "Must stand once only."} for name in twice]
-        raise Problem("validation", "A query parameter stands twice.", errors=errors)
-    return _load(load, query.to_dict())
+    """The request's query as a schema loads it. Raises Problem: what `query` raises, `validation`."""
+    query(flask.request)
+    return _load(load, flask.request.args.to_dict())
 
 
 def _load(load: Load, data: dict[str, Any]) -> Any:
@@ -234,6 +255,7 @@ else:
                     return view(read(load), **kwargs)
 
                 loaded._apidoc = document(view)._apidoc
+                loaded.reads_query = location == "query" or getattr(view, "reads_query", False)
                 return loaded
 
             return decorate

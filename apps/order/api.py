@@ -129,6 +129,16 @@ def get_order(order_id: UUID) -> Response:
     return answer(row["body"], version=row["version"])
 
 
+@blueprint.get("/orders")
+@requires("orders:read")
+@blueprint.arguments(schemas.ListOrders, location="query")
+@blueprint.response(200, schemas.OrderList)
+def list_orders(query: dict[str, Any]) -> Response:
+    """List orders, newest first."""
+    rows = orders().find(g.merchant, query, paging.after_moment(query.get("cursor")))
+    return paging.page(rows, query["limit"])
+
+
 @blueprint.get("/orders/<uuid:order_id>/events")
 @requires("orders:read")
 @blueprint.response(200, schemas.EventList)

@@ -6,7 +6,21 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from chassis.fields import Amount, Choice, Currency, Id, Integer, Labels, MajorAmount, Schema, Text, Time, says
+from chassis.fields import (
+    Amount,
+    Choice,
+    Currency,
+    Id,
+    Integer,
+    Labels,
+    MajorAmount,
+    Moment,
+    QueryInteger,
+    Schema,
+    Text,
+    Time,
+    says,
+)
 from chassis.money import MAX_AMOUNT
 from order import model
 
@@ -124,6 +138,24 @@ class OrderView(Schema):
     version = Integer(validate=validate.Range(1, MAX_AMOUNT), metadata=says("One more with each change; its ETag.", 2))
     created_at = Time("When the order was placed.")
     updated_at = Time("When it last changed.")
+
+
+class ListOrders(Schema):
+    """The query of GET /v1/orders; both times are bounds that are not in the list themselves."""
+
+    status = fields.String(validate=validate.OneOf([status.value for status in model.Status]))
+    customer = Text(100)
+    created_after = Moment(metadata={"type": "string", "format": "date-time"})
+    created_before = Moment(metadata={"type": "string", "format": "date-time"})
+    limit = QueryInteger(validate=validate.Range(1, 100), load_default=20)
+    cursor = Text(100)
+
+
+class OrderList(Schema):
+    """A page of orders, newest first."""
+
+    data = fields.List(fields.Nested(OrderView))
+    next_cursor = fields.String(allow_none=True)
 
 
 class RefundView(Schema):

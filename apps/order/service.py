@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 import uuid_utils
@@ -114,6 +115,10 @@ class Orders:
     def sketch(self, merchant: str, order_id: str) -> Row:
         """An order as the sketch's API shows it. Raises Problem `order-not-found`."""
         return _found(store.sketch(self.database.session(), merchant, order_id))
+
+    def find(self, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
+        """Views of orders, newest first, from after a time and id on; `query` is what schemas.ListOrders loads."""
+        return store.find(self.database.session(), merchant, query, after)
 
     def history(self, merchant: str, order_id: str) -> str:
         """An order's history as JSON text. Raises Problem `order-not-found`."""

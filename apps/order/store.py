@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from chassis.database import Row, Session, json_time
@@ -93,6 +94,46 @@ def place_by_id(session: Session, order: dict[str, Any]) -> Row | None:
 def get(session: Session, merchant: str, order_id: str) -> Row | None:
     """An order's view: body (JSON text), id, version, status."""
     return session.one(f"SELECT {_VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
+
+
+_BOUNDS = {
+    "created_after": "created_at > %(created_after)s",
+    "created_before": "created_at < %(created_before)s",
+    "seen_at": "(created_at, id) < (%(seen_at)s, %(seen_id)s)",
+}
+
+_NEWEST = """SELECT id, created_at FROM orders WHERE merchant = %(merchant)s AND {conditions}
+    ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
+
+# One index, by status and time, serves a list of one status and a list of all: the newest of each status are found
+# in it, and the newest of those are the newest of all.
+_NEWEST_OF_EACH = """SELECT newest.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
+    CROSS JOIN LATERAL ({newest}) AS newest ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
+
+
+def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
+    """Views of a merchant's orders, newest first, with `created_at`; `limit` + 1 at most.
+
+    `query` is what schemas.ListOrders loads; `after` is the time and id of the last order seen. Only the conditions
+    that are wanted are written, and planned for their values: that is what lets an index answer each of them.
+    """
+    seen_at, seen_id = after or (None, None)
+    wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
+    bounds = [condition for name, condition in _BOUNDS.items() if wanted.get(name) is not None]
+    if "customer" in query:
+        of_status = ["status = %(status)s"] if "status" in query else []
+        page = _NEWEST.format(conditions=" AND ".join(["customer = %(customer)s", *of_status, *bounds]))
+    else:
+        newest = _NEWEST.format(conditions=" AND ".join(["status = wanted.status", *bounds]))
+        page = _NEWEST_OF_EACH.format(newest=newest)
+        wanted["statuses"] = [query["status"]] if "status" in query else list(model.Status)
+    return session.execute(
+        f"""WITH page AS MATERIALIZED ({page})
+            SELECT {_VIEW}, o.created_at FROM page JOIN orders o ON o.merchant = %(merchant)s AND o.id = page.id
+            ORDER BY page.created_at DESC, page.id DESC""",
+        wanted,
+        prepare=False,
+    ).fetchall()
 
 
 def sketch(session: Session, merchant: str, order_id: str) -> Row | None:

@@ -126,9 +126,9 @@ def list_balances(query: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.EntryList)
 def list_entries(query: dict[str, Any]) -> Response:
     """List the ledger's entries, newest first."""
-    after = paging.after(query.pop("cursor", None))
+    after = paging.after(query.get("cursor"))
     rows = ledger.entries(service().database.session(), g.merchant, query.get("payment_id"), after, query["limit"])
-    return paging.page(rows, query["limit"], query)
+    return paging.page(rows, query["limit"])
 
 
 @blueprint.get("/payments/<uuid:payment_id>")
@@ -146,9 +146,8 @@ def get_payment(payment_id: UUID) -> Response:
 @blueprint.response(200, schemas.PaymentList)
 def list_payments(query: dict[str, Any]) -> Response:
     """List payments, newest first."""
-    cursor = query.pop("cursor", None)
-    rows = payments().find({**query, "merchant": g.merchant, "after": paging.after(cursor)})
-    return paging.page(rows, query["limit"], query)
+    rows = payments().find({**query, "merchant": g.merchant, "after": paging.after(query.get("cursor"))})
+    return paging.page(rows, query["limit"])
 
 
 @blueprint.post("/provider-events/<string:provider>")

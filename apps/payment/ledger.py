@@ -44,13 +44,16 @@ def balances(session: Session, merchant: str, currency: str | None) -> list[Row]
 
 def entries(session: Session, merchant: str, payment_id: str | None, after: str | None, limit: int) -> list[Row]:
     """A merchant's entries with `id` and `body`, newest first, of one payment or all; limit + 1 at most."""
+    conditions = "".join(
+        f" AND {condition}"
+        for wanted, condition in ((payment_id, "payment_id = %(payment_id)s"), (after, "id < %(after)s"))
+        if wanted is not None
+    )
     return session.execute(
         f"""SELECT id, json_build_object('id', id, 'operation_id', operation_id, 'payment_id', payment_id,
                   'account', account, 'direction', direction, 'amount', amount, 'currency', currency,
                   'at', {json_time("at")})::text AS body
-           FROM ledger_entries
-           WHERE merchant = %(merchant)s AND (%(payment_id)s::uuid IS NULL OR payment_id = %(payment_id)s::uuid)
-             AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
-           ORDER BY id DESC LIMIT %(limit)s + 1""",
+           FROM ledger_entries WHERE merchant = %(merchant)s{conditions} ORDER BY id DESC LIMIT %(limit)s + 1""",
         {"merchant": merchant, "payment_id": payment_id, "after": after, "limit": limit},
+        prepare=False,
     ).fetchall()
