@@ -28,7 +28,30 @@ def test_every_problem_has_a_page_that_says_what_to_do(stranger: Client) -> None
         text = html.unescape(page.text)
         assert f"<h1>{kind.title}</h1>" in text
         assert kind.cure in text
+        assert kind.cause in text
         assert f"HTTP status {kind.status}" in text
+
+
+def test_every_link_of_a_page_leads_somewhere_and_all_pages_are_listed(stranger: Client) -> None:
+    seen, follow = set(), {"/problems"}
+    while follow:
+        path = follow.pop()
+        seen.add(path)
+        page = stranger.get(path)
+        assert page.status_code == 200, path
+        follow |= set(re.findall(r'href="([^"]+)"', page.text)) - seen
+    assert seen == {"/problems", "/problems.css", *(f"/problems/{name}" for name in problems.CATALOGUE)}
+
+
+@pytest.mark.parametrize("path", ["/problems", "/problems/validation"])
+def test_nothing_runs_on_a_page_and_nothing_comes_from_elsewhere(stranger: Client, path: str) -> None:
+    page = stranger.get(path)
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+    assert not re.search(r"<style|style=|<script|\son\w+=|//", page.text.replace("</", ""))
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert stranger.get("/problems.css").headers["Content-Type"].startswith("text/css")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "Validation", "%3Cscript%3E"])
