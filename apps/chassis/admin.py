@@ -26,6 +26,10 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class _Handler(WSGIRequestHandler):
     timeout = 10  # seconds that a client may be silent
 
+    def version_string(self) -> str:
+        """What the Server header says: nothing about what to attack."""
+        return "tandem"
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing: probes and scrapes come every few seconds."""
 

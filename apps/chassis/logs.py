@@ -35,6 +35,8 @@ def _shorten_exceptions(_: object, __: str, event: MutableMapping[str, Any]) -> 
 def _name_request(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if has_request_context() and "request_id" in g:
         event["request_id"] = g.request_id
+        if g.get("trace_id") is not None:
+            event["trace_id"] = g.trace_id
     return event
 
 
@@ -99,6 +101,7 @@ class RequestLog:
                 "event": "request",
                 "service": self._service,
                 "request_id": g.request_id,
+                **({"trace_id": g.trace_id} if g.trace_id is not None else {}),
                 "level": "info",
                 "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             }

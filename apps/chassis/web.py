@@ -24,7 +24,8 @@ from chassis.problems import Problem, from_status, unavailable
 log = logs.get_logger()
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE = re.compile(r"[\x20-\x7e\t]{1,512}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -41,6 +42,17 @@ class Service:
     request_log: logs.RequestLog
     guard: Guard
     parts: dict[str, Any]
+
+
+class _Application(Flask):
+    """Flask with a shorter answer to OPTIONS."""
+
+    def make_default_options_response(self) -> Response:
+        """204 and which methods there are; it is the same for everybody, so it needs no key."""
+        response = super().make_default_options_response()
+        response.status_code = 204
+        del response.headers["Content-Type"]
+        return response
 
 
 def create_app(
@@ -61,7 +73,8 @@ def create_app(
     alembic's scripts; `parts` is what the service's own views need.
     """
     logs.configure(name, settings.log_level)
-    app = Flask(name, static_folder=None)
+    app = _Application(name, static_folder=None)
+    app.url_map.merge_slashes = False  # //v1/orders is no path of ours, and no redirect to one
     app.config.update(
         MAX_CONTENT_LENGTH=wire.MAX_BODY,
         API_TITLE=title,
@@ -85,6 +98,8 @@ def create_app(
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)
+    app.before_request(_refuse_other_spellings)
+    app.before_request(_refuse_queries)
     app.after_request(_end)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_exception)
@@ -110,13 +125,23 @@ class Answer(Response):
 
 
 def answer(
-    body: str | bytes, status: int = 200, *, version: int | None = None, headers: dict[str, str] | None = None
+    body: str | bytes,
+    status: int = 200,
+    *,
+    version: int | None = None,
+    tagged: bool = False,
+    headers: dict[str, str] | None = None,
 ) -> Response:
-    """A JSON answer from text that is already JSON; `version` becomes its ETag, or a hash of the text does."""
+    """A JSON answer from text that is already JSON; `version` becomes its ETag, or a hash of the text does.
+
+    `tagged` asks for the hash where it is not the answer to a GET, which always has an ETag.
+    """
     data = body.encode() if isinstance(body, str) else body
     response = Answer(data, status, mimetype="application/json", headers=headers)
     if version is not None:
         response.headers["ETag"] = f'"{version}"'
+    elif tagged:
+        response.add_etag()
     if request.method in ("GET", "HEAD"):
         response.add_etag()
         if "If-None-Match" in request.headers:
@@ -127,10 +152,19 @@ def answer(
 def onward() -> dict[str, str]:
     """The headers of this request that go with what it sets off: its id, and its trace if it has one."""
     headers = {"X-Request-Id": g.request_id}
-    trace = request.headers.get("traceparent", "")
-    if _TRACEPARENT.fullmatch(trace):
-        headers["traceparent"] = trace
+    if g.trace_id is not None:
+        headers["traceparent"] = request.headers["traceparent"]
+        state = request.headers.get("tracestate", "")
+        if _TRACESTATE.fullmatch(state) and not cards.has_card_number(state):
+            headers["tracestate"] = state
     return headers
+
+
+def _trace_id() -> str | None:
+    """The id of the trace that this request is part of (W3C Trace Context), if it says so in a way that can be kept."""
+    given = request.headers.get("traceparent", "")
+    trace = _TRACEPARENT.fullmatch(given) if given else None
+    return None if trace is None or cards.has_card_number(given) else trace[1]
 
 
 def _begin() -> None:
@@ -138,10 +172,36 @@ def _begin() -> None:
     given = request.headers.get("X-Request-Id", "")
     usable = _REQUEST_ID.fullmatch(given) and not cards.has_card_number(given)
     g.request_id = given if usable else str(uuid_utils.uuid7())
+    g.trace_id = _trace_id()
+
+
+def _refuse_other_spellings() -> None:
+    """Refuse what werkzeug lets pass: a path with more than one slash before it. Raises Problem `not-found`."""
+    if request.environ["PATH_INFO"].startswith("//"):
+        raise Problem("not-found", "No path begins with two slashes.")
+
+
+def _refuse_queries() -> None:
+    """Refuse a query where the view reads none: who sends one means something by it. Raises Problem `validation`."""
+    if not request.query_string or request.method == "OPTIONS":
+        return
+    blueprint = current_app.blueprints.get(request.blueprint or "")
+    view = current_app.view_functions.get(request.endpoint or "")
+    if isinstance(blueprint, wire.Blueprint) and not getattr(view, "reads_query", False):
+        wire.refuse_query(request)
 
 
 def _end(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
+    headers = response.headers
+    headers["X-Request-Id"] = g.request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    if response.status_code in (429, 503):
+        headers.setdefault("Retry-After", "1")
+    if "Cache-Control" not in headers:
+        # Whoever may keep an answer asks whether it still holds (ETag), and asks again with another key.
+        kept = response.status_code in (200, 304) and request.method in ("GET", "HEAD")
+        headers["Cache-Control"] = "private, no-cache" if kept else "no-store"
+        headers["Vary"] = "Authorization, Tandem-Merchant"
     path = request.path
     if path in _QUIET:
         return response
@@ -158,7 +218,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def _problem(problem: Problem, status: int | None = None) -> Response:
-    body = json.dumps(problem.body(request.path, g.request_id, status))
+    body = json.dumps(problem.body(cards.mask(request.path), g.request_id, status))
     response = Response(body, status or problem.status, mimetype="application/problem+json")
     response.headers.update(problem.headers)
     return response
