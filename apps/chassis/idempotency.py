@@ -17,6 +17,7 @@ import psycopg
 from flask import g, request
 
 from chassis import cards, wire
+from chassis.conditions import ANY, Condition, if_match
 from chassis.database import Session
 from chassis.problems import Problem
 
@@ -25,11 +26,16 @@ _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request wants its key to stand for."""
+    """What a request wants its key to stand for, and which version it would change.
+
+    The condition is for those who do something: a key that stands for something already answers as before,
+    whatever the resource has become since, or nobody could repeat a request that has changed it.
+    """
 
     merchant: str
     key: str
     fingerprint: bytes
+    condition: Condition = ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def claim() -> Claim:
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {said}.")
     if cards.has_card_number(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
-    return Claim(g.merchant, key, fingerprint(request.method, request.path, g.body))
+    return Claim(g.merchant, key, fingerprint(request.method, request.path, g.body), if_match())
 
 
 def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:

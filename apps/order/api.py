@@ -58,7 +58,7 @@ def _waiting() -> Iterator[tuple[float, dict[str, str]]]:
 def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
     if done.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return answer(done.row["body"], status, version=done.row.get("version"), headers=headers)
+    return answer(done.row["body"], status, version=done.row.get("version"), tagged=True, headers=headers)
 
 
 @blueprint.post("/orders/<uuid:order_id>/payment-attempts")
@@ -152,7 +152,7 @@ def list_events(order_id: UUID) -> Response:
 @blueprint.response(204)
 def receive_payment_event() -> Response:
     """Take a payment's newest state from the payment service; signed as Standard Webhooks says."""
-    data = request.get_data()
+    data = wire.read_body(request)
     if not webhooks.is_genuine(service().settings.events_secrets, dict(request.headers), data):
         raise Problem("invalid-signature", "No signature of this event is valid and fresh.")
     g.body = wire.parse_json(data, trusted=True)
@@ -166,5 +166,5 @@ def receive_payment_event() -> Response:
         gateway.refund_outcome(event["operation"]),
         gateway.void_declined(event["operation"]),
     )
-    orders().receive(request.headers["webhook-id"], event["merchant"], event["data"]["order_id"], told)
+    orders().receive(request.headers["webhook-id"], event["merchant"], event["data"]["order_id"], told, onward())
     return Response(status=204)

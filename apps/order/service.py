@@ -189,7 +189,7 @@ class Orders:
         with idempotency.not_in_use(), self.database.transaction() as session:
             if not idempotency.take(session, claim, refund_id, 201):
                 return Done(view(idempotency.required(session, claim).resource_id), replayed=True)
-            locked = self._lock(session, claim.merchant, order_id, headers, _lease(wait))
+            locked = self._lock(session, claim, order_id, headers, _lease(wait))
             if locked.order.status is not Status.PAID:
                 raise Problem("order-state", f"Only a paid order has refunds: it is {locked.order.status}.")
             left = locked.order.paid_amount - locked.order.refunded_amount - locked.row["refunding_amount"]
@@ -200,12 +200,12 @@ class Orders:
         self._deliver(locked.message, wait)
         return Done(prefer.until(lambda: view(refund_id), lambda row: row["status"] != "pending", wait))
 
-    def receive(self, event_id: str, merchant: str, order_id: str, told: Answer) -> bool:
+    def receive(self, event_id: str, merchant: str, order_id: str, told: Answer, headers: dict[str, str]) -> bool:
         """Apply what payment told by itself, once; False if there is no such order."""
         with self.database.transaction() as session:
             if not store.receive(session, event_id):
                 return True
-            locked = self._learn(session, merchant, order_id, told, {})
+            locked = self._learn(session, merchant, order_id, told, headers)
         if locked is not None:
             self._after(locked)
         return locked is not None
@@ -230,7 +230,7 @@ class Orders:
         with idempotency.not_in_use(), self.database.transaction() as session:
             taken = idempotency.take(session, claim, order_id, 200)
             if taken:
-                locked = self._lock(session, claim.merchant, order_id, headers, _lease(wait))
+                locked = self._lock(session, claim, order_id, headers, _lease(wait))
                 act(locked)
             else:
                 idempotency.required(session, claim)
@@ -239,8 +239,10 @@ class Orders:
             self._deliver(locked.message, wait)
         return Done(self._await(claim.merchant, order_id, wait, is_done), replayed=not taken)
 
-    def _lock(self, session: Session, merchant: str, order_id: str, headers: dict[str, str], lease: float) -> Locked:
-        locked = _found(progress.lock(session, merchant, order_id, headers, "merchant"))
+    def _lock(self, session: Session, claim: Claim, order_id: str, headers: dict[str, str], lease: float) -> Locked:
+        """The order, if it is as the caller wants it. Raises Problem `order-not-found`, `precondition-failed`."""
+        locked = _found(progress.lock(session, claim.merchant, order_id, headers, "merchant"))
+        claim.condition.check(locked.row["version"])
         locked.lease = lease
         return locked
 

@@ -53,7 +53,8 @@ def create_payment(wanted: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.PaymentView)
 def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Take the money of an authorized payment, all or a part; 202 while the provider has not said what became of it."""
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, wanted.get("amount")))
+    amount = wanted.get("amount")
+    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, onward(), amount))
 
 
 @blueprint.post("/payments/<uuid:payment_id>/void")
@@ -63,7 +64,7 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
     """Give the hold of an authorized payment back; 202 while the provider has not said what became of it."""
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID))
+    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID, onward()))
 
 
 def _acted(done: Created) -> Response:
@@ -82,9 +83,10 @@ def _replayed(done: Created) -> dict[str, str]:
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Give money of a captured payment back, all that is left or a part."""
-    done = payments().refund(idempotency.claim(), str(payment_id), wanted.get("amount"), wanted.get("reason"))
+    amount, reason = wanted.get("amount"), wanted.get("reason")
+    done = payments().refund(idempotency.claim(), str(payment_id), amount, reason, onward())
     location = {"Location": f"/v1/payments/{payment_id}/refunds"}
-    return answer(done.row["body"], 201, headers={**location, **_replayed(done)})
+    return answer(done.row["body"], 201, tagged=True, headers={**location, **_replayed(done)})
 
 
 @blueprint.get("/payments/<uuid:payment_id>/refunds")
@@ -155,5 +157,5 @@ def list_payments(query: dict[str, Any]) -> Response:
 @blueprint.response(204)
 def receive_provider_event(provider: str) -> Response:
     """Take an event of the payment provider's, signed as that provider signs; it is a hint to look there."""
-    payments().hear(provider, dict(request.headers), request.get_data())
+    payments().hear(provider, dict(request.headers), wire.read_body(request))
     return Response(status=204)

@@ -12,6 +12,7 @@ from typing import Any
 import uuid_utils
 
 from chassis import idempotency, logs, metrics, prefer, webhooks
+from chassis.conditions import ANY
 from chassis.database import Database, Row, Session
 from chassis.idempotency import Claim
 from chassis.leases import backoff
@@ -79,29 +80,34 @@ class Payments:
             lambda: self.get(merchant, payment_id), lambda row: row["status"] != Status.PROCESSING, wait
         )
 
-    def act(self, claim: Claim, payment_id: str, kind: Kind, amount: int | None = None) -> Created:
+    def act(
+        self, claim: Claim, payment_id: str, kind: Kind, headers: dict[str, str], amount: int | None = None
+    ) -> Created:
         """Capture (so much, or all that is authorized; the rest is released) or void an authorized payment.
 
-        Raises Problem `payment-not-found`, or `payment-state`, `amount-exceeds-authorized` when it can't be.
+        Raises Problem `payment-not-found`, `precondition-failed`, or `payment-state`, `amount-exceeds-authorized`
+        when it can't be.
         """
         operation = _new_operation(claim.merchant, payment_id, kind)
         with idempotency.not_in_use(), self.database.transaction() as session:
             if not idempotency.take(session, claim, payment_id, 200):
                 return self._earlier(session, claim)
-            operation, row = self._reserve(session, operation, amount, claim.key)
+            operation, row = self._reserve(session, operation, amount, claim, headers)
         return Created(self.execute(operation) or row, 200)
 
-    def refund(self, claim: Claim, payment_id: str, amount: int | None, reason: str | None) -> Created:
+    def refund(
+        self, claim: Claim, payment_id: str, amount: int | None, reason: str | None, headers: dict[str, str]
+    ) -> Created:
         """Give back so much, or all that is left; the view is the refund's.
 
-        Raises Problem `payment-not-found`, `payment-state` or `amount-exceeds-captured`.
+        Raises Problem `payment-not-found`, `precondition-failed`, `payment-state` or `amount-exceeds-captured`.
         """
         operation = _new_operation(claim.merchant, payment_id, Kind.REFUND, reason)
         with idempotency.not_in_use(), self.database.transaction() as session:
             if not idempotency.take(session, claim, operation.id, 201):
                 there = idempotency.required(session, claim)
                 return Created(_found(store.get_refund(session, claim.merchant, there.resource_id)), replayed=True)
-            operation, _ = self._reserve(session, operation, amount, claim.key)
+            operation, _ = self._reserve(session, operation, amount, claim, headers)
         self.execute(operation)
         return Created(_found(store.get_refund(self.database.session(), claim.merchant, operation.id)))
 
@@ -132,7 +138,7 @@ class Payments:
         """Give back an authorization whose time is over, unless something else has begun with it."""
         operation = _new_operation(row["merchant"], str(row["id"]), Kind.VOID, model.EXPIRED_NOTE)
         operation = _complete(operation, row, None)
-        if store.reserve(self.database.session(), operation, self._settings.lease_seconds, None) is not None:
+        if store.reserve(self.database.session(), operation, self._settings.lease_seconds, None, None) is not None:
             self.execute(operation)
 
     def get(self, merchant: str, payment_id: str) -> Row:
@@ -207,13 +213,17 @@ class Payments:
             **wanted,
         }
 
-    def _reserve(self, session: Session, operation: Operation, amount: int | None, key: str) -> tuple[Operation, Row]:
+    def _reserve(
+        self, session: Session, operation: Operation, amount: int | None, claim: Claim, headers: dict[str, str]
+    ) -> tuple[Operation, Row]:
         """Set the operation's amount aside. Raises Problem when there is no such payment, or it does not allow it."""
-        before = _found(store.get(session, operation.merchant, operation.payment_id))
+        look = store.get if claim.condition == ANY else store.lock
+        before = _found(look(session, operation.merchant, operation.payment_id))
+        claim.condition.check(before["version"])
         refusal = model.refusal(_facts(before), operation.kind, amount)
         if refusal is None:
             operation = _complete(operation, before, amount)
-            row = store.reserve(session, operation, self._settings.lease_seconds, key)
+            row = store.reserve(session, operation, self._settings.lease_seconds, claim.key, headers)
             if row is not None:
                 return operation, row
             # Something else was quicker; say what stands in the way now.

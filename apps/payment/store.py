@@ -87,16 +87,24 @@ _RESERVE = {
 }
 
 
-def reserve(session: Session, operation: Operation, lease: float, idempotency_key: str | None) -> Row | None:
+def reserve(
+    session: Session,
+    operation: Operation,
+    lease: float,
+    idempotency_key: str | None,
+    headers: dict[str, str] | None,
+) -> Row | None:
     """Set an operation's amount aside in its payment and store it, leased to its owner for `lease` seconds.
 
-    One guarded UPDATE decides, so that what runs at the same time never exceeds what is there.
+    One guarded UPDATE decides, so that what runs at the same time never exceeds what is there. `headers`, of the
+    request that wants it, go with the event that tells its end.
     The payment's view, or None when the guard says no.
     """
     return session.one(
         f"""
         WITH p AS (
-            UPDATE payments SET version = version + 1, updated_at = clock_timestamp(), {_RESERVE[operation.kind]}
+            UPDATE payments SET version = version + 1, updated_at = clock_timestamp(),
+                   headers = COALESCE(%(headers)s::jsonb, headers), {_RESERVE[operation.kind]}
             RETURNING *),
         operation AS (
             INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until,
@@ -115,6 +123,7 @@ def reserve(session: Session, operation: Operation, lease: float, idempotency_ke
             "owner": operation.owner,
             "note": operation.note,
             "key": idempotency_key,
+            "headers": None if headers is None else Jsonb(headers),
         },
     )
 
@@ -159,6 +168,13 @@ def get(session: Session, merchant: str, payment_id: str) -> Row | None:
     return session.one(f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id))
 
 
+def lock(session: Session, merchant: str, payment_id: str) -> Row | None:
+    """The same with the payment's row locked to the end of the transaction."""
+    return session.execute(
+        f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s FOR NO KEY UPDATE", (merchant, payment_id)
+    ).fetchone()
+
+
 def live(session: Session, merchant: str, order_id: str) -> Row | None:
     """The view of the one payment of an order that is under way or holds money."""
     return session.one(
@@ -166,6 +182,9 @@ def live(session: Session, merchant: str, order_id: str) -> Row | None:
             AND status IN ('processing', 'authorized', 'captured')""",
         (merchant, order_id),
     )
+
+
+_FILTERS = {"order_id": "order_id = %(order_id)s", "status": "status = %(status)s", "after": "id < %(after)s"}
 
 
 def find(session: Session, query: dict[str, Any]) -> list[Row]:
@@ -187,9 +206,6 @@ _CLAIM = """
 WITH due AS MATERIALIZED (
     SELECT merchant, id FROM operations
     WHERE status = 'pending' AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
-_FILTERS = {"order_id": "order_id = %(order_id)s", "status": "status = %(status)s", "after": "id < %(after)s"}
-
-
     ORDER BY available_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED)
 UPDATE operations o SET attempts = attempts + 1, lease_owner = %(owner)s,

@@ -1,0 +1,153 @@
+"""If-Match on every change of what is there: only the version that the caller has seen is changed."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+
+from tests.integration.chassis.per_module import databases, pair
+from tests.integration.chassis.refusals import refused
+from tests.integration.eventually import eventually
+from tests.integration.pair import ORDER, Client, Pair
+from tests.integration.payment.bodies import wanted
+
+__all__ = ["databases", "pair"]
+
+
+def order(pair: Pair, **more: Any) -> dict[str, Any]:
+    """An order whose outcome is known."""
+    made: dict[str, Any] = pair.order.post("/v1/orders", {**ORDER, **more}, Prefer="wait=10").json()
+    assert made["status"] != "pending_payment"
+    return made
+
+
+def payment(pair: Pair, **more: Any) -> dict[str, Any]:
+    made: dict[str, Any] = pair.payment.post("/v1/payments", wanted(**more)).json()
+    return made
+
+
+Case = tuple[Client, str, dict[str, Any], dict[str, Any] | None]
+
+CASES = ["attempt", "capture order", "cancel", "refund order", "capture payment", "void", "refund payment"]
+
+
+def case(pair: Pair, name: str) -> Case:
+    """Who is asked, the resource's path, the resource, and the change: its path after that, and its body."""
+    if name == "attempt":
+        made = order(pair, payment_method="pm_declined")
+        return pair.order, f"/v1/orders/{made['id']}", made, {"payment-attempts": {"payment_method": "pm_ok"}}
+    if name in ("capture order", "cancel"):
+        made = order(pair, capture="manual")
+        return pair.order, f"/v1/orders/{made['id']}", made, {name.partition(" ")[0]: None}
+    if name == "refund order":
+        made = order(pair)
+        return pair.order, f"/v1/orders/{made['id']}", made, {"refunds": {"amount": 1}}
+    if name == "refund payment":
+        made = payment(pair)
+        return pair.payment, f"/v1/payments/{made['id']}", made, {"refunds": {"amount": 1}}
+    made = payment(pair, capture="manual")
+    return pair.payment, f"/v1/payments/{made['id']}", made, {name.partition(" ")[0]: None}
+
+
+@pytest.fixture(params=CASES)
+def change(request: pytest.FixtureRequest, pair: Pair) -> Case:
+    return case(pair, request.param)
+
+
+def do(change: Case, if_match: str, key: str | None = None) -> requests.Response:
+    client, path, _, what = change
+    ((action, body),) = (what or {}).items()
+    return client.post(f"{path}/{action}", body, key, If_Match=if_match)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ['"0"', '"999"', 'W/"{}"', "{}", '"{}', '{}"', '"0", W/"{}"', "", '"{}" "0"', '"{}x"', "*, *", '"{}", x', "''"],
+)
+def test_another_version_than_the_named_is_not_changed(pair: Pair, header: str) -> None:
+    change = case(pair, "refund order")
+    client, path, made, _ = change
+    refused(do(change, header.replace("{}", str(made["version"]))), 412, "precondition-failed")
+    assert client.get(path).json() == made
+
+
+@pytest.mark.parametrize(
+    "header", ["*", " * ", '"{}"', '"0", "{}"', '"0" ,, "{}",', 'W/"{}", "{}"', '"a b"'[:0] + '"{}"']
+)
+def test_the_named_version_is_changed(pair: Pair, header: str) -> None:
+    change = case(pair, "refund payment")
+    assert do(change, header.replace("{}", str(change[2]["version"]))).status_code == 201
+
+
+def test_every_change_has_it_and_answers_with_the_new_etag(change: Case) -> None:
+    client, path, made, what = change
+    etag = client.get(path).headers["ETag"]
+    assert etag == f'"{made["version"]}"'
+    refused(do(change, '"1000"'), 412, "precondition-failed")
+    assert client.get(path).headers["ETag"] == etag
+    answer = do(change, etag)
+    assert answer.status_code in (200, 201, 202), answer.text
+    if "refunds" not in (what or {}):
+        assert answer.headers["ETag"] == f'"{answer.json()["version"]}"' != etag
+    assert answer.headers["ETag"].startswith('"')
+    assert client.get(path).headers["ETag"] != etag
+
+
+def test_a_repeated_request_answers_as_before_in_spite_of_its_condition(change: Case) -> None:
+    client, path, made, _ = change
+    key, etag = str(uuid.uuid4()), f'"{made["version"]}"'
+    first = do(change, etag, key)
+    assert first.status_code < 300
+    for header in (etag, '"0"', "nonsense"):
+        again = do(change, header, key)
+        assert (again.status_code < 300, again.headers["Idempotency-Replayed"]) == (True, "true")
+    refused(do(change, etag), 412, "precondition-failed")
+
+
+def test_what_was_refused_leaves_the_key_free(change: Case) -> None:
+    key = str(uuid.uuid4())
+    refused(do(change, '"0"', key), 412, "precondition-failed")
+    answer = do(change, "*", key)
+    assert answer.status_code < 300
+    assert "Idempotency-Replayed" not in answer.headers
+
+
+def test_what_is_not_there_is_404_whatever_the_condition(pair: Pair) -> None:
+    nothing = str(uuid.uuid4())
+    for header in ("*", '"1"'):
+        refused(pair.order.post(f"/v1/orders/{nothing}/cancel", None, If_Match=header), 404, "order-not-found")
+        refused(pair.payment.post(f"/v1/payments/{nothing}/void", None, If_Match=header), 404, "payment-not-found")
+
+
+@pytest.mark.parametrize("name", ["refund order", "refund payment"])
+def test_of_many_that_have_seen_the_same_version_one_changes_it(pair: Pair, name: str) -> None:
+    change = case(pair, name)
+    etag = f'"{change[2]["version"]}"'
+    answers: list[int] = []
+    threads = [threading.Thread(target=lambda: answers.append(do(change, etag).status_code)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(answers) == [201, *[412] * 7]
+
+
+@pytest.mark.parametrize("name", ["cancel", "void"])
+def test_the_version_that_counts_is_the_locked_one(pair: Pair, name: str) -> None:
+    change = case(pair, name)
+    client, path, made, _ = change
+    service = "order" if client is pair.order else "payment"
+    answers: list[requests.Response] = []
+    asking = threading.Thread(target=lambda: answers.append(do(change, f'"{made["version"]}"')))
+    with psycopg.connect(getattr(pair.databases, service)) as other:
+        other.execute(f"UPDATE {service}s SET version = version + 1 WHERE id = %s".encode(), (made["id"],))
+        asking.start()
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        eventually(lambda: pair.databases.query(service, waits), "it waits for the row")
+    asking.join(30)
+    refused(answers[0], 412, "precondition-failed")
