@@ -8,12 +8,13 @@ from typing import Any
 from prometheus_client import multiprocess
 
 from chassis import admin, metrics
+from chassis.arrivals import MAX_LINE
 
 _host = os.environ.get("HOST", "0.0.0.0")
 bind = f"{_host}:{os.environ.get('PORT', '8080')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "4"))
-worker_class = "chassis.gunicorn_worker.Worker"
+worker_class = "chassis.worker.Worker"
 preload_app = True  # workers share the memory of what was imported; connections are opened after the fork
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 timeout = 30
@@ -23,6 +24,14 @@ accesslog = None  # the application writes one line a request
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
+sendfile = False  # all answers go through the worker's own hands
+worker_connections = 500  # a worker's, all kept within 1024 open files
+limit_request_line = MAX_LINE
+limit_request_fields = 100
+limit_request_field_size = 8190
+header_map = "refuse"  # a_b and a-b are one name to a WSGI application: who sends the first means to be the second
+forwarder_headers = ""  # nobody sets SCRIPT_NAME for us, not even from this host
+secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
 import uuid
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from tests.integration.chassis.raw import KIB, chunked, exchange, head, refusal
 from tests.integration.faults.conftest import stack
 from tests.integration.faults.stack import Stack
 from tests.integration.pair import ORDER, Client
-from tests.integration.settings import KEY
 
 __all__ = ["stack"]
 
-KIB = 1024
 PATHS = {"order": "/v1/orders", "payment": "/v1/payments"}
 PAYMENT = {"amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
 
@@ -44,56 +40,6 @@ def valid(service: str) -> bytes:
     """A body that makes something."""
     body = ORDER if service == "order" else {**PAYMENT, "order_id": str(uuid.uuid4())}
     return json.dumps(body).encode()
-
-
-def head(path: str, *lines: str, key: str | None = None) -> bytes:
-    usual = [
-        f"POST {path} HTTP/1.1",
-        "Host: localhost",
-        f"Authorization: Bearer {KEY}",
-        f"Idempotency-Key: {key or uuid.uuid4()}",
-        "Content-Type: application/json",
-    ]
-    return "\r\n".join([*usual, *lines, "", ""]).encode()
-
-
-def chunked(data: bytes, size: int = 8 * KIB) -> bytes:
-    parts = [data[at : at + size] for at in range(0, len(data), size)]
-    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-
-
-def exchange(client: Client, request: bytes, *, hang_up: bool = False) -> tuple[int, dict[str, str], Any]:
-    """Send these bytes; the status, headers and JSON of the answer."""
-    address = urlsplit(client.url)
-    assert address.hostname is not None
-    with socket.create_connection((address.hostname, address.port or 80), timeout=20) as connection:
-        connection.settimeout(20)
-        try:
-            connection.sendall(request)
-            if hang_up:
-                connection.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it has heard enough, and has answered
-        received = b""
-        while b"\r\n\r\n" not in received:
-            more = connection.recv(64 * KIB)
-            assert more, f"hung up after {received!r}"
-            received += more
-        top, _, body = received.partition(b"\r\n\r\n")
-        first, *lines = top.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        while len(body) < int(headers["content-length"]):
-            more = connection.recv(64 * KIB)
-            assert more, "the answer breaks off"
-            body += more
-    return int(first.split()[1]), headers, json.loads(body)
-
-
-def refusal(client: Client, request: bytes, status: int, name: str, *, hang_up: bool = False) -> None:
-    code, headers, body = exchange(client, request, hang_up=hang_up)
-    assert (code, headers["content-type"]) == (status, "application/problem+json"), body
-    assert (body["type"], body["status"]) == (f"/problems/{name}", status)
-    assert set(body) >= {"title", "detail", "instance", "request_id"}
 
 
 def test_a_body_in_chunks_is_read_as_a_whole(client: Client, path: str, valid: bytes) -> None:

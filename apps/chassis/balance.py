@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, with its refusals as problem+json and its connections spread evenly.
+"""Connections spread evenly over gunicorn's workers.
 
 Workers take connections from one listener, whoever wakes first. Kept alive, a connection stays where it was
 taken: by chance all connections of a proxy may be one worker's, and the other cores idle. So a worker stops
@@ -7,15 +7,9 @@ listening while it has more connections than another. What each has stands in me
 
 from __future__ import annotations
 
-import json
 import mmap
-from typing import Any
 
-import uuid_utils
-from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
-
-from chassis.problems import from_status
 
 _FREE = -1
 _SLOTS = 128
@@ -27,8 +21,8 @@ _connections = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
 _connections[:] = memoryview(b"\xff" * 4 * _SLOTS).cast("i")
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """A worker of either service."""
+class Balanced(ThreadWorker):  # type: ignore[misc]
+    """gthread's worker, which listens while it has no more connections than any other."""
 
     slot = 0
 
@@ -45,9 +39,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         _connections[self.slot] = self.nr_conns
         return all(number == _FREE or number >= self.nr_conns for number in _connections)
 
-    def accept(self, listener: Any) -> None:
-        """Take a connection, and leave the next to others if they have fewer."""
-        super().accept(listener)
+    def leave_the_next(self) -> None:
+        """Leave the next connection to others if they have fewer; to be called when one was taken."""
         if not self._has_fewest():
             self.set_accept_enabled(False)
 
@@ -59,31 +52,3 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Wait, and tell the others what came of it."""
         super().wait_for_and_dispatch_events(timeout if self._accepting else min(timeout, _LOOK_AGAIN))
         _connections[self.slot] = self.nr_conns
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a request that could not be read, and close."""
-        status = _status(exc)
-        if status == 500:
-            self.log.exception("error handling a request")
-        problem = from_status(status, None if status == 500 else str(exc)[:200])
-        body = json.dumps(problem.body(getattr(req, "path", None) or "", str(uuid_utils.uuid7()), status)).encode()
-        head = (
-            f"HTTP/1.1 {status} {problem.name}\r\nConnection: close\r\n"
-            f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        try:
-            client.sendall(head.encode() + body)
-        except OSError as error:
-            self.log.debug("could not answer: %s", error)
-
-
-def _status(exc: BaseException) -> int:
-    if isinstance(exc, errors.LimitRequestLine):
-        return 414
-    if isinstance(exc, errors.LimitRequestHeaders):
-        return 431
-    if isinstance(exc, errors.UnsupportedTransferCoding):
-        return 501
-    if isinstance(exc, errors.ExpectationFailed):
-        return 417
-    return 400 if isinstance(exc, errors.ParseException | OSError) else 500
