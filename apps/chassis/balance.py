@@ -8,15 +8,20 @@ listening while it has more connections than another. What each has stands in me
 from __future__ import annotations
 
 import mmap
+import time
 
 from gunicorn.workers.gthread import ThreadWorker
 
 _FREE = -1
+_LEAVING = 2**31 - 1
 _SLOTS = 128
+# Seconds without a word after which a worker is stuck, and nobody leaves connections to it any more.
+_STUCK = 3.0
 # Seconds after which a worker that does not listen looks again whether it should.
 _LOOK_AGAIN = 0.02
 
 # Made before the first fork: whoever imports this in the master shares it with all workers.
+_heard = memoryview(mmap.mmap(-1, 8 * _SLOTS)).cast("d")
 _connections = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
 _connections[:] = memoryview(b"\xff" * 4 * _SLOTS).cast("i")
 
@@ -36,8 +41,16 @@ class Balanced(ThreadWorker):  # type: ignore[misc]
         _connections[self.slot] = _FREE
 
     def _has_fewest(self) -> bool:
-        _connections[self.slot] = self.nr_conns
-        return all(number == _FREE or number >= self.nr_conns for number in _connections)
+        self._tell()
+        stuck = time.monotonic() - _STUCK
+        return all(
+            number == _FREE or number >= self.nr_conns or _heard[slot] < stuck
+            for slot, number in enumerate(_connections)
+        )
+
+    def _tell(self) -> None:
+        _connections[self.slot] = self.nr_conns if self.alive else _LEAVING
+        _heard[self.slot] = time.monotonic()
 
     def leave_the_next(self) -> None:
         """Leave the next connection to others if they have fewer; to be called when one was taken."""
@@ -51,4 +64,4 @@ class Balanced(ThreadWorker):  # type: ignore[misc]
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait, and tell the others what came of it."""
         super().wait_for_and_dispatch_events(timeout if self._accepting else min(timeout, _LOOK_AGAIN))
-        _connections[self.slot] = self.nr_conns
+        self._tell()

@@ -35,20 +35,24 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 """A value as JSON text, for a parameter that the statement casts to jsonb."""
 
 
+# The thread's, not the connection's: each would keep the other, and a thread that ends would leave both behind.
+_kept = threading.local()
+
+
 class Session(Connection[DictRow]):
     """A connection, in autocommit mode."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take psycopg's arguments."""
         super().__init__(*args, **kwargs)
-        self._kept: Cursor[DictRow] | None = None
         self._poller: select.poll | None = None
 
     def one(self, query: LiteralString, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> Row | None:
         """The first row of what a statement returns, or None; with a cursor that is kept: a new one costs as much."""
-        if self._kept is None:
-            self._kept = self.cursor()
-        return self._kept.execute(query, parameters).fetchone()
+        cursor: Cursor[DictRow] | None = getattr(_kept, "cursor", None)
+        if cursor is None or cursor.connection is not self:
+            cursor = _kept.cursor = self.cursor()
+        return cursor.execute(query, parameters).fetchone()
 
     def has_hung_up(self) -> bool:
         """Whether the server has closed the connection.

@@ -105,7 +105,7 @@ def list_webhook_deliveries(query: dict[str, Any], endpoint_id: UUID) -> Respons
     """List what was and is to be sent to an endpoint, newest event first."""
     after, limit = paging.after(query.pop("cursor", None)), query["limit"]
     rows = webhooks().deliveries(g.merchant, str(endpoint_id), query.get("status"), after, limit)
-    return paging.page(rows, limit, query)
+    return paging.page(rows, limit)
 
 
 @blueprint.get("/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>")
