@@ -20,7 +20,9 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """One PostgreSQL for all tests of this process; not safe against power cuts, and so twice as fast."""
-    with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+    # Each pair of services that a test has had leaves connections, and all of them are in this process.
+    settings = {"max_connections": "300"}
+    with Postgres(tmp_path_factory.mktemp("postgres"), durable=False, settings=settings) as server:
         yield server
 
 

@@ -287,8 +287,8 @@ def is_ours(session: Session, delivery: Delivery) -> bool:
 _SETTLE = """
 WITH settled AS (
     UPDATE webhook_deliveries d
-    SET status = CASE WHEN %(status)s::text = 'pending' AND e.status = 'disabled' THEN 'dead' ELSE %(status)s::text END,
-        settled_at = CASE WHEN %(status)s::text <> 'pending' OR e.status = 'disabled' THEN clock_timestamp() END,
+    SET status = %(status)s::text,
+        settled_at = CASE WHEN %(status)s::text <> 'pending' THEN clock_timestamp() END,
         available_at = now() + make_interval(secs => %(delay)s::float8),
         last_status_code = %(code)s::integer, last_error = %(error)s::text, leased_until = NULL, lease_owner = NULL
     FROM webhook_endpoints e
@@ -314,16 +314,16 @@ SELECT id FROM settled
 """
 
 _LEAVE = """
-UPDATE webhook_deliveries d SET status = 'dead', settled_at = now(), last_error = %(error)s
+UPDATE webhook_deliveries d SET status = 'dead', settled_at = now(), last_error = %(error)s, leased_until = NULL,
+       lease_owner = NULL
 WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.status = 'pending'
-  AND (leased_until IS NULL OR leased_until <= now())
 """
 
 
 def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
     """Write an attempt down and what follows from it, for its delivery and its endpoint.
 
-    False when the lease was lost or the endpoint deleted: nothing is written then.
+    False when the lease was lost, or the endpoint was deleted or disabled meanwhile: nothing is written then.
     """
     named = {"merchant": delivery.merchant, "endpoint": delivery.endpoint_id}
     done = session.execute(

@@ -7,7 +7,7 @@ import requests
 
 from tests.integration.eventually import eventually
 from tests.integration.faults import crash
-from tests.integration.faults.stack import Stack
+from tests.integration.faults.stack import Stack, answers
 from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
 from tests.integration.pair import ORDER
 
@@ -49,8 +49,9 @@ def test_an_order_and_what_is_told_of_it_are_stored_together_or_not_at_all(stack
                 f"both steps are told after {step}",
                 60,
             )
-            of_order = [each for each in deliveries(stack.order, endpoint) if each["order_id"] == order_id]
-            assert len(of_order) == 2
+            stored = "SELECT id FROM webhook_deliveries WHERE order_id = %s"
+            assert len(stack.databases.query("order", stored, order_id)) == 2
+        eventually(lambda: answers(stack.order, "/readyz"), "order is up again", 60)
         stack.order.request("DELETE", path_of(endpoint))
 
 
