@@ -152,6 +152,10 @@ class MajorAmount(fields.Field):  # type: ignore[type-arg]
 class Moment(fields.Field):  # type: ignore[type-arg]
     """A time in a query, as RFC 3339 has it: with its distance from UTC. Finer than a microsecond is cut off."""
 
+    def __init__(self, description: str, **kwargs: Any) -> None:
+        """`description` says of what."""
+        super().__init__(metadata={"type": "string", "format": "date-time", **says(description)}, **kwargs)
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if _TIME.fullmatch(str(value)):
             try:

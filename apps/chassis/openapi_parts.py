@@ -216,6 +216,8 @@ def service_paths(rules: set[str]) -> dict[str, Any]:
         "/openapi.json": _page("openapi", "This document", {"application/json": {"schema": {"type": "object"}}}),
         "/docs": _page("docs", "This document as a page that can send requests", {"text/html": {}}),
         "/docs/{asset}": _page("docsAsset", "What that page is made of", {"*/*": {}}, missing, asset),
+        "/problems": _page("problems", "All kinds of problems", {"text/html": {}}),
+        "/problems.css": _page("problemsStyle", "How these pages look", {"text/css": {}}),
         "/problems/{name}": _page("problem", "What a problem means and what to do", {"text/html": {}}, missing, name),
     }
     known = {rule.replace("<", "{").replace(">", "}") for rule in rules}

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from flask import Flask
 
-from chassis import outbox, web
+from chassis import openapi, outbox, web
 from chassis.database import Database
 from order import api, commands, compat, config, model
 from order.gateway import PaymentGateway
 from order.service import Orders
 from order.webhooks import api as webhooks_api
 from order.webhooks import commands as webhooks_commands
+from order.webhooks.model import EVENTS
+from order.webhooks.schemas import ABOUT, OrderEvent, RefundEvent
 from order.webhooks.service import Webhooks
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -35,6 +37,10 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         database,
         [api.blueprint, compat.blueprint, webhooks_api.blueprint],
         about="Takes orders, never loses one, and has each of them paid once.",
+        webhooks=[
+            openapi.Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind])
+            for kind in EVENTS
+        ],
         migrations=MIGRATIONS,
         parts={"orders": orders, "webhooks": webhooks},
     )

@@ -10,6 +10,7 @@ from chassis.fields import (
     Amount,
     Choice,
     Currency,
+    Cursor,
     Id,
     Integer,
     Labels,
@@ -143,19 +144,21 @@ class OrderView(Schema):
 class ListOrders(Schema):
     """The query of GET /v1/orders; both times are bounds that are not in the list themselves."""
 
-    status = fields.String(validate=validate.OneOf([status.value for status in model.Status]))
-    customer = Text(100)
-    created_after = Moment(metadata={"type": "string", "format": "date-time"})
-    created_before = Moment(metadata={"type": "string", "format": "date-time"})
-    limit = QueryInteger(validate=validate.Range(1, 100), load_default=20)
-    cursor = Text(100)
+    status = Choice(model.Status, "Only those that stand so.")
+    customer = Text(100, metadata=says("Only those of this customer."))
+    created_after = Moment("Only those placed after it.")
+    created_before = Moment("Only those placed before it.")
+    limit = QueryInteger(
+        validate=validate.Range(1, 100), load_default=20, metadata=says("How many a page has at most.")
+    )
+    cursor = Cursor()
 
 
 class OrderList(Schema):
     """A page of orders, newest first."""
 
-    data = fields.List(fields.Nested(OrderView))
-    next_cursor = fields.String(allow_none=True)
+    data = fields.List(fields.Nested(OrderView), metadata=says("The orders."))
+    next_cursor = fields.String(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
 
 
 class RefundView(Schema):

@@ -76,9 +76,7 @@ def test_another_version_than_the_named_is_not_changed(pair: Pair, header: str) 
     assert client.get(path).json() == made
 
 
-@pytest.mark.parametrize(
-    "header", ["*", " * ", '"{}"', '"0", "{}"', '"0" ,, "{}",', 'W/"{}", "{}"', '"a b"'[:0] + '"{}"']
-)
+@pytest.mark.parametrize("header", ["*", '"{}"', '"0", "{}"', '"0" ,, "{}",', 'W/"{}", "{}"', '"a b"'[:0] + '"{}"'])
 def test_the_named_version_is_changed(pair: Pair, header: str) -> None:
     change = case(pair, "refund payment")
     assert do(change, header.replace("{}", str(change[2]["version"]))).status_code == 201

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from flask import Response, g
 
-from chassis import idempotency, paging, wire
+from chassis import idempotency, openapi, paging, wire
 from chassis.auth import requires
 from chassis.web import answer, service
 from order.schemas import Nothing
@@ -38,6 +38,7 @@ def _answer(done: Done, status: int, headers: dict[str, str] | None = None) -> R
 @blueprint.post("")
 @requires("orders:write")
 @blueprint.arguments(schemas.NewEndpoint)
+@openapi.facts("webhook-endpoint-limit")
 @blueprint.response(201, schemas.NewEndpointView)
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Have events sent to a URL. The answer has the secret that signs them, which is shown here only."""
@@ -53,77 +54,82 @@ def list_webhook_endpoints() -> Response:
     return paging.whole(webhooks().find(g.merchant))
 
 
-@blueprint.get("/<uuid:endpoint_id>")
+@blueprint.get("/<uuid:webhook_endpoint_id>")
 @requires("orders:read")
 @blueprint.response(200, schemas.EndpointView)
-def get_webhook_endpoint(endpoint_id: UUID) -> Response:
+def get_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
     """Show an endpoint."""
-    return answer(webhooks().get(g.merchant, str(endpoint_id))["body"])
+    return answer(webhooks().get(g.merchant, str(webhook_endpoint_id))["body"])
 
 
-@blueprint.delete("/<uuid:endpoint_id>")
+@blueprint.delete("/<uuid:webhook_endpoint_id>")
 @requires("orders:write")
 @blueprint.response(204)
-def delete_webhook_endpoint(endpoint_id: UUID) -> Response:
+def delete_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
     """Forget an endpoint and what waits for it."""
-    webhooks().delete(g.merchant, str(endpoint_id))
+    webhooks().delete(g.merchant, str(webhook_endpoint_id))
     return Response(status=204)
 
 
-@blueprint.post("/<uuid:endpoint_id>/rotate-secret")
+@blueprint.post("/<uuid:webhook_endpoint_id>/rotate-secret")
 @requires("orders:write")
 @blueprint.arguments(schemas.Rotation)
 @blueprint.response(200, schemas.NewEndpointView)
-def rotate_webhook_secret(wanted: dict[str, Any], endpoint_id: UUID) -> Response:
+def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """Make a new secret; for a while, a day unless said otherwise, the old one signs besides it."""
-    return _answer(webhooks().rotate(idempotency.claim(), str(endpoint_id), wanted.get("overlap_seconds")), 200)
+    return _answer(webhooks().rotate(idempotency.claim(), str(webhook_endpoint_id), wanted.get("overlap_seconds")), 200)
 
 
-@blueprint.post("/<uuid:endpoint_id>/enable")
+@blueprint.post("/<uuid:webhook_endpoint_id>/enable")
 @requires("orders:write")
 @blueprint.arguments(Nothing)
 @blueprint.response(200, schemas.EndpointView)
-def enable_webhook_endpoint(_: dict[str, Any], endpoint_id: UUID) -> Response:
+def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """Send events again to an endpoint that has answered 410."""
-    return _answer(webhooks().enable(idempotency.claim(), str(endpoint_id)), 200)
+    return _answer(webhooks().enable(idempotency.claim(), str(webhook_endpoint_id)), 200)
 
 
-@blueprint.post("/<uuid:endpoint_id>/test")
+@blueprint.post("/<uuid:webhook_endpoint_id>/test")
 @requires("orders:write")
 @blueprint.arguments(Nothing)
+@openapi.facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
-def send_test_event(_: dict[str, Any], endpoint_id: UUID) -> Response:
+def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """Send an event `webhook.test`."""
-    return _accepted(webhooks().test(idempotency.claim(), str(endpoint_id)), endpoint_id)
+    return _accepted(webhooks().test(idempotency.claim(), str(webhook_endpoint_id)), webhook_endpoint_id)
 
 
-@blueprint.get("/<uuid:endpoint_id>/deliveries")
+@blueprint.get("/<uuid:webhook_endpoint_id>/deliveries")
 @requires("orders:read")
 @blueprint.arguments(schemas.DeliveriesQuery, location="query")
 @blueprint.response(200, schemas.DeliveryList)
-def list_webhook_deliveries(query: dict[str, Any], endpoint_id: UUID) -> Response:
+def list_webhook_deliveries(query: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """List what was and is to be sent to an endpoint, newest event first."""
     after, limit = paging.after(query.pop("cursor", None)), query["limit"]
-    rows = webhooks().deliveries(g.merchant, str(endpoint_id), query.get("status"), after, limit)
+    rows = webhooks().deliveries(g.merchant, str(webhook_endpoint_id), query.get("status"), after, limit)
     return paging.page(rows, limit)
 
 
-@blueprint.get("/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>")
+@blueprint.get("/<uuid:webhook_endpoint_id>/deliveries/<uuid:webhook_delivery_id>")
 @requires("orders:read")
 @blueprint.response(200, schemas.WholeDeliveryView)
-def get_webhook_delivery(endpoint_id: UUID, delivery_id: UUID) -> Response:
+def get_webhook_delivery(webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -> Response:
     """Show a delivery with each attempt."""
-    return answer(webhooks().delivery(g.merchant, str(endpoint_id), str(delivery_id))["body"])
+    return answer(webhooks().delivery(g.merchant, str(webhook_endpoint_id), str(webhook_delivery_id))["body"])
 
 
-@blueprint.post("/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>/redeliver")
+@blueprint.post("/<uuid:webhook_endpoint_id>/deliveries/<uuid:webhook_delivery_id>/redeliver")
 @requires("orders:write")
 @blueprint.arguments(Nothing)
+@openapi.facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
-def redeliver_webhook(_: dict[str, Any], endpoint_id: UUID, delivery_id: UUID) -> Response:
+def redeliver_webhook(_: dict[str, Any], webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -> Response:
     """Send an event once more, under the same id, whether it was delivered, is dead or waits."""
-    return _accepted(webhooks().redeliver(idempotency.claim(), str(endpoint_id), str(delivery_id)), endpoint_id)
+    return _accepted(
+        webhooks().redeliver(idempotency.claim(), str(webhook_endpoint_id), str(webhook_delivery_id)),
+        webhook_endpoint_id,
+    )
 
 
-def _accepted(done: Done, endpoint_id: UUID) -> Response:
-    return _answer(done, 202, {"Location": f"/v1/webhook-endpoints/{endpoint_id}/deliveries/{done.row['id']}"})
+def _accepted(done: Done, webhook_endpoint_id: UUID) -> Response:
+    return _answer(done, 202, {"Location": f"/v1/webhook-endpoints/{webhook_endpoint_id}/deliveries/{done.row['id']}"})
