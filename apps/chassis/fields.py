@@ -91,12 +91,13 @@ class Text(fields.String):
         super().__init__(validate=[validate.Length(minimum, maximum), *extra], **kwargs)
 
 
-class Cursor(Text):
+class Cursor(fields.String):
     """Where a page of a list begins."""
 
     def __init__(self) -> None:
         """It is opaque to callers."""
-        super().__init__(100, metadata=says("The `next_cursor` of the page before, as it is."))
+        form = validate.Regexp("^[A-Za-z0-9_-]{22}$", error="Must be the next_cursor of an earlier page.")
+        super().__init__(validate=form, metadata=says("The `next_cursor` of the page before, as it is."))
 
 
 class Time(fields.String):

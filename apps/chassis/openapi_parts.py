@@ -68,9 +68,8 @@ def _parameter(name: str, about: str, *, required: bool = False, example: str = 
 _PARAMETERS = [
     _parameter(
         "Idempotency-Key",
-        "The name of this intention: repeated under the same key, a request does nothing twice.",
+        "The name of this intention, such as a new UUID: repeated under the same key, a request does nothing twice.",
         required=True,
-        example="7f0c5c1e-55c4-4f0a-8a38-0d4f6e2b9c11",
         pattern="^[!-~]+$",
         minLength=1,
         maxLength=255,
@@ -84,9 +83,8 @@ _PARAMETERS = [
     _parameter("If-Match", "The ETag that must still stand; if it does not, nothing is done and the answer is 412."),
     _parameter(
         "Tandem-Merchant",
-        "The merchant to act for, in place of the key's own; the key needs the scope `merchants:any`.",
-        pattern="^[A-Za-z0-9_.\\-]+$",
-        minLength=1,
+        "The merchant to act for, in place of the key's own; the key needs the scope `merchants:any`. Empty is none.",
+        pattern="^[A-Za-z0-9_.\\-]*$",
         maxLength=64,
     ),
     _parameter(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import uuid_utils
 from flask import Flask, Response, current_app, g, json, request
@@ -218,7 +219,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def _problem(problem: Problem, status: int | None = None) -> Response:
-    body = json.dumps(problem.body(cards.mask(request.path), g.request_id, status))
+    body = json.dumps(problem.body(quote(cards.mask(request.path)), g.request_id, status))
     response = Response(body, status or problem.status, mimetype="application/problem+json")
     response.headers.update(problem.headers)
     return response

@@ -268,7 +268,11 @@ class SketchOrder(Schema):
     items = fields.List(
         Text(200, metadata=says("What is bought.", "item1")), required=True, validate=validate.Length(1, 100)
     )
-    total = MajorAmount("What it costs, in major units of the default currency.", minimum=0, required=True)
+    total = MajorAmount(
+        "What it costs, in major units of the default currency and with no more decimals than that has.",
+        minimum=0,
+        required=True,
+    )
 
 
 class SketchOrderView(Schema):

@@ -73,7 +73,9 @@ class PaymentView(Schema):
     id = Id()
     order_id = Id()
     status = Choice(model.Status, "Where the payment stands.", model.Status.CAPTURED)
-    amount = Amount("What it is for.")
+    amount = Integer(
+        metadata=says("What it is for, in minor units; below 1 only where the sketch's API was asked for as much.", 900)
+    )
     currency = Currency()
     authorized_amount = Amount("What is reserved and may be captured.")
     captured_amount = Amount("What was taken.")
@@ -226,7 +228,9 @@ class SketchPayment(Schema):
     """A payment of the original sketch: an amount in major units."""
 
     order_id = Id(required=True, metadata=says("What is paid for; it is charged once."))
-    amount = MajorAmount("How much, in major units of the default currency.", required=True)
+    amount = MajorAmount(
+        "How much, in major units of the default currency and with no more decimals than that has.", required=True
+    )
 
 
 class SketchPaymentView(Schema):

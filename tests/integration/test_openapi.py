@@ -13,6 +13,7 @@ import requests
 from flask import Flask
 
 from tests.integration.chassis.per_module import databases, pair
+from tests.integration.chassis.refusals import refused
 from tests.integration.described import Document, check, faults, operations, resolve
 from tests.integration.eventually import eventually
 from tests.integration.pair import ORDER, Client, Pair
@@ -228,6 +229,28 @@ def test_validation_refuses_what_the_schema_does_not_take_and_nothing_else(descr
 
 def total(order: dict[str, Any]) -> int:
     return sum(int(item["quantity"] * item["unit_amount"]) for item in order["items"])
+
+
+def test_a_payment_of_nothing_is_answered_as_described(pair: Pair) -> None:
+    document = pair.payment.get("/openapi.json").json()
+    for amount in (0, -100.5):
+        order_id = str(uuid.uuid4())
+        assert pair.payment.post("/payments", {"order_id": order_id, "amount": amount}).json() == {"status": "failed"}
+        check(document, "listPayments", pair.payment.get(f"/v1/payments?order_id={order_id}"))
+
+
+def test_a_path_that_is_no_ascii_is_answered_as_described(pair: Pair) -> None:
+    missing = refused(pair.order.get("/v1/orders/é ü\x01?😀"), 404, "not-found")
+    assert missing["instance"] == "/v1/orders/%C3%A9%20%C3%BC%01"
+
+
+@pytest.mark.parametrize("cursor", ["", "0", "A" * 21, "A" * 23, "A" * 21 + "!", "A" * 21 + "\n", "é" * 22])
+def test_a_cursor_is_what_its_pattern_says(described: Described, cursor: str) -> None:
+    for operation in described.keyed:
+        path, _, says = described.operations[operation]
+        if any(parameter.get("name") == "cursor" for parameter in says["parameters"]):
+            refused(described.client.get(path, params={"cursor": cursor}), 422, "validation", "/cursor")
+            assert described.client.get(path, params={"cursor": "A" * 22}).status_code == 200
 
 
 def test_the_events_that_payment_sends_are_as_described(pair: Pair) -> None:
