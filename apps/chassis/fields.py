@@ -94,9 +94,9 @@ class Text(fields.String):
 class Cursor(fields.String):
     """Where a page of a list begins."""
 
-    def __init__(self) -> None:
-        """It is opaque to callers."""
-        form = validate.Regexp("^[A-Za-z0-9_-]{22}$", error="Must be the next_cursor of an earlier page.")
+    def __init__(self, length: int = 22) -> None:
+        """It is opaque to callers; `length` characters: 22 are an id, 32 a time and an id."""
+        form = validate.Regexp(f"^[A-Za-z0-9_-]{{{length}}}$", error="Must be the next_cursor of an earlier page.")
         super().__init__(validate=form, metadata=says("The `next_cursor` of the page before, as it is."))
 
 

@@ -151,7 +151,7 @@ class ListOrders(Schema):
     limit = QueryInteger(
         validate=validate.Range(1, 100), load_default=20, metadata=says("How many a page has at most.")
     )
-    cursor = Cursor()
+    cursor = Cursor(32)
 
 
 class OrderList(Schema):
