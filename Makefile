@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts openapi chaos browser mutations e2e images clean
+.PHONY: help run test lint format charts openapi chaos bench browser mutations e2e images clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -44,6 +44,9 @@ chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED
 
 browser: $(DEV) ## The pages in a real Chromium (TANDEM_CHROMIUM names one); its pictures go to .artifacts
 	$(BIN)/pytest -n 0 -s tests/browser
+
+bench: $(DEV) ## How fast it is, as ratios to floors of the same run; GROWTH=1000000 orders, PROFILE=1 shows where it goes
+	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(PROFILE),--profile)
 
 mutations: $(DEV) ## Break the product in a dozen ways: tests or chaos must notice each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
