@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from typing import Any
@@ -76,7 +77,7 @@ def test_another_version_than_the_named_is_not_changed(pair: Pair, header: str) 
     assert client.get(path).json() == made
 
 
-@pytest.mark.parametrize("header", ["*", '"{}"', '"0", "{}"', '"0" ,, "{}",', 'W/"{}", "{}"', '"a b"'[:0] + '"{}"'])
+@pytest.mark.parametrize("header", ["*", '"{}"', '"0", "{}"', '"0" ,, "{}",', 'W/"{}", "{}"'])
 def test_the_named_version_is_changed(pair: Pair, header: str) -> None:
     change = case(pair, "refund payment")
     assert do(change, header.replace("{}", str(change[2]["version"]))).status_code == 201
@@ -94,6 +95,15 @@ def test_every_change_has_it_and_answers_with_the_new_etag(change: Case) -> None
         assert answer.headers["ETag"] == f'"{answer.json()["version"]}"' != etag
     assert answer.headers["ETag"].startswith('"')
     assert client.get(path).headers["ETag"] != etag
+
+
+def test_the_documents_say_of_every_change_that_it_has_it(change: Case) -> None:
+    client, path, made, what = change
+    (action,) = what or {}
+    said = client.get("/openapi.json").json()["paths"]
+    (says,) = [item["post"] for name, item in said.items() if re.sub("{.*}", made["id"], name) == f"{path}/{action}"]
+    assert {"$ref": "#/components/parameters/If-Match"} in says["parameters"]
+    assert "412" in says["responses"]
 
 
 def test_a_repeated_request_answers_as_before_in_spite_of_its_condition(change: Case) -> None:
