@@ -93,9 +93,10 @@ class Cases:
 
     def paid(self, seconds: float) -> Run:
         """Orders placed for so many seconds, and the time until the last of them is paid in both databases."""
+        [[first]] = self._stack.query("order", "SELECT clock_timestamp()")
         began = time.perf_counter()
         run = self._run(self._post, seconds, b"201", answered=self._remember)
-        while self._pending():
+        while self._pending(str(first)):
             if time.perf_counter() - began > PATIENCE:
                 raise Void(f"orders are not paid after {PATIENCE} s")
             time.sleep(0.02)
@@ -107,18 +108,15 @@ class Cases:
         rate = self._floor_sql.rate(CLIENTS, seconds)
         return Run(1.0, [CLIENTS / rate] * round(rate))
 
-    def _pending(self) -> bool:
-        waiting = "SELECT 1 FROM orders WHERE status IN ('pending_payment', 'canceling') LIMIT 1"
+    def _pending(self, since: str) -> bool:
+        waiting = f"SELECT 1 FROM orders WHERE status = 'pending_payment' AND created_at >= '{since}' LIMIT 1"
         untold = "SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 1"
         return bool(self._stack.query("order", waiting) or self._stack.query("payment", untold))
 
     def _forget_commands(self) -> None:
         """The orders that were only to be placed are not to be paid: it would be work of the next case's time."""
-        self._stack.query("order", "DELETE FROM outbox WHERE delivered_at IS NULL")
-        self._stack.query(
-            "order",
-            "UPDATE orders SET status = 'payment_failed', version = version + 1 WHERE status = 'pending_payment'",
-        )
+        # TRUNCATE, for thousands of dead rows would be work of the next case's time too.
+        self._stack.query("order", "TRUNCATE outbox")
 
     def _run(
         self,
