@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts openapi chaos bench browser mutations e2e images clean
+.PHONY: help run test lint format charts manifests openapi chaos bench restore-drill browser mutations e2e images package clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -15,7 +15,7 @@ SOURCES := apps ci tests
 MODULES := PYTHONPATH=apps:apps/client
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(LAPTOP) ## Both services on this machine: an order is placed and paid, then they run until Ctrl-C
 	@$(MODULES) exec $(BIN)/python -m ci.laptop --with-parent
@@ -35,6 +35,9 @@ format: $(DEV) ## Let ruff fix and format the sources
 
 charts: $(DEV) ## The charts' schemas and READMEs, from schema.yaml and values.yaml
 	$(BIN)/python -m ci.charts
+
+manifests: $(DEV) ## k8s: the kustomize base and overlays, from the charts
+	$(BIN)/python -m ci.manifests
 
 openapi: $(DEV) ## docs/openapi: both services' OpenAPI documents, written anew
 	PYTHONPATH=apps $(BIN)/python -m ci.openapi

@@ -1,0 +1,222 @@
+"""k8s/ is what the charts make of its values, hangs together, and has no secret in it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_validate import utils
+
+from ci import manifests
+from tests.charts import kustomize
+from tests.charts.kustomize import K8S, Object
+from tests.charts.test_security import restricted
+from tests.charts.test_validity import NEWEST, OLDEST
+
+FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
+NAMES = [str(folder.relative_to(K8S)) for folder in FOLDERS]
+DEV, PRODUCTION = K8S / "overlays" / "dev", K8S / "overlays" / "production"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _schemas_are_read_once() -> None:
+    utils.schema_contents = functools.cache(utils.schema_contents)
+
+
+@pytest.fixture(params=FOLDERS, ids=NAMES)
+def folder(request: pytest.FixtureRequest) -> Path:
+    assert isinstance(request.param, Path)
+    return request.param
+
+
+def one(objects: list[Object], kind: str, name: str) -> Object:
+    """The object of this kind and name."""
+    (found,) = (each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return found
+
+
+def script(path: Path) -> ModuleType:
+    """A script that a ConfigMap carries, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_manifests_are_what_the_charts_make_of_the_values() -> None:
+    assert list(manifests.stale()) == [], "write them with: make manifests"
+
+
+@pytest.mark.parametrize("overlay", manifests.OVERLAYS, ids=lambda path: path.name)
+def test_base_and_changes_together_are_what_the_charts_make(overlay: Path) -> None:
+    wanted = manifests.objects(overlay)
+    built = kustomize.build(overlay)
+    images = kustomize.definition(overlay).get("images", [])
+    assert wanted
+    for each in wanted:
+        found = one(built, each["kind"], each["metadata"]["name"])
+        each["metadata"]["namespace"] = kustomize.definition(overlay)["namespace"]
+        for container in kustomize.containers(each):
+            container["image"] = kustomize.renamed(container["image"], images)
+        assert found == each
+
+
+def test_a_patch_says_what_is_different_and_nothing_else() -> None:
+    before = {"a": 1, "b": {"c/d": [1, {"e": 2}], "f": 3}, "same": [1]}
+    after = {"a": 1, "b": {"c/d": [1, {"e": 4}]}, "same": [1], "new": [5, 6]}
+    operations = list(manifests.difference(before, after))
+    assert [(each["op"], each["path"]) for each in operations] == [
+        ("replace", "/b/c~1d/1/e"),
+        ("remove", "/b/f"),
+        ("add", "/new"),
+    ]
+    for operation in operations:
+        kustomize.apply(before, operation)
+    assert before == after
+
+
+def test_every_file_is_named_by_its_kustomization(folder: Path) -> None:
+    wanted = kustomize.definition(folder)
+    named = {path for path in wanted["resources"] if not (folder / path).is_dir()}
+    named |= {patch["path"] for patch in wanted.get("patches", [])}
+    named |= {path for each in wanted.get("configMapGenerator", []) for path in each["files"]}
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".yaml", ".py")}
+    if folder == K8S / "base" or folder in manifests.OVERLAYS:
+        there.remove("values.yaml")
+    assert named == there - {"kustomization.yaml"}
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_object_is_valid(folder: Path, version: str) -> None:
+    objects = kustomize.build(folder)
+    assert objects
+    for each in objects:
+        utils.validate(each, version, strict=True)
+
+
+def test_pods_are_restricted_and_bounded(folder: Path) -> None:
+    for each in kustomize.build(folder):
+        pod = kustomize.pod(each)
+        if pod is not None:
+            assert restricted(pod) == [], each["metadata"]["name"]
+            assert all(container["resources"]["limits"]["memory"] for container in kustomize.containers(each))
+
+
+def test_nothing_of_helm_s_is_left(folder: Path) -> None:
+    assert not re.search(r"helm\.sh/|managed-by|checksum/", json.dumps(kustomize.build(folder)))
+
+
+def test_no_secret_is_in_any_file(folder: Path) -> None:
+    assert "Secret" not in {each["kind"] for each in kustomize.build(folder)}
+    assert "secretGenerator" not in (folder / "kustomization.yaml").read_text()
+
+
+def test_jobs_that_have_ended_go_away(folder: Path) -> None:
+    # Or the next apply, with another image, would fail: a Job's template cannot be changed.
+    for each in kustomize.build(folder):
+        if each["kind"] == "Job":
+            assert each["spec"]["ttlSecondsAfterFinished"] > 0, each["metadata"]["name"]
+
+
+def secrets_wanted(objects: list[Object]) -> dict[str, set[str]]:
+    """The Secrets that pods mount, with the keys that they want of each."""
+    wanted: dict[str, set[str]] = {}
+    for each in objects:
+        template = kustomize.pod(each) or {"spec": {}}
+        for volume in template["spec"].get("volumes", []):
+            sources: list[Any] = [source["secret"] for source in volume.get("projected", {}).get("sources", [])]
+            sources += [{"name": one["secretName"], **one} for one in [volume.get("secret")] if one]
+            for source in sources:
+                wanted.setdefault(source["name"], set()).update(item["key"] for item in source["items"])
+    return wanted
+
+
+def test_dev_makes_every_secret_that_is_wanted_there_and_new_ones_each_time() -> None:
+    script_of_dev = script(DEV / "make_secrets.py")
+    made, again = script_of_dev.made(), script_of_dev.made()
+    wanted = secrets_wanted(kustomize.build(DEV))
+    for folder in (K8S / "test", K8S / "load"):
+        for name, keys in secrets_wanted(kustomize.build(folder)).items():
+            assert keys <= wanted.setdefault(name, set()) | {"api-key"}
+    assert wanted.keys() == made.keys()
+    for name, keys in wanted.items():
+        assert keys <= made[name].keys(), name
+        for key in keys:
+            assert made[name][key] != again[name][key], (name, key)
+    keys = {each["key"] for each in json.loads(made["tandem-credentials"]["api-keys"])}
+    assert keys == {made["tandem-credentials"]["api-key"], made["tandem-credentials"]["payment-api-key"]}
+
+
+def test_dev_s_database_urls_open_the_databases_that_are_there() -> None:
+    objects = kustomize.build(DEV)
+    for name in ("order", "payment"):
+        secret = script(DEV / "make_secrets.py").made()[f"tandem-{name}-database"]
+        service = one(objects, "Service", f"tandem-{name}-postgresql")
+        port = service["spec"]["ports"][0]["port"]
+        host = service["metadata"]["name"]
+        assert secret["url"] == f"postgresql://{name}:{secret['password']}@{host}:{port}/{name}"
+
+
+def test_only_the_job_that_makes_secrets_has_a_token_and_may_do_nothing_else() -> None:
+    objects = kustomize.build(DEV)
+    holders = {
+        each["metadata"]["name"]
+        for each in objects
+        if (pod := kustomize.pod(each)) and pod["spec"].get("automountServiceAccountToken", True)
+    }
+    assert holders == {"tandem-make-secrets"}
+    rules = one(objects, "Role", "tandem-make-secrets")["rules"]
+    assert rules == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]
+    assert {each["kind"] for each in objects} & {"ClusterRole", "ClusterRoleBinding"} == set()
+
+
+def test_kind_maps_order_s_port_to_the_one_that_the_readme_calls() -> None:
+    (node,) = yaml.safe_load((K8S / "kind.yaml").read_text())["nodes"]
+    (mapping,) = node["extraPortMappings"]
+    (port,) = one(kustomize.build(DEV), "Service", "tandem-order")["spec"]["ports"]
+    assert mapping["containerPort"] == port["nodePort"]
+    assert f"http://localhost:{mapping['hostPort']}/v1/orders" in (K8S.parent / "README.md").read_text()
+
+
+def test_production_is_highly_available_guarded_and_has_no_database() -> None:
+    objects = kustomize.build(PRODUCTION)
+    kinds = [each["kind"] for each in objects]
+    assert kinds.count("HorizontalPodAutoscaler") == kinds.count("PodDisruptionBudget") == 2
+    assert "StatefulSet" not in kinds
+    assert all("replicas" not in each["spec"] for each in objects if each["kind"] == "Deployment")
+    assert all(each["spec"]["minReplicas"] >= 3 for each in objects if each["kind"] == "HorizontalPodAutoscaler")
+    namespace = one(objects, "Namespace", "tandem")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert one(objects, "NetworkPolicy", "deny")["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for name in ("tandem-order", "tandem-payment"):
+        callers = one(objects, "NetworkPolicy", name)["spec"]["ingress"][0]["from"]
+        assert {"namespaceSelector": {}} not in callers
+    images = {container["image"] for each in objects for container in kustomize.containers(each)}
+    assert images
+    assert all(re.fullmatch(r".+@sha256:[0-9a-f]{64}", image) for image in images)
+
+
+def test_the_load_is_bounded_in_count_and_time() -> None:
+    spec = one(kustomize.build(K8S / "load"), "Job", "tandem-load")["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    settings = {each["name"]: each["value"] for each in container["env"]}
+    patience = patience_of(K8S / "load" / "load.py")
+    assert int(settings["ORDERS"]) > 0
+    assert int(settings["SECONDS"]) + patience < spec["activeDeadlineSeconds"]
+    assert spec["backoffLimit"] == 0
+
+
+def patience_of(path: Path) -> float:
+    """The patience that the script has; it cannot be imported without its settings."""
+    found = re.search(r"^PATIENCE = ([0-9.]+)", path.read_text(), re.MULTILINE)
+    assert found is not None
+    return float(found[1])
