@@ -45,6 +45,9 @@ openapi: $(DEV) ## docs/openapi: both services' OpenAPI documents, written anew
 chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
+restore-drill: $(DEV) ## Lose the databases under load, restore them from a base backup and WAL: the 13 invariants
+	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
 browser: $(DEV) ## The pages in a real Chromium (TANDEM_CHROMIUM names one); its pictures go to .artifacts
 	$(BIN)/pytest -n 0 -s tests/browser
 

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import LiteralString, Self
@@ -60,7 +60,7 @@ class Postgres:
         self.durable = durable
         self._settings = settings
         self.log = self.state / "postgres.log"
-        self._data = self.state / "data"
+        self.data = self.state / "data"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -120,7 +120,7 @@ class Postgres:
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         speed = [] if self.durable else UNSAFE_BUT_FAST
-        return launch.without_root([binary("postgres"), "-D", str(self._data), *options, *speed], "INT")
+        return launch.without_root([binary("postgres"), "-D", str(self.data), *options, *speed], "INT")
 
     def initialize(self) -> None:
         """Make the data directory where there is none; stop a server that an earlier run left behind.
@@ -131,17 +131,17 @@ class Postgres:
         if launch.runs_as_root():
             os.chown(self.state, launch.NOBODY, launch.NOBODY)
         self._stop_leftover()
-        if not self._data.exists():
+        if not self.data.exists():
             self._initdb()
 
     def _stop_leftover(self) -> None:
         try:
-            port = int((self._data / "postmaster.pid").read_text().splitlines()[3])
+            port = int((self.data / "postmaster.pid").read_text().splitlines()[3])
         except (OSError, IndexError):
             return
         # Asked first: the file may have outlived its server, and its process id may be another program's now.
         if self.answers(port):
-            _run([binary("pg_ctl"), "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", "30"])
+            run_tool("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", "30")
 
     def _initdb(self) -> None:
         # Renamed when complete, so that a start cut short leaves nothing that looks like a database.
@@ -152,16 +152,16 @@ class Postgres:
         if launch.runs_as_root():
             os.chown(password_file, launch.NOBODY, launch.NOBODY)
         # The built-in C.UTF-8 sorts and folds the same on every system, whatever locales it has.
-        result = _run([
-            binary("initdb"), "-D", str(unfinished), "--encoding=UTF8", "--locale=C",
+        result = run_tool(
+            "initdb", "-D", str(unfinished), "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256",
             f"--username={ADMINISTRATOR}", f"--pwfile={password_file}", "--no-instructions",
             *([] if self.durable else ["--no-sync"]),
-        ])  # fmt: skip
+        )  # fmt: skip
         password_file.unlink()
         if result.returncode != 0:
             raise PostgresError(f"initdb failed:\n{result.stdout}")
-        unfinished.rename(self._data)
+        unfinished.rename(self.data)
 
     def answers(self, port: int | None = None) -> bool:
         """Whether this server, and no other, takes connections there."""
@@ -216,10 +216,13 @@ def binary(name: str) -> str:
     return str(Path(package.origin).parent / "pginstall" / "bin" / name)
 
 
-def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run one of PostgreSQL's tools to its end, as the account that the server has."""
+def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's tools to its end, as the account that the server has; `stdout` has all it says.
+
+    Raises `PostgresError` where it is not installed.
+    """
     return subprocess.run(
-        launch.without_root(argv, "TERM"),
+        launch.without_root([binary(name), *arguments], "TERM"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -123,6 +123,14 @@ def report(seed: int, log: Log, faults: Faults, rest: float, left: dict[str, int
     for what, count in sorted(faults.injected.items()):
         print(f"  {count:4}  {what}")
     print(f"at rest after {rest:.1f} s" if not left else f"not at rest after {rest:.0f} s: {left}")
+    print_findings(findings)
+    failed = [finding for finding in findings if finding.wrong]
+    print(f"chaos: seed {seed}: {'every invariant holds' if not failed else f'{len(failed)} invariants broken'}")
+    return 1 if failed else 0
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """What the checker says of each invariant, with the first of what is wrong."""
     print("invariants")
     for finding in findings:
         mark = "ok  " if not finding.wrong else "FAIL"
@@ -131,9 +139,6 @@ def report(seed: int, log: Log, faults: Faults, rest: float, left: dict[str, int
             print(f"         {wrong[:3000]}")
         if len(finding.wrong) > 5:
             print(f"         and {len(finding.wrong) - 5} more")
-    failed = [finding for finding in findings if finding.wrong]
-    print(f"chaos: seed {seed}: {'every invariant holds' if not failed else f'{len(failed)} invariants broken'}")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

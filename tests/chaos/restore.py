@@ -1,0 +1,215 @@
+"""`make restore-drill`: the server of both databases is lost under load and restored; do the 13 invariants hold?
+
+While callers call, a base backup is taken and WAL is archived. Then somebody drops a table, and the server is lost with
+its disk. What is restored, to the moment before the table was dropped, must keep every promise: `pitr`, the default.
+
+The other cases have no WAL: each database is restored from a dump of its own, and one is older than the other
+(`order-older`, `payment-older`), while the provider remembers everything. They break promises; they show which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from ci import launch
+from ci.postgres import ADMINISTRATOR, Postgres, run_tool
+from tests.chaos.__main__ import CALLERS, come_to_rest, print_findings
+from tests.chaos.checker import Checker, Finding
+from tests.chaos.workload import Caller, Log
+from tests.integration.databases import Databases
+from tests.integration.eventually import eventually
+from tests.integration.faults.stack import Stack
+
+DUMPS = {"order-older": ("first", "second"), "payment-older": ("second", "first")}
+"""Which dump of the order and of the payment database is restored."""
+
+
+def main() -> int:
+    """Exit status 1 when an invariant does not hold on what was restored."""
+    parser = argparse.ArgumentParser(prog="make restore-drill", description=__doc__)
+    parser.add_argument("--case", choices=["pitr", *DUMPS], default="pitr")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long callers call, in all")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
+    print(f"restore drill: {options.case}, seed {seed}, {options.seconds:.0f} s of load", flush=True)
+    with tempfile.TemporaryDirectory(prefix="tandem-restore-") as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL has to pass through it, whoever we are
+        findings = Drill(Path(folder), seed, options.seconds, options.case).run()
+    print_findings(findings)
+    broken = sum(bool(finding.wrong) for finding in findings)
+    print(f"restore drill: {f'{broken} invariants broken' if broken else 'every invariant holds on what was restored'}")
+    return 1 if broken else 0
+
+
+class Drill:
+    """One server that is lost, and one that takes its place."""
+
+    def __init__(self, folder: Path, seed: int, seconds: float, case: str) -> None:
+        """Everything is kept in the folder. `seconds` are those of the load."""
+        self._folder, self._seed, self._seconds, self._case = folder, seed, seconds, case
+        self._log = Log()
+        self._archive, self._backups = self._writable("archive"), self._writable("backups")
+        self._lost = Postgres(
+            folder / "lost",
+            settings={
+                "archive_mode": "on",
+                # What is in the archive is never overwritten, and never there in part.
+                "archive_command": f"cd {self._archive} && test ! -f %f && cp $OLDPWD/%p .part && mv .part %f",
+                "archive_timeout": "5s",
+            },
+        )
+
+    def run(self) -> list[Finding]:
+        """Load, backups, more load, loss, restore; what the checker says in the end."""
+        with self._lost as server:
+            databases = databases_of(server)
+            databases.migrate()
+            with Stack(databases, self._writable("before")) as stack:
+                with self._callers(stack):
+                    for name in ("first", "second"):
+                        time.sleep(self._seconds / 3)
+                        self._back_up(name)
+                moment = str(databases.query("order", "SELECT clock_timestamp()::text AS now")[0]["now"])
+                orders = len(self._log.acknowledged("place", "sketch order"))
+                self._say(f"the last of {orders} orders is acknowledged, and it is {moment}")
+                self._accident(databases)
+                server.stop(signal.SIGKILL)
+        shutil.rmtree(self._lost.data)
+        self._say("the server is lost, with its disk")
+        with self._restored(moment) as server:
+            return self._check(databases_of(server))
+
+    @contextmanager
+    def _callers(self, stack: Stack) -> Iterator[None]:
+        """Callers that call until the time is over, which the end of the block waits for."""
+        until = time.monotonic() + self._seconds
+        urls = stack.order.url, stack.payment.url
+        callers = [Caller(number, self._seed, *urls, self._log, until) for number in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        try:
+            yield
+        finally:
+            for caller in callers:
+                caller.join()
+
+    # --- backups
+
+    def _back_up(self, name: str) -> None:
+        """A base backup, once; or a dump of each database."""
+        if self._case != "pitr":
+            for service in ("order", "payment"):
+                tool("pg_dump", "-Fc", "-d", self._lost.url(service), "-f", str(self._backups / f"{service}-{name}"))
+            self._say(f"the {name} dumps are taken")
+        elif name == "first":
+            url, folder = self._lost.url(ADMINISTRATOR), self._backups / "base"
+            tool("pg_basebackup", "-d", url, "-D", str(folder), "--checkpoint=fast", "--wal-method=none")
+            self._say("a base backup is taken")
+
+    def _accident(self, databases: Databases) -> None:
+        """What a restore is to go back before; and the archive has all that was written until then."""
+        if self._case != "pitr":
+            # The provider is not restored with us: what it knows at the end, it knows afterwards.
+            url, path = self._lost.url("payment"), str(self._backups / "provider")
+            tool("pg_dump", "-Fc", "--schema=simulator", "-d", url, "-f", path)
+            return
+        databases.query("order", "DROP TABLE orders CASCADE")
+        with psycopg.connect(self._lost.url(ADMINISTRATOR), autocommit=True) as administrator:
+            found = administrator.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()
+            assert found is not None
+            last = self._archive / found[0]
+            eventually(last.exists, f"{last.name} is in the archive", 60)
+        self._say(f"the table orders was dropped; {len(list(self._archive.iterdir()))} files of WAL are archived")
+
+    # --- the server in its place
+
+    @contextmanager
+    def _restored(self, moment: str) -> Iterator[Postgres]:
+        began = time.monotonic()
+        state = self._writable("restored")
+        shutil.copy(self._lost.state / "passwords.json", state)
+        server = Postgres(state, settings=self._recovery(moment))
+        if self._case == "pitr":
+            (self._backups / "base").rename(server.data)
+            (server.data / "recovery.signal").touch()
+        with server:
+            if self._case == "pitr":
+                eventually(lambda: not self._recovering(server), "recovery has ended", 120)
+            else:
+                self._load_dumps(server)
+            self._say(f"another server is in its place, after {time.monotonic() - began:.1f} s")
+            yield server
+
+    def _recovery(self, moment: str) -> dict[str, str]:
+        if self._case != "pitr":
+            return {}
+        return {
+            "restore_command": f"cp {self._archive}/%f %p",
+            "recovery_target_time": moment,
+            "recovery_target_action": "promote",
+        }
+
+    @staticmethod
+    def _recovering(server: Postgres) -> bool:
+        with psycopg.connect(server.url(ADMINISTRATOR), autocommit=True) as administrator:
+            return administrator.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+    def _load_dumps(self, server: Postgres) -> None:
+        for service, name in zip(("order", "payment"), DUMPS[self._case], strict=True):
+            url = server.create_database(service)
+            tool("pg_restore", "--exit-on-error", "-d", url, str(self._backups / f"{service}-{name}"))
+        with psycopg.connect(server.url("payment"), autocommit=True) as connection:
+            connection.execute("DROP SCHEMA simulator CASCADE")
+        tool("pg_restore", "--exit-on-error", "-d", server.url("payment"), str(self._backups / "provider"))
+
+    def _check(self, databases: Databases) -> list[Finding]:
+        """Both services on what was restored; the checker, when they have come to rest."""
+        folder = self._writable("after")
+        with Stack(databases, folder) as stack:
+            rest, left = come_to_rest(databases)
+            self._say(f"at rest after {rest:.1f} s" if not left else f"not at rest after {rest:.0f} s: {left}")
+            logs = list(folder.glob("*.log"))
+            return Checker(self._log, databases, stack.order, stack.payment, logs).check()
+
+    # --- small things
+
+    def _writable(self, name: str) -> Path:
+        """A folder that PostgreSQL may write to."""
+        folder = self._folder / name
+        folder.mkdir(mode=0o700)
+        if launch.runs_as_root():
+            os.chown(folder, launch.NOBODY, launch.NOBODY)
+        return folder
+
+    def _say(self, what: str) -> None:
+        print(f"  {what}", flush=True)
+
+
+def databases_of(server: Postgres) -> Databases:
+    """Both databases of a server, made where they are not there."""
+    return Databases(server.create_database("order"), server.create_database("payment"))
+
+
+def tool(name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's tools; what it says is the error where it fails."""
+    done = run_tool(name, *arguments)
+    if done.returncode != 0:
+        raise RuntimeError(f"{name}: {done.stdout}")
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    sys.exit(main())
