@@ -63,6 +63,9 @@ e2e: $(DEV) ## The charts on the cluster that KUBECONFIG names, from install to 
 images: ## The two container images
 	ci/images
 
+package: $(DEV) ## dist: the charts, SBOMs of the images, checksums
+	ci/package
+
 clean: ## Forget what `make run` keeps: databases, keys and logs
 	@$(or $(PYTHON),python3) -m ci.state --remove
 

@@ -1,0 +1,154 @@
+"""What is published: charts that install, documents of what is in the images, checksums, labels; the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from ci import package, sbom
+from ci.state import ROOT
+from tests.charts.rendering import ALONE, CHARTS
+
+EPOCH = 1_790_000_000
+BASE = "registry.example.com/python:3.11-slim@sha256:" + "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package") / "dist"
+    package.make(folder, EPOCH)
+    return folder
+
+
+@pytest.fixture(params=["order", "payment"])
+def document(request: pytest.FixtureRequest, made: Path) -> tuple[str, dict[str, Any]]:
+    (path,) = made.glob(f"image-{request.param}-*.cdx.json")
+    return request.param, json.loads(path.read_text())
+
+
+def test_made_again_it_is_the_same_to_the_byte(made: Path, tmp_path: Path) -> None:
+    package.make(tmp_path / "again", EPOCH)
+    again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert again == {path.name: path.read_bytes() for path in made.iterdir()}
+
+
+def test_the_checksums_are_of_all_files(made: Path) -> None:
+    lines = [line.split("  ") for line in (made / "SHA256SUMS").read_text().splitlines()]
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in made.iterdir()}
+    files.pop("SHA256SUMS")
+    assert {name: digest for digest, name in lines} == files
+    assert len(files) == 5
+
+
+@pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
+def test_a_chart_renders_from_its_archive_as_from_the_checkout(made: Path, chart: str) -> None:
+    (archive,) = made.glob(f"{chart}-*.tgz")
+    upgrade = {"is_upgrade": True, "is_install": False}  # so that nothing is generated that is new each time
+    values = {**ALONE[chart], **({"postgresql": {"existingSecret": "keys"}} if chart != "tandem" else {})}
+    rendered = []
+    for source in (archive, CHARTS / chart):
+        with helm_python.Chart.load(source) as loaded:
+            files = loaded.render(values, name="tandem", namespace="shop", **upgrade)
+        rendered.append({path: re.sub(r"tdm_\w+|whsec_\S+|\w{32,}", "", text) for path, text in files.items()})
+    assert rendered[0] == rendered[1]
+
+
+def test_the_document_is_valid_cyclonedx(document: tuple[str, dict[str, Any]]) -> None:
+    errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document[1]))
+    assert errors is None
+
+
+def test_the_document_names_what_the_lock_installs_with_hashes_and_licences(
+    document: tuple[str, dict[str, Any]],
+) -> None:
+    service, content = document
+    lock = (ROOT / "requirements" / f"{service}.txt").read_text()
+    locked = set(re.findall(r"^(\S+)==(\S+)", lock, re.MULTILINE))
+    components = content["components"]
+    named = {(each["name"], each["version"]) for each in components}
+    assert locked - named == {(name, version) for name, version in locked if name == "tzdata"}  # of Windows alone
+    assert named <= locked
+    for each in components:
+        assert each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}"
+        assert each["licenses"], each["name"]
+        assert all(f"sha256:{one['content']}" in lock for one in each["hashes"])
+    assert content["metadata"]["component"]["name"] == f"tandem/{service}"
+    (whole,) = (one for one in content["dependencies"] if one["ref"] == service)
+    assert set(whole["dependsOn"]) == {each["bom-ref"] for each in components}
+
+
+def test_a_lock_that_is_not_hashed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"flask==3\.1\.0"):
+        list(sbom.packages("# made\n#    by\nflask==3.1.0\n"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"License-Expression": "MIT AND BSD-3-Clause"}, {"value": "MIT AND BSD-3-Clause"}),
+        ({"License": "MIT"}, {"id": "MIT"}),
+        (
+            {"License": "the whole\ntext", "Classifier": "License :: OSI Approved :: BSD License"},
+            {"name": "BSD License"},
+        ),
+    ],
+)
+def test_a_licence_is_what_the_package_says(fields: dict[str, str], said: dict[str, str]) -> None:
+    stated = Message()
+    for name, value in fields.items():
+        stated[name] = value
+    (licence,) = sbom.licences(stated)  # type: ignore[arg-type]
+    assert {name: getattr(licence, name) for name in said} == said
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git says, of a commit at a known time."""
+    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com"}
+    who |= {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com", "GIT_COMMITTER_DATE": f"{EPOCH} +0200"}
+    argv = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(argv, env={**os.environ, **who}, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_images_are_told_where_they_come_from(tmp_path: Path) -> None:
+    names = ["ci/images", "charts/tandem/Chart.yaml", "Dockerfile.order", "Dockerfile.payment"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "one")
+    env = {**os.environ, "IMAGE_BUILD": "printf %s\\n", "BASE_IMAGE": BASE}
+    said = subprocess.run([tmp_path / "ci/images"], env=env, capture_output=True, text=True, check=True).stdout
+    assert said.count("--build-arg") == 2 * 6
+    told = dict(line.split("=", 1) for line in said.splitlines() if re.match(r"[A-Z_]+=", line))
+    assert told == {
+        "BASE_IMAGE": BASE,
+        "BASE_NAME": BASE.partition("@")[0],
+        "BASE_DIGEST": BASE.partition("@")[2],
+        "VERSION": "0.1.0",
+        "REVISION": git(tmp_path, "rev-parse", "HEAD"),
+        "CREATED": "2026-09-21T14:13:20Z",
+    }
+    for service in ("order", "payment"):
+        text = (ROOT / f"Dockerfile.{service}").read_text()
+        assert set(re.findall(r"^ARG ([A-Z_]+)", text, re.MULTILINE)) == told.keys()
+        used = re.findall(r'org\.opencontainers\.image\.([a-z.]+)="\$\{([A-Z_]+)\}"', text)
+        assert dict(used) == {
+            "version": "VERSION",
+            "revision": "REVISION",
+            "created": "CREATED",
+            "base.name": "BASE_NAME",
+            "base.digest": "BASE_DIGEST",
+        }
