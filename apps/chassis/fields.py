@@ -68,6 +68,23 @@ class QueryInteger(fields.Integer):
         return int(value)
 
 
+class PageSize(QueryInteger):
+    """How many a page of a list has at most: 1 to 100, and 20 unless said otherwise."""
+
+    def __init__(self) -> None:
+        """It is the same in all lists."""
+        metadata = says("How many a page has at most.")
+        super().__init__(validate=validate.Range(1, 100), load_default=20, metadata=metadata)
+
+
+class NextCursor(fields.String):
+    """Where the next page of a list begins."""
+
+    def __init__(self) -> None:
+        """It is the same in all lists."""
+        super().__init__(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
+
+
 class Labels(fields.Dict):
     """An object of strings to strings; what is wrong with a member is said of the member."""
 
@@ -92,12 +109,13 @@ class Text(fields.String):
 
 
 class Cursor(fields.String):
-    """Where a page of a list begins."""
+    """Where a page of a list begins; `paging` reads it, and says what is wrong with it."""
 
-    def __init__(self, length: int = 22) -> None:
-        """It is opaque to callers; `length` characters: 22 are an id, 32 a time and an id."""
-        form = validate.Regexp(f"^[A-Za-z0-9_-]{{{length}}}$", error="Must be the next_cursor of an earlier page.")
-        super().__init__(validate=form, metadata=says("The `next_cursor` of the page before, as it is."))
+    def __init__(self, *, by_time: bool = False) -> None:
+        """It is opaque to callers; in a list by time it is longer."""
+        pattern = "^A[A-Za-z0-4][A-Za-z0-9_-]{30}$" if by_time else "^[A-Za-z0-9_-]{21}[AQgw]$"
+        metadata = says("The `next_cursor` of the page before, as it is.")
+        super().__init__(metadata={"pattern": pattern, **metadata})
 
 
 class Time(fields.String):
@@ -153,9 +171,9 @@ class MajorAmount(fields.Field):  # type: ignore[type-arg]
 class Moment(fields.Field):  # type: ignore[type-arg]
     """A time in a query, as RFC 3339 has it: with its distance from UTC. Finer than a microsecond is cut off."""
 
-    def __init__(self, description: str, **kwargs: Any) -> None:
-        """`description` says of what."""
-        super().__init__(metadata={"type": "string", "format": "date-time", **says(description)}, **kwargs)
+    def __init__(self, description: str) -> None:
+        """`description` says what it is for."""
+        super().__init__(metadata={"type": "string", "format": "date-time", **says(description)})
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if _TIME.fullmatch(str(value)):

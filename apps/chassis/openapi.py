@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import marshmallow as ma
@@ -43,15 +43,17 @@ def facts(
     waits: bool = False,
     body: type[ma.Schema] | None = None,
     signature: Signature | None = None,
+    tagged: bool = False,
 ) -> Callable[[View], View]:
     """Say of a view which problems of its own it has, and which answers besides the one it declares.
 
     `answers` maps a status code to what is different in its example; `waits`: it honours Prefer: wait; `body` is
-    the schema of a body that the view reads by itself; `signature`: that is what it asks for in place of a key.
+    the schema of a body that the view reads by itself; `signature`: that is what it asks for in place of a key;
+    `tagged`: its answer has an ETag, though it has no version.
     """
 
     def decorate(view: View) -> View:
-        view.facts = Facts(problems, answers or {}, waits, body, signature)  # type: ignore[attr-defined]
+        view.facts = Facts(problems, answers or {}, waits, body, signature, tagged)  # type: ignore[attr-defined]
         return view
 
     return decorate
@@ -73,13 +75,15 @@ def document(app: Flask, api: Api, about: str, webhooks: Iterable[Webhook] = ())
     spec = copy.deepcopy(api.spec.to_dict())
     names = schemas.complete(spec, api.ma_plugin.converter, bodies.values(), events)
     operations = list(_operations(app, spec, bodies))
+    seen = [operation.path for operation in operations if operation.shows_version(names)]
+    operations = [replace(each, changes=each.takes_key and _is_below(each.path, seen)) for each in operations]
     components: dict[str, Any] = {"schemas": {**names, "Problem": parts.PROBLEM}, **parts.components()}
     for operation in operations:
         operation.describe(components)
     for operation in operations:
         operation.link(operations, names)
-    for event in events.values():
-        schemas.exemplify(event["post"]["requestBody"], names)
+    for name, event in events.items():
+        schemas.exemplify(event["post"]["requestBody"], names, {"type": name})
     paths = {path: _item(item) for path, item in spec["paths"].items()}
     return {
         "openapi": "3.1.0",
@@ -128,6 +132,10 @@ def _operations(app: Flask, spec: dict[str, Any], bodies: Mapping[str, Any]) -> 
                     says["requestBody"] = {"content": {"application/json": {"schema": bodies[rule.endpoint]}}}
                 scope = getattr(view, "scope", None)
                 yield Operation(name, path, method, says, getattr(view, "facts", Facts()), scope)
+
+
+def _is_below(path: str, others: Iterable[str]) -> bool:
+    return any(path.startswith(f"{other}/") for other in others)
 
 
 def _item(item: dict[str, Any]) -> dict[str, Any]:

@@ -24,11 +24,15 @@ class Facts:
     waits: bool = False
     body: type[ma.Schema] | None = None
     signature: parts.Signature | None = None
+    tagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `says` is its part of the document, which is completed here."""
+    """One method of one path. `says` is its part of the document, which is completed here.
+
+    `changes`: it changes something that has versions, so If-Match is heeded.
+    """
 
     id: str
     path: str
@@ -36,6 +40,7 @@ class Operation:
     says: dict[str, Any]
     facts: Facts
     scope: str | None
+    changes: bool = False
 
     @property
     def parameters(self) -> list[str]:
@@ -46,6 +51,10 @@ class Operation:
     def takes_key(self) -> bool:
         """Whether it needs an Idempotency-Key."""
         return self.method == "post" and self.path.startswith("/v1/") and self.scope is not None
+
+    def shows_version(self, names: Mapping[str, Any]) -> bool:
+        """Whether it shows one thing that has versions."""
+        return self.method == "get" and "version" in self._members(names)
 
     def describe(self, components: dict[str, Any]) -> None:
         """Say everything but the links; what it refers to is added to the components."""
@@ -84,6 +93,8 @@ class Operation:
             yield "Idempotency-Key"
         if self.facts.waits:
             yield "Prefer"
+        if self.changes:
+            yield "If-Match"
         if self.method == "get":
             yield "If-None-Match"
         if "precondition-failed" in self.facts.problems:
@@ -106,11 +117,13 @@ class Operation:
             answer["description"] = parts.SUCCESSES[status]
             wanted = {
                 "X-Request-Id": True,
-                "Location": "201" in answers,
-                "ETag": self.method == "get" or "version" in members,
+                "Location": "201" in answers or success == "202",
+                "ETag": self.method == "get" or "version" in members or self.facts.tagged,
                 "Link": "next_cursor" in members,
                 "Idempotency-Replayed": self.takes_key,
                 "Preference-Applied": self.facts.waits,
+                "RateLimit": self.scope is not None,
+                "RateLimit-Policy": self.scope is not None,
             }
             headers = [name for name, is_sent in wanted.items() if is_sent]
             answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
@@ -122,22 +135,20 @@ class Operation:
 
     def _problems(self) -> list[str]:
         """The names of the problems that it can answer with, those aside that any request can have."""
-        found = [*self.facts.problems, "unavailable"]
+        found = [*self.facts.problems, "unavailable", "validation"]  # no query is taken but what is described
         if self.facts.signature is not None:
             found += ["malformed-request", "invalid-signature", "content-too-large"]
-            found += ["validation"] if self.facts.body else []
         elif "requestBody" in self.says:
-            found += ["malformed-request", "content-too-large", "unsupported-media-type", "validation", "card-number"]
-        if any(parameter.get("in") == "query" for parameter in self.says["parameters"]):
-            found += ["validation"]
+            found += ["malformed-request", "content-too-large", "unsupported-media-type", "card-number"]
         if self.takes_key:
             found += ["idempotency-key-missing", "idempotency-key-in-use", "idempotency-key-reused"]
+        found += ["precondition-failed"] if self.changes else []
         if self.scope is not None:
             found += ["unauthorized", "forbidden", *(name for name, kind in CATALOGUE.items() if kind.status == 429)]
         if self.parameters:
             # The id of a thing, whose absence may have a problem of its own.
-            things = (f"{name.removesuffix('_id').replace('_', '-')}-not-found" for name in self.parameters)
-            found += ["not-found", *(name for name in things if name in CATALOGUE)]
+            things = tuple(f"{name.removesuffix('_id').replace('_', '-')}-not-found" for name in self.parameters)
+            found += ["not-found", *(name for name in CATALOGUE if name.endswith(things))]
         return found
 
     def _successes(self) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ BEARER = "bearer"
 TAG = {"name": "service", "description": "Of the service itself; needs no key"}
 
 ABOUT = """\
-**Keys.** Every call under `/v1`, and of the sketch's API, carries `Authorization: Bearer <API key>`. A key belongs to
-a merchant and has scopes; what belongs to another merchant is not found.
+**Keys.** Every call under `/v1`, and of the sketch's API, carries `Authorization: Bearer`, with an API key or an
+access token of the operator's issuer. Either belongs to a merchant and has scopes; what belongs to another merchant is
+not found. Where the operator has set limits, `RateLimit` says what is left, and 429 when it is used up.
 
 **Sent again, done once.** Every POST under `/v1` needs an `Idempotency-Key`: a new one for each new intention, the
 same one when a request is repeated, whatever became of it. It then does nothing twice and answers with what stands now.
@@ -25,14 +26,15 @@ same one when a request is repeated, whatever became of it. It then does nothing
 **Formats.** Amounts are whole numbers of minor units: 450 is 4.50 EUR. Numbers are JSON integers, written without
 fraction or exponent. Times are RFC 3339 in UTC, ids are UUIDs. A body is one JSON object of at most 256 KiB in UTF-8,
 without unknown members, without a key twice, and without control characters, lone surrogates or card numbers in any
-string; a missing body is `{}`. Every answer has an `X-Request-Id`; every GET answers HEAD too.
+string; a missing body is `{}`. Every answer has an `X-Request-Id`; every GET answers HEAD too,
+and every path OPTIONS.
 """
 
 SUCCESSES = {
     "200": "As it stands now",
     "201": "Made; or made by an earlier request with the same key, as it stands now",
     "202": "Under way: it stands as follows, and will change",
-    "204": "Taken",
+    "204": "Done; there is nothing to show",
 }
 
 
@@ -103,11 +105,26 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Link": ('`rel="next"`: the next page, if there is one (RFC 8288).', {}),
     "Idempotency-Replayed": ("Only there if an earlier request with this key did it.", {"enum": ["true"]}),
     "Preference-Applied": ("Only there if the request was let wait: `wait=N`.", {"pattern": "^wait=[0-9]+$"}),
+    "RateLimit": ("Only there if there are limits: what is left of each (draft-ietf-httpapi-ratelimit-headers).", {}),
+    "RateLimit-Policy": ("Only there if there are limits: their quotas and windows.", {}),
     "Retry-After": ("After how many seconds to try again.", {"pattern": "^[0-9]+$"}),
     "WWW-Authenticate": ("What is asked for: `Bearer`, and what is wrong with it (RFC 6750).", {}),
 }
-_HEADERS_OF = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
-_SOMETIMES = {"Link", "Idempotency-Replayed", "Preference-Applied", "Retry-After", "WWW-Authenticate"}
+_HEADERS_OF = {
+    401: ["WWW-Authenticate"],
+    403: ["WWW-Authenticate"],
+    429: ["Retry-After", "RateLimit", "RateLimit-Policy"],
+    503: ["Retry-After"],
+}
+_SOMETIMES = {
+    "RateLimit",
+    "RateLimit-Policy",
+    "Link",
+    "Idempotency-Replayed",
+    "Preference-Applied",
+    "Retry-After",
+    "WWW-Authenticate",
+}
 
 PROBLEM = {
     "type": "object",
@@ -151,7 +168,12 @@ def components() -> dict[str, Any]:
         "description": "It is as If-None-Match says: the answer is empty",
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("ETag", "X-Request-Id")},
     }
-    bearer = {"type": "http", "scheme": "bearer", "description": "An API key, of a merchant and with scopes."}
+    bearer = {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "API key or JWT",
+        "description": "An API key, or an access token of the operator's issuer; of a merchant, and with scopes.",
+    }
     return {
         "parameters": {parameter["name"]: parameter for parameter in _PARAMETERS},
         "headers": headers,
@@ -214,7 +236,7 @@ def service_paths(rules: set[str]) -> dict[str, Any]:
         "/openapi.json": _page("openapi", "This document", {"application/json": {"schema": {"type": "object"}}}),
         "/docs": _page("docs", "This document as a page that can send requests", {"text/html": {}}),
         "/docs/{asset}": _page("docsAsset", "What that page is made of", {"*/*": {}}, missing, asset),
-        "/problems": _page("problems", "All kinds of problems", {"text/html": {}}),
+        "/problems": _page("problems", "All problems", {"text/html": {}}),
         "/problems.css": _page("problemsStyle", "How these pages look", {"text/css": {}}),
         "/problems/{name}": _page("problem", "What a problem means and what to do", {"text/html": {}}, missing, name),
     }

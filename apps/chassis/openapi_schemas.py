@@ -124,7 +124,8 @@ def explain(parameter: dict[str, Any]) -> dict[str, Any]:
     """A path's parameter with what it means, which its name says."""
     thing = parameter["name"].removesuffix("_id").replace("_", " ")
     of = f"The id of the {thing}." if parameter["name"].endswith("_id") else f"The {thing}'s name."
-    return {**parameter, "description": of}
+    shown = {"examples": [EXAMPLE_ID]} if parameter["schema"].get("format") == "uuid" else {}
+    return {**parameter, "description": of, "schema": {**parameter["schema"], **shown}}
 
 
 def camel(name: str) -> str:

@@ -13,8 +13,8 @@ from order.gateway import PaymentGateway
 from order.service import Orders
 from order.webhooks import api as webhooks_api
 from order.webhooks import commands as webhooks_commands
-from order.webhooks.model import EVENTS
-from order.webhooks.schemas import ABOUT, OrderEvent, RefundEvent
+from order.webhooks.model import EVENTS, TEST
+from order.webhooks.schemas import ABOUT, OrderEvent, RefundEvent, TestEvent
 from order.webhooks.service import Webhooks
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -40,7 +40,8 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         webhooks=[
             openapi.Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind])
             for kind in EVENTS
-        ],
+        ]
+        + [openapi.Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
         migrations=MIGRATIONS,
         parts={"orders": orders, "webhooks": webhooks},
     )

@@ -65,7 +65,7 @@ def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/payment-attempts")
 @requires("orders:write")
 @blueprint.arguments(schemas.NewAttempt)
-@openapi.facts("order-state", "precondition-failed", answers={202: _PENDING}, waits=True)
+@openapi.facts("order-state", answers={202: _PENDING}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Try again to have an order paid, after a payment has failed; 202 while it is under way."""
@@ -79,7 +79,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
 @openapi.facts(
-    "order-state", "precondition-failed", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True
+    "order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True
 )
 @blueprint.response(200, schemas.OrderView)
 def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
@@ -92,7 +92,7 @@ def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/cancel")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("order-state", "precondition-failed", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
+@openapi.facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Cancel an order, giving back what was taken; 202 while that is under way."""
@@ -104,7 +104,7 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/refunds")
 @requires("orders:write")
 @blueprint.arguments(schemas.CreateRefund)
-@openapi.facts("order-state", "precondition-failed", "amount-exceeds-captured", waits=True)
+@openapi.facts("order-state", "amount-exceeds-captured", waits=True, tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Give money of a paid order back, all that is left or a part."""

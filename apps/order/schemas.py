@@ -16,7 +16,8 @@ from chassis.fields import (
     Labels,
     MajorAmount,
     Moment,
-    QueryInteger,
+    NextCursor,
+    PageSize,
     Schema,
     Text,
     Time,
@@ -146,19 +147,17 @@ class ListOrders(Schema):
 
     status = Choice(model.Status, "Only those that stand so.")
     customer = Text(100, metadata=says("Only those of this customer."))
-    created_after = Moment("Only those placed after it.")
-    created_before = Moment("Only those placed before it.")
-    limit = QueryInteger(
-        validate=validate.Range(1, 100), load_default=20, metadata=says("How many a page has at most.")
-    )
-    cursor = Cursor(32)
+    created_after = Moment("Only those placed after this time.")
+    created_before = Moment("Only those placed before this time.")
+    limit = PageSize()
+    cursor = Cursor(by_time=True)
 
 
 class OrderList(Schema):
     """A page of orders, newest first."""
 
     data = fields.List(fields.Nested(OrderView), metadata=says("The orders."))
-    next_cursor = fields.String(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
+    next_cursor = NextCursor()
 
 
 class RefundView(Schema):

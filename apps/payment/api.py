@@ -49,7 +49,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
 @blueprint.post("/payments/<uuid:payment_id>/capture")
 @requires("payments:write")
 @blueprint.arguments(schemas.Capture)
-@openapi.facts("payment-state", "precondition-failed", "amount-exceeds-authorized", answers={202: _AUTHORIZED})
+@openapi.facts("payment-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Take the money of an authorized payment, all or a part; 202 while the provider has not said what became of it."""
@@ -60,7 +60,7 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @blueprint.post("/payments/<uuid:payment_id>/void")
 @requires("payments:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("payment-state", "precondition-failed", answers={200: _VOIDED, 202: _AUTHORIZED})
+@openapi.facts("payment-state", answers={200: _VOIDED, 202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
     """Give the hold of an authorized payment back; 202 while the provider has not said what became of it."""
@@ -79,7 +79,7 @@ def _replayed(done: Created) -> dict[str, str]:
 @blueprint.post("/payments/<uuid:payment_id>/refunds")
 @requires("payments:write")
 @blueprint.arguments(schemas.CreateRefund)
-@openapi.facts("payment-state", "precondition-failed", "amount-exceeds-captured")
+@openapi.facts("payment-state", "amount-exceeds-captured", tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Give money of a captured payment back, all that is left or a part."""

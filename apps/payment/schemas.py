@@ -12,7 +12,8 @@ from chassis.fields import (
     Id,
     Integer,
     MajorAmount,
-    QueryInteger,
+    NextCursor,
+    PageSize,
     Schema,
     Text,
     Time,
@@ -61,9 +62,7 @@ class ListPayments(Schema):
 
     order_id = Id(metadata=says("Only those of this order."))
     status = Choice(model.Status, "Only those that stand so.")
-    limit = QueryInteger(
-        validate=validate.Range(1, 100), load_default=20, metadata=says("How many a page has at most.")
-    )
+    limit = PageSize()
     cursor = Cursor()
 
 
@@ -97,7 +96,7 @@ class PaymentList(Schema):
     """A page of payments, newest first."""
 
     data = fields.List(fields.Nested(PaymentView), metadata=says("The payments."))
-    next_cursor = fields.String(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
+    next_cursor = NextCursor()
 
 
 class RefundView(Schema):
@@ -175,9 +174,7 @@ class EntriesQuery(Schema):
     """The query of GET /v1/ledger/entries."""
 
     payment_id = Id(metadata=says("Only those of this payment."))
-    limit = QueryInteger(
-        validate=validate.Range(1, 100), load_default=20, metadata=says("How many a page has at most.")
-    )
+    limit = PageSize()
     cursor = Cursor()
 
 
@@ -198,7 +195,7 @@ class EntryList(Schema):
     """A page of the ledger, newest first."""
 
     data = fields.List(fields.Nested(EntryView), metadata=says("The entries."))
-    next_cursor = fields.String(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
+    next_cursor = NextCursor()
 
 
 class SettledOperation(Schema):

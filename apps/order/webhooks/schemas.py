@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.fields import Choice, Cursor, Id, Integer, QueryInteger, Schema, Text, Time, says
+from chassis.fields import Choice, Cursor, Id, Integer, NextCursor, PageSize, Schema, Text, Time, says
 from order.schemas import OrderView, RefundView
 from order.webhooks import model
 
@@ -78,6 +78,20 @@ class RefundEvent(OrderEvent):
     refund = fields.Nested(RefundView, metadata=says("The refund."))
 
 
+class Tested(Schema):
+    """What a test is about."""
+
+    webhook_endpoint_id = Id(metadata=says("The endpoint that is tested."))
+
+
+class TestEvent(Schema):
+    """What is posted to an endpoint when somebody asks for it (Standard Webhooks)."""
+
+    type = Choice([model.TEST], "What has happened.")
+    timestamp = Time("When it was asked for.")
+    data = fields.Nested(Tested)
+
+
 ABOUT = {
     "order.placed": "Tell a merchant that an order was placed",
     "order.authorized": "Tell a merchant that an order's money is held, and can be captured",
@@ -97,7 +111,7 @@ class DeliveriesQuery(Schema):
     """The query of GET /v1/webhook-endpoints/{id}/deliveries."""
 
     status = Choice([status.value for status in model.Status], "Only deliveries in this state.")
-    limit = QueryInteger(validate=validate.Range(1, 100), load_default=20, metadata=says("How many at most.", 20))
+    limit = PageSize()
     cursor = Cursor()
 
 
@@ -138,4 +152,4 @@ class DeliveryList(Schema):
     """A page of an endpoint's deliveries, newest event first."""
 
     data = fields.List(fields.Nested(DeliveryView), metadata=says("The deliveries."))
-    next_cursor = fields.String(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
+    next_cursor = NextCursor()
