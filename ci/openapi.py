@@ -10,6 +10,8 @@ import json
 import os
 from unittest import mock
 
+from flask import Flask
+
 import order
 import payment
 from ci.state import ROOT
@@ -21,12 +23,16 @@ ENVIRONMENT = {"DATABASE_URL": "postgresql://localhost/none", "LOG_LEVEL": "erro
 
 def documents() -> dict[str, str]:
     """The document of each service, as its file has it."""
-    with mock.patch.dict(os.environ, ENVIRONMENT, clear=True):
-        applications = {"order": order.create_app(), "payment": payment.create_app()}
     return {
         name: json.dumps(application.test_client().get("/openapi.json").json, indent=2, ensure_ascii=False) + "\n"
-        for name, application in applications.items()
+        for name, application in applications().items()
     }
+
+
+def applications() -> dict[str, Flask]:
+    """Both services, which connect to nothing."""
+    with mock.patch.dict(os.environ, ENVIRONMENT, clear=True):
+        return {"order": order.create_app(), "payment": payment.create_app()}
 
 
 def main() -> None:

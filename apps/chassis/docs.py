@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from flask import Blueprint, Flask, Response, request, send_file
-from flask_smorest import Api
+from flask import Blueprint, Response, request, send_file
 
-from chassis import openapi
 from chassis.problems import Problem
 
 OURS = Path(__file__).parent / "docs_page"
@@ -40,14 +40,17 @@ ASSETS = {
 }
 
 
-def blueprint(app: Flask, api: Api, about: str, webhooks: Iterable[openapi.Webhook]) -> Blueprint:
-    """The routes; the document is made when it is first asked for."""
+def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
+    """The routes; the document is made once, when it is first asked for."""
     pages = Blueprint("docs", __name__)
-    events = list(webhooks)
+    made: list[str] = []
+    making = threading.Lock()
 
-    @functools.cache
     def text() -> str:
-        return json.dumps(openapi.document(app, api, about, events), indent=1)
+        with making:
+            if not made:
+                made.append(json.dumps(make(), indent=1))
+            return made[0]
 
     def document() -> Response:
         response = Response(text(), mimetype="application/json")

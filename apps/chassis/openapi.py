@@ -60,15 +60,21 @@ def facts(
 
 
 def prepare(app: Flask, api: Api) -> None:
-    """Let flask-smorest describe our fields as they validate; before blueprints are registered."""
+    """Let flask-smorest describe our fields as they validate."""
     api.ERROR_SCHEMA = None
     api.DEFAULT_ERROR_RESPONSE_NAME = None
     schemas.prepare(api.ma_plugin.converter)
     app.cli.commands.pop("openapi")  # would print what flask-smorest alone knows
 
 
-def document(app: Flask, api: Api, about: str, webhooks: Iterable[Webhook] = ()) -> dict[str, Any]:
-    """The OpenAPI document of an application; `about` says what the service is for."""
+def document(
+    app: Flask, api: Api, blueprints: Iterable[Any], about: str, webhooks: Iterable[Webhook]
+) -> dict[str, Any]:
+    """The OpenAPI document of an application, to be made once; `about` says what the service is for."""
+    for blueprint in blueprints:
+        # flask-smorest does this when it registers a blueprint, at the start of each process.
+        blueprint.register_views_in_doc(api, app, api.spec, name=blueprint.name, parameters=None)
+        api.spec.tag({"name": blueprint.name, "description": blueprint.description})
     events = {event.name: _webhook(api, event) for event in webhooks}
     read = {name: getattr(view, "facts", Facts()).body for name, view in app.view_functions.items()}
     bodies = {name: _reference(api, schema) for name, schema in read.items() if schema is not None}

@@ -93,9 +93,10 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     api = Api(app)
     openapi.prepare(app, api)
-    for blueprint in blueprints:
-        api.register_blueprint(blueprint)
-    app.register_blueprint(docs.blueprint(app, api, about, webhooks))
+    described = list(blueprints)
+    for blueprint in described:
+        app.register_blueprint(blueprint)
+    app.register_blueprint(docs.blueprint(lambda: openapi.document(app, api, described, about, webhooks)))
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)

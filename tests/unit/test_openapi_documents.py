@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import pytest
+from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chassis.problems import CATALOGUE
@@ -40,6 +43,21 @@ def parts(thing: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_committed_copy_is_what_the_service_answers(service: str) -> None:
     assert (openapi.FOLDER / f"{service}.json").read_text() == texts()[service], "`make openapi` writes it anew"
+
+
+def test_it_is_made_once_however_many_ask_at_first() -> None:
+    for application in openapi.applications().values():
+        together = threading.Barrier(8)
+
+        def ask(application: Flask = application, together: threading.Barrier = together) -> tuple[int, str]:
+            together.wait(10)
+            answer = application.test_client().get("/openapi.json")
+            return answer.status_code, answer.get_data(as_text=True)
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = [asked.result() for asked in [threads.submit(ask) for _ in range(8)]]
+        assert answers[0][0] == 200
+        assert len(set(answers)) == 1
 
 
 def test_it_is_valid_openapi(document: Document) -> None:
