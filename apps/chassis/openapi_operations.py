@@ -97,8 +97,6 @@ class Operation:
             yield "If-Match"
         if self.method == "get":
             yield "If-None-Match"
-        if "precondition-failed" in self.facts.problems:
-            yield "If-Match"
         if self.scope is not None:
             yield "Tandem-Merchant"
         if self.facts.signature is parts.STANDARD_WEBHOOKS:
