@@ -10,7 +10,7 @@ checksum = $(firstword $(shell cksum <requirements/$(1).txt))
 LAPTOP := .venv/laptop-$(call checksum,laptop)
 DEV := .venv/dev-$(call checksum,dev)
 BIN := .venv/bin
-SOURCES := apps ci tests
+SOURCES := apps ci k8s tests
 # Where the code is: the services', and the client's, which others install.
 MODULES := PYTHONPATH=apps:apps/client
 

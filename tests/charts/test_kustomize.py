@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import responses
 import yaml
 from kubernetes_validate import utils
 
@@ -220,3 +221,40 @@ def patience_of(path: Path) -> float:
     found = re.search(r"^PATIENCE = ([0-9.]+)", path.read_text(), re.MULTILINE)
     assert found is not None
     return float(found[1])
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The script that makes dev's Secrets, as if in a pod of the namespace `shop`."""
+    for name, text in (("namespace", "shop"), ("token", "t0ken"), ("ca.crt", "")):
+        (tmp_path / name).write_text(text)
+    module = script(DEV / "make_secrets.py")
+    monkeypatch.setattr(module, "ACCOUNT", tmp_path)
+    return module
+
+
+SECRETS_OF_SHOP = "https://kubernetes.default.svc/api/v1/namespaces/shop/secrets"
+
+
+@responses.activate
+def test_dev_s_secrets_are_made_and_those_that_are_there_are_kept(
+    account: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for status in (201, 409, 201):
+        responses.post(SECRETS_OF_SHOP, status=status, json={})
+    account.main()
+    asked = [json.loads(call.request.body or "") for call in responses.calls]
+    assert [each["metadata"]["name"] for each in asked] == list(account.made())
+    assert all(call.request.headers["Authorization"] == "Bearer t0ken" for call in responses.calls)
+    for each in asked:
+        utils.validate(each, NEWEST, strict=True)
+    said = capsys.readouterr().out
+    assert said.splitlines()[1] == "tandem-order-database is there"
+    assert not any(value in said for each in asked for value in each["stringData"].values())
+
+
+@responses.activate
+def test_a_secret_that_cannot_be_made_fails_the_job(account: ModuleType) -> None:
+    responses.post(SECRETS_OF_SHOP, status=403, json={"message": "secrets is forbidden"})
+    with pytest.raises(SystemExit, match="tandem-credentials: HTTP 403 secrets is forbidden"):
+        account.main()
