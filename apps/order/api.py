@@ -78,9 +78,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts(
-    "order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True
-)
+@openapi.facts("order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Take the money of an authorized order (`capture: manual`); 202 while it is under way."""
