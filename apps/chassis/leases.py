@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from chassis import logs
+from chassis import logs, metrics
 from chassis.database import DOWN, Database, Session
 
 log = logs.get_logger()
@@ -63,6 +63,7 @@ class LeaseLoop:
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._beat = time.monotonic()
+        self._tell_beat = metrics.loop_beat.labels(name).set
 
     def run(self) -> None:
         """Work until `stop`, then wait for what is in flight."""
@@ -71,6 +72,7 @@ class LeaseLoop:
         failures = 0
         while not self._stopping.is_set():
             self._beat = time.monotonic()
+            self._tell_beat(time.time())
             self._awake.clear()
             try:
                 more = self._fill()

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from chassis import logs
 from chassis.database import DOWN, Database, Session
+
+log = logs.get_logger()
 
 WEB = "web"
 _role = WEB
@@ -61,56 +64,115 @@ provider_seconds = Histogram(
 )
 operations = Counter("operations_total", "Operations settled with the provider.", ["kind", "result"])
 money = Counter("money_minor_units_total", "Money moved, in minor units.", ["kind", "currency"])
-build = Gauge("build_info", "The running build.", ["service", "version", "python"], multiprocess_mode="livemax")
+ledger = Counter("ledger_minor_units_total", "Entries made, in minor units.", ["account", "direction", "currency"])
+breaker_open = Gauge(
+    "breaker_open",
+    "Whether the destination is taken to be down, as who has called it last sees it.",
+    ["destination"],
+    multiprocess_mode="livemostrecent",
+)
+loop_beat = Gauge(
+    "loop_beat_timestamp_seconds", "When a loop of the relay last came round.", ["loop"], multiprocess_mode="max"
+)
+build = Gauge("build_info", "The running build.", ["version", "python"], multiprocess_mode="livemax")
 
-Samples = Iterable[tuple[tuple[str, ...], float]]
+LABEL = "tandem"
+"""The label of all that a service measures: its name. Prometheus knows others' metrics of the same names."""
+
+MOST = 100_000
+"""How many rows a gauge counts at most: a scrape stays cheap when much is waiting."""
+
+Samples = Iterable[tuple[tuple[str, ...], tuple[float, ...]]]
 Read = Callable[[Session], Samples]
 
 
 class DatabaseGauges(Collector):
     """Gauges whose values are read from the database when Prometheus asks."""
 
-    def __init__(self) -> None:
-        """Gauges are added with `add`."""
-        self._gauges: list[tuple[str, str, tuple[str, ...], Read]] = []
+    def __init__(self, service: str) -> None:
+        """Gauges of this service are added with `add`."""
+        self.service = service
+        self._groups: list[tuple[Mapping[str, str], tuple[str, ...], Read]] = []
         self._database: Database | None = None
+        self.add(
+            {"database_connections": "Connections to the database, by who has them and what they do."},
+            ("application", "state"),
+            _connections,
+        )
 
     def use(self, database: Database) -> None:
         """Read from this database."""
         self._database = database
 
-    def add(self, name: str, help_text: str, labels: tuple[str, ...], read: Read) -> None:
-        """`read` gives (label values, value) pairs from a session."""
-        self._gauges.append((name, help_text, labels, read))
+    def add(self, gauges: Mapping[str, str], labels: tuple[str, ...], read: Read) -> None:
+        """Add gauges, by name with what each means; `read` gives (label values, a value for each) from a session."""
+        self._groups.append((gauges, labels, read))
 
     def collect(self) -> Iterable[Metric]:
-        """Read each gauge; `database_up` says whether the database answered."""
+        """Read each gauge; `database_up` says whether the database answered.
+
+        What cannot be read now (locked, too slow, not migrated) is left out.
+        """
         up = GaugeMetricFamily("database_up", "Whether this service's database answers.")
         families: list[Metric] = []
         assert self._database is not None
         try:
             session = self._database.session()
-            for name, help_text, labels, read in self._gauges:
-                family = GaugeMetricFamily(name, help_text, labels=labels)
-                for label_values, value in read(session):
-                    family.add_metric(label_values, value)
-                families.append(family)
         except DOWN:
-            families = []
             up.add_metric([], 0)
-        else:
-            up.add_metric([], 1)
+            return [up]
+        for group in self._groups:
+            try:
+                families.extend(_read(session, *group))
+            except DOWN as error:
+                if session.closed:
+                    up.add_metric([], 0)
+                    return [up]
+                log.warning("gauges_not_read", gauges=list(group[0]), error=error)
+        up.add_metric([], 1)
         return [up, *families]
+
+
+def _read(session: Session, gauges: Mapping[str, str], labels: tuple[str, ...], read: Read) -> list[GaugeMetricFamily]:
+    families = [GaugeMetricFamily(name, meaning, labels=labels) for name, meaning in gauges.items()]
+    for label_values, numbers in read(session):
+        for family, value in zip(families, numbers, strict=True):
+            family.add_metric(label_values, value)
+    return families
+
+
+def _connections(session: Session) -> Samples:
+    rows = session.execute(
+        "SELECT application_name, COALESCE(state, 'unknown') AS state, count(*)::float8 AS count"
+        " FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1, 2"
+    )
+    return [((row["application_name"], row["state"]), (row["count"],)) for row in rows]
+
+
+class _Labelled(Collector):
+    """What others collect, with the name of the service on each sample."""
+
+    def __init__(self, service: str, *collectors: Collector) -> None:
+        self._service, self._collectors = service, collectors
+
+    def collect(self) -> Iterable[Metric]:
+        """All of it."""
+        for collector in self._collectors:
+            for metric in collector.collect():
+                metric.samples = [
+                    sample._replace(labels={**sample.labels, LABEL: self._service}) for sample in metric.samples
+                ]
+                yield metric
 
 
 def render(gauges: DatabaseGauges) -> bytes:
     """Everything this service measures, in the text format of Prometheus."""
-    registry = CollectorRegistry()
-    registry.register(gauges)
+    counted: Collector = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
-    return generate_latest(registry) + generate_latest()
+        counted = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    registry.register(_Labelled(gauges.service, gauges, counted))
+    return generate_latest(registry)
 
 
 @cache
@@ -125,6 +187,6 @@ def answered(method: str, route: str, status: int) -> Callable[[float], None]:
     return measure
 
 
-def announce(service: str, version: str) -> None:
+def announce(version: str) -> None:
     """Set `build_info` for this process."""
-    build.labels(service, version, platform.python_version()).set(1)
+    build.labels(version, platform.python_version()).set(1)

@@ -17,7 +17,7 @@ import uuid_utils
 
 from chassis import logs
 from chassis.database import Database, Session
-from chassis.metrics import DatabaseGauges, Samples
+from chassis.metrics import MOST, DatabaseGauges, Samples
 
 log = logs.get_logger()
 
@@ -95,16 +95,22 @@ def release(session: Session, message: Message, delay: float, error: str) -> boo
 def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
     """Measure how many rows wait, and how long the oldest has waited, by topic."""
 
-    def read(session: Session, what: str) -> Samples:
+    def read(session: Session) -> Samples:
         rows = session.execute(
-            "SELECT topic, count(*)::float8 AS depth, extract(epoch FROM now() - min(created_at))::float8 AS oldest"
-            " FROM outbox WHERE delivered_at IS NULL GROUP BY topic"
+            """SELECT topic, count(*)::float8 AS depth, extract(epoch FROM now() - min(created_at))::float8 AS oldest
+               FROM (SELECT topic, created_at FROM outbox WHERE delivered_at IS NULL
+                     ORDER BY sequence LIMIT %s) AS waiting
+               GROUP BY topic""",
+            (MOST,),
         )
-        found = dict.fromkeys(topics, 0.0) | {row["topic"]: row[what] for row in rows}
-        return [((topic,), value) for topic, value in found.items()]
+        found = dict.fromkeys(topics, (0.0, 0.0)) | {row["topic"]: (row["depth"], row["oldest"]) for row in rows}
+        return [((topic,), numbers) for topic, numbers in found.items()]
 
-    gauges.add("outbox_depth", "Undelivered rows.", ("topic",), lambda s: read(s, "depth"))
-    gauges.add("outbox_oldest_seconds", "Age of the oldest undelivered row.", ("topic",), lambda s: read(s, "oldest"))
+    meanings = {
+        "outbox_depth": f"Undelivered rows, of the oldest {MOST:,}.",
+        "outbox_oldest_seconds": "Age of the oldest undelivered row.",
+    }
+    gauges.add(meanings, ("topic",), read)
 
 
 class Waker:

@@ -15,6 +15,8 @@ from typing import TypeVar
 import pybreaker
 import requests
 
+from chassis import metrics
+
 T = TypeVar("T")
 
 
@@ -34,6 +36,14 @@ class Refused(Exception):
         self.problem = problem
 
 
+class _Told(pybreaker.CircuitBreakerListener):
+    """Tells the metrics of each change."""
+
+    def state_change(self, cb: pybreaker.CircuitBreaker, old_state: object, new_state: object) -> None:
+        """Called by the breaker."""
+        metrics.breaker_open.labels(cb.name).set(cb.current_state != pybreaker.STATE_CLOSED)
+
+
 class Breaker:
     """Opens after five unreachables in a row; `reset` seconds after the last one a single call may try."""
 
@@ -43,8 +53,13 @@ class Breaker:
         self._reset = reset
         self._failed_at = 0.0
         self._breaker = pybreaker.CircuitBreaker(
-            fail_max=5, reset_timeout=reset, name=name, exclude=[lambda error: not isinstance(error, Unreachable)]
+            fail_max=5,
+            reset_timeout=reset,
+            name=name,
+            exclude=[lambda error: not isinstance(error, Unreachable)],
+            listeners=[_Told()],
         )
+        metrics.breaker_open.labels(name).set(0)
 
     @property
     def is_open(self) -> bool:

@@ -84,7 +84,7 @@ def create_app(
         PROPAGATE_EXCEPTIONS=False,
     )
     checks = health.Health(database, migrations)
-    gauges = metrics.DatabaseGauges()
+    gauges = metrics.DatabaseGauges(name)
     admin_app = admin.application(settings.database_url, checks, gauges)
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
@@ -106,7 +106,7 @@ def create_app(
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(Exception, _exception)
-    metrics.announce(name, __version__)
+    metrics.announce(__version__)
     if settings.auth_off:
         log.warning("auth_is_off", advice="anybody who reaches this port can act for any merchant")
     return app

@@ -46,6 +46,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         parts={"orders": orders, "webhooks": webhooks},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
+    commands.add_gauges(app.extensions["tandem"].gauges)
     webhooks.add_gauges(app.extensions["tandem"].gauges)
     commands.register(app, MIGRATIONS, orders, settings)
     webhooks_commands.register(app, webhooks)

@@ -1,4 +1,4 @@
-"""The order service's commands: `flask --app order migrate | relay | purge | reconcile`."""
+"""The order service's commands: `flask --app order migrate | relay | purge | reconcile`; gauges of its work."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from flask import Flask
 from chassis import commands
 from chassis.database import Session
 from chassis.leases import LeaseLoop
+from chassis.metrics import MOST, DatabaseGauges, Samples
 from chassis.outbox import Message
-from order import reconcile
+from order import reconcile, store
 from order.config import Settings
 from order.service import Orders
 
@@ -52,3 +53,31 @@ def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
         poll=settings.sweep_seconds / 4,
     )
     return [relay, sweeper, orders.webhooks.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)]
+
+
+def add_gauges(gauges: DatabaseGauges) -> None:
+    """Measure the orders and refunds that wait for something; what is over is in the counters."""
+
+    def orders(session: Session) -> Samples:
+        return [((row["status"],), (row["count"], row["oldest"])) for row in store.waiting(session)]
+
+    def refunds(session: Session) -> Samples:
+        row = store.refunds_waiting(session)
+        return [((), (row["count"], row["oldest"]))] if row else []
+
+    gauges.add(
+        {
+            "orders_waiting": f"Orders that wait for a payment, a capture or a cancel, of the oldest {MOST:,}.",
+            "orders_oldest_seconds": "For how long nothing has happened to the one that waits longest.",
+        },
+        ("status",),
+        orders,
+    )
+    gauges.add(
+        {
+            "refunds_pending": "Refunds without a known outcome.",
+            "refunds_oldest_seconds": "Age of the oldest of them.",
+        },
+        (),
+        refunds,
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from chassis.database import Row, Session, json_time
 from chassis.idempotency import Claim
+from chassis.metrics import MOST
 from order import model
 from order.webhooks.store import tell
 
@@ -312,6 +313,28 @@ def sweep(session: Session, seconds: float, authorized: float) -> int:
     The last command goes back into the outbox: under the same key, payment answers with what stands now.
     """
     return session.execute(_SWEEP, {"seconds": seconds, "authorized": authorized}).rowcount
+
+
+def waiting(session: Session) -> list[Row]:
+    """Of each status that waits: how many orders have it, and for how many seconds the oldest has not changed."""
+    return session.execute(
+        """SELECT status, count(updated_at)::float8 AS count,
+                  COALESCE(extract(epoch FROM now() - min(updated_at)), 0)::float8 AS oldest
+           FROM unnest('{pending_payment,authorized,canceling}'::text[]) AS status LEFT JOIN (
+               SELECT status, updated_at FROM orders WHERE status IN ('pending_payment', 'authorized', 'canceling')
+               ORDER BY updated_at LIMIT %s) AS those USING (status)
+           GROUP BY status""",
+        (MOST,),
+    ).fetchall()
+
+
+def refunds_waiting(session: Session) -> Row | None:
+    """How many refunds have no known outcome, and the age of the oldest in seconds."""
+    return session.one(
+        """SELECT count(*)::float8 AS count,
+                  COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
+           FROM refunds WHERE status = 'pending'"""
+    )
 
 
 def between(session: Session, since: str, until: str) -> Iterator[Row]:

@@ -62,9 +62,12 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
 def add_gauges(gauges: DatabaseGauges) -> None:
     """Measure the operations whose outcome is not known."""
 
-    def read(session: Session, what: str) -> Samples:
+    def read(session: Session) -> Samples:
         row = store.pending(session)
-        return [((), row[what])] if row else []
+        return [((), (row["count"], row["oldest"]))] if row else []
 
-    gauges.add("operations_pending", "Operations without a known outcome.", (), lambda s: read(s, "count"))
-    gauges.add("operations_oldest_seconds", "Age of the oldest of them.", (), lambda s: read(s, "oldest"))
+    meanings = {
+        "operations_pending": "Operations without a known outcome.",
+        "operations_oldest_seconds": "Age of the oldest of them.",
+    }
+    gauges.add(meanings, (), read)

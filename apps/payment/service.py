@@ -301,6 +301,7 @@ def _facts(row: Row) -> model.Payment:
 def _count(operation: Operation, outcome: Outcome, settlement: model.Settlement) -> None:
     metrics.operations.labels(operation.kind, outcome.result).inc()
     for entry in settlement.entries:
+        metrics.ledger.labels(entry.account, entry.direction, operation.currency).inc(entry.amount)
         if entry.account == "merchant_payable":
             metrics.money.labels(operation.kind, operation.currency).inc(entry.amount)
     if settlement.status is not None:

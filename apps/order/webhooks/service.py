@@ -247,14 +247,16 @@ class Webhooks:
     def add_gauges(self, gauges: DatabaseGauges) -> None:
         """Measure what waits to be delivered, how long the oldest has waited, and what is dead."""
 
-        def read(session: Session, *what: str) -> Samples:
-            row = store.backlog(session)
-            return [((name,) if len(what) > 1 else (), row[name]) for name in what] if row else []
+        def count(session: Session) -> Samples:
+            return [((status,), (number,)) for status, number in store.backlog(session).items()]
+
+        def oldest(session: Session) -> Samples:
+            return [((), (store.oldest_seconds(session),))]
 
         gauges.add(
-            "webhook_deliveries", "Deliveries by status.", ("status",), lambda session: read(session, "pending", "dead")
+            {"webhook_deliveries": f"Deliveries by status, {metrics.MOST:,} of each at most."}, ("status",), count
         )
-        gauges.add("webhook_oldest_seconds", "Age of the oldest pending one.", (), lambda s: read(s, "oldest"))
+        gauges.add({"webhook_oldest_seconds": "Age of the oldest pending one."}, (), oldest)
 
     def _act(
         self, claim: Claim, endpoint_id: str, resource_id: str, status: int, act: Callable[[Session, Row], None]

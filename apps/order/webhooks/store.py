@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 from psycopg.types.json import Jsonb
 
 from chassis.database import Row, Session, json_time
+from chassis.metrics import MOST
 from order.webhooks.model import Attempt, Status, Verdict
 
 CHANNEL = "webhooks"
@@ -362,11 +363,22 @@ def bury(session: Session, give_up: float) -> int:
     ).rowcount
 
 
-def backlog(session: Session) -> Row | None:
-    """How many deliveries are pending and dead, and the age of the oldest pending one in seconds."""
-    return session.execute(
-        """SELECT count(*)::float8 AS pending,
-                  COALESCE(extract(epoch FROM now() - min(trying_since)), 0)::float8 AS oldest,
-                  (SELECT count(*) FROM webhook_deliveries WHERE status = 'dead')::float8 AS dead
+def backlog(session: Session) -> dict[str, float]:
+    """How many deliveries are `pending` and `dead`, as far as gauges count."""
+    row = session.one(
+        """SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries
+                                         WHERE status = 'pending' LIMIT %(most)s) AS these)::float8 AS pending,
+                  (SELECT count(*) FROM (SELECT FROM webhook_deliveries
+                                         WHERE status = 'dead' LIMIT %(most)s) AS these)::float8 AS dead""",
+        {"most": MOST},
+    )
+    return dict(row or {})
+
+
+def oldest_seconds(session: Session) -> float:
+    """For how long the oldest pending delivery has been tried, in seconds; 0 when none is pending."""
+    row = session.one(
+        """SELECT COALESCE(extract(epoch FROM now() - min(trying_since)), 0)::float8 AS oldest
            FROM webhook_deliveries WHERE status = 'pending'"""
-    ).fetchone()
+    )
+    return row["oldest"] if row else 0.0

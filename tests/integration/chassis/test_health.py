@@ -112,16 +112,37 @@ def test_metrics_tell_what_waits_and_what_was_answered(app: Flask, service: str)
     text = admin(app).get("/metrics").get_data(as_text=True)
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     topic = {"order": "payment.create", "payment": "payment.updated"}[service]
-    assert lines["database_up"] == "1.0"
-    assert float(lines[f'outbox_depth{{topic="{topic}"}}']) >= 1
-    assert float(lines[f'outbox_oldest_seconds{{topic="{topic}"}}']) > 0
-    assert float(lines[f'http_requests_total{{method="POST",route="/v1/{service}s",status="201"}}']) >= 1
-    assert float(lines[f'http_request_duration_seconds_count{{method="POST",route="/v1/{service}s"}}']) >= 1
+    mine = f'tandem="{service}"'
+    assert lines[f"database_up{{{mine}}}"] == "1.0"
+    assert float(lines[f'outbox_depth{{{mine},topic="{topic}"}}']) >= 1
+    assert float(lines[f'outbox_oldest_seconds{{{mine},topic="{topic}"}}']) > 0
+    assert float(lines[f'http_requests_total{{method="POST",route="/v1/{service}s",status="201",{mine}}}']) >= 1
+    assert float(lines[f'http_request_duration_seconds_count{{method="POST",route="/v1/{service}s",{mine}}}']) >= 1
     assert any(name.startswith(f'state_transitions_total{{from="",kind="{service}"') for name in lines)
-    assert any(name.startswith("build_info{") and f'service="{service}"' in name for name in lines)
+    assert any(name.startswith("build_info{") and mine in name for name in lines)
+    assert any(name.startswith("breaker_open{destination=") and mine in name for name in lines)
+    assert float(lines[f'database_connections{{application="{service}",state="idle",{mine}}}']) >= 1
     if service == "payment":
-        assert float(lines["operations_pending"]) == 0
-        assert float(lines["operations_oldest_seconds"]) == 0
+        assert float(lines[f"operations_pending{{{mine}}}"]) == 0
+        assert float(lines[f"operations_oldest_seconds{{{mine}}}"]) == 0
+    else:
+        assert float(lines[f'orders_waiting{{status="pending_payment",{mine}}}']) == 1
+        assert float(lines[f'orders_oldest_seconds{{status="pending_payment",{mine}}}']) > 0
+        assert float(lines[f'orders_waiting{{status="canceling",{mine}}}']) == 0
+        assert float(lines[f"refunds_pending{{{mine}}}"]) == 0
+
+
+def test_a_gauge_that_cannot_be_read_now_is_left_out_and_no_database_is_called_down(
+    app: Flask, service: str, url: str
+) -> None:
+    assert create(app, service).status_code == 201
+    with psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+        metrics = admin(app).get("/metrics").get_data(as_text=True)
+    assert f'database_up{{tandem="{service}"}} 1.0' in metrics
+    assert "\noutbox_depth{" not in metrics
+    assert "\ndatabase_connections{" in metrics
+    assert "\noutbox_depth{" in admin(app).get("/metrics").get_data(as_text=True)
 
 
 def test_metrics_name_routes_and_never_ids(app: Flask, service: str) -> None:
@@ -173,11 +194,11 @@ def test_a_database_that_is_away_is_503_until_it_is_back(app: Flask, service: st
             ready = caller.get("/readyz")
             assert (ready.status_code, ready.get_json()["database"]) == (503, "does not answer")
         metrics = admin(app).get("/metrics").get_data(as_text=True)
-        assert "database_up 0.0" in metrics
+        assert f'database_up{{tandem="{service}"}} 0.0' in metrics
         assert "\noutbox_depth{" not in metrics
     assert create(app, service).status_code == 201
     assert admin(app).get("/readyz").status_code == 200
-    assert "database_up 1.0" in admin(app).get("/metrics").get_data(as_text=True)
+    assert f'database_up{{tandem="{service}"}} 1.0' in admin(app).get("/metrics").get_data(as_text=True)
 
 
 def test_a_service_starts_without_its_database(service: str) -> None:

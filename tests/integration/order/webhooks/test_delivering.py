@@ -334,11 +334,11 @@ def test_metrics_and_purge(pair: Pair, receiver: Receiver, endpoint: dict[str, A
     waiting = test_event(pair, endpoint)
     eventually(lambda: delivery(pair.order, endpoint, waiting)["attempt_count"], "it is tried")
     seen = metrics()
-    assert seen['webhook_deliveries{status="pending"}'] == 1
-    assert seen['webhook_deliveries{status="dead"}'] == 0
-    assert seen["webhook_oldest_seconds"] > 0
-    assert seen['outbox_deliveries_total{outcome="delivered",topic="webhook"}'] >= 1
-    assert seen['outbox_deliveries_total{outcome="pending",topic="webhook"}'] >= 1
+    assert seen['webhook_deliveries{status="pending",tandem="order"}'] == 1
+    assert seen['webhook_deliveries{status="dead",tandem="order"}'] == 0
+    assert seen['webhook_oldest_seconds{tandem="order"}'] > 0
+    assert seen['outbox_deliveries_total{outcome="delivered",tandem="order",topic="webhook"}'] >= 1
+    assert seen['outbox_deliveries_total{outcome="pending",tandem="order",topic="webhook"}'] >= 1
     pair.databases.query("order", "UPDATE webhook_deliveries SET created_at = now() - interval '31 days'")
     assert pair.order_app.test_cli_runner().invoke(args=["purge"]).exit_code == 0
     left = pair.databases.query("order", "SELECT id FROM webhook_deliveries")
