@@ -50,7 +50,7 @@ metadata:
   {{- $name := include "chassis.fileName" (list $ $path) }}
   {{- include "chassis.metadata" (list $ "server" $name $.Values.metrics.rules.labels) | nindent 2 }}
 spec:
-  {{- $.Files.Get $path | nindent 2 }}
+  {{- $.Files.Get $path | replace "docs/runbook.md" ($.Values.metrics.rules.runbookUrl | default "docs/runbook.md") | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -66,7 +66,7 @@ class Stack:
     """Order and payment, web and relay, on one pair of databases; whatever dies is started again.
 
     With `ready` False, it is not waited for that they can serve. `apps` is another copy of the product's code.
-    `peers` may be set before the start, to put something between the two.
+    `peers` may be set before the start, to put something between the two. What is in `held` stays dead.
     """
 
     def __init__(self, databases: Databases, folder: Path, *, ready: bool = True, apps: Path | None = None) -> None:
@@ -80,6 +80,7 @@ class Stack:
         self.payment = Client(f"http://127.0.0.1:{payment_port}")
         self.peers = {"PAYMENT_URL": self.payment.url, "ORDER_URL": self.order.url}
         self.processes: dict[str, Process] = {}
+        self.held: set[str] = set()
         self._ending = threading.Event()
 
     @property
@@ -136,7 +137,7 @@ class Stack:
     def _keep(self) -> None:
         while not self._ending.wait(0.05):
             for process in self.processes.values():
-                if process.is_dead:
+                if process.is_dead and process.name not in self.held:
                     process.kill()  # what its group left behind would hold the port
                     process.start()
 

@@ -1,0 +1,264 @@
+"""The alerts of both services: charts/<service>/files/rules/alerts.yaml, made by `make dashboards`.
+
+Each alert has a section of its name in docs/runbook.md, and is made to fire by `make monitoring`, which has `faster`
+shorten what is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+RUNBOOK = "docs/runbook.md"
+"""What each runbook_url begins with; the charts put `metrics.rules.runbookUrl` in its place."""
+
+PER = "namespace, tandem"
+"""What is one service to Prometheus: two installations may be in two namespaces."""
+
+OBJECTIVE = 0.999
+"""The share of requests that are not to end in an error of ours."""
+
+SLOW, SLOW_SHARE = 0.25, 0.01
+"""So many seconds are slow for a GET, and so large a share of slow ones is too much."""
+
+# Burn rate, long and short window, how long it lasts before it counts, severity. Source: B. Beyer et al.,
+# "The Site Reliability Workbook", O'Reilly 2018, chapter 5, table 5-8; and the row with a burn rate of 3 between.
+_BURN = (
+    (14.4, "1h", "5m", "2m", "page"),
+    (6, "6h", "30m", "15m", "page"),
+    (3, "1d", "2h", "1h", "ticket"),
+    (1, "3d", "6h", "3h", "ticket"),
+)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SHORTEST = 10
+"""Seconds: no window is shortened to less, or it would have too few samples in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Alert:
+    """What is waited for, and what it means: `{time}` in the expression is a time that `faster` shortens."""
+
+    name: str
+    severity: str
+    lasting: str
+    expression: str
+    summary: str
+
+
+class _Times:
+    """Durations and ages, `faster` times shorter than written."""
+
+    def __init__(self, faster: float) -> None:
+        self._faster = faster
+
+    def window(self, text: str) -> str:
+        """A duration such as 5m."""
+        if self._faster == 1:
+            return text
+        return f"{max(_SHORTEST, round(self._seconds(text)))}s"
+
+    def lasting(self, text: str) -> str:
+        """A duration that an alert has to last for."""
+        return text if self._faster == 1 else f"{max(1, round(self._seconds(text)))}s"
+
+    def age(self, text: str) -> str:
+        """A duration as a number of seconds to compare with."""
+        return f"{max(_SHORTEST / 2, self._seconds(text)):g}"
+
+    def _seconds(self, text: str) -> float:
+        return int(text[:-1]) * _SECONDS[text[-1]] / self._faster
+
+
+def text(service: str) -> str:
+    """The rule file of `order` or `payment`."""
+    body = yaml.safe_dump(groups(service), sort_keys=False, width=10_000, allow_unicode=True)
+    return f"# Made by ci/alerts.py (`make dashboards`).\n{body}"
+
+
+def groups(service: str, faster: float = 1) -> dict[str, Any]:
+    """The groups of rules of a service as Prometheus reads them; with times that are `faster` times shorter."""
+    times = _Times(faster)
+    own = {"order": _order, "payment": _payment}[service]
+    alerts = [*_both(service, times), *own(times)]
+    return {
+        "groups": [
+            {"name": f"tandem-{service}-objective", "rules": [*_recorded(service, times), *_burning(service, times)]},
+            {"name": f"tandem-{service}", "rules": [_rule(service, alert, times) for alert in alerts]},
+        ]
+    }
+
+
+def _recorded(service: str, times: _Times) -> Iterator[dict[str, Any]]:
+    requests = f'http_requests_total{{tandem="{service}"'
+    windows = dict.fromkeys(window for _, long, short, _, _ in _BURN for window in (short, long))
+    for window in windows:
+        span = times.window(window)
+        failed = f'sum by ({PER}) (rate({requests},status=~"5.."}}[{span}]))'
+        everything = f"sum by ({PER}) (rate({requests}}}[{span}]))"
+        # No errors are a share of 0, not no share: else nothing could be drawn, nor an alert end.
+        none = f"0 * {everything}"
+        yield {"record": f"tandem:http_errors:ratio_rate{window}", "expr": f"({failed} or {none}) / {everything}"}
+
+
+def _burning(service: str, times: _Times) -> Iterator[dict[str, Any]]:
+    for burn, long, short, lasting, severity in _BURN:
+        limit = f"> {burn:g} * {1 - OBJECTIVE:g}"
+        both = " and ".join(
+            f'tandem:http_errors:ratio_rate{window}{{tandem="{service}"}} {limit}' for window in (long, short)
+        )
+        summary = (
+            f"{service} answers {{{{ $value | humanizePercentage }}}} of requests with an error,"
+            f" {burn:g} times what its objective of {OBJECTIVE:.1%} allows, over {long} and still."
+        )
+        rule = _rule(service, _Alert("TandemErrorBudgetBurn", severity, lasting, both, summary), times)
+        rule["labels"]["window"] = long
+        yield rule
+
+
+def _rule(service: str, alert: _Alert, times: _Times) -> dict[str, Any]:
+    return {
+        "alert": alert.name,
+        "expr": alert.expression.replace("SERVICE", f'tandem="{service}"'),
+        "for": times.lasting(alert.lasting),
+        "labels": {"severity": alert.severity, "tandem": service},
+        "annotations": {
+            "summary": alert.summary.replace("SERVICE", service),
+            "runbook_url": f"{RUNBOOK}#{alert.name.lower()}",
+        },
+    }
+
+
+def _both(service: str, times: _Times) -> list[_Alert]:
+    reads = 'SERVICE,method="GET"'
+    five, hour = times.window("5m"), times.window("1h")
+
+    def slow(span: str) -> str:
+        quick = f'rate(http_request_duration_seconds_bucket{{{reads},le="{SLOW}"}}[{span}])'
+        everything = f"rate(http_request_duration_seconds_count{{{reads}}}[{span}])"
+        return f"1 - sum by ({PER}) ({quick}) / sum by ({PER}) ({everything}) > {SLOW_SHARE}"
+
+    beat = f"max by ({PER}, instance, loop) (loop_beat_timestamp_seconds{{SERVICE}})"
+    destination = {"order": "payment", "payment": "order"}[service]
+    unreachable = f'rate(outbox_deliveries_total{{SERVICE,outcome="unreachable"}}[{five}])'
+    return [
+        _Alert(
+            "TandemSlow",
+            "ticket",
+            "5m",
+            f"{slow(hour)} and {slow(five)}",
+            f"{{{{ $value | humanizePercentage }}}} of what is only read from SERVICE takes more than {SLOW} s.",
+        ),
+        _Alert(
+            "TandemGone",
+            "page",
+            "5m",
+            "absent(build_info{SERVICE})",
+            "Nothing that Prometheus scrapes is SERVICE.",
+        ),
+        _Alert(
+            "TandemDatabaseDown",
+            "page",
+            "1m",
+            f"min by ({PER}) (database_up{{SERVICE}}) == 0",
+            "The database of SERVICE does not answer at least one of its pods.",
+        ),
+        _Alert(
+            "TandemRelayNotRunning",
+            "page",
+            "1m",
+            f"time() - {beat} > {times.age('2m')} or on ({PER}, instance)"
+            f" (max by ({PER}, instance) (database_up{{SERVICE}})"
+            f" unless on ({PER}, instance) loop_beat_timestamp_seconds{{SERVICE}})",
+            "The loop {{ $labels.loop }} of SERVICE's relay at {{ $labels.instance }} does not come round.",
+        ),
+        _Alert(
+            "TandemOutboxStuck",
+            "page",
+            "5m",
+            f"max by ({PER}, topic) (outbox_oldest_seconds{{SERVICE}}) > {times.age('5m')}",
+            "A {{ $labels.topic }} of SERVICE has waited {{ $value | humanizeDuration }} to be delivered.",
+        ),
+        _Alert(
+            "TandemBreakerOpen",
+            "page",
+            "5m",
+            f"max by ({PER}, destination) (breaker_open{{SERVICE}}) == 1"
+            f" and on ({PER}) sum by ({PER}) ({unreachable}) > 0",
+            f"SERVICE cannot reach {{{{ $labels.destination }}}}: {destination} is taken to be down.",
+        ),
+    ]
+
+
+def _order(times: _Times) -> list[_Alert]:
+    waiting = 'orders_oldest_seconds{SERVICE,status=~"pending_payment|canceling"}'
+    age = times.age("15m")
+    return [
+        _Alert(
+            "TandemOrdersWaiting",
+            "page",
+            "5m",
+            f"max by ({PER}, status) ({waiting}) > {age} or max by ({PER}) (refunds_oldest_seconds{{SERVICE}}) > {age}",
+            "An order ({{ $labels.status }}) or a refund has waited {{ $value | humanizeDuration }} for its outcome.",
+        ),
+        _Alert(
+            "TandemWebhooksDead",
+            "ticket",
+            "0m",
+            f'max by ({PER}) (delta(webhook_deliveries{{SERVICE,status="dead"}}[{times.window("1h")}])) > 0',
+            "{{ $value | humanize }} webhooks of the last hour will not be tried again.",
+        ),
+        _Alert(
+            "TandemWebhooksLate",
+            "ticket",
+            "5m",
+            f"max by ({PER}) (webhook_oldest_seconds{{SERVICE}}) > {times.age('1h')}",
+            "A merchant's endpoint has not taken a webhook for {{ $value | humanizeDuration }}.",
+        ),
+    ]
+
+
+def _payment(times: _Times) -> list[_Alert]:
+    five, fifteen = times.window("5m"), times.window("15m")
+
+    def share(part: str, metric: str, span: str) -> str:
+        return (
+            f"sum by ({PER}) (rate({metric}{{SERVICE,{part}}}[{span}]))"
+            f" / sum by ({PER}) (rate({metric}{{SERVICE}}[{span}]))"
+        )
+
+    unknown = share('outcome="unknown"', "provider_call_seconds_count", five)
+    declined = share('kind=~"sale|authorize",result="declined"', "operations_total", fifteen)
+    latency = f"sum by ({PER}, le) (rate(provider_call_seconds_bucket{{SERVICE}}[{five}]))"
+    return [
+        _Alert(
+            "TandemOperationsStuck",
+            "page",
+            "5m",
+            f"max by ({PER}) (operations_oldest_seconds{{SERVICE}}) > {times.age('10m')}",
+            "For {{ $value | humanizeDuration }} it is not known whether the provider has moved some money.",
+        ),
+        _Alert(
+            "TandemProviderFailing",
+            "page",
+            "5m",
+            f"{unknown} > 0.1",
+            "{{ $value | humanizePercentage }} of calls to the provider end without a known outcome.",
+        ),
+        _Alert(
+            "TandemProviderSlow",
+            "ticket",
+            "10m",
+            f"histogram_quantile(0.9, {latency}) > 1",
+            "One call to the provider in ten takes more than {{ $value | humanizeDuration }}.",
+        ),
+        _Alert(
+            "TandemDeclines",
+            "ticket",
+            "15m",
+            f"{declined} > 0.5",
+            "{{ $value | humanizePercentage }} of what was asked of the provider was declined.",
+        ),
+    ]

@@ -1,0 +1,128 @@
+"""A real Prometheus that scrapes real services, with the alerts' times shortened so that a test can wait for them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+import yaml
+
+from ci import alerts, launch
+from ci.postgres import free_port
+from ci.state import ROOT
+from tests.integration.eventually import eventually
+
+SERVICES = ("order", "payment")
+FASTER = 120
+"""Times in alerts are so many times shorter here: five minutes are two and a half seconds, three hours a minute and a
+half. Windows of less than 10 s stay that long, at a scrape every 2 s."""
+
+Fired = tuple[str, str, str]
+"""An alert by its name, service, and the window of its burn rate."""
+
+
+def programs() -> tuple[str, str]:
+    """The paths of promtool and prometheus; exits, saying how to get them, where they are not."""
+    found = shutil.which("promtool"), shutil.which("prometheus")
+    if None in found:
+        sys.exit("make monitoring needs prometheus and promtool: `apt-get install prometheus`, or put both on PATH")
+    return found[0] or "", found[1] or ""
+
+
+class Prometheus:
+    """One that scrapes the admin port of each service, from the `with` on."""
+
+    def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
+        """`ports` are the admin ports by service."""
+        self._folder = folder
+        self.url = f"http://127.0.0.1:{free_port()}"
+        jobs = [
+            {"job_name": service, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+            for service, port in ports.items()
+        ]
+        for service in SERVICES:
+            (folder / f"{service}.yaml").write_text(yaml.safe_dump(alerts.groups(service, FASTER)))
+        config = {
+            "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
+            "rule_files": [f"{service}.yaml" for service in SERVICES],
+            "scrape_configs": jobs,
+        }
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+
+    def __enter__(self) -> Self:
+        argv = [
+            programs()[1],
+            f"--config.file={self._folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--web.listen-address={self.url.removeprefix('http://')}",
+        ]
+        with (self._folder / "prometheus.log").open("ab") as log:
+            self._running = subprocess.Popen(
+                launch.with_parent(argv, "KILL"), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        eventually(self._is_ready, "Prometheus is ready", 60)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.send_signal(signal.SIGTERM)
+        try:
+            self._running.wait(20)
+        except subprocess.TimeoutExpired:
+            self._running.kill()
+            self._running.wait()
+
+    def _is_ready(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/-/ready", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """The series of an instant query that have a number. Fails when it is not a query."""
+        answer = requests.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=10).json()
+        assert answer["status"] == "success", (query, answer)
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return [one for one in found if one["value"][1] != "NaN"]
+
+    def firing(self) -> set[Fired]:
+        """The alerts that fire now."""
+        answer = requests.get(f"{self.url}/api/v1/alerts", timeout=10).json()
+        return {
+            (labels["alertname"], labels["tandem"], labels.get("window", ""))
+            for labels in (alert["labels"] for alert in answer["data"]["alerts"] if alert["state"] == "firing")
+        }
+
+
+def all_alerts() -> set[Fired]:
+    """All alerts there are."""
+    return {
+        (rule["alert"], service, rule["labels"].get("window", ""))
+        for service in SERVICES
+        for group in alerts.groups(service)["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+
+
+def drawn() -> Iterator[tuple[str, str]]:
+    """Each query of each dashboard with where it is, with the variables that Grafana would fill in."""
+    variables = {"$__rate_interval": "15s", "$__range": "5m", "$namespace": ".*"}
+    for path in sorted(ROOT.glob("charts/*/files/dashboards/*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel.get("targets", []):
+                query = target["expr"]
+                for variable, value in variables.items():
+                    query = query.replace(variable, value)
+                assert not re.search(r"\$\w", query), query
+                yield f"{path.parents[2].name}/{path.stem}: {panel['title']}", query
