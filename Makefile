@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi chaos bench restore-drill browser mutations e2e images package clean
+.PHONY: help run test lint format charts manifests openapi dashboards chaos monitoring bench restore-drill browser mutations e2e images package clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -42,11 +42,17 @@ manifests: $(DEV) ## k8s: the kustomize base and overlays, from the charts
 openapi: $(DEV) ## docs/openapi: both services' OpenAPI documents, written anew
 	PYTHONPATH=apps $(BIN)/python -m ci.openapi
 
+dashboards: $(DEV) ## The charts' dashboards and alerts, from ci/dashboards.py and ci/alerts.py
+	$(BIN)/python -m ci.dashboards
+
 chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 restore-drill: $(DEV) ## Lose the databases under load, restore them from a base backup and WAL: the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
+monitoring: $(DEV) ## Dashboards and alerts on a real Prometheus (which is to be on PATH) while faults are caused
+	$(MODULES) $(BIN)/python -m tests.monitoring
 
 browser: $(DEV) ## The pages in a real Chromium (TANDEM_CHROMIUM names one); its pictures go to .artifacts
 	$(BIN)/pytest -n 0 -s tests/browser

@@ -223,14 +223,13 @@ def _order(times: _Times) -> list[_Alert]:
 def _payment(times: _Times) -> list[_Alert]:
     five, fifteen = times.window("5m"), times.window("15m")
 
-    def share(part: str, metric: str, span: str) -> str:
+    def share(part: str, metric: str, of: str, span: str) -> str:
         return (
-            f"sum by ({PER}) (rate({metric}{{SERVICE,{part}}}[{span}]))"
-            f" / sum by ({PER}) (rate({metric}{{SERVICE}}[{span}]))"
+            f"sum by ({PER}) (rate({metric}{{{of},{part}}}[{span}])) / sum by ({PER}) (rate({metric}{{{of}}}[{span}]))"
         )
 
-    unknown = share('outcome="unknown"', "provider_call_seconds_count", five)
-    declined = share('kind=~"sale|authorize",result="declined"', "operations_total", fifteen)
+    unknown = share('outcome="unknown"', "provider_call_seconds_count", "SERVICE", five)
+    declined = share('result="declined"', "operations_total", 'SERVICE,kind=~"sale|authorize"', fifteen)
     latency = f"sum by ({PER}, le) (rate(provider_call_seconds_bucket{{SERVICE}}[{five}]))"
     return [
         _Alert(
@@ -259,6 +258,6 @@ def _payment(times: _Times) -> list[_Alert]:
             "ticket",
             "15m",
             f"{declined} > 0.5",
-            "{{ $value | humanizePercentage }} of what was asked of the provider was declined.",
+            "{{ $value | humanizePercentage }} of payments are declined.",
         ),
     ]

@@ -39,9 +39,14 @@ class Refused(Exception):
 class _Told(pybreaker.CircuitBreakerListener):
     """Tells the metrics of each change."""
 
-    def state_change(self, cb: pybreaker.CircuitBreaker, old_state: object, new_state: object) -> None:
-        """Called by the breaker."""
-        metrics.breaker_open.labels(cb.name).set(cb.current_state != pybreaker.STATE_CLOSED)
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,
+        old_state: pybreaker.CircuitBreakerState | None,
+        new_state: pybreaker.CircuitBreakerState,
+    ) -> None:
+        """Called by the breaker, which says itself what it is now only after that."""
+        metrics.breaker_open.labels(cb.name).set(new_state.name != pybreaker.STATE_CLOSED)
 
 
 class Breaker:

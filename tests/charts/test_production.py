@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import CHARTS, Case, from_file
+from tests.charts.rendering import CHARTS, Case, from_file, merged
 
 SERVICES = ("order", "payment")
 
@@ -295,6 +295,42 @@ groups:
 DASHBOARD = '{"title": "Money {{currency}}", "panels": []}\n'
 
 
+def test_the_rules_and_dashboards_of_the_charts_are_made_objects_as_they_are() -> None:
+    case = from_file("tandem", "gateway")
+    for service in SERVICES:
+        files = CHARTS / service / "files"
+        rule = case.one("PrometheusRule", f"tandem-{service}-alerts")
+        assert rule["spec"] == yaml.safe_load((files / "rules" / "alerts.yaml").read_text())
+        for path in (files / "dashboards").iterdir():
+            data = case.one("ConfigMap", f"tandem-{service}-{path.stem}")["data"]
+            assert json.loads(data[f"{service}-{path.name}"]) == json.loads(path.read_text())
+
+
+def test_alerts_lead_to_the_runbook_that_the_values_name() -> None:
+    given = from_file("tandem", "gateway")
+    elsewhere = {"metrics": {"rules": {"runbookUrl": "https://wiki.example.com/tandem"}}}
+    case = Case(given.chart, merged(given.values, {"order": elsewhere}), given.release)
+    for service, place in (("order", "https://wiki.example.com/tandem"), ("payment", "docs/runbook.md")):
+        groups = case.one("PrometheusRule", f"tandem-{service}-alerts")["spec"]["groups"]
+        alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+        assert alerts
+        for alert in alerts:
+            assert alert["annotations"]["runbook_url"] == f"{place}#{alert['alert'].lower()}"
+
+
+def test_the_values_for_kube_prometheus_stack_make_what_it_looks_for() -> None:
+    monitoring = CHARTS.parent / "k8s" / "monitoring"
+    case = Case(values=yaml.safe_load((monitoring / "tandem.yaml").read_text()))
+    stack = yaml.safe_load((monitoring / "kube-prometheus-stack.yaml").read_text())
+    sidecar = stack["grafana"]["sidecar"]["dashboards"]
+    for service in SERVICES:
+        assert case.one("ServiceMonitor", f"tandem-{service}")
+        assert case.one("PrometheusRule", f"tandem-{service}-alerts")
+        dashboard = case.one("ConfigMap", f"tandem-{service}-service")["metadata"]
+        assert dashboard["labels"][sidecar["label"]] == sidecar["labelValue"]
+        assert sidecar["folderAnnotation"] in dashboard["annotations"]
+
+
 def test_whatever_rules_and_dashboards_a_chart_has_are_made_objects(tmp_path: Path) -> None:
     files = {"rules/red_alerts.yaml": RULES, "rules/money.yaml": RULES, "dashboards/red.json": DASHBOARD}
     for chart in CHARTS.iterdir():
@@ -316,5 +352,5 @@ def test_whatever_rules_and_dashboards_a_chart_has_are_made_objects(tmp_path: Pa
     assert {name: json.loads(text) for name, text in dashboard["data"].items()} == {
         "order-red.json": json.loads(DASHBOARD)
     }
-    assert len(case.objects("PrometheusRule", "payment")) == 2
+    assert len(case.objects("PrometheusRule", "payment")) == 3
     assert Case(charts=tmp_path).objects("PrometheusRule") == []

@@ -87,8 +87,9 @@ def main() -> int:
     tests = sorted(str(path) for path in (ROOT / "tests/monitoring").glob("*.test.yaml"))
     subprocess.run([promtool, "check", "rules", *rules], check=True)
     subprocess.run([promtool, "test", "rules", *tests], check=True)
-    subprocess.run([promtool, "check", "config", str(ROOT / "k8s/monitoring/prometheus.yaml")], check=True)
     with tempfile.TemporaryDirectory(prefix="tandem-monitoring-") as folder, ExitStack() as running:
+        config = prometheus.without_cluster(ROOT / "k8s/monitoring/prometheus.yaml", Path(folder))
+        subprocess.run([promtool, "check", "config", str(config)], check=True)
         return live(Path(folder), running)
 
 

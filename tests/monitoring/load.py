@@ -16,7 +16,7 @@ from tests.integration.faults.stack import Stack
 from tests.integration.pair import ORDER, Client
 
 USUAL = ("pm_ok",) * 6 + ("pm_declined", "pm_flaky", "pm_timeout_charged", "pm_slow", "pm_refund_declined")
-BAD_DAY = ("pm_declined",) * 7 + ("pm_timeout_lost",) * 3 + ("pm_slow",) * 2
+BAD_DAY = ("pm_declined",) * 10 + ("pm_timeout_lost",) * 3 + ("pm_slow",) * 3
 """Most are declined, many answers are lost, and many are slow."""
 
 
@@ -82,8 +82,8 @@ class Load:
     def _alone(self, order: Client, payment: Client, chance: random.Random) -> None:
         """A payment of no order of ours: its event goes to order all the same."""
         if chance.random() < 0.5:
-            body = {"order_id": str(uuid.uuid4()), "amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
-            payment.post("/v1/payments", body)
+            body = {"order_id": str(uuid.uuid4()), "amount": 900, "currency": "EUR"}
+            payment.post("/v1/payments", {**body, "payment_method": chance.choice(self.methods)})
             self.requests += 1
 
 

@@ -1,0 +1,115 @@
+"""What real processes measure, put together in one scrape, has all that dashboards and alerts look for."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import uuid
+from typing import Any
+
+import pytest
+import requests
+
+from ci import alerts, dashboards
+from ci.postgres import free_port
+from tests.integration.eventually import eventually
+from tests.integration.faults.stack import Stack
+from tests.integration.pair import ORDER
+
+SERVICES = ("order", "payment")
+METRIC = re.compile(r'([a-z_]+)\{[^}]*tandem=~?"([^"]+)"')
+
+
+def scrape(stack: Stack, service: str) -> dict[str, float]:
+    port = dict(zip(SERVICES, stack.admin_ports, strict=True))[service]
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
+
+
+def wanted(service: str) -> set[str]:
+    """The metrics of a service that its alerts and all dashboards name."""
+    expressions = [rule["expr"] for group in alerts.groups(service)["groups"] for rule in group["rules"]]
+    for path, text in dashboards.texts().items():
+        if path.suffix == ".json":
+            for panel in json.loads(text)["panels"]:
+                expressions += [target["expr"] for target in panel.get("targets", [])]
+    found = (METRIC.findall(re.sub(r"tandem:[\w:]+\{[^}]*\}", "", expression)) for expression in expressions)
+    return {metric for pairs in found for metric, of in pairs if service in of.split("|")}
+
+
+@pytest.fixture(scope="module")
+def lived(stack: Stack) -> Stack:
+    """A stack to which everything has happened that is measured."""
+    hook = {"url": f"http://127.0.0.1:{free_port()}/hook"}
+    assert stack.order.post("/v1/webhook-endpoints", hook).status_code == 201
+    paid = stack.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
+    assert paid["status"] == "paid"
+    refund = stack.order.post(f"/v1/orders/{paid['id']}/refunds", {"amount": 100}, Prefer="wait=10").json()
+    assert refund["status"] == "succeeded"
+    return stack
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_metric_that_is_named_is_in_a_live_scrape(lived: Stack, service: str) -> None:
+    def there() -> set[str]:
+        mine = (name for name in scrape(lived, service) if f'tandem="{service}"' in name)
+        return wanted(service) & {name.partition("{")[0] for name in mine}
+
+    assert len(wanted(service)) > 12
+    eventually(lambda: there() == wanted(service), f"all of these are measured: {sorted(wanted(service))}")
+
+
+def test_money_and_ledger_are_counted_alike(lived: Stack) -> None:
+    def sums() -> dict[tuple[str, str], float]:
+        seen = scrape(lived, "payment")
+        found = (
+            re.fullmatch(r'ledger_minor_units_total\{account="(\w+)",currency="EUR",direction="(\w+)",.*\}', name)
+            for name in seen
+        )
+        return {(match[1], match[2]): seen[match[0]] for match in found if match}
+
+    before = sums()
+    order: dict[str, Any] = lived.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
+    assert order["status"] == "paid"
+    lived.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 300}, Prefer="wait=10")
+    grown = {entry: value - before.get(entry, 0.0) for entry, value in sums().items()}
+    assert grown["provider_clearing", "debit"] == grown["merchant_payable", "credit"] == 900
+    assert grown["provider_clearing", "credit"] == grown["merchant_payable", "debit"] == 300
+
+
+def test_a_loop_that_stands_still_is_seen_and_so_is_its_return(lived: Stack) -> None:
+    beat = 'loop_beat_timestamp_seconds{loop="relay",tandem="order"}'
+    relay = lived.processes["order-relay"]
+    relay.kill(signal.SIGSTOP)
+    try:
+        stopped = scrape(lived, "order")[beat]
+        lived.order.post("/v1/orders", ORDER)
+        eventually(
+            lambda: scrape(lived, "order")['outbox_depth{tandem="order",topic="payment.create"}'] >= 1, "an order waits"
+        )
+        assert scrape(lived, "order")[beat] == stopped
+    finally:
+        relay.kill(signal.SIGCONT)
+    eventually(lambda: scrape(lived, "order")[beat] > stopped, "the loop has come round")
+
+
+def test_a_breaker_is_open_while_the_other_service_is_down(lived: Stack) -> None:
+    def is_open() -> bool:
+        return scrape(lived, "order")['breaker_open{destination="payment",tandem="order"}'] == 1
+
+    assert not is_open()
+    lived.held.add("payment-web")
+    lived.processes["payment-web"].kill()
+    try:
+        orders = [lived.order.post("/v1/orders", ORDER, str(uuid.uuid4())).json()["id"] for _ in range(3)]
+        eventually(is_open, "the breaker is open")
+    finally:
+        lived.held.discard("payment-web")
+    eventually(
+        lambda: all(lived.order.get(f"/v1/orders/{order}").json()["status"] == "paid" for order in orders),
+        "the orders are paid",
+        60,
+    )
+    eventually(lambda: not is_open(), "the breaker is closed")

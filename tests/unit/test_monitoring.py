@@ -1,0 +1,124 @@
+"""Dashboards, alerts, their runbook and their own tests belong together."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from ci import alerts, dashboards
+from ci.state import ROOT
+
+SERVICES = ("order", "payment")
+SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^}]*)\}")
+
+
+def rules(service: str) -> list[dict[str, Any]]:
+    return [rule for group in alerts.groups(service)["groups"] for rule in group["rules"]]
+
+
+def names(*services: str) -> set[str]:
+    return {rule["alert"] for service in services or SERVICES for rule in rules(service) if "alert" in rule}
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Every expression of every rule and dashboard, with the file that it is in."""
+    for path, text in dashboards.texts().items():
+        if path.suffix == ".json":
+            for panel in json.loads(text)["panels"]:
+                yield from ((str(path), target["expr"]) for target in panel.get("targets", []))
+        else:
+            for group in yaml.safe_load(text)["groups"]:
+                yield from ((str(path), rule["expr"]) for rule in group["rules"])
+
+
+def test_the_committed_files_are_what_is_made_of_their_sources() -> None:
+    assert not [str(path) for path in dashboards.stale()], "`make dashboards` writes them anew"
+    made = set(dashboards.texts())
+    assert made == {*ROOT.glob("charts/*/files/rules/*"), *ROOT.glob("charts/*/files/dashboards/*")}
+
+
+def test_each_alert_has_a_section_in_the_runbook_and_the_other_way_round() -> None:
+    sections = re.split(r"^## ", (ROOT / alerts.RUNBOOK).read_text(), flags=re.MULTILINE)[1:]
+    titles = [section.splitlines()[0] for section in sections]
+    assert sorted(titles) == sorted(names())
+    for title, section in zip(titles, sections, strict=True):
+        found = re.findall(r"^\*\*(\w+)\.\*\* \S", section, flags=re.MULTILINE)
+        assert found == ["Cause", "Check", "Cure"], title
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_alert_says_how_urgent_it_is_and_leads_to_its_section(service: str) -> None:
+    for rule in rules(service):
+        if "alert" in rule:
+            assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
+            assert rule["labels"]["tandem"] == service
+            if rule["alert"] in names("order") & names("payment"):
+                assert service in rule["annotations"]["summary"]
+            assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
+# What both services have is the same but for the name: it is tested once, as order's.
+@pytest.mark.parametrize(("service", "tested"), [("order", names("order")), ("payment", names() - names("order"))])
+def test_each_alert_is_tested_by_promtool_both_firing_and_not(service: str, tested: set[str]) -> None:
+    text = (ROOT / f"tests/monitoring/{service}.test.yaml").read_text()
+    cases = [case for test in yaml.safe_load(text)["tests"] for case in test["alert_rule_test"]]
+    for name in tested:
+        outcomes = {bool(case["exp_alerts"]) for case in cases if case["alertname"] == name}
+        assert outcomes == {True, False}, name
+
+
+def test_every_expression_picks_out_ours() -> None:
+    seen = 0
+    for path, expression in expressions():
+        found = SELECTOR.findall(expression)
+        assert found, expression
+        for metric, matchers in found:
+            assert re.search(r'\btandem=~?"(order|payment|order\|payment)"', matchers), (path, metric)
+            seen += 1
+        # Nothing is named without a selector: what is left are functions, operators and labels.
+        rest = SELECTOR.sub("", expression)
+        assert not re.search(r"_(total|seconds|bucket|count|info|up)\b", rest), (path, rest)
+    assert seen > 100
+
+
+def test_shortened_times_are_shorter_and_nothing_else_changes() -> None:
+    for service in SERVICES:
+        for rule, shorter in zip(
+            rules(service),
+            [rule for group in alerts.groups(service, 120)["groups"] for rule in group["rules"]],
+            strict=True,
+        ):
+            plain = re.compile(r"\[\w+\]|(?<=> )[0-9.]+(?! \*)")
+            assert plain.sub("", rule["expr"]) == plain.sub("", shorter["expr"])
+            assert (rule.get("alert"), rule.get("labels")) == (shorter.get("alert"), shorter.get("labels"))
+
+
+def test_the_documentation_lists_every_alert_and_every_metric_that_is_drawn() -> None:
+    text = (ROOT / "docs/observability.md").read_text()
+    listed = set(re.findall(r"^\| (Tandem[A-Z]\w+) \|", text, flags=re.MULTILINE))
+    assert listed == names()
+    documented = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in text.splitlines() if "| `" in line)))
+    drawn = {metric for _, expression in expressions() for metric, _ in SELECTOR.findall(expression)}
+    plain = {re.sub(r"_(bucket|count|sum)$", "", metric) for metric in drawn if ":" not in metric}
+    assert plain <= documented, plain - documented
+
+
+def test_dashboards_have_names_and_words_of_their_own() -> None:
+    uids = []
+    for path, text in dashboards.texts().items():
+        if path.suffix != ".json":
+            continue
+        board = json.loads(text)
+        uids.append(board["uid"])
+        panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+        titles = [panel["title"] for panel in panels]
+        assert len(set(titles)) == len(titles) > 8
+        for panel in panels:
+            assert panel["description"].endswith("."), panel["title"]
+            assert panel["datasource"]["uid"] == "${datasource}"
+    assert len(set(uids)) == len(uids) == 3
