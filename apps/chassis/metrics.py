@@ -79,7 +79,7 @@ build = Gauge("build_info", "The running build.", ["version", "python"], multipr
 LABEL = "tandem"
 """The label of all that a service measures: its name. Prometheus knows others' metrics of the same names."""
 
-MOST = 100_000
+MOST = 20_000
 """How many rows a gauge counts at most: a scrape stays cheap when much is waiting."""
 
 Samples = Iterable[tuple[tuple[str, ...], tuple[float, ...]]]

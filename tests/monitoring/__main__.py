@@ -25,7 +25,7 @@ from tests.monitoring.faults import Fault, faults
 from tests.monitoring.load import Load
 from tests.monitoring.prometheus import Fired, Prometheus, all_alerts, drawn
 
-PATIENCE = 50.0
+PATIENCE = 60.0
 """Seconds that a fault may take to set its alerts off."""
 
 

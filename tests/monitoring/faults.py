@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import psycopg
 
 from ci.postgres import Postgres
-from tests.integration.faults.stack import Stack
+from tests.integration.eventually import eventually
+from tests.integration.faults.stack import Stack, answers
 from tests.monitoring.load import BAD_DAY, USUAL, DeadEndpoints, Load
 from tests.monitoring.prometheus import SERVICES, Fired
 
@@ -104,7 +105,7 @@ def relays_stopped(stack: Stack, load: Load) -> Iterator[None]:
 
 @contextmanager
 def down(stack: Stack, service: str) -> Iterator[None]:
-    """The service's web processes are killed and stay dead."""
+    """The service's web processes are killed and stay dead; it is waited for that they are back."""
     name = f"{service}-web"
     stack.held.add(name)
     stack.processes[name].kill()
@@ -112,6 +113,8 @@ def down(stack: Stack, service: str) -> Iterator[None]:
         yield
     finally:
         stack.held.discard(name)
+        client = stack.order if service == "order" else stack.payment
+        eventually(lambda: answers(client, "/readyz"), f"{service} is back", 60)
 
 
 @contextmanager
