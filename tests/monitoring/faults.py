@@ -92,7 +92,7 @@ def bad_day(load: Load) -> Iterator[None]:
 def relays_stopped(stack: Stack, load: Load) -> Iterator[None]:
     """Nobody carries on what requests leave; among it, operations whose outcome is not known."""
     relays = [stack.processes[f"{service}-relay"] for service in SERVICES]
-    load.methods = (*USUAL, "pm_timeout_lost", "pm_timeout_lost")
+    load.methods = (*USUAL, *("pm_timeout_lost",) * 10)
     for relay in relays:
         relay.kill(signal.SIGSTOP)
     try:
@@ -119,15 +119,15 @@ def down(stack: Stack, service: str) -> Iterator[None]:
 
 @contextmanager
 def locked(stack: Stack) -> Iterator[None]:
-    """Reads wait for a lock, half a second at a time, as they would for a migration that nobody has thought about."""
+    """Reads wait for a lock, most of a second at a time, as they would for a migration that was not thought through."""
     ending = threading.Event()
 
     def lock(url: str, table: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
-            while not ending.wait(0.2):
+            while not ending.wait(0.05):
                 with connection.transaction():
                     connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
-                    ending.wait(0.5)
+                    ending.wait(0.7)
 
     tables = ((stack.databases.order, "orders"), (stack.databases.payment, "payments"))
     threads = [threading.Thread(target=lock, args=table) for table in tables]

@@ -15,7 +15,7 @@ from ci.postgres import free_port
 from tests.integration.faults.stack import Stack
 from tests.integration.pair import ORDER, Client
 
-USUAL = ("pm_ok",) * 6 + ("pm_declined", "pm_flaky", "pm_timeout_charged", "pm_slow", "pm_refund_declined")
+USUAL = ("pm_ok",) * 20 + ("pm_declined", "pm_flaky", "pm_timeout_charged", "pm_slow", "pm_refund_declined")
 BAD_DAY = ("pm_declined",) * 10 + ("pm_timeout_lost",) * 3 + ("pm_slow",) * 3
 """Most are declined, many answers are lost, and many are slow."""
 
