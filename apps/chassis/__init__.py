@@ -1,3 +1,3 @@
 """What both services need and what knows nothing of orders or payments."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
