@@ -1,4 +1,4 @@
-"""What the end-to-end tests see a cluster with: a namespace, a release of the chart, calls into its pods."""
+"""What the end-to-end tests see a cluster with: a namespace, a release of a chart in it, its pods."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any
 
 import helm_python
 from kubernetes import client
-from kubernetes.stream import portforward
 
-from tandem_client import Client, Item, Order
+from tandem_client import Client
 from tests.e2e import forward
 
-CHART = Path(__file__).parents[2] / "charts" / "tandem"
-RELEASE = "tandem"
+CHARTS = Path(__file__).parents[2] / "charts"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+SERVER = "app.kubernetes.io/component=server"
+DATABASE = "app.kubernetes.io/component=postgresql"
 
 
 def say(message: str) -> None:
@@ -35,7 +36,7 @@ def wait_until(what: str, met: Callable[[], Any], seconds: float, pause: float =
         now = time.monotonic()
         if now - begin > seconds:
             raise AssertionError(f"not within {seconds:.0f} s: {what}: {answer!r}")
-        if now - told > 2:
+        if now - told > 5:
             told = now
             say(f"{now - begin:3.0f} s  waiting: {what}")
         time.sleep(pause)
@@ -43,57 +44,67 @@ def wait_until(what: str, met: Callable[[], Any], seconds: float, pause: float =
 
 
 class Namespace:
-    """A namespace of the cluster's that is there for one test, and refuses pods that are not "restricted"."""
+    """A namespace that is there for some tests and refuses pods that are not "restricted", for one release."""
 
-    def __init__(self) -> None:
-        """Make it, under a name that nobody has."""
+    def __init__(self, chart: str = "tandem", release: str | None = None) -> None:
+        """Make it, under a name that nobody has; `release` is called as the chart unless it says otherwise."""
         self.name = f"tandem-e2e-{uuid.uuid4().hex[:8]}"
+        self.chart, self.release = CHARTS / chart, release or chart
         self.core: Any = client.CoreV1Api()
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        metadata = client.V1ObjectMeta(name=self.name, labels=labels)
+        self.apps: Any = client.AppsV1Api()
+        metadata = client.V1ObjectMeta(name=self.name, labels=RESTRICTED)
         self.core.create_namespace(client.V1Namespace(metadata=metadata))
         self.helm = helm_python.Config(namespace=self.name)
         say(f"namespace {self.name}")
 
     def delete(self) -> None:
-        """Delete it with all that is in it, and wait until it is gone."""
-        self.helm.uninstall(RELEASE, ignore_not_found=True)
+        """Have it deleted with all that is in it; `gone` says when it is."""
+        self.helm.uninstall(self.release, ignore_not_found=True)
         self.core.delete_collection_namespaced_persistent_volume_claim(self.name)
-        self.core.delete_namespace(self.name)
-        wait_until(f"{self.name} is gone", self._gone, 120)
+        self.core.delete_namespace(self.name, grace_period_seconds=1)
 
-    def _gone(self) -> bool:
+    def gone(self) -> bool:
+        """Whether nothing of it is left."""
         return self.name not in {one.metadata.name for one in self.core.list_namespace().items}
 
     # --- releases
 
-    def install(self) -> float:
+    def install(self, values: dict[str, Any] | None = None, chart: Path | None = None) -> float:
         """`helm install --wait`; the seconds until every pod was ready."""
         begin = time.monotonic()
-        try:
-            self._run("helm install", lambda: self.helm.install(CHART, RELEASE, wait="watcher", timeout=180))
-        except helm_python.HelmError:
-            self.explain()
-            raise
+        source = chart or self.chart
+        self._run(
+            f"helm install {self.release}",
+            lambda: self.helm.install(source, self.release, values, wait="watcher", timeout=180),
+        )
         wait_until("every pod is ready", self.ready, 120, 0.1)
         return time.monotonic() - begin
 
     def upgrade(self, values: dict[str, Any]) -> None:
-        """`helm upgrade --wait`, until the former revision's pods are gone too. Raises HelmReleaseError."""
+        """`helm upgrade --wait` to these values, until only ready pods are left. Raises HelmReleaseError."""
         self._run(
             f"helm upgrade {json.dumps(values)}",
-            lambda: self.helm.upgrade(CHART, RELEASE, values, wait="watcher", timeout=180),
+            lambda: self.helm.upgrade(self.chart, self.release, values, wait="watcher", timeout=180),
         )
+        wait_until("only ready pods are left", self.ready, 120)
+
+    def rollback(self) -> None:
+        """`helm rollback --wait` to the revision before, until only ready pods are left."""
+        self._run("helm rollback", lambda: self.helm.rollback(self.release, wait="watcher", timeout=180))
         wait_until("only ready pods are left", self.ready, 120)
 
     def test(self) -> list[str]:
         """`helm test --logs`; what it printed. Raises HelmReleaseError."""
-        result = self._run("helm test", lambda: self.helm.test(RELEASE, timeout=120, logs=True))
+        result = self._run("helm test", lambda: self.helm.test(self.release, timeout=120, logs=True))
         return str(result["logs"]).splitlines()
+
+    def notes(self) -> str:
+        """What Helm prints about the release."""
+        return str(self.helm.status(self.release)["notes"])
 
     def uninstall(self) -> None:
         """`helm uninstall`, until the last pod has stopped."""
-        self._run("helm uninstall", lambda: self.helm.uninstall(RELEASE))
+        self._run("helm uninstall", lambda: self.helm.uninstall(self.release))
         wait_until("every pod is gone", lambda: not self.core.list_namespaced_pod(self.name).items, 120)
 
     def _run(self, what: str, action: Callable[[], Any]) -> Any:
@@ -104,12 +115,16 @@ class Namespace:
             begin = told = time.monotonic()
             while not future.done():
                 now = time.monotonic()
-                if now - told > 2:
+                if now - told > 5:
                     told = now
                     waiting = [pod.metadata.name for pod in self.pods() if not is_ready(pod)]
                     say(f"{now - begin:3.0f} s  not ready: {', '.join(waiting) or 'none'}")
                 time.sleep(0.1)
-            return future.result()
+            try:
+                return future.result()
+            except helm_python.HelmError:
+                self.explain()
+                raise
 
     # --- what is there
 
@@ -120,7 +135,11 @@ class Namespace:
 
     def servers(self, service: str) -> list[Any]:
         """The pods that answer for a service."""
-        return self.pods(f"app.kubernetes.io/name={service},app.kubernetes.io/component=server")
+        return self.pods(f"app.kubernetes.io/name={service},{SERVER}")
+
+    def databases(self, service: str) -> list[Any]:
+        """The pod of a service's own PostgreSQL, if there is one."""
+        return self.pods(f"app.kubernetes.io/name={service},{DATABASE}")
 
     def ready(self) -> bool:
         """Whether there are pods, and each one is ready and to stay."""
@@ -129,9 +148,9 @@ class Namespace:
 
     def explain(self) -> None:
         """Print the state and the last words of every container that is not ready."""
-        for pod in self.pods():
+        for pod in self.core.list_namespaced_pod(self.name).items:
             for one in pod.status.container_statuses or []:
-                if not one.ready:
+                if not one.ready and pod.status.phase != "Succeeded":
                     say(f"{pod.metadata.name}/{one.name}: {one.state.waiting or one.state.terminated or 'running'}")
                     with contextlib.suppress(client.ApiException):
                         say(
@@ -161,8 +180,8 @@ class Namespace:
             "Secret": self.core.list_namespaced_secret,
             "Service": self.core.list_namespaced_service,
             "ServiceAccount": self.core.list_namespaced_service_account,
-            "Deployment": client.AppsV1Api().list_namespaced_deployment,
-            "StatefulSet": client.AppsV1Api().list_namespaced_stateful_set,
+            "Deployment": self.apps.list_namespaced_deployment,
+            "StatefulSet": self.apps.list_namespaced_stateful_set,
             "Job": client.BatchV1Api().list_namespaced_job,
             "CronJob": client.BatchV1Api().list_namespaced_cron_job,
             "NetworkPolicy": client.NetworkingV1Api().list_namespaced_network_policy,
@@ -171,39 +190,68 @@ class Namespace:
         found = {f"{kind}/{one.metadata.name}" for kind, list_all in kinds.items() for one in list_all(self.name).items}
         return found - {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default"}
 
+    # --- what is done to it
+
+    def restart(self, service: str) -> None:
+        """`kubectl rollout restart` of a service's pods."""
+        now = {"example.com/restarted": uuid.uuid4().hex}
+        body = {"spec": {"template": {"metadata": {"annotations": now}}}}
+        self.apps.patch_namespaced_deployment(self.deployment(service), self.name, body)
+
+    def scale(self, service: str, pods: int) -> None:
+        """`kubectl scale` of a service."""
+        body = {"spec": {"replicas": pods}}
+        self.apps.patch_namespaced_deployment_scale(self.deployment(service), self.name, body)
+
+    def settled(self, service: str, pods: int | None = None) -> None:
+        """Return when a service is rolled out: so many pods, if that is said, all new and ready, and the old gone."""
+
+        def done() -> bool:
+            found = self.apps.read_namespaced_deployment(self.deployment(service), self.name)
+            wanted, status = found.spec.replicas, found.status
+            return (
+                pods in (None, wanted)
+                and status.observed_generation == found.metadata.generation
+                and status.updated_replicas == status.ready_replicas == wanted == len(self.servers(service))
+            )
+
+        wait_until(f"{service} is rolled out", done, 180)
+
+    def deployment(self, service: str) -> str:
+        """What a service's Deployment is called, and what its other objects begin with."""
+        return service if service == self.release else f"{self.release}-{service}"
+
+    def secret(self, name: str) -> dict[str, str]:
+        """What a Secret holds."""
+        data = self.core.read_namespaced_secret(name, self.name).data
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def keep_secret(self, name: str, content: dict[str, str]) -> None:
+        """Make a Secret, or give it another content."""
+        secret = client.V1Secret(metadata=client.V1ObjectMeta(name=name), string_data=content)
+        try:
+            self.core.create_namespaced_secret(self.name, secret)
+        except client.ApiException as error:
+            if error.status != 409:
+                raise
+            self.core.patch_namespaced_secret(name, self.name, {"stringData": content})
+
     # --- calls
 
-    def api_key(self) -> str:
-        """The key that the chart generated for people."""
-        secret = self.core.read_namespaced_secret(f"{RELEASE}-credentials", self.name)
-        return base64.b64decode(secret.data["api-key"]).decode()
-
     @contextlib.contextmanager
-    def order(self) -> Iterator[Client]:
-        """A client of the order service, over port-forwards to its pods."""
-        with forward.session(self._forward) as session:
-            yield Client("http://order", api_key=self.api_key(), timeout=30, session=session)
+    def order(self, api_key: str | None = None) -> Iterator[Client]:
+        """A client of the order service, over port-forwards to its pods; with the generated key, or another."""
+        key = api_key or self.secret(f"{self.release}-credentials")["api-key"]
+        with forward.session(lambda: self.forward(f"app.kubernetes.io/name=order,{SERVER}", 8080)) as session:
+            yield Client("http://order", api_key=key, timeout=30, session=session)
 
-    def _forward(self) -> Any:
-        """The socket of a port-forward, to a pod that is chosen as `kubectl port-forward service/...` chooses one."""
-        pod = next(pod for pod in self.servers("order") if is_ready(pod))
-        forwarded = portforward(
-            self.core.connect_get_namespaced_pod_portforward, pod.metadata.name, self.name, ports="8080"
-        )
-        socket = forwarded.socket(8080)
-        socket.setblocking(True)
-        return socket
+    def forward(self, labels: str, port: int) -> Any:
+        """The socket of a port-forward, to a pod that is chosen as `kubectl port-forward service/...` chooses one.
 
-
-def place(tandem: Client, wait: int | None = None, key: str | None = None) -> Order:
-    """A new order of 9 EUR, as it was acknowledged."""
-    tea = Item("tea-100", quantity=2, unit_amount=450, name="Green tea")
-    return tandem.place_order(items=[tea], currency="EUR", payment_method="pm_ok", wait=wait, idempotency_key=key)
-
-
-def paid(tandem: Client, order_id: str, seconds: float = 60) -> None:
-    """Return when the order is paid; fails after so many seconds."""
-    wait_until(f"order {order_id} is paid", lambda: tandem.get_order(order_id).status == "paid", seconds)
+        Raises ApiException, and StopIteration when no pod is ready.
+        """
+        pod = next(pod for pod in self.pods(labels) if is_ready(pod))
+        return forward.to(self.name, pod.metadata.name, port)
 
 
 def is_ready(pod: Any) -> bool:

@@ -1,14 +1,16 @@
-"""Namespaces of the cluster that KUBECONFIG names, gone when their tests are."""
+"""Namespaces of the cluster that KUBECONFIG names, gone when their tests are. Each file of tests has its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import kubernetes
 import pytest
 
-from tests.e2e.cluster import Namespace
+from tests.e2e.cluster import Namespace, wait_until
+
+_deleted: list[Namespace] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +22,29 @@ class Installed:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cluster() -> None:
+def _cluster() -> Iterator[None]:
     kubernetes.config.load_kube_config()  # type: ignore[no-untyped-call]
+    yield
+    for namespace in _deleted:
+        wait_until(f"{namespace.name} is gone", namespace.gone, 180)
 
 
-@pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    made = Namespace()
-    yield made
-    made.delete()
+@pytest.fixture(scope="module")
+def new_namespace() -> Iterator[Callable[..., Namespace]]:
+    """Makes namespaces, which are deleted after the last test of the file."""
+    made: list[Namespace] = []
+
+    def make(chart: str = "tandem", release: str | None = None) -> Namespace:
+        made.append(Namespace(chart, release))
+        return made[-1]
+
+    yield make
+    for namespace in made:
+        namespace.delete()
+    _deleted.extend(made)
 
 
-@pytest.fixture(scope="session")
-def installed() -> Iterator[Installed]:
-    made = Namespace()
-    try:
-        yield Installed(made, made.install())
-    finally:
-        made.delete()
+@pytest.fixture(scope="module")
+def installed(new_namespace: Callable[..., Namespace]) -> Installed:
+    namespace = new_namespace()
+    return Installed(namespace, namespace.install())

@@ -1,0 +1,138 @@
+"""Places and reads orders at a steady rate over kept-alive connections: a script for a pod, of the standard library.
+
+Its argument is JSON: url, key, rate (requests a second), connections, seconds (at most). It reads lines and answers
+each with one of JSON: to `report` with what was done until then, to `key ...` with the same, after which it uses this
+key, to `stop` with the outcome. No request is ever repeated: what is not answered with success has failed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import select
+import sys
+import threading
+import time
+import urllib.parse
+import uuid
+from typing import Any
+
+TIMEOUT = 10.0
+PLACING = 6  # one request in so many places an order, the others read one
+ITEMS = [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450}]
+ORDER = {"currency": "EUR", "payment_method": "pm_ok", "items": ITEMS}
+
+
+class Load:
+    """What all callers share."""
+
+    def __init__(self, url: str, key: str, rate: float, connections: int, seconds: float) -> None:
+        self.address = urllib.parse.urlsplit(url).netloc
+        self.key, self.rate, self.connections = key, rate, connections
+        self.begin = time.monotonic()
+        self.end = self.begin + seconds
+        self.answered = self.reconnected = 0
+        self.failures: list[str] = []
+        self.placed: list[str] = []
+        self.latencies: list[float] = []
+
+    def caller(self, number: int) -> None:
+        """One connection, and its share of the rate."""
+        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+        pause = self.connections / self.rate
+        due = self.begin + pause * number / self.connections
+        while (now := time.monotonic()) < self.end:
+            if now < due:
+                time.sleep(due - now)
+            due += pause
+            self.once(connection)
+
+    def once(self, connection: http.client.HTTPConnection) -> None:
+        """One request, and what came of it."""
+        if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+            connection.close()  # the server has closed it, or said so: any client looks before it sends
+        self.reconnected += connection.sock is None
+        headers = {"Authorization": f"Bearer {self.key}"}
+        method, path = "GET", "/v1/orders/"
+        body: str | None = None
+        if not self.placed or random.randrange(PLACING) == 0:
+            method, path, body = "POST", "/v1/orders", json.dumps(ORDER)
+            headers |= {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": "application/json"}
+        else:
+            path += random.choice(self.placed)
+        begin = time.monotonic()
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            connection.close()
+            self.fail(method, f"{type(error).__name__}: {error}", begin)
+            return
+        if answer.status != (201 if body else 200):
+            self.fail(method, f"{answer.status} {json.dumps(content)[:500]}", begin)
+            return
+        self.answered += 1
+        self.latencies.append(time.monotonic() - begin)
+        if body:
+            self.placed.append(content["id"])
+
+    def fail(self, method: str, what: str, begin: float) -> None:
+        """Write a failure down, with when it began and how long it took."""
+        took = time.monotonic() - begin
+        self.failures.append(f"{begin - self.begin:.1f} s, after {took:.2f} s: {method}: {what}")
+
+    def look_up(self, patience: float) -> dict[str, Any]:
+        """What became of the orders that were acknowledged: how many are there, and how many paid, in the end."""
+        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+        deadline = time.monotonic() + patience
+        there, left = 0, list(self.placed)
+        while left and time.monotonic() < deadline:
+            waiting = []
+            for order in left:
+                connection.request("GET", f"/v1/orders/{order}", headers={"Authorization": f"Bearer {self.key}"})
+                answer = connection.getresponse()
+                content = json.loads(answer.read())
+                if (answer.status, content.get("status"), content.get("total_amount")) != (200, "paid", 900):
+                    waiting.append(order)
+            there += len(left) - len(waiting)
+            left = waiting
+        return {"paid": there, "not_paid": left[:10]}
+
+    def done(self) -> dict[str, Any]:
+        """What was done until now."""
+        return {
+            "seconds": min(time.monotonic(), self.end) - self.begin,
+            "answered": self.answered,
+            "placed": len(self.placed),
+            "reconnected": self.reconnected,
+            "failed": len(self.failures),
+            "failures": self.failures[:10],
+        }
+
+
+def main() -> None:
+    """Run until told to stop; requests end when the time is over, too."""
+    load = Load(**json.loads(sys.argv[1]))
+    threads = [threading.Thread(target=load.caller, args=(number,)) for number in range(load.connections)]
+    for thread in threads:
+        thread.start()
+    for line in sys.stdin:
+        word, _, rest = line.strip().partition(" ")
+        if word == "stop":
+            break
+        if word == "key":
+            load.key = rest
+        print(json.dumps(load.done()), flush=True)
+    load.end = time.monotonic()
+    for thread in threads:
+        thread.join()
+    done = load.done() | {"outcome": True}
+    done["rate"] = done["answered"] / done["seconds"]
+    done["p50"], done["p99"] = (sorted(load.latencies)[int(len(load.latencies) * share)] for share in (0.5, 0.99))
+    print(json.dumps(done | load.look_up(60)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
