@@ -1,0 +1,88 @@
+"""From the previous release to this one and back: its charts and images are built from its sources (ci/previous)."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import helm_python
+import pytest
+
+import chassis
+from tandem_client import Order
+from tests.e2e.cluster import SERVER, Namespace, say
+from tests.e2e.orders import paid, place
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The previous release, installed, with an order that was placed and paid there."""
+
+    namespace: Namespace
+    order: Order
+    key: str
+
+
+@pytest.fixture(scope="module")
+def before(new_namespace: Callable[..., Namespace], tmp_path_factory: pytest.TempPathFactory) -> Before:
+    folder = tmp_path_factory.mktemp("release") / "previous"
+    subprocess.run([ROOT / "ci" / "previous", folder], check=True)
+    namespace = new_namespace()
+    namespace.install(chart=folder / "charts" / "tandem")
+    with namespace.order() as tandem:
+        order = paid(tandem, place(tandem).id)
+    return Before(namespace, order, namespace.secret("tandem-credentials")["api-key"])
+
+
+def versions(namespace: Namespace) -> set[str]:
+    """The tags of the services' images that run."""
+    images = {one.image for pod in namespace.pods(SERVER) for one in pod.spec.containers}
+    say(f"running: {sorted(images)}")
+    return {image.rpartition(":")[2] for image in images}
+
+
+def test_an_upgrade_and_a_rollback_keep_orders_and_keys(before: Before) -> None:
+    namespace = before.namespace
+    (previous,) = versions(namespace)
+    assert previous != chassis.__version__
+    known = {before.order.id}
+
+    def keeps_all() -> None:
+        assert namespace.secret("tandem-credentials")["api-key"] == before.key
+        with namespace.order() as tandem:
+            known.add(paid(tandem, place(tandem).id).id)
+            for order in known:
+                seen = tandem.get_order(order)
+                assert (seen.status, seen.total_amount) == ("paid", 900)
+            assert tandem.get_order(before.order.id).created_at == before.order.created_at
+
+    namespace.upgrade({})
+    assert versions(namespace) == {chassis.__version__}
+    keeps_all()
+    namespace.rollback()
+    assert versions(namespace) == {previous}
+    keeps_all()
+    namespace.upgrade({})
+    assert versions(namespace) == {chassis.__version__}
+    keeps_all()
+
+
+def test_a_migration_that_fails_leaves_the_old_release_serving(before: Before) -> None:
+    namespace = before.namespace
+    old = {pod.metadata.uid for pod in namespace.pods(SERVER)}
+    elsewhere = {
+        "postgresql": {"enabled": False},
+        "database": {"url": "postgresql://order:none@localhost:1/order"},
+        "migration": {"wait": 1},
+    }
+    with pytest.raises(helm_python.HelmReleaseError, match="pre-upgrade"):
+        namespace.upgrade({"order": elsewhere})
+    assert {pod.metadata.uid for pod in namespace.pods(SERVER)} == old
+    with namespace.order() as tandem:
+        paid(tandem, place(tandem).id)
