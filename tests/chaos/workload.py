@@ -90,6 +90,10 @@ class Caller(threading.Thread):
         self._log, self._until = log, until
         self._placed: list[Request] = []
 
+    def finish(self) -> None:
+        """Have it come to its end with what it is doing, however early."""
+        self._until = time.monotonic()
+
     def run(self) -> None:
         """Do one thing after another until the time is over."""
         actions: list[tuple[Callable[[], None], int]] = [
