@@ -15,6 +15,7 @@ import responses
 import yaml
 from kubernetes_validate import utils
 
+from chassis import __version__
 from ci import manifests
 from tests.charts import kustomize
 from tests.charts.kustomize import K8S, Object
@@ -110,6 +111,14 @@ def test_pods_are_restricted_and_bounded(folder: Path) -> None:
         if pod is not None:
             assert restricted(pod) == [], each["metadata"]["name"]
             assert all(container["resources"]["limits"]["memory"] for container in kustomize.containers(each))
+
+
+def test_every_image_of_ours_is_of_this_version(folder: Path) -> None:
+    images = {
+        image for each in kustomize.build(folder) for image in re.findall(r'"image": "([^"]+)"', json.dumps(each))
+    }
+    ours = {image for image in images if re.search(r"(^|/)(tandem/)?(order|payment):", image)}
+    assert {image.rpartition(":")[2] for image in ours} <= {__version__}
 
 
 def test_nothing_of_helm_s_is_left(folder: Path) -> None:

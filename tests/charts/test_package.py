@@ -17,6 +17,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from chassis import __version__
 from ci import package, sbom
 from ci.state import ROOT
 from tests.charts.rendering import ALONE, CHARTS
@@ -137,7 +138,7 @@ def test_the_images_are_told_where_they_come_from(tmp_path: Path) -> None:
         "BASE_IMAGE": BASE,
         "BASE_NAME": BASE.partition("@")[0],
         "BASE_DIGEST": BASE.partition("@")[2],
-        "VERSION": "0.1.0",
+        "VERSION": __version__,
         "REVISION": git(tmp_path, "rev-parse", "HEAD"),
         "CREATED": "2026-09-21T14:13:20Z",
     }
