@@ -198,11 +198,6 @@ class Namespace:
         body = {"spec": {"template": {"metadata": {"annotations": now}}}}
         self.apps.patch_namespaced_deployment(self.deployment(service), self.name, body)
 
-    def scale(self, service: str, pods: int) -> None:
-        """`kubectl scale` of a service."""
-        body = {"spec": {"replicas": pods}}
-        self.apps.patch_namespaced_deployment_scale(self.deployment(service), self.name, body)
-
     def settled(self, service: str, pods: int | None = None) -> None:
         """Return when a service is rolled out: so many pods, if that is said, all new and ready, and the old gone."""
 

@@ -68,8 +68,7 @@ def test_a_rolling_restart_of_both_services_loses_no_request(namespace: Namespac
 def test_scaling_up_and_down_loses_no_request(namespace: Namespace, credentials: Credentials) -> None:
     with bystander(namespace) as pod, Load(namespace, pod, URL, credentials.people[0]) as load:
         for pods in (3, 1, 2):
-            for service in SERVICES:
-                namespace.scale(service, pods)
+            namespace.upgrade(merged(TWO, {service: {"replicaCount": pods} for service in SERVICES}))
             for service in SERVICES:
                 namespace.settled(service, pods)
             load.goes_on()
@@ -177,7 +176,7 @@ def test_pods_come_with_the_load_and_go_with_it(namespace: Namespace, credential
 def test_the_commands_of_the_notes_work(namespace: Namespace, credentials: Credentials) -> None:
     notes = namespace.notes()
     assert "get hpa" in notes
-    printed = typed(notes, without=f"helm -n {namespace.name} uninstall")
+    printed = typed(notes, removal=False)
     assert "HTTP 201" in printed
     with namespace.order(credentials.people[0]) as tandem:
         say(f"paid: {paid(tandem, place(tandem).id).id}")

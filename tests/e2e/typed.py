@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from itertools import takewhile
 
 from tests.charts.notes import commands
 from tests.e2e.cluster import say
 
 
-def typed(notes: str, without: str | None = None) -> str:
-    """Run the commands of notes in one shell, as they stand there; what they printed.
+def typed(notes: str, removal: bool = True) -> str:
+    """Run the commands of notes in one shell, as they stand there; what they printed. All have to succeed.
 
-    All have to succeed. Those that begin with `without` are left out.
+    Without `removal`, those from the uninstall on are left out.
     """
     for tool in ("kubectl", "helm", "curl"):
         assert shutil.which(tool), f"the notes tell people to type {tool}, which is not on the PATH"
-    lines = [line for line in commands(notes) if without is None or not line.startswith(without)]
+    lines = commands(notes)
+    if not removal:
+        lines = list(takewhile(lambda line: " uninstall " not in line, lines))
     assert lines
     script = "\n".join(["set -euo pipefail", *lines])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300, check=False)
