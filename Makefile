@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi dashboards chaos monitoring bench restore-drill browser mutations e2e images package clean
+.PHONY: help run test lint format charts manifests openapi dashboards chaos fuzz monitoring bench restore-drill browser mutations e2e images package clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -47,6 +47,9 @@ dashboards: $(DEV) ## The charts' dashboards and alerts, from ci/dashboards.py a
 
 chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
+fuzz: $(DEV) ## EXAMPLES=2000 requests a service, from one SEED, drawn from the OpenAPI documents: all as described?
+	$(MODULES) $(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
 
 restore-drill: $(DEV) ## Lose the databases under load, restore them from a base backup and WAL: the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))

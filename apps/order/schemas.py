@@ -104,10 +104,12 @@ class PaymentView(Schema):
     """What an order shows of its payment."""
 
     id = Id(metadata=says("The payment's id in the payment service."))
-    status = Choice(
-        ["processing", "authorized", "captured", "failed", "voided", "expired"],
-        "Where the payment stands.",
-        "captured",
+    status = fields.String(
+        metadata=says(
+            "Where the payment stands: `processing`, `authorized`, `captured`, `failed`, `voided`, `expired`, or "
+            "what else the payment service learns to say.",
+            "captured",
+        )
     )
     failure_reason = fields.String(
         allow_none=True, metadata=says("Why the payment, or what was last asked of it, failed.", None)
@@ -212,7 +214,7 @@ class PaymentSnapshot(Schema):
         required=True, validate=validate.Range(1, MAX_AMOUNT), metadata=says("Only a newer one counts.", 2)
     )
     status = fields.String(required=True, metadata=says("Where the payment stands.", "captured"))
-    amount = Integer(required=True, metadata=says("What it is for, in minor units.", 900))
+    amount = Amount("What it is for.", minimum=-MAX_AMOUNT, required=True)
     currency = fields.String(required=True, metadata=says("ISO 4217.", "EUR"))
     captured_amount = Amount("What was taken.", required=True)
     refunded_amount = Amount("What was given back.", example=0, required=True)
@@ -255,7 +257,11 @@ class PaymentEvent(Schema):
         required=True, validate=validate.Equal("payment.updated"), metadata={"enum": ["payment.updated"]}
     )
     timestamp = fields.String(required=True, metadata=says("When it happened, RFC 3339.", "2026-03-14T09:26:53Z"))
-    merchant = Text(64, required=True, metadata=says("Whose order it is.", "demo"))
+    merchant = fields.String(
+        required=True,
+        validate=validate.Regexp(r"^[A-Za-z0-9_.\-]{1,64}$"),
+        metadata=says("Whose order it is.", "demo"),
+    )
     data = fields.Nested(PaymentSnapshot, required=True)
     operation = fields.Nested(SettledOperation, required=True)
 

@@ -202,6 +202,9 @@ def test_a_genuine_event_that_makes_no_sense_is_refused(pair: Pair, placed: dict
         for number in (-1, 2**63, 10**30):
             answer = tell(pair, event(placed, "captured", 2, **{name: number}))
             refused(answer, 422, "validation", f"/data/{name}")
+    refused(tell(pair, event(placed, "captured", 2, amount=2**63)), 422, "validation", "/data/amount")
+    for merchant in (b'""', b'"a b"', b'"a\\u0000"', b'"\xc2\x9b"'):
+        refused(tell(pair, body.replace(b'"demo"', merchant)), 422, "validation", "/merchant")
     assert seen(pair, placed) == before
 
 

@@ -1,0 +1,45 @@
+"""A short and always equal share of `make fuzz`: both services do what their OpenAPI documents say."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.campaign import Campaign
+from tests.integration.order.webhooks.receiver import Receiver
+from tests.integration.pair import Client, Pair
+
+SEED = 20260314
+
+
+@pytest.mark.parametrize("service", ["order", "payment"])
+def test_what_is_drawn_from_the_document_is_answered_as_it_says(pair: Pair, service: str, tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        campaign = Campaign(
+            service=getattr(pair, service),
+            receiver=receiver.url,
+            seed=SEED,
+            folder=tmp_path,
+            per_turn=2,
+            phases=("examples", "fuzzing", "stateful"),
+        )
+        campaign.run()
+    assert not campaign.findings, campaign.findings
+    assert not campaign.errors
+    assert campaign.drawn > 50
+
+
+def test_what_is_not_as_described_is_found(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document of a service that answers otherwise than it says."""
+    view = functools.wraps(pair.payment_app.view_functions["payments.list_balances"])(
+        lambda: {"data": [{"account": 1}]}
+    )
+    monkeypatch.setitem(pair.payment_app.view_functions, "payments.list_balances", view)
+    campaign = Campaign(
+        service=Client(pair.payment.url), receiver="http://127.0.0.1/", seed=SEED, folder=tmp_path, phases=("examples",)
+    )
+    campaign.run()
+    assert ("Response violates schema", "GET /v1/ledger/balances") in campaign.findings
+    assert not campaign.is_clean
