@@ -1,0 +1,185 @@
+"""Order's calls of payment: each kind that `order.gateway` makes, with answers of today's payment to experiment on."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import responses
+
+from chassis.outbox import Message
+from order import reconcile
+from order.gateway import PaymentGateway
+from order.model import Command
+from tests.contract.expectations import Body, read_by
+
+URL = "http://payment"
+ORDER_ID = "0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70"
+PAYMENT_ID = "0195a3f0-9b2a-7e11-8d40-1f6d1c8e5a71"
+MESSAGE_ID = "0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72"
+NAMES = {ORDER_ID: "{order_id}", PAYMENT_ID: "{payment_id}", MESSAGE_ID: "{message_id}"}
+"""Ids that are other ones in every run, by what they are in the contract."""
+
+HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Tandem-Merchant", "X-Request-Id", "traceparent")
+CARRIED = {"X-Request-Id": "req-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+CREATE = {"order_id": ORDER_ID, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "automatic"}
+
+
+def payment(status: str, **change: Any) -> Body:
+    """A payment as payment answers."""
+    taken = 900 if status == "captured" else 0
+    return {
+        "id": PAYMENT_ID,
+        "order_id": ORDER_ID,
+        "status": status,
+        "amount": 900,
+        "currency": "EUR",
+        "authorized_amount": taken,
+        "captured_amount": taken,
+        "refunded_amount": 0,
+        "refunding_amount": 0,
+        "payment_method": "pm_ok",
+        "failure_reason": None,
+        "provider": "simulator",
+        "version": 2,
+        **change,
+    }
+
+
+def problem(name: str) -> Body:
+    """A refusal as payment answers."""
+    return {"type": f"/problems/{name}", "title": "No", "status": 409, "detail": "No."}
+
+
+def refund(status: str, reason: str | None = None) -> Body:
+    """A refund as payment answers."""
+    return {"id": MESSAGE_ID, "status": status, "amount": 900, "currency": "EUR", "failure_reason": reason}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: what is asked for, of a payment that was made so (`given`) and had this done to it (`after`).
+
+    `answers` are status and body of each answer on the way.
+    """
+
+    name: str
+    answers: list[tuple[int, Body]]
+    command: Command | None = None
+    payload: Body = field(default_factory=dict)
+    given: Body | None = None
+    after: str | None = None
+
+    def make(self, gateway: PaymentGateway) -> object:
+        """Make it; what order understands of the answers."""
+        if self.command is None:
+            order = {"id": ORDER_ID, "merchant": "demo", "status": "paid", "paid_amount": 900, "refunded_amount": 0}
+            return list(reconcile._compare({**order, "payment": {"id": PAYMENT_ID}}, gateway))
+        return gateway.send(Message(0, MESSAGE_ID, "demo", ORDER_ID, self.command, self.payload, CARRIED, 1, ""))
+
+
+ABOUT = {"payment_id": PAYMENT_ID}
+MANUAL = {"capture": "manual"}
+CALLS = [
+    Call("create: captured", [(201, payment("captured"))], Command.CREATE, CREATE),
+    Call("create: authorized", [(201, payment("authorized"))], Command.CREATE, {**CREATE, **MANUAL}),
+    Call(
+        "create: declined",
+        [(201, payment("failed", failure_reason="card_declined"))],
+        Command.CREATE,
+        {**CREATE, "payment_method": "pm_declined"},
+    ),
+    Call("create: there is one already", [(200, payment("captured"))], Command.CREATE, CREATE, given={}),
+    Call("capture", [(200, payment("captured"))], Command.CAPTURE, ABOUT, given=MANUAL),
+    Call("void", [(200, payment("voided"))], Command.VOID, ABOUT, given=MANUAL),
+    Call(
+        "capture: too late",
+        [(409, problem("payment-state")), (200, payment("voided"))],
+        Command.CAPTURE,
+        ABOUT,
+        given=MANUAL,
+        after="void",
+    ),
+    Call(
+        "void: too late", [(409, problem("payment-state")), (200, payment("captured"))], Command.VOID, ABOUT, given={}
+    ),
+    Call(
+        "refund",
+        [(201, refund("succeeded")), (200, payment("captured", refunded_amount=900))],
+        Command.REFUND,
+        {**ABOUT, "amount": 900, "reason": "order canceled"},
+        given={},
+    ),
+    Call(
+        "refund: declined",
+        [(201, refund("failed", "refund_declined")), (200, payment("captured"))],
+        Command.REFUND,
+        {**ABOUT, "amount": 900},
+        given={"payment_method": "pm_refund_declined"},
+    ),
+    Call(
+        "refund: more than is left",
+        [(409, problem("amount-exceeds-captured")), (200, payment("captured"))],
+        Command.REFUND,
+        {**ABOUT, "amount": 901},
+        given={},
+    ),
+    Call(
+        "refund: of nothing that was captured",
+        [(409, problem("payment-state")), (200, payment("authorized"))],
+        Command.REFUND,
+        {**ABOUT, "amount": 1},
+        given=MANUAL,
+    ),
+    Call(
+        "reconcile",
+        [(200, {"data": [payment("captured")]}), (200, {"captured_amount": 900, "refunded_amount": 0, "untold": 0})],
+        given={},
+    ),
+]
+
+
+def record() -> list[Body]:
+    """The contract: what order sends in each call, and what it reads of the answers."""
+    return [_recorded(call) for call in CALLS]
+
+
+def _recorded(call: Call) -> Body:
+    exact = {"/type", "/status", "/data/0/status"} | ({"/failure_reason"} if "declined" in call.name else set())
+    exchanges = []
+    for number, (status, sample) in enumerate(call.answers):
+        read = read_by(lambda body, at=number: _come(call, body, at), sample, exact)  # type: ignore[misc]
+        request = _play(call, call.answers)[1][number]
+        exchanges.append({"request": request, "answer": {"status": status, "body": read}})
+    return {"call": call.name, "given": call.given, "after": call.after, "exchanges": exchanges}
+
+
+def _come(call: Call, body: Body, at: int) -> object:
+    """What comes of a call if one of its answers has this body."""
+    answers = [(status, body if number == at else said) for number, (status, said) in enumerate(call.answers)]
+    return _play(call, answers)[0]
+
+
+def _play(call: Call, answers: list[tuple[int, Body]]) -> tuple[object, list[Body]]:
+    """What comes of a call that is answered so, and the requests that it made."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as stand_in:
+        for number, (status, body) in enumerate(answers):
+            method = "POST" if call.command is not None and number == 0 else "GET"
+            stand_in.add(method, re.compile(re.escape(URL)), json=body, status=status)
+        outcome = call.make(PaymentGateway(URL, "a-key", timeout=5))
+        return outcome, [_described(each.request) for each in stand_in.calls]
+
+
+def _described(request: Any) -> Body:
+    body = None if request.body is None else json.loads(_general(request.body.decode()))
+    headers = {name: _general(request.headers[name]) for name in HEADERS if name in request.headers}
+    path = _general(request.url.removeprefix(URL))
+    return {"method": request.method, "path": path, "headers": headers, **({"body": body} if body is not None else {})}
+
+
+def _general(said: str) -> str:
+    for id_, name in NAMES.items():
+        said = said.replace(id_, name)
+    return said
