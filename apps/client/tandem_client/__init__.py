@@ -41,6 +41,9 @@ from tandem_client.model import (
     Payment,
     ProviderAccount,
     Refund,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from tandem_client.version import __version__
 
@@ -75,5 +78,8 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "__version__",
 ]

@@ -46,9 +46,12 @@ def origin() -> Any:
     return field(repr=False, compare=False)
 
 
-def member(name: str | None = None, read: Callable[[Any], Any] | None = None) -> Any:
-    """A member of a result that has another name in JSON, or is to be read by a function unless it is null."""
-    return field(metadata={"name": name, "read": read})
+def member(name: str | None = None, read: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
+    """A member of a result that has another name in JSON, or is to be read by a function unless it is null.
+
+    With a default it need not be there.
+    """
+    return field(metadata={"name": name, "read": read}, default=default)
 
 
 def time() -> Any:

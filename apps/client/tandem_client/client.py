@@ -12,6 +12,7 @@ import requests
 
 from tandem_client.attempt import Limits, Peer
 from tandem_client.connections import Bearer, Connections
+from tandem_client.endpoints import WebhookEndpoints
 from tandem_client.orders import Orders
 from tandem_client.payments import Payments
 from tandem_client.transport import Transport
@@ -20,7 +21,7 @@ TIMEOUT, DEADLINE = 10.0, 60.0
 """Seconds, unless a client is given others."""
 
 
-class Client(Orders, Payments):
+class Client(Orders, Payments, WebhookEndpoints):
     """Tandem's two services, as one merchant sees them.
 
     A client may be shared by all threads of a process and lives as long as it: connections are kept and used again,

@@ -7,7 +7,7 @@ to say more, and older clients go on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -172,4 +172,57 @@ class Entry:
     amount: int
     currency: str
     at: datetime = time()
+    answer: Answer = origin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookEndpoint:
+    """Where events are sent. Its status is `enabled` or `disabled` (see `disabled_reason`).
+
+    `secret` is there only in what made it; until `signed_until`, the secrets before it sign besides.
+    """
+
+    id: str
+    url: str
+    description: str | None
+    events: tuple[str, ...] = member(read=tuple)
+    status: str
+    disabled_reason: str | None
+    signed_until: datetime | None = time()
+    created_at: datetime = time()
+    secret: str | None = field(default=None, repr=False)
+    answer: Answer = origin()
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAttempt:
+    """One attempt at a delivery: the status code of the answer, or an error; `duration` is in seconds."""
+
+    number: int
+    status_code: int | None
+    error: str | None
+    duration: float
+    at: datetime = time()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookDelivery:
+    """An event on its way to an endpoint; its id is the `id` of `webhooks.Event`.
+
+    Its status is `pending`, `delivered` or `dead`. `payload` and `attempts` are None in lists.
+    """
+
+    id: str
+    endpoint_id: str
+    order_id: str | None
+    type: str
+    status: str
+    attempt_count: int
+    last_status_code: int | None
+    last_error: str | None
+    next_attempt_at: datetime | None = time()
+    created_at: datetime = time()
+    settled_at: datetime | None = time()
+    payload: Mapping[str, Any] | None = None
+    attempts: tuple[WebhookAttempt, ...] | None = member(read=parts(WebhookAttempt), default=None)
     answer: Answer = origin()

@@ -51,6 +51,10 @@ class Transport:
             raise ValueError("an idempotency key has 1 to 255 visible ASCII characters")
         return self._send("POST", path, key=key, body=data, wait=wait, if_match=if_match)
 
+    def delete(self, *path: str) -> Answer:
+        """Have what is at /v1/... forgotten. Raises what `send` raises."""
+        return self._send("DELETE", path)
+
     def _send(self, method: str, path: tuple[str, ...], **more: Any) -> Answer:
         parts = [str(part) for part in path]
         if not {"", ".", ".."}.isdisjoint(parts):
@@ -70,6 +74,9 @@ class Transport:
             try:
                 outcome = self.peer.attempt(call, until)
             except (errors.ApiError, errors.UnexpectedAnswer) as error:
+                is_gone = isinstance(error, errors.NotFound) and _settles(error)
+                if may_have_acted and call.method == "DELETE" and is_gone:
+                    return Answer(204, {}, error.request_id)  # an earlier attempt has deleted it
                 if may_have_acted and call.key is not None and not _settles(error):
                     raise unknown(call, f"after {attempt - 1} without an answer, {error}", attempt) from error
                 raise

@@ -34,7 +34,7 @@ from tandem_client import (
     retry,
 )
 from tests.unit.client import bare
-from tests.unit.client.conftest import KEY, ORDER, ORDERS, PAYMENT_URL, place, sent
+from tests.unit.client.conftest import KEY, ORDER, ORDER_URL, ORDERS, PAYMENT_URL, place, sent
 
 
 def problem(service: responses.RequestsMock, status: int, name: str, method: str = "POST", **headers: str) -> None:
@@ -341,3 +341,20 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
     assert retry.after(header, NOW) == seconds
+
+
+def test_what_is_gone_at_the_second_attempt_to_delete_it_was_deleted_by_the_first(
+    client: Client, service: responses.RequestsMock
+) -> None:
+    place_of = f"{ORDER_URL}/v1/webhook-endpoints/1"
+    gone = {"type": "/problems/webhook-endpoint-not-found", "title": "No", "status": 404, "detail": "No."}
+    service.delete(place_of, body=requests.ConnectionError("cut"))
+    service.delete(place_of, json=gone, status=404)
+    client.delete_webhook_endpoint("1")
+    service.delete(place_of, json=gone, status=404)
+    with pytest.raises(NotFound):
+        client.delete_webhook_endpoint("1")
+    service.delete(place_of, body=requests.ConnectionError("cut"))
+    service.delete(place_of, body="no such page", status=404)  # from a proxy, which knows nothing
+    with pytest.raises(NotFound):
+        client.delete_webhook_endpoint("1")

@@ -1,0 +1,125 @@
+"""Webhooks through the client, on the real pair: endpoints are kept with it, and it believes what the product sends."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from order.webhooks.model import EVENTS
+from tandem_client import Client, Conflict, InvalidSignature, Item, NotFound, webhooks
+from tests.integration.eventually import eventually
+from tests.integration.order.webhooks.receiver import Receiver, status
+from tests.integration.pair import Pair
+from tests.integration.settings import KEY
+
+TEA = Item("tea-100", quantity=2, unit_amount=450)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def tandem(pair: Pair) -> Iterator[Client]:
+    with Client(pair.order.url, api_key=KEY, deadline=20) as client:
+        yield client
+
+
+def test_verify_believes_every_event_that_the_product_sends_and_nothing_else(
+    tandem: Client, receiver: Receiver
+) -> None:
+    endpoint = tandem.create_webhook_endpoint(url=receiver.url, events=EVENTS)
+    assert endpoint.secret is not None
+    for method, capture in (("pm_ok", None), ("pm_declined", None), ("pm_ok", "manual"), ("pm_refund_declined", None)):
+        order = tandem.place_order(
+            items=[TEA], currency="EUR", payment_method=method, capture=capture, customer="cus_17", wait=10
+        )
+        if method == "pm_ok" and capture is None or method == "pm_refund_declined":
+            tandem.refund(order.id, wait=10)
+        if capture == "manual":
+            tandem.cancel(order.id, wait=10)
+    tandem.test_webhook_endpoint(endpoint.id)
+    wanted = {*EVENTS, "webhook.test"} - {"order.expired"}  # which takes days
+    eventually(lambda: wanted <= set(receiver.types()), "every kind of event has come")
+    for received in receiver.received:
+        event = webhooks.verify(received.body, received.headers, endpoint.secret)
+        assert (event.id, event.type, event.body) == (received.id, received.event["type"], received.event)
+        assert event.timestamp.tzinfo is not None
+        if event.type != "webhook.test":
+            assert tandem.get_order(event.data["id"]).customer == event.data["customer"] == "cus_17"
+        with pytest.raises(InvalidSignature):
+            webhooks.verify(received.body + b" ", received.headers, endpoint.secret)
+        with pytest.raises(InvalidSignature):
+            webhooks.verify(received.body, {**received.headers, "webhook-id": str(uuid.uuid4())}, endpoint.secret)
+
+
+def test_an_endpoint_is_made_shown_rotated_and_forgotten(tandem: Client, receiver: Receiver) -> None:
+    made = tandem.create_webhook_endpoint(
+        url=receiver.url, events=["order.paid"], description="the warehouse", idempotency_key="the-hook"
+    )
+    again = tandem.create_webhook_endpoint(
+        url=receiver.url, events=["order.paid"], description="the warehouse", idempotency_key="the-hook"
+    )
+    assert (again.id, again.secret, again.answer.replayed) == (made.id, made.secret, True)
+    assert (made.url, made.events, made.description) == (receiver.url, ("order.paid",), "the warehouse")
+    assert (made.status, made.disabled_reason, made.signed_until) == ("enabled", None, None)
+    assert made.secret is not None
+    assert made.secret not in repr(made)
+    shown = tandem.get_webhook_endpoint(made.id)
+    assert (shown.id, shown.secret) == (made.id, None)
+    assert list(tandem.list_webhook_endpoints()) == [shown]
+
+    rotated = tandem.rotate_webhook_secret(made.id, overlap_seconds=3600)
+    assert rotated.secret not in (None, made.secret)
+    assert rotated.signed_until is not None
+    delivery = tandem.test_webhook_endpoint(made.id)
+    eventually(lambda: receiver.received, "the test event has come")
+    for secret in (made.secret, str(rotated.secret)):
+        assert webhooks.verify(receiver.received[0].body, receiver.received[0].headers, secret).id == delivery.id
+
+    tandem.delete_webhook_endpoint(made.id)
+    assert list(tandem.list_webhook_endpoints()) == []
+    with pytest.raises(NotFound):
+        tandem.delete_webhook_endpoint(made.id)
+
+
+def test_deliveries_are_listed_shown_and_sent_again(tandem: Client, receiver: Receiver) -> None:
+    receiver.answer = status(500)
+    endpoint = tandem.create_webhook_endpoint(url=receiver.url, events=["order.paid"])
+    orders = [tandem.place_order(items=[TEA], currency="EUR", payment_method="pm_ok", wait=10).id for _ in range(3)]
+    eventually(lambda: len({each.id for each in receiver.received}) == 3, "each was tried")
+    pending = list(tandem.list_webhook_deliveries(endpoint.id, status="pending", page_size=1))
+    assert [each.order_id for each in pending] == orders[::-1]
+    assert {(each.type, each.payload, each.attempts) for each in pending} == {("order.paid", None, None)}
+    receiver.answer = status(204)
+
+    def settled() -> bool:
+        return not list(tandem.list_webhook_deliveries(endpoint.id, status="pending"))
+
+    eventually(settled, "all are delivered")
+    seen = tandem.get_webhook_delivery(endpoint.id, pending[0].id)
+    assert seen.payload is not None
+    assert seen.attempts is not None
+    assert (seen.status, seen.last_status_code, seen.payload["data"]["id"]) == ("delivered", 204, orders[-1])
+    assert [each.status_code for each in seen.attempts] == [500] * (len(seen.attempts) - 1) + [204]
+    assert seen.settled_at is not None
+    assert seen.attempts[0].at < seen.settled_at
+    before = sum(each.id == seen.id for each in receiver.received)
+    assert tandem.redeliver_webhook(endpoint.id, seen.id).id == seen.id
+    eventually(lambda: sum(each.id == seen.id for each in receiver.received) == before + 1, "it has come once more")
+
+
+def test_an_endpoint_that_is_gone_can_be_enabled_again(tandem: Client, receiver: Receiver) -> None:
+    receiver.answer = status(410)
+    endpoint = tandem.create_webhook_endpoint(url=receiver.url)
+    assert "order.placed" not in endpoint.events
+    tandem.test_webhook_endpoint(endpoint.id)
+    eventually(lambda: tandem.get_webhook_endpoint(endpoint.id).status == "disabled", "it is disabled")
+    with pytest.raises(Conflict) as caught:
+        tandem.test_webhook_endpoint(endpoint.id)
+    assert caught.value.problem.name == "webhook-endpoint-disabled"
+    assert tandem.enable_webhook_endpoint(endpoint.id).status == "enabled"

@@ -1,0 +1,82 @@
+"""Finding orders, and changing only what is still as it was seen, on the real pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from tandem_client import Client, Item, Order, Payment, PreconditionFailed, Refund
+from tests.integration.pair import Pair
+from tests.integration.settings import KEY
+
+
+@pytest.fixture
+def tandem(pair: Pair) -> Iterator[Client]:
+    with Client(pair.order.url, pair.payment.url, api_key=KEY, deadline=20) as client:
+        yield client
+
+
+def place(tandem: Client, method: str = "pm_ok", customer: str | None = None, capture: str | None = None) -> Order:
+    tea = [Item("tea-100", quantity=2, unit_amount=450)]
+    return tandem.place_order(
+        items=tea, currency="EUR", payment_method=method, customer=customer, capture=capture, wait=10
+    )
+
+
+def test_orders_are_found_by_status_customer_and_time(tandem: Client) -> None:
+    paid = [place(tandem, customer="cus_1"), place(tandem, customer="cus_2"), place(tandem, customer="cus_1")]
+    declined = place(tandem, "pm_declined", customer="cus_1")
+
+    def ids(**query: object) -> list[str]:
+        return [order.id for order in tandem.list_orders(**query)]  # type: ignore[arg-type]
+
+    newest_first = [declined.id, *(order.id for order in reversed(paid))]
+    assert ids() == ids(page_size=1) == newest_first
+    assert ids(status="paid") == [order.id for order in reversed(paid)]
+    assert ids(status="payment_failed") == [declined.id]
+    assert ids(customer="cus_1", page_size=1) == [declined.id, paid[2].id, paid[0].id]
+    assert ids(customer="cus_1", status="paid") == [paid[2].id, paid[0].id]
+    assert ids(customer="cus_3") == []
+    moment = paid[1].created_at
+    instant = timedelta(microseconds=1)
+    assert ids(created_after=moment - instant, created_before=moment + instant) == [paid[1].id]
+    assert ids(created_after=moment + instant) == [declined.id, paid[2].id]
+    assert ids(created_before=moment - instant) == [paid[0].id]
+    assert next(tandem.list_orders()) == tandem.get_order(declined.id)
+
+
+def test_what_has_changed_since_it_was_seen_is_left_as_it_is(tandem: Client) -> None:
+    actions: list[tuple[Order, Callable[[str, int], Order | Refund]]] = [
+        (place(tandem, capture="manual"), lambda id_, version: tandem.capture(id_, if_match=version, wait=10)),
+        (place(tandem, capture="manual"), lambda id_, version: tandem.cancel(id_, if_match=version, wait=10)),
+        (place(tandem), lambda id_, version: tandem.refund(id_, if_match=version, wait=10)),
+        (
+            place(tandem, "pm_declined"),
+            lambda id_, version: tandem.pay_again(id_, payment_method="pm_ok", if_match=version, wait=10),
+        ),
+    ]
+    for seen, act in actions:
+        with pytest.raises(PreconditionFailed) as caught:
+            act(seen.id, seen.version - 1)
+        assert caught.value.status == 412
+        assert tandem.get_order(seen.id) == seen
+        act(seen.id, seen.version)
+        assert tandem.get_order(seen.id).version > seen.version
+
+
+def test_a_payment_that_has_changed_since_is_left_as_it_is(tandem: Client) -> None:
+    held = [next(tandem.list_payments(order_id=place(tandem, capture="manual").id)) for _ in range(2)]
+    taken = next(tandem.list_payments(order_id=place(tandem).id))
+    actions: list[tuple[Payment, Callable[[str, int], Payment | Refund]]] = [
+        (held[0], lambda id_, version: tandem.capture_payment(id_, if_match=version)),
+        (held[1], lambda id_, version: tandem.void_payment(id_, if_match=version)),
+        (taken, lambda id_, version: tandem.refund_payment(id_, if_match=version)),
+    ]
+    for seen, act in actions:
+        with pytest.raises(PreconditionFailed):
+            act(seen.id, seen.version - 1)
+        assert tandem.get_payment(seen.id) == seen
+        act(seen.id, seen.version)
+        assert tandem.get_payment(seen.id).version > seen.version
