@@ -95,7 +95,6 @@ def test_a_database_of_one_s_own_is_migrated_and_used(new_namespace: Callable[..
         namespace.upgrade(merged(values, {"order": {"logLevel": "debug"}}))
         assert paid(tandem, order.id).paid_amount == 900
         paid(tandem, place(tandem).id)
-    counted = run(
-        elsewhere.name, "postgres", "psql", "-U", "order_app", "-h", "127.0.0.1", "-tAc", "SELECT count(*) FROM orders"
-    )
+    url = f"postgresql://order_app:{PASSWORD}@127.0.0.1/order_app"
+    counted = run(elsewhere.name, "postgres", "psql", url, "-tAc", "SELECT count(*) FROM orders")
     assert counted.split() == ["2"]
