@@ -233,10 +233,14 @@ class Namespace:
 
     # --- calls
 
+    def api_key(self) -> str:
+        """The key that the chart generated for people."""
+        return self.secret(f"{self.release}-credentials")["api-key"]
+
     @contextlib.contextmanager
     def order(self, api_key: str | None = None) -> Iterator[Client]:
         """A client of the order service, over port-forwards to its pods; with the generated key, or another."""
-        key = api_key or self.secret(f"{self.release}-credentials")["api-key"]
+        key = api_key or self.api_key()
         with forward.session(lambda: self.forward(f"app.kubernetes.io/name=order,{SERVER}", 8080)) as session:
             yield Client("http://order", api_key=key, timeout=30, session=session)
 

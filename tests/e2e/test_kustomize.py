@@ -14,7 +14,8 @@ from kubernetes import client
 
 from tests.charts import kustomize
 from tests.charts.kustomize import K8S
-from tests.e2e.cluster import Namespace, paid, place, say, wait_until
+from tests.e2e.cluster import Namespace, say, wait_until
+from tests.e2e.orders import paid, place
 
 pytestmark = pytest.mark.cluster
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))

@@ -37,7 +37,7 @@ def before(new_namespace: Callable[..., Namespace], tmp_path_factory: pytest.Tem
     namespace.install(chart=folder / "charts" / "tandem")
     with namespace.order() as tandem:
         order = paid(tandem, place(tandem).id)
-    return Before(namespace, order, namespace.secret("tandem-credentials")["api-key"])
+    return Before(namespace, order, namespace.api_key())
 
 
 def versions(namespace: Namespace) -> set[str]:
@@ -54,7 +54,7 @@ def test_an_upgrade_and_a_rollback_keep_orders_and_keys(before: Before) -> None:
     known = {before.order.id}
 
     def keeps_all() -> None:
-        assert namespace.secret("tandem-credentials")["api-key"] == before.key
+        assert namespace.api_key() == before.key
         with namespace.order() as tandem:
             known.add(paid(tandem, place(tandem).id).id)
             for order in known:
