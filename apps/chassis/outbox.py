@@ -28,10 +28,11 @@ WITH due AS MATERIALIZED (
     SELECT sequence FROM outbox candidate
     WHERE delivered_at IS NULL AND available_at <= now()
       AND (leased_until IS NULL OR leased_until <= now())
-      AND NOT EXISTS (
-          SELECT FROM outbox older
-          WHERE older.merchant = candidate.merchant AND older.aggregate_id = candidate.aggregate_id
-            AND older.delivered_at IS NULL AND older.sequence < candidate.sequence)
+      AND sequence = (
+          SELECT sequence FROM outbox oldest
+          WHERE oldest.merchant = candidate.merchant AND oldest.aggregate_id = candidate.aggregate_id
+            AND oldest.delivered_at IS NULL
+          ORDER BY sequence LIMIT 1)
     ORDER BY sequence LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED)
 UPDATE outbox SET attempts = attempts + 1, lease_owner = %(owner)s,
@@ -62,7 +63,8 @@ def claim(session: Session, owner: str, lease: float, limit: int) -> list[Messag
     Each claim is an owner of its own: who claims a row again after its lease ran out is fenced from itself too.
     """
     owner = f"{owner} {uuid_utils.uuid7()}"
-    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}).fetchall()
+    # Planned each time: a plan that was made, and kept, while nothing waited takes seconds when thousands do.
+    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}, prepare=False).fetchall()
     return sorted(
         (
             Message(**{**row, "id": str(row["id"]), "aggregate_id": str(row["aggregate_id"])}, owner=owner)

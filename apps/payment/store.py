@@ -219,7 +219,8 @@ RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.paymen
 
 def claim_operations(session: Session, owner: str, lease: float, limit: int) -> list[Operation]:
     """Lease up to `limit` operations whose outcome is not known to `owner`, for `lease` seconds."""
-    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}).fetchall()
+    # Planned each time, as in chassis.outbox.
+    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}, prepare=False).fetchall()
     return [_operation(row, owner) for row in rows]
 
 

@@ -267,9 +267,8 @@ RETURNING d.merchant, d.endpoint_id, d.id, d.type, d.payload, d.attempts, d.trie
 
 def claim(session: Session, owner: str, lease: float, limit: int, share: int, give_up: float) -> list[Delivery]:
     """Lease up to `limit` deliveries that are due to `owner`, for `lease` seconds; of one endpoint up to `share`."""
-    rows = session.execute(
-        _CLAIM, {"owner": owner, "lease": lease, "limit": limit, "share": share, "give_up": give_up}
-    ).fetchall()
+    wanted = {"owner": owner, "lease": lease, "limit": limit, "share": share, "give_up": give_up}
+    rows = session.execute(_CLAIM, wanted, prepare=False).fetchall()  # planned each time, as in chassis.outbox
     named = ("endpoint_id", "id")
     return [Delivery(**{**row, **{name: str(row[name]) for name in named}}, owner=owner) for row in rows]
 

@@ -78,3 +78,23 @@ def test_of_one_aggregate_only_the_oldest_is_ever_claimed(session: Session) -> N
         claimed = {message.id: message for message in outbox.claim(session, "one", 60, 10)}
         assert set(claimed) - {other} == {message_id}
         assert outbox.mark_delivered(session, claimed[message_id])
+
+
+def test_a_backlog_that_came_while_the_plan_was_made_for_nothing_is_claimed_at_once(databases: Databases) -> None:
+    hasty = Database(databases.order, "test", statement_timeout=1.0).connect()
+    try:
+        hasty.execute("TRUNCATE outbox")
+        hasty.execute("VACUUM ANALYZE outbox")
+        for _ in range(12):  # often enough for psycopg and PostgreSQL to keep a plan, if they are let
+            assert outbox.claim(hasty, "the process", 60, 16) == []
+        hasty.execute(
+            """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
+               SELECT gen_random_uuid(), 'demo', gen_random_uuid(), 'test', '{}' FROM generate_series(1, 8000)"""
+        )
+        claimed = [outbox.claim(hasty, "the process", 60, 16) for _ in range(3)]
+    finally:
+        hasty.execute("TRUNCATE outbox")
+        hasty.close()
+    assert [len(messages) for messages in claimed] == [16, 16, 16]
+    sequences = [message.sequence for messages in claimed for message in messages]
+    assert sequences == sorted(sequences)
