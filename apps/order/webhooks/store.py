@@ -182,7 +182,7 @@ def redeliver_dead(session: Session, merchant: str | None, delivery_id: str | No
                      WHERE d.status = 'dead' AND e.status = 'enabled' AND d.settled_at < %(before)s::timestamptz
                        AND (%(merchant)s::text IS NULL OR d.merchant = %(merchant)s::text)
                        AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid)
-                     LIMIT 1000) dead
+                     LIMIT 1000 FOR NO KEY UPDATE OF e) dead
                WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
                  AND d.status = 'dead'
                RETURNING d.merchant, d.endpoint_id),
@@ -284,17 +284,21 @@ def is_ours(session: Session, delivery: Delivery) -> bool:
     return row is not None
 
 
+# Whoever locks both has the endpoint first, as those do who ask for something by the API.
 _SETTLE = """
-WITH settled AS (
+WITH held AS MATERIALIZED (
+    SELECT merchant, id FROM webhook_endpoints WHERE merchant = %(merchant)s AND id = %(endpoint)s
+    FOR NO KEY UPDATE),
+settled AS (
     UPDATE webhook_deliveries d
     SET status = %(status)s::text,
         settled_at = CASE WHEN %(status)s::text <> 'pending' THEN clock_timestamp() END,
         available_at = now() + make_interval(secs => %(delay)s::float8),
         last_status_code = %(code)s::integer, last_error = %(error)s::text, leased_until = NULL, lease_owner = NULL
-    FROM webhook_endpoints e
+    FROM held
     WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.id = %(id)s
       AND d.lease_owner = %(owner)s AND d.status = 'pending'
-      AND e.merchant = d.merchant AND e.id = d.endpoint_id
+      AND held.merchant = d.merchant AND held.id = d.endpoint_id
     RETURNING d.merchant, d.endpoint_id, d.id, d.attempts),
 attempt AS (
     INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, error, seconds, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from chassis.database import Database, Session
 from order.webhooks import store
 from order.webhooks.model import Attempt, Status, Verdict
 from tests.integration.databases import Databases
+from tests.integration.eventually import eventually
 
 FAILED = Attempt(500, "answered 500", 0.1)
 AGAIN = Verdict(Status.PENDING, delay=3600)
@@ -192,3 +194,31 @@ def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: S
     assert whole["Shared Hit Blocks"] + whole["Shared Read Blocks"] < 500
     session.execute("UPDATE webhook_deliveries SET leased_until = NULL WHERE id = %s", (wanted,))
     assert ids(claim(session)) == [wanted]
+
+
+def test_who_asks_for_a_delivery_and_who_settles_it_wait_for_each_other_in_one_order(
+    session: Session, databases: Databases
+) -> None:
+    endpoint = add_endpoint(session)
+    (delivery_id,) = add_deliveries(session, endpoint, 1)
+    (leased,) = claim(session)
+    asking = Database(databases.order, "asking", lock_timeout=5.0)
+    settled: list[bool] = []
+
+    def settle() -> None:
+        settling = Database(databases.order, "settling", lock_timeout=20.0)
+        with settling.transaction() as other:
+            settled.append(store.settle(other, leased, FAILED, AGAIN))
+        settling.close()
+
+    thread = threading.Thread(target=settle)
+    waits = "SELECT FROM pg_stat_activity WHERE application_name = 'settling' AND wait_event_type = 'Lock'"
+    with asking.transaction() as held:
+        assert store.get(held, "demo", endpoint, lock=True)
+        thread.start()
+        eventually(lambda: session.execute(waits).rowcount == 1, "the other waits for the endpoint")
+        store.redeliver(held, "demo", endpoint, delivery_id)
+    thread.join(20)
+    asking.close()
+    assert settled == [True]
+    assert [row["status"] for row in session.execute("SELECT status FROM webhook_deliveries").fetchall()] == ["pending"]
