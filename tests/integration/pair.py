@@ -23,6 +23,7 @@ import payment.config
 from chassis.leases import LeaseLoop
 from ci.postgres import free_port
 from tests.integration.databases import Databases
+from tests.integration.listening import listening
 from tests.integration.settings import KEY, environment
 
 ORDER = {
@@ -96,11 +97,7 @@ class Pair:
 
     def _serve(self, running: ExitStack, app: Flask, url: str) -> None:
         server: BaseWSGIServer = make_server("127.0.0.1", int(url.rpartition(":")[2]), app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        running.callback(thread.join)
-        running.callback(server.server_close)
-        running.callback(server.shutdown)
+        running.enter_context(listening(server))
 
     def _loop(self, running: ExitStack, *loops: LeaseLoop) -> None:
         threads = [threading.Thread(target=loop.run) for loop in loops]

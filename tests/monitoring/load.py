@@ -7,12 +7,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
 
 from ci.postgres import free_port
 from tests.integration.faults.stack import Stack
+from tests.integration.listening import listening
 from tests.integration.pair import ORDER, Client
 
 USUAL = ("pm_ok",) * 20 + ("pm_declined", "pm_flaky", "pm_timeout_charged", "pm_slow", "pm_refund_declined")
@@ -93,19 +95,17 @@ class DeadEndpoints:
     def __init__(self, stack: Stack) -> None:
         """Registered in the `with`."""
         self._order = stack.order
+        self._running = ExitStack()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Gone)
 
     def __enter__(self) -> None:
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
+        self._running.enter_context(listening(self._server))
         for port in (free_port(), self._server.server_address[1]):
             made = self._order.post("/v1/webhook-endpoints", {"url": f"http://127.0.0.1:{port}/hook"})
             assert made.status_code == 201, made.text
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._running.close()
 
 
 class _Gone(BaseHTTPRequestHandler):

@@ -97,7 +97,7 @@ class Webhooks:
             stored = rotated(endpoint["secrets"], self._keys.new(), until, now)
             store.set_secrets(session, claim.merchant, endpoint_id, stored)
 
-        replayed = self._act(claim, endpoint_id, endpoint_id, 200, act)
+        _, replayed = self._act(claim, endpoint_id, endpoint_id, 200, act)
         return self._with_secret(claim.merchant, endpoint_id, replayed)
 
     def enable(self, claim: Claim, endpoint_id: str) -> Done:
@@ -106,7 +106,7 @@ class Webhooks:
         def act(session: Session, _: Row) -> None:
             store.enable(session, claim.merchant, endpoint_id)
 
-        replayed = self._act(claim, endpoint_id, endpoint_id, 200, act)
+        _, replayed = self._act(claim, endpoint_id, endpoint_id, 200, act)
         return Done(self.get(claim.merchant, endpoint_id), replayed)
 
     def test(self, claim: Claim, endpoint_id: str) -> Done:
@@ -133,15 +133,10 @@ class Webhooks:
         return self._deliver(claim, endpoint_id, delivery_id, act)
 
     def _deliver(self, claim: Claim, endpoint_id: str, delivery_id: str, act: Callable[[Session, Row], None]) -> Done:
-        with idempotency.not_in_use(), self._database.transaction() as session:
-            taken = idempotency.take(session, claim, delivery_id, 202)
-            if taken:
-                act(session, self._lock(session, claim.merchant, endpoint_id))
-            else:
-                delivery_id = idempotency.required(session, claim).resource_id
-        if taken:
+        delivery_id, replayed = self._act(claim, endpoint_id, delivery_id, 202, act)
+        if not replayed:
             self.wake()
-        return Done(self.delivery(claim.merchant, endpoint_id, delivery_id), replayed=not taken)
+        return Done(self.delivery(claim.merchant, endpoint_id, delivery_id), replayed)
 
     def delete(self, merchant: str, endpoint_id: str) -> None:
         """Forget an endpoint; nothing more is sent there. Raises Problem `webhook-endpoint-not-found`."""
@@ -260,18 +255,18 @@ class Webhooks:
 
     def _act(
         self, claim: Claim, endpoint_id: str, resource_id: str, status: int, act: Callable[[Session, Row], None]
-    ) -> bool:
-        """Do something with a locked endpoint under an idempotency key; whether it had been done before."""
+    ) -> tuple[str, bool]:
+        """Do something with a locked endpoint under an idempotency key.
+
+        What the key stands for, and whether it had been done before.
+        """
         with idempotency.not_in_use(), self._database.transaction() as session:
             taken = idempotency.take(session, claim, resource_id, status)
             if taken:
-                act(session, self._lock(session, claim.merchant, endpoint_id))
+                act(session, _found(store.get(session, claim.merchant, endpoint_id, lock=True)))
             else:
-                idempotency.required(session, claim)
-        return not taken
-
-    def _lock(self, session: Session, merchant: str, endpoint_id: str) -> Row:
-        return _found(store.get(session, merchant, endpoint_id, lock=True))
+                resource_id = idempotency.required(session, claim).resource_id
+        return resource_id, not taken
 
     def _with_secret(self, merchant: str, endpoint_id: str, replayed: bool) -> Done:
         row = self.get(merchant, endpoint_id)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.integration.listening import listening
 
 NAME, AUDIENCE = "https://issuer.example", "tandem"
 
@@ -40,6 +43,7 @@ class Issuer:
             def log_message(self, format: str, *arguments: Any) -> None:
                 """Say nothing."""
 
+        self._running = ExitStack()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/jwks"
         self.publish("k1")
@@ -62,14 +66,11 @@ class Issuer:
         return {"JWT_ISSUER": NAME, "JWT_AUDIENCE": AUDIENCE, "JWT_JWKS_URL": self.url}
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self._running.enter_context(listening(self._server))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.answering.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._running.close()

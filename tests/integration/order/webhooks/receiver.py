@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import Any, Self
 from standardwebhooks import Webhook
 
 from order.webhooks.model import EVENTS
+from tests.integration.listening import listening
 from tests.integration.pair import Client
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -64,6 +65,7 @@ class Receiver:
         self.received: list[Received] = []
         self.answer: Answer = status(204)
         self._port = port
+        self._running = ExitStack()
 
     def __enter__(self) -> Self:
         receiver = self
@@ -81,16 +83,13 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self._running.enter_context(listening(self._server))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._running.close()
 
     @property
     def url(self) -> str:

@@ -11,11 +11,14 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 from flask import Flask, Request, Response, request
 from werkzeug.serving import make_server
+
+from tests.integration.listening import listening
 
 DECLINES = {
     "pm_card_chargeDeclined": ("card_declined", "generic_decline"),
@@ -44,21 +47,19 @@ class StandIn:
         """Called while a request with a key is being carried out; nothing is locked then."""
         app = Flask("standin")
         app.add_url_rule("/v1/<path:path>", view_func=self._serve, methods=["GET", "POST"])
+        self._running = ExitStack()
         self._server = make_server("127.0.0.1", 0, app, threaded=True)
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self._running.enter_context(listening(self._server))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._running.close()
 
     def forget_keys(self) -> None:
         """As if a day had passed."""
