@@ -35,6 +35,7 @@ class Balanced(ThreadWorker):  # type: ignore[misc]
         """In the master, before the fork: a place for what this worker has."""
         self.slot = next((slot for slot in range(_SLOTS) if _connections[slot] == _FREE), _SLOTS - 1)
         _connections[self.slot] = 0
+        _heard[self.slot] = 0.0  # while it starts it takes none, so nobody leaves any to it
 
     def leave_slot(self) -> None:
         """In the master, after the worker's end, whatever of."""

@@ -34,7 +34,7 @@ def parse_json(data: bytes, *, trusted: bool = False) -> dict[str, Any]:
     An empty body is {}. Raises Problem: `malformed-request` for what is not JSON (RFC 8259), has a key twice,
     NaN or Infinity, or is nested too deeply; `card-number`; `validation` for control characters.
     """
-    if not data.strip():
+    if not data:
         return {}
     try:
         text = data.decode("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 import psutil
 
@@ -10,6 +11,7 @@ from tests.integration.chassis.raw import connect, receive
 from tests.integration.eventually import eventually
 from tests.integration.faults.conftest import stack
 from tests.integration.faults.stack import Stack
+from tests.integration.pair import Client
 
 __all__ = ["stack"]
 
@@ -26,12 +28,24 @@ def both(master: psutil.Process) -> list[psutil.Process]:
     return workers if len(workers) == 2 else []
 
 
+def served_by_all(service: Client, workers: list[psutil.Process]) -> bool:
+    """Whether each worker has started: it holds one of a handful of new connections."""
+    with ExitStack() as open_ones:
+        connections = [open_ones.enter_context(connect(service)) for _ in range(4)]
+        for connection in connections:
+            connection.sendall(ASK)
+            receive(connection)
+        ports = {connection.getsockname()[1] for connection in connections}
+        return all(held_by(worker, ports) for worker in workers)
+
+
 def test_each_worker_holds_its_share_also_after_one_was_killed(stack: Stack) -> None:
     running = stack.processes["order-web"].running
     assert running is not None
     master = psutil.Process(running.pid)
     for _ in range(2):
         workers = eventually(lambda: both(master), "two workers run")
+        eventually(partial(served_by_all, stack.order, workers), "both workers take connections")
         with ExitStack() as open_ones:
             connections = [open_ones.enter_context(connect(stack.order)) for _ in range(16)]
             for connection in connections:

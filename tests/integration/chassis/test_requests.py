@@ -60,10 +60,11 @@ def test_json_may_be_said_in_several_ways(client: Client, path: str, media_type:
 
 
 def test_a_missing_body_is_an_empty_object(client: Client, path: str) -> None:
-    for response in (send(client, path, b"", Content_Type=""), send(client, path, b" \n")):
-        pointers = {error["pointer"] for error in response.json()["errors"]}
-        assert response.status_code == 422
-        assert {"/currency", "/payment_method"} <= pointers
+    response = send(client, path, b"", Content_Type="")
+    pointers = {error["pointer"] for error in response.json()["errors"]}
+    assert response.status_code == 422
+    assert {"/currency", "/payment_method"} <= pointers
+    refused(send(client, path, b" \n"), 400, "malformed-request")
 
 
 def test_a_body_of_256_kib_is_read_and_one_byte_more_is_413(client: Client, path: str) -> None:
