@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import select
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import Connection, Cursor
+from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
+
+from chassis.prepared import Parameters, Prepared
 
 # Errors that say "not now": the database is away, restarting, failing over, out of room, or not migrated yet.
 DOWN = (
@@ -35,10 +37,6 @@ to_json = json.JSONEncoder(separators=(",", ":")).encode
 """A value as JSON text, for a parameter that the statement casts to jsonb."""
 
 
-# The thread's, not the connection's: each would keep the other, and a thread that ends would leave both behind.
-_kept = threading.local()
-
-
 class Session(Connection[DictRow]):
     """A connection, in autocommit mode."""
 
@@ -46,13 +44,14 @@ class Session(Connection[DictRow]):
         """Take psycopg's arguments."""
         super().__init__(*args, **kwargs)
         self._poller: select.poll | None = None
+        self._statements: dict[str, Prepared] = {}
 
-    def one(self, query: LiteralString, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> Row | None:
-        """The first row of what a statement returns, or None; with a cursor that is kept: a new one costs as much."""
-        cursor: Cursor[DictRow] | None = getattr(_kept, "cursor", None)
-        if cursor is None or cursor.connection is not self:
-            cursor = _kept.cursor = self.cursor()
-        return cursor.execute(query, parameters).fetchone()
+    def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
+        """The first row of what a statement returns, or None; it is prepared when it is first wanted."""
+        statement = self._statements.get(query)
+        if statement is None:
+            statement = self._statements[query] = Prepared(self.pgconn, f"tandem_{len(self._statements)}", query)
+        return statement.first(self.pgconn, parameters)
 
     def has_hung_up(self) -> bool:
         """Whether the server has closed the connection.

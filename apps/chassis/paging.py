@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 from flask import Response, request
 
+from chassis.application import answer
 from chassis.database import Row
 from chassis.problems import Problem, invalid
-from chassis.web import answer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)

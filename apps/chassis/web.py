@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 import uuid_utils
-from flask import Flask, Response, current_app, g, json, request
+from flask import Flask, Request, Response, current_app, g, json, request
 from flask_smorest import Api
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chassis import __version__, admin, cards, docs, health, logs, metrics, openapi, pages, wire
+from chassis.application import Application
 from chassis.config import Settings
 from chassis.database import DOWN, Database
 from chassis.guard import Guard
@@ -45,17 +45,6 @@ class Service:
     parts: dict[str, Any]
 
 
-class _Application(Flask):
-    """Flask with a shorter answer to OPTIONS."""
-
-    def make_default_options_response(self) -> Response:
-        """204 and which methods there are; it is the same for everybody, so it needs no key."""
-        response = super().make_default_options_response()
-        response.status_code = 204
-        del response.headers["Content-Type"]
-        return response
-
-
 def create_app(
     name: str,
     title: str,
@@ -74,7 +63,7 @@ def create_app(
     alembic's scripts; `parts` is what the service's own views need.
     """
     logs.configure(name, settings.log_level)
-    app = _Application(name, static_folder=None)
+    app = Application(name, static_folder=None)
     app.url_map.merge_slashes = False  # //v1/orders is no path of ours, and no redirect to one
     app.config.update(
         MAX_CONTENT_LENGTH=wire.MAX_BODY,
@@ -100,8 +89,6 @@ def create_app(
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)
-    app.before_request(_refuse_other_spellings)
-    app.before_request(_refuse_queries)
     app.after_request(_end)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_exception)
@@ -118,43 +105,11 @@ def service() -> Service:
     return found
 
 
-class Answer(Response):
-    """Flask's response without a search for what an answer of ours never has: a Location that is no path in ASCII."""
-
-    def get_wsgi_headers(self, environ: Any) -> Headers:
-        """The headers as they are, if there is a body that goes with them."""
-        return self.headers if self.status_code < 204 else super().get_wsgi_headers(environ)
-
-
-def answer(
-    body: str | bytes,
-    status: int = 200,
-    *,
-    version: int | None = None,
-    tagged: bool = False,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """A JSON answer from text that is already JSON; `version` becomes its ETag, or a hash of the text does.
-
-    `tagged` asks for the hash where it is not the answer to a GET, which always has an ETag.
-    """
-    data = body.encode() if isinstance(body, str) else body
-    response = Answer(data, status, mimetype="application/json", headers=headers)
-    if version is not None:
-        response.headers["ETag"] = f'"{version}"'
-    elif tagged:
-        response.add_etag()
-    if request.method in ("GET", "HEAD"):
-        response.add_etag()
-        if "If-None-Match" in request.headers:
-            response.make_conditional(request)
-    return response
-
-
 def onward() -> dict[str, str]:
     """The headers of this request that go with what it sets off: its id, and its trace if it has one."""
-    headers = {"X-Request-Id": g.request_id}
-    if g.trace_id is not None:
+    context = g._get_current_object()
+    headers = {"X-Request-Id": context.request_id}
+    if context.trace_id is not None:
         headers["traceparent"] = request.headers["traceparent"]
         state = request.headers.get("tracestate", "")
         if _TRACESTATE.fullmatch(state) and not cards.has_card_number(state):
@@ -162,57 +117,58 @@ def onward() -> dict[str, str]:
     return headers
 
 
-def _trace_id() -> str | None:
+def _trace_id(given: str) -> str | None:
     """The id of the trace that this request is part of (W3C Trace Context), if it says so in a way that can be kept."""
-    given = request.headers.get("traceparent", "")
-    trace = _TRACEPARENT.fullmatch(given) if given else None
+    trace = _TRACEPARENT.fullmatch(given)
     return None if trace is None or cards.has_card_number(given) else trace[1]
 
 
 def _begin() -> None:
-    g.began = time.perf_counter()
-    given = request.headers.get("X-Request-Id", "")
-    usable = _REQUEST_ID.fullmatch(given) and not cards.has_card_number(given)
-    g.request_id = given if usable else str(uuid_utils.uuid7())
-    g.trace_id = _trace_id()
-
-
-def _refuse_other_spellings() -> None:
-    """Refuse what werkzeug lets pass: a path with more than one slash before it. Raises Problem `not-found`."""
-    if request.environ["PATH_INFO"].startswith("//"):
+    """Raises Problem `not-found`, or `validation` for a query."""
+    context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
+    context.began = time.perf_counter()
+    given = req.headers.get("X-Request-Id", "")
+    usable = given and _REQUEST_ID.fullmatch(given) and not cards.has_card_number(given)
+    context.request_id = given if usable else str(uuid_utils.uuid7())
+    traceparent = req.headers.get("traceparent")
+    context.trace_id = _trace_id(traceparent) if traceparent else None
+    if req.environ["PATH_INFO"].startswith("//"):  # which werkzeug lets pass
         raise Problem("not-found", "No path begins with two slashes.")
+    if req.query_string and req.method != "OPTIONS":
+        _refuse_query(req)
 
 
-def _refuse_queries() -> None:
+def _refuse_query(req: Request) -> None:
     """Refuse a query where the view reads none: who sends one means something by it. Raises Problem `validation`."""
-    if not request.query_string or request.method == "OPTIONS":
-        return
-    blueprint = current_app.blueprints.get(request.blueprint or "")
-    view = current_app.view_functions.get(request.endpoint or "")
+    blueprint = current_app.blueprints.get(req.blueprint or "")
+    view = current_app.view_functions.get(req.endpoint or "")
     if isinstance(blueprint, wire.Blueprint) and not getattr(view, "reads_query", False):
-        wire.refuse_query(request)
+        wire.refuse_query(req)
+
+
+# Whoever may keep an answer asks whether it still holds (ETag), and asks again with another key.
+_VARY = ("Vary", "Authorization, Tandem-Merchant")
+_KEPT = (("Cache-Control", "private, no-cache"), _VARY)
+_NOT_KEPT = (("Cache-Control", "no-store"), _VARY)
 
 
 def _end(response: Response) -> Response:
-    headers = response.headers
-    headers["X-Request-Id"] = g.request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    if response.status_code in (429, 503):
-        headers.setdefault("Retry-After", "1")
-    if "Cache-Control" not in headers:
-        # Whoever may keep an answer asks whether it still holds (ETag), and asks again with another key.
-        kept = response.status_code in (200, 304) and request.method in ("GET", "HEAD")
-        headers["Cache-Control"] = "private, no-cache" if kept else "no-store"
-        headers["Vary"] = "Authorization, Tandem-Merchant"
-    path = request.path
+    context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
+    method, status = req.method, response.status_code
+    added = [("X-Request-Id", context.request_id), ("X-Content-Type-Options", "nosniff")]
+    if "Cache-Control" not in response.headers:
+        added += _KEPT if status in (200, 304) and method in ("GET", "HEAD") else _NOT_KEPT
+    response.headers.extend(added)
+    if status in (429, 503):
+        response.headers.setdefault("Retry-After", "1")
+    path = req.path
     if path in _QUIET:
         return response
-    route = request.url_rule.rule if request.url_rule else "unmatched"
-    seconds = time.perf_counter() - g.began
-    method = request.method if request.method in _METHODS else "OTHER"
-    metrics.answered(method, route, response.status_code)(seconds)
-    ms = round(seconds * 1000, 2)
-    service().request_log.write(method, route, path, response.status_code, ms, g.get("merchant"), g.get("key"))
+    route = req.url_rule.rule if req.url_rule else "unmatched"
+    seconds = time.perf_counter() - context.began
+    method = method if method in _METHODS else "OTHER"
+    metrics.answered(method, route, status)(seconds)
+    service().request_log.write(context, method, route, path, status, seconds)
     return response
 
 

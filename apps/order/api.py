@@ -11,9 +11,10 @@ from flask import Response, g, request
 from marshmallow import ValidationError
 
 from chassis import idempotency, openapi, paging, prefer, webhooks, wire
+from chassis.application import answer
 from chassis.auth import requires
 from chassis.problems import Problem
-from chassis.web import answer, onward, service
+from chassis.web import onward, service
 from order import gateway, schemas
 from order.model import Status
 from order.service import Done, Orders

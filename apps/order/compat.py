@@ -10,9 +10,10 @@ from uuid import UUID
 from flask import Response, g
 
 from chassis import money, openapi, wire
+from chassis.application import answer
 from chassis.auth import requires
 from chassis.problems import invalid
-from chassis.web import answer, onward, service
+from chassis.web import onward, service
 from order import schemas
 from order.api import orders
 

@@ -9,8 +9,9 @@ from uuid import UUID
 from flask import Response, g, request
 
 from chassis import idempotency, openapi, paging, wire
+from chassis.application import answer
 from chassis.auth import requires
-from chassis.web import answer, onward, service
+from chassis.web import onward, service
 from payment import ledger, schemas
 from payment.model import Kind
 from payment.service import Created, Payments

@@ -8,9 +8,10 @@ from typing import Any
 from flask import Response, g
 
 from chassis import money, openapi, wire
+from chassis.application import answer
 from chassis.auth import requires
 from chassis.problems import Problem, invalid
-from chassis.web import answer, onward, service
+from chassis.web import onward, service
 from payment import schemas
 from payment.api import payments
 from payment.model import Status

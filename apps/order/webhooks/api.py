@@ -9,8 +9,9 @@ from uuid import UUID
 from flask import Response, g
 
 from chassis import idempotency, openapi, paging, wire
+from chassis.application import answer
 from chassis.auth import requires
-from chassis.web import answer, service
+from chassis.web import service
 from order.schemas import Nothing
 from order.webhooks import schemas
 from order.webhooks.service import Done, Webhooks
