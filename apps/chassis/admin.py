@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -39,9 +38,11 @@ def application(url: str, health: Health, gauges: metrics.DatabaseGauges) -> App
     database = Database(url, "admin", statement_timeout=3.0)
     gauges.use(database)
 
-    def respond(path: str) -> Response:
+    def respond(request: Request) -> Response:
+        path = request.path
         if path == "/metrics":
-            return Response(metrics.render(gauges), content_type=CONTENT_TYPE_LATEST)
+            text, content_type = metrics.render(gauges, request.headers.get("Accept", ""))
+            return Response(text, content_type=content_type)
         if path in ("/livez", "/readyz"):
             status, body = health.live() if path == "/livez" else health.ready(database)
             return Response(json.dumps(body), status, mimetype="application/json")
@@ -50,7 +51,7 @@ def application(url: str, health: Health, gauges: metrics.DatabaseGauges) -> App
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
-            return respond(Request(environ).path)(environ, start_response)
+            return respond(Request(environ))(environ, start_response)
         finally:
             database.close()  # this thread ends with the request
 

@@ -15,7 +15,7 @@ import click
 import psycopg
 from flask import Flask
 
-from chassis import admin, key_commands, logs, metrics, migrate
+from chassis import admin, key_commands, logs, metrics, migrate, tracing
 from chassis.database import Session
 from chassis.leases import LeaseLoop
 from chassis.web import Service
@@ -52,6 +52,7 @@ def register(
     def relay_command() -> None:
         """Carry out what requests left to do, until SIGTERM."""
         metrics.set_role("relay")
+        tracing.start(app.name, "relay")
         run_loops(app.extensions["tandem"], loops())
 
     @app.cli.command("purge")
@@ -152,5 +153,6 @@ def run_loops(part: Service, loops: Sequence[LeaseLoop]) -> None:
         loop.stop()
     for thread in threads:
         thread.join()
+    tracing.stop()
     log.info("relay_stopped")
     sys.exit(1 if died else 0)

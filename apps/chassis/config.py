@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from environs import FileAwareEnv
 
-from chassis import limits, money, tokens, webhooks
+from chassis import limits, money, tokens, tracing, webhooks
 from chassis.auth import Keyring
 from chassis.limits import Limit
 
@@ -71,6 +71,7 @@ def common(env: FileAwareEnv) -> dict[str, object]:
     level = env.str("LOG_LEVEL", "info")
     if level.upper() not in logging.getLevelNamesMapping():
         raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
+    _see_tracing(env)
     return {
         "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
         "environment": environment,
@@ -92,6 +93,17 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "poll_seconds": seconds(env, "POLL_SECONDS", 1.0),
         "key_days": positive(env, "IDEMPOTENCY_KEY_DAYS", 30),
     }
+
+
+def _see_tracing(env: FileAwareEnv) -> None:
+    """See that traces can be sent as the variables of OpenTelemetry say, before they are lost one after the other."""
+    for name in tracing.ENDPOINTS:
+        if env.str(name, ""):
+            _url(env, name, None, ("http", "https"))
+    for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
+        protocol = env.str(name, "")
+        if tracing.ON and protocol not in ("", "http/protobuf"):
+            raise ConfigError(f"{name}={protocol}: traces are sent by http/protobuf only, to port 4318 as a rule")
 
 
 def _jwt(env: FileAwareEnv) -> tokens.Policy | None:

@@ -68,6 +68,8 @@ class Session(Connection[DictRow]):
 class Database:
     """One database, as seen by the threads of this process. Nothing is opened before it is needed."""
 
+    session_class = Session  # chassis.spans has one of its own
+
     def __init__(
         self,
         url: str,
@@ -95,7 +97,7 @@ class Database:
 
         Raises psycopg.OperationalError when the database can't be reached within two seconds.
         """
-        return Session.connect(
+        return self.session_class.connect(
             self._url,
             autocommit=True,
             row_factory=dict_row,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from prometheus_client import multiprocess
-
-from chassis import admin, metrics
+from chassis import admin, metrics, tracing
 from chassis.arrivals import MAX_LINE
 
 _host = os.environ.get("HOST", "0.0.0.0")
@@ -40,8 +38,10 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Answer on the admin port from a thread apart from those that serve requests."""
-    admin.serve(worker.admin_listener, worker.app.wsgi().extensions["tandem"].admin)
+    """Answer on the admin port from a thread apart from those that serve requests, and send spans from another."""
+    service = worker.app.wsgi().extensions["tandem"]
+    admin.serve(worker.admin_listener, service.admin)
+    tracing.start(service.name, metrics.WEB)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -50,8 +50,12 @@ def pre_fork(server: Any, worker: Any) -> None:
     worker.admin_listener = server.admin_listener
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """Send the last spans, from the worker that ends."""
+    tracing.stop()
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """Forget what a worker that is gone had."""
     worker.leave_slot()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.mark_process_dead(f"{metrics.WEB}.{worker.pid}")  # type: ignore[no-untyped-call]
+    metrics.process_died(worker.pid)

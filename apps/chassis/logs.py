@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _text
 from typing import Any
@@ -13,6 +15,8 @@ import structlog
 from flask import g, has_request_context
 
 from chassis import cards
+
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039
 
 
 def _mask_cards(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -37,7 +41,21 @@ def _name_request(_: object, __: str, event: MutableMapping[str, Any]) -> Mutabl
         event["request_id"] = g.request_id
         if g.get("trace_id") is not None:
             event["trace_id"] = g.trace_id
+    else:
+        event.update(_about.get())
     return event
+
+
+@contextmanager
+def about(headers: Mapping[str, str] | None) -> Iterator[None]:
+    """Name the request and the trace that these headers (`web.onward`) are of in each line of this thread."""
+    known = headers or {}
+    named = {"request_id": known.get("X-Request-Id"), "trace_id": known.get("traceparent", "")[3:35]}
+    token = _about.set({name: value for name, value in named.items() if value})
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 def configure(service: str, level: str = "info") -> None:

@@ -12,12 +12,22 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from chassis import logs
+from chassis import exemplars, logs, tracing
 from chassis.database import DOWN, Database, Session
 
 log = logs.get_logger()
@@ -48,9 +58,13 @@ def set_role(role: str) -> None:
     _name_process()
 
 
-if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
-    values.ValueClass = values.MultiProcessValue(_process)  # type: ignore[no-untyped-call]
+_folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) if "PROMETHEUS_MULTIPROC_DIR" in os.environ else None
+if _folder is not None:
+    _folder.mkdir(parents=True, exist_ok=True)
+    if tracing.ON:
+        values.ValueClass = exemplars.value_class(_folder, _process)
+    else:
+        values.ValueClass = values.MultiProcessValue(_process)  # type: ignore[no-untyped-call]
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -165,14 +179,30 @@ class _Labelled(Collector):
                 yield metric
 
 
-def render(gauges: DatabaseGauges) -> bytes:
-    """Everything this service measures, in the text format of Prometheus."""
+def render(gauges: DatabaseGauges, accept: str) -> tuple[bytes, str]:
+    """Everything this service measures, and the type of the text that it is.
+
+    In the text format of Prometheus; where there are exemplars, in OpenMetrics for those who `accept` it.
+    """
     counted: Collector = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if _folder is not None:
         counted = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+        if tracing.ON:
+            counted = exemplars.WithExemplars(_folder, counted)
     registry = CollectorRegistry()
     registry.register(_Labelled(gauges.service, gauges, counted))
-    return generate_latest(registry)
+    if tracing.ON and "application/openmetrics-text" in accept:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def process_died(process: int) -> None:
+    """Forget what a web process that is gone was, but not what it has counted."""
+    if _folder is not None:
+        name = f"{WEB}.{process}"
+        mark_process_dead(name)  # type: ignore[no-untyped-call]
+        exemplars.forget(_folder, name)
 
 
 @cache
@@ -182,7 +212,7 @@ def answered(method: str, route: str, status: int) -> Callable[[float], None]:
 
     def measure(seconds: float) -> None:
         count.inc()
-        took.observe(seconds)
+        took.observe(seconds, tracing.exemplar())
 
     return measure
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from chassis import commands, logs, metrics, outbox
+from chassis import commands, logs, metrics, outbox, tracing
 from chassis.database import Database, Session
 from chassis.leases import LeaseLoop, backoff
 from chassis.outbox import Message
@@ -46,15 +46,19 @@ class Relay:
         Raises psycopg.Error when our own database fails; the row comes back when its lease runs out.
         """
         began = time.perf_counter()
-        try:
-            answer = self._send(message, timeout)
-        except (Unreachable, Refused) as error:
-            self._give_back(message, error)
-            outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
-        else:
-            outcome = self._commit(message, answer)
-        metrics.deliveries.labels(message.topic, outcome).inc()
-        metrics.delivery_seconds.labels(message.topic).observe(time.perf_counter() - began)
+        with tracing.work(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
+            try:
+                answer = self._send(message, timeout)
+            except (Unreachable, Refused) as error:
+                self._give_back(message, error)
+                outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
+                note("error.type", outcome)
+            else:
+                outcome = self._commit(message, answer)
+            note("tandem.outcome", outcome)
+            metrics.deliveries.labels(message.topic, outcome).inc()
+            took = time.perf_counter() - began
+            metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
 
     def _commit(self, message: Message, answer: Any) -> str:
         with self._database.transaction() as session:
@@ -96,3 +100,16 @@ class Relay:
             poll=poll,
             gate=self.breaker.room,
         )
+
+
+def _attributes(message: Message) -> dict[str, str | int]:
+    # Without the row's id: it is the idempotency key of what is asked for.
+    return {
+        "messaging.system": "postgresql",
+        "messaging.operation.name": "deliver",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": message.topic,
+        "tandem.merchant": message.merchant,
+        "tandem.aggregate_id": message.aggregate_id,
+        "tandem.attempt": message.attempts,
+    }

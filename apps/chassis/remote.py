@@ -15,7 +15,7 @@ from typing import TypeVar
 import pybreaker
 import requests
 
-from chassis import metrics
+from chassis import metrics, tracing
 
 T = TypeVar("T")
 
@@ -169,7 +169,7 @@ class Remote:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
+            session = tracing.http_session()
             session.headers.update(self._headers)
             session.trust_env = False  # no proxy and no .netrc comes between the services
             self._local.session = session

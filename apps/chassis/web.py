@@ -15,7 +15,7 @@ from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chassis import __version__, admin, cards, docs, health, logs, metrics, openapi, pages, wire
+from chassis import __version__, admin, cards, docs, health, logs, metrics, openapi, pages, trace_context, tracing, wire
 from chassis.application import Application
 from chassis.config import Settings
 from chassis.database import DOWN, Database
@@ -25,8 +25,6 @@ from chassis.problems import Problem, from_status, unavailable
 log = logs.get_logger()
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_TRACESTATE = re.compile(r"[\x20-\x7e\t]{1,512}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -80,6 +78,7 @@ def create_app(
     app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+    tracing.follow(app, _QUIET)
     api = Api(app)
     openapi.prepare(app, api)
     described = list(blueprints)
@@ -112,15 +111,9 @@ def onward() -> dict[str, str]:
     if context.trace_id is not None:
         headers["traceparent"] = request.headers["traceparent"]
         state = request.headers.get("tracestate", "")
-        if _TRACESTATE.fullmatch(state) and not cards.has_card_number(state):
+        if trace_context.has_state(state):
             headers["tracestate"] = state
     return headers
-
-
-def _trace_id(given: str) -> str | None:
-    """The id of the trace that this request is part of (W3C Trace Context), if it says so in a way that can be kept."""
-    trace = _TRACEPARENT.fullmatch(given)
-    return None if trace is None or cards.has_card_number(given) else trace[1]
 
 
 def _begin() -> None:
@@ -131,7 +124,7 @@ def _begin() -> None:
     usable = given and _REQUEST_ID.fullmatch(given) and not cards.has_card_number(given)
     context.request_id = given if usable else str(uuid_utils.uuid7())
     traceparent = req.headers.get("traceparent")
-    context.trace_id = _trace_id(traceparent) if traceparent else None
+    context.trace_id = trace_context.trace_id(traceparent) if traceparent else None
     if req.environ["PATH_INFO"].startswith("//"):  # which werkzeug lets pass
         raise Problem("not-found", "No path begins with two slashes.")
     if req.query_string and req.method != "OPTIONS":

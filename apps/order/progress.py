@@ -83,6 +83,7 @@ class Locked:
                 "refund_amount": refund,
                 "reason": reason,
                 "to_cancel": before is Status.CANCELING,
+                "headers": to_json(self.headers),
                 **(outbox_row(message, self.lease) if message else {}),
             },
         )
@@ -143,7 +144,9 @@ class Locked:
             self.step("payment.updated", self.as_is())
         if ended is not None and refund is not None:
             # Only now, that what is told of the order has the refund in its amounts.
-            self.told |= store.tell_refund(self.session, self.merchant, refund.id, str(uuid_utils.uuid7()))
+            self.told |= store.tell_refund(
+                self.session, self.merchant, refund.id, str(uuid_utils.uuid7()), self.headers
+            )
 
     def leave_payment(self) -> None:
         """What is known of the payment so far counts no more: another one is to come."""
@@ -225,7 +228,6 @@ def outbox_row(message: Message, lease: float) -> dict[str, Any]:
         "command_id": message.id,
         "topic": message.topic,
         "command_payload": to_json(message.payload),
-        "headers": to_json(message.headers),
         "owner": message.owner or None,
         "lease": lease or None,
     }

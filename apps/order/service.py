@@ -324,6 +324,7 @@ def _prepare(
         "metadata": to_json(wanted.get("metadata", {})),
         "event_id": str(uuid_utils.uuid7()),
         "paid_event_id": str(uuid_utils.uuid7()) if decision.status is Status.PAID else None,
+        "headers": to_json(headers),
     }
     if decision.command is None:
         return order, None

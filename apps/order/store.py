@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from chassis.database import Row, Session, json_time
+from chassis.database import Row, Session, json_time, to_json
 from chassis.idempotency import Claim
 from chassis.metrics import MOST
 from order import model
@@ -66,7 +66,7 @@ WITH claim AS (
 
 _PLACE_BY_ID = "WITH " + _PLACED.format(source="ON CONFLICT DO NOTHING")
 
-_NO_COMMAND = dict.fromkeys(("topic", "command_payload", "headers", "command_id", "owner", "lease"))
+_NO_COMMAND = dict.fromkeys(("topic", "command_payload", "command_id", "owner", "lease"))
 
 
 def place(session: Session, claim: Claim, order: dict[str, Any]) -> Row | None:
@@ -214,7 +214,7 @@ SELECT EXISTS (SELECT FROM told) AS told
 """
 
 _UNCHANGED = {
-    **dict.fromkeys(("command_id", "topic", "command_payload", "headers", "lease", "owner")),
+    **dict.fromkeys(("command_id", "topic", "command_payload", "lease", "owner")),
     **dict.fromkeys(("refund_amount", "reason", "to_cancel")),
     "refunding": 0,
 }
@@ -238,9 +238,9 @@ _TELL_REFUND = tell(
 )
 
 
-def tell_refund(session: Session, merchant: str, refund_id: str, event_id: str) -> bool:
+def tell_refund(session: Session, merchant: str, refund_id: str, event_id: str, headers: dict[str, str]) -> bool:
     """Tell webhooks what became of a refund, with its order as it is now; whether there are any."""
-    named = {"merchant": merchant, "refund_id": refund_id, "event_id": event_id}
+    named = {"merchant": merchant, "refund_id": refund_id, "event_id": event_id, "headers": to_json(headers)}
     return session.execute(_TELL_REFUND, named).rowcount > 0
 
 

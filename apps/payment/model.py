@@ -47,7 +47,8 @@ EXPIRED_NOTE = "expired"
 class Operation:
     """One thing asked of the provider. Its id is the provider's idempotency key, for ever.
 
-    `reference` is the provider's name for the money that a capture, void or refund is about.
+    `reference` is the provider's name for the money that a capture, void or refund is about; `headers` are those of
+    the request that its payment has come of, for who carries it out in its stead.
     """
 
     merchant: str
@@ -61,6 +62,7 @@ class Operation:
     owner: str
     reference: str | None = None
     note: str | None = None
+    headers: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import uuid_utils
 
-from chassis import idempotency, logs, metrics, prefer, webhooks
+from chassis import idempotency, logs, metrics, prefer, tracing, webhooks
 from chassis.conditions import ANY
 from chassis.database import Database, Row, Session
 from chassis.idempotency import Claim
@@ -176,13 +176,25 @@ class Payments:
         One that was tried before is looked up first and, if the provider never heard of it, sent again
         under the same id. An outcome that stays unknown is neither success nor failure: it is asked for again.
         """
-        began = time.perf_counter()
-        try:
-            outcome = self._provider.lookup(operation) if operation.attempts > 1 else None
-            outcome = outcome or self._provider.send(operation)
-        except ProviderFault as error:
-            outcome = Outcome(Result.UNKNOWN, reason=str(error))
-        metrics.provider_seconds.labels(operation.kind, outcome.result).observe(time.perf_counter() - began)
+        with logs.about(operation.headers):
+            return self._settle(operation, self._ask(operation))
+
+    def _ask(self, operation: Operation) -> Outcome:
+        attributes = _attributes(operation, self._provider.name)
+        with tracing.work(f"provider {operation.kind}", operation.headers, attributes, calls=True) as note:
+            began = time.perf_counter()
+            try:
+                outcome = self._provider.lookup(operation) if operation.attempts > 1 else None
+                outcome = outcome or self._provider.send(operation)
+            except ProviderFault as error:
+                outcome = Outcome(Result.UNKNOWN, reason=str(error))
+                note("error.type", "unknown")
+            note("tandem.outcome", outcome.result)
+            took = time.perf_counter() - began
+            metrics.provider_seconds.labels(operation.kind, outcome.result).observe(took, tracing.exemplar())
+        return outcome
+
+    def _settle(self, operation: Operation, outcome: Outcome) -> Row | None:
         if outcome.result is Result.UNKNOWN:
             self._ask_later(operation, outcome)
             return None
@@ -296,6 +308,16 @@ def _facts(row: Row) -> model.Payment:
         row["refunding_amount"],
         row["busy"],
     )
+
+
+def _attributes(operation: Operation, provider: str) -> dict[str, str | int]:
+    # Without the operation's id: it is the idempotency key at the provider.
+    return {
+        "tandem.provider": provider,
+        "tandem.merchant": operation.merchant,
+        "tandem.payment_id": operation.payment_id,
+        "tandem.attempt": operation.attempts,
+    }
 
 
 def _count(operation: Operation, outcome: Outcome, settlement: model.Settlement) -> None:

@@ -213,7 +213,7 @@ UPDATE operations o SET attempts = attempts + 1, lease_owner = %(owner)s,
 FROM due, payments p
 WHERE o.merchant = due.merchant AND o.id = due.id AND p.merchant = o.merchant AND p.id = o.payment_id
 RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
-          p.provider_reference AS reference, o.note
+          p.provider_reference AS reference, o.note, p.headers
 """
 
 
@@ -237,6 +237,7 @@ def _operation(row: Row, owner: str) -> Operation:
         owner,
         row["reference"],
         row["note"],
+        row.get("headers"),
     )
 
 

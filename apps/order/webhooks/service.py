@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import uuid_utils
 
-from chassis import commands, idempotency, logs, metrics, outbox, webhooks
+from chassis import commands, idempotency, logs, metrics, outbox, tracing, webhooks
 from chassis.database import Database, Row, Session
 from chassis.idempotency import Claim
 from chassis.leases import LeaseLoop
@@ -207,9 +208,15 @@ class Webhooks:
         Does not raise for what the endpoint does. Raises psycopg.Error when our own database fails; the delivery
         comes back when its lease runs out.
         """
+        with tracing.work(f"deliver {delivery.type}", delivery.headers, _attributes(delivery)) as note:
+            self._attempt(delivery, note)
+
+    def _attempt(self, delivery: Delivery, note: tracing.Note) -> None:
         if not store.is_ours(self._database.session(), delivery):
             return  # it has waited for this thread, and the endpoint is deleted or somebody else has it
         attempt = self._send(delivery)
+        if attempt.status_code is not None:
+            note("http.response.status_code", attempt.status_code)
         ok = attempt.error is None
         failures = 0 if ok else delivery.failures + 1
         left = delivery.left - attempt.seconds
@@ -217,8 +224,10 @@ class Webhooks:
         with self._database.transaction() as session:
             outcome = verdict.status if store.settle(session, delivery, attempt, verdict) else "lease_lost"
         metrics.deliveries.labels("webhook", outcome).inc()
-        metrics.delivery_seconds.labels("webhook").observe(attempt.seconds)
+        metrics.delivery_seconds.labels("webhook").observe(attempt.seconds, tracing.exemplar())
+        note("tandem.outcome", outcome)
         if not ok:
+            note("error.type", str(attempt.status_code or "unreachable"))
             log.warning(
                 "webhook_failed",
                 merchant=delivery.merchant,
@@ -271,6 +280,21 @@ class Webhooks:
     def _with_secret(self, merchant: str, endpoint_id: str, replayed: bool) -> Done:
         row = self.get(merchant, endpoint_id)
         return Done(row, replayed, self._keys.secret(row["secrets"][0]))
+
+
+def _attributes(delivery: Delivery) -> dict[str, str | int]:
+    # Of the URL only the host: the rest is the merchant's, and may be as good as a password.
+    return {
+        "messaging.system": "postgresql",
+        "messaging.operation.name": "deliver",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "webhook",
+        "server.address": urlsplit(delivery.url).hostname or "",
+        "tandem.merchant": delivery.merchant,
+        "tandem.endpoint_id": delivery.endpoint_id,
+        "tandem.delivery_id": delivery.id,
+        "tandem.attempt": delivery.attempts,
+    }
 
 
 def _must_be_enabled(endpoint: Row) -> None:

@@ -18,11 +18,12 @@ def tell(source: LiteralString, data: LiteralString, more: LiteralString = "") -
     """SQL that stores a delivery for each enabled endpoint that wants an event; part of the statement of a step.
 
     `source` has the order as `o` and the event as `n(id, type)`, an id of None for no event; `data` is what the event
-    says of the order, and `more` further members of the payload.
+    says of the order, and `more` further members of the payload. The statement's parameter `headers` (JSON) is kept
+    beside it: those of the request that it comes of.
     """
     return f"""
-    INSERT INTO webhook_deliveries (merchant, endpoint_id, id, order_id, type, payload)
-    SELECT e.merchant, e.id, n.id, o.id, n.type, json_build_object(
+    INSERT INTO webhook_deliveries (merchant, endpoint_id, id, order_id, type, headers, payload)
+    SELECT e.merchant, e.id, n.id, o.id, n.type, %(headers)s::jsonb, json_build_object(
                'type', n.type, 'timestamp', {json_time("clock_timestamp()")}, 'data', {data}{more})::text
     FROM {source} JOIN webhook_endpoints e
          ON e.merchant = o.merchant AND e.status = 'enabled' AND n.type = ANY (e.events)
@@ -215,6 +216,7 @@ class Delivery:
     id: str
     type: str
     payload: str
+    headers: dict[str, str] | None
     attempts: int
     tries: int
     left: float
@@ -260,7 +262,8 @@ due AS MATERIALIZED (
 UPDATE webhook_deliveries d SET attempts = attempts + 1, tries = tries + 1, lease_owner = %(owner)s,
        leased_until = now() + make_interval(secs => %(lease)s::float8)
 FROM due WHERE d.merchant = due.merchant AND d.endpoint_id = due.endpoint_id AND d.id = due.id
-RETURNING d.merchant, d.endpoint_id, d.id, d.type, d.payload, d.attempts, d.tries, due.url, due.secrets, due.failures,
+RETURNING d.merchant, d.endpoint_id, d.id, d.type, d.payload, d.headers, d.attempts, d.tries,
+    due.url, due.secrets, due.failures,
     extract(epoch FROM d.trying_since - now())::float8 + %(give_up)s::float8 AS left
 """
 

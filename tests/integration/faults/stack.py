@@ -65,13 +65,22 @@ class Process:
 class Stack:
     """Order and payment, web and relay, on one pair of databases; whatever dies is started again.
 
-    With `ready` False, it is not waited for that they can serve. `apps` is another copy of the product's code.
+    With `ready` False, it is not waited for that they can serve. `apps` is another copy of the product's code, and
+    `settings` are variables besides those of all tests.
     `peers` may be set before the start, to put something between the two. What is in `held` stays dead.
     """
 
-    def __init__(self, databases: Databases, folder: Path, *, ready: bool = True, apps: Path | None = None) -> None:
+    def __init__(
+        self,
+        databases: Databases,
+        folder: Path,
+        *,
+        ready: bool = True,
+        apps: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Nothing runs before the `with`."""
-        self.folder = folder
+        self.folder, self._settings = folder, settings or {}
         self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
         self.service_ports = (free_port(), free_port())  # payment, order
         self.admin_ports = (free_port(), free_port())  # order, payment
@@ -104,6 +113,7 @@ class Stack:
                 "ADMIN_PORT": str(admin_port),
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
                 "SWEEP_SECONDS": "5",
+                **self._settings,
             }
             commands = {
                 "web": ["gunicorn", "-c", "python:chassis.gunicorn_conf", f"{service}:create_app()"],
