@@ -77,7 +77,10 @@ def _queries(panel: Panel) -> list[prometheus.Dataquery]:
     made = []
     for number, (legend, expression) in enumerate(panel.queries.items()):
         query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id("ABCDEFGH"[number])
-        made.append(query.instant() if panel.number else query.range())
+        query = query.instant() if panel.number else query.range()
+        # The dots that lead to traces, once in a picture: all queries of a histogram have the same.
+        leads = number == 0 and not panel.number and expression.startswith("histogram_quantile(")
+        made.append(query.exemplar(True) if leads else query)
     return made
 
 

@@ -101,10 +101,11 @@ def _say_seldom() -> None:
     library.propagate = False
 
 
-def follow(app: Flask, quiet: frozenset[str]) -> None:
+def follow(app: Flask, quiet: frozenset[str], methods: frozenset[str]) -> None:
     """Have each request of an application make a span, but for those of the paths that are `quiet`.
 
-    The request is then part of this span: whoever reads its traceparent, to log it or to hand it on, reads ours.
+    The request is then part of this span: whoever reads its traceparent, to log it or to hand it on, reads ours. Of
+    methods, only these are named.
     """
     Database.session_class = _Session
     app.after_request(_answered)
@@ -114,13 +115,14 @@ def follow(app: Flask, quiet: frozenset[str]) -> None:
         path = environ["PATH_INFO"]
         if path in quiet:
             return answer(environ, start_response)
+        method = environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in methods else "_OTHER"
         given = {name: environ.pop(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
         attributes = {
-            "http.request.method": environ["REQUEST_METHOD"],
+            "http.request.method": method,
             "url.scheme": environ["wsgi.url_scheme"],
             "url.path": cards.mask(path),
         }
-        with _span(environ["REQUEST_METHOD"], SpanKind.SERVER, attributes, _extract(given)):
+        with _span(method if method in methods else "HTTP", SpanKind.SERVER, attributes, _extract(given)):
             environ |= {f"HTTP_{name.upper()}": value for name, value in _carried().items()}
             return answer(environ, start_response)
 
@@ -130,7 +132,7 @@ def follow(app: Flask, quiet: frozenset[str]) -> None:
 def _answered(response: Response) -> Response:
     span = trace.get_current_span()
     if span.is_recording():
-        if request.url_rule is not None:
+        if request.url_rule is not None:  # and so a method that we know
             span.update_name(f"{request.method} {request.url_rule.rule}")
             span.set_attribute("http.route", request.url_rule.rule)
         span.set_attribute("http.response.status_code", response.status_code)

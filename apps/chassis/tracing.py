@@ -36,8 +36,11 @@ if ON:
     from chassis.spans import work as work
 else:
 
-    def follow(app: Flask, quiet: frozenset[str]) -> None:
-        """Have each request of an application make a span, but for those of the paths that are `quiet`."""
+    def follow(app: Flask, quiet: frozenset[str], methods: frozenset[str]) -> None:
+        """Have each request of an application make a span, but for those of the paths that are `quiet`.
+
+        Of methods, only these are named.
+        """
 
     def start(service: str, role: str) -> None:
         """Begin to send spans from this process, which is not forked after that."""

@@ -26,6 +26,7 @@ log = logs.get_logger()
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ def create_app(
     app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
-    tracing.follow(app, _QUIET)
+    tracing.follow(app, _QUIET, _METHODS)
     api = Api(app)
     openapi.prepare(app, api)
     described = list(blueprints)
@@ -163,9 +164,6 @@ def _end(response: Response) -> Response:
     metrics.answered(method, route, status)(seconds)
     service().request_log.write(context, method, route, path, status, seconds)
     return response
-
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def _problem(problem: Problem, status: int | None = None) -> Response:

@@ -135,9 +135,24 @@ def test_settings_with_values_of_their_own_reach_web_and_relay() -> None:
             "JWT_AUDIENCE": "tandem",
             "RATE_LIMIT": "600/minute; 50/second",
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector.monitoring:4318",
+            "OTEL_EXPORTER_OTLP_HEADERS_FILE": "/etc/tandem/OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.05",
         }.items() <= variables(case, "order", container).items()
     networks = variables(from_file("tandem", "ingress-tls"), "order")["WEBHOOK_ALLOWED_NETWORKS"]
     assert networks == "10.30.0.0/16,fd00:30::/64"
+
+
+def test_the_headers_for_a_collector_are_mounted_from_a_secret_of_its_own() -> None:
+    case = from_file("tandem", "gateway")
+    for service in ("order", "payment"):
+        sources = [
+            source["secret"]
+            for volume in pod_of(case, service)["spec"]["volumes"]
+            for source in volume.get("projected", {}).get("sources", [])
+        ]
+        (mine,) = (source for source in sources if source["name"] == "collector-headers")
+        assert mine["items"] == [{"key": "headers", "path": "OTEL_EXPORTER_OTLP_HEADERS"}]
 
 
 def test_what_is_not_set_is_not_in_the_environment() -> None:
@@ -322,6 +337,7 @@ def test_the_values_for_kube_prometheus_stack_make_what_it_looks_for() -> None:
     monitoring = CHARTS.parent / "k8s" / "monitoring"
     case = Case(values=yaml.safe_load((monitoring / "tandem.yaml").read_text()))
     stack = yaml.safe_load((monitoring / "kube-prometheus-stack.yaml").read_text())
+    assert "exemplar-storage" in stack["prometheus"]["prometheusSpec"]["enableFeatures"]
     sidecar = stack["grafana"]["sidecar"]["dashboards"]
     for service in SERVICES:
         assert case.one("ServiceMonitor", f"tandem-{service}")

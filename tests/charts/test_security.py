@@ -174,7 +174,7 @@ def test_gateway_and_prometheus_are_let_in_by_their_namespaces() -> None:
     assert gateway == in_namespace("gateways")
     assert callers(case, "order", "admin") == callers(case, "payment", "admin") == [in_namespace("monitoring")]
     ways = ways_out(case, "order")
-    assert ways[443,] == ways[4318,] == []
+    assert ways[443,] == []
 
 
 def test_the_ingress_controller_reaches_payment_and_nobody_else_does() -> None:
@@ -208,6 +208,13 @@ def test_the_way_to_the_database_is_the_one_that_the_values_say() -> None:
     assert ways_out(external, "payment")[5432,] == []
     operated = from_file("tandem", "cloudnativepg")
     assert ways_out(operated, "order")[5432,] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "order-db"}}}]
+
+
+def test_the_way_to_the_collector_is_open_where_there_is_one() -> None:
+    for service in SERVICES:
+        assert ways_out(from_file("tandem", "gateway"), service)[4318,] == [in_namespace("monitoring")]
+        anywhere = Case(values={service: {"tracing": {"endpoint": "https://collector.example"}}})
+        assert ways_out(anywhere, service)[443,] == []
 
 
 def test_without_network_policies_there_are_none() -> None:

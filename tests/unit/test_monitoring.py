@@ -122,3 +122,16 @@ def test_dashboards_have_names_and_words_of_their_own() -> None:
             assert panel["description"].endswith("."), panel["title"]
             assert panel["datasource"]["uid"] == "${datasource}"
     assert len(set(uids)) == len(uids) == 3
+
+
+def test_pictures_of_times_lead_to_traces_and_no_others() -> None:
+    leading = set()
+    for path, text in dashboards.texts().items():
+        for panel in json.loads(text)["panels"] if path.suffix == ".json" else []:
+            targets = panel.get("targets", [])
+            of_times = panel["type"] == "timeseries" and "histogram_quantile" in targets[0]["expr"]
+            assert [target.get("exemplar", False) for target in targets] == [
+                of_times and number == 0 for number in range(len(targets))
+            ], panel["title"]
+            leading |= {panel["title"]} if of_times else set()
+    assert {"Time to answer", "Time to deliver (p95)", "Provider's time (p95)"} <= leading

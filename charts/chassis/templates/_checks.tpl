@@ -46,6 +46,9 @@
 {{- $faults = append $faults (printf "jwt.%s: must be set, since jwt.jwksUrl is" $claim) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $values.tracing.headers.existingSecret (not $values.tracing.endpoint) -}}
+{{- $faults = append $faults "tracing.headers.existingSecret: is without effect while tracing.endpoint is empty" -}}
+{{- end -}}
 {{- $least := add $values.preStopSeconds 25 -}}
 {{- if lt (int $values.terminationGracePeriodSeconds) (int $least) -}}
 {{- $faults = append $faults (printf "terminationGracePeriodSeconds: must be at least preStopSeconds and 25 s for the requests under way, %d" $least) -}}

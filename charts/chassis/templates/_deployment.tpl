@@ -125,7 +125,7 @@ spec:
                     {{- range $facts.secrets }}
                     - {key: {{ . }}, path: {{ . }}}
                     {{- end }}
-              {{- range $name, $source := .Values.secretEnv }}
+              {{- range $name, $source := include "chassis.secretEnv" . | fromYaml }}
               - secret:
                   name: {{ tpl $source.secret $ }}
                   items:

@@ -118,9 +118,17 @@ spec:
       to:
         {{- . | nindent 8 }}
       {{- end }}
-    {{- range compact (list .Values.jwt.jwksUrl .Values.tracing.endpoint) }}
+    {{- with .Values.jwt.jwksUrl }}
     - ports: # {{ . }}
         - port: {{ include "chassis.urlPort" . }}
+    {{- end }}
+    {{- with .Values.tracing.endpoint }}
+    - ports: # {{ . }}
+        - port: {{ include "chassis.urlPort" . }}
+      {{- with $.Values.networkPolicy.tracing.to }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     {{- end }}
     {{- range $facts.egress }}
     - ports:

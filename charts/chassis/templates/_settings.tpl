@@ -15,13 +15,27 @@
 {{- $common := dict
   "JWT_JWKS_URL" .Values.jwt.jwksUrl "JWT_ISSUER" .Values.jwt.issuer "JWT_AUDIENCE" .Values.jwt.audience
   "RATE_LIMIT" .Values.rateLimit "OTEL_EXPORTER_OTLP_ENDPOINT" .Values.tracing.endpoint -}}
+{{- if and .Values.tracing.endpoint (ne (toString .Values.tracing.sampleRatio) "1") -}}
+{{- $common = merge (dict "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" "OTEL_TRACES_SAMPLER_ARG" .Values.tracing.sampleRatio) $common -}}
+{{- end -}}
 {{- range $name, $value := merge dict (include "chassis.facts" . | fromYaml).env $common -}}
 {{- if not (has $value (list "" nil)) -}}{{- $settings = set $settings $name (include "chassis.scalar" $value) -}}{{- end -}}
 {{- end -}}
 {{- range $name, $value := .Values.env -}}{{- $settings = set $settings $name (include "chassis.scalar" $value) -}}{{- end -}}
 {{- range .Values.extraEnv -}}{{- $settings = unset $settings .name -}}{{- end -}}
-{{- range $name, $_ := .Values.secretEnv -}}{{- $settings = unset $settings $name -}}{{- end -}}
+{{- range $name, $_ := include "chassis.secretEnv" . | fromYaml -}}{{- $settings = unset $settings $name -}}{{- end -}}
 {{ toYaml $settings }}
+{{- end }}
+
+{{- /* chassis.secretEnv: the secret settings as YAML {NAME: {secret: ..., key: ...}}; what is more special wins */ -}}
+{{- define "chassis.secretEnv" -}}
+{{- $common := dict -}}
+{{- with .Values.tracing.headers -}}
+{{- if .existingSecret -}}
+{{- $common = dict "OTEL_EXPORTER_OTLP_HEADERS" (dict "secret" (tpl .existingSecret $) "key" .existingSecretKey) -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml (merge dict .Values.secretEnv $common) }}
 {{- end }}
 
 {{- define "chassis.env" -}}
@@ -37,7 +51,7 @@
 - name: {{ $name }}_FILE
   value: /etc/tandem/{{ $key }}
 {{- end }}
-{{- range $name, $_ := .Values.secretEnv }}
+{{- range $name, $_ := include "chassis.secretEnv" . | fromYaml }}
 - name: {{ $name }}_FILE
   value: /etc/tandem/{{ $name }}
 {{- end }}

@@ -214,6 +214,18 @@ def test_a_trace_that_is_none_goes_no_further(talkative: Stack, trace: str) -> N
     assert "trace_id" not in logged(talkative, placed.headers["X-Request-Id"])
 
 
+def test_a_relay_says_which_request_and_trace_its_lines_are_of(talkative: Stack) -> None:
+    trace, request_id = uuid.uuid4().hex, str(uuid.uuid4())
+    talkative.held.add("payment-web")
+    talkative.processes["payment-web"].kill()
+    try:
+        talkative.order.post("/v1/orders", ORDER, X_Request_Id=request_id, traceparent=f"00-{trace}-{'b' * 16}-01")
+        line = logged(talkative, request_id, role="relay")
+    finally:
+        talkative.held.discard("payment-web")
+    assert (line["event"], line["trace_id"]) == ("delivery_failed", trace)
+
+
 def test_the_state_of_a_trace_is_bounded(talkative: Stack) -> None:
     placed = talkative.order.post(
         "/v1/orders", ORDER, traceparent=f"00-{'a' * 32}-{'b' * 16}-01", tracestate="a=" + "1" * 600

@@ -146,6 +146,20 @@ def test_a_webhook_is_part_of_the_trace_of_what_it_tells(traced: Stack, collecto
     assert not [one for one in receiver.received if "traceparent" in one.headers]
 
 
+def test_the_webhook_of_a_refund_is_part_of_the_trace_of_who_asked_for_it(traced: Stack, collector: Collector) -> None:
+    order = place(traced, Prefer="wait=10")
+    given, trace, _ = traceparent()
+    with Receiver() as receiver:
+        endpoint = register(traced.order, receiver.url)
+        try:
+            traced.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 100}, traceparent=given)
+            told = collector.wait("the webhook", named("deliver refund.succeeded"), trace)
+            collector.wait("the request", named("POST /v1/orders/<uuid:order_id>/refunds"), trace)
+        finally:
+            traced.order.request("DELETE", f"/v1/webhook-endpoints/{endpoint['id']}")
+    assert line_of(told, collector)[-1] == ("order web", "server", "POST /v1/orders/<uuid:order_id>/refunds")
+
+
 def test_who_waits_has_all_of_it_done_by_the_request(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent()
     assert place(traced, Prefer="wait=10", traceparent=given)["status"] == "paid"
@@ -256,6 +270,7 @@ def test_no_secret_and_nothing_that_was_sent_is_in_a_span(traced: Stack, collect
     order.get(f"/v1/orders/{CARD}")
     order.get(f"/{CARD[:4]}-{CARD[4:8]}-{CARD[8:12]}-{CARD[12:]}")
     order.get(f"/v1/orders?customer={CARD}")
+    order.request(CARD, "/v1/orders")
     order.get("/v1/orders", headers={"X-Request-Id": CARD, "baggage": f"card={CARD}"})
     given, trace, _ = traceparent()
     order.get("/v1/orders", headers={"traceparent": given})
