@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from environs import FileAwareEnv
 
 from chassis import limits, money, tokens, tracing, webhooks
 from chassis.auth import Keyring
 from chassis.limits import Limit
+
+_HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
 class ConfigError(Exception):
@@ -97,13 +101,19 @@ def common(env: FileAwareEnv) -> dict[str, object]:
 
 def _see_tracing(env: FileAwareEnv) -> None:
     """See that traces can be sent as the variables of OpenTelemetry say, before they are lost one after the other."""
+    if not tracing.ON:
+        return
     for name in tracing.ENDPOINTS:
         if env.str(name, ""):
             _url(env, name, None, ("http", "https"))
     for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
         protocol = env.str(name, "")
-        if tracing.ON and protocol not in ("", "http/protobuf"):
+        if protocol not in ("", "http/protobuf"):
             raise ConfigError(f"{name}={protocol}: traces are sent by http/protobuf only, to port 4318 as a rule")
+    for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
+        # Not quoted: they have a token in them as a rule. The libraries that read them later would quote them.
+        if not _HEADERS.fullmatch(unquote(env.str(name, ""))):
+            raise ConfigError(f"{name}: must be name=value, with commas between")
 
 
 def _jwt(env: FileAwareEnv) -> tokens.Policy | None:

@@ -60,12 +60,18 @@ def start(service: str, role: str) -> None:
     }
     # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say wins.
     resource = Resource.create({**ours, **OTELResourceDetector().detect().attributes})
-    secret = FileAwareEnv(strip_whitespace=True).str("OTEL_EXPORTER_OTLP_HEADERS", "")
-    exporter = OTLPSpanExporter(headers=parse_env_headers(secret, liberal=True))
-    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    _provider.add_span_processor(BatchSpanProcessor(exporter))
-    trace.set_tracer_provider(_provider)
     _say_seldom()
+    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(headers=_headers())))
+    trace.set_tracer_provider(_provider)
+
+
+def _headers() -> Mapping[str, str] | None:
+    """What the collector asks for, from a mounted secret; None leaves it to the variables that the exporter reads."""
+    if "OTEL_EXPORTER_OTLP_HEADERS_FILE" not in os.environ:
+        return None
+    text = FileAwareEnv(strip_whitespace=True).str("OTEL_EXPORTER_OTLP_HEADERS")
+    return parse_env_headers(text, liberal=True)
 
 
 def stop() -> None:
@@ -99,6 +105,7 @@ def _say_seldom() -> None:
         handler.setFormatter(root.formatter)
         handler.addFilter(_Seldom())
     library.propagate = False
+    logging.getLogger("opentelemetry.util.re").disabled = True  # it quotes a header that it can't read
 
 
 def follow(app: Flask, quiet: frozenset[str], methods: frozenset[str]) -> None:

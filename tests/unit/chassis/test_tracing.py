@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chassis import spans
 from ci.state import ROOT
@@ -73,6 +76,15 @@ def test_what_could_never_work_is_said_at_the_start(settings: dict[str, str], sa
     assert said in process.stderr
 
 
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
+@pytest.mark.parametrize("headers", ["authorization: Bearer hush", "authorization=Bearer%0Ahush", "=hush"])
+def test_headers_that_are_none_are_refused_and_not_quoted(name: str, headers: str) -> None:
+    process = started("order", {**ENDPOINT, name: headers})
+    assert process.returncode != 0
+    assert f"{name}: must be name=value" in process.stderr
+    assert "hush" not in process.stderr + process.stdout
+
+
 @pytest.mark.parametrize(
     ("statement", "summary"),
     [
@@ -92,3 +104,16 @@ def test_a_statement_is_named_by_what_it_does_to_which_tables(statement: str | b
     text, named = spans.described(statement)
     assert named == summary
     assert "\n" not in text
+
+
+def test_of_an_error_only_its_type_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
+    with pytest.raises(ValueError, match="quoted"), spans.work("deliver", None, {}):
+        raise ValueError("what a client has sent is quoted here")
+    (span,) = kept.get_finished_spans()
+    assert not span.status.is_ok
+    assert span.attributes == {"error.type": "ValueError"}
+    assert "quoted" not in span.to_json()
