@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -38,7 +38,8 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from chassis import __version__, cards, logs, trace_context
-from chassis.database import Database, Session
+from chassis.database import Database, Row, Session
+from chassis.prepared import Parameters
 
 _FLUSH = 3.0  # seconds that a process which ends waits for the collector
 _SELDOM = 60.0  # seconds between two lines about a collector that does not answer
@@ -207,27 +208,33 @@ class _HttpSession(requests.Session):
             return response
 
 
-class _Cursor(Cursor[DictRow]):
-    """A cursor whose statements are spans, without their parameters."""
+@contextmanager
+def _statement(session: psycopg.Connection[DictRow], query: Any) -> Iterator[None]:
+    """Execute a statement within a span, without its parameters, if it is part of a trace that is kept."""
+    if not trace.get_current_span().is_recording():
+        yield
+        return
+    text, summary = described(query)
+    attributes = {
+        "db.system.name": "postgresql",
+        "db.namespace": session.info.dbname,
+        "db.query.text": text,
+        "db.query.summary": summary,
+    }
+    with _span(summary, SpanKind.CLIENT, attributes) as span:
+        try:
+            yield
+        except psycopg.Error as error:
+            if error.sqlstate:
+                span.set_attribute("db.response.status_code", error.sqlstate)
+            raise
 
+
+class _Cursor(Cursor[DictRow]):
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> _Cursor:
-        """Execute within a span, if it is part of a trace that is kept. Raises psycopg.Error."""
-        if not trace.get_current_span().is_recording():
+        """Execute within a span. Raises psycopg.Error."""
+        with _statement(self.connection, query):
             return super().execute(query, params, **kwargs)
-        text, summary = described(query)
-        attributes = {
-            "db.system.name": "postgresql",
-            "db.namespace": self.connection.info.dbname,
-            "db.query.text": text,
-            "db.query.summary": summary,
-        }
-        with _span(summary, SpanKind.CLIENT, attributes) as span:
-            try:
-                return super().execute(query, params, **kwargs)
-            except psycopg.Error as error:
-                if error.sqlstate:
-                    span.set_attribute("db.response.status_code", error.sqlstate)
-                raise
 
 
 class _Session(Session):
@@ -237,6 +244,11 @@ class _Session(Session):
         """Take psycopg's arguments."""
         super().__init__(*args, **kwargs)
         self.cursor_factory = _Cursor
+
+    def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
+        """Execute within a span. Raises psycopg.Error."""
+        with _statement(self, query):
+            return super().one(query, parameters)
 
     @contextmanager
     def transaction(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Transaction]:
