@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from flask import request
-
 from chassis.problems import Problem
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -29,12 +27,11 @@ class Condition:
 ANY = Condition()
 
 
-def if_match() -> Condition:
-    """The condition of the request being served.
+def if_match(header: str | None) -> Condition:
+    """The condition that an If-Match header, if there is one, makes.
 
     `*` is met by whatever exists. Weak tags never match, nor does anything else in a list that is none.
     """
-    header = request.headers.get("If-Match")
     if header is None or header.strip() == "*":
         return ANY
     if not _LIST.fullmatch(header):

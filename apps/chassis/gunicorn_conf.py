@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -35,6 +36,11 @@ secure_scheme_headers: dict[str, str] = {}
 def on_starting(server: Any) -> None:
     """Open the admin port once, before the workers are forked: they share it. Raises OSError when it is taken."""
     server.admin_listener = admin.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
+
+
+def when_ready(server: Any) -> None:
+    """Leave what was imported out of all garbage collections: it stays, and its pages stay shared."""
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:

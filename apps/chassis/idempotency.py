@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from cachetools import LRUCache
 from flask import g, request
 
 from chassis import cards, wire
@@ -38,6 +40,27 @@ class Claim:
     condition: Condition = ANY
 
 
+class Recent:
+    """The keys that this process has seen last: a hint at what is likely a repetition, and never an answer.
+
+    Who repeats a request mostly does so at once. Looking first costs a repetition half of what trying to do it again
+    does; a new request never pays for it.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        """Remember so many."""
+        self._keys: LRUCache[tuple[str, str], bool] = LRUCache(most)
+        self._lock = threading.Lock()
+
+    def add(self, claim: Claim) -> None:
+        """Remember a key."""
+        with self._lock:
+            self._keys[claim.merchant, claim.key] = True
+
+    def __contains__(self, claim: Claim) -> bool:
+        return (claim.merchant, claim.key) in self._keys
+
+
 @dataclass(frozen=True, slots=True)
 class Earlier:
     """What a key already stands for: the status code it was answered with, and the resource's id."""
@@ -48,13 +71,15 @@ class Earlier:
 
 def claim() -> Claim:
     """The claim of the request being served, whose body has been parsed. Raises Problem `idempotency-key-missing`."""
-    key = request.headers.get("Idempotency-Key", "")
+    req, context = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
+    key = req.headers.get("Idempotency-Key", "")
     if not _VISIBLE.fullmatch(key):
         said = "has characters or a length that it may not have" if key else "is missing"
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {said}.")
     if cards.has_card_number(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
-    return Claim(g.merchant, key, fingerprint(request.method, request.path, g.body), if_match())
+    of = fingerprint(req.method, req.path, context.body)
+    return Claim(context.merchant, key, of, if_match(req.headers.get("If-Match")))
 
 
 def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:

@@ -24,8 +24,9 @@ _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|(s)|(%))")
 
 
 class Prepared:
-    """One statement on one connection. Its parameters have no types: the server infers them, or a cast says them.
+    """One SELECT, INSERT, UPDATE or DELETE on one connection.
 
+    Its parameters have no types: the server infers them, or a cast says them.
     It does not hold the connection, which holds it: a thread that ends would leave both behind.
     """
 

@@ -150,7 +150,7 @@ def _end(response: Response) -> Response:
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     method, status = req.method, response.status_code
     added = [("X-Request-Id", context.request_id), ("X-Content-Type-Options", "nosniff")]
-    if "Cache-Control" not in response.headers:
+    if "Cache-Control" not in [name for name, _ in response.headers]:
         added += _KEPT if status in (200, 304) and method in ("GET", "HEAD") else _NOT_KEPT
     response.headers.extend(added)
     if status in (429, 503):

@@ -50,6 +50,7 @@ class Orders:
         self.gateway = gateway
         self.webhooks = webhooks
         self.relay = Relay(database, gateway.breaker, gateway.send, self._settle)
+        self._recent = idempotency.Recent()
         self._room_to_wait = threading.BoundedSemaphore(waiting)
 
     @contextmanager
@@ -71,25 +72,31 @@ class Orders:
 
         `wanted` is what schemas.PlaceOrder loads. Raises Problem for a key that is taken or in use.
         """
-        order, message = _prepare(claim.merchant, _lines(wanted), wanted, headers, _lease(wait))
         session = self.database.session()
+        if claim in self._recent:
+            there = store.placed(session, claim)
+            if there is not None:
+                return self._placed_before(claim, there, wait)
+        order, message = _prepare(claim.merchant, _lines(wanted), wanted, headers, _lease(wait))
         with idempotency.not_in_use():
             row = store.place(session, claim, order)
+        self._recent.add(claim)
         if row is None:
-            return self._placed_before(session, claim, wait)
+            there = store.placed(session, claim) or self._otherwise_known(session, claim)
+            return self._placed_before(claim, there, wait)
         self._placed(row)
         self._deliver(message, wait)
         return Done(self._await(claim.merchant, order["id"], wait, _has_outcome) if wait > 0 else row)
 
-    def _placed_before(self, session: Session, claim: Claim, wait: float) -> Done:
-        row = store.placed(session, claim)
-        if row is None:
-            # Somebody else's key, or one with another content: this says which.
-            there = idempotency.required(session, claim)
-            row = self.get(claim.merchant, there.resource_id)
+    def _placed_before(self, claim: Claim, row: Row, wait: float) -> Done:
         if wait > 0:
             row = self._await(claim.merchant, str(row["id"]), wait, _has_outcome)
         return Done(row, replayed=True)
+
+    def _otherwise_known(self, session: Session, claim: Claim) -> Row:
+        """What a key stands for that no order was placed with, or not this one: it says which. Raises Problem."""
+        there = idempotency.required(session, claim)
+        return self.get(claim.merchant, there.resource_id)
 
     def place_by_id(self, merchant: str, order_id: str, wanted: dict[str, Any], headers: dict[str, str]) -> None:
         """Commit an order of the sketch's API, whose own id makes it happen once.
