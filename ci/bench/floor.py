@@ -6,7 +6,7 @@ from flask import Flask
 
 app = Flask(__name__, static_folder=None)
 # What gunicorn_conf serves on the admin port.
-app.extensions["tandem"] = SimpleNamespace(admin=app.wsgi_app)
+app.extensions["tandem"] = SimpleNamespace(name="floor", admin=app.wsgi_app)
 
 
 @app.route("/", methods=["GET", "POST"])
