@@ -50,6 +50,15 @@ class Integer(fields.Integer):
         return number
 
 
+class Flag(fields.Boolean):
+    """A JSON boolean: not "true", not 1."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Amount(Integer):
     """Money in minor units: 450 is 4.50 EUR."""
 

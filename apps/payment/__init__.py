@@ -9,7 +9,7 @@ from flask import Flask
 from chassis import openapi, outbox, web
 from chassis.database import Database
 from chassis.remote import Remote
-from payment import api, commands, compat, config, providers, schemas
+from payment import api, commands, compat, config, providers, schemas, simulator_api
 from payment.service import Payments
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -30,7 +30,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         "Tandem payments",
         settings,
         database,
-        [api.blueprint, compat.blueprint],
+        [api.blueprint, compat.blueprint, simulator_api.blueprint],
         about="Asks a payment provider for an order's money, once, and knows at all times what it does not know.",
         webhooks=[openapi.Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
         migrations=MIGRATIONS,

@@ -9,6 +9,7 @@ from chassis.fields import (
     Choice,
     Currency,
     Cursor,
+    Flag,
     Id,
     Integer,
     MajorAmount,
@@ -196,6 +197,29 @@ class EntryList(Schema):
 
     data = fields.List(fields.Nested(EntryView), metadata=says("The entries."))
     next_cursor = NextCursor()
+
+
+class Faults(Schema):
+    """What the simulator is told to do wrong."""
+
+    decline = Flag(load_default=False, metadata=says("Decline each new charge and authorization.", False))
+    delay_ms = Integer(
+        validate=validate.Range(0, 5000), load_default=0, metadata=says("How long each answer takes, in ms.", 0)
+    )
+    lost_requests_percent = Integer(
+        validate=validate.Range(0, 100), load_default=0, metadata=says("Requests in a hundred that are lost.", 0)
+    )
+    lost_answers_percent = Integer(
+        validate=validate.Range(0, 100),
+        load_default=0,
+        metadata=says("Answers in a hundred that are lost: the provider has acted then.", 0),
+    )
+
+
+class FaultsView(Faults):
+    """What the simulator is told to do wrong, as answered."""
+
+    changed_at = Time("When it was told; null if it never was.", allow_none=True)
 
 
 class SettledOperation(Schema):

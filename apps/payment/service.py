@@ -23,7 +23,8 @@ from chassis.remote import Remote
 from payment import model, reconcile, store
 from payment.config import Settings
 from payment.model import Kind, Operation, Outcome, Result, Status
-from payment.providers import Announcing, NotGenuine, Provider, ProviderFault
+from payment.providers import Announcing, Faulty, NotGenuine, Provider, ProviderFault
+from payment.providers.faults import Faults
 
 log = logs.get_logger()
 
@@ -169,6 +170,19 @@ class Payments:
             raise Problem("malformed-request", "The body is not an event.") from error
         hurried = store.make_due(self.database.session(), hint.operation_id, hint.reference)
         log.info("provider_event", provider=provider, hurried=hurried)
+
+    def faults(self) -> Row:
+        """The view of the faults that the provider is told to have. Raises Problem `not-found` with a real provider."""
+        return _faulty(self._provider).faults(self.database.session())
+
+    def switch_faults(self, wanted: Faults) -> Row:
+        """Let the provider have these faults, and have what waits asked again; the new view. Raises the same."""
+        provider = _faulty(self._provider)
+        with self.database.transaction() as session:
+            provider.switch_faults(session, wanted)
+            store.make_all_due(session)
+        log.warning("faults_switched", **dataclasses.asdict(wanted))
+        return provider.faults(self.database.session())
 
     def execute(self, operation: Operation) -> Row | None:
         """Carry out an operation that is leased to us; the payment's view if that settled it.
@@ -329,6 +343,12 @@ def _count(operation: Operation, outcome: Outcome, settlement: model.Settlement)
     if settlement.status is not None:
         before = Status.PROCESSING if operation.kind in (Kind.SALE, Kind.AUTHORIZE) else Status.AUTHORIZED
         metrics.transitions.labels("payment", before, settlement.status).inc()
+
+
+def _faulty(provider: Provider) -> Faulty:
+    if not isinstance(provider, Faulty):
+        raise Problem("not-found", "Only the simulator has faults that can be switched.")
+    return provider
 
 
 def _still_live(row: Row | None) -> Row:

@@ -265,6 +265,11 @@ def make_due(session: Session, operation_id: str | None, reference: str | None) 
     ).rowcount
 
 
+def make_all_due(session: Session) -> None:
+    """Let all operations whose outcome is not known be looked up at once."""
+    session.execute("UPDATE operations SET available_at = now() WHERE status = 'pending' AND available_at > now()")
+
+
 _SETTLE = f"""
 WITH settled AS (
     UPDATE operations SET status = %(result)s, provider_reference = %(reference)s, reason = %(reason)s,

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from chassis.database import Row, Session
 from payment.config import Settings
 from payment.model import Operation, Outcome
+from payment.providers.faults import Faults
 
 
 class ProviderFault(Exception):
@@ -49,6 +51,19 @@ class Announcing(Protocol):
 
     def hint(self, headers: Mapping[str, str], body: bytes) -> Hint:
         """What a message is about. Raises NotGenuine, and ValueError for a signed body that makes no sense."""
+        ...
+
+
+@runtime_checkable
+class Faulty(Protocol):
+    """A provider that can be told to do things wrong: no real one."""
+
+    def faults(self, session: Session) -> Row:
+        """The view of what it is told: body (JSON text)."""
+        ...
+
+    def switch_faults(self, session: Session, faults: Faults) -> None:
+        """Do these things wrong from now on."""
         ...
 
 

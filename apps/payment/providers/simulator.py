@@ -14,6 +14,8 @@ The payment method chooses what happens:
     pm_flaky                 up to three requests are lost or their answers are, as the operation's id has it
     pm_refund_declined       declines refunds, refund_declined; succeeds otherwise
     anything else            declines, invalid_payment_method
+
+Besides, it has the faults that it is told to have (faults.py), whatever the payment method.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from uuid import UUID
 
 from chassis.database import DOWN, Database, Row, Session
 from payment.model import Kind, Operation, Outcome, Result
-from payment.providers import ProviderFault
+from payment.providers import ProviderFault, faults
+from payment.providers.faults import Faults
 
 _DECLINES = {"pm_declined": "card_declined", "pm_insufficient_funds": "insufficient_funds"}
 _ACCEPTED = frozenset(
@@ -40,11 +43,11 @@ _ACCEPTED = frozenset(
 )
 _SLOW = 2.0
 
-_REMEMBER = """
+_REMEMBER = f"""
 INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method, charge)
 VALUES (%(key)s, %(kind)s, %(merchant)s, %(amount)s, %(currency)s, %(token)s, %(charge)s)
 ON CONFLICT (key) DO UPDATE SET calls = simulator.operations.calls + 1
-RETURNING calls, result, reason, reference
+RETURNING calls, result, reason, reference, {faults.ROW} AS faults
 """
 
 _HELD = """
@@ -93,9 +96,10 @@ class Simulator:
         if operation.payment_method == "pm_slow":
             time.sleep(_SLOW)
         try:
-            trouble, outcome = self._act(operation)
+            trouble, outcome, delay = self._act(operation)
         except DOWN as error:
             raise ProviderFault("the simulator's memory does not answer") from error
+        time.sleep(delay)
         if trouble is not None or outcome is None:
             raise ProviderFault(trouble.error if trouble else "nothing was decided")
         return outcome
@@ -115,8 +119,18 @@ class Simulator:
             raise ProviderFault("the simulator's memory does not answer") from error
         return _outcome(row) if row else None
 
-    def _act(self, operation: Operation) -> tuple[Fault | None, Outcome | None]:
-        """What goes wrong with this request, and the operation's outcome unless the request itself was lost."""
+    def faults(self, session: Session) -> Row:
+        """The view of the faults that it is told to have: body (JSON text)."""
+        return faults.read(session)
+
+    def switch_faults(self, session: Session, wanted: Faults) -> None:
+        """Have these faults from now on."""
+        faults.write(session, wanted)
+
+    def _act(self, operation: Operation) -> tuple[Fault | None, Outcome | None, float]:
+        """What goes wrong with this request, the operation's outcome unless the request itself was lost, and in how
+        many seconds the answer comes.
+        """
         with self._database.transaction() as session:
             row = session.execute(
                 _REMEMBER,
@@ -131,17 +145,30 @@ class Simulator:
                 },
             ).fetchone()
             assert row is not None
-            trouble = fault(operation.payment_method, operation.id, row["calls"])
+            told = Faults.of(row["faults"])
+            delay = told.delay_ms / 1000
+            trouble = _told(told, operation.id, row["calls"]) or fault(
+                operation.payment_method, operation.id, row["calls"]
+            )
             if row["result"] is not None:
-                return trouble, _outcome(row)
+                return trouble, _outcome(row), delay
             if trouble is not None and not trouble.acts:
-                return trouble, None
-            outcome = _decide(session, operation)
+                return trouble, None, delay
+            declines = told.decline and operation.kind in (Kind.SALE, Kind.AUTHORIZE)
+            outcome = _declined("card_declined") if declines else _decide(session, operation)
             session.execute(
                 "UPDATE simulator.operations SET result = %s, reason = %s, reference = %s WHERE key = %s",
                 (outcome.result, outcome.reason, outcome.reference, operation.id),
             )
-            return trouble, outcome
+            return trouble, outcome, delay
+
+
+def _told(told: Faults, operation_id: str, call: int) -> Fault | None:
+    if told.loses_request(operation_id, call):
+        return Fault(False, "the request was lost, as the simulator was told")
+    if told.loses_answer(operation_id, call):
+        return Fault(True, "the answer was lost, as the simulator was told")
+    return None
 
 
 def _outcome(row: Row) -> Outcome:
