@@ -1,7 +1,7 @@
-"""The admin port: /metrics, /livez and /readyz, on a listener and threads of its own.
+"""The admin port: /metrics, /livez, /readyz and a service's own pages, on a listener and threads of its own.
 
 However busy the service's threads are with slow requests, a probe is answered: Kubernetes must not take a
-busy pod for a dead one. Nothing here needs a key, so the port is not for the outside.
+busy pod for a dead one. These three need no key, so the port is not for the outside.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -33,8 +33,13 @@ class _Handler(WSGIRequestHandler):
         """Say nothing: probes and scrapes come every few seconds."""
 
 
-def application(url: str, health: Health, gauges: metrics.DatabaseGauges) -> Application:
-    """The WSGI application of the admin port; `url` is of the service's database."""
+def application(
+    url: str, health: Health, gauges: metrics.DatabaseGauges, pages: Mapping[str, Application]
+) -> Application:
+    """The WSGI application of the admin port; `url` is of the service's database.
+
+    `pages` are applications of their own, each by the path that it and all below it answer.
+    """
     database = Database(url, "admin", statement_timeout=3.0)
     gauges.use(database)
 
@@ -50,6 +55,9 @@ def application(url: str, health: Health, gauges: metrics.DatabaseGauges) -> App
         return Response(json.dumps(problem), 404, mimetype="application/problem+json")
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0])
+        if page is not None:
+            return page(environ, start_response)
         try:
             return respond(Request(environ))(environ, start_response)
         finally:

@@ -18,7 +18,17 @@ _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{8,255}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
-SCOPES = frozenset({"orders:read", "orders:write", "payments:read", "payments:write", "merchants:any"})
+SCOPES = frozenset(
+    {
+        "orders:read",
+        "orders:write",
+        "payments:read",
+        "payments:write",
+        "merchants:any",
+        "operator:read",
+        "operator:write",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,11 @@ class Keyring:
 
     def find(self, key: str) -> Key | None:
         """What this key stands for, or None when it is not known."""
-        return self._keys.get(digest(key))
+        return self.find_digest(digest(key))
+
+    def find_digest(self, digested: str) -> Key | None:
+        """What the key with this hexadecimal SHA-256 stands for, or None when it is not known."""
+        return self._keys.get(digested)
 
 
 def is_merchant(name: str) -> bool:

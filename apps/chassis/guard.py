@@ -28,8 +28,10 @@ class Guard:
         self._keys = Keys(database, settings.key_cache_seconds)
         self._tokens = Tokens(settings.jwt, settings.key_cache_seconds) if settings.jwt else None
         self._merchants = self._strangers = None
+        self._databases = [database]
         if settings.rate_limit or settings.rate_limit_unauthenticated:
             counts = limits.database(settings.database_url, name)
+            self._databases.append(counts)
             if settings.rate_limit:
                 self._merchants = Limiter("merchant", settings.rate_limit, counts)
             if settings.rate_limit_unauthenticated:
@@ -43,9 +45,8 @@ class Guard:
         try:
             key = self._identify()
         except Problem as problem:
-            # Only failures count, so nobody can shut out a merchant by guessing keys from the same address.
-            if self._strangers is not None and problem.name == "unauthorized":
-                self._strangers.pass_or_refuse(_address())
+            if problem.name == "unauthorized":
+                self._count_failure()
             raise
         g.key = key.id
         # What order asks of payment is for orders that were accepted already: held up here it would leave them
@@ -55,6 +56,31 @@ class Guard:
         if scope not in key.scopes:
             raise _lacks(scope, f"The key lacks the scope {scope}.")
         return _merchant(key)
+
+    def recognize(self, presented: str) -> Key:
+        """What a key stands for that somebody has typed into a page; tokens are not taken there.
+
+        Raises Problem `unauthorized` or `too-many-requests`, and one of database.DOWN.
+        """
+        key = self._keyring.find(presented) or self._keys.find(presented)
+        if key is None:
+            self._count_failure()
+            raise Problem("unauthorized", "The key is not known.")
+        return key
+
+    def recall(self, digested: str) -> Key | None:
+        """What the key with this hexadecimal SHA-256 stands for by now. Raises one of database.DOWN."""
+        return self._keyring.find_digest(digested) or self._keys.find_digest(digested)
+
+    def close(self) -> None:
+        """Close this thread's connections."""
+        for database in self._databases:
+            database.close()
+
+    def _count_failure(self) -> None:
+        # Only failures count, so nobody can shut out a merchant by guessing keys from the same address.
+        if self._strangers is not None:
+            self._strangers.pass_or_refuse(_address())
 
     def _identify(self) -> Key:
         scheme, _, presented = request.headers.get("Authorization", "").partition(" ")

@@ -68,9 +68,10 @@ class Keys:
 
         Raises one of database.DOWN when the database has to be asked and does not answer.
         """
-        if not is_well_formed(key):
-            return None
-        digested = digest(key)
+        return self.find_digest(digest(key)) if is_well_formed(key) else None
+
+    def find_digest(self, digested: str) -> Key | None:
+        """The same by the hexadecimal SHA-256 of a key."""
         with self._lock:
             held = self._known.get(digested)
             if held is not None or digested in self._unknown:

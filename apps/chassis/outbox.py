@@ -94,6 +94,16 @@ def release(session: Session, message: Message, delay: float, error: str) -> boo
     return done.rowcount == 1
 
 
+def hurry(session: Session, message_id: str) -> bool:
+    """Let a row that waits for its next attempt be due at once; False when it is delivered, or being delivered."""
+    done = session.execute(
+        "UPDATE outbox SET available_at = now() WHERE id = %s AND delivered_at IS NULL"
+        " AND (leased_until IS NULL OR leased_until <= now())",
+        (message_id,),
+    )
+    return done.rowcount == 1
+
+
 def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
     """Measure how many rows wait, and how long the oldest has waited, by topic."""
 

@@ -57,7 +57,8 @@ def _not_ours() -> Problem:
     return invalid("/cursor", "Must be the next_cursor of an earlier page.")
 
 
-def _cursor(row: Row) -> str:
+def cursor_of(row: Row) -> str:
+    """The cursor that names a row, by its `id`, and in a list by time its `created_at`."""
     mark = uuid.UUID(str(row["id"])).bytes
     if "created_at" in row:  # the list is ordered by time before it is by id
         mark = ((row["created_at"] - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big") + mark
@@ -72,7 +73,7 @@ def page(rows: list[Row], limit: int) -> Response:
     cursor = None
     if len(rows) > limit:
         rows = rows[:limit]
-        cursor = _cursor(rows[-1])
+        cursor = cursor_of(rows[-1])
     headers = {}
     if cursor:
         query: dict[str, Any] = {**request.args, "cursor": cursor}

@@ -52,8 +52,8 @@ class _Told(pybreaker.CircuitBreakerListener):
 class Breaker:
     """Opens after five unreachables in a row; `reset` seconds after the last one a single call may try."""
 
-    def __init__(self, name: str, reset: float = 1.0) -> None:
-        """`name` is for the messages."""
+    def __init__(self, name: str, reset: float = 1.0, *, measured: bool = True) -> None:
+        """`name` is for the messages; `measured` says whether the metrics have it by that name, too."""
         self.name = name
         self._reset = reset
         self._failed_at = 0.0
@@ -62,9 +62,10 @@ class Breaker:
             reset_timeout=reset,
             name=name,
             exclude=[lambda error: not isinstance(error, Unreachable)],
-            listeners=[_Told()],
+            listeners=[_Told()] if measured else [],
         )
-        metrics.breaker_open.labels(name).set(0)
+        if measured:
+            metrics.breaker_open.labels(name).set(0)
 
     @property
     def is_open(self) -> bool:
@@ -120,10 +121,15 @@ _PASSING = frozenset({429, 502, 503, 504})
 class Remote:
     """One destination: its address, its breaker, and a connection a thread that is kept alive."""
 
-    def __init__(self, name: str, url: str, headers: Mapping[str, str], timeout: float) -> None:
-        """`headers` go with every request; `timeout` is the longest to wait for an answer, in seconds."""
+    def __init__(
+        self, name: str, url: str, headers: Mapping[str, str], timeout: float, *, measured: bool = True
+    ) -> None:
+        """`headers` go with every request; `timeout` is the longest to wait for an answer, in seconds.
+
+        `measured` is for one a service: whether the metrics tell if this one takes its destination to be down.
+        """
         self.url, self.timeout = url, timeout
-        self.breaker = Breaker(name)
+        self.breaker = Breaker(name, measured=measured)
         self._name, self._headers = name, dict(headers)
         self._local = threading.local()
 
@@ -135,6 +141,18 @@ class Remote:
         Raises Unreachable when it is not known whether the destination acted, and Refused for any other answer.
         """
         return self._call("POST", path, {"Content-Type": "application/json", **headers}, timeout, body)
+
+    def put(
+        self, path: str, body: bytes, headers: Mapping[str, str], timeout: float | None = None
+    ) -> requests.Response:
+        """The same with PUT."""
+        return self._call("PUT", path, {"Content-Type": "application/json", **headers}, timeout, body)
+
+    def close(self) -> None:
+        """Close this thread's connection, if it has one."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is not None:
+            session.close()
 
     def get(self, path: str, headers: Mapping[str, str], timeout: float | None = None) -> requests.Response:
         """The successful (2xx) answer to a GET. Raises Unreachable and Refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -55,11 +55,12 @@ def create_app(
     webhooks: Iterable[openapi.Webhook] = (),
     migrations: str,
     parts: dict[str, Any],
+    admin_pages: Mapping[str, admin.Application] | None = None,
 ) -> Flask:
     """The application `name`: its blueprints, health, problems, and in its extension `tandem` the admin port's.
 
     `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `migrations` is the folder of
-    alembic's scripts; `parts` is what the service's own views need.
+    alembic's scripts; `parts` is what the service's own views need; `admin_pages` are what the admin port has besides.
     """
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
@@ -73,7 +74,7 @@ def create_app(
     )
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges(name)
-    admin_app = admin.application(settings.database_url, checks, gauges)
+    admin_app = admin.application(settings.database_url, checks, gauges, admin_pages or {})
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
