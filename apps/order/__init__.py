@@ -10,6 +10,8 @@ from chassis import openapi, outbox, web
 from chassis.database import Database
 from order import api, commands, compat, config, model
 from order.gateway import PaymentGateway
+from order.operator import views
+from order.operator.application import PATH
 from order.service import Orders
 from order.webhooks import api as webhooks_api
 from order.webhooks import commands as webhooks_commands
@@ -44,6 +46,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         + [openapi.Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
         migrations=MIGRATIONS,
         parts={"orders": orders, "webhooks": webhooks},
+        admin_pages={PATH: views.application(settings)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     commands.add_gauges(app.extensions["tandem"].gauges)

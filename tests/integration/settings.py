@@ -1,4 +1,4 @@
-"""Settings of both services for tests: three keys, short leases, quick polling."""
+"""Settings of both services for tests: a key of each kind, short leases, quick polling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ KEY = "tdm_test"
 OTHER_KEY = "tdm_other"
 READONLY_KEY = "tdm_readonly"
 INTERNAL_KEY = "tdm_internal"
+OPERATOR_KEY = "tdm_operator"
+LOOKING_KEY = "tdm_looking"
 SECRET = "whsec_" + "dGFuZGVtLXRlc3RzLXNpZ24td2l0aC10aGlzLWtleSE="
 
 _WRITES = ["orders:read", "orders:write", "payments:read", "payments:write"]
@@ -16,6 +18,8 @@ API_KEYS = json.dumps(
         {"key": KEY, "merchant": "demo", "scopes": _WRITES},
         {"key": OTHER_KEY, "merchant": "other", "scopes": _WRITES},
         {"key": READONLY_KEY, "merchant": "demo", "scopes": ["orders:read", "payments:read"]},
+        {"key": OPERATOR_KEY, "merchant": "tandem", "scopes": ["operator:read", "operator:write"]},
+        {"key": LOOKING_KEY, "merchant": "tandem", "scopes": ["operator:read"]},
         {
             "key": INTERNAL_KEY,
             "merchant": "tandem",

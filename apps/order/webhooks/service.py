@@ -165,14 +165,14 @@ class Webhooks:
         self.get(merchant, endpoint_id)
         return store.find_deliveries(self._database.session(), merchant, endpoint_id, status, after, limit)
 
-    def dead(self, merchant: str | None) -> list[Row]:
-        """Dead letters, of a merchant or of all, oldest first."""
-        return store.find_dead(self._database.session(), merchant)
+    def dead(self, merchant: str | None, limit: int | None = None) -> list[Row]:
+        """Dead letters, of a merchant or of all, oldest first; so many at most."""
+        return store.find_dead(self._database.session(), merchant, limit)
 
-    def redeliver_dead(self, merchant: str | None, delivery_id: str | None) -> int:
-        """Deliver dead letters once more, where their endpoints are enabled: one or all; how many."""
+    def redeliver_dead(self, merchant: str | None, delivery_id: str | None, endpoint_id: str | None = None) -> int:
+        """Deliver dead letters once more, where their endpoints are enabled: one (at one endpoint) or all; how many."""
         total, before = 0, _now()
-        while count := store.redeliver_dead(self._database.session(), merchant, delivery_id, before):
+        while count := store.redeliver_dead(self._database.session(), merchant, delivery_id, before, endpoint_id):
             total += count
         self.wake()
         return total

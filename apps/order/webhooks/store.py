@@ -169,10 +169,12 @@ def redeliver(session: Session, merchant: str, endpoint_id: str, delivery_id: st
     )
 
 
-def redeliver_dead(session: Session, merchant: str | None, delivery_id: str | None, before: str) -> int:
+def redeliver_dead(
+    session: Session, merchant: str | None, delivery_id: str | None, before: str, endpoint_id: str | None = None
+) -> int:
     """The same for up to a thousand that died before a time, at endpoints that are enabled; how many.
 
-    Of a merchant or all, with this id or any.
+    Of a merchant or all, with this id or any, at this endpoint or any.
     """
     return session.execute(
         """WITH again AS (
@@ -183,6 +185,7 @@ def redeliver_dead(session: Session, merchant: str | None, delivery_id: str | No
                      WHERE d.status = 'dead' AND e.status = 'enabled' AND d.settled_at < %(before)s::timestamptz
                        AND (%(merchant)s::text IS NULL OR d.merchant = %(merchant)s::text)
                        AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid)
+                       AND (%(endpoint)s::uuid IS NULL OR d.endpoint_id = %(endpoint)s::uuid)
                      LIMIT 1000 FOR NO KEY UPDATE OF e) dead
                WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
                  AND d.status = 'dead'
@@ -191,19 +194,19 @@ def redeliver_dead(session: Session, merchant: str | None, delivery_id: str | No
                UPDATE webhook_endpoints e SET paused_until = now()
                WHERE (merchant, id) IN (SELECT merchant, endpoint_id FROM again) AND paused_until > now())
            SELECT FROM again""",
-        {"merchant": merchant, "id": delivery_id, "before": before},
+        {"merchant": merchant, "id": delivery_id, "endpoint": endpoint_id, "before": before},
     ).rowcount
 
 
-def find_dead(session: Session, merchant: str | None) -> list[Row]:
-    """Dead letters of endpoints that still exist, oldest first: of a merchant or all."""
+def find_dead(session: Session, merchant: str | None, limit: int | None = None) -> list[Row]:
+    """Dead letters of endpoints that still exist, oldest first: of a merchant or all, so many at most."""
     return session.execute(
         f"""SELECT d.merchant, d.endpoint_id, d.id, d.type, d.order_id, d.last_error, e.status,
                    {json_time("d.created_at")} AS created_at
             FROM webhook_deliveries d JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
             WHERE d.status = 'dead' AND (%(merchant)s::text IS NULL OR d.merchant = %(merchant)s::text)
-            ORDER BY d.id""",
-        {"merchant": merchant},
+            ORDER BY d.id LIMIT %(limit)s""",
+        {"merchant": merchant, "limit": limit},
     ).fetchall()
 
 

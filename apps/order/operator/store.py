@@ -1,0 +1,221 @@
+"""The SQL of the operator's page: of all merchants, and never more than a screen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+
+from chassis.database import Row, Session
+from chassis.metrics import MOST
+
+# Merchants are found one after the other in the primary key (a loose index scan), however many orders each has.
+_MERCHANTS: LiteralString = """
+found AS (
+    (SELECT merchant FROM orders ORDER BY merchant LIMIT 1)
+    UNION ALL
+    SELECT (SELECT o.merchant FROM orders o WHERE o.merchant > f.merchant ORDER BY o.merchant LIMIT 1)
+    FROM found f WHERE f.merchant IS NOT NULL),
+merchants AS (SELECT merchant FROM found WHERE merchant IS NOT NULL)"""
+
+
+def merchants(session: Session, after: str, limit: int) -> list[str]:
+    """Names of merchants that have orders, in their order, from after a name on; so many at most."""
+    rows = session.execute(
+        f"WITH RECURSIVE {_MERCHANTS} SELECT merchant FROM merchants WHERE merchant > %s ORDER BY merchant LIMIT %s",
+        (after, limit),
+    )
+    return [row["merchant"] for row in rows]
+
+
+def newest(
+    session: Session, merchant: str | None, statuses: Sequence[str], after: tuple[datetime, str] | None, limit: int
+) -> list[Row]:
+    """Orders of a merchant or of all in some states, newest first, from after a time and id on; `limit` + 1 at most.
+
+    By the index of the API's lists: the newest of each merchant and status, and of those the newest.
+    """
+    of = "merchants AS (SELECT %(merchant)s::text AS merchant)" if merchant is not None else _MERCHANTS
+    seen = "AND (created_at, id) < (%(at)s, %(id)s)" if after else ""
+    at, last = after or (None, None)
+    return session.execute(
+        f"""WITH RECURSIVE {of},
+            page AS MATERIALIZED (
+                SELECT merchants.merchant, these.* FROM merchants
+                CROSS JOIN unnest(%(statuses)s::text[]) AS wanted(status)
+                CROSS JOIN LATERAL (
+                    SELECT id, created_at FROM orders
+                    WHERE merchant = merchants.merchant AND status = wanted.status {seen}
+                    ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) these
+                ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1)
+            SELECT {_ORDER} FROM page JOIN orders o ON o.merchant = page.merchant AND o.id = page.id
+            ORDER BY page.created_at DESC, page.id DESC""",
+        {"merchant": merchant, "statuses": list(statuses), "at": at, "id": last, "limit": limit},
+        prepare=False,
+    ).fetchall()
+
+
+_ORDER: LiteralString = """o.merchant, o.id, o.status, o.currency, o.total_amount, o.paid_amount, o.refunded_amount,
+    o.customer, o.payment_method, COALESCE(o.failure_reason, o.payment->>'failure_reason') AS failure_reason,
+    o.created_at, o.updated_at, extract(epoch FROM now() - o.created_at)::float8 AS age,
+    extract(epoch FROM now() - o.updated_at)::float8 AS unchanged"""
+
+
+def by_id(session: Session, order_id: str) -> list[Row]:
+    """The orders with this id: one at most of each merchant, and of nearly all none."""
+    return session.execute(
+        f"""WITH RECURSIVE {_MERCHANTS} SELECT {_ORDER} FROM merchants
+            JOIN orders o ON o.merchant = merchants.merchant AND o.id = %s ORDER BY o.created_at DESC LIMIT 100""",
+        (order_id,),
+    ).fetchall()
+
+
+def today(session: Session, statuses: Sequence[str]) -> list[Row]:
+    """Of each status: how many orders of the last 24 hours have it, counting no merchant's further than gauges do."""
+    return session.execute(
+        f"""WITH RECURSIVE {_MERCHANTS}
+            SELECT wanted.status, (
+                SELECT COALESCE(sum(counted.number), 0)::bigint FROM merchants CROSS JOIN LATERAL (
+                    SELECT count(*) AS number FROM (
+                        SELECT FROM orders WHERE merchant = merchants.merchant AND status = wanted.status
+                        AND created_at > now() - interval '1 day' LIMIT %(most)s) these) counted) AS count
+            FROM unnest(%(statuses)s::text[]) WITH ORDINALITY AS wanted(status, place) ORDER BY wanted.place""",
+        {"most": MOST, "statuses": list(statuses)},
+        prepare=False,
+    ).fetchall()
+
+
+def waiting_longest(session: Session, limit: int) -> list[Row]:
+    """Orders whose payment or cancelation is under way, the longest unchanged first."""
+    return session.execute(
+        f"""SELECT {_ORDER} FROM orders o WHERE status IN ('pending_payment', 'canceling')
+            ORDER BY updated_at LIMIT %s""",
+        (limit,),
+    ).fetchall()
+
+
+def refunds_pending(session: Session, limit: int) -> list[Row]:
+    """Refunds without a known outcome, the oldest first."""
+    return session.execute(
+        """SELECT merchant, id, order_id, amount, currency, created_at,
+                  extract(epoch FROM now() - created_at)::float8 AS age
+           FROM refunds WHERE status = 'pending' ORDER BY created_at LIMIT %s""",
+        (limit,),
+    ).fetchall()
+
+
+def topics(session: Session) -> list[Row]:
+    """Of each topic with undelivered rows: how many, the age of the oldest, and the most attempts."""
+    return session.execute(
+        """SELECT topic, count(*) AS count, extract(epoch FROM now() - min(created_at))::float8 AS oldest,
+                  max(attempts) AS attempts, count(last_error) AS failing
+           FROM (SELECT topic, created_at, attempts, last_error FROM outbox WHERE delivered_at IS NULL
+                 ORDER BY sequence LIMIT %s) AS waiting
+           GROUP BY topic ORDER BY topic""",
+        (MOST,),
+    ).fetchall()
+
+
+def undelivered(session: Session, limit: int, *, failing: bool = False) -> list[Row]:
+    """Rows of the outbox that wait, the oldest first; only those whose last attempt has failed with `failing`."""
+    only: LiteralString = "AND last_error IS NOT NULL" if failing else ""
+    return session.execute(
+        f"""SELECT id, merchant, aggregate_id, topic, attempts, last_error, created_at, available_at,
+                   extract(epoch FROM now() - created_at)::float8 AS age,
+                   GREATEST(extract(epoch FROM available_at - now()), 0)::float8 AS again_in,
+                   COALESCE(leased_until > now(), false) AS leased
+            FROM outbox WHERE delivered_at IS NULL {only} ORDER BY sequence LIMIT %s""",
+        (limit,),
+    ).fetchall()
+
+
+def order(session: Session, merchant: str, order_id: str) -> Row | None:
+    """An order with its lines, and its payment as order knows it."""
+    return session.one(
+        f"""SELECT {_ORDER}, o.refunding_amount, o.capture, o.items, o.metadata, o.payment, o.version
+            FROM orders o WHERE merchant = %s AND id = %s""",
+        (merchant, order_id),
+    )
+
+
+def events(session: Session, merchant: str, order_id: str, limit: int) -> list[Row]:
+    """An order's history, oldest first."""
+    return session.execute(
+        """SELECT version, type, from_status, to_status, actor, data, at FROM order_events
+           WHERE merchant = %s AND order_id = %s ORDER BY version LIMIT %s""",
+        (merchant, order_id, limit),
+    ).fetchall()
+
+
+def refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
+    """An order's refunds, oldest first."""
+    return session.execute(
+        """SELECT id, status, amount, currency, reason, failure_reason, created_at FROM refunds
+           WHERE merchant = %s AND order_id = %s ORDER BY created_at""",
+        (merchant, order_id),
+    ).fetchall()
+
+
+_MARGIN = timedelta(seconds=2)
+
+
+def windows(moments: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
+    """The times around some moments, in their order, those that overlap as one."""
+    found: list[tuple[datetime, datetime]] = []
+    for moment in sorted(moments):
+        begin, end = moment - _MARGIN, moment + _MARGIN
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((begin, end))
+    return found
+
+
+def commands(session: Session, merchant: str, order_id: str, around: Sequence[tuple[datetime, datetime]]) -> list[Row]:
+    """What an order has asked of payment, as far as the outbox still has it.
+
+    Delivered rows have no index by order, which each order would have to pay for. A command commits with the event
+    that tells of it, so it is looked for `around` the events' moments, by the block range index of the rows' age.
+    """
+    return _around(
+        session,
+        """SELECT id, topic, attempts, last_error, created_at, delivered_at FROM outbox
+           WHERE merchant = %(merchant)s AND aggregate_id = %(order)s""",
+        merchant,
+        order_id,
+        around,
+    )
+
+
+def deliveries(
+    session: Session, merchant: str, order_id: str, around: Sequence[tuple[datetime, datetime]]
+) -> list[Row]:
+    """What endpoints are told of an order, found in the same way."""
+    return _around(
+        session,
+        """SELECT id, endpoint_id, type, status, attempts, last_status_code, last_error, created_at, settled_at,
+                  COALESCE((SELECT url FROM webhook_endpoints e
+                            WHERE e.merchant = d.merchant AND e.id = d.endpoint_id), 'endpoint deleted') AS url
+           FROM webhook_deliveries d WHERE merchant = %(merchant)s AND order_id = %(order)s""",
+        merchant,
+        order_id,
+        around,
+    )
+
+
+def _around(
+    session: Session,
+    select: LiteralString,
+    merchant: str,
+    order_id: str,
+    around: Sequence[tuple[datetime, datetime]],
+) -> list[Row]:
+    named: dict[str, Any] = {"merchant": merchant, "order": order_id}
+    bounds: list[str] = []
+    for number, (begin, end) in enumerate(around):
+        named |= {f"begin{number}": begin, f"end{number}": end}
+        bounds.append(f"created_at BETWEEN %(begin{number})s AND %(end{number})s")
+    if not bounds:
+        return []
+    query = f"{select} AND ({' OR '.join(bounds)}) ORDER BY created_at LIMIT 200"
+    return session.execute(query.encode(), named, prepare=False).fetchall()
