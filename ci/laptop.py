@@ -27,6 +27,7 @@ from ci.supervisor import Process, StartFailed, Stopped, Supervisor
 SERVICES = ("order", "payment")
 READ = ["orders:read", "payments:read"]
 READ_AND_WRITE = [*READ, "orders:write", "payments:write"]
+OPERATE = ["operator:read", "operator:write"]
 # Seconds: of a machine that is busy with other things, too.
 PATIENCE = 60.0
 
@@ -139,6 +140,7 @@ def settings(name: str, ports: Ports, keys: Mapping[str, str], database: str, st
         {"key": keys["OTHER_API_KEY"], "merchant": "other", "scopes": READ_AND_WRITE},
         {"key": keys["READONLY_API_KEY"], "merchant": "demo", "scopes": READ},
     ]
+    operator = {"key": keys["OPERATOR_API_KEY"], "merchant": "tandem", "scopes": OPERATE}
     peer_scopes = ["payments:read", "payments:write", "merchants:any"]
     peer = {"key": keys["PAYMENT_API_KEY"], "merchant": "tandem", "scopes": peer_scopes}
     common = {
@@ -152,7 +154,7 @@ def settings(name: str, ports: Ports, keys: Mapping[str, str], database: str, st
         return common | {
             "PORT": str(ports.order),
             "ADMIN_PORT": str(ports.order_admin),
-            "API_KEYS": json.dumps(users),
+            "API_KEYS": json.dumps([*users, operator]),
             "PAYMENT_URL": url(ports.payment),
             "PAYMENT_API_KEY": keys["PAYMENT_API_KEY"],
             # Receivers on a laptop are on the laptop.
@@ -177,6 +179,7 @@ def env_file(ports: Ports, keys: Mapping[str, str], databases: Mapping[str, str]
         "API_KEY": keys["API_KEY"],
         "OTHER_API_KEY": keys["OTHER_API_KEY"],
         "READONLY_API_KEY": keys["READONLY_API_KEY"],
+        "OPERATOR_API_KEY": keys["OPERATOR_API_KEY"],
         "ORDER_DATABASE_URL": databases["order"],
         "PAYMENT_DATABASE_URL": databases["payment"],
     }
@@ -191,6 +194,7 @@ def welcome(ports: Ports, keys: Mapping[str, str], order_id: str) -> list[str]:
         f"order    {url(ports.order)}   metrics and health {url(ports.order_admin)}",
         f"payment  {url(ports.payment)}   metrics and health {url(ports.payment_admin)}",
         f"API key  {keys['API_KEY']}",
+        f"operator {url(ports.order_admin)}/operator   sign in with {keys['OPERATOR_API_KEY']}",
         "",
         "To place an order, see the one above, and see its payment:",
         f"curl {url(ports.order)}/v1/orders {key} -H 'Content-Type: application/json' -H 'Prefer: wait=5'"

@@ -68,7 +68,7 @@ class State:
         """The API keys and the secret that signs events: made at the first call, then the same for ever."""
         path = self.path / "keys.json"
         keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        for name in ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "PAYMENT_API_KEY"):
+        for name in ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "OPERATOR_API_KEY", "PAYMENT_API_KEY"):
             keys.setdefault(name, f"tdm_{secrets.token_hex(20)}")
         keys.setdefault("EVENTS_SECRETS", f"whsec_{b64encode(secrets.token_bytes(32)).decode()}")
         write_private(path, json.dumps(keys, indent=2))

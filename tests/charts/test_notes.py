@@ -15,6 +15,7 @@ from tests.charts.notes import commands
 from tests.charts.rendering import Case, from_file
 
 KINDS = {
+    "deployment": "Deployment",
     "hpa": "HorizontalPodAutoscaler",
     "httproute": "HTTPRoute",
     "ingress": "Ingress",
@@ -47,7 +48,7 @@ def test_commands_name_the_namespace_the_release_and_what_there_is(case: Case) -
                 labels = dict(pair.split("=") for pair in rest[rest.index("-l") + 1].split(","))
                 assert any(labels.items() <= one["metadata"]["labels"].items() for one in made.values()), command
                 continue
-            kind, name = rest[0].split("/") if verb == "port-forward" else rest[:2]
+            kind, name = rest[0].split("/") if verb in ("port-forward", "exec") else rest[:2]
             if (KINDS[kind], name) not in made:
                 assert kind == "secret", command
                 assert case.chart == "order" or f"'{name}'" in str(case.values), command  # it exists already

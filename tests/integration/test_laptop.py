@@ -20,6 +20,7 @@ import requests
 from ci import launch
 from ci.state import ROOT
 from tests.integration.eventually import eventually
+from tests.integration.order.operator.desk import Desk
 
 DEADLINE = 60
 # As `make run` has it.
@@ -156,8 +157,17 @@ def test_the_environment_file_tells_where_everything_is(laptop: Laptop) -> None:
         assert requests.get(f"{env[f'{service}_ADMIN_URL']}/metrics", timeout=10).ok
         with psycopg.connect(env[f"{service}_DATABASE_URL"]) as connection:
             assert connection.execute("SELECT current_user").fetchone() == (service.lower(),)
-    assert len({env["API_KEY"], env["OTHER_API_KEY"], env["READONLY_API_KEY"]}) == 3
+    names = ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "OPERATOR_API_KEY")
+    assert len({env[name] for name in names}) == 4
     assert (laptop.state / "env").stat().st_mode & 0o077 == 0
+
+
+def test_the_operators_page_opens_with_the_printed_key(laptop: Laptop) -> None:
+    (page, key) = re.findall(r"^operator (\S+)/operator +sign in with (\S+)$", laptop.output, re.MULTILINE)[0]
+    assert (page, key) == (laptop.env["ORDER_ADMIN_URL"], laptop.env["OPERATOR_API_KEY"])
+    desk = Desk(page)
+    assert desk.sign_in(key).status_code == 303
+    assert "Faults of the payment provider" in desk.page("/operator/provider").text
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -33,6 +33,12 @@ Wait until it is ready, then place an order and see it paid:
 More of it from inside the cluster, down to refunds:
 
   helm -n {{ .Release.Namespace }} test {{ .Release.Name }} --logs
+
+What both services do is on a page for operators, http://localhost:9090/operator, after
+`kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 9090`. A key to sign in with, good for a day:
+
+  kubectl -n {{ .Release.Namespace }} exec deployment/{{ include "chassis.fullname" . }} -c web -- flask --app order keys create \
+    --merchant operators --scope operator:read --scope operator:write --expires-in 1
 {{ end }}
 
 {{- define "order.notes" -}}

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
 from tests.integration.order.operator.desk import Desk
+from tests.integration.order.operator.dying import kill, states
 from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
 from tests.integration.pair import ORDER, Client, Pair
 from tests.integration.settings import INTERNAL_KEY
@@ -31,26 +32,6 @@ def dead(pair: Pair, receiver: Receiver, databases: Databases) -> Iterator[dict[
     receiver.answer = status(204)
     yield {"endpoint": endpoint, "order": order}
     pair.order.request("DELETE", path_of(endpoint))
-
-
-def kill(databases: Databases, endpoint: dict[str, Any]) -> None:
-    """Let what was tried in vain have been tried for days."""
-
-    def try_to() -> bool:
-        databases.query(
-            "order",
-            """UPDATE webhook_deliveries SET trying_since = now() - interval '9 days', available_at = now()
-               WHERE endpoint_id = %s AND status = 'pending' AND attempts > 0""",
-            endpoint["id"],
-        )
-        return states(databases, endpoint) == ["dead"]
-
-    eventually(try_to, "nobody tries it any more")
-
-
-def states(databases: Databases, endpoint: dict[str, Any]) -> list[str]:
-    rows = databases.query("order", "SELECT status FROM webhook_deliveries WHERE endpoint_id = %s", endpoint["id"])
-    return [row["status"] for row in rows]
 
 
 def test_a_dead_webhook_is_redelivered_once_however_often_it_is_asked_for(

@@ -1,0 +1,229 @@
+"""The operator's page, by somebody without a mouse: sign in, follow an order, cause a fault, cure it, redeliver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.browser.visitor import Visitor
+from tests.integration.eventually import eventually
+from tests.integration.faults.stack import Stack
+from tests.integration.order.operator.dying import kill, states
+from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
+from tests.integration.pair import ORDER
+from tests.integration.settings import INTERNAL_KEY, OPERATOR_KEY
+
+PAGES = ("Orders", "Pending", "Dead letters", "Ledger", "Provider")
+
+
+@pytest.fixture
+def operator(stack: Stack, visitor: Visitor) -> Iterator[Visitor]:
+    """A visitor who has signed in, by Tab and Enter; afterwards no fault is on."""
+    page = visitor.page
+    page.goto(f"{address(stack)}/operator")
+    visitor.write(page.get_by_label("API key"), OPERATOR_KEY)
+    visitor.press(page.get_by_role("button", name="Sign in"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Orders")
+    yield visitor
+    authorization = {"Authorization": f"Bearer {INTERNAL_KEY}"}
+    requests.put(f"{stack.payment.url}/v1/simulator/faults", json={}, headers=authorization, timeout=10)
+
+
+def address(stack: Stack) -> str:
+    return f"http://127.0.0.1:{stack.admin_ports[0]}"
+
+
+def open_page(visitor: Visitor, name: str) -> None:
+    visitor.press(visitor.page.get_by_role("navigation").get_by_role("link", name=name))
+    expect(visitor.page.locator("nav [aria-current=page]")).to_have_text(name)
+
+
+def place(stack: Stack, **change: Any) -> dict[str, Any]:
+    answer = stack.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=5")
+    assert answer.status_code == 201, answer.text
+    order: dict[str, Any] = answer.json()
+    return order
+
+
+@pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
+def test_an_orders_journey_is_found_and_read(stack: Stack, operator: Visitor, artifacts: Path) -> None:
+    order = place(stack, payment_method="pm_timeout_charged", customer="cus_17")
+    eventually(lambda: stack.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid")
+    stack.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 450, "reason": "one was wet"}, Prefer="wait=5")
+    page = operator.page
+    open_page(operator, "Orders")
+    operator.keep_picture(artifacts, "operator-orders")
+    operator.press(page.get_by_role("link", name=order["id"]))
+    expect(page.get_by_role("heading", level=1)).to_contain_text(order["id"])
+    picture = page.get_by_role("img", name="The journey as a picture")
+    for said in ("order.placed", "payment.create", "sale ×2", "ledger", "order.paid", "refund.succeeded"):
+        expect(picture.get_by_text(said).first).to_be_visible()
+    rows = page.get_by_role("table", name="Every step").get_by_role("row")
+    assert rows.count() == page.locator("svg g").count() + 1
+    expect(rows.filter(has_text="debit provider_clearing 9.00 EUR, credit merchant_payable 9.00 EUR")).to_have_count(1)
+    operator.keep_picture(artifacts, "operator-order", page.get_by_role("heading", name="Journey"))
+    assert operator.complaints == []
+
+
+@pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
+def test_a_fault_makes_an_order_wait_and_without_it_the_order_is_paid(
+    stack: Stack, operator: Visitor, artifacts: Path
+) -> None:
+    page = operator.page
+    open_page(operator, "Provider")
+    expect(page.get_by_text("no faults")).to_be_visible()
+    operator.write(page.get_by_label("Requests lost, %"), "100")
+    operator.press(page.get_by_role("button", name="Switch to this"))
+    expect(page.get_by_text("100 % of requests are lost")).to_be_visible()
+    operator.keep_picture(artifacts, "operator-fault")
+
+    order = stack.order.post("/v1/orders", ORDER).json()
+    there = page.get_by_role("link", name=order["id"])
+    eventually(
+        lambda: stack.databases.query("payment", "SELECT FROM payments WHERE order_id = %s", order["id"]), "asked"
+    )
+    open_page(operator, "Pending")
+    operator.keep_picture(artifacts, "operator-pending")
+    operator.press(there)
+    expect(page.get_by_text("It waits for sale, from payment to provider")).to_be_visible()
+    operator.keep_picture(artifacts, "operator-waits")
+
+    open_page(operator, "Provider")
+    operator.press(page.get_by_role("button", name="Switch all off"))
+    expect(page.get_by_text("no faults")).to_be_visible()
+    eventually(lambda: stack.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid", 60)
+    open_page(operator, "Orders")
+    operator.write(page.get_by_label("Order id"), order["id"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("paid")
+    expect(page.get_by_text("It waits for")).to_have_count(0)
+    assert len(stack.databases.charges(order["id"])) == 1
+    assert operator.complaints == []
+
+
+def test_a_dead_webhook_is_redelivered(stack: Stack, operator: Visitor, artifacts: Path) -> None:
+    page = operator.page
+    with Receiver() as receiver:
+        endpoint = register(stack.order, receiver.url, events=["order.paid"])
+        receiver.answer = status(500)
+        order = place(stack)
+        kill(stack.databases, endpoint)
+        receiver.answer = status(204)
+        open_page(operator, "Dead letters")
+        row = page.get_by_role("row").filter(has_text=order["id"])
+        operator.keep_picture(artifacts, "operator-dead-letters")
+        operator.press(row.get_by_role("button", name="Redeliver"))
+        expect(page.get_by_role("status")).to_have_text("Delivering again.")
+        eventually(lambda: states(stack.databases, endpoint) == ["delivered"], "it is delivered")
+        stack.order.request("DELETE", path_of(endpoint))
+    expect(row).to_have_count(0)
+    assert operator.complaints == []
+
+
+def test_while_payment_is_away_the_page_says_so(stack: Stack, operator: Visitor, artifacts: Path) -> None:
+    order = place(stack)
+    page = operator.page
+    names = ("payment-web", "payment-relay")
+    stack.held |= set(names)
+    try:
+        for name in names:
+            stack.processes[name].kill()
+        open_page(operator, "Orders")
+        expect(page.get_by_text("not reachable")).to_be_visible()
+        operator.press(page.get_by_role("link", name=order["id"]))
+        expect(page.get_by_role("alert")).to_contain_text("Payment has not told everything")
+        expect(page.get_by_role("img").get_by_text("order.paid")).to_be_visible()
+        operator.keep_picture(artifacts, "operator-payment-away")
+    finally:
+        stack.held -= set(names)
+    eventually(lambda: stack.payment.get("/readyz").status_code == 200 if is_up(stack) else False, "it is back", 60)
+    assert operator.complaints == []
+
+
+def is_up(stack: Stack) -> bool:
+    try:
+        return stack.payment.get("/livez").ok
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_pages_fit_narrow_and_wide_windows_and_can_be_used_by_those_who_do_not_see_them(
+    stack: Stack, operator: Visitor, artifacts: Path, width: int
+) -> None:
+    order = place(stack, customer="W" * 60, items=[{"sku": "s" * 60, "quantity": 1, "unit_amount": 10**12}])
+    page = operator.page
+    page.set_viewport_size({"width": width, "height": 1000})
+    for name in PAGES:
+        open_page(operator, name)
+        check_page(page)
+        operator.keep_picture(artifacts, f"operator-{name.lower().replace(' ', '-')}-{width}")
+    page.goto(f"{address(stack)}/operator/orders/{order['id']}")
+    check_page(page)
+    operator.keep_picture(artifacts, f"operator-order-{width}")
+    assert operator.complaints == []
+
+
+def check_page(page: Page) -> None:
+    """Nothing but tables is wider than the window, there is one heading of the page, and each field has a label."""
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
+    assert page.locator("h1").count() == 1
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll('input:not([type=hidden]), select')]
+             .filter(field => !field.labels.length).map(field => field.name)"""
+    )
+    assert unnamed == []
+    assert page.locator("table:not(:has(caption)), th:not([scope]), img:not([alt])").count() == 0
+
+
+def test_the_keyboard_skips_to_the_content_and_its_place_is_seen(stack: Stack, operator: Visitor) -> None:
+    page = operator.page
+    page.goto(f"{address(stack)}/operator/ledger")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Merchant")).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_signing_out_leaves_nothing_behind(stack: Stack, operator: Visitor) -> None:
+    page = operator.page
+    assert page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
+    operator.press(page.get_by_role("button", name="Sign out"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    assert page.context.cookies() == [] or OPERATOR_KEY not in str(page.context.cookies())
+    page.goto(f"{address(stack)}/operator/pending")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    assert operator.complaints == []
+
+
+def test_the_browser_runs_no_script_and_sends_no_form_elsewhere(stack: Stack, operator: Visitor) -> None:
+    page = operator.page
+    ran = page.evaluate(
+        """() => {
+             const script = document.createElement('script');
+             script.textContent = 'window.ran = true';
+             document.head.append(script);
+             return Boolean(window.ran);
+           }"""
+    )
+    assert not ran
+    # A page of another origin can have its forms sent, but they come without the cookie and from elsewhere.
+    page.goto(f"{stack.order.url}/docs")
+    with page.expect_response(lambda answer: answer.url.endswith("/operator/provider")) as answer:
+        page.route(f"{stack.order.url}/lure", lambda route: route.fulfill(content_type="text/html", body=lure(stack)))
+        page.goto(f"{stack.order.url}/lure")
+        page.get_by_role("button").click()
+    assert answer.value.status == 403
+
+
+def lure(stack: Stack) -> str:
+    return f"""<form method=post action="{address(stack)}/operator/provider">
+        <input name=decline value=on><button>Win a prize</button></form>"""
