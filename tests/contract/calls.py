@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import responses
 
 from chassis.outbox import Message
+from chassis.remote import Refused
 from order import reconcile
 from order.gateway import PaymentGateway
 from order.model import Command
+from order.operator.payments import Account, Payments
 from tests.contract.expectations import Body, read_by
 
 URL = "http://payment"
@@ -58,6 +61,42 @@ def refund(status: str, reason: str | None = None) -> Body:
     return {"id": MESSAGE_ID, "status": status, "amount": 900, "currency": "EUR", "failure_reason": reason}
 
 
+def seen(**change: Any) -> Body:
+    """A payment as the operator's page reads it."""
+    return {**payment("captured"), "provider_reference": "sim_0195a3f0", **change}
+
+
+NOW = "2030-01-31T12:00:00.000000Z"
+OPERATION = {
+    "kind": "sale",
+    "status": "succeeded",
+    "attempts": 1,
+    "reason": None,
+    "created_at": NOW,
+    "settled_at": NOW,
+}
+ENTRY = {
+    "operation_id": MESSAGE_ID,
+    "account": "provider_clearing",
+    "direction": "debit",
+    "amount": 900,
+    "currency": "EUR",
+    "at": NOW,
+}
+BALANCE = {"account": "provider_clearing", "currency": "EUR", "debits": 900, "credits": 0, "balance": 900}
+NO_FAULTS = {"decline": False, "delay_ms": 0, "lost_requests_percent": 0, "lost_answers_percent": 0}
+FAULTS = {**NO_FAULTS, "changed_at": NOW}
+
+
+def all_of(seen: object) -> object:
+    """What the page has seen. Raises Refused when something was missing: the page would say that, and go on."""
+    ok, said = seen if isinstance(seen, tuple) else (True, None)
+    missing = seen.missing if isinstance(seen, Account) else said if not ok or isinstance(ok, dict) else None
+    if missing:
+        raise Refused(str(missing))
+    return seen
+
+
 @dataclass(frozen=True)
 class Call:
     """One call: what is asked for, of a payment that was made so (`given`) and had this done to it (`after`).
@@ -71,9 +110,14 @@ class Call:
     payload: Body = field(default_factory=dict)
     given: Body | None = None
     after: str | None = None
+    page: Callable[[Payments], object] | None = None
+    """What the operator's page asks, if it is the page's call."""
 
-    def make(self, gateway: PaymentGateway) -> object:
+    def make(self) -> object:
         """Make it; what order understands of the answers."""
+        if self.page is not None:
+            return self.page(Payments(URL, "a-key"))
+        gateway = PaymentGateway(URL, "a-key", timeout=5)
         if self.command is None:
             order = {"id": ORDER_ID, "merchant": "demo", "status": "paid", "paid_amount": 900, "refunded_amount": 0}
             return list(reconcile._compare({**order, "payment": {"id": PAYMENT_ID}}, gateway))
@@ -138,6 +182,31 @@ CALLS = [
         [(200, {"data": [payment("captured")]}), (200, {"captured_amount": 900, "refunded_amount": 0, "untold": 0})],
         given={},
     ),
+    Call("page: is payment ready", [(200, {"status": "ready"})], page=lambda page: all_of(page.readiness())),
+    Call(
+        "page: an order's payments",
+        [(200, {"data": [seen()]}), (200, {"data": [OPERATION]}), (200, {"data": [ENTRY]})],
+        given={},
+        page=lambda page: all_of(page.account("demo", ORDER_ID)),
+    ),
+    Call(
+        "page: an order's payment that was declined",
+        [
+            (200, {"data": [seen(status="failed", failure_reason="card_declined", provider_reference=None)]}),
+            (200, {"data": [{**OPERATION, "status": "declined", "reason": "card_declined"}]}),
+            (200, {"data": []}),
+        ],
+        given={"payment_method": "pm_declined"},
+        page=lambda page: all_of(page.account("demo", ORDER_ID)),
+    ),
+    Call(
+        "page: trial balance",
+        [(200, {"data": [BALANCE]})],
+        given={},
+        page=lambda page: all_of(page.balances(["demo"])),
+    ),
+    Call("page: faults", [(200, FAULTS)], page=lambda page: page.faults()),
+    Call("page: switch faults", [(200, FAULTS)], page=lambda page: page.set_faults(NO_FAULTS)),
 ]
 
 
@@ -167,8 +236,10 @@ def _play(call: Call, answers: list[tuple[int, Body]]) -> tuple[object, list[Bod
     with responses.RequestsMock(assert_all_requests_are_fired=False) as stand_in:
         for number, (status, body) in enumerate(answers):
             method = "POST" if call.command is not None and number == 0 else "GET"
-            stand_in.add(method, re.compile(re.escape(URL)), json=body, status=status)
-        outcome = call.make(PaymentGateway(URL, "a-key", timeout=5))
+            stand_in.add(
+                "PUT" if "switch" in call.name else method, re.compile(re.escape(URL)), json=body, status=status
+            )
+        outcome = call.make()
         return outcome, [_described(each.request) for each in stand_in.calls]
 
 

@@ -36,6 +36,12 @@ def test_every_kind_of_call_and_refusal_is_in_the_contract() -> None:
         ("GET", "/v1/payments/{payment_id}"),
         ("GET", "/v1/payments"),
         ("GET", "/v1/payments/{payment_id}/provider"),
+        ("GET", "/v1/payments/{payment_id}/operations"),
+        ("GET", "/v1/ledger/entries"),
+        ("GET", "/v1/ledger/balances"),
+        ("GET", "/v1/simulator/faults"),
+        ("PUT", "/v1/simulator/faults"),
+        ("GET", "/readyz"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -96,36 +96,33 @@ def command(row: Facts) -> Step:
 
 def operation(fields: Facts) -> Step:
     """What payment asked of the provider, as its API says."""
-    status = str(fields.get("status"))
-    state = {"pending": "waiting", "succeeded": "done"}.get(status, "failed")
-    settled = fields.get("settled_at")
-    reason = fields.get("reason")
+    status, reason = fields["status"], fields["reason"]
     return Step(
-        moment(fields["created_at"]),
+        fields["created_at"],
         Party.PAYMENT,
         Party.PROVIDER,
-        str(fields.get("kind")),
-        state,
-        moment(settled) if settled else None,
-        int(fields.get("attempts") or 0),
+        fields["kind"],
+        {"pending": "waiting", "succeeded": "done"}.get(status, "failed"),
+        fields["settled_at"],
+        fields["attempts"],
         f"{status}: {reason}" if reason else status,
     )
 
 
-def booking(entries: Iterable[Facts], shown: Mapping[str, str]) -> list[Step]:
-    """The ledger's entries, one step for each operation; `shown` has each entry's amount as people read it, by id."""
+def booking(entries: Iterable[Facts], shown: Callable[[int, str], str]) -> list[Step]:
+    """The ledger's entries, one step for each operation; `shown` says amounts as people read them."""
     found: dict[str, list[Facts]] = {}
     for entry in entries:
-        found.setdefault(str(entry["operation_id"]), []).append(entry)
+        found.setdefault(entry["operation_id"], []).append(entry)
     return [
         Step(
-            min(moment(entry["at"]) for entry in together),
+            min(entry["at"] for entry in together),
             Party.PAYMENT,
             Party.PAYMENT,
             "ledger",
             detail=", ".join(
-                f"{entry['direction']} {entry['account']} {shown[entry['id']]}"
-                for entry in sorted(together, key=lambda entry: str(entry["direction"]), reverse=True)
+                f"{entry['direction']} {entry['account']} {shown(entry['amount'], entry['currency'])}"
+                for entry in sorted(together, key=lambda entry: entry["direction"], reverse=True)
             ),
         )
         for together in found.values()
@@ -147,11 +144,6 @@ def delivery(row: Facts) -> Step:
         row["attempts"],
         f"{said}; {row['url']}",
     )
-
-
-def moment(text: str) -> datetime:
-    """A time as the API has it. Raises ValueError."""
-    return datetime.fromisoformat(text)
 
 
 def imbalances(accounts: Iterable[Facts]) -> dict[str, int]:

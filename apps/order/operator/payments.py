@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import requests
+from marshmallow import Schema, ValidationError
+
 from chassis.remote import Refused, Remote, Unreachable
+from order.operator import schemas
 
 PATIENCE = 2.0
 """How long payment may take for one answer, in seconds."""
@@ -41,19 +46,21 @@ class Payments(Remote):
     def readiness(self) -> tuple[bool, str]:
         """Whether payment can serve, and what it or the network says."""
         try:
-            return True, str(_object(self.get("/readyz", {}).json()).get("status"))
-        except (Unreachable, Refused, ValueError) as error:
+            return True, str(_read(self.get("/readyz", {}), schemas.Readiness().load)["status"])
+        except (Unreachable, Refused) as error:
             return False, str(error)
 
     def account(self, merchant: str, order_id: str) -> Account:
         """All that payment knows of an order; as much of it as it answers in time."""
         account, deadline = Account(), time.monotonic() + TOGETHER
         try:
-            account.payments = self._list(merchant, f"/v1/payments?order_id={quote(order_id)}&limit=100", deadline)
+            payments = f"/v1/payments?order_id={quote(order_id)}&limit=100"
+            account.payments = self._list(schemas.Payment(), merchant, payments, deadline)
             for payment in account.payments[:MOST_PAYMENTS]:
-                of = quote(str(payment["id"]))
-                account.operations += self._list(merchant, f"/v1/payments/{of}/operations", deadline)
-                account.entries += self._list(merchant, f"/v1/ledger/entries?payment_id={of}&limit=100", deadline)
+                of = quote(payment["id"])
+                operations, entries = f"/v1/payments/{of}/operations", f"/v1/ledger/entries?payment_id={of}&limit=100"
+                account.operations += self._list(schemas.Operation(), merchant, operations, deadline)
+                account.entries += self._list(schemas.Entry(), merchant, entries, deadline)
         except (Unreachable, Refused) as error:
             account.missing = str(error)
         if len(account.payments) > MOST_PAYMENTS:
@@ -66,7 +73,7 @@ class Payments(Remote):
         deadline = time.monotonic() + TOGETHER
         try:
             for merchant in merchants:
-                found[merchant] = self._list(merchant, "/v1/ledger/balances", deadline)
+                found[merchant] = self._list(schemas.Balance(), merchant, "/v1/ledger/balances", deadline)
         except (Unreachable, Refused) as error:
             return found, str(error)
         return found, None
@@ -74,7 +81,8 @@ class Payments(Remote):
     def faults(self) -> Facts | None:
         """The simulator's switches; None when the provider is a real one. Raises Unreachable and Refused."""
         try:
-            return _object(self.get("/v1/simulator/faults", {}).json())
+            found: Facts = _read(self.get("/v1/simulator/faults", {}), schemas.Faults().load)
+            return found
         except Refused as error:
             if error.problem == "not-found":
                 return None
@@ -84,18 +92,17 @@ class Payments(Remote):
         """Switch faults on and off. Raises Unreachable and Refused."""
         self.put("/v1/simulator/faults", json.dumps(wanted).encode(), {})
 
-    def _list(self, merchant: str, path: str, deadline: float) -> list[Facts]:
+    def _list(self, schema: Schema, merchant: str, path: str, deadline: float) -> list[Facts]:
         left = deadline - time.monotonic()
         if left <= 0:
             raise Unreachable(f"payment did not tell everything within {TOGETHER:g} s")
         answer = self.get(path, {"Tandem-Merchant": merchant}, min(left, PATIENCE))
-        try:
-            return [_object(each) for each in _object(answer.json())["data"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused("payment answered with something that it should not") from error
+        found: list[Facts] = _read(answer, lambda said: schema.load(said["data"], many=True))
+        return found
 
 
-def _object(value: Any) -> Facts:
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    return value
+def _read(answer: requests.Response, load: Callable[[Any], Any]) -> Any:
+    try:
+        return load(answer.json())
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise Refused("payment answered with something that it should not") from error

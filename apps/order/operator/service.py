@@ -36,14 +36,13 @@ def journey(session: Session, payments: Payments, order: Row) -> Journey:
     events = store.events(session, merchant, order_id, MOST_STEPS)
     around = store.windows([event["at"] for event in events])
     account = payments.account(merchant, order_id)
-    shown = {entry["id"]: words.amount(entry["amount"], entry["currency"]) for entry in account.entries}
     steps = model.journey(
         (model.event(event, words.fields(event["data"], order["currency"])) for event in events),
         [
             *map(model.command, store.commands(session, merchant, order_id, around)),
             *map(model.delivery, store.deliveries(session, merchant, order_id, around)),
             *map(model.operation, account.operations),
-            *model.booking(account.entries, shown),
+            *model.booking(account.entries, words.amount),
         ],
     )
     return Journey(steps, store.refunds(session, merchant, order_id), account, model.waits_for(steps))

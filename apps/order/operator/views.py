@@ -172,6 +172,6 @@ def provider() -> str | Response:
     missing = None
     try:
         faults = parts().payments.faults()
-    except (Unreachable, Refused, ValueError) as error:
+    except (Unreachable, Refused) as error:
         missing = str(error)
     return render_template("provider.html", faults=faults, missing=missing)

@@ -60,7 +60,9 @@ def instant(at: datetime) -> str:
 def fields(values: Mapping[str, Any], currency: str) -> str:
     """What an event says besides, in one line: amounts as people read them, and nothing of what is empty."""
     said = {
-        name: amount(value, currency) if name.endswith("_amount") else value for name, value in values.items() if value
+        name: amount(value, currency) if name.endswith("_amount") else value
+        for name, value in values.items()
+        if value and name != "payment_id"  # which the page has beside it
     }
     return ", ".join(f"{name} {value}" for name, value in said.items())
 

@@ -51,4 +51,4 @@ def test_times_are_utc() -> None:
 
 def test_what_an_event_says_besides() -> None:
     data = {"payment_id": "p", "refund_amount": 450, "failure_reason": None, "note": ""}
-    assert words.fields(data, "EUR") == "payment_id p, refund_amount 4.50 EUR"
+    assert words.fields(data, "EUR") == "refund_amount 4.50 EUR"
