@@ -184,13 +184,8 @@ def render(gauges: DatabaseGauges, accept: str) -> tuple[bytes, str]:
 
     In the text format of Prometheus; where there are exemplars, in OpenMetrics for those who `accept` it.
     """
-    counted: Collector = REGISTRY
-    if _folder is not None:
-        counted = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-        if tracing.ON:
-            counted = exemplars.WithExemplars(_folder, counted)
     registry = CollectorRegistry()
-    registry.register(_Labelled(gauges.service, gauges, counted))
+    registry.register(_Labelled(gauges.service, gauges, _counted()))
     if tracing.ON and "application/openmetrics-text" in accept:
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
@@ -203,6 +198,24 @@ def process_died(process: int) -> None:
         name = f"{WEB}.{process}"
         mark_process_dead(name)  # type: ignore[no-untyped-call]
         exemplars.forget(_folder, name)
+
+
+def _counted() -> Collector:
+    """What all processes of this pod have measured."""
+    if _folder is None:
+        return REGISTRY
+    counted = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+    return exemplars.WithExemplars(_folder, counted) if tracing.ON else counted
+
+
+def takes_to_be_down(destination: str) -> bool:
+    """Whether this pod takes a destination to be down, as who has called it last sees it."""
+    return any(
+        sample.value == 1 and sample.labels.get("destination") == destination
+        for metric in _counted().collect()
+        if metric.name == "breaker_open"
+        for sample in metric.samples
+    )
 
 
 @cache

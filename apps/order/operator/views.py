@@ -9,7 +9,7 @@ from flask import redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
-from chassis import admin, paging
+from chassis import admin, metrics, paging
 from chassis.auth import is_merchant
 from chassis.remote import Refused, Unreachable
 from order import store as orders
@@ -61,7 +61,6 @@ def overview() -> str | Response:
     statuses = [wanted["status"]] if wanted["status"] else list(Status)
     after = paging.after_moment(cursor)
     rows = [] if problem else store.newest(session, wanted["merchant"] or None, statuses, after, PAGE)
-    ready, said = parts().payments.readiness()
     return render_template(
         "overview.html",
         rows=rows[:PAGE],
@@ -75,8 +74,14 @@ def overview() -> str | Response:
         refunds=orders.refunds_waiting(session),
         topics=store.topics(session),
         backlog=webhooks.backlog(session),
-        payment={"ready": ready, "said": said},
+        payment=_payment(),
     )
+
+
+def _payment() -> dict[str, Any]:
+    """Whether payment can serve, what it says, and whether this pod's breaker is open."""
+    ready, said = parts().payments.readiness()
+    return {"ready": ready, "said": said, "broken": metrics.takes_to_be_down("payment")}
 
 
 def _wrong(wanted: dict[str, str]) -> str | None:
@@ -117,7 +122,6 @@ def order(order_id: UUID) -> str | Response:
 def pending() -> str:
     """What waits for something, and since when."""
     session = parts().database.session()
-    ready, said = parts().payments.readiness()
     return render_template(
         "pending.html",
         waiting=orders.waiting(session),
@@ -128,7 +132,7 @@ def pending() -> str:
         rows=store.undelivered(session, PAGE),
         backlog=webhooks.backlog(session),
         oldest_webhook=webhooks.oldest_seconds(session),
-        payment={"ready": ready, "said": said},
+        payment=_payment(),
         refresh=request.args.get("refresh") == "5",
     )
 

@@ -184,6 +184,12 @@ def test_what_an_order_waits_for_is_said(desk: Desk, pair: Pair, payment_down: N
     page = desk.page("/operator/pending")
     assert order["id"] in page.links
     assert page.text.count("payment.create") >= 2
+    eventually(lambda: "breaker open" in desk.page("/operator/pending").text, "the breaker is open")
+
+
+def test_a_breaker_that_is_closed_is_not_worth_a_word(desk: Desk, pair: Pair) -> None:
+    place(pair)
+    eventually(lambda: "breaker open" not in desk.page("/operator").text, "the breaker is closed")
 
 
 def test_while_payment_is_down_pages_say_so_and_show_all_that_order_knows(desk: Desk, pair: Pair) -> None:
