@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from flask import Flask, Response, current_app, make_response, render_template
 from werkzeug.exceptions import HTTPException
 
-from chassis import admin, logs, outbox
+from chassis import admin, logs
 from chassis.database import DOWN, Database
 from chassis.guard import Guard
 from chassis.problems import CATALOGUE, Problem
@@ -25,6 +26,11 @@ PATH = "/operator"
 
 NAME = "tandem-operator"
 
+AT_ONCE = 4
+"""So many pages are made by a process at the same time: each has connections to the database, and takes its time."""
+PATIENCE = 5.0
+"""How long one more waits for its turn, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -35,7 +41,6 @@ class Parts:
     sessions: Sessions
     payments: Payments
     webhooks: Webhooks
-    waker: outbox.Waker
 
     def close(self) -> None:
         """Close this thread's connections: the thread ends with the request."""
@@ -64,7 +69,6 @@ def create(settings: Settings) -> Flask:
         sessions,
         Payments(settings.payment_url, settings.payment_api_key),
         Webhooks(database, settings.webhooks),
-        outbox.Waker(database),
     )
     words.register(app)
     gate.register(app, PATH, sessions)
@@ -77,12 +81,17 @@ def create(settings: Settings) -> Flask:
 def wsgi(app: Flask) -> admin.Application:
     """The application for the admin port."""
     held: Parts = app.extensions[NAME]
+    room = threading.BoundedSemaphore(AT_ONCE)
 
     def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not room.acquire(timeout=PATIENCE):
+            busy = Response("Too many pages are being made.\n", 503, {"Retry-After": "1"}, mimetype="text/plain")
+            return busy(environ, start_response)
         try:
             return app(environ, start_response)
         finally:
             held.close()
+            room.release()
 
     return serve
 

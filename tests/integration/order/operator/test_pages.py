@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
@@ -226,8 +228,42 @@ def test_a_payment_service_that_hangs_holds_no_page_up_for_long(pair: Pair, desk
         began = datetime.now()
         page = desk.page(f"/operator/orders/{order['id']}")
         assert (datetime.now() - began).total_seconds() < 8
+        began = datetime.now()
+        assert "not reachable" in desk.page("/operator").text
+        assert (datetime.now() - began).total_seconds() < 5
         assert "Payment has not told everything" in page.text
         assert "order payment payment.create" in page.text
+
+
+def test_pages_that_take_their_time_hold_up_neither_probes_nor_more_than_a_few_connections(
+    pair: Pair, databases: Databases, desk_of: Callable[..., Desk]
+) -> None:
+    order = place(pair)
+    target = urlsplit(pair.payment.url)
+    assert target.hostname
+    assert target.port
+    with Proxy(target.hostname, target.port) as proxy, ThreadPoolExecutor(12) as crowd:
+        desk = desk_of(PAYMENT_URL=proxy.url)
+        desk.sign_in()
+        proxy.mode = "swallow_response"
+        cookies = desk.session.cookies.get_dict()
+        url = f"{desk.url}/operator/orders/{order['id']}"
+        answers = [crowd.submit(requests.get, url, cookies=cookies, timeout=60) for _ in range(12)]
+        eventually(lambda: connections(databases) >= 4, "pages are being made")
+        most = 0
+        while not all(answer.done() for answer in answers):
+            most = max(most, connections(databases))
+            assert desk.get("/livez").status_code == 200
+            assert desk.get("/readyz").status_code == 200
+        assert most == 4
+        assert {answer.result().status_code for answer in answers} <= {200, 503}
+    eventually(lambda: connections(databases) == 0, "they are closed")
+
+
+def connections(databases: Databases) -> int:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'operator' AND datname = current_database()"
+    found: int = databases.query("order", query)[0]["count"]
+    return found
 
 
 def test_hostile_data_is_shown_as_it_is_and_does_nothing(desk: Desk, pair: Pair) -> None:
