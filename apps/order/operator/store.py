@@ -129,6 +129,18 @@ def undelivered(session: Session, limit: int, *, failing: bool = False) -> list[
     ).fetchall()
 
 
+def webhooks_pending(session: Session, limit: int) -> list[Row]:
+    """Of each endpoint with pending deliveries: how many, for how long the oldest is tried, attempts, last error."""
+    return session.execute(
+        """SELECT merchant, endpoint_id, count(*) AS count, max(attempts) AS attempts, max(last_error) AS last_error,
+                  extract(epoch FROM now() - min(trying_since))::float8 AS oldest
+           FROM (SELECT merchant, endpoint_id, attempts, last_error, trying_since FROM webhook_deliveries
+                 WHERE status = 'pending' ORDER BY trying_since LIMIT %s) AS waiting
+           GROUP BY merchant, endpoint_id ORDER BY oldest DESC LIMIT %s""",
+        (MOST, limit),
+    ).fetchall()
+
+
 def order(session: Session, merchant: str, order_id: str) -> Row | None:
     """An order with its lines, and its payment as order knows it."""
     return session.one(

@@ -70,6 +70,7 @@ def overview() -> str | Response:
         problem=problem,
         statuses=list(Status),
         today=store.today(session, list(Status)),
+        most=metrics.MOST,
         waiting={row["status"]: row for row in orders.waiting(session)},
         refunds=orders.refunds_waiting(session),
         topics=store.topics(session),
@@ -132,6 +133,7 @@ def pending() -> str:
         rows=store.undelivered(session, PAGE),
         backlog=webhooks.backlog(session),
         oldest_webhook=webhooks.oldest_seconds(session),
+        endpoints=store.webhooks_pending(session, PAGE),
         payment=_payment(),
         refresh=request.args.get("refresh") == "5",
     )

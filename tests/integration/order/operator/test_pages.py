@@ -189,6 +189,17 @@ def test_what_an_order_waits_for_is_said(desk: Desk, pair: Pair, payment_down: N
     eventually(lambda: "breaker open" in desk.page("/operator/pending").text, "the breaker is open")
 
 
+def test_webhooks_that_an_endpoint_does_not_take_are_pending(desk: Desk, pair: Pair) -> None:
+    with Receiver() as receiver:
+        endpoint = register(pair.order, receiver.url, events=["order.paid"])
+        receiver.answer = status(500)
+        place(pair)
+        eventually(lambda: "answered 500" in desk.page("/operator/pending").text, "it is shown, and why")
+        assert f"{endpoint['id']} demo" in desk.page("/operator/pending").text
+        pair.order.request("DELETE", path_of(endpoint))
+    assert endpoint["id"] not in desk.page("/operator/pending").text
+
+
 def test_a_breaker_that_is_closed_is_not_worth_a_word(desk: Desk, pair: Pair) -> None:
     place(pair)
     eventually(lambda: "breaker open" not in desk.page("/operator").text, "the breaker is closed")
