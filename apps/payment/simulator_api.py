@@ -7,8 +7,9 @@ from typing import Any
 from flask import Response
 
 from chassis import openapi, wire
+from chassis.application import answer
 from chassis.auth import requires
-from chassis.web import answer, service
+from chassis.web import service
 from payment import schemas
 from payment.providers.faults import Faults
 from payment.service import Payments
