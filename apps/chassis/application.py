@@ -15,6 +15,8 @@ from flask import Flask, Response, request
 from flask import Request as FlaskRequest
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import EnvironHeaders, Headers
+from werkzeug.routing import MapAdapter
+from werkzeug.wsgi import get_host
 
 
 class _Headers(EnvironHeaders):
@@ -65,6 +67,24 @@ class Application(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function itself: none of ours is asynchronous."""
         return func
+
+    def create_url_adapter(self, request: FlaskRequest | None) -> MapAdapter | None:
+        """What finds the view of a request, for whatever host it is; Flask's own asks for the host twice.
+
+        Raises werkzeug.exceptions.SecurityError for a Host that is none.
+        """
+        if request is None:
+            return None
+        request.host = get_host(request.environ)
+        return self.url_map.bind(
+            request.host,
+            request.root_path,
+            None,
+            request.scheme,
+            request.method,
+            request.path,
+            request.environ.get("QUERY_STRING"),
+        )
 
     def make_default_options_response(self) -> Response:
         """204 and which methods there are; it is the same for everybody, so it needs no key."""

@@ -88,7 +88,7 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "trusted_proxies": _proxies(env),
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
-        "web_threads": positive(env, "WEB_THREADS", 4),
+        "web_threads": positive(env, "WEB_THREADS", 6),
         "log_level": level,
         "default_currency": default_currency,
         "default_payment_method": env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),

@@ -12,7 +12,7 @@ from chassis.arrivals import MAX_LINE
 _host = os.environ.get("HOST", "0.0.0.0")
 bind = f"{_host}:{os.environ.get('PORT', '8080')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
-threads = int(os.environ.get("WEB_THREADS", "4"))
+threads = int(os.environ.get("WEB_THREADS", "6"))
 worker_class = "chassis.worker.Worker"
 preload_app = True  # workers share the memory of what was imported; connections are opened after the fork
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -49,10 +49,14 @@ def place_order(wanted: dict[str, Any]) -> Response:
     return _answer(done, 201, headers)
 
 
-@contextmanager
-def _waiting() -> Iterator[tuple[float, dict[str, str]]]:
+def _waiting() -> AbstractContextManager[tuple[float, dict[str, str]]]:
     """How long this caller waits, in seconds, and the headers that say so (RFC 7240)."""
-    preferred = prefer.wait(request.headers.get("Prefer"))
+    header = request.headers.get("Prefer")
+    return _patience(prefer.wait(header)) if header else nullcontext((0, {}))
+
+
+@contextmanager
+def _patience(preferred: int | None) -> Iterator[tuple[float, dict[str, str]]]:
     with orders().room_to_wait(preferred or 0) as wait:
         yield wait, {"Preference-Applied": f"wait={preferred}"} if preferred == wait else {}
 
