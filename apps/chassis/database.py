@@ -17,9 +17,10 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
-from chassis.prepared import Parameters, Prepared
+from chassis.prepared import Parameters, Prepared, command
 
 # Errors that say "not now": the database is away, restarting, failing over, out of room, or not migrated yet.
 DOWN = (
@@ -52,6 +53,24 @@ class Session(Connection[DictRow]):
         if statement is None:
             statement = self._statements[query] = Prepared(self.pgconn, f"tandem_{len(self._statements)}", query)
         return statement.first(self.pgconn, parameters)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Let what is done be one transaction; an exception rolls back and goes on.
+
+        What psycopg's `transaction` does, without savepoints. Raises psycopg.ProgrammingError within another one.
+        """
+        if self.pgconn.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
+            raise psycopg.ProgrammingError("a transaction is under way on this connection")
+        command(self.pgconn, b"BEGIN")
+        try:
+            yield
+        except BaseException:
+            if not self.closed:
+                command(self.pgconn, b"ROLLBACK")
+            raise
+        if command(self.pgconn, b"COMMIT").command_status != b"COMMIT":
+            raise psycopg.InternalError("a transaction in which a statement had failed was to be committed")
 
     def has_hung_up(self) -> bool:
         """Whether the server has closed the connection.
@@ -126,7 +145,7 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """The connection of this thread within BEGIN and COMMIT; an exception rolls back and goes on."""
         session = self.session()
-        with session.transaction():
+        with session.atomic():
             yield session
 
     def close(self) -> None:

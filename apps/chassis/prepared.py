@@ -36,7 +36,7 @@ class Prepared:
         text, self._values = _positional(query)
         self._transformer = Transformer()
         # Said in SQL: psycopg keeps the interpreter's lock while libpq prepares and describes, however long that takes.
-        _check(pgconn, pgconn.exec_(f"PREPARE {name} AS {text}".encode()))
+        command(pgconn, f"PREPARE {name} AS {text}".encode())
         self._columns: list[str] = []
 
     def first(self, pgconn: PGconn, parameters: Parameters) -> dict[str, Any] | None:
@@ -54,6 +54,11 @@ class Prepared:
         if encode is not None:
             return encode(value)
         return self._transformer.get_dumper(value, PyFormat.TEXT).dump(value)
+
+
+def command(pgconn: PGconn, text: bytes) -> PGresult:
+    """Say something that has no parameters. Raises psycopg.Error."""
+    return _check(pgconn, pgconn.exec_(text))
 
 
 def _check(pgconn: PGconn, result: PGresult) -> PGresult:

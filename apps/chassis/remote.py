@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pybreaker
 import requests
+from requests.structures import CaseInsensitiveDict
 
 from chassis import metrics, tracing
 
@@ -168,13 +169,13 @@ class Remote:
         self, method: str, path: str, headers: Mapping[str, str], timeout: float, body: bytes | None
     ) -> requests.Response:
         try:
-            response = self._session().request(
-                method,
-                self.url + path,
-                data=body,
-                headers=headers,
+            response = self._session().send(
+                self._prepared(method, path, headers, body),
                 timeout=(min(1.0, timeout), timeout),
                 allow_redirects=False,
+                proxies={},
+                verify=True,
+                stream=False,
             )
         except requests.RequestException as error:
             raise Unreachable(f"{self._name}: {type(error).__name__}") from error
@@ -184,11 +185,22 @@ class Remote:
             raise Refused(f"{self._name} answered {response.status_code}: {response.text[:200]}", _problem(response))
         return response
 
+    def _prepared(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> requests.PreparedRequest:
+        """What `Request.prepare` makes of it, by what is known: the URL is one already, and there are no cookies."""
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url, prepared.body = method, self.url + path, body
+        prepared.headers = CaseInsensitiveDict({**self._headers, **headers})
+        if body is not None:
+            prepared.headers["Content-Length"] = str(len(body))
+        prepared.hooks = requests.hooks.default_hooks()
+        return prepared
+
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = tracing.http_session()
-            session.headers.update(self._headers)
             session.trust_env = False  # no proxy and no .netrc comes between the services
             self._local.session = session
         return session

@@ -251,17 +251,14 @@ class _Session(Session):
             return super().one(query, parameters)
 
     @contextmanager
-    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Transaction]:
+    def atomic(self) -> Iterator[None]:
         """A transaction within a span, whose last part, after its statements, is the commit."""
         if not trace.get_current_span().is_recording():
-            with super().transaction(*args, **kwargs) as transaction:
-                yield transaction
+            with super().atomic():
+                yield
             return
-        with (
-            _span("transaction", SpanKind.INTERNAL, {"db.system.name": "postgresql"}),
-            super().transaction(*args, **kwargs) as transaction,
-        ):
-            yield transaction
+        with _span("transaction", SpanKind.INTERNAL, {"db.system.name": "postgresql"}), super().atomic():
+            yield
 
 
 _WRITES = re.compile(r"\b(INSERT) INTO ([\w.]+)|\b(UPDATE) (?!SET |SKIP |OF )([\w.]+)|\b(DELETE) FROM ([\w.]+)")

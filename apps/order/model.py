@@ -89,9 +89,12 @@ class Decision:
     refund_amount: int = 0
 
 
-def is_news(order: Order, known: Payment | None, payment: Payment) -> bool:
-    """Whether a snapshot is newer than the one that is known: twice, late or reordered is no news."""
-    if payment.id in order.past:
+def is_news(past: frozenset[str], known: Payment | None, payment: Payment) -> bool:
+    """Whether a snapshot is newer than the one that is known: twice, late or reordered is no news.
+
+    `past` are the order's payments that count no more.
+    """
+    if payment.id in past:
         return False
     if known is None or payment.id == known.id:
         return known is None or payment.version > known.version

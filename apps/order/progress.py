@@ -122,7 +122,7 @@ class Locked:
         """Take in what payment says, and take every step that follows; old news changes nothing."""
         payment, refund = answer.payment, answer.refund
         ended = self._end_refund(refund) if refund else None
-        news = model.is_news(self.order, self.payment, payment)
+        news = model.is_news(self.order.past, self.payment, payment)
         if news:
             if self.payment is not None and self.payment.id != payment.id:
                 self.leave_payment()
@@ -189,11 +189,26 @@ def lock(session: Session, merchant: str, order_id: str, headers: dict[str, str]
         row["currency"],
         row["paid_amount"],
         row["refunded_amount"],
-        frozenset(str(past) for past in row["past_payments"]),
+        _past(row),
         frozenset(Command(topic) for topic in row["asked"]),
     )
-    payment = model.Payment(**row["payment"]) if row["payment"] else None
-    return Locked(session, merchant, order_id, row, order, payment, headers, actor)
+    return Locked(session, merchant, order_id, row, order, _payment(row), headers, actor)
+
+
+def has_news(session: Session, merchant: str, order_id: str, told: Answer) -> bool:
+    """Whether an answer may say what is not known yet, as seen without a lock: what is known never becomes less."""
+    if told.refund is not None or told.void_declined is not None:
+        return True
+    row = store.known_payment(session, merchant, order_id)
+    return row is None or model.is_news(_past(row), _payment(row), told.payment)
+
+
+def _past(row: Row) -> frozenset[str]:
+    return frozenset(str(past) for past in row["past_payments"])
+
+
+def _payment(row: Row) -> model.Payment | None:
+    return model.Payment(**row["payment"]) if row["payment"] else None
 
 
 def payment_request(order_id: str, order: Row | dict[str, Any]) -> dict[str, Any]:

@@ -208,7 +208,12 @@ class Orders:
         return Done(prefer.until(lambda: view(refund_id), lambda row: row["status"] != "pending", wait))
 
     def receive(self, event_id: str, merchant: str, order_id: str, told: Answer, headers: dict[str, str]) -> bool:
-        """Apply what payment told by itself, once; False if there is no such order."""
+        """Apply what payment told by itself, once; False if there is no such order.
+
+        Mostly its answer to a command has told the same before: then there is nothing to do, and nothing to commit.
+        """
+        if not progress.has_news(self.database.session(), merchant, order_id, told):
+            return True
         with self.database.transaction() as session:
             if not store.receive(session, event_id):
                 return True

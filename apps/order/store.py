@@ -157,6 +157,13 @@ def events(session: Session, merchant: str, order_id: str) -> str | None:
     return row["body"] if row else None
 
 
+def known_payment(session: Session, merchant: str, order_id: str) -> Row | None:
+    """What an order knows of its payments: payment, past_payments."""
+    return session.one(
+        "SELECT payment, past_payments FROM orders WHERE merchant = %s AND id = %s", (merchant, order_id)
+    )
+
+
 def lock(session: Session, merchant: str, order_id: str) -> Row | None:
     """The facts that decisions need, with the order's row locked to the end of the transaction.
 

@@ -46,8 +46,8 @@ def test_orders_are_paid_across_namespaces_and_events_come_back(apart: Apart) ->
         left = "SELECT count(*) FROM outbox WHERE delivered_at IS NULL"
         wait_until("payment has told order", lambda: seen.query("payment", left)[0]["count"] == 0, 60)
         assert [one["amount"] for one in seen.charges(order.id)] == [900]
-        assert seen.query("payment", "SELECT count(*) FROM outbox")[0]["count"] > 0
-        assert seen.query("order", "SELECT count(*) FROM inbox")[0]["count"] > 0
+        told = seen.query("payment", "SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
+        assert told[0]["count"] > 0
 
 
 def test_payment_answers_order_s_pods_and_no_others_of_that_namespace(apart: Apart) -> None:

@@ -408,7 +408,7 @@ class OrderRow:
         ended = self.refunds.get(outcome.id) if outcome else None
         if ended is not None and ended.succeeded is not None:
             ended = None
-        news = orders.is_news(self.facts, self.payment, payment)
+        news = orders.is_news(self.facts.past, self.payment, payment)
         if news:
             if self.payment is not None and self.payment.id != payment.id:
                 self._leave_payment()
