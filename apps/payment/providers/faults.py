@@ -47,6 +47,11 @@ ROW = "(SELECT to_jsonb(f) FROM simulator.faults f)"
 """SQL for the row as JSON, for statements that do something else besides: asking costs no round trip."""
 
 
+ANY = """EXISTS (SELECT FROM simulator.faults WHERE decline OR delay_ms > 0
+                OR lost_requests_percent > 0 OR lost_answers_percent > 0)"""
+"""SQL for whether anything is switched on."""
+
+
 def read(session: Session) -> Row:
     """The switches' view: body (JSON text)."""
     row = session.one(
