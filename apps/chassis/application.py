@@ -7,7 +7,7 @@ own headers for what is not in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -99,9 +99,12 @@ class Answer(Response):
 
     automatically_set_content_length = False
 
-    def get_wsgi_headers(self, environ: Any) -> Headers:
-        """The headers as they are, if there is a body that goes with them."""
-        return self.headers if self.status_code < 204 else super().get_wsgi_headers(environ)
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        """Answer as it is, if there is a body to send: nothing has to be worked out, or closed in the end."""
+        if self.status_code >= 204 or environ["REQUEST_METHOD"] == "HEAD":
+            return super().__call__(environ, start_response)
+        start_response(self.status, self.headers.to_wsgi_list())
+        return self.iter_encoded()
 
 
 def answer(

@@ -117,11 +117,11 @@ def requires(scope: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            part = current_app.extensions["tandem"]
+            part, req = current_app.extensions["tandem"], request._get_current_object()  # type: ignore[attr-defined]
             if part.settings.auth_off:
-                g.merchant = request.headers.get("Tandem-Merchant") or "demo"
+                g.merchant = req.headers.get("Tandem-Merchant") or "demo"
             else:
-                g.merchant = part.guard.admit(scope)
+                g.merchant = part.guard.admit(req, scope)
             return view(*args, **kwargs)
 
         guarded.scope = scope  # type: ignore[attr-defined]  # OpenAPI says it

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from flask import g, request
+from flask import Request, g, request
 
 from chassis import limits, tokens
 from chassis.auth import Key, is_merchant
@@ -37,13 +37,13 @@ class Guard:
             if settings.rate_limit_unauthenticated:
                 self._strangers = Limiter("address", settings.rate_limit_unauthenticated, counts)
 
-    def admit(self, scope: str) -> str:
-        """The merchant for whom this request acts.
+    def admit(self, req: Request, scope: str) -> str:
+        """The merchant for whom the request that is being served acts.
 
         Raises Problem `unauthorized`, `forbidden`, `too-many-requests` or `unavailable`, and one of database.DOWN.
         """
         try:
-            key = self._identify()
+            key = self._identify(req)
         except Problem as problem:
             if problem.name == "unauthorized":
                 self._count_failure()
@@ -55,7 +55,7 @@ class Guard:
             self._merchants.pass_or_refuse(key.merchant)
         if scope not in key.scopes:
             raise _lacks(scope, f"The key lacks the scope {scope}.")
-        return _merchant(key)
+        return _merchant(req, key)
 
     def recognize(self, presented: str) -> Key:
         """What a key stands for that somebody has typed into a page; tokens are not taken there.
@@ -82,8 +82,8 @@ class Guard:
         if self._strangers is not None:
             self._strangers.pass_or_refuse(_address())
 
-    def _identify(self) -> Key:
-        scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+    def _identify(self, req: Request) -> Key:
+        scheme, _, presented = req.headers.get("Authorization", "").partition(" ")
         presented = presented.strip()
         if scheme.lower() != "bearer" or not presented:
             raise Problem(
@@ -101,8 +101,8 @@ class Guard:
         return key
 
 
-def _merchant(key: Key) -> str:
-    named = request.headers.get("Tandem-Merchant", "")
+def _merchant(req: Request, key: Key) -> str:
+    named = req.headers.get("Tandem-Merchant", "")
     if not named or named == key.merchant:
         return key.merchant
     if "merchants:any" not in key.scopes:

@@ -219,6 +219,12 @@ def takes_to_be_down(destination: str) -> bool:
 
 
 @cache
+def moved(kind: str, before: str, after: str) -> Counter:
+    """What counts a change of state; looked up once for each."""
+    return transitions.labels(kind, before, after)
+
+
+@cache
 def answered(method: str, route: str, status: int) -> Callable[[float], None]:
     """What counts an answer with this status and observes its seconds; looked up once for each."""
     count, took = requests.labels(method, route, str(status)), duration.labels(method, route)

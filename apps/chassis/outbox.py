@@ -146,7 +146,8 @@ class Waker:
 
     def wake(self) -> None:
         """Ask for a notification; returns at once."""
-        self._due.set()
+        if not self._due.is_set():
+            self._due.set()
         if self._thread is None:
             with self._start:
                 if self._thread is None:

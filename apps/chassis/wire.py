@@ -196,7 +196,7 @@ def load_body(load: Load) -> Any:
 
     Raises Problem: what `read_body` and `parse_json` raise, `unsupported-media-type`, `validation`.
     """
-    req = flask.request
+    req: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
     data = read_body(req)
     if data and req.mimetype != "application/json" and not req.mimetype.endswith("+json"):
         raise Problem(

@@ -175,7 +175,7 @@ class Locked:
         """Measure the steps; to be called after the commit."""
         for before, after in self.steps:
             if before != after:
-                metrics.transitions.labels("order", before, after).inc()
+                metrics.moved("order", before, after).inc()
 
 
 def lock(session: Session, merchant: str, order_id: str, headers: dict[str, str], actor: str) -> Locked | None:

@@ -274,7 +274,7 @@ class Orders:
         return locked
 
     def _placed(self, row: Row) -> None:
-        metrics.transitions.labels("order", "", row["status"]).inc()
+        metrics.moved("order", "", row["status"]).inc()
         if row["told"]:
             self.webhooks.wake()
 

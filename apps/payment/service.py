@@ -271,7 +271,7 @@ class Payments:
             1,
             payment["owner"],
         )
-        metrics.transitions.labels("payment", "", Status.PROCESSING).inc()
+        metrics.moved("payment", "", Status.PROCESSING).inc()
         return self.execute(operation) or row
 
     def _earlier(self, session: Session, claim: Claim) -> Created:
@@ -342,7 +342,7 @@ def _count(operation: Operation, outcome: Outcome, settlement: model.Settlement)
             metrics.money.labels(operation.kind, operation.currency).inc(entry.amount)
     if settlement.status is not None:
         before = Status.PROCESSING if operation.kind in (Kind.SALE, Kind.AUTHORIZE) else Status.AUTHORIZED
-        metrics.transitions.labels("payment", before, settlement.status).inc()
+        metrics.moved("payment", before, settlement.status).inc()
 
 
 def _faulty(provider: Provider) -> Faulty:

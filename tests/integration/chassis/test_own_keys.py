@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import Result
-from flask import Flask
+from flask import Flask, request
 
 from chassis import auth, keys
 from chassis.database import Database
@@ -274,7 +274,7 @@ def test_without_the_database_known_keys_work_and_others_are_503(databases: Data
         listed = run(app, "list")
         assert (listed.exit_code, "database does not answer" in listed.output) == (1, True)
         with app.test_request_context(headers={"Authorization": f"Bearer {key}"}):
-            assert app.extensions["tandem"].guard.admit(f"{service}s:read") == "demo"
+            assert app.extensions["tandem"].guard.admit(request, f"{service}s:read") == "demo"
         proxy.mode = "pass"
         for again in (key, other):
             refused(get(app, again), 404, f"{service}-not-found")
