@@ -76,12 +76,12 @@ def claim(session: Session, owner: str, lease: float, limit: int) -> list[Messag
 
 def mark_delivered(session: Session, message: Message) -> bool:
     """Mark the row delivered, if the lease is still ours; False when it was lost to another relay."""
-    done = session.execute(
+    done = session.one(
         "UPDATE outbox SET delivered_at = now(), leased_until = NULL, lease_owner = NULL, last_error = NULL"
-        " WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL",
+        " WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",
         (message.id, message.owner),
     )
-    return done.rowcount == 1
+    return done is not None
 
 
 def release(session: Session, message: Message, delay: float, error: str) -> bool:

@@ -179,15 +179,16 @@ def lock(session: Session, merchant: str, order_id: str) -> Row | None:
         (merchant, order_id),
     )
     if row is not None:
-        asked = session.execute(
-            """SELECT topic FROM outbox WHERE merchant = %(merchant)s AND aggregate_id = %(id)s
-               AND delivered_at IS NULL
-               UNION SELECT 'payment.refund' FROM refunds
-               WHERE merchant = %(merchant)s AND order_id = %(id)s
-               AND (status = 'pending' OR (%(over)s AND declined))""",
+        asked = session.one(
+            """SELECT ARRAY (
+                   SELECT topic FROM outbox WHERE merchant = %(merchant)s AND aggregate_id = %(id)s
+                   AND delivered_at IS NULL
+                   UNION SELECT 'payment.refund' FROM refunds
+                   WHERE merchant = %(merchant)s AND order_id = %(id)s
+                   AND (status = 'pending' OR (%(over)s AND declined))) AS topics""",
             {"merchant": merchant, "id": order_id, "over": row["status"] in model.FINAL},
         )
-        row["asked"] = [command["topic"] for command in asked]
+        row["asked"] = asked["topics"] if asked else []
     return row
 
 
