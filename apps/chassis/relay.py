@@ -20,7 +20,7 @@ class Relay:
 
     `send(message, timeout)` tells the destination and may raise Unreachable or Refused; `settle(session,
     message, answer)` writes what follows from the answer, in the transaction that marks the row delivered,
-    and may return something to be called after the commit.
+    and may return something to be called after the commit; without it, nothing follows.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Relay:
         database: Database,
         breaker: Breaker,
         send: Callable[[Message, float | None], Any],
-        settle: Callable[[Session, Message, Any], Callable[[], None] | None],
+        settle: Callable[[Session, Message, Any], Callable[[], None] | None] | None = None,
     ) -> None:
         """Opens nothing yet."""
         self.breaker = breaker
@@ -61,6 +61,8 @@ class Relay:
             metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
 
     def _commit(self, message: Message, answer: Any) -> str:
+        if self._settle is None:
+            return "delivered" if outbox.mark_delivered(self._database.session(), message) else "lease_lost"
         with self._database.transaction() as session:
             if not outbox.mark_delivered(session, message):
                 # Whoever holds the lease now asks again and gets the same answer: it is theirs to apply.

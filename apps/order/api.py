@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Response, g, request
 from marshmallow import ValidationError
 
-from chassis import idempotency, openapi, paging, prefer, webhooks, wire
+from chassis import idempotency, openapi, paging, prefer, quick, webhooks, wire
 from chassis.application import answer
 from chassis.auth import requires
 from chassis.problems import Problem
@@ -24,6 +24,9 @@ blueprint = wire.Blueprint("orders", __name__, url_prefix="/v1", description="Or
 _PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
 _AUTHORIZED = {"status": "authorized", "paid_amount": 0}
 _CANCELED = {"status": "canceled", "refunded_amount": 900}
+
+
+_load_event = quick.loader(schemas.PaymentEvent())
 
 
 def orders() -> Orders:
@@ -163,7 +166,7 @@ def receive_payment_event() -> Response:
         raise Problem("invalid-signature", "No signature of this event is valid and fresh.")
     g.body = wire.parse_json(data, trusted=True)
     try:
-        event = schemas.PaymentEvent().load(g.body)
+        event = _load_event(g.body)
     except ValidationError as error:
         raise Problem("validation", "Not a payment event.", errors=wire.pointers(error.messages)) from error
     g.merchant = event["merchant"]

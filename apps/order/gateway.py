@@ -9,14 +9,16 @@ from typing import Any
 import marshmallow
 import requests
 
+from chassis import quick
 from chassis.outbox import Message
+from chassis.quick import Load
 from chassis.remote import Refused, Remote
 from order import model
 from order.model import Command
 from order.schemas import PaymentSnapshot, RefundSnapshot
 
-_payment = PaymentSnapshot()
-_refund = RefundSnapshot()
+_payment = quick.loader(PaymentSnapshot())
+_refund = quick.loader(RefundSnapshot())
 
 # What payment says of a command that has come too late: something else was quicker, and counts.
 _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
@@ -137,9 +139,9 @@ def _parse(response: requests.Response) -> model.Payment:
     return snapshot(_load(_payment, response))
 
 
-def _load(schema: marshmallow.Schema, response: requests.Response) -> dict[str, Any]:
+def _load(load: Load, response: requests.Response) -> dict[str, Any]:
     try:
-        fields: dict[str, Any] = schema.load(response.json())
+        fields: dict[str, Any] = load(response.json())
     except (ValueError, marshmallow.ValidationError) as error:
         raise Refused("payment answered with something that it should not") from error
     return fields

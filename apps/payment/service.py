@@ -44,7 +44,7 @@ class Payments:
     def __init__(self, database: Database, provider: Provider, order: Remote, settings: Settings) -> None:
         """`order` is told about payments."""
         self.database = database
-        self.relay = Relay(database, order.breaker, self._send_event, lambda *_: None)
+        self.relay = Relay(database, order.breaker, self._send_event)
         self._provider, self._order, self._settings = provider, order, settings
 
     def create(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str]) -> Created:
@@ -54,12 +54,18 @@ class Payments:
         Raises Problem for a key that is taken or in use.
         """
         payment = {**self._new(claim.merchant, wanted, headers), "key": claim.key}
+        with idempotency.not_in_use():
+            row = store.insert_under_key(self.database.session(), claim, payment)
+        return Created(self._carry_out(payment, row)) if row is not None else self._create_or_find(claim, payment)
+
+    def _create_or_find(self, claim: Claim, payment: dict[str, Any]) -> Created:
+        """What a key that is taken stands for, or the live payment of an order that has one."""
         with idempotency.not_in_use(), self.database.transaction() as session:
             if not idempotency.take(session, claim, payment["id"], 201):
                 return self._earlier(session, claim)
             row = store.insert(session, payment)
             if row is None:
-                there = _still_live(store.live(session, claim.merchant, wanted["order_id"]))
+                there = _still_live(store.live(session, claim.merchant, payment["order_id"]))
                 store.point_key(session, claim, str(there["id"]))
                 return Created(there, 200)
         return Created(self._carry_out(payment, row))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from chassis.database import Row, Session, json_time
@@ -51,8 +52,8 @@ def point_key(session: Session, claim: Claim, payment_id: str) -> None:
     )
 
 
-_INSERT = f"""
-WITH p AS (
+_NEW = """
+p AS (
     INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, failure_reason,
                           provider, headers, expires_at)
     VALUES (%(merchant)s, %(id)s, %(order_id)s, %(status)s, %(amount)s, %(currency)s, %(payment_method)s,
@@ -65,7 +66,15 @@ operation AS (
                             idempotency_key)
     SELECT merchant, %(operation_id)s::uuid, id, %(kind)s::text, amount, currency, 1,
            now() + make_interval(secs => %(lease)s), %(owner)s::text, %(key)s::text
-    FROM p WHERE status = 'processing')
+    FROM p WHERE status = 'processing')"""
+
+_INSERT = f"WITH {_NEW} SELECT {_VIEW} FROM p"
+
+_INSERT_UNDER_KEY = f"""
+WITH {_NEW},
+claim AS (
+    INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)
+    SELECT merchant, %(key)s::text, %(fingerprint)s::bytea, 201, id FROM p)
 SELECT {_VIEW} FROM p
 """
 
@@ -73,6 +82,18 @@ SELECT {_VIEW} FROM p
 def insert(session: Session, payment: dict[str, Any]) -> Row | None:
     """Store a payment and its first operation, leased to `owner`; None when its order has a live payment."""
     return session.one(_INSERT, {**payment, "headers": Jsonb(payment["headers"])})
+
+
+def insert_under_key(session: Session, claim: Claim, payment: dict[str, Any]) -> Row | None:
+    """The same, committed together with its key in one statement; None, and nothing done, when the key is taken, too.
+
+    Raises psycopg.errors.LockNotAvailable when another transaction holds the key for longer than the lock time-out.
+    """
+    named = {**payment, "headers": Jsonb(payment["headers"]), "fingerprint": claim.fingerprint}
+    try:
+        return session.one(_INSERT_UNDER_KEY, named)
+    except UniqueViolation:
+        return None
 
 
 _RESERVE = {
