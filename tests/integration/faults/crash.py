@@ -27,8 +27,7 @@ FUNCTIONS = {
         "chassis.relay:Relay._commit",
     ),
     "payment": (
-        "chassis.idempotency:take",
-        "payment.store:insert",
+        "payment.store:insert_under_key",
         "payment.store:settle",
         "payment.store:claim_operations",
         "payment.store:release_operation",
