@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each case in each round")
-    parser.add_argument("--growth", type=int, default=0, metavar="ORDERS", help="measure also with so many orders")
+    parser.add_argument("--growth", type=int, default=0, metavar="ORDERS", help="compare with so many orders, instead")
     parser.add_argument("--profile", action="store_true", help="flame graphs and slow SQL of each case instead")
     arguments = parser.parse_args()
     try:
@@ -36,10 +36,10 @@ def main() -> None:
             cases = Cases(stack, Floor(stack.server, stack.state.path, (ORDER, PAYMENT)))
             if arguments.profile:
                 profile.write(stack, cases, ROOT / ".artifacts" / "bench")
+            elif arguments.growth:
+                growth.measure(stack, cases, arguments.growth, arguments.rounds, arguments.seconds)
             else:
                 measure(stack, cases, arguments.rounds, arguments.seconds)
-                if arguments.growth:
-                    growth.measure(stack, cases, arguments.growth, arguments.rounds, arguments.seconds)
     except Stopped:
         sys.exit("make bench: stopped")
     except (Void, RuntimeError, StartFailed, PostgresError, NeedsAccount) as error:
