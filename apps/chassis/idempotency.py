@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from cachetools import LRUCache
 from flask import g, request
 
 from chassis import cards, wire
@@ -48,17 +44,20 @@ class Recent:
     """
 
     def __init__(self, most: int = 4096) -> None:
-        """Remember so many."""
-        self._keys: LRUCache[tuple[str, str], bool] = LRUCache(most)
-        self._lock = threading.Lock()
+        """Remember so many at least, and twice as many at most."""
+        self._most = most
+        self._newer: set[tuple[str, str]] = set()
+        self._older: set[tuple[str, str]] = set()
 
     def add(self, claim: Claim) -> None:
         """Remember a key."""
-        with self._lock:
-            self._keys[claim.merchant, claim.key] = True
+        if len(self._newer) >= self._most:
+            self._newer, self._older = set(), self._newer
+        self._newer.add((claim.merchant, claim.key))
 
     def __contains__(self, claim: Claim) -> bool:
-        return (claim.merchant, claim.key) in self._keys
+        named = (claim.merchant, claim.key)
+        return named in self._newer or named in self._older
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +120,16 @@ def required(session: Session, claim: Claim) -> Earlier:
     return there
 
 
-@contextmanager
-def not_in_use() -> Iterator[None]:
+class not_in_use:  # noqa: N801
     """Raise Problem `idempotency-key-in-use` where another transaction holds what is wanted for too long."""
-    try:
-        yield
-    except psycopg.errors.LockNotAvailable as error:
-        raise in_use() from error
+
+    def __enter__(self) -> None:
+        """Nothing has to be done before."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Say it in the caller's terms."""
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            raise in_use() from error
 
 
 def in_use() -> Problem:

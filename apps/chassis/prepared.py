@@ -41,7 +41,10 @@ class Prepared:
 
     def first(self, pgconn: PGconn, parameters: Parameters) -> dict[str, Any] | None:
         """The first row that it returns on its connection, or None. Raises psycopg.Error."""
-        texts = [value.encode() if type(value) is str else self._text(value) for value in self._values(parameters)]
+        texts = [
+            value.encode() if type(value) is str else None if value is None else self._text(value)
+            for value in self._values(parameters)
+        ]
         result = _check(pgconn, pgconn.exec_prepared(self._name, texts))  # type: ignore[arg-type]
         if result.ntuples == 0:
             return None
@@ -69,11 +72,10 @@ def _check(pgconn: PGconn, result: PGresult) -> PGresult:
     raise errors.error_from_result(result)
 
 
-_ENCODERS: dict[type, Callable[[Any], bytes | None]] = {
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
     bytes: lambda value: b"\\x" + value.hex().encode(),
     int: lambda value: b"%d" % value,
     bool: lambda value: b"t" if value else b"f",
-    type(None): lambda _: None,
 }
 
 

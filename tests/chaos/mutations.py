@@ -59,7 +59,8 @@ MUTATIONS = (
         "apps/chassis/outbox.py",
         (
             (
-                ' WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",\n        (message.id, message.owner),',
+                ' WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",\n'
+                "        (message.id, message.owner),",
                 ' WHERE id = %s AND delivered_at IS NULL RETURNING id",\n        (message.id,),',
             ),
         ),
