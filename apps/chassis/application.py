@@ -94,6 +94,18 @@ class Application(Flask):
         return response
 
 
+class Listed(Headers):
+    """Headers that are all there from the beginning, as the list that they are; ours need no second look."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        """Take the list as it is."""
+        self._list = pairs
+
+    def extend(self, pairs: Iterable[tuple[str, str]]) -> None:  # type: ignore[override]
+        """Add more of them."""
+        self._list += pairs
+
+
 class Answer(Response):
     """A response whose headers are all given, and never hold what Werkzeug looks for: a Location that is no ASCII."""
 
@@ -125,7 +137,7 @@ def answer(
         listed.append(("ETag", f'"{version}"'))
     if headers:
         listed += headers.items()
-    response = Answer([data], status, Headers(listed))
+    response = Answer([data], status, Listed(listed))
     environ = request.environ
     shows = environ["REQUEST_METHOD"] in ("GET", "HEAD")
     if version is None and (tagged or shows):

@@ -8,13 +8,13 @@ back still fail; here the next request simply connects.
 
 from __future__ import annotations
 
-import json
 import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
+import orjson
 import psycopg
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
@@ -34,8 +34,10 @@ DOWN = (
 
 Row = DictRow
 
-to_json = json.JSONEncoder(separators=(",", ":")).encode
-"""A value as JSON text, for a parameter that the statement casts to jsonb."""
+
+def to_json(value: Any) -> str:
+    """A value as JSON text, for a parameter that the statement casts to jsonb."""
+    return orjson.dumps(value).decode()
 
 
 class Session(Connection[DictRow]):
