@@ -11,6 +11,7 @@ import http.client
 import json
 import random
 import select
+import socket
 import sys
 import threading
 import time
@@ -24,11 +25,26 @@ ITEMS = [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 4
 ORDER = {"currency": "EUR", "payment_method": "pm_ok", "items": ITEMS}
 
 
+def address_of(name: str) -> str:
+    """A Service's address, which does not change: it is looked up once, for the cluster's DNS is not what is tried.
+
+    Raises OSError when it cannot be looked up for a minute.
+    """
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return socket.gethostbyname(name)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+
+
 class Load:
     """What all callers share."""
 
     def __init__(self, url: str, key: str, rate: float, connections: int, seconds: float) -> None:
-        self.address = urllib.parse.urlsplit(url).netloc
+        parts = urllib.parse.urlsplit(url)
+        self.host, self.address = parts.netloc, (address_of(parts.hostname or ""), parts.port or 80)
         self.key, self.rate, self.connections = key, rate, connections
         self.begin = time.monotonic()
         self.end = self.begin + seconds
@@ -39,7 +55,7 @@ class Load:
 
     def caller(self, number: int) -> None:
         """One connection, and its share of the rate."""
-        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
         pause = self.connections / self.rate
         due = self.begin + pause * number / self.connections
         while (now := time.monotonic()) < self.end:
@@ -53,7 +69,7 @@ class Load:
         if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
             connection.close()  # the server has closed it, or said so: any client looks before it sends
         self.reconnected += connection.sock is None
-        headers = {"Authorization": f"Bearer {self.key}"}
+        headers = {"Host": self.host, "Authorization": f"Bearer {self.key}"}
         method, path = "GET", "/v1/orders/"
         body: str | None = None
         if not self.placed or random.randrange(PLACING) == 0:
@@ -85,13 +101,14 @@ class Load:
 
     def look_up(self, patience: float) -> dict[str, Any]:
         """What became of the orders that were acknowledged: how many are there, and how many paid, in the end."""
-        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
         deadline = time.monotonic() + patience
         there, left = 0, list(self.placed)
         while left and time.monotonic() < deadline:
             waiting = []
             for order in left:
-                connection.request("GET", f"/v1/orders/{order}", headers={"Authorization": f"Bearer {self.key}"})
+                headers = {"Host": self.host, "Authorization": f"Bearer {self.key}"}
+                connection.request("GET", f"/v1/orders/{order}", headers=headers)
                 answer = connection.getresponse()
                 content = json.loads(answer.read())
                 if (answer.status, content.get("status"), content.get("total_amount")) != (200, "paid", 900):
