@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
@@ -34,6 +35,9 @@ DOWN = (
 
 Row = DictRow
 
+_FIRST_PLANS = 0.5  # seconds for which the first plans of a connection are kept
+_KEEP_PLANS = 10.0  # and the longest for any: to plan ten statements takes a millisecond
+
 
 def to_json(value: Any) -> str:
     """A value as JSON text, for a parameter that the statement casts to jsonb."""
@@ -47,6 +51,7 @@ class Session(Connection[DictRow]):
         """Take psycopg's arguments."""
         super().__init__(*args, **kwargs)
         self._poller: select.poll | None = None
+        self._opened = self._planned = time.monotonic()
         self._statements: dict[str, Prepared] = {}
 
     def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
@@ -73,6 +78,20 @@ class Session(Connection[DictRow]):
             raise
         if command(self.pgconn, b"COMMIT").command_status != b"COMMIT":
             raise psycopg.InternalError("a transaction in which a statement had failed was to be committed")
+
+    def plan_anew(self) -> None:
+        """Have statements planned for the tables as they are now, where that was last done a while ago.
+
+        PostgreSQL keeps a plan for as long as nobody analyses the tables. One that was made when they were empty takes
+        whatever index comes first, or none, and reads one row more with each that comes. So a plan is kept for about
+        as long as its connection was old when it was made, and ten seconds at most: no table has grown much since.
+        """
+        now = time.monotonic()
+        if now - self._planned < min(_FIRST_PLANS + self._planned - self._opened, _KEEP_PLANS):
+            return
+        if self.pgconn.transaction_status == TransactionStatus.IDLE:
+            command(self.pgconn, b"DISCARD PLANS")
+            self._planned = now
 
     def has_hung_up(self) -> bool:
         """Whether the server has closed the connection.
@@ -136,6 +155,7 @@ class Database:
         held: Session | None = getattr(self._local, "session", None)
         if held is not None:
             if not held.closed and not held.has_hung_up():
+                held.plan_anew()
                 return held
             held.close()
             self._local.session = None
