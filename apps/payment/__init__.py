@@ -22,9 +22,11 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     """
     settings = settings or config.load()
     database = Database(settings.database_url, "payment")
+    # A lease or a mark that a crash of the server forgets has an event told again, which order takes once.
+    events = Database(settings.database_url, "payment-events", synchronous_commit=False)
     order = Remote("order", settings.order_url, {}, settings.order_timeout)
     provider = providers.load(settings)
-    payments = Payments(database, provider, order, settings)
+    payments = Payments(database, events, provider, order, settings)
     app = web.create_app(
         "payment",
         "Tandem payments",

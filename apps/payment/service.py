@@ -41,10 +41,12 @@ class Created:
 class Payments:
     """What can be done with payments."""
 
-    def __init__(self, database: Database, provider: Provider, order: Remote, settings: Settings) -> None:
-        """`order` is told about payments."""
+    def __init__(
+        self, database: Database, events: Database, provider: Provider, order: Remote, settings: Settings
+    ) -> None:
+        """`order` is told about payments; `events` is the same database, for the relay that tells it."""
         self.database = database
-        self.relay = Relay(database, order.breaker, self._send_event)
+        self.relay = Relay(events, order.breaker, self._send_event)
         self._provider, self._order, self._settings = provider, order, settings
 
     def create(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str]) -> Created:
