@@ -14,13 +14,16 @@ from chassis.remote import Breaker, Refused, Unreachable
 
 log = logs.get_logger()
 
+Settle = Callable[[Session, Message, Any], Callable[[], None] | None]
+
 
 class Relay:
     """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`.
 
     `send(message, timeout)` tells the destination and may raise Unreachable or Refused; `settle(session,
     message, answer)` writes what follows from the answer, in the transaction that marks the row delivered,
-    and may return something to be called after the commit; without it, nothing follows.
+    and may return something to be called after the commit; without it, nothing follows. `settle_at_once` may do
+    all that in one statement, and returns None when that can't be and nothing is done.
     """
 
     def __init__(
@@ -28,11 +31,13 @@ class Relay:
         database: Database,
         breaker: Breaker,
         send: Callable[[Message, float | None], Any],
-        settle: Callable[[Session, Message, Any], Callable[[], None] | None] | None = None,
+        settle: Settle | None = None,
+        settle_at_once: Settle | None = None,
     ) -> None:
         """Opens nothing yet."""
         self.breaker = breaker
-        self._database, self._send, self._settle = database, send, settle
+        self._database, self._send = database, send
+        self._settle, self._settle_at_once = settle, settle_at_once
         self._waker = outbox.Waker(database)
 
     def wake(self) -> None:
@@ -63,6 +68,12 @@ class Relay:
     def _commit(self, message: Message, answer: Any) -> str:
         if self._settle is None:
             return "delivered" if outbox.mark_delivered(self._database.session(), message) else "lease_lost"
+        after_commit = None
+        if self._settle_at_once is not None:
+            after_commit = self._settle_at_once(self._database.session(), message, answer)
+        if after_commit is not None:
+            after_commit()
+            return "delivered"
         with self._database.transaction() as session:
             if not outbox.mark_delivered(session, message):
                 # Whoever holds the lease now asks again and gets the same answer: it is theirs to apply.

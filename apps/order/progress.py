@@ -18,12 +18,19 @@ from order.model import Command, Status
 from order.webhooks import model as webhooks
 
 
+class Overtaken(Exception):
+    """An order that was only looked at has been written since, or its message is somebody else's now."""
+
+
 @dataclass(slots=True)
 class Locked:
     """An order whose row is locked to the end of the transaction, and what has been done with it so far.
 
     `headers` go with the commands that follow; `lease` seconds, if not 0, make the last of them ours to deliver.
     `told` says whether webhooks are to be delivered.
+
+    With a message that it `answers`, the order was only looked at, and has one step to take: the step is a transaction
+    of its own, which marks the message delivered, too.
     """
 
     session: Session
@@ -38,6 +45,7 @@ class Locked:
     message: Message | None = None
     steps: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     told: bool = False
+    answers: Message | None = None
 
     def as_is(self, **change: Any) -> model.Decision:
         """A decision that changes nothing but what is given."""
@@ -56,37 +64,41 @@ class Locked:
         """Write the order's next version, the event `kind` that tells it, and the decision's command.
 
         A refund that is asked for has the id of the command's message; `refunding` is added to what is being
-        refunded besides.
+        refunded besides. Raises Overtaken if the order was only looked at.
         """
         before = self.order.status
         message = self._message(decision, message_id, reason)
         refund = decision.refund_amount if decision.command is Command.REFUND else None
-        self.told |= store.change(
-            self.session,
-            {
-                "merchant": self.merchant,
-                "id": self.id,
-                "seen": self.row["version"],
-                "before": before,
-                "status": decision.status,
-                "type": kind,
-                "event_id": str(uuid_utils.uuid7()) if webhooks.is_event(kind) else None,
-                "actor": self.actor,
-                "paid_amount": decision.paid_amount,
-                "refunded_amount": decision.refunded_amount,
-                "failure_reason": decision.failure_reason,
-                "refunding": refunding + (refund or 0),
-                "payment": to_json(dataclasses.asdict(self.payment)) if self.payment else None,
-                "past": [UUID(past) for past in self.order.past],
-                "payment_method": self.row["payment_method"],
-                "data": to_json(self._data(decision)),
-                "refund_amount": refund,
-                "reason": reason,
-                "to_cancel": before is Status.CANCELING,
-                "headers": to_json(self.headers),
-                **(outbox_row(message, self.lease) if message else {}),
-            },
-        )
+        change = {
+            "merchant": self.merchant,
+            "id": self.id,
+            "seen": self.row["version"],
+            "before": before,
+            "status": decision.status,
+            "type": kind,
+            "event_id": str(uuid_utils.uuid7()) if webhooks.is_event(kind) else None,
+            "actor": self.actor,
+            "paid_amount": decision.paid_amount,
+            "refunded_amount": decision.refunded_amount,
+            "failure_reason": decision.failure_reason,
+            "refunding": refunding + (refund or 0),
+            "payment": to_json(dataclasses.asdict(self.payment)) if self.payment else None,
+            "past": [UUID(past) for past in self.order.past],
+            "payment_method": self.row["payment_method"],
+            "data": to_json(self._data(decision)),
+            "refund_amount": refund,
+            "reason": reason,
+            "to_cancel": before is Status.CANCELING,
+            "headers": to_json(self.headers),
+            **(outbox_row(message, self.lease) if message else {}),
+        }
+        if self.answers is None:
+            self.told |= store.change(self.session, change)
+        else:
+            told = store.change_and_deliver(self.session, change, self.answers, self.row["seen_as"])
+            if told is None:
+                raise Overtaken
+            self.told |= told
         self.row["version"] += 1
         self.order = model.follow(self.order, decision)
         self.steps.append((before, decision.status))
@@ -117,6 +129,21 @@ class Locked:
                 kind = f"{decision.command}_requested" if decision.command else "payment.updated"
             to_cancel = self.order.status is Status.CANCELING and decision.command is Command.REFUND
             self.step(kind, decision, reason="order canceled" if to_cancel else None)
+
+    def is_one_step(self, answer: Answer) -> bool:
+        """Whether all that follows from what payment says is one step, and about the payment alone.
+
+        Not while something else is asked for, too: that may be answered in between, and leave the order's row alone.
+        """
+        payment = answer.payment
+        if answer.refund is not None or answer.void_declined is not None or self.order.asked:
+            return False
+        if (self.payment is not None and self.payment.id != payment.id) or not model.is_news(
+            self.order.past, self.payment, payment
+        ):
+            return False
+        after = model.follow(self.order, model.decide(self.order, payment))
+        return after != self.order and model.follow(after, model.decide(after, payment)) == after
 
     def learn(self, answer: Answer) -> None:
         """Take in what payment says, and take every step that follows; old news changes nothing."""
@@ -181,8 +208,20 @@ class Locked:
 def lock(session: Session, merchant: str, order_id: str, headers: dict[str, str], actor: str) -> Locked | None:
     """An order with its row locked; None if there is no such order."""
     row = store.lock(session, merchant, order_id)
+    return None if row is None else _found(session, merchant, order_id, row, headers, actor)
+
+
+def look(session: Session, message: Message) -> Locked | None:
+    """The order of a message that was answered, not locked; None if there is no such order."""
+    row = store.look(session, message.merchant, message.aggregate_id, message.id)
     if row is None:
         return None
+    found = _found(session, message.merchant, message.aggregate_id, row, message.headers, "payment")
+    found.answers = message
+    return found
+
+
+def _found(session: Session, merchant: str, order_id: str, row: Row, headers: dict[str, str], actor: str) -> Locked:
     order = model.Order(
         Status(row["status"]),
         row["total_amount"],

@@ -21,7 +21,7 @@ from chassis.relay import Relay
 from order import model, progress, store
 from order.gateway import Answer, PaymentGateway
 from order.model import Command, Status
-from order.progress import Locked
+from order.progress import Locked, Overtaken
 from order.webhooks.service import Webhooks
 
 log = logs.get_logger()
@@ -49,7 +49,7 @@ class Orders:
         self.database = database
         self.gateway = gateway
         self.webhooks = webhooks
-        self.relay = Relay(database, gateway.breaker, gateway.send, self._settle)
+        self.relay = Relay(database, gateway.breaker, gateway.send, self._settle, self._settle_at_once)
         self._recent = idempotency.Recent()
         self._room_to_wait = threading.BoundedSemaphore(waiting)
 
@@ -262,6 +262,17 @@ class Orders:
         """What follows from payment's answer to a command, in the transaction that marks it delivered."""
         locked = self._learn(session, message.merchant, message.aggregate_id, answer, message.headers)
         return None if locked is None else lambda: self._after(locked)
+
+    def _settle_at_once(self, session: Session, message: Message, answer: Answer) -> Callable[[], None] | None:
+        """The same in one statement, where one step follows and nothing comes in between: mostly so."""
+        seen = progress.look(session, message)
+        if seen is None or not seen.is_one_step(answer):
+            return None
+        try:
+            seen.learn(answer)
+        except Overtaken:
+            return None
+        return lambda: self._after(seen)
 
     def _learn(
         self, session: Session, merchant: str, order_id: str, told: Answer, headers: dict[str, str]

@@ -9,6 +9,7 @@ from typing import Any
 from chassis.database import Row, Session, json_time, to_json
 from chassis.idempotency import Claim
 from chassis.metrics import MOST
+from chassis.outbox import Message
 from order import model
 from order.webhooks.store import tell
 
@@ -164,6 +165,17 @@ def known_payment(session: Session, merchant: str, order_id: str) -> Row | None:
     )
 
 
+_FACTS = """status, total_amount, currency, paid_amount, refunded_amount, refunding_amount, payment_method,
+    capture, payment, past_payments, version"""
+
+_ASKED = """ARRAY (
+    SELECT topic FROM outbox WHERE merchant = %(merchant)s AND aggregate_id = %(id)s
+    AND delivered_at IS NULL AND id IS DISTINCT FROM %(answered)s::uuid
+    UNION SELECT 'payment.refund' FROM refunds
+    WHERE merchant = %(merchant)s AND order_id = %(id)s
+    AND (status = 'pending' OR ({over} AND declined)))"""
+
+
 def lock(session: Session, merchant: str, order_id: str) -> Row | None:
     """The facts that decisions need, with the order's row locked to the end of the transaction.
 
@@ -173,27 +185,34 @@ def lock(session: Session, merchant: str, order_id: str) -> Row | None:
     Two statements: one that waits for a lock then sees the row as it is now, but all else as it was before.
     """
     row = session.one(
-        """SELECT status, total_amount, currency, paid_amount, refunded_amount, refunding_amount, payment_method,
-                  capture, payment, past_payments, version
-           FROM orders WHERE merchant = %s AND id = %s FOR NO KEY UPDATE""",
+        f"SELECT {_FACTS} FROM orders WHERE merchant = %s AND id = %s FOR NO KEY UPDATE",
         (merchant, order_id),
     )
     if row is not None:
         asked = session.one(
-            """SELECT ARRAY (
-                   SELECT topic FROM outbox WHERE merchant = %(merchant)s AND aggregate_id = %(id)s
-                   AND delivered_at IS NULL
-                   UNION SELECT 'payment.refund' FROM refunds
-                   WHERE merchant = %(merchant)s AND order_id = %(id)s
-                   AND (status = 'pending' OR (%(over)s AND declined))) AS topics""",
-            {"merchant": merchant, "id": order_id, "over": row["status"] in model.FINAL},
+            f"SELECT {_ASKED.format(over='%(over)s')} AS topics",
+            {"merchant": merchant, "id": order_id, "answered": None, "over": row["status"] in model.FINAL},
         )
         row["asked"] = asked["topics"] if asked else []
     return row
 
 
-_CHANGE = f"""
-WITH changed AS (
+_LOOK = f"""
+SELECT {_FACTS}, xmin::text AS seen_as, {_ASKED.format(over="orders.status = ANY (%(final)s)")} AS asked
+FROM orders WHERE merchant = %(merchant)s AND id = %(id)s"""
+
+
+def look(session: Session, merchant: str, order_id: str, answered: str) -> Row | None:
+    """The same facts of one moment, without a lock, and `seen_as`, which tells whether the row is still that one.
+
+    Of what is on its way to payment, the message with the id `answered` is left out.
+    """
+    named = {"merchant": merchant, "id": order_id, "answered": answered, "final": list(model.FINAL)}
+    return session.one(_LOOK, named)
+
+
+_STEP = f"""
+changed AS (
     UPDATE orders SET status = %(status)s, paid_amount = %(paid_amount)s, refunded_amount = %(refunded_amount)s,
            refunding_amount = refunding_amount + %(refunding)s,
            failure_reason = CASE WHEN %(status)s = 'payment_failed'
@@ -201,8 +220,8 @@ WITH changed AS (
            payment = %(payment)s::jsonb, past_payments = %(past)s, payment_method = %(payment_method)s,
            command_id = COALESCE(%(command_id)s, command_id),
            version = version + 1, updated_at = clock_timestamp()
-    WHERE merchant = %(merchant)s AND id = %(id)s AND version = %(seen)s
-    RETURNING *),
+    WHERE merchant = %(merchant)s AND id = %(id)s AND version = %(seen)s {{guard}}
+    RETURNING *),{{delivered}}
 event AS (
     INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data)
     SELECT merchant, id, version, %(type)s::text, %(before)s::text, %(status)s::text, %(actor)s::text,
@@ -218,8 +237,22 @@ command AS (
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
     FROM changed WHERE %(topic)s::text IS NOT NULL),
 told AS ({tell(_STEP_EVENT, _OBJECT)})
-SELECT EXISTS (SELECT FROM told) AS told
+SELECT EXISTS (SELECT FROM changed) AS changed, EXISTS (SELECT FROM told) AS told
 """
+
+_CHANGE = "WITH " + _STEP.format(guard="", delivered="")
+
+# The message's row is locked before the order's, and neither is written unless both are still as they were seen.
+_CHANGE_AND_DELIVER = """
+WITH held AS MATERIALIZED (
+    SELECT id FROM outbox WHERE id = %(answered)s AND lease_owner = %(holder)s AND delivered_at IS NULL FOR UPDATE),
+""" + _STEP.format(
+    guard="AND xmin::text = %(seen_as)s AND EXISTS (SELECT FROM held)",
+    delivered="""
+delivered AS (
+    UPDATE outbox SET delivered_at = now(), leased_until = NULL, lease_owner = NULL, last_error = NULL
+    FROM changed WHERE outbox.id = %(answered)s),""",
+)
 
 _UNCHANGED = {
     **dict.fromkeys(("command_id", "topic", "command_payload", "lease", "owner")),
@@ -236,6 +269,17 @@ def change(session: Session, change: dict[str, Any]) -> bool:
     """
     row = session.one(_CHANGE, {**_UNCHANGED, **change})
     return row is not None and bool(row["told"])
+
+
+def change_and_deliver(session: Session, change: dict[str, Any], message: Message, seen_as: str) -> bool | None:
+    """The same, and the message that was answered marked delivered, for an order that `look` has found `seen_as` this.
+
+    None, and nothing done, when the order has been written since, or the message's lease is no longer ours. Raises
+    psycopg.errors.LockNotAvailable when another transaction holds either for longer than the lock time-out.
+    """
+    held = {"answered": message.id, "holder": message.owner, "seen_as": seen_as}
+    row = session.one(_CHANGE_AND_DELIVER, {**_UNCHANGED, **change, **held})
+    return bool(row["told"]) if row is not None and row["changed"] else None
 
 
 _TELL_REFUND = tell(

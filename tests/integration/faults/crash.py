@@ -20,6 +20,7 @@ FUNCTIONS = {
     "order": (
         "order.store:place",
         "order.store:change",
+        "order.store:change_and_deliver",
         "order.service:Orders.receive",
         "order.gateway:PaymentGateway.send",
         "chassis.outbox:claim",

@@ -14,8 +14,16 @@ from tests.integration.faults import crash
 from tests.integration.faults.stack import Stack
 from tests.integration.pair import ORDER
 
-# Steps that an order takes only when the provider's first answer is lost.
-_AFTER_A_LOST_ANSWER = ("claim_operations", "release_operation", "lookup")
+# Steps that an order surely takes only when the provider's first answer is lost.
+_AFTER_A_LOST_ANSWER = (
+    "claim_operations",
+    "release_operation",
+    "lookup",
+    "order order.store:change ",
+    "order chassis.outbox:mark_delivered",
+)
+# A step that an order leaves out when payment's event is there before payment's answer.
+_MAY_BE_LEFT_OUT = "change_and_deliver"
 STEPS = [
     f"{service} {name} {moment}"
     for service, names in crash.FUNCTIONS.items()
@@ -68,9 +76,17 @@ def test_killed_at_a_step(stack: Stack, step: str) -> None:
     starts = sum(process.starts for process in stack.processes.values())
     lost = any(name in step for name in _AFTER_A_LOST_ANSWER)
     stack.armed.write_text(step)
-    placed = place(stack, str(uuid.uuid4()), {**ORDER, "payment_method": "pm_timeout_charged" if lost else "pm_ok"})
-    eventually(done.exists, f"a process was killed at {step}")
-    eventually(lambda: is_paid_once(stack, placed["id"]), f"the order is paid after {step}", 30)
+    ids: list[str] = []
+
+    def is_stepped_on() -> bool:
+        if not ids or (_MAY_BE_LEFT_OUT in step and not done.exists()):
+            order = {**ORDER, "payment_method": "pm_timeout_charged" if lost else "pm_ok"}
+            ids.append(place(stack, str(uuid.uuid4()), order)["id"])
+        return done.exists()
+
+    eventually(is_stepped_on, f"a process was killed at {step}")
+    for order_id in ids:
+        eventually(lambda: is_paid_once(stack, order_id), f"the order is paid after {step}", 30)  # noqa: B023
     eventually(lambda: sum(p.starts for p in stack.processes.values()) > starts, "the process was started again")
 
 
