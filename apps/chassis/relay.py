@@ -44,8 +44,8 @@ class Relay:
         """Tell the loops that a row has been committed."""
         self._waker.wake()
 
-    def deliver(self, message: Message, timeout: float | None = None) -> None:
-        """Carry out one row that is leased to us.
+    def deliver(self, message: Message, timeout: float | None = None, settle_at_once: Settle | None = None) -> None:
+        """Carry out one row that is leased to us; the caller may have a way of its own to settle it at once.
 
         Does not raise for what the destination does or fails to do: the row is given back and tried again.
         Raises psycopg.Error when our own database fails; the row comes back when its lease runs out.
@@ -59,18 +59,18 @@ class Relay:
                 outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
                 note("error.type", outcome)
             else:
-                outcome = self._commit(message, answer)
+                outcome = self._commit(message, answer, settle_at_once or self._settle_at_once)
             note("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()
             took = time.perf_counter() - began
             metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
 
-    def _commit(self, message: Message, answer: Any) -> str:
+    def _commit(self, message: Message, answer: Any, settle_at_once: Settle | None) -> str:
         if self._settle is None:
             return "delivered" if outbox.mark_delivered(self._database.session(), message) else "lease_lost"
         after_commit = None
-        if self._settle_at_once is not None:
-            after_commit = self._settle_at_once(self._database.session(), message, answer)
+        if settle_at_once is not None:
+            after_commit = settle_at_once(self._database.session(), message, answer)
         if after_commit is not None:
             after_commit()
             return "delivered"

@@ -30,7 +30,7 @@ class Locked:
     `told` says whether webhooks are to be delivered.
 
     With a message that it `answers`, the order was only looked at, and has one step to take: the step is a transaction
-    of its own, which marks the message delivered, too.
+    of its own, which marks the message delivered, too, and `view` is the order's view after it.
     """
 
     session: Session
@@ -46,6 +46,7 @@ class Locked:
     steps: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     told: bool = False
     answers: Message | None = None
+    view: Row | None = None
 
     def as_is(self, **change: Any) -> model.Decision:
         """A decision that changes nothing but what is given."""
@@ -95,10 +96,10 @@ class Locked:
         if self.answers is None:
             self.told |= store.change(self.session, change)
         else:
-            told = store.change_and_deliver(self.session, change, self.answers, self.row["seen_as"])
-            if told is None:
+            self.view = store.change_and_deliver(self.session, change, self.answers, self.row["seen_as"])
+            if self.view is None:
                 raise Overtaken
-            self.told |= told
+            self.told |= self.view["told"]
         self.row["version"] += 1
         self.order = model.follow(self.order, decision)
         self.steps.append((before, decision.status))
@@ -214,8 +215,16 @@ def lock(session: Session, merchant: str, order_id: str, headers: dict[str, str]
 def look(session: Session, message: Message) -> Locked | None:
     """The order of a message that was answered, not locked; None if there is no such order."""
     row = store.look(session, message.merchant, message.aggregate_id, message.id)
-    if row is None:
-        return None
+    return None if row is None else _looked_at(session, message, row)
+
+
+def placed(session: Session, order: dict[str, Any], row: Row, message: Message) -> Locked:
+    """The order that `store.place` has just made of `order`, as `look` would find it."""
+    rest = dict.fromkeys(("paid_amount", "refunded_amount", "refunding_amount"), 0)
+    return _looked_at(session, message, {**order, **row, **rest, "payment": None, "past_payments": [], "asked": []})
+
+
+def _looked_at(session: Session, message: Message, row: Row) -> Locked:
     found = _found(session, message.merchant, message.aggregate_id, row, message.headers, "payment")
     found.answers = message
     return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import uuid_utils
@@ -85,8 +86,15 @@ class Orders:
             there = store.placed(session, claim) or self._otherwise_known(session, claim)
             return self._placed_before(claim, there, wait)
         self._placed(row)
-        self._deliver(message, wait)
-        return Done(self._await(claim.merchant, order["id"], wait, _has_outcome) if wait > 0 else row)
+        if wait > 0 and message is not None:
+            return Done(self._pay_now(progress.placed(session, order, row, message), message, wait))
+        self._deliver(message, 0)
+        return Done(row)
+
+    def _pay_now(self, placed: Locked, message: Message, wait: float) -> Row:
+        """Have an order that was just placed paid while the caller waits; its view then."""
+        self.relay.deliver(message, wait, partial(self._settle_at_once, seen=placed))
+        return placed.view or self._await(placed.merchant, placed.id, wait, _has_outcome)
 
     def _placed_before(self, claim: Claim, row: Row, wait: float) -> Done:
         if wait > 0:
@@ -263,9 +271,14 @@ class Orders:
         locked = self._learn(session, message.merchant, message.aggregate_id, answer, message.headers)
         return None if locked is None else lambda: self._after(locked)
 
-    def _settle_at_once(self, session: Session, message: Message, answer: Answer) -> Callable[[], None] | None:
-        """The same in one statement, where one step follows and nothing comes in between: mostly so."""
-        seen = progress.look(session, message)
+    def _settle_at_once(
+        self, session: Session, message: Message, answer: Answer, seen: Locked | None = None
+    ) -> Callable[[], None] | None:
+        """The same in one statement, where one step follows and nothing comes in between: mostly so.
+
+        `seen` is the order as it was, if that is known already.
+        """
+        seen = seen or progress.look(session, message)
         if seen is None or not seen.is_one_step(answer):
             return None
         try:

@@ -44,7 +44,7 @@ placed AS (
            %(items)s::jsonb, %(customer)s::text, %(payment_method)s::text, %(capture)s::text, %(metadata)s::jsonb,
            %(command_id)s::uuid
     {{source}}
-    RETURNING *),
+    RETURNING *, xmin::text AS seen_as),
 event AS (
     INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)
     SELECT merchant, id, version, 'order.placed', status, 'merchant' FROM placed),
@@ -53,9 +53,9 @@ command AS (
     SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(command_payload)s::jsonb, %(headers)s::jsonb,
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
     FROM placed WHERE %(topic)s::text IS NOT NULL),
-seen AS (SELECT merchant, id, version, status, {_OBJECT} AS object FROM placed o),
+seen AS (SELECT merchant, id, version, status, seen_as, {_OBJECT} AS object FROM placed o),
 told AS ({tell(_PLACED_EVENTS, "o.object")})
-SELECT object::text AS body, id, version, status, EXISTS (SELECT FROM told) AS told FROM seen
+SELECT object::text AS body, id, version, status, seen_as, EXISTS (SELECT FROM told) AS told FROM seen
 """
 
 _PLACE = """
@@ -73,8 +73,8 @@ _NO_COMMAND = dict.fromkeys(("topic", "command_payload", "command_id", "owner", 
 def place(session: Session, claim: Claim, order: dict[str, Any]) -> Row | None:
     """Commit an order, its first event, its command to payment and its idempotency key in one statement.
 
-    The new order's view, or None when the key is taken already. Raises psycopg.errors.LockNotAvailable
-    when another transaction holds the key for longer than the lock time-out.
+    The new order's view, with `seen_as` as `look` has it, or None when the key is taken already. Raises
+    psycopg.errors.LockNotAvailable when another transaction holds the key for longer than the lock time-out.
     """
     return session.one(_PLACE, {**_NO_COMMAND, **order, "key": claim.key, "fingerprint": claim.fingerprint})
 
@@ -237,21 +237,24 @@ command AS (
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
     FROM changed WHERE %(topic)s::text IS NOT NULL),
 told AS ({tell(_STEP_EVENT, _OBJECT)})
-SELECT EXISTS (SELECT FROM changed) AS changed, EXISTS (SELECT FROM told) AS told
 """
 
-_CHANGE = "WITH " + _STEP.format(guard="", delivered="")
+_CHANGE = "WITH " + _STEP.format(guard="", delivered="") + "SELECT EXISTS (SELECT FROM told) AS told"
 
 # The message's row is locked before the order's, and neither is written unless both are still as they were seen.
-_CHANGE_AND_DELIVER = """
+_CHANGE_AND_DELIVER = (
+    """
 WITH held AS MATERIALIZED (
     SELECT id FROM outbox WHERE id = %(answered)s AND lease_owner = %(holder)s AND delivered_at IS NULL FOR UPDATE),
-""" + _STEP.format(
-    guard="AND xmin::text = %(seen_as)s AND EXISTS (SELECT FROM held)",
-    delivered="""
+"""
+    + _STEP.format(
+        guard="AND xmin::text = %(seen_as)s AND EXISTS (SELECT FROM held)",
+        delivered="""
 delivered AS (
     UPDATE outbox SET delivered_at = now(), leased_until = NULL, lease_owner = NULL, last_error = NULL
     FROM changed WHERE outbox.id = %(answered)s),""",
+    )
+    + f"SELECT {_VIEW}, EXISTS (SELECT FROM told) AS told FROM changed o"
 )
 
 _UNCHANGED = {
@@ -271,15 +274,15 @@ def change(session: Session, change: dict[str, Any]) -> bool:
     return row is not None and bool(row["told"])
 
 
-def change_and_deliver(session: Session, change: dict[str, Any], message: Message, seen_as: str) -> bool | None:
+def change_and_deliver(session: Session, change: dict[str, Any], message: Message, seen_as: str) -> Row | None:
     """The same, and the message that was answered marked delivered, for an order that `look` has found `seen_as` this.
 
-    None, and nothing done, when the order has been written since, or the message's lease is no longer ours. Raises
-    psycopg.errors.LockNotAvailable when another transaction holds either for longer than the lock time-out.
+    The order's view, with `told`; None, and nothing done, when the order has been written since, or the message's lease
+    is no longer ours. Raises psycopg.errors.LockNotAvailable when another transaction holds either for longer than the
+    lock time-out.
     """
     held = {"answered": message.id, "holder": message.owner, "seen_as": seen_as}
-    row = session.one(_CHANGE_AND_DELIVER, {**_UNCHANGED, **change, **held})
-    return bool(row["told"]) if row is not None and row["changed"] else None
+    return session.one(_CHANGE_AND_DELIVER, {**_UNCHANGED, **change, **held})
 
 
 _TELL_REFUND = tell(

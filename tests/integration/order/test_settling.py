@@ -45,8 +45,8 @@ def other(databases: Databases) -> Iterator[Session]:
     other.close()
 
 
-def post(client: Any, path: str, body: Any = None) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": str(uuid.uuid4())}
+def post(client: Any, path: str, body: Any = None, **more: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": str(uuid.uuid4()), **more}
     answer = client.post(path, json=body, headers=headers)
     assert answer.status_code < 300, answer.text
     found: dict[str, Any] = answer.json
@@ -217,3 +217,27 @@ def test_what_was_looked_at_is_what_a_lock_finds(session: Session, message: Mess
     assert locked.pop("asked") == ["payment.create"]  # which is answered
     assert found.pop("asked") == []
     assert (found, bool(seen_as)) == (locked, True)
+
+
+def test_what_was_placed_is_what_a_look_finds(client: Any, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: list[Locked] = []
+    placed = progress.placed
+
+    def remember(*given: Any) -> Locked:
+        known.append(placed(*given))
+        return known[-1]
+
+    monkeypatch.setattr(progress, "placed", remember)
+    post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # payment can't be reached
+    (one,) = known
+    assert one.answers is not None
+    seen = looked(session, one.answers)
+    assert (one.order, one.payment, one.headers, one.id) == (seen.order, seen.payment, seen.headers, seen.id)
+    assert {name: one.row[name] for name in seen.row} == seen.row
+
+
+def test_the_view_is_the_order_s(session: Session, message: Message) -> None:
+    seen = looked(session, message)
+    seen.learn(Answer(payment()))
+    assert seen.view is not None
+    assert seen.view["body"] == (store.get(session, message.merchant, message.aggregate_id) or {})["body"]
