@@ -67,6 +67,20 @@ MUTATIONS = (
         ("tests/integration/chassis",),
     ),
     Mutation(
+        "settled without the lease",
+        "who has lost a lease can still take the order's step",
+        "apps/order/store.py",
+        (("AND lease_owner = %(holder)s AND delivered_at IS NULL FOR UPDATE", "FOR UPDATE"),),
+        ("tests/integration/order/test_settling.py",),
+    ),
+    Mutation(
+        "settled by an old look",
+        "an order that has been written since it was looked at is settled as it was seen",
+        "apps/order/store.py",
+        (("AND xmin::text = %(seen_as)s AND EXISTS", "AND EXISTS"),),
+        ("tests/integration/order/test_settling.py",),
+    ),
+    Mutation(
         "check, then act",
         "a refund is reserved without a guard, after a look at what is left",
         "apps/payment/store.py",
@@ -129,7 +143,7 @@ MUTATIONS = (
                 "            order,\n"
                 "        )\n"
                 '    row = get(session, order["merchant"], order["id"])\n'
-                '    return row and {**row, "told": False}\n\n\n'
+                '    return row and {**row, "told": False, "seen_as": ""}\n\n\n'
                 "def place_by_id(",
             ),
         ),
