@@ -41,6 +41,9 @@ FROM due WHERE outbox.sequence = due.sequence
 RETURNING outbox.sequence, id, merchant, aggregate_id, topic, payload, headers, attempts
 """
 
+DELIVERED = "delivered_at = now(), leased_until = NULL, lease_owner = NULL, last_error = NULL"
+"""SQL: what a row is set to when it has been delivered, by `mark_delivered` or together with what follows from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -77,8 +80,7 @@ def claim(session: Session, owner: str, lease: float, limit: int) -> list[Messag
 def mark_delivered(session: Session, message: Message) -> bool:
     """Mark the row delivered, if the lease is still ours; False when it was lost to another relay."""
     done = session.one(
-        "UPDATE outbox SET delivered_at = now(), leased_until = NULL, lease_owner = NULL, last_error = NULL"
-        " WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",
+        f"UPDATE outbox SET {DELIVERED} WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",
         (message.id, message.owner),
     )
     return done is not None

@@ -9,7 +9,7 @@ from typing import Any
 from chassis.database import Row, Session, json_time, to_json
 from chassis.idempotency import Claim
 from chassis.metrics import MOST
-from chassis.outbox import Message
+from chassis.outbox import DELIVERED, Message
 from order import model
 from order.webhooks.store import tell
 
@@ -249,10 +249,8 @@ WITH held AS MATERIALIZED (
 """
     + _STEP.format(
         guard="AND xmin::text = %(seen_as)s AND EXISTS (SELECT FROM held)",
-        delivered="""
-delivered AS (
-    UPDATE outbox SET delivered_at = now(), leased_until = NULL, lease_owner = NULL, last_error = NULL
-    FROM changed WHERE outbox.id = %(answered)s),""",
+        delivered=f"""
+delivered AS (UPDATE outbox SET {DELIVERED} FROM changed WHERE outbox.id = %(answered)s),""",
     )
     + f"SELECT {_VIEW}, EXISTS (SELECT FROM told) AS told FROM changed o"
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -60,16 +60,24 @@ def message(client: Any, session: Session) -> Message:
     return next(message for message in outbox.claim(session, "us", 60, 100) if message.aggregate_id == placed["id"])
 
 
-def payment(status: str = "captured", **changes: Any) -> Payment:
-    facts = {"amount": 900, "currency": "EUR", "captured_amount": 900 if status == "captured" else 0}
-    rest = {"refunded_amount": 0, "refunding_amount": 0, "failure_reason": None}
-    return Payment(**{"id": str(uuid.uuid4()), "version": 2, "status": status, **facts, **rest, **changes})
+def payment(status: str = "captured") -> Payment:
+    captured = 900 if status == "captured" else 0
+    return Payment(str(uuid.uuid4()), 2, status, 900, "EUR", captured_amount=captured)
 
 
 def looked(session: Session, message: Message) -> Locked:
     seen = progress.look(session, message)
     assert seen is not None
     return seen
+
+
+def settled(seen: Locked, answer: Answer) -> bool:
+    """Whether what was seen could be settled; if not, it was overtaken."""
+    try:
+        seen.learn(answer)
+    except Overtaken:
+        return False
+    return True
 
 
 def stands(session: Session, message: Message) -> tuple[Any, ...]:
@@ -82,9 +90,6 @@ def stands(session: Session, message: Message) -> tuple[Any, ...]:
     )
     assert row is not None
     return tuple(row.values())
-
-
-UNTOUCHED = ("pending_payment", 1, 1, False)
 
 
 @pytest.mark.parametrize(
@@ -138,44 +143,22 @@ def test_what_is_under_way_is_waited_for(
     session: Session, other: Session, message: Message, what: Any, end: str
 ) -> None:
     seen = looked(session, message)
-    outcome: list[str] = []
-
-    def learn() -> None:
-        try:
-            seen.learn(Answer(payment()))
-            outcome.append("done")
-        except Overtaken:
-            outcome.append("overtaken")
-
     other.execute("BEGIN")
     what(other, message)
-    thread = threading.Thread(target=learn)
-    thread.start()
-    waits = "SELECT FROM pg_stat_activity WHERE application_name = 'settling-test' AND wait_event_type = 'Lock'"
-    eventually(lambda: other.execute(waits.encode()).fetchone() is not None, "it waits for the lock", 5)
-    other.execute(end.encode())
-    thread.join()
-    assert outcome == ["overtaken" if end == "COMMIT" else "done"]
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(settled, seen, Answer(payment()))
+        waits = "SELECT FROM pg_stat_activity WHERE application_name = 'settling-test' AND wait_event_type = 'Lock'"
+        eventually(lambda: other.execute(waits.encode()).fetchone() is not None, "it waits for the lock", 5)
+        other.execute(end.encode())
+        assert outcome.result() is (end == "ROLLBACK")
     assert (stands(session, message) == ("paid", 2, 2, True)) is (end == "ROLLBACK")
 
 
 def test_only_one_of_two_settles(databases: Databases, session: Session, message: Message) -> None:
-    answer, outcomes = Answer(payment()), []
+    answer = Answer(payment())
     seen = [looked(Database(databases.order, "two").connect(), message) for _ in range(2)]
-
-    def learn(one: Locked) -> None:
-        try:
-            one.learn(answer)
-            outcomes.append("done")
-        except Overtaken:
-            outcomes.append("overtaken")
-
-    threads = [threading.Thread(target=learn, args=(one,)) for one in seen]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["done", "overtaken"]
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(settled, seen, [answer, answer])) == [False, True]
     assert stands(session, message) == ("paid", 2, 2, True)
     for one in seen:
         one.session.close()
