@@ -28,9 +28,6 @@ class Locked:
 
     `headers` go with the commands that follow; `lease` seconds, if not 0, make the last of them ours to deliver.
     `told` says whether webhooks are to be delivered.
-
-    With a message that it `answers`, the order was only looked at, and has one step to take: the step is a transaction
-    of its own, which marks the message delivered, too, and `view` is the order's view after it.
     """
 
     session: Session
@@ -45,8 +42,6 @@ class Locked:
     message: Message | None = None
     steps: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     told: bool = False
-    answers: Message | None = None
-    view: Row | None = None
 
     def as_is(self, **change: Any) -> model.Decision:
         """A decision that changes nothing but what is given."""
@@ -65,45 +60,44 @@ class Locked:
         """Write the order's next version, the event `kind` that tells it, and the decision's command.
 
         A refund that is asked for has the id of the command's message; `refunding` is added to what is being
-        refunded besides. Raises Overtaken if the order was only looked at.
+        refunded besides.
         """
         before = self.order.status
         message = self._message(decision, message_id, reason)
         refund = decision.refund_amount if decision.command is Command.REFUND else None
-        change = {
-            "merchant": self.merchant,
-            "id": self.id,
-            "seen": self.row["version"],
-            "before": before,
-            "status": decision.status,
-            "type": kind,
-            "event_id": str(uuid_utils.uuid7()) if webhooks.is_event(kind) else None,
-            "actor": self.actor,
-            "paid_amount": decision.paid_amount,
-            "refunded_amount": decision.refunded_amount,
-            "failure_reason": decision.failure_reason,
-            "refunding": refunding + (refund or 0),
-            "payment": to_json(dataclasses.asdict(self.payment)) if self.payment else None,
-            "past": [UUID(past) for past in self.order.past],
-            "payment_method": self.row["payment_method"],
-            "data": to_json(self._data(decision)),
-            "refund_amount": refund,
-            "reason": reason,
-            "to_cancel": before is Status.CANCELING,
-            "headers": to_json(self.headers),
-            **(outbox_row(message, self.lease) if message else {}),
-        }
-        if self.answers is None:
-            self.told |= store.change(self.session, change)
-        else:
-            self.view = store.change_and_deliver(self.session, change, self.answers, self.row["seen_as"])
-            if self.view is None:
-                raise Overtaken
-            self.told |= self.view["told"]
+        self.told |= self._write(
+            {
+                "merchant": self.merchant,
+                "id": self.id,
+                "seen": self.row["version"],
+                "before": before,
+                "status": decision.status,
+                "type": kind,
+                "event_id": str(uuid_utils.uuid7()) if webhooks.is_event(kind) else None,
+                "actor": self.actor,
+                "paid_amount": decision.paid_amount,
+                "refunded_amount": decision.refunded_amount,
+                "failure_reason": decision.failure_reason,
+                "refunding": refunding + (refund or 0),
+                "payment": to_json(dataclasses.asdict(self.payment)) if self.payment else None,
+                "past": [UUID(past) for past in self.order.past],
+                "payment_method": self.row["payment_method"],
+                "data": to_json(self._data(decision)),
+                "refund_amount": refund,
+                "reason": reason,
+                "to_cancel": before is Status.CANCELING,
+                "headers": to_json(self.headers),
+                **(outbox_row(message, self.lease) if message else {}),
+            }
+        )
         self.row["version"] += 1
         self.order = model.follow(self.order, decision)
         self.steps.append((before, decision.status))
         self.message = message or self.message
+
+    def _write(self, change: dict[str, Any]) -> bool:
+        """Write a step; whether webhooks are to be told of it."""
+        return store.change(self.session, change)
 
     def _data(self, decision: model.Decision) -> dict[str, Any]:
         """What an event says besides its type."""
@@ -130,21 +124,6 @@ class Locked:
                 kind = f"{decision.command}_requested" if decision.command else "payment.updated"
             to_cancel = self.order.status is Status.CANCELING and decision.command is Command.REFUND
             self.step(kind, decision, reason="order canceled" if to_cancel else None)
-
-    def is_one_step(self, answer: Answer) -> bool:
-        """Whether all that follows from what payment says is one step, and about the payment alone.
-
-        Not while something else is asked for, too: that may be answered in between, and leave the order's row alone.
-        """
-        payment = answer.payment
-        if answer.refund is not None or answer.void_declined is not None or self.order.asked:
-            return False
-        if (self.payment is not None and self.payment.id != payment.id) or not model.is_news(
-            self.order.past, self.payment, payment
-        ):
-            return False
-        after = model.follow(self.order, model.decide(self.order, payment))
-        return after != self.order and model.follow(after, model.decide(after, payment)) == after
 
     def learn(self, answer: Answer) -> None:
         """Take in what payment says, and take every step that follows; old news changes nothing."""
@@ -206,41 +185,62 @@ class Locked:
                 metrics.moved("order", before, after).inc()
 
 
+@dataclass(slots=True)
+class Seen(Locked):
+    """An order that was looked at and not locked, when a message of it had been answered: it may take one step.
+
+    The step is a transaction of its own, which marks the message delivered, too, or raises Overtaken and does nothing.
+    `view` is the order's view after it.
+    """
+
+    answers: Message = dataclasses.field(kw_only=True)
+    view: Row | None = None
+
+    def is_one_step(self, answer: Answer) -> bool:
+        """Whether all that follows from what payment says is one step, and about the payment alone.
+
+        Not while something else is asked for, too: that may be answered in between, and leave the order's row alone.
+        """
+        payment = answer.payment
+        if answer.refund is not None or answer.void_declined is not None or self.order.asked:
+            return False
+        if (self.payment is not None and self.payment.id != payment.id) or not model.is_news(
+            self.order.past, self.payment, payment
+        ):
+            return False
+        after = model.follow(self.order, model.decide(self.order, payment))
+        return after != self.order and model.follow(after, model.decide(after, payment)) == after
+
+    def _write(self, change: dict[str, Any]) -> bool:
+        self.view = store.change_and_deliver(self.session, change, self.answers, self.row["seen_as"])
+        if self.view is None:
+            raise Overtaken
+        return bool(self.view["told"])
+
+
 def lock(session: Session, merchant: str, order_id: str, headers: dict[str, str], actor: str) -> Locked | None:
     """An order with its row locked; None if there is no such order."""
     row = store.lock(session, merchant, order_id)
-    return None if row is None else _found(session, merchant, order_id, row, headers, actor)
+    if row is None:
+        return None
+    return Locked(session, merchant, order_id, row, _order(row), _payment(row), headers, actor)
 
 
-def look(session: Session, message: Message) -> Locked | None:
-    """The order of a message that was answered, not locked; None if there is no such order."""
+def look(session: Session, message: Message) -> Seen | None:
+    """The order of a message that was answered; None if there is no such order."""
     row = store.look(session, message.merchant, message.aggregate_id, message.id)
-    return None if row is None else _looked_at(session, message, row)
+    return None if row is None else _seen(session, message, row)
 
 
-def placed(session: Session, order: dict[str, Any], row: Row, message: Message) -> Locked:
+def placed(session: Session, order: dict[str, Any], row: Row, message: Message) -> Seen:
     """The order that `store.place` has just made of `order`, as `look` would find it."""
     rest = dict.fromkeys(("paid_amount", "refunded_amount", "refunding_amount"), 0)
-    return _looked_at(session, message, {**order, **row, **rest, "payment": None, "past_payments": [], "asked": []})
+    return _seen(session, message, {**order, **row, **rest, "payment": None, "past_payments": [], "asked": []})
 
 
-def _looked_at(session: Session, message: Message, row: Row) -> Locked:
-    found = _found(session, message.merchant, message.aggregate_id, row, message.headers, "payment")
-    found.answers = message
-    return found
-
-
-def _found(session: Session, merchant: str, order_id: str, row: Row, headers: dict[str, str], actor: str) -> Locked:
-    order = model.Order(
-        Status(row["status"]),
-        row["total_amount"],
-        row["currency"],
-        row["paid_amount"],
-        row["refunded_amount"],
-        _past(row),
-        frozenset(Command(topic) for topic in row["asked"]),
-    )
-    return Locked(session, merchant, order_id, row, order, _payment(row), headers, actor)
+def _seen(session: Session, message: Message, row: Row) -> Seen:
+    known = _order(row), _payment(row), message.headers, "payment"
+    return Seen(session, message.merchant, message.aggregate_id, row, *known, answers=message)
 
 
 def has_news(session: Session, merchant: str, order_id: str, told: Answer) -> bool:
@@ -249,6 +249,18 @@ def has_news(session: Session, merchant: str, order_id: str, told: Answer) -> bo
         return True
     row = store.known_payment(session, merchant, order_id)
     return row is None or model.is_news(_past(row), _payment(row), told.payment)
+
+
+def _order(row: Row) -> model.Order:
+    return model.Order(
+        Status(row["status"]),
+        row["total_amount"],
+        row["currency"],
+        row["paid_amount"],
+        row["refunded_amount"],
+        _past(row),
+        frozenset(Command(topic) for topic in row["asked"]),
+    )
 
 
 def _past(row: Row) -> frozenset[str]:

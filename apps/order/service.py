@@ -22,7 +22,7 @@ from chassis.relay import Relay
 from order import model, progress, store
 from order.gateway import Answer, PaymentGateway
 from order.model import Command, Status
-from order.progress import Locked, Overtaken
+from order.progress import Locked, Overtaken, Seen
 from order.webhooks.service import Webhooks
 
 log = logs.get_logger()
@@ -87,13 +87,13 @@ class Orders:
             return self._placed_before(claim, there, wait)
         self._placed(row)
         if wait > 0 and message is not None:
-            return Done(self._pay_now(progress.placed(session, order, row, message), message, wait))
+            return Done(self._pay_now(progress.placed(session, order, row, message), wait))
         self._deliver(message, 0)
         return Done(row)
 
-    def _pay_now(self, placed: Locked, message: Message, wait: float) -> Row:
+    def _pay_now(self, placed: Seen, wait: float) -> Row:
         """Have an order that was just placed paid while the caller waits; its view then."""
-        self.relay.deliver(message, wait, partial(self._settle_at_once, seen=placed))
+        self.relay.deliver(placed.answers, wait, partial(self._settle_at_once, seen=placed))
         return placed.view or self._await(placed.merchant, placed.id, wait, _has_outcome)
 
     def _placed_before(self, claim: Claim, row: Row, wait: float) -> Done:
@@ -272,7 +272,7 @@ class Orders:
         return None if locked is None else lambda: self._after(locked)
 
     def _settle_at_once(
-        self, session: Session, message: Message, answer: Answer, seen: Locked | None = None
+        self, session: Session, message: Message, answer: Answer, seen: Seen | None = None
     ) -> Callable[[], None] | None:
         """The same in one statement, where one step follows and nothing comes in between: mostly so.
 

@@ -18,7 +18,7 @@ from chassis.outbox import Message
 from order import progress, store
 from order.gateway import Answer, RefundOutcome
 from order.model import Payment
-from order.progress import Locked, Overtaken
+from order.progress import Overtaken, Seen
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
 from tests.integration.pair import ORDER
@@ -65,13 +65,13 @@ def payment(status: str = "captured") -> Payment:
     return Payment(str(uuid.uuid4()), 2, status, 900, "EUR", captured_amount=captured)
 
 
-def looked(session: Session, message: Message) -> Locked:
+def looked(session: Session, message: Message) -> Seen:
     seen = progress.look(session, message)
     assert seen is not None
     return seen
 
 
-def settled(seen: Locked, answer: Answer) -> bool:
+def settled(seen: Seen, answer: Answer) -> bool:
     """Whether what was seen could be settled; if not, it was overtaken."""
     try:
         seen.learn(answer)
@@ -203,17 +203,16 @@ def test_what_was_looked_at_is_what_a_lock_finds(session: Session, message: Mess
 
 
 def test_what_was_placed_is_what_a_look_finds(client: Any, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    known: list[Locked] = []
+    known: list[Seen] = []
     placed = progress.placed
 
-    def remember(*given: Any) -> Locked:
+    def remember(*given: Any) -> Seen:
         known.append(placed(*given))
         return known[-1]
 
     monkeypatch.setattr(progress, "placed", remember)
     post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # payment can't be reached
     (one,) = known
-    assert one.answers is not None
     seen = looked(session, one.answers)
     assert (one.order, one.payment, one.headers, one.id) == (seen.order, seen.payment, seen.headers, seen.id)
     assert {name: one.row[name] for name in seen.row} == seen.row
