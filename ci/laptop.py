@@ -114,7 +114,7 @@ def migration(state: State, name: str, env: Mapping[str, str]) -> Process:
 
 def service(state: State, name: str, env: Mapping[str, str]) -> list[Process]:
     """The processes of a service, with the very commands that its image has."""
-    web = [sys.executable, "-m", "gunicorn", "-c", "python:chassis.gunicorn_conf", f"{name}:create_app()"]
+    web = [sys.executable, "-m", "gunicorn", "-c", "python:chassis.server.gunicorn_conf", f"{name}:create_app()"]
     relay = [sys.executable, "-m", "flask", "--app", name, "relay"]
     return [
         Process(state, f"{name}-{role}", launch.with_parent(argv, "TERM"), env=env)

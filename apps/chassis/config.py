@@ -9,9 +9,12 @@ from urllib.parse import unquote
 
 from environs import FileAwareEnv
 
-from chassis import limits, money, tokens, tracing, webhooks
-from chassis.auth import Keyring
-from chassis.limits import Limit
+from chassis import money
+from chassis.auth import rate_limits, tokens
+from chassis.auth.keyring import Keyring
+from chassis.auth.rate_limits import Limit
+from chassis.messaging import signatures
+from chassis.telemetry import tracing
 
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
@@ -68,7 +71,7 @@ def common(env: FileAwareEnv) -> dict[str, object]:
     if not money.is_currency(default_currency):
         raise ConfigError(f"DEFAULT_CURRENCY={default_currency}: not a code of ISO 4217, such as EUR")
     secrets = tuple(env.str("EVENTS_SECRETS", "").split())
-    if not all(webhooks.is_secret(secret) for secret in secrets):
+    if not all(signatures.is_secret(secret) for secret in secrets):
         raise ConfigError(
             "EVENTS_SECRETS: must be one or more of whsec_<base64 of at least 24 bytes>, with spaces between"
         )
@@ -142,7 +145,7 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
 
 def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:
     try:
-        return limits.parse(env.str(name, ""))
+        return rate_limits.parse(env.str(name, ""))
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error
 

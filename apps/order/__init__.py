@@ -6,8 +6,10 @@ from pathlib import Path
 
 from flask import Flask
 
-from chassis import openapi, outbox, web
-from chassis.database import Database
+from chassis import service
+from chassis.messaging import outbox
+from chassis.openapi import document as openapi
+from chassis.postgres.database import Database
 from order import api, commands, compat, config, model
 from order.gateway import PaymentGateway
 from order.operator import views
@@ -32,7 +34,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
     webhooks = Webhooks(database, settings.webhooks)
     orders = Orders(database, gateway, webhooks, waiting=max(1, settings.web_threads // 2))
-    app = web.create_app(
+    app = service.create_app(
         "order",
         "Tandem orders",
         settings,

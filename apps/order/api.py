@@ -10,23 +10,25 @@ from uuid import UUID
 from flask import Response, g, request
 from marshmallow import ValidationError
 
-from chassis import idempotency, openapi, paging, prefer, quick, webhooks, wire
-from chassis.application import answer
-from chassis.auth import requires
-from chassis.problems import Problem
-from chassis.web import onward, service
+from chassis.auth.keyring import requires
+from chassis.http import fast_load, idempotency, paging, parsing, prefer
+from chassis.http.answers import answer
+from chassis.http.problems import Problem
+from chassis.messaging import signatures
+from chassis.openapi import document as openapi
+from chassis.service import onward, service
 from order import gateway, schemas
 from order.model import Status
 from order.service import Done, Orders
 
-blueprint = wire.Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
+blueprint = parsing.Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
 
 _PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
 _AUTHORIZED = {"status": "authorized", "paid_amount": 0}
 _CANCELED = {"status": "canceled", "refunded_amount": 900}
 
 
-_load_event = quick.loader(schemas.PaymentEvent())
+_load_event = fast_load.loader(schemas.PaymentEvent())
 
 
 def orders() -> Orders:
@@ -161,14 +163,14 @@ def list_events(order_id: UUID) -> Response:
 @blueprint.response(204)
 def receive_payment_event() -> Response:
     """Take a payment's newest state from the payment service; signed as Standard Webhooks says."""
-    data = wire.read_body(request)
-    if not webhooks.is_genuine(service().settings.events_secrets, dict(request.headers), data):
+    data = parsing.read_body(request)
+    if not signatures.is_genuine(service().settings.events_secrets, dict(request.headers), data):
         raise Problem("invalid-signature", "No signature of this event is valid and fresh.")
-    g.body = wire.parse_json(data, trusted=True)
+    g.body = parsing.parse_json(data, trusted=True)
     try:
         event = _load_event(g.body)
     except ValidationError as error:
-        raise Problem("validation", "Not a payment event.", errors=wire.pointers(error.messages)) from error
+        raise Problem("validation", "Not a payment event.", errors=parsing.pointers(error.messages)) from error
     g.merchant = event["merchant"]
     told = gateway.Answer(
         gateway.snapshot(event["data"]),

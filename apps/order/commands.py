@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from flask import Flask
 
-from chassis import commands
-from chassis.database import Session
-from chassis.leases import LeaseLoop
-from chassis.metrics import MOST, DatabaseGauges, Samples
-from chassis.outbox import Message
+from chassis.cli import commands
+from chassis.messaging.leases import LeaseLoop
+from chassis.messaging.outbox import Message
+from chassis.postgres.database import Session
+from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
 from order import reconcile, store
 from order.config import Settings
 from order.service import Orders

@@ -9,15 +9,17 @@ from uuid import UUID
 
 from flask import Response, g
 
-from chassis import money, openapi, wire
-from chassis.application import answer
-from chassis.auth import requires
-from chassis.problems import invalid
-from chassis.web import onward, service
+from chassis import money
+from chassis.auth.keyring import requires
+from chassis.http import parsing
+from chassis.http.answers import answer
+from chassis.http.problems import invalid
+from chassis.openapi import document as openapi
+from chassis.service import onward, service
 from order import schemas
 from order.api import orders
 
-blueprint = wire.Blueprint("sketch", __name__, description="The original sketch's API")
+blueprint = parsing.Blueprint("sketch", __name__, description="The original sketch's API")
 
 
 @blueprint.post("/orders")

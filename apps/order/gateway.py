@@ -9,16 +9,16 @@ from typing import Any
 import marshmallow
 import requests
 
-from chassis import quick
-from chassis.outbox import Message
-from chassis.quick import Load
-from chassis.remote import Refused, Remote
+from chassis.http import fast_load
+from chassis.http.fast_load import Load
+from chassis.messaging.outbox import Message
+from chassis.messaging.remote import Refused, Remote
 from order import model
 from order.model import Command
 from order.schemas import PaymentSnapshot, RefundSnapshot
 
-_payment = quick.loader(PaymentSnapshot())
-_refund = quick.loader(RefundSnapshot())
+_payment = fast_load.loader(PaymentSnapshot())
+_refund = fast_load.loader(RefundSnapshot())
 
 # What payment says of a command that has come too late: something else was quicker, and counts.
 _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import uuid_utils
 
-from chassis import metrics
-from chassis.database import Row, Session, to_json
-from chassis.outbox import Message
+from chassis.messaging.outbox import Message
+from chassis.postgres.database import Row, Session, to_json
+from chassis.telemetry import metrics
 from order import model, store
 from order.gateway import Answer, RefundOutcome
 from order.model import Command, Status

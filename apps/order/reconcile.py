@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chassis.database import Session
-from chassis.remote import Refused, Unreachable
+from chassis.messaging.remote import Refused, Unreachable
+from chassis.postgres.database import Session
 from order import store
 from order.gateway import PaymentGateway
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from chassis.fields import (
+from chassis.http.fields import (
     Amount,
     Choice,
     Currency,

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 import uuid_utils
 
-from chassis import idempotency, logs, metrics, prefer
-from chassis.database import Database, Row, Session, to_json
-from chassis.idempotency import Claim
-from chassis.outbox import Message
-from chassis.problems import Problem
-from chassis.relay import Relay
+from chassis.http import idempotency, prefer
+from chassis.http.idempotency import Claim
+from chassis.http.problems import Problem
+from chassis.messaging.outbox import Message
+from chassis.messaging.relay import Relay
+from chassis.postgres.database import Database, Row, Session, to_json
+from chassis.telemetry import logs, metrics
 from order import model, progress, store
 from order.gateway import Answer, PaymentGateway
 from order.model import Command, Status

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from chassis.database import Row, Session, json_time, to_json
-from chassis.idempotency import Claim
-from chassis.metrics import MOST
-from chassis.outbox import DELIVERED, Message
+from chassis.http.idempotency import Claim
+from chassis.messaging.outbox import DELIVERED, Message
+from chassis.postgres.database import Row, Session, json_time, to_json
+from chassis.telemetry.metrics import MOST
 from order import model
 from order.webhooks.store import tell
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from flask import Flask
 
-from chassis import openapi, outbox, web
-from chassis.database import Database
-from chassis.remote import Remote
+from chassis import service
+from chassis.messaging import outbox
+from chassis.messaging.remote import Remote
+from chassis.openapi import document as openapi
+from chassis.postgres.database import Database
 from payment import api, commands, compat, config, providers, schemas, simulator_api
 from payment.service import Payments
 
@@ -27,7 +29,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     order = Remote("order", settings.order_url, {}, settings.order_timeout)
     provider = providers.load(settings)
     payments = Payments(database, events, provider, order, settings)
-    app = web.create_app(
+    app = service.create_app(
         "payment",
         "Tandem payments",
         settings,

@@ -8,15 +8,16 @@ from uuid import UUID
 
 from flask import Response, g, request
 
-from chassis import idempotency, openapi, paging, wire
-from chassis.application import answer
-from chassis.auth import requires
-from chassis.web import onward, service
+from chassis.auth.keyring import requires
+from chassis.http import idempotency, paging, parsing
+from chassis.http.answers import answer
+from chassis.openapi import document as openapi
+from chassis.service import onward, service
 from payment import ledger, schemas
 from payment.model import Kind
 from payment.service import Created, Payments
 
-blueprint = wire.Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
+blueprint = parsing.Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
 
 PROVIDER = openapi.Signature(
     "providerSignature", "Stripe-Signature", "The provider's own signature of its events; the simulator sends none."
@@ -158,5 +159,5 @@ def list_payments(query: dict[str, Any]) -> Response:
 @blueprint.response(204)
 def receive_provider_event(provider: str) -> Response:
     """Take an event of the payment provider's, signed as that provider signs; it is a hint to look there."""
-    payments().hear(provider, dict(request.headers), wire.read_body(request))
+    payments().hear(provider, dict(request.headers), parsing.read_body(request))
     return Response(status=204)

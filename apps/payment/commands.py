@@ -8,11 +8,12 @@ from typing import Any
 import uuid_utils
 from flask import Flask
 
-from chassis import commands
+from chassis.cli import commands
 from chassis.config import ConfigError
-from chassis.database import Session
-from chassis.leases import LeaseLoop
-from chassis.metrics import DatabaseGauges, Samples
+from chassis.messaging import leases
+from chassis.messaging.leases import LeaseLoop
+from chassis.postgres.database import Session
+from chassis.telemetry.metrics import DatabaseGauges, Samples
 from payment import store
 from payment.config import Settings
 from payment.model import Operation
@@ -33,7 +34,7 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
     """
     if not settings.events_secrets:
         raise ConfigError("EVENTS_SECRETS: must be set, or no event could be signed")
-    owner = commands.owner()
+    owner = leases.owner()
 
     def claim(session: Session, limit: int) -> list[Operation]:
         # Each claim is an owner of its own, so that a process is fenced from its own earlier claims too.

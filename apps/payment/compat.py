@@ -7,16 +7,18 @@ from typing import Any
 
 from flask import Response, g
 
-from chassis import money, openapi, wire
-from chassis.application import answer
-from chassis.auth import requires
-from chassis.problems import Problem, invalid
-from chassis.web import onward, service
+from chassis import money
+from chassis.auth.keyring import requires
+from chassis.http import parsing
+from chassis.http.answers import answer
+from chassis.http.problems import Problem, invalid
+from chassis.openapi import document as openapi
+from chassis.service import onward, service
 from payment import schemas
 from payment.api import payments
 from payment.model import Status
 
-blueprint = wire.Blueprint("sketch", __name__, description="The original sketch's API")
+blueprint = parsing.Blueprint("sketch", __name__, description="The original sketch's API")
 
 WAIT = 10.0
 """How long a payment that is under way is waited for, in seconds."""

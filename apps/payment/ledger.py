@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import uuid_utils
 from psycopg.types.json import Jsonb
 
-from chassis.database import Row, Session, json_time
+from chassis.postgres.database import Row, Session, json_time
 from payment.model import Entry
 
 INSERT_FOR_SETTLED = """

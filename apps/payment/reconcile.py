@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chassis.database import Session
+from chassis.postgres.database import Session
 from payment import store
 from payment.model import Kind, Operation, Result
 from payment.providers import Provider, ProviderFault

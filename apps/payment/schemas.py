@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.fields import (
+from chassis.http.fields import (
     Amount,
     Choice,
     Currency,

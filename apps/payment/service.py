@@ -11,15 +11,17 @@ from typing import Any
 
 import uuid_utils
 
-from chassis import idempotency, logs, metrics, prefer, tracing, webhooks
-from chassis.conditions import ANY
-from chassis.database import Database, Row, Session
-from chassis.idempotency import Claim
-from chassis.leases import backoff
-from chassis.outbox import Message
-from chassis.problems import Problem
-from chassis.relay import Relay
-from chassis.remote import Remote
+from chassis.http import idempotency, prefer
+from chassis.http.idempotency import Claim
+from chassis.http.if_match import ANY
+from chassis.http.problems import Problem
+from chassis.messaging import signatures
+from chassis.messaging.leases import backoff
+from chassis.messaging.outbox import Message
+from chassis.messaging.relay import Relay
+from chassis.messaging.remote import Remote
+from chassis.postgres.database import Database, Row, Session
+from chassis.telemetry import logs, metrics, tracing
 from payment import model, reconcile, store
 from payment.config import Settings
 from payment.model import Kind, Operation, Outcome, Result, Status
@@ -300,7 +302,7 @@ class Payments:
 
     def _send_event(self, message: Message, timeout: float | None) -> None:
         body = json.dumps(message.payload).encode()
-        signature = webhooks.sign(self._settings.events_secrets[0], message.id, body)
+        signature = signatures.sign(self._settings.events_secrets[0], message.id, body)
         self._order.post("/v1/payment-events", body, {**message.headers, **signature}, timeout)
 
 

@@ -6,15 +6,16 @@ from typing import Any
 
 from flask import Response
 
-from chassis import openapi, wire
-from chassis.application import answer
-from chassis.auth import requires
-from chassis.web import service
+from chassis.auth.keyring import requires
+from chassis.http import parsing
+from chassis.http.answers import answer
+from chassis.openapi import document as openapi
+from chassis.service import service
 from payment import schemas
 from payment.providers.faults import Faults
 from payment.service import Payments
 
-blueprint = wire.Blueprint(
+blueprint = parsing.Blueprint(
     "simulator", __name__, url_prefix="/v1/simulator", description="Faults of the simulated payment provider"
 )
 

@@ -8,8 +8,8 @@ from typing import Any
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from chassis.database import Row, Session, json_time
-from chassis.idempotency import Claim
+from chassis.http.idempotency import Claim
+from chassis.postgres.database import Row, Session, json_time
 from payment import ledger
 from payment.model import Kind, Operation, Outcome, Settlement
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from chassis import migrate
+from chassis.postgres import migrate
 from ci import launch
 from ci.postgres import Postgres, binary
 from order import store as orders

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from chassis import gunicorn_conf
+from chassis.server import gunicorn_conf
 from ci import launch
 from ci.journey import answers_ok
 from ci.laptop import PATIENCE, SERVICES, inherited, migration, service, settings, start_postgres
@@ -68,7 +68,7 @@ class Stack:
             self.supervisor.wait_until(partial(answers_ok, address), address, PATIENCE)
 
     def _floor(self) -> Process:
-        argv = [sys.executable, "-m", "gunicorn", "-c", "python:chassis.gunicorn_conf", "ci.bench.floor:app"]
+        argv = [sys.executable, "-m", "gunicorn", "-c", "python:chassis.server.gunicorn_conf", "ci.bench.floor:app"]
         ports = {"HOST": ADDRESS, "PORT": str(self.floor_port), "ADMIN_PORT": str(free_port())}
         env = {**os.environ, **ports, "PYTHONPATH": f"{ROOT / 'apps'}:{ROOT}"}
         return Process(self.state, "floor", launch.with_parent(argv, "TERM"), env=env)

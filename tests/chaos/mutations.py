@@ -38,7 +38,7 @@ MUTATIONS = (
     Mutation(
         "no fingerprint check",
         "a key is taken for another request",
-        "apps/chassis/idempotency.py",
+        "apps/chassis/http/idempotency.py",
         (('if row["fingerprint"] != claim.fingerprint:', "if False:"),),
     ),
     Mutation(
@@ -56,7 +56,7 @@ MUTATIONS = (
     Mutation(
         "lease without fencing",
         "who has lost a lease can still mark the row delivered",
-        "apps/chassis/outbox.py",
+        "apps/chassis/messaging/outbox.py",
         (
             (
                 ' WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",\n'

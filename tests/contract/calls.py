@@ -10,8 +10,8 @@ from typing import Any
 
 import responses
 
-from chassis.outbox import Message
-from chassis.remote import Refused
+from chassis.messaging.outbox import Message
+from chassis.messaging.remote import Refused
 from order import reconcile
 from order.gateway import PaymentGateway
 from order.model import Command

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from chassis import webhooks
+from chassis.messaging import signatures
 from tests.contract.breaks import BREAKS, EVENT_BREAKS, Break
 from tests.contract.calls import MESSAGE_ID, payment
 from tests.contract.expectations import Body, broken, compare, read_by, stored
@@ -69,7 +69,7 @@ class Refused(Exception):
 def test_the_contract_is_what_order_reads(pair: Pair) -> None:
     def tell(body: Body) -> int:
         data = json.dumps(body).encode()
-        signed = webhooks.sign(SECRET, str(uuid.uuid4()), data)
+        signed = signatures.sign(SECRET, str(uuid.uuid4()), data)
         answer = requests.post(f"{pair.order.url}/v1/payment-events", data=data, headers=signed, timeout=30)
         if answer.status_code != 204:
             raise Refused(answer.text)

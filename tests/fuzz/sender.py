@@ -14,7 +14,7 @@ from typing import Any
 import requests
 from schemathesis import Case, HookContext, Response
 
-from chassis import webhooks
+from chassis.messaging import signatures
 from tests.integration.settings import SECRET
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
@@ -83,7 +83,7 @@ class _Signature(requests.auth.AuthBase):
         body = request.body or b""
         data = body.encode() if isinstance(body, str) else body
         with suppress(UnicodeDecodeError):  # what is no UTF-8 cannot be signed, and need not be
-            request.headers.update(webhooks.sign(SECRET, str(uuid.uuid4()), data))
+            request.headers.update(signatures.sign(SECRET, str(uuid.uuid4()), data))
         return request
 
 

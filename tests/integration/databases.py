@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 import order
 import payment
-from chassis import migrate
+from chassis.postgres import migrate
 
 
 @dataclass(frozen=True)

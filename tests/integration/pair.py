@@ -20,7 +20,7 @@ import order.config
 import payment
 import payment.commands
 import payment.config
-from chassis.leases import LeaseLoop
+from chassis.messaging.leases import LeaseLoop
 from ci.postgres import free_port
 from tests.integration.databases import Databases
 from tests.integration.listening import listening

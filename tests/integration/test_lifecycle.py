@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import requests
 
-from chassis.database import Database
+from chassis.postgres.database import Database
 from order import progress
 from order.model import Command
 from tests.integration.eventually import eventually

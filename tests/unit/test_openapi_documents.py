@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from chassis.problems import CATALOGUE
+from chassis.http.problems import CATALOGUE
 from ci import openapi
 from tests.integration.described import Document, faults, operations, resolve
 

@@ -10,9 +10,10 @@ from flask import Flask, Response, g, make_response, redirect, render_template, 
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
-from chassis import logs, outbox
-from chassis.problems import Problem
-from chassis.remote import Refused, Unreachable
+from chassis.http.problems import Problem
+from chassis.messaging import outbox
+from chassis.messaging.remote import Refused, Unreachable
+from chassis.telemetry import logs
 from order.operator import gate
 from order.operator.application import PATH, message, parts
 

@@ -10,10 +10,11 @@ from typing import Any
 from flask import Flask, Response, current_app, make_response, render_template
 from werkzeug.exceptions import HTTPException
 
-from chassis import admin, logs
-from chassis.database import DOWN, Database
-from chassis.guard import Guard
-from chassis.problems import CATALOGUE, Problem
+from chassis.auth.guard import Guard
+from chassis.http.problems import CATALOGUE, Problem
+from chassis.postgres.database import DOWN, Database
+from chassis.server import admin
+from chassis.telemetry import logs
 from order.config import Settings
 from order.operator import gate, words
 from order.operator.payments import Payments

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import requests
 from marshmallow import Schema, ValidationError
 
-from chassis.remote import Refused, Remote, Unreachable
+from chassis.messaging.remote import Refused, Remote, Unreachable
 from order.operator import schemas
 
 PATIENCE = 2.0

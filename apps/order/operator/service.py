@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chassis.database import Row, Session
+from chassis.postgres.database import Row, Session
 from order.operator import model, store, words
 from order.operator.model import Step
 from order.operator.payments import Account, Payments

@@ -12,9 +12,9 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from chassis.auth import Key, digest
-from chassis.database import Database
-from chassis.guard import Guard
+from chassis.auth.guard import Guard
+from chassis.auth.keyring import Key, digest
+from chassis.postgres.database import Database
 
 SECONDS = 3600
 """How long a session lasts, whatever is done in it."""

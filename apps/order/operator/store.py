@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
-from chassis.database import Row, Session
-from chassis.metrics import MOST
+from chassis.postgres.database import Row, Session
+from chassis.telemetry.metrics import MOST
 
 # Merchants are found one after the other in the primary key (a loose index scan), however many orders each has.
 _MERCHANTS: LiteralString = """

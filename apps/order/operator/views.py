@@ -9,9 +9,11 @@ from flask import redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
-from chassis import admin, metrics, paging
-from chassis.auth import is_merchant
-from chassis.remote import Refused, Unreachable
+from chassis.auth.keyring import is_merchant
+from chassis.http import paging
+from chassis.messaging.remote import Refused, Unreachable
+from chassis.server import admin
+from chassis.telemetry import metrics
 from order import store as orders
 from order.config import Settings
 from order.model import Status

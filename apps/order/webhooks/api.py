@@ -8,15 +8,16 @@ from uuid import UUID
 
 from flask import Response, g
 
-from chassis import idempotency, openapi, paging, wire
-from chassis.application import answer
-from chassis.auth import requires
-from chassis.web import service
+from chassis.auth.keyring import requires
+from chassis.http import idempotency, paging, parsing
+from chassis.http.answers import answer
+from chassis.openapi import document as openapi
+from chassis.service import service
 from order.schemas import Nothing
 from order.webhooks import schemas
 from order.webhooks.service import Done, Webhooks
 
-blueprint = wire.Blueprint(
+blueprint = parsing.Blueprint(
     "webhooks", __name__, url_prefix="/v1/webhook-endpoints", description="Webhooks: being told of what happens"
 )
 

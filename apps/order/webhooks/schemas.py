@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.fields import Choice, Cursor, Id, Integer, NextCursor, PageSize, Schema, Text, Time, says
+from chassis.http.fields import Choice, Cursor, Id, Integer, NextCursor, PageSize, Schema, Text, Time, says
 from order.schemas import OrderView, RefundView
 from order.webhooks import model
 

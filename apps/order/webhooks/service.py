@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 import uuid_utils
 
-from chassis import commands, idempotency, logs, metrics, outbox, tracing, webhooks
-from chassis.database import Database, Row, Session
-from chassis.idempotency import Claim
-from chassis.leases import LeaseLoop
-from chassis.metrics import DatabaseGauges, Samples
-from chassis.problems import Problem, invalid
+from chassis.http import idempotency
+from chassis.http.idempotency import Claim
+from chassis.http.problems import Problem, invalid
+from chassis.messaging import leases, outbox, signatures
+from chassis.messaging.leases import LeaseLoop
+from chassis.postgres.database import Database, Row, Session
+from chassis.telemetry import logs, metrics, tracing
+from chassis.telemetry.metrics import DatabaseGauges, Samples
 from order.webhooks import model, store
 from order.webhooks.addresses import BadUrl, Forbidden
 from order.webhooks.config import Settings
@@ -179,7 +181,7 @@ class Webhooks:
 
     def loop(self, *, lease: float, poll: float) -> LeaseLoop:
         """The loop that delivers what is due; `lease` is for longer than attempts may take. Times in seconds."""
-        owner, concurrency = commands.owner(), self._settings.concurrency
+        owner, concurrency = leases.owner(), self._settings.concurrency
         # A fourth each, so that it takes four slow endpoints to keep the others waiting.
         share = max(1, concurrency // 4)
 
@@ -246,7 +248,7 @@ class Webhooks:
         except KeyMissing as error:
             log.error("webhook_key_missing", endpoint_id=delivery.endpoint_id, error=error)
             return Attempt(None, "not signed: a fault on our side", 0.0)
-        return self._sender.post(delivery.url, body, webhooks.sign(signing[0], delivery.id, body, *signing[1:]))
+        return self._sender.post(delivery.url, body, signatures.sign(signing[0], delivery.id, body, *signing[1:]))
 
     def add_gauges(self, gauges: DatabaseGauges) -> None:
         """Measure what waits to be delivered, how long the oldest has waited, and what is dead."""

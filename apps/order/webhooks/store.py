@@ -7,8 +7,8 @@ from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
-from chassis.database import Row, Session, json_time
-from chassis.metrics import MOST
+from chassis.postgres.database import Row, Session, json_time
+from chassis.telemetry.metrics import MOST
 from order.webhooks.model import Attempt, Status, Verdict
 
 CHANNEL = "webhooks"

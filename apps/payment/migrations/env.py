@@ -1,4 +1,4 @@
-"""alembic's entry: runs on the connection that `chassis.migrate` holds."""
+"""alembic's entry: runs on the connection that `chassis.postgres.migrate` holds."""
 
 from alembic import context
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from chassis.database import Row, Session
+from chassis.postgres.database import Row, Session
 from payment.config import Settings
 from payment.model import Operation, Outcome
 from payment.providers.faults import Faults

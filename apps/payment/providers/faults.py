@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from chassis.database import Row, Session, json_time
+from chassis.postgres.database import Row, Session, json_time
 
 
 @dataclass(frozen=True, slots=True)

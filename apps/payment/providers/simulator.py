@@ -24,7 +24,7 @@ import time
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
-from chassis.database import DOWN, Database, Row, Session
+from chassis.postgres.database import DOWN, Database, Row, Session
 from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import ProviderFault, faults
 from payment.providers.faults import Faults

@@ -27,7 +27,7 @@ from uuid import UUID
 
 import stripe
 
-from chassis import logs
+from chassis.telemetry import logs
 from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import Hint, NotGenuine, ProviderFault, stripe_errors, stripe_objects
 from payment.providers.stripe_errors import Verdict

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import stripe
 
-from chassis import logs
+from chassis.telemetry import logs
 from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import Hint, ProviderFault
 from payment.providers.stripe_money import to_stripe

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 import order
 import payment
-from chassis.problems import CATALOGUE
+from chassis.http.problems import CATALOGUE
 from tests.integration.databases import Databases
 from tests.integration.settings import environment
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from chassis.problems import CATALOGUE
+from chassis.http.problems import CATALOGUE
 from tests.integration.pair import Client
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}

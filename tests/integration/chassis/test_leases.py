@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chassis import outbox
-from chassis.database import Database, Session
+from chassis.messaging import outbox
+from chassis.postgres.database import Database, Session
 from tests.integration.databases import Databases
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import order
 import payment
-from chassis import migrate
+from chassis.postgres import migrate
 from ci.postgres import Postgres
 from tests.integration.eventually import eventually
 

@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 from flask import Flask, request
 
-from chassis import auth, keys
-from chassis.database import Database
-from chassis.keys import Keys
+from chassis.auth import keyring, stored_keys
+from chassis.auth.stored_keys import Keys
+from chassis.postgres.database import Database
 from tests.integration.chassis.applications import SERVICES, get, make, refused
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
@@ -65,7 +65,7 @@ def test_a_key_is_printed_once_and_works_at_once(app: Flask) -> None:
 def test_only_a_digest_is_stored(app: Flask, databases: Databases) -> None:
     key = created(app)
     rows = databases.query(app.name, "SELECT k::text AS row, digest FROM api_keys AS k")
-    assert bytes(rows[0]["digest"]).hex() == auth.digest(key)
+    assert bytes(rows[0]["digest"]).hex() == keyring.digest(key)
     assert key not in rows[0]["row"]
     assert key[7:-4] not in rows[0]["row"]
 
@@ -99,7 +99,7 @@ def test_a_revoked_key_ends_within_the_time_it_is_remembered(app: Flask) -> None
 
 
 def test_nobody_learns_why_a_key_is_refused(app: Flask, databases: Databases) -> None:
-    revoked, expired, unknown = created(app), created(app), keys.generate()
+    revoked, expired, unknown = created(app), created(app), stored_keys.generate()
     run(app, "revoke", "1")
     databases.query(app.name, "UPDATE api_keys SET expires_at = now() WHERE id = 2")
     told = set()
@@ -175,14 +175,14 @@ def test_what_makes_no_sense_is_refused_by_the_commands(app: Flask, arguments: l
 
 
 def test_the_table_fits_a_terminal(app: Flask, databases: Databases) -> None:
-    run(app, "create", f"--merchant={'m' * 64}", f"--name={'n' * 64}", *(f"--scope={each}" for each in auth.SCOPES))
+    run(app, "create", f"--merchant={'m' * 64}", f"--name={'n' * 64}", *(f"--scope={each}" for each in keyring.SCOPES))
     databases.query(app.name, "UPDATE api_keys SET revoked_at = now(), expires_at = now()")
     created(app)
     lines = run(app, "list").output.splitlines()
     assert max(len(line) for line in lines) <= 80
     assert lines[0].split() == ["id", "key", "name", "merchant", "scopes", "created", "expires", "state"]
     assert "".join(lines).count("m" * 12) >= 5
-    for scope in auth.SCOPES:
+    for scope in keyring.SCOPES:
         assert sum(scope in line for line in lines) >= 1
 
 
@@ -203,7 +203,7 @@ def test_no_key_is_in_the_logs(app: Flask, capfd: pytest.CaptureFixture[str], ca
 
 def find(database: Database, known: Keys, key: str) -> tuple[str | None, str | None]:
     """Whom the memory and whom the database says that the key is of."""
-    row = keys.find(database.session(), auth.digest(key))
+    row = stored_keys.find(database.session(), keyring.digest(key))
     found = known.find(key)
     return (found.merchant if found else None, row["merchant"] if row else None)
 
@@ -212,15 +212,15 @@ def test_what_was_found_or_not_is_remembered_and_not_asked_for_again(databases: 
     clock = [0.0]
     database = Database(databases.order, "test")
     known = Keys(database, 5.0, clock=lambda: clock[0])
-    key_id, key = keys.create(database.session(), "demo", ["orders:read"])
-    unknown = keys.generate()
+    key_id, key = stored_keys.create(database.session(), "demo", ["orders:read"])
+    unknown = stored_keys.generate()
     assert find(database, known, key) == ("demo", "demo")
     assert known.find(unknown) is None
-    keys.revoke(database.session(), key_id)
+    stored_keys.revoke(database.session(), key_id)
     database.session().execute(
         """INSERT INTO api_keys (digest, last_four, name, merchant, scopes)
            VALUES (decode(%s, 'hex'), '', '', 'x', '{}')""",
-        (auth.digest(unknown),),
+        (keyring.digest(unknown),),
     )
     clock[0] = 4.9
     assert find(database, known, key) == ("demo", None)
@@ -234,7 +234,7 @@ def test_a_key_is_not_remembered_past_its_end(databases: Databases) -> None:
     clock = [0.0]
     database = Database(databases.order, "test")
     known = Keys(database, 3600.0, clock=lambda: clock[0])
-    _, key = keys.create(database.session(), "demo", [], lifetime=timedelta(seconds=60))
+    _, key = stored_keys.create(database.session(), "demo", [], lifetime=timedelta(seconds=60))
     assert known.find(key) is not None
     database.session().execute("UPDATE api_keys SET expires_at = now()")
     clock[0] = 59.0
@@ -246,11 +246,11 @@ def test_a_key_is_not_remembered_past_its_end(databases: Databases) -> None:
 def test_a_flood_of_guesses_fills_no_memory_and_forgets_no_key(databases: Databases) -> None:
     database = Database(databases.order, "test")
     known = Keys(database, 3600.0)
-    key_id, key = keys.create(database.session(), "demo", [])
+    key_id, key = stored_keys.create(database.session(), "demo", [])
     assert known.find(key) is not None
-    keys.revoke(database.session(), key_id)
+    stored_keys.revoke(database.session(), key_id)
     for _ in range(3000):
-        assert known.find(keys.generate()) is None
+        assert known.find(stored_keys.generate()) is None
     assert known.find(key) is not None
     assert len(known._unknown) <= 2048
 
@@ -265,7 +265,7 @@ def test_without_the_database_known_keys_work_and_others_are_503(databases: Data
         key, other = created(app), created(app)
         refused(get(app, key), 404, f"{service}-not-found")
         proxy.mode = "refuse"
-        for unsure in (other, keys.generate()):
+        for unsure in (other, stored_keys.generate()):
             response = get(app, unsure)
             refused(response, 503, "unavailable")
             assert int(response.headers["Retry-After"]) >= 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis import problems
+from chassis.http import problems
 from tests.integration.chassis.refusals import refused
 from tests.integration.pair import Client, Pair
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from chassis import database, prepared
-from chassis.database import Database, Session
+from chassis.postgres import database, prepared
+from chassis.postgres.database import Database, Session
 from ci.postgres import Postgres
 
 FIND = "SELECT n FROM plans WHERE n = %s"

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from chassis.database import Database, Session
+from chassis.postgres.database import Database, Session
 from ci.postgres import Postgres
 
 

@@ -15,9 +15,9 @@ import pytest
 import requests
 from werkzeug.test import TestResponse
 
-from chassis import limits
-from chassis.database import Database
-from chassis.limits import REST, Limiter
+from chassis.auth import rate_limits
+from chassis.auth.rate_limits import REST, Limiter
+from chassis.postgres.database import Database
 from tests.integration.chassis.applications import SERVICES, get, make, refused
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
@@ -71,7 +71,7 @@ def test_requests_at_once_are_not_one_more_than_the_quota(databases: Databases) 
 
 @pytest.mark.parametrize("quota", [1, 3, 7, 11, 13, 60])
 def test_a_quota_is_whole_even_where_it_does_not_divide_its_time(databases: Databases, quota: int) -> None:
-    limiter = Limiter("test", limits.parse(f"{quota}/day"), Database(databases.order, "test"))
+    limiter = Limiter("test", rate_limits.parse(f"{quota}/day"), Database(databases.order, "test"))
     assert [limiter.take("demo").passed for _ in range(quota + 1)] == [True] * quota + [False]
 
 
@@ -95,7 +95,7 @@ def test_a_quota_comes_back_evenly(databases: Databases) -> None:
 
 
 def test_a_quota_that_was_not_used_is_not_saved_up(databases: Databases) -> None:
-    limiter = Limiter("test", limits.parse("2/hour"), Database(databases.order, "test"))
+    limiter = Limiter("test", rate_limits.parse("2/hour"), Database(databases.order, "test"))
     assert limiter.take("demo").passed
     databases.query("order", "UPDATE rate_limits SET full_at = ARRAY[now() - interval '9 days']")
     assert [limiter.take("demo").passed for _ in range(3)] == [True, True, False]
@@ -109,14 +109,14 @@ def test_limits_that_were_other_ones_before_hold_nobody_up_for_longer(
     databases: Databases, before: str, after: str
 ) -> None:
     for text in (before, after):
-        limiter = Limiter("test", limits.parse(text), Database(databases.order, "test"))
+        limiter = Limiter("test", rate_limits.parse(text), Database(databases.order, "test"))
         verdicts = [limiter.take("demo") for _ in range(10)]
-    assert len(verdicts[-1].ahead) == len(limits.parse(after))
-    assert verdicts[-1].wait(limits.parse(after)) <= 60 / 3
+    assert len(verdicts[-1].ahead) == len(rate_limits.parse(after))
+    assert verdicts[-1].wait(rate_limits.parse(after)) <= 60 / 3
 
 
 def test_what_the_database_counts_is_what_memory_counts(databases: Databases) -> None:
-    both = limits.parse("7/minute;3/second")
+    both = rate_limits.parse("7/minute;3/second")
     clock = [0.0]
     nowhere = Limiter("test", both, Database("postgresql://nobody@127.0.0.1:1/nothing", "test"), lambda: clock[0])
     there = Limiter("test", both, Database(databases.order, "test"), lambda: clock[0])
@@ -130,7 +130,7 @@ def test_what_the_database_counts_is_what_memory_counts(databases: Databases) ->
 
 def test_who_is_refused_costs_the_database_nothing_until_its_time_has_come(databases: Databases) -> None:
     clock = [0.0]
-    limiter = Limiter("test", limits.parse("1/hour"), Database(databases.order, "test"), lambda: clock[0])
+    limiter = Limiter("test", rate_limits.parse("1/hour"), Database(databases.order, "test"), lambda: clock[0])
     assert [limiter.take("demo").passed for _ in range(2)] == [True, False]
     databases.query("order", "TRUNCATE rate_limits")
     clock[0] = 3500.0
@@ -218,7 +218,8 @@ def test_without_the_database_each_process_counts_for_itself(databases: Database
     with Proxy(parts.hostname, parts.port) as proxy:
         where = parts._replace(netloc=f"{parts.username}:{parts.password}@{urlsplit(proxy.url).netloc}").geturl()
         one, other = (
-            Limiter("test", limits.parse("4/hour"), limits.database(where, "test"), lambda: clock[0]) for _ in range(2)
+            Limiter("test", rate_limits.parse("4/hour"), rate_limits.database(where, "test"), lambda: clock[0])
+            for _ in range(2)
         )
         assert all(limiter.take("demo").passed for limiter in (one, other))
         proxy.mode = "refuse"
@@ -233,7 +234,7 @@ def test_without_the_database_each_process_counts_for_itself(databases: Database
 
 
 def test_a_database_that_hangs_is_not_waited_for(databases: Databases) -> None:
-    limiter = Limiter("test", limits.parse("4/hour"), limits.database(databases.order, "test"))
+    limiter = Limiter("test", rate_limits.parse("4/hour"), rate_limits.database(databases.order, "test"))
     assert limiter.take("demo").passed
     with Database(databases.order, "holder").transaction() as session:
         session.execute("LOCK TABLE rate_limits")
@@ -246,7 +247,7 @@ def test_a_database_that_hangs_is_not_waited_for(databases: Databases) -> None:
 
 def test_a_flood_of_callers_fills_no_memory(databases: Databases) -> None:
     nowhere = Database("postgresql://nobody@127.0.0.1:1/nothing", "test")
-    limiter = Limiter("test", limits.parse("1/day"), nowhere)
+    limiter = Limiter("test", rate_limits.parse("1/day"), nowhere)
     for caller in range(5000):
         limiter.take(str(caller))
         limiter.take(str(caller))

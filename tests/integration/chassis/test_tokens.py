@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from chassis import tokens
-from chassis.problems import Problem
-from chassis.tokens import COOL, FRESH, LEEWAY, RETRY, KeySet
+from chassis.auth import tokens
+from chassis.auth.tokens import COOL, FRESH, LEEWAY, RETRY, KeySet
+from chassis.http.problems import Problem
 from ci.state import ROOT
 from tests.integration.chassis.applications import SERVICES, get, make, refused
 from tests.integration.chassis.issuer import Issuer

@@ -23,9 +23,9 @@ FUNCTIONS = {
         "order.store:change_and_deliver",
         "order.service:Orders.receive",
         "order.gateway:PaymentGateway.send",
-        "chassis.outbox:claim",
-        "chassis.outbox:mark_delivered",
-        "chassis.relay:Relay._commit",
+        "chassis.messaging.outbox:claim",
+        "chassis.messaging.outbox:mark_delivered",
+        "chassis.messaging.relay:Relay._commit",
     ),
     "payment": (
         "payment.store:insert_under_key",
@@ -36,9 +36,9 @@ FUNCTIONS = {
         "payment.providers.simulator:Simulator.lookup",
         "payment.service:Payments._carry_out",
         "payment.service:Payments._send_event",
-        "chassis.outbox:claim",
-        "chassis.outbox:mark_delivered",
-        "chassis.relay:Relay._commit",
+        "chassis.messaging.outbox:claim",
+        "chassis.messaging.outbox:mark_delivered",
+        "chassis.messaging.relay:Relay._commit",
     ),
 }
 

@@ -116,7 +116,7 @@ class Stack:
                 **self._settings,
             }
             commands = {
-                "web": ["gunicorn", "-c", "python:chassis.gunicorn_conf", f"{service}:create_app()"],
+                "web": ["gunicorn", "-c", "python:chassis.server.gunicorn_conf", f"{service}:create_app()"],
                 "relay": ["flask", "--app", service, "relay"],
             }
             for role, command in commands.items():

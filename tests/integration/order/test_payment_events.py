@@ -13,7 +13,7 @@ import pytest
 import requests
 from standardwebhooks import Webhook
 
-from chassis import webhooks
+from chassis.messaging import signatures
 from tests.integration.chassis.refusals import refused
 from tests.integration.databases import Databases
 from tests.integration.pair import ORDER, Client, Pair
@@ -65,7 +65,7 @@ def event(order: dict[str, Any], status: str, version: int, **changes: Any) -> b
 
 def tell(pair: Pair, body: bytes, headers: dict[str, str] | None = None) -> requests.Response:
     """Post an event, with the right signature unless other headers are given."""
-    signed = webhooks.sign(SECRET, str(uuid.uuid4()), body) if headers is None else headers
+    signed = signatures.sign(SECRET, str(uuid.uuid4()), body) if headers is None else headers
     return requests.post(f"{pair.order.url}/v1/payment-events", data=body, headers=signed, timeout=30)
 
 
@@ -79,7 +79,7 @@ def test_an_event_that_is_not_signed_as_it_must_be_is_400_and_changes_nothing(
 ) -> None:
     before = seen(pair, placed)
     body = event(placed, "captured", 2)
-    good = webhooks.sign(SECRET, "msg_1", body)
+    good = signatures.sign(SECRET, "msg_1", body)
     long_ago = datetime.now(UTC) - timedelta(minutes=6)
     stale = {
         "webhook-id": "msg_1",
@@ -89,7 +89,7 @@ def test_an_event_that_is_not_signed_as_it_must_be_is_400_and_changes_nothing(
     bad: list[dict[str, str]] = [
         {},
         {"Authorization": f"Bearer {pair.order.key}"},
-        webhooks.sign(ANOTHER_SECRET, "msg_1", body),
+        signatures.sign(ANOTHER_SECRET, "msg_1", body),
         stale,
         {**good, "webhook-id": "msg_2"},
         {**good, "webhook-timestamp": str(int(time.time()) + 1)},

@@ -12,9 +12,9 @@ from unittest import mock
 import pytest
 
 import order
-from chassis import outbox
-from chassis.database import Database, Session
-from chassis.outbox import Message
+from chassis.messaging import outbox
+from chassis.messaging.outbox import Message
+from chassis.postgres.database import Database, Session
 from order import progress, store
 from order.gateway import Answer, RefundOutcome
 from order.model import Payment

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis import tables
+from chassis.postgres import tables
 
 revision = "0002"
 down_revision = "0001"

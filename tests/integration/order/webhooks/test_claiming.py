@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uuid_utils
 
-from chassis.database import Database, Session
+from chassis.postgres.database import Database, Session
 from order.webhooks import store
 from order.webhooks.model import Attempt, Status, Verdict
 from tests.integration.databases import Databases

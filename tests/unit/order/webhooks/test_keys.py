@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chassis import webhooks
+from chassis.messaging import signatures
 from order.webhooks.keys import MOST, KeyMissing, Keys, rotated
 
 FIRST, SECOND = "the first key of these tests, long", "the second key of these tests, long"
@@ -16,7 +16,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 def test_a_secret_can_sign_and_is_its_own(keys: list[str]) -> None:
     vault = Keys(keys)
     first, second = vault.new(), vault.new()
-    assert webhooks.is_secret(vault.secret(first))
+    assert signatures.is_secret(vault.secret(first))
     assert vault.secret(first) == vault.secret(json.loads(json.dumps(first))) != vault.secret(second)
 
 

@@ -1,0 +1,1 @@
+"""Who may call: API keys, access tokens, scopes and rate limits."""

@@ -1,0 +1,155 @@
+"""The commands that both services have: `flask migrate`, `flask relay`, `flask purge`, and `flask keys`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+
+import click
+import psycopg
+from flask import Flask
+
+from chassis.cli import keys
+from chassis.messaging.leases import LeaseLoop
+from chassis.postgres import migrate
+from chassis.postgres.database import Session
+from chassis.server import admin
+from chassis.service import Service
+from chassis.telemetry import logs, metrics, tracing
+
+log = logs.get_logger()
+
+
+def register(
+    app: Flask,
+    migrations: str,
+    loops: Callable[[], Sequence[LeaseLoop]],
+    old_rows: Mapping[LiteralString, LiteralString],
+) -> None:
+    """Add the commands to the application.
+
+    `loops` makes what `flask relay` runs; `old_rows` says by table which rows `flask purge` deletes, besides or
+    instead of those that both services have: a condition with `%s` for the days.
+    """
+    keys.register(app)
+
+    @app.cli.command("migrate")
+    @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database to answer.")
+    def migrate_command(wait: float) -> None:
+        """Bring this service's database to the newest schema. Safe to run again, and by several at once."""
+        part: Service = app.extensions["tandem"]
+        try:
+            migrate.wait_for(part.database, wait, click.echo)
+            before, after = migrate.upgrade(part.settings.database_url, migrations)
+        except psycopg.OperationalError as error:
+            raise click.ClickException(f"the database does not answer: {str(error).splitlines()[0]}") from error
+        click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
+
+    @app.cli.command("relay")
+    def relay_command() -> None:
+        """Carry out what requests left to do, until SIGTERM."""
+        metrics.set_role("relay")
+        tracing.start(app.name, "relay")
+        run_loops(app.extensions["tandem"], loops())
+
+    @app.cli.command("purge")
+    def purge_command() -> None:
+        """Delete what is done with and older than IDEMPOTENCY_KEY_DAYS, in small steps."""
+        part: Service = app.extensions["tandem"]
+        days = part.settings.key_days
+        session = part.database.session()
+        counts = [f"{_purge(session, table, old, days)} of {table}" for table, old in {**_OLD, **old_rows}.items()]
+        click.echo(f"{app.name}: purged what is older than {days} days: {', '.join(counts)}")
+
+
+_OLD: dict[LiteralString, LiteralString] = {
+    # Whatever the days: who has no row has the whole quota, as those of these rows have.
+    "rate_limits": "%s > 0 AND now() > ALL (full_at)",
+    "idempotency_keys": "created_at < now() - make_interval(days => %s)",
+    "outbox": "created_at < now() - make_interval(days => %s) AND delivered_at IS NOT NULL",
+}
+_STEP = 5000
+
+
+def _purge(session: Session, table: LiteralString, old: LiteralString, days: int) -> int:
+    """Delete the old rows of a table a few thousand at a time, so that no statement takes long; how many there were."""
+    total = 0
+    while True:
+        done = session.execute(
+            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {old} LIMIT {_STEP}))", (days,)
+        )
+        total += done.rowcount
+        if done.rowcount < _STEP:
+            return total
+
+
+def reconcile(app: Flask, columns: Sequence[str], differences: Callable[[str, str], Iterable[Sequence[str]]]) -> None:
+    """Add `flask reconcile`: print what does not agree in a period as a table; exit status 1 if there is anything.
+
+    `differences(since, until)` gives a row of `columns` for each disagreement.
+    """
+
+    @app.cli.command("reconcile")
+    @click.option("--since", default=None, help="Begin of the period (RFC 3339); a day before its end by default.")
+    @click.option("--until", default=None, help="End of the period (RFC 3339); a minute ago by default.")
+    def reconcile_command(since: str | None, until: str | None) -> None:
+        """Compare what is written here with what others know of the same money."""
+        end = _time(until) if until else datetime.now(UTC) - timedelta(minutes=1)
+        begin = _time(since) if since else end - timedelta(days=1)
+        rows: list[Sequence[str]] = []
+        for row in differences(begin.isoformat(), end.isoformat()):
+            if not rows:
+                click.echo(
+                    "  ".join(f"{column:<{width}}" for column, width in zip(columns, _widths(columns), strict=True))
+                )
+            rows.append(row)
+            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, _widths(columns), strict=True)))
+        period = f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        click.echo(f"{app.name}: {len(rows)} differences, {period}" if rows else f"{app.name}: all agree, {period}")
+        if rows:
+            sys.exit(1)
+
+
+def _widths(columns: Sequence[str]) -> list[int]:
+    return [36 if number == 0 else 14 for number in range(len(columns))]
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text} is not a time such as 2030-01-31T12:00:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def run_loops(part: Service, loops: Sequence[LeaseLoop]) -> None:
+    """Run each loop in a thread of its own until SIGTERM or SIGINT; exit status 1 if one dies."""
+    stopping = threading.Event()
+
+    def stop(*_: Any) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    threads = [threading.Thread(target=loop.run, name=loop.name) for loop in loops]
+    for thread in threads:
+        thread.start()
+    part.health.alive = lambda: all(loop.is_alive() for loop in loops)
+    if part.settings.relay_admin_port:
+        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), part.settings.relay_admin_port), part.admin)
+    log.info("relay_started", loops=[loop.name for loop in loops])
+    while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
+        pass
+    died = not stopping.is_set()
+    for loop in loops:
+        loop.stop()
+    for thread in threads:
+        thread.join()
+    tracing.stop()
+    log.info("relay_stopped")
+    sys.exit(1 if died else 0)

@@ -1,0 +1,129 @@
+"""`flask keys create | list | revoke | rotate`: the keys in a service's own database."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import zip_longest
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from chassis.auth import keyring, stored_keys
+from chassis.postgres.database import DOWN, Row, Session
+from chassis.service import Service
+
+# Each column, the most that it may be wide, and what stands in it: 80 characters with the gaps.
+_COLUMNS: dict[str, tuple[int, Callable[[Row], str]]] = {
+    "id": (4, lambda row: str(row["id"])),
+    "key": (5, lambda row: f"…{row['last_four']}"),
+    "name": (11, lambda row: row["name"]),
+    "merchant": (12, lambda row: row["merchant"]),
+    "scopes": (14, lambda row: " ".join(row["scopes"])),
+    "created": (10, lambda row: _minute(row["created_at"])),
+    "expires": (10, lambda row: _minute(row["expires_at"])),
+    "state": (7, lambda row: row["state"]),
+}
+
+
+def register(app: Flask) -> None:
+    """Add the commands to the application."""
+    group = AppGroup("keys", help="API keys in this service's database, besides those in API_KEYS.")
+    app.cli.add_command(group)
+
+    @contextmanager
+    def database() -> Iterator[Session]:
+        part: Service = app.extensions["tandem"]
+        try:
+            yield part.database.session()
+        except DOWN as error:
+            reason = str(error).splitlines()[0]
+            raise click.ClickException(f"the database does not answer, or is not migrated: {reason}") from error
+
+    @group.command("create")
+    @click.option("--merchant", required=True, callback=_merchant, help="Whom the key acts for.")
+    @click.option(
+        "--scope",
+        "scopes",
+        required=True,
+        multiple=True,
+        type=click.Choice(sorted(keyring.SCOPES)),
+        help="What the key may do; may be given several times.",
+    )
+    @click.option("--expires-in", type=click.IntRange(1, 36500), metavar="DAYS", help="Days that the key is valid.")
+    @click.option("--name", default="", callback=_name, help="What the key is for, to speak of it.")
+    def create(merchant: str, scopes: Sequence[str], expires_in: int | None, name: str) -> None:
+        """Make a key and print it, this once."""
+        lifetime = timedelta(days=expires_in) if expires_in else None
+        with database() as session:
+            _show(stored_keys.create(session, merchant, scopes, name=name, lifetime=lifetime))
+
+    @group.command("list")
+    def list_keys() -> None:
+        """Print all keys as a table, by their last four characters; times are UTC."""
+        with database() as session:
+            for line in _table(stored_keys.listed(session)):
+                click.echo(line)
+
+    @group.command("revoke")
+    @click.argument("key_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+    def revoke(key_id: int) -> None:
+        """End a key, for ever, within KEY_CACHE_SECONDS."""
+        with database() as session:
+            if not stored_keys.revoke(session, key_id):
+                raise click.ClickException(f"there is no key {key_id}")
+        click.echo(f"{app.name}: key {key_id} is revoked")
+
+    @group.command("rotate")
+    @click.argument("key_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+    @click.option(
+        "--overlap",
+        type=click.IntRange(0, 24 * 366),
+        default=24,
+        show_default=True,
+        metavar="HOURS",
+        help="Hours that the old key stays valid.",
+    )
+    def rotate(key_id: int, overlap: int) -> None:
+        """Make a successor of a key and print it, this once; the old key ends after the overlap."""
+        with database() as session:
+            made = stored_keys.rotate(session, key_id, timedelta(hours=overlap))
+        if made is None:
+            raise click.ClickException(f"there is no valid key {key_id}")
+        _show(made)
+
+
+def _show(made: tuple[int, str]) -> None:
+    # The key alone goes to standard output, so that it can be piped to where it belongs.
+    key_id, key = made
+    click.echo(f"This is key {key_id}. It is kept nowhere and never shown again.", err=True)
+    click.echo(key)
+
+
+def _merchant(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not keyring.is_merchant(value):
+        raise click.BadParameter("must be 1 to 64 letters, digits, dots, dashes and underscores")
+    return value
+
+
+def _name(_: click.Context, __: click.Parameter, value: str) -> str:
+    if len(value) > 64 or not value.isprintable():
+        raise click.BadParameter("must be at most 64 printable characters")
+    return value
+
+
+def _minute(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M}" if time else "never"
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    """Lines of a table of at most 80 characters: what is too wide for its column goes on in the next line."""
+    lines = [[[column] for column in _COLUMNS]]
+    lines += [[textwrap.wrap(text(row), width) for width, text in _COLUMNS.values()] for row in rows]
+    widths = [max(len(part) for cell in column for part in cell or [""]) for column in zip(*lines, strict=True)]
+    for row in lines:
+        for parts in zip_longest(*row, fillvalue=""):
+            yield " ".join(f"{part:<{width}}" for part, width in zip(parts, widths, strict=True)).rstrip()

@@ -1,0 +1,1 @@
+"""HTTP as both services speak it: problems, parsing, validation, answers, idempotency keys."""

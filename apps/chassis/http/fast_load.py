@@ -1,0 +1,176 @@
+"""Loading what is plainly valid without marshmallow's machinery, by what a schema says.
+
+Nearly all requests are valid, and for these marshmallow's own `load` costs as much as all of Flask. A loader
+that is built once from the schema's fields takes a tenth of it. It only ever says what the value is: at the first
+doubt it gives up, and `Schema.load`, which explains what is wrong, has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from chassis.http.fields import Integer, Labels
+
+Load = Callable[[Any], Any]
+
+
+class _Doubtful(Exception):
+    """Not plainly valid: marshmallow is to look at it."""
+
+
+def loader(schema: ma.Schema) -> Load:
+    """A function that returns what `schema.load` returns and raises what it raises."""
+    if any(schema._hooks.values()):
+        raise TypeError(f"{type(schema).__name__} has hooks, which are not looked at here: validate fields instead")
+    load = _object(schema)
+
+    def quick(data: Any) -> Any:
+        try:
+            return load(data)
+        except (_Doubtful, ma.ValidationError):
+            return schema.load(data)
+
+    return quick
+
+
+def _object(schema: ma.Schema) -> Load:
+    strict = schema.unknown == ma.RAISE
+    known = {
+        field.data_key or name: (field.attribute or name, _field(field)) for name, field in schema.load_fields.items()
+    }
+    defaults = [
+        (field.data_key or name, field.attribute or name, field.load_default, field.required)
+        for name, field in schema.load_fields.items()
+    ]
+
+    def load(data: Any) -> Any:
+        if type(data) is not dict:
+            raise _Doubtful
+        loaded = {}
+        for key, value in data.items():
+            entry = known.get(key)
+            if entry is None:
+                if strict:
+                    raise _Doubtful
+                continue
+            loaded[entry[0]] = entry[1](value)
+        if len(loaded) < len(known):
+            for key, name, default, required in defaults:
+                if key not in data:
+                    if required:
+                        raise _Doubtful
+                    if default is not ma.missing:
+                        loaded[name] = default() if callable(default) else default
+        return loaded
+
+    return load
+
+
+def _field(field: fields.Field[Any]) -> Load:
+    """A loader of one field's value."""
+    load = _by_type(field)
+    checks = [_check(validator) for validator in field.validators]
+    if field.allow_none:
+        inner = load
+        load = lambda value: None if value is None else inner(value)  # noqa: E731
+    if not checks:
+        return load
+    if len(checks) == 1:
+        only = checks[0]
+
+        def load_and_check(value: Any) -> Any:
+            loaded = load(value)
+            if loaded is not None:
+                only(loaded)
+            return loaded
+
+        return load_and_check
+
+    def load_and_check_all(value: Any) -> Any:
+        loaded = load(value)
+        if loaded is not None:
+            for check in checks:
+                check(loaded)
+        return loaded
+
+    return load_and_check_all
+
+
+def _by_type(field: fields.Field[Any]) -> Load:
+    kind = type(field)
+    # A field of ours that only adds validators and descriptions loads as what it is made from.
+    if kind._deserialize is fields.String._deserialize:
+        return _exactly(str)
+    if kind._deserialize is Integer._deserialize:
+        return _exactly(int)
+    if kind is fields.Nested:
+        return _object(cast(fields.Nested, field).schema)
+    if kind is fields.List:
+        return _list(_field(cast(fields.List[Any], field).inner))
+    if kind is Labels:
+        labels = cast(Labels, field)
+        assert labels.key_field is not None
+        assert labels.value_field is not None
+        return _labels(_field(labels.key_field), _field(labels.value_field))
+    return lambda value: field.deserialize(value)
+
+
+def _exactly(kind: type) -> Load:
+    def load(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _Doubtful
+        return value
+
+    return load
+
+
+def _list(inner: Load) -> Load:
+    def load(value: Any) -> Any:
+        if type(value) is not list:
+            raise _Doubtful
+        return [inner(item) for item in value]
+
+    return load
+
+
+def _labels(key: Load, value: Load) -> Load:
+    def load(labels: Any) -> Any:
+        if type(labels) is not dict:
+            raise _Doubtful
+        return {key(name): value(label) for name, label in labels.items()}
+
+    return load
+
+
+def _check(validator: Callable[[Any], Any]) -> Callable[[Any], object]:
+    """The validator, without its making of messages where it is one of the usual ones."""
+    if type(validator) is validate.Length and validator.equal is None:
+        least, most = validator.min or 0, float("inf") if validator.max is None else validator.max
+
+        def length(value: Any) -> None:
+            if not least <= len(value) <= most:
+                raise _Doubtful
+
+        return length
+    if type(validator) is validate.Range and validator.min_inclusive and validator.max_inclusive:
+        low = float("-inf") if validator.min is None else validator.min
+        high = float("inf") if validator.max is None else validator.max
+
+        def between(value: Any) -> None:
+            if not low <= value <= high:
+                raise _Doubtful
+
+        return between
+    if type(validator) is validate.OneOf:
+        choices = frozenset(validator.choices)
+
+        def one_of(value: Any) -> None:
+            if value not in choices:
+                raise _Doubtful
+
+        return one_of
+    return validator

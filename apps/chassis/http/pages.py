@@ -1,0 +1,90 @@
+"""Pages for people: what each problem type means, how one gets into it and out of it. They need no key."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, render_template_string
+
+from chassis.http.problems import CATALOGUE, Problem
+
+blueprint = Blueprint("pages", __name__)
+
+# Nothing runs on these pages, and nothing comes from elsewhere.
+_CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+_STYLE = """:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem }
+h1 { line-height: 1.2 }
+code { font-size: .9em }
+td { padding: .2rem 1.2rem .2rem 0; vertical-align: top }
+"""
+
+_FRAME = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>TITLE</title>
+<link rel="stylesheet" href="/problems.css">
+"""
+
+_PROBLEM = (
+    _FRAME.replace("TITLE", "{{ kind.title }}")
+    + """<h1>{{ kind.title }}</h1>
+<p><code>{{ name }}</code>, HTTP status {{ kind.status }}</p>
+<h2>Why it happens</h2>
+<p>{{ kind.cause }}</p>
+<h2>What to do</h2>
+<p>{{ kind.cure }}</p>
+{% if alike %}<h2>Others with this status</h2>
+<ul>
+{% for other in alike %}<li><a href="/problems/{{ other }}">{{ catalogue[other].title }}</a></li>
+{% endfor %}</ul>
+{% endif %}<p><a href="/problems">All problems</a></p>
+</html>
+"""
+)
+
+_LIST = (
+    _FRAME.replace("TITLE", "Problems")
+    + """<h1>Problems</h1>
+<p>Every error of this service is <code>application/problem+json</code> (RFC 9457). Its <code>type</code> is one of
+these pages, its <code>detail</code> says what was wrong this time, its <code>errors</code> point to the fields, and its
+<code>request_id</code> finds it in the logs.</p>
+<table>
+{% for name, kind in kinds %}<tr><td>{{ kind.status }}</td><td><a href="/problems/{{ name }}">{{ kind.title }}</a></td>
+<td><code>{{ name }}</code></td></tr>
+{% endfor %}</table>
+</html>
+"""
+)
+
+
+@blueprint.after_request
+def _for_browsers(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = _CSP
+    response.headers["Referrer-Policy"] = "no-referrer"
+    if response.status_code == 200:
+        response.headers["Cache-Control"] = "public, max-age=3600"
+    return response
+
+
+@blueprint.get("/problems")
+def problems() -> str:
+    """List all problem types."""
+    kinds = sorted(CATALOGUE.items(), key=lambda item: item[1].status)
+    return render_template_string(_LIST, kinds=kinds)
+
+
+@blueprint.get("/problems/<name>")
+def problem(name: str) -> str:
+    """Explain a problem type."""
+    kind = CATALOGUE.get(name)
+    if kind is None:
+        raise Problem("not-found", "There is no such problem type.")
+    alike = [other for other in CATALOGUE if other != name and CATALOGUE[other].status == kind.status]
+    return render_template_string(_PROBLEM, name=name, kind=kind, alike=alike, catalogue=CATALOGUE)
+
+
+@blueprint.get("/problems.css")
+def style() -> Response:
+    """How the pages look."""
+    return Response(_STYLE, mimetype="text/css")

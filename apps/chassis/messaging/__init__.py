@@ -1,0 +1,1 @@
+"""The transactional outbox, the loops that work on leased rows, and calls to the other service."""

@@ -1,0 +1,213 @@
+"""Calling another service: deadlines, a circuit breaker, and two kinds of failure.
+
+pybreaker holds its lock while the guarded call runs, which would put all calls in a queue. So while the
+circuit is closed the call runs outside and only its outcome is reported; when it is open or half open,
+one call at a time is just what is wanted: a single probe.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import pybreaker
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from chassis.telemetry import metrics, tracing
+
+T = TypeVar("T")
+
+
+class Unreachable(Exception):
+    """The destination did not answer, or said that it can't serve now: it is not known whether it acted."""
+
+
+class Refused(Exception):
+    """The destination answered, but not as agreed: a fault to look into, and to try again later.
+
+    `problem` is the name of its problem (RFC 9457), if it gave one.
+    """
+
+    def __init__(self, message: str, problem: str | None = None) -> None:
+        """`message` is for the logs and the outbox row."""
+        super().__init__(message)
+        self.problem = problem
+
+
+class _Told(pybreaker.CircuitBreakerListener):
+    """Tells the metrics of each change."""
+
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,
+        old_state: pybreaker.CircuitBreakerState | None,
+        new_state: pybreaker.CircuitBreakerState,
+    ) -> None:
+        """Called by the breaker, which says itself what it is now only after that."""
+        metrics.breaker_open.labels(cb.name).set(new_state.name != pybreaker.STATE_CLOSED)
+
+
+class Breaker:
+    """Opens after five unreachables in a row; `reset` seconds after the last one a single call may try."""
+
+    def __init__(self, name: str, reset: float = 1.0, *, measured: bool = True) -> None:
+        """`name` is for the messages; `measured` says whether the metrics have it by that name, too."""
+        self.name = name
+        self._reset = reset
+        self._failed_at = 0.0
+        self._breaker = pybreaker.CircuitBreaker(
+            fail_max=5,
+            reset_timeout=reset,
+            name=name,
+            exclude=[lambda error: not isinstance(error, Unreachable)],
+            listeners=[_Told()] if measured else [],
+        )
+        if measured:
+            metrics.breaker_open.labels(name).set(0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the destination is taken to be down."""
+        return bool(self._breaker.current_state != pybreaker.STATE_CLOSED)
+
+    def room(self, wanted: int) -> int:
+        """How many calls make sense now: as many as wanted, none while it is down, one when it may be tried."""
+        if not self.is_open:
+            return wanted
+        return 1 if time.monotonic() - self._failed_at >= self._reset else 0
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What `function` returns. Raises what it raises; only Unreachable counts against the destination.
+
+        Raises Unreachable at once while the circuit is open.
+        """
+        if self.is_open:
+            return self._probe(function)
+        try:
+            result = function()
+        except Unreachable as error:
+            self._report(error)
+            raise
+        self._report(None)
+        return result
+
+    def _probe(self, function: Callable[[], T]) -> T:
+        try:
+            return self._breaker.call(function)
+        except pybreaker.CircuitBreakerError as error:
+            if error.__context__ is not None and isinstance(error.__context__, Unreachable):
+                self._failed_at = time.monotonic()
+            raise Unreachable(f"{self.name} is taken to be down; it is tried again within seconds") from error
+
+    def _report(self, error: Unreachable | None) -> None:
+        def outcome() -> None:
+            if error is not None:
+                raise error
+
+        if error is not None:
+            self._failed_at = time.monotonic()
+        try:
+            self._breaker.call(outcome)
+        except (Unreachable, pybreaker.CircuitBreakerError):
+            return  # the caller raises it; here it was only counted
+
+
+# What a server or a proxy in front of it says when it can't serve for now.
+_PASSING = frozenset({429, 502, 503, 504})
+
+
+class Remote:
+    """One destination: its address, its breaker, and a connection a thread that is kept alive."""
+
+    def __init__(
+        self, name: str, url: str, headers: Mapping[str, str], timeout: float, *, measured: bool = True
+    ) -> None:
+        """`headers` go with every request; `timeout` is the longest to wait for an answer, in seconds.
+
+        `measured` is for one a service: whether the metrics tell if this one takes its destination to be down.
+        """
+        self.url, self.timeout = url, timeout
+        self.breaker = Breaker(name, measured=measured)
+        self._name, self._headers = name, dict(headers)
+        self._local = threading.local()
+
+    def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], timeout: float | None = None
+    ) -> requests.Response:
+        """The successful (2xx) answer to a JSON body posted to `path`.
+
+        Raises Unreachable when it is not known whether the destination acted, and Refused for any other answer.
+        """
+        return self._call("POST", path, {"Content-Type": "application/json", **headers}, timeout, body)
+
+    def put(
+        self, path: str, body: bytes, headers: Mapping[str, str], timeout: float | None = None
+    ) -> requests.Response:
+        """The same with PUT."""
+        return self._call("PUT", path, {"Content-Type": "application/json", **headers}, timeout, body)
+
+    def close(self) -> None:
+        """Close this thread's connection, if it has one."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is not None:
+            session.close()
+
+    def get(self, path: str, headers: Mapping[str, str], timeout: float | None = None) -> requests.Response:
+        """The successful (2xx) answer to a GET. Raises Unreachable and Refused."""
+        return self._call("GET", path, headers, timeout)
+
+    def _call(
+        self, method: str, path: str, headers: Mapping[str, str], timeout: float | None, body: bytes | None = None
+    ) -> requests.Response:
+        limit = min(timeout or self.timeout, self.timeout)
+        return self.breaker.call(lambda: self._request(method, path, headers, limit, body))
+
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str], timeout: float, body: bytes | None
+    ) -> requests.Response:
+        try:
+            response = self._session().send(
+                self._prepared(method, path, headers, body),
+                timeout=(min(1.0, timeout), timeout),
+                allow_redirects=False,
+                proxies={},
+                verify=True,
+                stream=False,
+            )
+        except requests.RequestException as error:
+            raise Unreachable(f"{self._name}: {type(error).__name__}") from error
+        if response.status_code in _PASSING:
+            raise Unreachable(f"{self._name} answered {response.status_code}")
+        if not 200 <= response.status_code < 300:
+            raise Refused(f"{self._name} answered {response.status_code}: {response.text[:200]}", _problem(response))
+        return response
+
+    def _prepared(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> requests.PreparedRequest:
+        """What `Request.prepare` makes of it, by what is known: the URL is one already, and there are no cookies."""
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url, prepared.body = method, self.url + path, body
+        prepared.headers = CaseInsensitiveDict({**self._headers, **headers})
+        if body is not None:
+            prepared.headers["Content-Length"] = str(len(body))
+        prepared.hooks = requests.hooks.default_hooks()
+        return prepared
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = tracing.http_session()
+            session.trust_env = False  # no proxy and no .netrc comes between the services
+            self._local.session = session
+        return session
+
+
+def _problem(response: requests.Response) -> str | None:
+    try:
+        return str(response.json()["type"]).removeprefix("/problems/")
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,78 @@
+"""The admin port: /metrics, /livez, /readyz and a service's own pages, on a listener and threads of its own.
+
+However busy the service's threads are with slow requests, a probe is answered: Kubernetes must not take a
+busy pod for a dead one. These three need no key, so the port is not for the outside.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from chassis.postgres.database import Database
+from chassis.server.health import Health
+from chassis.telemetry import metrics
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10  # seconds that a client may be silent
+
+    def version_string(self) -> str:
+        """What the Server header says: nothing about what to attack."""
+        return "tandem"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing: probes and scrapes come every few seconds."""
+
+
+def application(
+    url: str, health: Health, gauges: metrics.DatabaseGauges, pages: Mapping[str, Application]
+) -> Application:
+    """The WSGI application of the admin port; `url` is of the service's database.
+
+    `pages` are applications of their own, each by the path that it and all below it answer.
+    """
+    database = Database(url, "admin", statement_timeout=3.0)
+    gauges.use(database)
+
+    def respond(request: Request) -> Response:
+        path = request.path
+        if path == "/metrics":
+            text, content_type = metrics.render(gauges, request.headers.get("Accept", ""))
+            return Response(text, content_type=content_type)
+        if path in ("/livez", "/readyz"):
+            status, body = health.live() if path == "/livez" else health.ready(database)
+            return Response(json.dumps(body), status, mimetype="application/json")
+        problem = {"type": "/problems/not-found", "title": "There is nothing here", "status": 404, "instance": path}
+        return Response(json.dumps(problem), 404, mimetype="application/problem+json")
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0])
+        if page is not None:
+            return page(environ, start_response)
+        try:
+            return respond(Request(environ))(environ, start_response)
+        finally:
+            database.close()  # this thread ends with the request
+
+    return app
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError when the port is taken."""
+    return socket.create_server((host, port), backlog=64)
+
+
+def serve(listener: socket.socket, app: Application) -> None:
+    """Serve from a thread of this process; several processes may share the listener."""
+    host, port = listener.getsockname()[:2]
+    server = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
+    threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

@@ -1,0 +1,241 @@
+"""Prometheus metrics of a service's processes, put together in one scrape.
+
+Each process of a pod (gunicorn's workers, the relay) writes to files in PROMETHEUS_MULTIPROC_DIR; whoever
+answers /metrics reads them all, and asks the database for what only it knows (depths and ages).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from chassis.postgres.database import DOWN, Database, Session
+from chassis.telemetry import exemplars, logs, tracing
+
+log = logs.get_logger()
+
+WEB = "web"
+_role = WEB
+_process_name = ""
+
+
+def _process() -> str:
+    return _process_name
+
+
+def _name_process() -> None:
+    global _process_name
+    # Containers of one pod each have a process 1, and share the directory: a pid alone is not enough.
+    _process_name = f"{_role}.{os.getpid()}"
+
+
+_name_process()
+os.register_at_fork(after_in_child=_name_process)
+
+
+def set_role(role: str) -> None:
+    """Name what this process is, before it measures anything: `web` (the default), `relay`."""
+    global _role
+    _role = role
+    _name_process()
+
+
+_folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) if "PROMETHEUS_MULTIPROC_DIR" in os.environ else None
+if _folder is not None:
+    _folder.mkdir(parents=True, exist_ok=True)
+    if tracing.ON:
+        values.ValueClass = exemplars.value_class(_folder, _process)
+    else:
+        values.ValueClass = values.MultiProcessValue(_process)  # type: ignore[no-untyped-call]
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
+duration = Histogram("http_request_duration_seconds", "Time to answer.", ["method", "route"], buckets=_LATENCY)
+deliveries = Counter("outbox_deliveries_total", "Attempts to deliver an outbox row.", ["topic", "outcome"])
+delivery_seconds = Histogram("outbox_delivery_seconds", "Time of one attempt.", ["topic"], buckets=_LATENCY)
+transitions = Counter("state_transitions_total", "Changes of state.", ["kind", "from", "to"])
+provider_seconds = Histogram(
+    "provider_call_seconds", "Time of one call to the provider.", ["kind", "outcome"], buckets=_LATENCY
+)
+operations = Counter("operations_total", "Operations settled with the provider.", ["kind", "result"])
+money = Counter("money_minor_units_total", "Money moved, in minor units.", ["kind", "currency"])
+ledger = Counter("ledger_minor_units_total", "Entries made, in minor units.", ["account", "direction", "currency"])
+breaker_open = Gauge(
+    "breaker_open",
+    "Whether the destination is taken to be down, as who has called it last sees it.",
+    ["destination"],
+    multiprocess_mode="livemostrecent",
+)
+loop_beat = Gauge(
+    "loop_beat_timestamp_seconds", "When a loop of the relay last came round.", ["loop"], multiprocess_mode="max"
+)
+build = Gauge("build_info", "The running build.", ["version", "python"], multiprocess_mode="livemax")
+
+LABEL = "tandem"
+"""The label of all that a service measures: its name. Prometheus knows others' metrics of the same names."""
+
+MOST = 20_000
+"""How many rows a gauge counts at most: a scrape stays cheap when much is waiting."""
+
+Samples = Iterable[tuple[tuple[str, ...], tuple[float, ...]]]
+Read = Callable[[Session], Samples]
+
+
+class DatabaseGauges(Collector):
+    """Gauges whose values are read from the database when Prometheus asks."""
+
+    def __init__(self, service: str) -> None:
+        """Gauges of this service are added with `add`."""
+        self.service = service
+        self._groups: list[tuple[Mapping[str, str], tuple[str, ...], Read]] = []
+        self._database: Database | None = None
+        self.add(
+            {"database_connections": "Connections to the database, by who has them and what they do."},
+            ("application", "state"),
+            _connections,
+        )
+
+    def use(self, database: Database) -> None:
+        """Read from this database."""
+        self._database = database
+
+    def add(self, gauges: Mapping[str, str], labels: tuple[str, ...], read: Read) -> None:
+        """Add gauges, by name with what each means; `read` gives (label values, a value for each) from a session."""
+        self._groups.append((gauges, labels, read))
+
+    def collect(self) -> Iterable[Metric]:
+        """Read each gauge; `database_up` says whether the database answered.
+
+        What cannot be read now (locked, too slow, not migrated) is left out.
+        """
+        up = GaugeMetricFamily("database_up", "Whether this service's database answers.")
+        families: list[Metric] = []
+        assert self._database is not None
+        try:
+            session = self._database.session()
+        except DOWN:
+            up.add_metric([], 0)
+            return [up]
+        for group in self._groups:
+            try:
+                families.extend(_read(session, *group))
+            except DOWN as error:
+                if session.closed:
+                    up.add_metric([], 0)
+                    return [up]
+                log.warning("gauges_not_read", gauges=list(group[0]), error=error)
+        up.add_metric([], 1)
+        return [up, *families]
+
+
+def _read(session: Session, gauges: Mapping[str, str], labels: tuple[str, ...], read: Read) -> list[GaugeMetricFamily]:
+    families = [GaugeMetricFamily(name, meaning, labels=labels) for name, meaning in gauges.items()]
+    for label_values, numbers in read(session):
+        for family, value in zip(families, numbers, strict=True):
+            family.add_metric(label_values, value)
+    return families
+
+
+def _connections(session: Session) -> Samples:
+    rows = session.execute(
+        "SELECT application_name, COALESCE(state, 'unknown') AS state, count(*)::float8 AS count"
+        " FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY 1, 2"
+    )
+    return [((row["application_name"], row["state"]), (row["count"],)) for row in rows]
+
+
+class _Labelled(Collector):
+    """What others collect, with the name of the service on each sample."""
+
+    def __init__(self, service: str, *collectors: Collector) -> None:
+        self._service, self._collectors = service, collectors
+
+    def collect(self) -> Iterable[Metric]:
+        """All of it."""
+        for collector in self._collectors:
+            for metric in collector.collect():
+                metric.samples = [
+                    sample._replace(labels={**sample.labels, LABEL: self._service}) for sample in metric.samples
+                ]
+                yield metric
+
+
+def render(gauges: DatabaseGauges, accept: str) -> tuple[bytes, str]:
+    """Everything this service measures, and the type of the text that it is.
+
+    In the text format of Prometheus; where there are exemplars, in OpenMetrics for those who `accept` it.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Labelled(gauges.service, gauges, _counted()))
+    if tracing.ON and "application/openmetrics-text" in accept:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def process_died(process: int) -> None:
+    """Forget what a web process that is gone was, but not what it has counted."""
+    if _folder is not None:
+        name = f"{WEB}.{process}"
+        mark_process_dead(name)  # type: ignore[no-untyped-call]
+        exemplars.forget(_folder, name)
+
+
+def _counted() -> Collector:
+    """What all processes of this pod have measured."""
+    if _folder is None:
+        return REGISTRY
+    counted = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+    return exemplars.WithExemplars(_folder, counted) if tracing.ON else counted
+
+
+def takes_to_be_down(destination: str) -> bool:
+    """Whether this pod takes a destination to be down, as who has called it last sees it."""
+    return any(
+        sample.value == 1 and sample.labels.get("destination") == destination
+        for metric in _counted().collect()
+        if metric.name == "breaker_open"
+        for sample in metric.samples
+    )
+
+
+@cache
+def moved(kind: str, before: str, after: str) -> Counter:
+    """What counts a change of state; looked up once for each."""
+    return transitions.labels(kind, before, after)
+
+
+@cache
+def answered(method: str, route: str, status: int) -> Callable[[float], None]:
+    """What counts an answer with this status and observes its seconds; looked up once for each."""
+    count, took = requests.labels(method, route, str(status)), duration.labels(method, route)
+
+    def measure(seconds: float) -> None:
+        count.inc()
+        took.observe(seconds, tracing.exemplar())
+
+    return measure
+
+
+def announce(version: str) -> None:
+    """Set `build_info` for this process."""
+    build.labels(version, platform.python_version()).set(1)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from chassis.auth.keyring import Key, Keyring
+
+SECRET = "tdm_never_to_be_seen"
+DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
+
+
+def entry(**changes: object) -> str:
+    return json.dumps([{"key": SECRET, "merchant": "demo", "scopes": ["orders:read"], **changes}])
+
+
+def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
+    by_digest = [
+        json.dumps([{"sha256": digest, "merchant": "demo", "scopes": ["orders:read"]}])
+        for digest in (DIGEST, DIGEST.upper())
+    ]
+    for text in (entry(), *by_digest):
+        keyring = Keyring.parse(text)
+        assert keyring.find(SECRET) == Key("demo", frozenset({"orders:read"}))
+        assert keyring.find(SECRET + "x") is None
+        assert keyring.find("") is None
+        assert keyring.find(DIGEST) is None
+
+
+NO_KEYS: list[object] = [1, None, True, [SECRET], {SECRET: 1}, "", "short", "x" * 256, "two words", "é" * 9]
+NO_MERCHANTS: list[object] = [1, True, ["demo"], {}]
+NO_SCOPES: list[object] = [None, 1, {"orders:read": True}, [["orders:read"]], [None], [{}], ""]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{SECRET}",
+        f'"{SECRET}"',
+        json.dumps({"key": SECRET}),
+        json.dumps([SECRET]),
+        json.dumps([[SECRET]]),
+        json.dumps([{"key": SECRET}]),
+        entry(merchant=""),
+        entry(merchant=None),
+        entry(merchant="a b"),
+        entry(merchant="a\n"),
+        entry(merchant="m" * 65),
+        entry(merchant="é"),
+        entry(sha256="0" * 64),
+        entry(scopes=["orders:read", "orders:all"]),
+        entry(scopes="orders:read"),
+        json.dumps([{"merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": SECRET, "merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": "0" * 63, "merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": 1, "merchant": "demo", "scopes": []}]),
+        json.dumps([{"sha256": None, "key": SECRET, "merchant": "demo", "scopes": []}]),
+        *(entry(key=value) for value in NO_KEYS),
+        *(entry(merchant=value) for value in NO_MERCHANTS),
+        *(entry(scopes=value) for value in NO_SCOPES),
+        json.dumps([json.loads(entry())[0]] * 2),
+        json.dumps([*json.loads(entry()), {"sha256": DIGEST.upper(), "merchant": "other", "scopes": []}]),
+        "[" * 100_000,
+        "null",
+        "",
+    ],
+)
+def test_wrong_settings_are_refused_and_no_key_is_quoted(text: str) -> None:
+    with pytest.raises(ValueError, match="must|is not|has|entry") as caught:
+        Keyring.parse(text)
+    assert SECRET not in str(caught.value)
+
+
+def test_what_is_wrong_is_named_by_its_number() -> None:
+    good = json.loads(entry())[0]
+    with pytest.raises(ValueError, match="entry 1"):
+        Keyring.parse(json.dumps([good, {**good, "scopes": ["nonsense"]}]))
+
+
+def test_no_keys_are_a_keyring_that_knows_nobody() -> None:
+    assert Keyring.parse("[]").find(SECRET) is None

@@ -1,0 +1,55 @@
+"""What a key looks like; what becomes of one is in tests/integration/chassis/test_own_keys.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from chassis.auth import keyring, stored_keys
+from chassis.auth.keyring import Key, Keyring
+from chassis.auth.stored_keys import Keys
+from chassis.postgres.database import Database
+
+NOWHERE = Database("postgresql://nobody@127.0.0.1:1/nothing", "test")
+
+
+def test_keys_are_long_random_and_known_by_their_looks() -> None:
+    made = {stored_keys.generate() for _ in range(100)}
+    assert len(made) == 100
+    for key in made:
+        assert key.startswith("tandem_")
+        assert len(key) == 53
+        assert stored_keys.is_well_formed(key)
+
+
+def test_no_key_with_one_character_changed_is_well_formed() -> None:
+    key = stored_keys.generate()
+    for place in range(len(key)):
+        other = "x" if key[place] != "x" else "y"
+        assert not stored_keys.is_well_formed(key[:place] + other + key[place + 1 :])
+
+
+@pytest.mark.parametrize("text", ["", "tandem_", "tdm_test", "tandem_" + "0" * 46, "é" * 53, "a.b.c", "\udcff" * 53])
+def test_what_cannot_be_a_key_is_unknown_without_asking_anybody(text: str) -> None:
+    assert Keys(NOWHERE, 5.0).find(text) is None
+    assert not stored_keys.is_well_formed(text)
+    assert not stored_keys.is_well_formed(stored_keys.generate() + text + "\n")
+
+
+class Watched(str):
+    """A secret that notices being compared with another by its value."""
+
+    compared = False
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        type(self).compared = True
+        return super().__eq__(other)
+
+
+def test_a_secret_is_looked_up_by_its_digest_and_compared_with_none() -> None:
+    secret = stored_keys.generate()
+    known = Keyring({keyring.digest(secret): Key("demo", frozenset())})
+    assert known.find(Watched(secret)) == Key("demo", frozenset())
+    assert known.find(Watched(secret[:-1] + "!")) is None
+    assert not Watched.compared
+    assert secret not in vars(keyring)["_keys"]

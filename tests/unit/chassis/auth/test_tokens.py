@@ -1,0 +1,200 @@
+"""Which tokens are good; where the issuer's keys come from is in tests/integration/chassis/test_tokens.py."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from chassis.auth.keyring import Key
+from chassis.auth.tokens import LEEWAY, Policy, Tokens, parse
+from chassis.http.problems import Problem
+
+RSA = rsa.generate_private_key(65537, 2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+STRANGER = rsa.generate_private_key(65537, 2048)
+ISSUER, AUDIENCE = "https://issuer.example", "tandem"
+
+
+def jwk(private: Any, kid: str | None, **more: Any) -> dict[str, Any]:
+    algorithm = jwt.get_algorithm_by_name("RS256" if isinstance(private, rsa.RSAPrivateKey) else "ES256")
+    public = json.loads(algorithm.to_jwk(private.public_key()))
+    return {**public, **({"kid": kid} if kid else {}), **more}
+
+
+JWKS = {"keys": [jwk(RSA, "r1", alg="RS256", use="sig"), jwk(EC, "e1")]}
+
+
+def policy(**changes: Any) -> Policy:
+    fields = {
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "algorithms": ("RS256", "ES256"),
+        "merchant_claim": "merchant",
+        "jwks_url": "",
+        "jwks": json.dumps(JWKS),
+    }
+    return Policy(**{**fields, **changes})
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    whole = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "exp": now + 300,
+        "iat": now,
+        "sub": "shop-1",
+        "merchant": "demo",
+        "scope": "openid orders:read orders:write",
+        **changes,
+    }
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def token(key: Any = RSA, algorithm: str = "RS256", kid: str | None = "r1", typ: str = "at+jwt", **changes: Any) -> str:
+    headers = {"kid": kid, "typ": typ} if kid else {"typ": typ}
+    return jwt.encode(claims(**changes), key, algorithm, headers)
+
+
+def by_hand(header: dict[str, Any], body: dict[str, Any], secret: bytes = b"") -> str:
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, body)]
+    signed = b".".join(parts)
+    mac = hmac.new(secret, signed, hashlib.sha256).digest() if secret else b""
+    return (signed + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()
+
+
+def refused(presented: str, **changes: Any) -> str:
+    with pytest.raises(Problem) as caught:
+        Tokens(policy(**changes), 5.0).verify(presented)
+    problem = caught.value
+    assert problem.name == "unauthorized"
+    challenge = problem.headers["WWW-Authenticate"]
+    prefix = 'Bearer error="invalid_token", error_description="'
+    assert challenge.startswith(prefix)
+    return challenge.removeprefix(prefix).rstrip('"')
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        token(),
+        token(EC, "ES256", "e1"),
+        token(typ="JWT"),
+        token(typ="application/at+JWT"),
+        token(aud=["other", AUDIENCE]),
+        token(iat=None, nbf=int(time.time())),
+        token(scope=None, scp=["orders:read", "orders:write"]),
+        token(scope=None, scp="orders:read orders:write"),
+        token(scope=None, scopes=["orders:read", "orders:write", 1]),
+    ],
+)
+def test_a_good_token_stands_for_its_merchant_and_scopes(good: str) -> None:
+    found = Tokens(policy(), 5.0).verify(good)
+    assert found == Key("demo", frozenset({"orders:read", "orders:write"}), "sub shop-1")
+
+
+@pytest.mark.parametrize("scopes", [{"scope": None}, {"scope": ""}, {"scope": 7}, {"scope": "admin orders:"}])
+def test_a_token_without_our_scopes_has_none(scopes: dict[str, Any]) -> None:
+    assert Tokens(policy(), 5.0).verify(token(**scopes)).scopes == frozenset()
+
+
+def test_the_merchant_may_stand_in_another_claim() -> None:
+    found = Tokens(policy(merchant_claim="https://tandem/m"), 5.0).verify(token(**{"https://tandem/m": "other"}))
+    assert found.merchant == "other"
+
+
+NOW = int(time.time())
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (token(exp=NOW - LEEWAY - 5), "The token has expired"),
+        (token(exp=None), "The token must have iss, aud and exp"),
+        (token(iss=None), "The token must have iss, aud and exp"),
+        (token(aud=None), "The token must have iss, aud and exp"),
+        (token(exp="soon"), "The token is not good"),
+        (token(nbf=NOW + 600), "The token is not valid yet"),
+        (token(iat=NOW + 600), "The token is not valid yet"),
+        (token(iss="https://other.example"), "The token is of another issuer"),
+        (token(iss=ISSUER + "/"), "The token is of another issuer"),
+        (token(aud="other"), "The token is for another audience"),
+        (token(aud=[]), "The token must have iss, aud and exp"),
+        (token(typ="logout+jwt"), "The token is of another type"),
+        (token(merchant=None), "The token names no merchant"),
+        (token(merchant="a b"), "The token names no merchant"),
+        (token(merchant=["demo"]), "The token names no merchant"),
+        (token(STRANGER), "The token is not good"),
+        (token(kid="r2"), "The token is not signed by a key of the issuer"),
+        (token(kid=None), "The token is not signed by a key of the issuer"),
+        (token(algorithm="RS512"), "The token is not good"),
+        (token(algorithm="PS256"), "The token is not good"),
+        (token(EC, "ES256", "r1"), "The token is not good"),
+        (token(kid="e1"), "The token is not good"),
+        (token()[:-4] + "AAAA", "The token is not good"),
+        ("a.b.c", "The token is not good"),
+        ("..", "The token is not good"),
+        (f"{'x' * 100_000}.y.z", "The token is not good"),
+        ("é.\udcff.x", "The token is not good"),
+    ],
+)  # fmt: skip
+def test_a_bad_token_is_refused_and_told_why(bad: str, reason: str) -> None:
+    assert refused(bad) == reason
+
+
+def test_no_token_chooses_how_it_is_verified() -> None:
+    public = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    of_jwks = json.dumps(JWKS["keys"][0]).encode()
+    header: dict[str, Any]
+    for header in ({"alg": "none"}, {"alg": "None"}, {"alg": ""}, {}, {"alg": None}, {"alg": ["RS256"]}):
+        assert refused(by_hand({"kid": "r1", **header}, claims()))
+    for secret in (public, public.strip(), of_jwks, b"x"):
+        assert refused(by_hand({"alg": "HS256", "kid": "r1", "typ": "JWT"}, claims(), secret))
+    for header in ({"kid": ["r1"]}, {"kid": 1}, {"jwk": JWKS["keys"][0]}, {"jku": "https://evil.example"}):
+        assert refused(by_hand({"alg": "HS256", **header}, claims(), public))
+    critical = jwt.encode(claims(), RSA, "RS256", {"kid": "r1", "crit": ["else"], "else": 1})
+    assert refused(critical)
+
+
+def test_only_keys_that_verify_an_allowed_algorithm_are_taken() -> None:
+    shared = {"kty": "oct", "kid": "o1", "k": base64.urlsafe_b64encode(b"x" * 32).decode(), "alg": "HS256"}
+    for_encryption = jwk(STRANGER, "enc", use="enc")
+    nonsense: list[Any] = [1, None, {}, {"kty": "RSA"}, {"kty": "RSA", "n": 1, "e": "AQAB"}, {"kty": "magic"}]
+    taken = parse(json.dumps({"keys": [shared, for_encryption, *nonsense, *JWKS["keys"]]}), ("RS256", "HS256", "ES256"))
+    assert set(taken) == {"r1", "e1"}
+    assert set(parse(json.dumps(JWKS), ("ES256",))) == {"e1"}
+    assert refused(token(), algorithms=("ES256",)) == "The token is not signed by a key of the issuer"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", "[" * 100_000, '{"keys": []}', '{"keys": 1}', '{"keys": [{"kty": "oct"}]}']
+)
+def test_a_jwks_without_usable_keys_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not|has no"):
+        parse(text, ("RS256",))
+
+
+def test_a_good_token_is_remembered_but_not_past_its_expiry() -> None:
+    clock = [0.0]
+    tokens = Tokens(policy(), 5.0, clock=lambda: clock[0])
+    lasting, ending = token(), token(exp=int(time.time() - LEEWAY) + 2)
+    for each in (lasting, ending):
+        tokens.verify(each)
+    tokens._find = lambda kid: None  # the issuer has no keys any more
+    assert tokens.verify(lasting).merchant == "demo"
+    assert tokens.verify(ending).merchant == "demo"
+    clock[0] = 4.0
+    assert tokens.verify(lasting).merchant == "demo"
+    for later, gone in ((4.0, ending), (5.0, lasting)):
+        clock[0] = later
+        with pytest.raises(Problem):
+            tokens.verify(gone)

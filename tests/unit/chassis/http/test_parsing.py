@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.http import parsing
+from chassis.http.problems import Problem
+
+TEXTS = st.text(st.characters(categories=["L", "Zs", "P"]), max_size=8)
+OBJECTS = st.dictionaries(
+    TEXTS,
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | TEXTS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+def refused(data: bytes) -> Problem:
+    with pytest.raises(Problem) as caught:
+        parsing.parse_json(data)
+    return caught.value
+
+
+@given(OBJECTS)
+def test_what_json_writes_is_read(body: dict[str, Any]) -> None:
+    assert parsing.parse_json(json.dumps(body).encode()) == body
+    assert parsing.parse_json(json.dumps(body, ensure_ascii=False, indent=2).encode()) == body
+
+
+def test_no_body_is_an_empty_object() -> None:
+    assert parsing.parse_json(b"") == {}
+
+
+@pytest.mark.parametrize("data", [b" ", b"\n", b"\r\n\t "])
+def test_white_space_alone_is_no_json(data: bytes) -> None:
+    assert refused(data).name == "malformed-request"
+
+
+def test_numbers_keep_every_digit() -> None:
+    body = parsing.parse_json(b'{"a": 0.1, "b": 1.0, "c": 1e2, "d": 1e400, "e": 100000000000000000.01, "f": 1}')
+    assert body == {
+        "a": Decimal("0.1"),
+        "b": Decimal("1.0"),
+        "c": Decimal(100),
+        "d": Decimal("1e400"),
+        "e": Decimal("100000000000000000.01"),
+        "f": 1,
+    }
+    assert {name: type(value) for name, value in body.items()} == {**dict.fromkeys("abcde", Decimal), "f": int}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"a": 1', "at line 1, column"),
+        (b"{'a': 1}", "at line 1, column"),
+        (b'{"a": 1} x', "at line 1, column"),
+        (b'{"a": 01}', "at line 1, column"),
+        (b'{"a": .5}', "at line 1, column"),
+        (b'{"a": "\t"}', "at line 1, column"),
+        (b'{"a": "\x00"}', "at line 1, column"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": [Infinity]}', "Infinity is not JSON"),
+        (b'{"a": -Infinity}', "-Infinity is not JSON"),
+        (b'{"a": 1, "a": 1}', '"a" stands twice'),
+        (b'{"x": {"a": 1, "b": 2, "a": 3}}', '"a" stands twice'),
+        (b'{"a": 1, "\\u0061": 1}', '"a" stands twice'),
+        (b"\xff\xfe", "not UTF-8"),
+        (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
+        (b"\xef\xbb\xbf{}", "BOM"),
+        ("{}".encode("utf-16"), "not UTF-8"),
+        (b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
+        (b'{"a": ' * 10_000 + b"1" + b"}" * 10_000, "nested too deeply"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a": 1E+1000000000000000000}', "out of all bounds"),
+        (b'{"a": [{"b": -1e9999999999999999999999}]}', "out of all bounds"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "out of all bounds"),
+    ],
+)
+def test_what_is_not_well_formed_is_refused_with_the_reason(data: bytes, reason: str) -> None:
+    problem = refused(data)
+    assert (problem.name, problem.status) == ("malformed-request", 400)
+    assert reason in problem.detail
+
+
+@pytest.mark.parametrize("data", [b"[]", b"null", b"true", b"1", b'"a"', b"[{}]"])
+def test_a_body_must_be_an_object(data: bytes) -> None:
+    assert refused(data).name == "malformed-request"
+
+
+def test_twenty_levels_are_read_and_many_more_are_not() -> None:
+    assert parsing.parse_json(b'{"a": ' + b"[" * 19 + b"]" * 19 + b"}")
+    assert refused(b'{"a": ' + b"[" * 50 + b"]" * 50 + b"}").name == "malformed-request"
+
+
+@pytest.mark.parametrize(
+    ("data", "pointer"),
+    [
+        (b'{"a": "\\u0000"}', "/a"),
+        (b'{"a": ["x", "\\u001f"]}', "/a/1"),
+        (b'{"a": "\\u007f"}', "/a"),
+        (b'{"a": "\\u0085"}', "/a"),
+        (b'{"a": "\\n"}', "/a"),
+        (b'{"a": "\\ud800"}', "/a"),
+        (b'{"a": "\\udfff\\ud800"}', "/a"),
+        (b'{"a": {"b\\u0000": 1}}', "/a"),
+        (b'{"\\ud800": 1}', ""),
+        (b'{"a/b": {"~": "\\u0000"}}', "/a~1b/~0"),
+    ],
+)
+def test_control_characters_and_lone_surrogates_are_pointed_at(data: bytes, pointer: str) -> None:
+    problem = refused(data)
+    assert (problem.name, problem.status) == ("validation", 422)
+    assert [error["pointer"] for error in problem.errors] == [pointer]
+
+
+def test_a_pair_of_surrogates_is_one_character() -> None:
+    assert parsing.parse_json(b'{"a": "\\ud83c\\udf75"}') == {"a": "\N{TEACUP WITHOUT HANDLE}"}
+
+
+@pytest.mark.parametrize(
+    ("data", "pointer"),
+    [
+        (b'{"a": "4111111111111111"}', "/a"),
+        (b'{"a": {"b": ["4111 1111 1111 1111"]}}', "/a/b/0"),
+        (b'{"a": "paid with 4111-1111-1111-1111, thanks"}', "/a"),
+        (b'{"a": "\\u0034111111111111111"}', "/a"),
+        (b'{"m": {"4111111111111111": "x"}}', "/m"),
+        (b'{"a": "2 4111111111111111"}', "/a"),
+        (b'{"a": "4111111111111111 12/27"}', "/a"),
+        (b'{"a": "4111\\u00a01111\\u00a01111\\u00a01111"}', "/a"),
+        (b'{"a": "4111\\u2009-\\u20091111 - 1111--1111"}', "/a"),
+    ],
+)
+def test_card_numbers_are_pointed_at_and_not_repeated(data: bytes, pointer: str) -> None:
+    problem = refused(data)
+    assert (problem.name, problem.status) == ("card-number", 422)
+    assert [error["pointer"] for error in problem.errors] == [pointer]
+    assert "1111" not in json.dumps(problem.body("/", "id"))
+
+
+def test_a_card_number_that_is_a_key_twice_is_not_repeated() -> None:
+    assert "4111111" not in refused(b'{"4111111111111111": 1, "4111111111111111": 2}').detail
+
+
+@given(OBJECTS)
+def test_one_meaning_has_one_canonical_spelling(body: dict[str, Any]) -> None:
+    turned = dict(reversed(body.items()))
+    assert parsing.canonical(parsing.parse_json(json.dumps(turned, indent=1).encode())) == parsing.canonical(body)
+
+
+def test_other_meanings_have_other_spellings() -> None:
+    texts = [b'{"a":1}', b'{"a":"1"}', b'{"a":true}', b'{"a":null}', b'{"a":[1]}', b'{"a":{"b":1}}', b'{"b":1}', b"{}"]
+    assert len({parsing.canonical(parsing.parse_json(text)) for text in texts}) == len(texts)
+
+
+def test_nested_messages_become_flat_pointers() -> None:
+    messages = {
+        "items": {0: {"quantity": ["too small", "too odd"]}, 2: {"_schema": ["not an object"]}},
+        "a/b": {"c~d": ["bad"]},
+        "_schema": ["as a whole"],
+    }
+    assert parsing.pointers(messages) == [
+        {"pointer": "/items/0/quantity", "detail": "too small"},
+        {"pointer": "/items/0/quantity", "detail": "too odd"},
+        {"pointer": "/items/2", "detail": "not an object"},
+        {"pointer": "/a~1b/c~0d", "detail": "bad"},
+        {"pointer": "", "detail": "as a whole"},
+    ]
+
+
+@given(st.text())
+def test_a_pointers_token_can_be_read_back(key: str) -> None:
+    token = parsing.escape(key)
+    assert "/" not in token
+    assert token.replace("~1", "/").replace("~0", "~") == key
