@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ from chassis import cards
 from chassis.http import parsing
 from chassis.http.if_match import ANY, Condition, if_match
 from chassis.http.problems import Problem
-from chassis.postgres.database import Session
+from chassis.postgres.database import Database, Session
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -119,6 +121,25 @@ def required(session: Session, claim: Claim) -> Earlier:
     if there is None:  # whoever held the key has rolled back, or the key was purged in this moment
         raise in_use()
     return there
+
+
+@contextmanager
+def once(database: Database, claim: Claim, resource_id: str, status: int) -> Iterator[tuple[Session, Earlier | None]]:
+    """Run a block once per idempotency key, in one transaction with the key.
+
+    Yields the session and what the key already stands for. It is None for a new key: the block then does the work,
+    and the key, its status code and its resource commit with it. An exception rolls both back.
+
+        with idempotency.once(database, claim, order_id, 200) as (session, earlier):
+            if earlier is None:
+                ...  # write what the request asks for
+
+    Raises Problem `idempotency-key-reused` for another request's key, and `idempotency-key-in-use` while another
+    transaction holds the key or a row that the block needs.
+    """
+    with not_in_use(), database.transaction() as session:
+        taken = take(session, claim, resource_id, status)
+        yield session, None if taken else required(session, claim)
 
 
 class not_in_use:  # noqa: N801
