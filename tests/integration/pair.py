@@ -76,6 +76,7 @@ class Pair:
         self._serve(self._running, self.order_app, self.order.url)
         parts = self.order_app.extensions["tandem"]
         self._loop(self._running, *order.commands.loops(parts.parts["orders"], parts.settings))
+        self._loop(self._running, parts.parts["webhooks"].loop(lease=20.0, poll=parts.settings.poll_seconds))
         parts = self.payment_app.extensions["tandem"]
         self._loop(self._running, *payment.commands.loops(parts.parts["payments"], parts.settings))
         self.start_payment()

@@ -55,11 +55,18 @@ class Session(Connection[DictRow]):
         self._statements: dict[str, Prepared] = {}
 
     def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
-        """The first row of what a statement returns, or None; it is prepared when it is first wanted."""
+        """Execute a statement and return its first row, or None. It is prepared when it is first executed."""
+        return self._statement(query).first(self.pgconn, parameters)
+
+    def all(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
+        """Execute a statement and return all of its rows. It is prepared when it is first executed."""
+        return self._statement(query).all(self.pgconn, parameters)
+
+    def _statement(self, query: LiteralString) -> Prepared:
         statement = self._statements.get(query)
         if statement is None:
             statement = self._statements[query] = Prepared(self.pgconn, f"tandem_{len(self._statements)}", query)
-        return statement.first(self.pgconn, parameters)
+        return statement
 
     @contextmanager
     def atomic(self) -> Iterator[None]:

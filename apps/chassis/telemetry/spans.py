@@ -251,6 +251,11 @@ class _Session(Session):
         with _statement(self, query):
             return super().one(query, parameters)
 
+    def all(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
+        """Execute within a span. Raises psycopg.Error."""
+        with _statement(self, query):
+            return super().all(query, parameters)
+
     @contextmanager
     def atomic(self) -> Iterator[None]:
         """A transaction within a span, whose last part, after its statements, is the commit."""

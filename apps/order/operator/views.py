@@ -14,11 +14,11 @@ from chassis.http import paging
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.server import admin
 from chassis.telemetry import metrics
-from order import store as orders
 from order.config import Settings
 from order.model import Status
 from order.operator import actions, model, service, store
 from order.operator.application import PATH, create, parts, wsgi
+from order.store import waiting
 from order.webhooks import store as webhooks
 
 PAGE = 25
@@ -73,8 +73,8 @@ def overview() -> str | Response:
         statuses=list(Status),
         today=store.today(session, list(Status)),
         most=metrics.MOST,
-        waiting={row["status"]: row for row in orders.waiting(session)},
-        refunds=orders.refunds_waiting(session),
+        waiting={row["status"]: row for row in waiting.by_status(session)},
+        refunds=waiting.refunds(session),
         topics=store.topics(session),
         backlog=webhooks.backlog(session),
         payment=_payment(),
@@ -127,9 +127,9 @@ def pending() -> str:
     session = parts().database.session()
     return render_template(
         "pending.html",
-        waiting=orders.waiting(session),
+        waiting=waiting.by_status(session),
         longest=store.waiting_longest(session, PAGE),
-        refunds=orders.refunds_waiting(session),
+        refunds=waiting.refunds(session),
         oldest_refunds=store.refunds_pending(session, PAGE),
         topics=store.topics(session),
         rows=store.undelivered(session, PAGE),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from order.webhooks.model import EVENTS
+from order.transition import EVENTS
 from tandem_client import Client, Conflict, InvalidSignature, Item, NotFound, webhooks
 from tests.integration.eventually import eventually
 from tests.integration.order.webhooks.receiver import Receiver, status

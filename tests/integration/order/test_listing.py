@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 import pytest
 
-from order import store
+from order.store import views
 from tests.integration.chassis.refusals import refused
 from tests.integration.pair import ORDER, Client, Pair
 from tests.integration.settings import OTHER_KEY
@@ -270,5 +270,5 @@ def test_every_list_is_found_by_an_index(pair: Pair) -> None:
         for query in queries:
             for after in (None, (moment, str(uuid.uuid4()))):
                 explaining = Explaining(connection)
-                store.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
+                views.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
                 assert 0 < explaining.read < 200, (query, after)  # the table alone has more than 300 pages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,17 +12,21 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from order.model import (
     FINAL,
+    Asked,
     Command,
     Decision,
     Order,
+    Outcome,
     Payment,
     Status,
+    cancel_refusal,
     decide,
-    follow,
-    is_news,
+    is_newer,
+    refusal,
+    stay,
     total,
-    why_not_cancel,
 )
+from order.transition import Answer, apply
 
 MAX = 2**63 - 1
 TOTALS = st.integers(1, MAX)
@@ -49,11 +54,11 @@ LEGAL = {
 
 
 def pending(amount: int) -> Order:
-    return Order(Status.PENDING_PAYMENT, amount, "EUR")
+    return Order("o1", Status.PENDING_PAYMENT, amount, "EUR", "pm_ok")
 
 
 def paid(amount: int, **facts: object) -> Order:
-    return replace(Order(Status.PAID, amount, "EUR", paid_amount=amount), **facts)  # type: ignore[arg-type]
+    return replace(pending(amount), status=Status.PAID, paid_amount=amount, **facts)  # type: ignore[arg-type]
 
 
 def snapshots(journey: tuple[str, ...], amount: int, payment_id: str = "p1") -> list[Payment]:
@@ -74,16 +79,25 @@ def snapshots(journey: tuple[str, ...], amount: int, payment_id: str = "p1") -> 
 
 def steps(order: Order, payment: Payment | None, declined: str | None = None) -> list[Decision]:
     """Everything that follows, one step after the other."""
-    taken: list[Decision] = []
-    while True:
-        decision = decide(order, payment, declined)
-        after = follow(order, decision)
-        if after == order:
-            return taken
-        assert after.status is order.status or after.status in LEGAL.get(order.status, set())
-        order, declined = after, None
+    order, taken = replace(order, payment=payment), list[Decision]()
+    while (decision := decide(order, declined)) != stay(order):
+        assert decision.status is order.status or decision.status in LEGAL.get(order.status, set())
+        order, declined = follow(order, decision), None
         taken.append(decision)
         assert len(taken) < 10, "it never ends"
+    return taken
+
+
+def follow(order: Order, decision: Decision) -> Order:
+    command = decision.command
+    asked = (Asked("m", command, decision.refund_amount),) if command else ()
+    return replace(
+        order,
+        status=decision.status,
+        paid_amount=decision.paid_amount,
+        refunded_amount=decision.refunded_amount,
+        asked=order.asked + asked,
+    )
 
 
 def end(order: Order, payment: Payment | None, declined: str | None = None) -> Order:
@@ -93,12 +107,14 @@ def end(order: Order, payment: Payment | None, declined: str | None = None) -> O
     return order
 
 
-def tell(order: Order, known: Payment | None, payment: Payment) -> tuple[Order, Payment | None]:
-    if not is_news(order.past, known, payment):
-        return order, known
-    if known is not None and known.id != payment.id:
-        order = replace(order, past=order.past | {known.id})
-    return end(order, payment), payment
+def tell(order: Order, payment: Payment, outcome: Outcome | None = None) -> Order:
+    """The order after an answer of payment has been applied."""
+    ids = (f"m{number}" for number in itertools.count())
+    taken = apply(order, Answer(payment, outcome), lambda: next(ids))
+    for before, step in zip([order, *(step.after for step in taken)], taken, strict=False):
+        assert step.before == before
+        assert step.after.version == before.version + 1
+    return taken[-1].after if taken else order
 
 
 @given(TOTALS, JOURNEYS, st.data())
@@ -108,22 +124,22 @@ def test_duplicated_and_reordered_snapshots_end_where_the_newest_one_leads(
     history = snapshots(journey, amount)
     noise = data.draw(st.lists(st.sampled_from(history), max_size=8))
     told = data.draw(st.permutations([*noise, history[-1]]))
-    order, known = pending(amount), None
+    order = pending(amount)
     for payment in told:
-        order, known = tell(order, known, payment)
+        order = tell(order, payment)
     assert order.status is ENDS[journey[-1]]
     assert order.paid_amount == (amount if journey[-1] == "captured" else 0)
-    assert known == history[-1]
+    assert order.payment == history[-1]
 
 
 @given(TOTALS, JOURNEYS)
 def test_what_was_told_already_is_no_news(amount: int, journey: tuple[str, ...]) -> None:
-    order, known = pending(amount), None
+    order = pending(amount)
     history = snapshots(journey, amount)
     for payment in history:
-        assert is_news(order.past, known, payment)
-        order, known = tell(order, known, payment)
-        assert not any(is_news(order.past, known, old) for old in history[: payment.version])
+        assert is_newer(order, payment)
+        order = tell(order, payment)
+        assert not any(is_newer(order, old) for old in history[: payment.version])
 
 
 @given(TOTALS, JOURNEYS, st.sampled_from(["processing", "authorized", "captured"]))
@@ -131,22 +147,23 @@ def test_another_payment_is_no_news_while_the_orders_own_is_live(
     amount: int, journey: tuple[str, ...], status: str
 ) -> None:
     known = replace(snapshots((status,), amount)[0], version=1)
+    order = replace(pending(amount), payment=known)
     for stranger in snapshots(journey, amount, "p2"):
-        assert not is_news(pending(amount).past, known, replace(stranger, version=stranger.version + 100))
+        assert not is_newer(order, replace(stranger, version=stranger.version + 100))
 
 
 @given(TOTALS, JOURNEYS, st.sampled_from([DECLINED, VOIDED, EXPIRED]))
 def test_another_payment_is_news_when_the_orders_own_came_to_nothing_and_the_old_one_never_again(
     amount: int, journey: tuple[str, ...], over: tuple[str, ...]
 ) -> None:
-    order, known = tell(pending(amount), None, snapshots(over, amount)[-1])
+    order = tell(pending(amount), snapshots(over, amount)[-1])
     another = snapshots(journey, amount, "p2")[-1]
-    assert is_news(order.past, known, another)
-    order, known = tell(order, known, another)
-    assert known == another
+    assert is_newer(order, another)
+    order = tell(order, another)
+    assert order.payment == another
     assert order.past == frozenset({"p1"})
     for old in snapshots(over, amount):
-        assert not is_news(order.past, known, replace(old, version=old.version + 100))
+        assert not is_newer(order, replace(old, version=old.version + 100))
 
 
 @given(TOTALS, st.integers(0, MAX), st.sampled_from(["processing", "authorized", "captured", "failed", "voided"]))
@@ -162,7 +179,7 @@ def test_another_amount_or_currency_is_not_the_orders_money(
     amount: int, other: int, currency: str, journey: tuple[str, ...]
 ) -> None:
     payment = replace(snapshots(journey, other)[-1], currency=currency)
-    decision = decide(pending(amount), payment)
+    decision = decide(replace(pending(amount), payment=payment))
     if (other, currency) != (amount, "EUR"):
         assert (decision.status, decision.failure_reason) == (Status.PAYMENT_FAILED, "amount_mismatch")
         assert decision.paid_amount == 0
@@ -171,7 +188,7 @@ def test_another_amount_or_currency_is_not_the_orders_money(
 
 @given(st.integers(0, MAX))
 def test_a_new_order_asks_for_its_money_unless_it_is_free(amount: int) -> None:
-    decision = decide(pending(amount), None)
+    decision = decide(pending(amount))
     if amount == 0:
         assert (decision.status, decision.paid_amount, decision.command) == (Status.PAID, 0, None)
     else:
@@ -180,23 +197,25 @@ def test_a_new_order_asks_for_its_money_unless_it_is_free(amount: int) -> None:
 
 @given(TOTALS, st.sampled_from(Status))
 def test_nothing_is_asked_for_twice(amount: int, status: Status) -> None:
-    order = replace(pending(amount), status=status, asked=frozenset(Command))
+    order = replace(
+        pending(amount), status=status, asked=tuple(Asked(str(n), command) for n, command in enumerate(Command))
+    )
     for payment in (None, *snapshots(SALE, amount), *snapshots(MANUAL, amount)):
         assert all(decision.command is None for decision in steps(order, payment))
 
 
 @given(JOURNEYS, st.integers(1, MAX))
 def test_a_free_order_stays_paid_whatever_it_is_told(journey: tuple[str, ...], amount: int) -> None:
-    order, known = Order(Status.PAID, 0, "EUR"), None
+    order = paid(0)
     for payment in snapshots(journey, amount):
-        order, known = tell(order, known, payment)
+        order = tell(order, payment)
         assert (order.status, order.paid_amount) == (Status.PAID, 0)
 
 
 def test_a_failure_always_has_a_reason() -> None:
-    assert decide(pending(1), Payment("p1", 2, "failed", 1, "EUR")).failure_reason == "unknown"
+    assert decide(replace(pending(1), payment=Payment("p1", 2, "failed", 1, "EUR"))).failure_reason == "unknown"
     declined = Payment("p1", 2, "failed", 1, "EUR", failure_reason="card_declined")
-    assert decide(pending(1), declined).failure_reason == "card_declined"
+    assert decide(replace(pending(1), payment=declined)).failure_reason == "card_declined"
 
 
 @pytest.mark.parametrize("status", ["processing", "authorized", "captured"])
@@ -230,7 +249,7 @@ def canceling(amount: int, **facts: object) -> Order:
 
 
 def test_a_cancel_waits_for_a_payment_that_has_been_asked_for() -> None:
-    asked = canceling(900, asked=frozenset({Command.CREATE}))
+    asked = canceling(900, asked=(Asked("m1", Command.CREATE),))
     assert steps(asked, None) == []
     assert steps(asked, snapshots(("failed",), 900)[0]) == [], "it is of an earlier attempt"
     assert end(canceling(900), None).status is Status.CANCELED
@@ -262,7 +281,7 @@ def test_a_cancel_asks_for_what_is_left_and_not_being_given_back_already(refunde
 @given(st.integers(0, 899))
 def test_a_cancel_whose_refund_is_declined_returns_to_paid_and_says_why(refunded: int) -> None:
     payment = replace(snapshots(SALE, 900)[-1], refunded_amount=refunded)
-    first = decide(canceling(900), payment, declined="refund_declined")
+    first = decide(canceling(900, payment=payment), declined="refund_declined")
     assert (first.status, first.failure_reason, first.command) == (Status.PAID, "refund_declined", None)
     after = end(canceling(900), payment, declined="refund_declined")
     assert (after.status, after.paid_amount, after.refunded_amount) == (Status.PAID, 900, refunded)
@@ -290,8 +309,32 @@ def test_a_cancel_of_somebody_elses_money_never_shows_it_as_the_orders(amount: i
 
 
 def test_what_can_be_canceled() -> None:
-    refused = {status for status in Status if why_not_cancel(replace(pending(1), status=status)) is not None}
+    refused = {status for status in Status if cancel_refusal(replace(pending(1), status=status)) is not None}
     assert refused == {Status.REFUNDED, Status.EXPIRED}
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        (Command.CREATE, Status.PAYMENT_FAILED),
+        (Command.CAPTURE, Status.AUTHORIZED),
+        (Command.REFUND, Status.PAID),
+    ],
+)
+def test_each_command_is_allowed_in_one_status(command: Command, allowed: Status) -> None:
+    for status in Status:
+        refused = refusal(replace(paid(900), status=status), command)
+        assert (refused is None) == (status is allowed)
+        assert refused is None or (refused.problem == "order-state" and status in refused.detail)
+
+
+def test_a_refund_is_at_most_what_is_left() -> None:
+    order = paid(900, refunded_amount=100, asked=(Asked("r1", Command.REFUND, 300),))
+    assert refusal(order, Command.REFUND, 500) is None
+    refused = refusal(order, Command.REFUND, 501)
+    assert refused is not None
+    assert (refused.problem, refused.detail) == ("amount-exceeds-captured", "Of 900 paid, 500 is left to refund.")
+    assert refusal(replace(order, refunded_amount=600), Command.REFUND) is not None
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**12)), max_size=100))
@@ -316,7 +359,6 @@ class AnOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.order = pending(900)
-        self.known: Payment | None = None
         self.said = snapshots(("processing",), 900)
 
     @rule(to=st.sampled_from(["authorized", "captured", "failed", "voided", "expired"]))
@@ -343,15 +385,16 @@ class AnOrder(RuleBasedStateMachine):
 
     @rule(version=st.integers(1, 9), status=st.sampled_from(["captured", "failed"]))
     def a_stranger_speaks(self, version: int, status: str) -> None:
-        if self.known is not None and self.known.status in ("processing", "authorized", "captured"):
+        known = self.order.payment
+        if known is not None and known.status in ("processing", "authorized", "captured"):
             before = self.order
             self._deliver(Payment("stranger", version, status, 900, "EUR", 900))
             assert self.order == before
 
     def _deliver(self, payment: Payment) -> None:
-        version = self.known.version if self.known else 0
-        self.order, self.known = tell(self.order, self.known, payment)
-        assert self.known is None or self.known.version >= version
+        version = self.order.payment.version if self.order.payment else 0
+        self.order = tell(self.order, payment)
+        assert self.order.payment is None or self.order.payment.version >= version
 
     @invariant()
     def paid_is_the_whole_total(self) -> None:
