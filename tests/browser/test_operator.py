@@ -134,7 +134,7 @@ def test_while_payment_is_away_the_page_says_so(stack: Stack, operator: Visitor,
         for name in names:
             stack.processes[name].kill()
         open_page(operator, "Orders")
-        expect(page.get_by_text("unavailable")).to_be_visible()
+        expect(page.get_by_text("unavailable", exact=True)).to_be_visible()
         operator.press(page.get_by_role("link", name=order["id"]))
         expect(page.get_by_role("alert")).to_contain_text("Data from the payment service is missing below")
         expect(page.get_by_role("img").get_by_text("order.paid")).to_be_visible()
