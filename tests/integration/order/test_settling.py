@@ -1,4 +1,4 @@
-"""What payment answers is settled in one statement, or not at all: whatever has come in between is left as it is."""
+"""Settling payment's response in one statement. If anything changed since the order was read, nothing is written."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def post(client: Any, path: str, body: Any = None, **more: str) -> dict[str, Any
 
 @pytest.fixture
 def message(client: Any, session: Session) -> Message:
-    """What a new order asks of payment, leased to us."""
+    """The outbox message of a new order, leased by this test."""
     placed = post(client, "/v1/orders", ORDER)
     return next(message for message in outbox.claim(session, "us", 60, 100) if message.aggregate_id == placed["id"])
 
@@ -72,7 +72,7 @@ def looked(session: Session, message: Message) -> Seen:
 
 
 def settled(seen: Seen, answer: Answer) -> bool:
-    """Whether what was seen could be settled; if not, it was overtaken."""
+    """Return whether the response was settled. False if a change came first."""
     try:
         seen.learn(answer)
     except Overtaken:
@@ -81,7 +81,7 @@ def settled(seen: Seen, answer: Answer) -> bool:
 
 
 def stands(session: Session, message: Message) -> tuple[Any, ...]:
-    """The order's status and version, how many events tell of it, and whether the message was delivered."""
+    """Return the order's status and version, the number of its events, and whether the message is delivered."""
     row = session.one(
         """SELECT status, version, (SELECT count(*) FROM order_events WHERE order_id = o.id) AS events,
                   (SELECT delivered_at IS NOT NULL FROM outbox WHERE id = %(message)s) AS delivered
@@ -95,7 +95,7 @@ def stands(session: Session, message: Message) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("status", "then"), [("captured", "paid"), ("authorized", "authorized"), ("failed", "payment_failed")]
 )
-def test_the_order_s_step_and_the_message_s_mark_are_one(
+def test_the_order_and_the_delivery_mark_change_together(
     session: Session, message: Message, status: str, then: str
 ) -> None:
     seen = looked(session, message)
@@ -112,7 +112,7 @@ def write(session: Session, message: Message) -> None:
 
 
 def write_without_a_version(session: Session, message: Message) -> None:
-    # As the sweep does, when it puts the command back.
+    # The sweep does this when it inserts the command again.
     session.execute("UPDATE orders SET swept_at = now() WHERE id = %s", (message.aggregate_id,))
 
 
@@ -126,7 +126,7 @@ def deliver(session: Session, message: Message) -> None:
 
 
 @pytest.mark.parametrize("what", [write, write_without_a_version, take_the_lease, deliver])
-def test_what_came_in_between_leaves_all_as_it_is(
+def test_nothing_is_written_if_something_changed_since_the_order_was_read(
     session: Session, other: Session, message: Message, what: Any
 ) -> None:
     seen = looked(session, message)
@@ -139,7 +139,7 @@ def test_what_came_in_between_leaves_all_as_it_is(
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 @pytest.mark.parametrize("what", [write, write_without_a_version, deliver])
-def test_what_is_under_way_is_waited_for(
+def test_settling_waits_for_a_concurrent_transaction(
     session: Session, other: Session, message: Message, what: Any, end: str
 ) -> None:
     seen = looked(session, message)
@@ -154,7 +154,7 @@ def test_what_is_under_way_is_waited_for(
     assert (stands(session, message) == ("paid", 2, 2, True)) is (end == "ROLLBACK")
 
 
-def test_only_one_of_two_settles(databases: Databases, session: Session, message: Message) -> None:
+def test_only_one_of_two_relays_settles_a_response(databases: Databases, session: Session, message: Message) -> None:
     answer = Answer(payment())
     seen = [looked(Database(databases.order, "two").connect(), message) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
@@ -164,11 +164,13 @@ def test_only_one_of_two_settles(databases: Databases, session: Session, message
         one.session.close()
 
 
-def test_what_is_more_than_one_step_is_left_to_the_lock(client: Any, session: Session, message: Message) -> None:
+def test_a_response_that_needs_more_than_one_step_is_not_settled_in_one_statement(
+    client: Any, session: Session, message: Message
+) -> None:
     pending = looked(session, message)
     refund = RefundOutcome(str(uuid.uuid4()), "succeeded", None)
     assert not pending.is_one_step(Answer(payment("processing")))
-    assert not pending.is_one_step(Answer(payment("voided")))  # canceling, then canceled
+    assert not pending.is_one_step(Answer(payment("voided")))  # Two steps: canceling, then canceled.
     assert not pending.is_one_step(Answer(payment(), refund))
     assert not pending.is_one_step(Answer(payment(), void_declined="void_declined"))
     assert pending.is_one_step(Answer(payment()))
@@ -183,26 +185,28 @@ def test_what_is_more_than_one_step_is_left_to_the_lock(client: Any, session: Se
     assert looked(session, message).is_one_step(Answer(payment("failed")))
 
 
-def test_old_news_is_no_step(session: Session, message: Message) -> None:
+def test_a_snapshot_that_is_not_newer_is_not_a_step(session: Session, message: Message) -> None:
     told = Answer(payment("authorized"))
     looked(session, message).learn(told)
     assert not looked(session, message).is_one_step(told)
-    assert not looked(session, message).is_one_step(Answer(payment()))  # another payment than the one it has
+    assert not looked(session, message).is_one_step(Answer(payment()))  # Not the order's payment.
 
 
-def test_what_was_looked_at_is_what_a_lock_finds(session: Session, message: Message) -> None:
+def test_reading_with_and_without_a_lock_returns_the_same_order(session: Session, message: Message) -> None:
     found = store.look(session, message.merchant, message.aggregate_id, message.id)
     assert found is not None
     seen_as = found.pop("seen_as")
     with session.atomic():
         locked = store.lock(session, message.merchant, message.aggregate_id)
     assert locked is not None
-    assert locked.pop("asked") == ["payment.create"]  # which is answered
+    assert locked.pop("asked") == ["payment.create"]  # The message that is being settled.
     assert found.pop("asked") == []
     assert (found, bool(seen_as)) == (locked, True)
 
 
-def test_what_was_placed_is_what_a_look_finds(client: Any, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_placed_order_and_the_order_read_later_are_the_same(
+    client: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known: list[Seen] = []
     placed = progress.placed
 
@@ -211,14 +215,14 @@ def test_what_was_placed_is_what_a_look_finds(client: Any, session: Session, mon
         return known[-1]
 
     monkeypatch.setattr(progress, "placed", remember)
-    post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # payment can't be reached
+    post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # Payment is unreachable.
     (one,) = known
     seen = looked(session, one.answers)
     assert (one.order, one.payment, one.headers, one.id) == (seen.order, seen.payment, seen.headers, seen.id)
     assert {name: one.row[name] for name in seen.row} == seen.row
 
 
-def test_the_view_is_the_order_s(session: Session, message: Message) -> None:
+def test_the_view_is_the_representation_of_the_order(session: Session, message: Message) -> None:
     seen = looked(session, message)
     seen.learn(Answer(payment()))
     assert seen.view is not None
