@@ -145,7 +145,7 @@ class ServerError(ApiError):
 
 
 class OutcomeUnknown(TandemError):
-    """The service may have carried out the call, or may still do so: no response told the outcome.
+    """The service may have carried out the call, or may still do so: no response says which.
 
     This is not a failure. Make the same call again with `idempotency_key=error.idempotency_key`, now or in an hour: it
     is not carried out twice, and the response tells the outcome. `attempts` is the number of requests sent.

@@ -42,7 +42,7 @@ class Order:
     """An order. Its status is `pending_payment`, `authorized`, `paid`, `payment_failed`, `canceling`, `canceled`,
     `refunded` or `expired`.
 
-    Pass `version` as `if_match` to change the order only if nobody else has changed it.
+    Pass `version` as `if_match` to change the order only if it still has that version.
     """
 
     id: str
