@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.visitor import Visitor
 from tests.integration.eventually import eventually
 from tests.integration.faults.stack import Stack
-from tests.integration.order.operator.dead_webhooks import delivery_statuses, make_dead
+from tests.integration.order.operator.dying import kill, states
 from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
 from tests.integration.pair import ORDER
 from tests.integration.settings import INTERNAL_KEY, OPERATOR_KEY
@@ -112,14 +112,14 @@ def test_a_dead_webhook_is_redelivered(stack: Stack, operator: Visitor, artifact
         endpoint = register(stack.order, receiver.url, events=["order.paid"])
         receiver.answer = status(500)
         order = place(stack)
-        make_dead(stack.databases, endpoint)
+        kill(stack.databases, endpoint)
         receiver.answer = status(204)
         open_page(operator, "Dead letters")
         row = page.get_by_role("row").filter(has_text=order["id"])
         operator.keep_picture(artifacts, "operator-dead-letters")
         operator.press(row.get_by_role("button", name="Redeliver"))
         expect(page.get_by_role("status")).to_have_text("Redelivery requested.")
-        eventually(lambda: delivery_statuses(stack.databases, endpoint) == ["delivered"], "it is delivered")
+        eventually(lambda: states(stack.databases, endpoint) == ["delivered"], "it is delivered")
         stack.order.request("DELETE", path_of(endpoint))
     expect(row).to_have_count(0)
     assert operator.complaints == []

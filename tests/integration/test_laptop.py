@@ -20,7 +20,7 @@ import requests
 from ci import launch
 from ci.state import ROOT
 from tests.integration.eventually import eventually
-from tests.integration.order.operator.browser import Browser
+from tests.integration.order.operator.desk import Desk
 
 DEADLINE = 60
 # As `make run` has it.
@@ -165,9 +165,9 @@ def test_the_environment_file_tells_where_everything_is(laptop: Laptop) -> None:
 def test_the_operators_page_opens_with_the_printed_key(laptop: Laptop) -> None:
     (page, key) = re.findall(r"^operator (\S+)/operator +sign in with (\S+)$", laptop.output, re.MULTILINE)[0]
     assert (page, key) == (laptop.env["ORDER_ADMIN_URL"], laptop.env["OPERATOR_API_KEY"])
-    browser = Browser(page)
-    assert browser.sign_in(key).status_code == 303
-    assert "Faults of the payment provider" in browser.page("/operator/provider").text
+    desk = Desk(page)
+    assert desk.sign_in(key).status_code == 303
+    assert "Faults of the payment provider" in desk.page("/operator/provider").text
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -13,7 +13,7 @@ from tests.integration.chassis.applications import make
 from tests.integration.chassis.per_module import databases, pair
 from tests.integration.databases import Databases
 from tests.integration.listening import listening
-from tests.integration.order.operator.browser import Browser
+from tests.integration.order.operator.desk import Desk
 from tests.integration.pair import Pair
 
 __all__ = ["databases", "pair"]
@@ -34,21 +34,21 @@ def admin_url(pair: Pair) -> Iterator[str]:
 
 
 @pytest.fixture
-def anonymous(admin_url: str) -> Browser:
+def anonymous(admin_url: str) -> Desk:
     """A browser that is not signed in."""
-    return Browser(admin_url)
+    return Desk(admin_url)
 
 
 @pytest.fixture
-def operator(admin_url: str) -> Browser:
+def operator(admin_url: str) -> Desk:
     """A browser that is signed in with `operator:read` and `operator:write`."""
-    browser = Browser(admin_url)
+    browser = Desk(admin_url)
     assert browser.sign_in().status_code == 303
     return browser
 
 
 @pytest.fixture
-def browser_for(databases: Databases) -> Iterator[Callable[..., Browser]]:
+def browser_for(databases: Databases) -> Iterator[Callable[..., Desk]]:
     """A function: starts another order service with the given settings, returns a browser that is not signed in."""
     with ExitStack() as running:
-        yield lambda **settings: Browser(serve_admin_port(make(databases, "order", **settings), running))
+        yield lambda **settings: Desk(serve_admin_port(make(databases, "order", **settings), running))

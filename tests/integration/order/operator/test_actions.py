@@ -9,8 +9,8 @@ import pytest
 
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
-from tests.integration.order.operator.browser import Browser
-from tests.integration.order.operator.dead_webhooks import delivery_statuses, make_dead
+from tests.integration.order.operator.desk import Desk
+from tests.integration.order.operator.dying import kill, states
 from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
 from tests.integration.pair import ORDER, Client, Pair
 from tests.integration.settings import INTERNAL_KEY
@@ -28,14 +28,14 @@ def dead(pair: Pair, receiver: Receiver, databases: Databases) -> Iterator[dict[
     endpoint = register(pair.order, receiver.url, events=["order.paid"])
     receiver.answer = status(500)
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=5").json()
-    make_dead(databases, endpoint)
+    kill(databases, endpoint)
     receiver.answer = status(204)
     yield {"endpoint": endpoint, "order": order}
     pair.order.request("DELETE", path_of(endpoint))
 
 
 def test_a_dead_webhook_is_redelivered_once_even_if_requested_repeatedly(
-    operator: Browser, dead: dict[str, Any], receiver: Receiver, databases: Databases
+    operator: Desk, dead: dict[str, Any], receiver: Receiver, databases: Databases
 ) -> None:
     page = operator.page("/operator/dead-letters")
     assert "answered 500" in page.text
@@ -47,39 +47,37 @@ def test_a_dead_webhook_is_redelivered_once_even_if_requested_repeatedly(
     assert [answer.status_code for answer in answers] == [303] * 3
     done = [answer.headers["Location"].partition("done=")[2] for answer in answers]
     assert done == ["redelivered", "not-dead", "not-dead"]
-    eventually(lambda: delivery_statuses(databases, dead["endpoint"]) == ["delivered"], "it is delivered")
+    eventually(lambda: states(databases, dead["endpoint"]) == ["delivered"], "it is delivered")
     assert len(receiver.received) == before + 1
     assert "Redelivery requested." in operator.page(answers[0].headers["Location"]).text
     assert dead["endpoint"]["id"] not in operator.page("/operator/dead-letters").text
 
 
 def test_another_endpoints_dead_webhook_of_the_same_event_stays_dead(
-    operator: Browser, pair: Pair, databases: Databases
+    operator: Desk, pair: Pair, databases: Databases
 ) -> None:
     with Receiver() as first, Receiver() as second:
         endpoints = [register(pair.order, each.url, events=["order.paid"]) for each in (first, second)]
         first.answer = second.answer = status(500)
         pair.order.post("/v1/orders", ORDER, Prefer="wait=5")
         for endpoint in endpoints:
-            make_dead(databases, endpoint)
+            kill(databases, endpoint)
         first.answer = second.answer = status(204)
         first_id = endpoints[0]["id"]
         (delivery,) = databases.query("order", "SELECT id FROM webhook_deliveries WHERE endpoint_id = %s", first_id)
         operator.press(
             "/operator/dead-letters", "/operator/dead-letters", delivery=str(delivery["id"]), endpoint=first_id
         )
-        eventually(lambda: delivery_statuses(databases, endpoints[0]) == ["delivered"], "it is delivered")
-        assert delivery_statuses(databases, endpoints[1]) == ["dead"]
+        eventually(lambda: states(databases, endpoints[0]) == ["delivered"], "it is delivered")
+        assert states(databases, endpoints[1]) == ["dead"]
         operator.press("/operator/dead-letters", "/operator/dead-letters", all="yes")
-        eventually(
-            lambda: delivery_statuses(databases, endpoints[1]) == ["delivered"], "the other webhook is delivered, too"
-        )
+        eventually(lambda: states(databases, endpoints[1]) == ["delivered"], "the other webhook is delivered, too")
         for endpoint in endpoints:
             pair.order.request("DELETE", path_of(endpoint))
 
 
 def test_a_dead_webhook_of_a_disabled_endpoint_cannot_be_redelivered(
-    operator: Browser, dead: dict[str, Any], receiver: Receiver, databases: Databases
+    operator: Desk, dead: dict[str, Any], receiver: Receiver, databases: Databases
 ) -> None:
     endpoint_id = dead["endpoint"]["id"]
     forms = operator.page("/operator/dead-letters").forms
@@ -93,16 +91,16 @@ def test_a_dead_webhook_of_a_disabled_endpoint_cannot_be_redelivered(
     assert "endpoint disabled" in page.text
     assert not [hidden for _, hidden in page.forms if hidden.get("endpoint") == endpoint_id]
     assert operator.send("/operator/dead-letters", form).headers["Location"].endswith("done=not-dead")
-    assert delivery_statuses(databases, dead["endpoint"]) == ["dead"]
+    assert states(databases, dead["endpoint"]) == ["dead"]
 
 
 @pytest.mark.parametrize("fields", [{}, {"delivery": "17", "endpoint": "18"}, {"delivery": "\x00"}])
-def test_a_form_without_a_valid_delivery_is_refused(operator: Browser, fields: dict[str, str]) -> None:
+def test_a_form_without_a_valid_delivery_is_refused(operator: Desk, fields: dict[str, str]) -> None:
     assert operator.send("/operator/dead-letters", {"token": operator.token, **fields}).status_code == 400
 
 
 def test_a_refused_command_is_retried_at_once_and_takes_effect_once(
-    operator: Browser, pair: Pair, databases: Databases
+    operator: Desk, pair: Pair, databases: Databases
 ) -> None:
     pair.stop_payment()
     try:
@@ -131,7 +129,7 @@ def test_a_refused_command_is_retried_at_once_and_takes_effect_once(
     assert path not in [action for action, _ in operator.page("/operator/dead-letters").forms]
 
 
-def test_faults_are_set_shown_and_turned_off(operator: Browser, pair: Pair) -> None:
+def test_faults_are_set_shown_and_turned_off(operator: Desk, pair: Pair) -> None:
     assert "no faults" in operator.page("/operator/provider").text
     faults = {"decline": "on", "delay_ms": "10", "lost_requests_percent": "0", "lost_answers_percent": "20"}
     assert operator.press("/operator/provider", "/operator/provider", **faults).status_code == 303
@@ -145,7 +143,7 @@ def test_faults_are_set_shown_and_turned_off(operator: Browser, pair: Pair) -> N
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", "101", "٥", "999999"])
-def test_an_invalid_fault_is_refused(operator: Browser, value: str) -> None:
+def test_an_invalid_fault_is_refused(operator: Desk, value: str) -> None:
     answer = operator.press("/operator/provider", "/operator/provider", lost_requests_percent=value)
     assert answer.status_code == 400
     assert "no faults" in operator.page("/operator/provider").text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.order.operator.browser import Browser
+from tests.integration.order.operator.desk import Desk
 from tests.integration.pair import Pair
 from tests.integration.settings import LOOKING_KEY
 
@@ -22,7 +22,7 @@ def faults(pair: Pair) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("path", FORMS)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://127.0.0.1:1", "http://127.0.0.1"])
-def test_a_form_from_another_site_is_refused(operator: Browser, pair: Pair, path: str, origin: str) -> None:
+def test_a_form_from_another_site_is_refused(operator: Desk, pair: Pair, path: str, origin: str) -> None:
     answer = operator.send(path, {"token": operator.token, **FORMS[path]}, Origin=origin)
     assert answer.status_code == 403
     assert operator.get("/operator").status_code == 200
@@ -30,8 +30,8 @@ def test_a_form_from_another_site_is_refused(operator: Browser, pair: Pair, path
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_a_form_without_the_sessions_token_is_refused(operator: Browser, admin_url: str, pair: Pair, path: str) -> None:
-    other = Browser(admin_url)
+def test_a_form_without_the_sessions_token_is_refused(operator: Desk, admin_url: str, pair: Pair, path: str) -> None:
+    other = Desk(admin_url)
     other.sign_in()
     for token in ("", "0" * 64, "é", other.token):
         assert operator.send(path, {"token": token, **FORMS[path]}).status_code == 403
@@ -40,7 +40,7 @@ def test_a_form_without_the_sessions_token_is_refused(operator: Browser, admin_u
     assert faults(pair) == []
 
 
-def test_the_sign_in_form_is_protected_like_any_other(anonymous: Browser) -> None:
+def test_the_sign_in_form_is_protected_like_any_other(anonymous: Desk) -> None:
     _, hidden = anonymous.page("/operator/sign-in").forms[0]
     fields = {**hidden, "key": "tdm_operator"}
     assert anonymous.send("/operator/sign-in", fields, Origin="https://evil.example").status_code == 403
@@ -50,7 +50,7 @@ def test_the_sign_in_form_is_protected_like_any_other(anonymous: Browser) -> Non
 
 
 @pytest.mark.parametrize("path", ACTIONS)
-def test_an_operator_without_the_write_scope_cannot_act(anonymous: Browser, pair: Pair, path: str) -> None:
+def test_an_operator_without_the_write_scope_cannot_act(anonymous: Desk, pair: Pair, path: str) -> None:
     anonymous.sign_in(LOOKING_KEY)
     answer = anonymous.send(path, {"token": anonymous.token, **ACTIONS[path]})
     assert answer.status_code == 403
@@ -58,7 +58,7 @@ def test_an_operator_without_the_write_scope_cannot_act(anonymous: Browser, pair
     assert faults(pair) == []
 
 
-def test_an_operator_without_the_write_scope_sees_only_the_sign_out_button(anonymous: Browser) -> None:
+def test_an_operator_without_the_write_scope_sees_only_the_sign_out_button(anonymous: Desk) -> None:
     anonymous.sign_in(LOOKING_KEY)
     for path in ("", "/pending", "/dead-letters", "/ledger", "/provider"):
         assert [action for action, _ in anonymous.page(f"/operator{path}").forms] == ["/operator/sign-out"]
@@ -66,10 +66,10 @@ def test_an_operator_without_the_write_scope_sees_only_the_sign_out_button(anony
 
 
 @pytest.mark.parametrize("path", [path for path in FORMS if "outbox" in path or "sign-out" in path])
-def test_a_get_request_does_not_act(operator: Browser, path: str) -> None:
+def test_a_get_request_does_not_act(operator: Desk, path: str) -> None:
     assert operator.get(path).status_code == 405
     assert operator.get("/operator").status_code == 200
 
 
-def test_a_form_that_is_too_large_is_refused(operator: Browser) -> None:
+def test_a_form_that_is_too_large_is_refused(operator: Desk) -> None:
     assert operator.send("/operator/provider", {"token": "0" * 20_000}).status_code == 413

@@ -14,7 +14,7 @@ import requests
 
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
-from tests.integration.order.operator.browser import Browser, Page
+from tests.integration.order.operator.desk import Desk, Page
 from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
 from tests.integration.pair import ORDER, Client, Pair
 from tests.integration.proxy import Proxy
@@ -38,7 +38,7 @@ def payment_down(pair: Pair) -> Iterator[None]:
     pair.start_payment()
 
 
-def test_the_newest_orders_of_all_merchants_are_shown(operator: Browser, pair: Pair) -> None:
+def test_the_newest_orders_of_all_merchants_are_shown(operator: Desk, pair: Pair) -> None:
     own = place(pair, customer="cus_17")
     other = Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**ORDER, "payment_method": "pm_declined"}).json()
     eventually(lambda: "card_declined" in operator.page("/operator").text, "the failure reason is shown")
@@ -49,7 +49,7 @@ def test_the_newest_orders_of_all_merchants_are_shown(operator: Browser, pair: P
         assert text in page.text
 
 
-def test_orders_are_filtered_by_merchant_and_status_and_found_by_id(operator: Browser, pair: Pair) -> None:
+def test_orders_are_filtered_by_merchant_and_status_and_found_by_id(operator: Desk, pair: Pair) -> None:
     own = place(pair)
     other = Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=5").json()
     shown = operator.page("/operator?merchant=other").links
@@ -73,13 +73,13 @@ def test_orders_are_filtered_by_merchant_and_status_and_found_by_id(operator: Br
         ("order=17", "An order id is a UUID"),
     ],
 )
-def test_an_invalid_filter_is_reported(operator: Browser, query: str, message: str) -> None:
+def test_an_invalid_filter_is_reported(operator: Desk, query: str, message: str) -> None:
     page = operator.page(f"/operator?{query}")
     assert message in page.text
     assert "script" not in page.tags
 
 
-def test_paging_returns_every_order_once(operator: Browser, pair: Pair, databases: Databases) -> None:
+def test_paging_returns_every_order_once(operator: Desk, pair: Pair, databases: Databases) -> None:
     merchant = "pages"
     for number in range(60):
         databases.query(
@@ -110,13 +110,13 @@ def test_paging_returns_every_order_once(operator: Browser, pair: Pair, database
 
 
 @pytest.mark.parametrize("cursor", ["x", "%00", "z" * 32, "A" * 31])
-def test_an_invalid_cursor_is_refused(operator: Browser, cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(operator: Desk, cursor: str) -> None:
     answer = operator.get(f"/operator?cursor={cursor}")
     assert answer.status_code == 422
     assert Page(answer.text).tags >= {"main", "h1"}
 
 
-def test_an_orders_journey_has_the_steps_of_both_services(operator: Browser, pair: Pair) -> None:
+def test_an_orders_journey_has_the_steps_of_both_services(operator: Desk, pair: Pair) -> None:
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url)
         order = place(pair, metadata={"cart": "9"})
@@ -157,7 +157,7 @@ def test_an_orders_journey_has_the_steps_of_both_services(operator: Browser, pai
 
 
 def test_commands_of_an_order_are_found_even_if_they_are_days_apart(
-    operator: Browser, pair: Pair, databases: Databases
+    operator: Desk, pair: Pair, databases: Databases
 ) -> None:
     order = place(pair, capture="manual")
     # Delivered outbox rows have no index by order: they are found by time, near the events.
@@ -173,7 +173,7 @@ def test_commands_of_an_order_are_found_even_if_they_are_days_apart(
     assert "order payment payment.capture" in page.text
 
 
-def test_the_page_says_what_an_order_waits_for(operator: Browser, pair: Pair, payment_down: None) -> None:
+def test_the_page_says_what_an_order_waits_for(operator: Desk, pair: Pair, payment_down: None) -> None:
     order = pair.order.post("/v1/orders", ORDER).json()
     eventually(
         lambda: (
@@ -188,7 +188,7 @@ def test_the_page_says_what_an_order_waits_for(operator: Browser, pair: Pair, pa
     eventually(lambda: "circuit breaker open" in operator.page("/operator/pending").text, "the circuit breaker is open")
 
 
-def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Browser, pair: Pair) -> None:
+def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Desk, pair: Pair) -> None:
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url, events=["order.paid"])
         receiver.answer = status(500)
@@ -201,12 +201,12 @@ def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Browser
     assert endpoint["id"] not in operator.page("/operator/pending").text
 
 
-def test_a_closed_circuit_breaker_is_not_mentioned(operator: Browser, pair: Pair) -> None:
+def test_a_closed_circuit_breaker_is_not_mentioned(operator: Desk, pair: Pair) -> None:
     place(pair)
     eventually(lambda: "breaker" not in operator.page("/operator").text, "the circuit breaker is closed")
 
 
-def test_while_payment_is_down_pages_say_so_and_show_the_data_of_order(operator: Browser, pair: Pair) -> None:
+def test_while_payment_is_down_pages_say_so_and_show_the_data_of_order(operator: Desk, pair: Pair) -> None:
     order = place(pair, customer="cus_down")
     pair.stop_payment()
     try:
@@ -227,9 +227,7 @@ def test_while_payment_is_down_pages_say_so_and_show_the_data_of_order(operator:
         pair.start_payment()
 
 
-def test_a_payment_service_that_hangs_delays_pages_only_briefly(
-    pair: Pair, browser_for: Callable[..., Browser]
-) -> None:
+def test_a_payment_service_that_hangs_delays_pages_only_briefly(pair: Pair, browser_for: Callable[..., Desk]) -> None:
     order = place(pair)
     target = urlsplit(pair.payment.url)
     assert target.hostname
@@ -250,7 +248,7 @@ def test_a_payment_service_that_hangs_delays_pages_only_briefly(
 
 
 def test_slow_pages_do_not_delay_probes_and_use_few_connections(
-    pair: Pair, databases: Databases, browser_for: Callable[..., Browser]
+    pair: Pair, databases: Databases, browser_for: Callable[..., Desk]
 ) -> None:
     order = place(pair)
     target = urlsplit(pair.payment.url)
@@ -280,7 +278,7 @@ def connections(databases: Databases) -> int:
     return found
 
 
-def test_hostile_data_is_shown_as_text(operator: Browser, pair: Pair) -> None:
+def test_hostile_data_is_shown_as_text(operator: Desk, pair: Pair) -> None:
     line = {"sku": HOSTILE[:60], "name": BACKWARDS + HOSTILE, "quantity": 1, "unit_amount": 450}
     long = "W" * 200
     order = place(pair, items=[line], customer=HOSTILE, metadata={HOSTILE[:30]: HOSTILE, "long": long})
@@ -295,7 +293,7 @@ def test_hostile_data_is_shown_as_text(operator: Browser, pair: Pair) -> None:
     assert long in page.text
 
 
-def test_orders_of_the_sketchs_api_are_shown(operator: Browser, pair: Pair) -> None:
+def test_orders_of_the_sketchs_api_are_shown(operator: Desk, pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     body = {"id": order_id, "items": ["book", "pen"], "total": 19.5}
     for client in (pair.order, Client(pair.order.url, OTHER_KEY)):
@@ -316,7 +314,7 @@ def test_orders_of_the_sketchs_api_are_shown(operator: Browser, pair: Pair) -> N
         "/operator/nothing",
     ],
 )
-def test_an_unknown_order_or_path_is_a_404_page(operator: Browser, path: str) -> None:
+def test_an_unknown_order_or_path_is_a_404_page(operator: Desk, path: str) -> None:
     answer = operator.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
     assert "Back to orders" in answer.text
@@ -325,7 +323,7 @@ def test_an_unknown_order_or_path_is_a_404_page(operator: Browser, path: str) ->
 @pytest.mark.parametrize(
     "path", ["/operator", "/operator/sign-in", "/operator/nothing", "/operator/static/operator.css", "/operator/ledger"]
 )
-def test_every_response_has_the_security_headers(operator: Browser, anonymous: Browser, path: str) -> None:
+def test_every_response_has_the_security_headers(operator: Desk, anonymous: Desk, path: str) -> None:
     for visitor in (operator, anonymous):
         headers = visitor.get(path).headers
         policy = headers["Content-Security-Policy"]
@@ -339,7 +337,7 @@ def test_every_response_has_the_security_headers(operator: Browser, anonymous: B
         assert headers["Cache-Control"] == ("no-cache, max-age=0" if "static" in path else "no-store")
 
 
-def test_pages_with_forms_do_not_refresh_themselves(operator: Browser, pair: Pair) -> None:
+def test_pages_with_forms_do_not_refresh_themselves(operator: Desk, pair: Pair) -> None:
     order = place(pair)
     for path in ("/operator", "/operator/ledger", "/operator/provider", "/operator/dead-letters"):
         assert not operator.page(f"{path}?refresh=5").refreshes
@@ -350,7 +348,7 @@ def test_pages_with_forms_do_not_refresh_themselves(operator: Browser, pair: Pai
         assert operator.page(page.links["Refresh every 5 s"]).refreshes
 
 
-def test_a_trial_balance_that_does_not_balance_is_reported(operator: Browser, pair: Pair, databases: Databases) -> None:
+def test_a_trial_balance_that_does_not_balance_is_reported(operator: Desk, pair: Pair, databases: Databases) -> None:
     place(pair)
     page = operator.page("/operator/ledger")
     assert "demo balances" in page.text
@@ -368,7 +366,7 @@ def test_a_trial_balance_that_does_not_balance_is_reported(operator: Browser, pa
         databases.query("payment", "ALTER TABLE ledger_entries ENABLE TRIGGER USER")
 
 
-def test_the_ledger_lists_each_merchant_once(operator: Browser, databases: Databases) -> None:
+def test_the_ledger_lists_each_merchant_once(operator: Desk, databases: Databases) -> None:
     for number in range(12):
         databases.query(
             "order",
@@ -387,7 +385,7 @@ def test_the_ledger_lists_each_merchant_once(operator: Browser, databases: Datab
 
 
 def test_there_is_no_fault_form_if_the_provider_is_not_the_simulator(
-    databases: Databases, pair: Pair, operator: Browser
+    databases: Databases, pair: Pair, operator: Desk
 ) -> None:
     parts = pair.payment_app.extensions["tandem"].parts["payments"]
     simulator = parts._provider
@@ -401,7 +399,7 @@ def test_there_is_no_fault_form_if_the_provider_is_not_the_simulator(
 
 
 def test_while_the_order_database_is_down_pages_say_so_and_metrics_are_available(
-    databases: Databases, browser_for: Callable[..., Browser]
+    databases: Databases, browser_for: Callable[..., Desk]
 ) -> None:
     parts = urlsplit(databases.order)
     assert parts.hostname
@@ -421,7 +419,7 @@ def test_while_the_order_database_is_down_pages_say_so_and_metrics_are_available
         assert operator.get("/operator").status_code == 200
 
 
-def test_a_dead_webhook_is_part_of_the_journey(operator: Browser, pair: Pair, databases: Databases) -> None:
+def test_a_dead_webhook_is_part_of_the_journey(operator: Desk, pair: Pair, databases: Databases) -> None:
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url)
         receiver.answer = status(410)

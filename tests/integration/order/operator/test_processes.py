@@ -8,25 +8,25 @@ import pytest
 
 from tests.integration.faults.conftest import stack
 from tests.integration.faults.stack import Stack
-from tests.integration.order.operator.browser import Browser
+from tests.integration.order.operator.desk import Desk
 from tests.integration.settings import LOOKING_KEY, OPERATOR_KEY
 
 __all__ = ["stack"]
 
 
 @pytest.fixture
-def operator(stack: Stack) -> Browser:
-    return Browser(f"http://127.0.0.1:{stack.admin_ports[0]}")
+def operator(stack: Stack) -> Desk:
+    return Desk(f"http://127.0.0.1:{stack.admin_ports[0]}")
 
 
-def test_a_session_is_valid_in_every_worker(operator: Browser) -> None:
+def test_a_session_is_valid_in_every_worker(operator: Desk) -> None:
     assert operator.sign_in().status_code == 303
     assert {operator.get("/operator/pending").status_code for _ in range(20)} == {200}
 
 
-def test_refused_sign_ins_and_actions_are_logged_without_the_api_key(stack: Stack, operator: Browser) -> None:
+def test_refused_sign_ins_and_actions_are_logged_without_the_api_key(stack: Stack, operator: Desk) -> None:
     operator.sign_in("tdm_a_guess")
-    Browser(operator.url).sign_in(LOOKING_KEY)
+    Desk(operator.url).sign_in(LOOKING_KEY)
     assert operator.sign_in().status_code == 303
     assert operator.press("/operator/provider", "/operator/provider", off="yes").status_code == 303
     text = stack.processes["order-web"].log.read_text()

@@ -10,7 +10,7 @@ import requests
 
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
-from tests.integration.order.operator.browser import Browser, Page
+from tests.integration.order.operator.desk import Desk, Page
 from tests.integration.pair import ORDER, Pair
 from tests.integration.settings import KEY, OPERATOR_KEY
 
@@ -31,13 +31,13 @@ def create_key(pair: Pair, *scopes: str, name: str = "night shift") -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_redirects_to_sign_in_without_a_session(anonymous: Browser, path: str) -> None:
+def test_every_page_redirects_to_sign_in_without_a_session(anonymous: Desk, path: str) -> None:
     answer = anonymous.get(f"/operator{path}")
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith("/operator/sign-in")
 
 
-def test_signing_in_leads_to_the_requested_page(anonymous: Browser) -> None:
+def test_signing_in_leads_to_the_requested_page(anonymous: Desk) -> None:
     location = anonymous.get("/operator/ledger?merchant=demo").headers["Location"]
     _, hidden = anonymous.page(location).forms[0]
     answer = anonymous.send("/operator/sign-in", {**hidden, "key": OPERATOR_KEY})
@@ -48,21 +48,21 @@ def test_signing_in_leads_to_the_requested_page(anonymous: Browser) -> None:
 @pytest.mark.parametrize(
     "wanted", ["https://evil.example/", "//evil.example/operator", "/operator/../v1", "/operator\\@evil", "/operatorx"]
 )
-def test_signing_in_never_leads_to_another_site(anonymous: Browser, wanted: str) -> None:
+def test_signing_in_never_leads_to_another_site(anonymous: Desk, wanted: str) -> None:
     _, hidden = anonymous.page("/operator/sign-in").forms[0]
     answer = anonymous.send("/operator/sign-in", {**hidden, "wanted": wanted, "key": OPERATOR_KEY})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/operator")
 
 
 @pytest.mark.parametrize("key", ["", "tdm_unknown", "tandem_" + "0" * 46, "x" * 5000, "ключ", "nul\x00"])
-def test_an_unknown_key_is_refused(anonymous: Browser, key: str) -> None:
+def test_an_unknown_key_is_refused(anonymous: Desk, key: str) -> None:
     answer = anonymous.sign_in(key)
     assert answer.status_code == 401
     assert "Unknown API key." in Page(answer.text).text
     assert anonymous.get("/operator").status_code == 303
 
 
-def test_a_key_without_the_scope_is_refused(anonymous: Browser) -> None:
+def test_a_key_without_the_scope_is_refused(anonymous: Desk) -> None:
     answer = anonymous.sign_in(KEY)
     assert answer.status_code == 403
     assert "operator:read" in answer.text
@@ -70,7 +70,7 @@ def test_a_key_without_the_scope_is_refused(anonymous: Browser) -> None:
 
 
 def test_the_cookie_is_protected_and_neither_cookie_nor_database_has_the_key(
-    anonymous: Browser, databases: Databases
+    anonymous: Desk, databases: Databases
 ) -> None:
     before = cookie_of(anonymous.get("/operator/sign-in"))
     answer = anonymous.sign_in()
@@ -87,8 +87,8 @@ def test_the_cookie_is_protected_and_neither_cookie_nor_database_has_the_key(
     assert not any(token in each["row"] or OPERATOR_KEY in each["row"] for each in rows)
 
 
-def test_each_sign_in_starts_a_session_and_ends_the_browsers_previous_one(operator: Browser, admin_url: str) -> None:
-    other = Browser(admin_url)
+def test_each_sign_in_starts_a_session_and_ends_the_browsers_previous_one(operator: Desk, admin_url: str) -> None:
+    other = Desk(admin_url)
     other.sign_in()
     first = operator.session.cookies["tandem_operator"]
     _, hidden = operator.page("/operator/pending").forms[0]
@@ -99,7 +99,7 @@ def test_each_sign_in_starts_a_session_and_ends_the_browsers_previous_one(operat
     assert other.get("/operator").status_code == 200
 
 
-def test_a_session_cannot_be_used_after_signing_out(operator: Browser, admin_url: str) -> None:
+def test_a_session_cannot_be_used_after_signing_out(operator: Desk, admin_url: str) -> None:
     token = operator.session.cookies["tandem_operator"]
     assert operator.press("/operator", "/operator/sign-out").status_code == 303
     assert operator.get("/operator").status_code == 303
@@ -109,7 +109,7 @@ def test_a_session_cannot_be_used_after_signing_out(operator: Browser, admin_url
     assert reused.status_code == 303
 
 
-def test_an_expired_session_is_refused_and_deleted(operator: Browser, databases: Databases) -> None:
+def test_an_expired_session_is_refused_and_deleted(operator: Desk, databases: Databases) -> None:
     databases.query("order", "UPDATE operator_sessions SET expires_at = now() - interval '1 second'")
     assert operator.get("/operator").status_code == 303
     refused = operator.send("/operator/provider", {"token": "", "decline": "on"})
@@ -118,9 +118,7 @@ def test_an_expired_session_is_refused_and_deleted(operator: Browser, databases:
     assert databases.query("order", "SELECT FROM operator_sessions WHERE expires_at < now()") == []
 
 
-def test_revoking_a_key_ends_its_sessions(
-    pair: Pair, databases: Databases, browser_for: Callable[..., Browser]
-) -> None:
+def test_revoking_a_key_ends_its_sessions(pair: Pair, databases: Databases, browser_for: Callable[..., Desk]) -> None:
     operator = browser_for(KEY_CACHE_SECONDS="0.2")
     assert operator.sign_in(create_key(pair, "operator:read")).status_code == 303
     assert "night shift" in operator.page("/operator").text
@@ -128,9 +126,7 @@ def test_revoking_a_key_ends_its_sessions(
     eventually(lambda: operator.get("/operator").status_code == 303, "the session has ended", 5)
 
 
-def test_refused_sign_ins_are_rate_limited_by_address(
-    databases: Databases, browser_for: Callable[..., Browser]
-) -> None:
+def test_refused_sign_ins_are_rate_limited_by_address(databases: Databases, browser_for: Callable[..., Desk]) -> None:
     databases.query("order", "TRUNCATE rate_limits")
     operator = browser_for(RATE_LIMIT_UNAUTHENTICATED="3/hour")
     assert [operator.sign_in("tdm_a_guess").status_code for _ in range(4)] == [401, 401, 401, 429]
@@ -141,7 +137,7 @@ def test_refused_sign_ins_are_rate_limited_by_address(
 
 
 def test_the_page_needs_a_key_even_if_authentication_is_off(
-    databases: Databases, browser_for: Callable[..., Browser]
+    databases: Databases, browser_for: Callable[..., Desk]
 ) -> None:
     operator = browser_for(AUTH_MODE="off")
     assert operator.get("/operator").status_code == 303
@@ -149,7 +145,7 @@ def test_the_page_needs_a_key_even_if_authentication_is_off(
     assert operator.get("/operator").status_code == 200
 
 
-def test_probes_and_metrics_need_no_session(anonymous: Browser, pair: Pair) -> None:
+def test_probes_and_metrics_need_no_session(anonymous: Desk, pair: Pair) -> None:
     assert pair.order.post("/v1/orders", ORDER).status_code == 201
     for path in ("/livez", "/readyz", "/metrics"):
         answer = anonymous.get(path)

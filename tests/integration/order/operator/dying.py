@@ -1,4 +1,4 @@
-"""Making webhook deliveries dead without waiting for days."""
+"""Webhooks that nobody tries any more."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
 
 
-def make_dead(databases: Databases, endpoint: dict[str, Any]) -> None:
-    """Backdate an endpoint's failed delivery by 9 days, and wait until it is dead. The endpoint has only one."""
+def kill(databases: Databases, endpoint: dict[str, Any]) -> None:
+    """Let what an endpoint was sent in vain have been tried for days, and wait until it is dead: one delivery."""
 
-    def is_dead() -> bool:
+    def try_to() -> bool:
         databases.query(
             "order",
             """UPDATE webhook_deliveries SET trying_since = now() - interval '9 days', available_at = now()
                WHERE endpoint_id = %s AND status = 'pending' AND attempts > 0""",
             endpoint["id"],
         )
-        return delivery_statuses(databases, endpoint) == ["dead"]
+        return states(databases, endpoint) == ["dead"]
 
-    eventually(is_dead, "the delivery is dead")
+    eventually(try_to, "nobody tries it any more")
 
 
-def delivery_statuses(databases: Databases, endpoint: dict[str, Any]) -> list[str]:
-    """Return the status of each delivery to an endpoint."""
+def states(databases: Databases, endpoint: dict[str, Any]) -> list[str]:
+    """Where an endpoint's deliveries stand."""
     rows = databases.query("order", "SELECT status FROM webhook_deliveries WHERE endpoint_id = %s", endpoint["id"])
     return [row["status"] for row in rows]
