@@ -76,7 +76,11 @@ def test_commands_show_what_the_values_have_made(name: str, kinds: set[str]) -> 
         ("laptop", ["without\nreplicas or backups", "delete pvc,secret"], ["Gateway", "NetworkPolicy", "From outside"]),
         ("external-database", ["the Secret\ntandem-order-database"], ["backups", "delete pvc", "passwords"]),
         ("cloudnativepg", ["order-db-app", "payment-db-app"], ["backups", "delete pvc"]),
-        ("existing-secrets", ["get secret tandem-keys", "the Secret\norder-database.", "backups"], ["tandem-credentials"]),
+        (
+            "existing-secrets",
+            ["get secret tandem-keys", "the Secret\norder-database.", "backups"],
+            ["tandem-credentials"],
+        ),
         (
             "ingress-tls",
             ["https://orders.shop.example/", "https://events.shop.example/v1/provider-events"],
