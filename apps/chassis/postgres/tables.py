@@ -147,7 +147,7 @@ IDEMPOTENCY_KEYS_COMMENTS = comments(
 
 INBOX_COMMENTS = comments(
     "inbox",
-    "Events that were applied. A second delivery of one changes nothing.",
+    "Written by releases before 0.3 only, and dropped in a later one: events are compared with the row they change.",
     id="The webhook-id of the event.",
     received_at="Time of the first delivery. The purge deletes the row after a day; signatures expire after minutes.",
 ) + comment("INDEX inbox_age", "The purge.")

@@ -5,7 +5,7 @@ from alembic import op
 from chassis.postgres import tables
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 ORDERS = (
     tables.comments(
@@ -29,6 +29,9 @@ ORDERS = (
         past_payments="Ids of earlier payments. Snapshots of these are ignored.",
         command_id="Newest command in the outbox. The sweep sends it again if the order waits too long.",
         swept_at="Last time that the sweep found the order waiting. Setting it makes no new version.",
+        asked="Commands to payment without a known outcome: id of the message, command, and of a refund its amount.",
+        asked_version="Version that asked was written with. If it is not the row's, an older release wrote the row.",
+        last_error="Newest decline of a command by the provider, until a command succeeds. NULL if there is none.",
         version="Version of the newest row in order_events; sent as the ETag.",
         created_at="Time at which the order was placed.",
         updated_at="Time of the newest version.",
