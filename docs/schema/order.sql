@@ -28,6 +28,9 @@ CREATE TABLE orders (
     version          bigint      NOT NULL DEFAULT 1,
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    asked            jsonb       NOT NULL DEFAULT '[]',
+    asked_version    bigint,
+    last_error       jsonb,
     PRIMARY KEY (merchant, id),
     CHECK (paid_amount >= 0 AND paid_amount <= total_amount),
     CHECK (refunded_amount >= 0 AND refunded_amount <= paid_amount),
@@ -56,6 +59,9 @@ COMMENT ON COLUMN orders.swept_at IS 'Last time that the sweep found the order w
 COMMENT ON COLUMN orders.version IS 'Version of the newest row in order_events; sent as the ETag.';
 COMMENT ON COLUMN orders.created_at IS 'Time at which the order was placed.';
 COMMENT ON COLUMN orders.updated_at IS 'Time of the newest version.';
+COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, and of a refund its amount.';
+COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
+COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command by the provider, until a command succeeds. NULL if there is none.';
 
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
 COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
@@ -218,7 +224,7 @@ CREATE TABLE inbox (
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (id)
 );
-COMMENT ON TABLE inbox IS 'Events that were applied. A second delivery of one changes nothing.';
+COMMENT ON TABLE inbox IS 'Written by releases before 0.3 only, and dropped in a later one: events are compared with the row they change.';
 COMMENT ON COLUMN inbox.id IS 'The webhook-id of the event.';
 COMMENT ON COLUMN inbox.received_at IS 'Time of the first delivery. The purge deletes the row after a day; signatures expire after minutes.';
 
