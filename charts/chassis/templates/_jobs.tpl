@@ -16,6 +16,16 @@ spec:
         {{- include "chassis.databaseEnv" $context | nindent 8 }}
         - name: LOG_LEVEL
           value: {{ $context.Values.logLevel }}
+        {{- /* The purge must keep keys for as long as the services promise. Other settings need Secrets, and a job has none. */}}
+        {{- with (include "chassis.settings" $context | fromYaml).IDEMPOTENCY_KEY_DAYS }}
+        - name: IDEMPOTENCY_KEY_DAYS
+          value: {{ . | quote }}
+        {{- end }}
+        {{- range $context.Values.extraEnv }}
+        {{- if eq .name "IDEMPOTENCY_KEY_DAYS" }}
+        - {{- toYaml . | nindent 10 }}
+        {{- end }}
+        {{- end }}
       volumeMounts:
         - {name: secrets, mountPath: /etc/tandem, readOnly: true}
         - {name: tmp, mountPath: /tmp}
