@@ -230,7 +230,7 @@ class _Path:
         asked = self.order.asked
         if decision.command is not None:
             message = self._message(decision, message_id, reason)
-            to_cancel = self.order.status is Status.CANCELING
+            to_cancel = message.command is Command.REFUND and self.order.status is Status.CANCELING
             asked += (Asked(message.id, message.command, decision.refund_amount, to_cancel),)
         failed = decision.status is Status.PAYMENT_FAILED
         self.order = self._written = replace(
