@@ -11,8 +11,8 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from ci.launch import runs_as_root
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop.launch import runs_as_root
 from tests.browser.visitor import Visitor
 from tests.integration.conftest import server, templates
 from tests.integration.faults.conftest import stack

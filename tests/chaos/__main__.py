@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.chaos.checker import Checker, Finding, pending
 from tests.chaos.faults import Faults
 from tests.chaos.workload import Caller, Log

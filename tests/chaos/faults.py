@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.integration.databases import Databases
 from tests.integration.faults.stack import Stack
 from tests.integration.proxy import Proxy

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci.state import ROOT
+from ci import ROOT
 
 SEEDS = (11, 12, 13)
 SECONDS = 15

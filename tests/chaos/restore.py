@@ -23,8 +23,8 @@ from pathlib import Path
 
 import psycopg
 
-from ci import launch
-from ci.postgres import ADMINISTRATOR, Postgres, run_tool
+from ci.laptop import launch
+from ci.laptop.postgres import ADMINISTRATOR, Postgres, run_tool
 from tests.chaos.__main__ import CALLERS, come_to_rest, print_findings
 from tests.chaos.checker import Checker, Finding
 from tests.chaos.workload import Caller, Log

@@ -18,8 +18,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from chassis import __version__
-from ci import package, sbom
-from ci.state import ROOT
+from ci import ROOT
+from ci.release import package, sbom
 from tests.charts.rendering import ALONE, CHARTS
 
 EPOCH = 1_790_000_000
@@ -110,7 +110,7 @@ def test_a_licence_is_what_the_package_says(fields: dict[str, str], said: dict[s
     stated = Message()
     for name, value in fields.items():
         stated[name] = value
-    (licence,) = sbom.licences(stated)  # type: ignore[arg-type]
+    (licence,) = sbom.licenses(stated)  # type: ignore[arg-type]
     assert {name: getattr(licence, name) for name in said} == said
 
 

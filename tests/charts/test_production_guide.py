@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ci.state import ROOT
+from ci import ROOT
 from tests.charts.rendering import CHARTS
 
 GUIDE = ROOT / "docs" / "production.md"

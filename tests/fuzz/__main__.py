@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.fuzz.campaign import SWITCHED_OFF, SWITCHED_OFF_FOR_STRANGERS, Campaign
 from tests.integration.databases import Databases
 from tests.integration.faults.stack import Stack

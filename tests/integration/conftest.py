@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.integration.databases import Databases
 from tests.integration.pair import Pair
 

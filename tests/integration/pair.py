@@ -21,7 +21,7 @@ import payment
 import payment.commands
 import payment.config
 from chassis.messaging.leases import LeaseLoop
-from ci.postgres import free_port
+from ci.laptop.postgres import free_port
 from tests.integration.databases import Databases
 from tests.integration.listening import listening
 from tests.integration.settings import KEY, environment

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 import requests
 
-from ci import launch
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop import launch
 from tests.integration.eventually import eventually
 from tests.integration.order.operator.desk import Desk
 
@@ -207,7 +207,7 @@ def test_it_does_not_start_twice_in_one_place(laptop: Laptop) -> None:
         check=False,
     )
     assert second.returncode == 1
-    assert f"Tandem did not start: Tandem runs already in {laptop.state}" in second.stderr
+    assert f"Tandem did not start: Tandem already runs in {laptop.state}" in second.stderr
     assert laptop.is_ready()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ci.postgres import free_port
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop.postgres import free_port
 from tests.integration.pair import Pair
 from tests.integration.settings import KEY
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import requests
 
-from ci.postgres import Postgres
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop.postgres import Postgres
 from tests.integration.databases import Databases
 from tests.integration.faults.stack import Stack
 from tests.monitoring import prometheus

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.integration.eventually import eventually
 from tests.integration.faults.stack import Stack, answers
 from tests.monitoring.load import BAD_DAY, USUAL, DeadEndpoints, Load

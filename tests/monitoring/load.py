@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
 
-from ci.postgres import free_port
+from ci.laptop.postgres import free_port
 from tests.integration.faults.stack import Stack
 from tests.integration.listening import listening
 from tests.integration.pair import ORDER, Client

@@ -16,9 +16,10 @@ from typing import Any, Self
 import requests
 import yaml
 
-from ci import alerts, launch
-from ci.postgres import free_port
-from ci.state import ROOT
+from ci import ROOT
+from ci.generate import alerts
+from ci.laptop import launch
+from ci.laptop.postgres import free_port
 from tests.integration.eventually import eventually
 
 SERVICES = ("order", "payment")

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from ci.ports import Ports, PortUnusable
+from ci.laptop.ports import Ports, PortUnusable
 
 
 def test_ports_are_the_documented_ones_unless_set() -> None:

@@ -15,7 +15,7 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chassis.http.problems import CATALOGUE
-from ci import openapi
+from ci.generate import openapi
 from tests.integration.described import Document, faults, operations, resolve
 
 SERVICES = ["order", "payment"]
@@ -23,7 +23,7 @@ SERVICES = ["order", "payment"]
 
 @cache
 def texts() -> dict[str, str]:
-    return openapi.documents()
+    return {path.stem: text for path, text in openapi.texts().items()}
 
 
 @pytest.fixture(params=SERVICES)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.integration.databases import Databases
 from tests.integration.pair import Pair
 

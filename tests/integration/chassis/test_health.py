@@ -18,7 +18,7 @@ from werkzeug.test import Client as Caller
 
 import order
 import payment
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
 from tests.integration.pair import ORDER

@@ -11,7 +11,7 @@ import pytest
 import order
 import payment
 from chassis.postgres import migrate
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.integration.eventually import eventually
 
 REVISIONS = {

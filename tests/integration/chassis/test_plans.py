@@ -9,7 +9,7 @@ import pytest
 
 from chassis.postgres import database, prepared
 from chassis.postgres.database import Database, Session
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 
 FIND = "SELECT n FROM plans WHERE n = %s"
 

@@ -13,7 +13,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from chassis.postgres.database import Database, Session
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 
 
 class Colour(StrEnum):

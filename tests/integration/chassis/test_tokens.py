@@ -17,7 +17,7 @@ from flask import Flask
 from chassis.auth import tokens
 from chassis.auth.tokens import COOL, FRESH, LEEWAY, RETRY, KeySet
 from chassis.http.problems import Problem
-from ci.state import ROOT
+from ci import ROOT
 from tests.integration.chassis.applications import SERVICES, get, make, refused
 from tests.integration.chassis.issuer import Issuer
 from tests.integration.databases import Databases

@@ -16,7 +16,7 @@ import pytest
 import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from ci.postgres import Postgres, free_port
+from ci.laptop.postgres import Postgres, free_port
 from tests.integration.chassis.collector import Collector, Seen
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from ci.state import ROOT
+from ci import ROOT
 from tests.integration.pair import Pair
 from tests.integration.settings import KEY
 

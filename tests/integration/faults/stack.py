@@ -15,9 +15,9 @@ from typing import Self
 
 import requests
 
-from ci import launch
-from ci.postgres import free_port
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop import launch
+from ci.laptop.postgres import free_port
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
 from tests.integration.pair import Client

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
 from tests.integration.faults.stack import Stack, answers

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from ci import alerts, dashboards
-from ci.postgres import free_port
+from ci.generate import alerts, dashboards
+from ci.laptop.postgres import free_port
 from tests.integration.eventually import eventually
 from tests.integration.faults.stack import Stack
 from tests.integration.pair import ORDER

@@ -14,7 +14,7 @@ from unittest import mock
 
 from werkzeug.test import Client
 
-from ci.postgres import free_port
+from ci.laptop.postgres import free_port
 from tests.integration.chassis.refusals import refused
 from tests.integration.eventually import eventually
 from tests.integration.order.webhooks.receiver import (

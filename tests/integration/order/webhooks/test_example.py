@@ -10,9 +10,9 @@ from pathlib import Path
 
 import requests
 
-from ci import launch
-from ci.postgres import free_port
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop import launch
+from ci.laptop.postgres import free_port
 from order.webhooks import model
 from tests.integration.eventually import eventually
 from tests.integration.order.webhooks.receiver import path_of, register

@@ -1,7 +1,7 @@
-"""What is in an image, as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): the packages of its lock.
+"""The SBOM of an image as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): the packages of its lock file.
 
-Each package has its version, the SHA-256 of every file that the lock takes for it, and the licence that it states
-itself. What the base image brings is its own publisher's to say.
+Each package has its version, the SHA-256 of every file that the lock accepts for it, and the license from its own
+metadata. The packages of the base image are not included.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 from packaging.markers import Marker
 
-from ci.state import ROOT
+from ci import ROOT
 
 _IMAGE = {"sys_platform": "linux", "platform_system": "Linux", "implementation_name": "cpython", "os_name": "posix"}
 _IMAGE |= {"platform_python_implementation": "CPython", "python_version": "3.11", "python_full_version": "3.11.0"}
@@ -32,7 +32,7 @@ _PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)(?: ; (.*?))? \\$")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package of a lock, with the SHA-256 of each file that may be installed for it."""
+    """A package of a lock file, with the SHA-256 of each file that may be installed for it."""
 
     name: str
     version: str
@@ -40,7 +40,7 @@ class Package:
 
 
 def text(service: str, version: str, epoch: int) -> str:
-    """The document of a service's image, the same each time. `epoch` is its time, in seconds since 1970 (UTC)."""
+    """Return the SBOM of a service's image. It is reproducible; `epoch` is its time, in seconds since 1970 (UTC)."""
     lock = (ROOT / "requirements" / f"{service}.txt").read_text()
     image = Component(type=ComponentType.CONTAINER, name=f"tandem/{service}", version=version, bom_ref=service)
     bom = Bom(
@@ -54,7 +54,7 @@ def text(service: str, version: str, epoch: int) -> str:
 
 
 def packages(lock: str) -> Iterator[Package]:
-    """What a lock installs into an image. Raises ValueError for a line that is none of a lock's."""
+    """Yield the packages of a lock file that an image installs. Raises ValueError for one without version or hash."""
     for entry in re.split(r"\n(?=[a-z0-9])", lock.partition("\n")[2].partition("\n")[2].strip()):
         pin, *rest = entry.splitlines()
         found = _PIN.match(pin)
@@ -74,12 +74,12 @@ def _component(package: Package) -> Component:
         purl=purl,
         bom_ref=str(purl),
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=content) for content in package.hashes],
-        licenses=licences(metadata(package.name)),
+        licenses=licenses(metadata(package.name)),
     )
 
 
-def licences(stated: PackageMetadata) -> list[License]:
-    """What a package says of its licence: an SPDX expression where it has one, else what its classifiers call it."""
+def licenses(stated: PackageMetadata) -> list[License]:
+    """Return the license in a package's metadata: an SPDX expression, a License line, or its license classifiers."""
     text = (stated.get_all("License-Expression") or stated.get_all("License") or [""])[0]
     if text and "\n" not in text:
         return [LicenseFactory().make_from_string(text)]

@@ -1,7 +1,7 @@
-"""The alerts of both services: charts/<service>/files/rules/alerts.yaml, made by `make dashboards`.
+"""The alerts of both services. `make dashboards` writes them to charts/<service>/files/rules/alerts.yaml.
 
-Each alert has a section of its name in docs/runbook.md, and is made to fire by `make monitoring`, which has `faster`
-shorten what is waited for.
+Each alert has a section of its name in docs/runbook.md. `make monitoring` makes each alert fire; it shortens the times
+with `faster`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 import yaml
 
 RUNBOOK = "docs/runbook.md"
-"""What each runbook_url begins with; the charts put `metrics.rules.runbookUrl` in its place."""
+"""The start of each runbook_url. The charts replace it by `metrics.rules.runbookUrl`."""
 
 PER = "namespace, tandem"
-"""What is one service to Prometheus: two installations may be in two namespaces."""
+"""The labels that identify a service. Two installations may run in two namespaces."""
 
 OBJECTIVE = 0.999
-"""The share of requests that are not to end in an error of ours."""
+"""The objective: the share of requests that must not fail with a server error (5xx)."""
 
 SLOW, SLOW_SHARE = 0.25, 0.01
-"""So many seconds are slow for a GET, and so large a share of slow ones is too much."""
+"""A GET request is slow if it takes more than SLOW seconds; more than SLOW_SHARE slow ones raise an alert."""
 
-# Burn rate, long and short window, how long it lasts before it counts, severity. Source: B. Beyer et al.,
-# "The Site Reliability Workbook", O'Reilly 2018, chapter 5, table 5-8; and the row with a burn rate of 3 between.
+# Burn rate, long window, short window, time before the alert fires, severity. Source: B. Beyer et al., "The Site
+# Reliability Workbook", O'Reilly 2018, chapter 5, table 5-8. The row with a burn rate of 3 is an addition.
 _BURN = (
     (14.4, "1h", "5m", "2m", "page"),
     (6, "6h", "30m", "15m", "page"),
@@ -34,12 +34,12 @@ _BURN = (
 )
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST = 10
-"""Seconds: no window is shortened to less, or it would have too few samples in it."""
+"""Seconds. No window is shortened below this: it would contain too few samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Alert:
-    """What is waited for, and what it means: `{time}` in the expression is a time that `faster` shortens."""
+    """An alerting rule. `SERVICE` is a label matcher in the expression, and the service's name in the summary."""
 
     name: str
     severity: str
@@ -49,23 +49,23 @@ class _Alert:
 
 
 class _Times:
-    """Durations and ages, `faster` times shorter than written."""
+    """Converts durations such as 5m for Prometheus, divided by `faster`."""
 
     def __init__(self, faster: float) -> None:
         self._faster = faster
 
     def window(self, text: str) -> str:
-        """A duration such as 5m."""
+        """Return the duration as the window of a range."""
         if self._faster == 1:
             return text
         return f"{max(_SHORTEST, round(self._seconds(text)))}s"
 
     def lasting(self, text: str) -> str:
-        """A duration that an alert has to last for."""
+        """Return the duration for which a condition must hold before the alert fires."""
         return text if self._faster == 1 else f"{max(1, round(self._seconds(text)))}s"
 
     def age(self, text: str) -> str:
-        """A duration as a number of seconds to compare with."""
+        """Return the duration as seconds that an age is compared with."""
         return f"{max(_SHORTEST / 2, self._seconds(text)):g}"
 
     def _seconds(self, text: str) -> float:
@@ -73,13 +73,13 @@ class _Times:
 
 
 def text(service: str) -> str:
-    """The rule file of `order` or `payment`."""
+    """Return the rule file of `order` or `payment`."""
     body = yaml.safe_dump(groups(service), sort_keys=False, width=10_000, allow_unicode=True)
-    return f"# Made by ci/alerts.py (`make dashboards`).\n{body}"
+    return f"# Generated from ci/generate/alerts.py by `make dashboards`.\n{body}"
 
 
 def groups(service: str, faster: float = 1) -> dict[str, Any]:
-    """The groups of rules of a service as Prometheus reads them; with times that are `faster` times shorter."""
+    """Return a service's rule groups in Prometheus' format, with times that are `faster` times shorter."""
     times = _Times(faster)
     own = {"order": _order, "payment": _payment}[service]
     alerts = [*_both(service, times), *own(times)]
@@ -98,7 +98,7 @@ def _recorded(service: str, times: _Times) -> Iterator[dict[str, Any]]:
         span = times.window(window)
         failed = f'sum by ({PER}) (rate({requests},status=~"5.."}}[{span}]))'
         everything = f"sum by ({PER}) (rate({requests}}}[{span}]))"
-        # No errors are a share of 0, not no share: else nothing could be drawn, nor an alert end.
+        # Without errors the ratio must be 0, not absent: otherwise the graph is empty and an alert does not resolve.
         none = f"0 * {everything}"
         yield {"record": f"tandem:http_errors:ratio_rate{window}", "expr": f"({failed} or {none}) / {everything}"}
 
@@ -110,8 +110,8 @@ def _burning(service: str, times: _Times) -> Iterator[dict[str, Any]]:
             f'tandem:http_errors:ratio_rate{window}{{tandem="{service}"}} {limit}' for window in (long, short)
         )
         summary = (
-            f"{service} answers {{{{ $value | humanizePercentage }}}} of requests with an error,"
-            f" {burn:g} times what its objective of {OBJECTIVE:.1%} allows, over {long} and still."
+            f"{service} answered {{{{ $value | humanizePercentage }}}} of requests with a server error over {long}:"
+            f" more than {burn:g} times what its objective of {OBJECTIVE:.1%} allows. The last {short} are no better."
         )
         rule = _rule(service, _Alert("TandemErrorBudgetBurn", severity, lasting, both, summary), times)
         rule["labels"]["window"] = long
@@ -141,7 +141,6 @@ def _both(service: str, times: _Times) -> list[_Alert]:
         return f"1 - sum by ({PER}) ({quick}) / sum by ({PER}) ({everything}) > {SLOW_SHARE}"
 
     beat = f"max by ({PER}, instance, loop) (loop_beat_timestamp_seconds{{SERVICE}})"
-    destination = {"order": "payment", "payment": "order"}[service]
     unreachable = f'rate(outbox_deliveries_total{{SERVICE,outcome="unreachable"}}[{five}])'
     return [
         _Alert(
@@ -149,21 +148,21 @@ def _both(service: str, times: _Times) -> list[_Alert]:
             "ticket",
             "5m",
             f"{slow(hour)} and {slow(five)}",
-            f"{{{{ $value | humanizePercentage }}}} of what is only read from SERVICE takes more than {SLOW} s.",
+            f"{{{{ $value | humanizePercentage }}}} of GET requests to SERVICE take more than {SLOW} s.",
         ),
         _Alert(
             "TandemGone",
             "page",
             "5m",
             "absent(build_info{SERVICE})",
-            "Nothing that Prometheus scrapes is SERVICE.",
+            "Prometheus scrapes no pod of SERVICE.",
         ),
         _Alert(
             "TandemDatabaseDown",
             "page",
             "1m",
             f"min by ({PER}) (database_up{{SERVICE}}) == 0",
-            "The database of SERVICE does not answer at least one of its pods.",
+            "At least one pod of SERVICE cannot reach its database.",
         ),
         _Alert(
             "TandemRelayNotRunning",
@@ -172,14 +171,15 @@ def _both(service: str, times: _Times) -> list[_Alert]:
             f"time() - {beat} > {times.age('2m')} or on ({PER}, instance)"
             f" (max by ({PER}, instance) (database_up{{SERVICE}})"
             f" unless on ({PER}, instance) loop_beat_timestamp_seconds{{SERVICE}})",
-            "The loop {{ $labels.loop }} of SERVICE's relay at {{ $labels.instance }} does not come round.",
+            "The relay of SERVICE at {{ $labels.instance }} is not running{{ if $labels.loop }}: its loop"
+            " {{ $labels.loop }} is stuck{{ end }}.",
         ),
         _Alert(
             "TandemOutboxStuck",
             "page",
             "5m",
             f"max by ({PER}, topic) (outbox_oldest_seconds{{SERVICE}}) > {times.age('5m')}",
-            "A {{ $labels.topic }} of SERVICE has waited {{ $value | humanizeDuration }} to be delivered.",
+            "A {{ $labels.topic }} message of SERVICE has not been delivered for {{ $value | humanizeDuration }}.",
         ),
         _Alert(
             "TandemBreakerOpen",
@@ -187,7 +187,7 @@ def _both(service: str, times: _Times) -> list[_Alert]:
             "5m",
             f"max by ({PER}, destination) (breaker_open{{SERVICE}}) == 1"
             f" and on ({PER}) sum by ({PER}) ({unreachable}) > 0",
-            f"SERVICE cannot reach {{{{ $labels.destination }}}}: {destination} is taken to be down.",
+            "SERVICE cannot reach {{ $labels.destination }}: its circuit breaker is open.",
         ),
     ]
 
@@ -201,21 +201,22 @@ def _order(times: _Times) -> list[_Alert]:
             "page",
             "5m",
             f"max by ({PER}, status) ({waiting}) > {age} or max by ({PER}) (refunds_oldest_seconds{{SERVICE}}) > {age}",
-            "An order ({{ $labels.status }}) or a refund has waited {{ $value | humanizeDuration }} for its outcome.",
+            "{{ if $labels.status }}An order in {{ $labels.status }}{{ else }}A refund{{ end }} has waited"
+            " {{ $value | humanizeDuration }} for its outcome.",
         ),
         _Alert(
             "TandemWebhooksDead",
             "ticket",
             "0m",
             f'max by ({PER}) (delta(webhook_deliveries{{SERVICE,status="dead"}}[{times.window("1h")}])) > 0',
-            "{{ $value | humanize }} webhooks of the last hour will not be tried again.",
+            "{{ $value | humanize }} webhooks became dead in the last hour; they are not retried.",
         ),
         _Alert(
             "TandemWebhooksLate",
             "ticket",
             "5m",
             f"max by ({PER}) (webhook_oldest_seconds{{SERVICE}}) > {times.age('1h')}",
-            "A merchant's endpoint has not taken a webhook for {{ $value | humanizeDuration }}.",
+            "A webhook to a merchant's endpoint has not been delivered for {{ $value | humanizeDuration }}.",
         ),
     ]
 
@@ -237,7 +238,7 @@ def _payment(times: _Times) -> list[_Alert]:
             "page",
             "5m",
             f"max by ({PER}) (operations_oldest_seconds{{SERVICE}}) > {times.age('10m')}",
-            "For {{ $value | humanizeDuration }} it is not known whether the provider has moved some money.",
+            "The outcome of an operation at the provider has been unknown for {{ $value | humanizeDuration }}.",
         ),
         _Alert(
             "TandemProviderFailing",
@@ -251,7 +252,7 @@ def _payment(times: _Times) -> list[_Alert]:
             "ticket",
             "10m",
             f"histogram_quantile(0.9, {latency}) > 1",
-            "One call to the provider in ten takes more than {{ $value | humanizeDuration }}.",
+            "10% of calls to the provider take more than {{ $value | humanizeDuration }}.",
         ),
         _Alert(
             "TandemDeclines",

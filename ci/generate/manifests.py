@@ -1,13 +1,12 @@
-"""Renders k8s/ from the charts, for people without Helm (`python -m ci.manifests`; `--check` only compares).
+"""`make manifests`: render k8s/ from the charts, for use without Helm.
 
-Each folder with a values.yaml holds what the charts make of those values: the base all of it, the others what is
-there besides (`objects.yaml`) and what is different (`changes/`, JSON patches, RFC 6902). What Helm does and kubectl
-does not is taken out or put in plain terms: hooks, labels about the release, namespaces, generated secrets.
+Each folder with a values.yaml is rendered from the charts with those values. The base has all objects. An overlay has
+additional objects (`objects.yaml`) and the differences to the base (`changes/`, JSON patches, RFC 6902). What only
+Helm handles is removed or replaced: hooks, labels about the release, namespaces, generated secrets.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,59 +14,53 @@ from typing import Any
 import helm_python
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from ci import ROOT
+from ci.generate import files
+
 CHART, K8S = ROOT / "charts" / "tandem", ROOT / "k8s"
 BASE, TEST = K8S / "base", K8S / "test"
 OVERLAYS = (K8S / "overlays" / "dev", K8S / "overlays" / "production")
 RELEASE = "tandem"
 HEADER = "# Rendered from charts/tandem with values.yaml by `make manifests`.\n"
 JOB_SECONDS = 300
-"""A Job that has ended is gone after so many seconds: an apply with another image could not change it."""
+"""Seconds after which a finished Job is deleted. Jobs are immutable: otherwise a new image could not be applied."""
 
 Object = dict[str, Any]
 
 
-def texts() -> dict[Path, str]:
-    """What each rendered file has to be, by its path."""
-    found = {BASE / "objects.yaml": _yaml(*objects(BASE)), TEST / "objects.yaml": _yaml(*tests())}
-    base = {_key(one): one for one in objects(BASE)}
+def texts() -> dict[Path, str | None]:
+    """Return the text of each generated file by its path, and None for patches that are no longer needed."""
+    patches = [path for overlay in OVERLAYS for path in (overlay / "changes").glob("*.yaml")]
+    found: dict[Path, str | None] = dict.fromkeys(patches)
+    found |= {BASE / "objects.yaml": _yaml(*objects(BASE)), TEST / "objects.yaml": _yaml(*test_jobs())}
+    base = {_key(each): each for each in objects(BASE)}
     for overlay in OVERLAYS:
-        wanted = {_key(one): one for one in objects(overlay)}
-        if gone := base.keys() - wanted.keys():
-            raise ValueError(f"{overlay.name} would have to remove {sorted(gone)}, which no overlay does")
-        found[overlay / "objects.yaml"] = _yaml(*(one for key, one in wanted.items() if key not in base))
-        for key, one in base.items():
-            if operations := list(difference(one, wanted[key])):
+        wanted = {_key(each): each for each in objects(overlay)}
+        if missing := base.keys() - wanted.keys():
+            raise ValueError(f"{overlay.name} removes {sorted(missing)} of the base; overlays can only add and change")
+        found[overlay / "objects.yaml"] = _yaml(*(each for key, each in wanted.items() if key not in base))
+        for key, each in base.items():
+            if operations := list(difference(each, wanted[key])):
                 found[overlay / "changes" / f"{'-'.join(key).lower()}.yaml"] = _yaml(operations)
     return found
 
 
-def stale() -> dict[Path, str | None]:
-    """The files that are not what the charts make of them, with what they have to be; None: not there."""
-    wanted = texts()
-    found: dict[Path, str | None] = {
-        path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text
-    }
-    kept = [path for overlay in OVERLAYS for path in (overlay / "changes").glob("*.yaml")]
-    return found | {path: None for path in kept if path not in wanted}
-
-
 def objects(folder: Path) -> list[Object]:
-    """All that the charts make of the base's values, and the folder's over them."""
+    """Return the objects that the charts render from the base's values, overridden by those of the folder."""
     values = yaml.safe_load((BASE / "values.yaml").read_text())
     if folder != BASE:
         values = _merged(values, yaml.safe_load((folder / "values.yaml").read_text()))
     return [_plain(one) for one in _rendered(values) if not _hook(one)]
 
 
-def tests() -> list[Object]:
-    """The charts' tests, pods that Helm runs when it is asked to, as Jobs."""
+def test_jobs() -> list[Object]:
+    """Return the charts' tests as Jobs. In the charts they are pods that `helm test` runs."""
     values = yaml.safe_load((BASE / "values.yaml").read_text())
     return [_plain(_job(one)) for one in _rendered(values) if _hook(one) == "test"]
 
 
 def difference(before: Any, after: Any, path: str = "") -> Iterator[Object]:
-    """The operations of a JSON patch that make `after` of `before`."""
+    """Yield the operations of a JSON patch that turns `before` into `after`."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*before, *(key for key in after if key not in before)]:
             below = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
@@ -86,8 +79,8 @@ def difference(before: Any, after: Any, path: str = "") -> Iterator[Object]:
 
 def _rendered(values: Object) -> list[Object]:
     with helm_python.Chart.load(CHART) as chart:
-        files = chart.render(values, name=RELEASE, namespace="default", is_upgrade=False, is_install=True)
-    made = [one for path, text in files.items() if path.endswith(".yaml") for one in yaml.safe_load_all(text) if one]
+        rendered = chart.render(values, name=RELEASE, namespace="default", is_upgrade=False, is_install=True)
+    made = [one for path, text in rendered.items() if path.endswith(".yaml") for one in yaml.safe_load_all(text) if one]
     return sorted(made, key=_key)
 
 
@@ -105,13 +98,13 @@ def _job(pod: Object) -> Object:
 
 
 def _plain(one: Object) -> Object:
-    """An object as kubectl may apply it: in any namespace, and without what only Helm knows."""
+    """Return an object that kubectl can apply in any namespace, without metadata of the Helm release."""
     if one["kind"] == "Secret":
-        raise ValueError(f"Secret {one['metadata']['name']}: name an existing one in values.yaml; none is kept here")
+        raise ValueError(f"Secret {one['metadata']['name']}: set an existing one in values.yaml; none is written here")
     metadata = one["metadata"]
     del metadata["namespace"]
     metadata["labels"] = {key: value for key, value in metadata["labels"].items() if not _of_helm(key)}
-    # Where the database is, a Secret says that is not ours: the checksum of the values would never change.
+    # The database's URL is in a Secret that is not rendered here, so this checksum would never change.
     one.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {}).pop("checksum/database", None)
     if one["kind"] == "Job":
         one["spec"]["ttlSecondsAfterFinished"] = JOB_SECONDS
@@ -137,7 +130,7 @@ def _merged(under: Object, over: Object) -> Object:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Without aliases, and with texts of several lines as they are."""
+    """Writes no aliases, and strings of several lines as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -155,21 +148,5 @@ def _yaml(*documents: Any) -> str:
     return HEADER + "---\n".join(made)
 
 
-def main() -> None:
-    """Write what is stale, or with `--check` fail and name it."""
-    found = stale()
-    for path, text in found.items():
-        print(path.relative_to(ROOT))
-        if "--check" in sys.argv[1:]:
-            continue
-        if text is None:
-            path.unlink()
-        else:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-    if "--check" in sys.argv[1:] and found:
-        sys.exit("These are not what the charts make of them; write them with: make manifests")
-
-
 if __name__ == "__main__":
-    main()
+    files.main(texts(), "manifests")

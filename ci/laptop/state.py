@@ -1,6 +1,6 @@
-"""The directory where Tandem on a laptop keeps everything: databases, keys, logs, and who runs it.
+"""The state directory of the local stack: databases, keys, logs, and a lock.
 
-Standard library only, so that `make clean` works with nothing installed.
+This module needs only the standard library, so that `make clean` works before anything is installed.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from ci import ROOT
 
 
 class AlreadyRunning(Exception):
-    """Another Tandem runs in this directory; the text says which process."""
+    """Another process uses this directory. The message has its process id."""
 
 
 class State:
-    """One such directory; `.run` in the checkout unless a test has its own."""
+    """A state directory, by default `.run` in the checkout."""
 
     def __init__(self, path: Path = ROOT / ".run") -> None:
         self.path = path
@@ -34,10 +34,10 @@ class State:
         self.env = path / "env"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the directory, created where it is missing; no other process can hold it meanwhile.
+    def locked(self) -> Iterator[None]:
+        """Create the directory if it is missing, and lock it. The lock ends with the process.
 
-        Raises `AlreadyRunning`. The end of the process, whatever its cause, lets go of the directory.
+        Raises `AlreadyRunning` if another process has the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as lock:
@@ -45,27 +45,27 @@ class State:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
-                raise AlreadyRunning(f"Tandem runs already in {self.path}, as process {lock.read()}") from None
+                raise AlreadyRunning(f"Tandem already runs in {self.path}, as process {lock.read()}") from None
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
             yield
 
-    def renew(self) -> None:
-        """Empty what belongs to one run only; databases and keys stay."""
+    def reset(self) -> None:
+        """Delete what belongs to the previous run. Databases and keys stay."""
         self.env.unlink(missing_ok=True)
         for directory in (self.logs, self.pids, self.metrics):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
 
     def metrics_of(self, service: str) -> Path:
-        """The directory in which the processes of one service add up their metrics."""
+        """Return the directory in which the processes of a service combine their metrics."""
         directory = self.metrics / service
         directory.mkdir(exist_ok=True)
         return directory
 
     def keys(self) -> dict[str, str]:
-        """The API keys and the secret that signs events: made at the first call, then the same for ever."""
+        """Return the API keys and the secret that signs events. The first call generates them."""
         path = self.path / "keys.json"
         keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         for name in ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "OPERATOR_API_KEY", "PAYMENT_API_KEY"):
@@ -75,16 +75,16 @@ class State:
         return keys
 
     def write_env(self, values: Mapping[str, str]) -> None:
-        """Write `env`, to be sourced: it is there as long as everything is ready, and never in part.
+        """Write `env`, a file for shells to source. It exists while the stack is ready, and is always complete.
 
-        The values must need no quoting, so that other readers than a shell can take the lines as they are.
+        Values must not need quotes, so that other programs can read the lines as they are.
         """
         lines = [f"{name}={value}\n" for name, value in values.items()]
         write_private(self.env, "".join(lines) + f"export {' '.join(values)}\n")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file that only its owner can read. It is replaced as a whole."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -93,7 +93,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """`python -m ci.state --remove`: delete the directory, unless Tandem runs in it."""
+    """Delete the state directory, unless Tandem runs in it (`make clean`)."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--remove", action="store_true", required=True)
     parser.parse_args()
@@ -101,7 +101,7 @@ def main() -> None:
     if not state.path.exists():
         return
     try:
-        with state.held():
+        with state.locked():
             shutil.rmtree(state.path)
     except AlreadyRunning as error:
         sys.exit(f"{error}: stop it first")

@@ -1,4 +1,4 @@
-"""The four ports of Tandem on a laptop: which they are, and whether they are free."""
+"""The four ports of the local stack: their numbers, and whether they are free."""
 
 import errno
 import os
@@ -11,12 +11,12 @@ ADDRESS = "127.0.0.1"
 
 
 class PortUnusable(Exception):
-    """A port cannot be had; the text names it and the variable that sets another."""
+    """A port cannot be used. The message names it and the variable that sets another one."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen: their API, and beside it metrics and health."""
+    """The ports of each service's API, and of its metrics and health endpoints (admin)."""
 
     order: int = 8080
     payment: int = 8081
@@ -25,9 +25,9 @@ class Ports:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """The ports as ORDER_PORT, PAYMENT_PORT, ORDER_ADMIN_PORT and PAYMENT_ADMIN_PORT set them.
+        """Return the ports that ORDER_PORT, PAYMENT_PORT, ORDER_ADMIN_PORT and PAYMENT_ADMIN_PORT set.
 
-        Raises `PortUnusable` for what is not a port.
+        Raises `PortUnusable` if a value is not a port number.
         """
         ports = {}
         for field in cls.__dataclass_fields__:
@@ -41,7 +41,7 @@ class Ports:
         return cls(**ports)
 
     def check(self) -> None:
-        """Raise `PortUnusable` unless all four differ and nothing listens on any of them."""
+        """Raise `PortUnusable` unless all four differ and are free."""
         seen: dict[int, str] = {}
         for field, port in vars(self).items():
             variable = _variable(field)
@@ -54,7 +54,7 @@ class Ports:
 
 
 def url(port: int) -> str:
-    """The base URL of what listens there (by number: a name may mean another address to another program)."""
+    """Return the base URL of a port. It has the numeric address: `localhost` may resolve to another one."""
     return f"http://{ADDRESS}:{port}"
 
 
@@ -63,9 +63,9 @@ def _variable(field: str) -> str:
 
 
 def _unusable(port: int) -> str | None:
-    """Why the port cannot be listened on, if so."""
+    """Return the reason why a port cannot be listened on, or None."""
     try:
-        # Asked first: some systems let us bind beside a program that listens on every address.
+        # Connect first: some systems allow to bind a port on which a program listens on all addresses.
         socket.create_connection((ADDRESS, port), timeout=1).close()
     except OSError:
         pass

@@ -1,6 +1,6 @@
-"""`make package`: what is published, in dist/: the charts, what is in the images (CycloneDX), and their checksums.
+"""`make package`: write the files of a release to dist/: charts, SBOMs of the images (CycloneDX) and checksums.
 
-The same commit makes the same bytes: times are those of the commit, or of SOURCE_DATE_EPOCH.
+The files are reproducible: all times are the commit's, or SOURCE_DATE_EPOCH.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pathlib import Path
 import helm_python
 import yaml
 
-from ci import sbom
-from ci.state import ROOT
+from ci import ROOT
+from ci.release import sbom
 
 CHARTS, DIST = ROOT / "charts", ROOT / "dist"
 
 
 def main() -> None:
-    """Make dist/ anew."""
+    """Replace dist/."""
     shutil.rmtree(DIST, ignore_errors=True)
     for path in make(DIST, epoch()):
         print(path.relative_to(ROOT))
 
 
 def make(folder: Path, seconds: int) -> list[Path]:
-    """Write everything into a folder; `seconds` since 1970 are the time of all of it."""
+    """Write all files into a new folder and return their paths. `seconds` (since 1970) is the time in all of them."""
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as temporary:
         for chart in ("order", "payment", "tandem"):
@@ -48,22 +48,22 @@ def make(folder: Path, seconds: int) -> list[Path]:
 
 
 def repacked(archive: Path, seconds: int) -> bytes:
-    """A chart's archive as it is but for what would be different the next time: times, and the order of files."""
+    """Return a chart's archive with what differs between builds replaced: times, owners and the order of files."""
     plain = io.BytesIO()
     with tarfile.open(archive) as old, tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as new:
-        for member in sorted(old.getmembers(), key=_place):
+        for member in sorted(old.getmembers(), key=_position):
             member.mtime, member.uid, member.gid, member.uname, member.gname = seconds, 0, 0, "", ""
             new.addfile(member, old.extractfile(member))
     return gzip.compress(plain.getvalue(), mtime=seconds)
 
 
-def _place(member: tarfile.TarInfo) -> tuple[bool, str]:
-    """Chart.yaml first: Helm tells by it what an archive is, and others may read no further."""
+def _position(member: tarfile.TarInfo) -> tuple[bool, str]:
+    """Sort Chart.yaml first: Helm identifies an archive by it, and other tools may read no further."""
     return member.name.count("/") != 1 or not member.name.endswith("/Chart.yaml"), member.name
 
 
 def epoch() -> int:
-    """The time of what is made: SOURCE_DATE_EPOCH, else the commit's."""
+    """Return SOURCE_DATE_EPOCH, or the time of the commit."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
     argv = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]

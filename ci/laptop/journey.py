@@ -1,4 +1,4 @@
-"""The first order on a laptop: placed through the API, followed until it is paid, and shown."""
+"""The first order of a local stack: placed through the API, followed until it is paid, and printed."""
 
 import os
 import uuid
@@ -12,22 +12,22 @@ ITEMS = (
     Item("tea-100", quantity=2, unit_amount=450, name="Green tea, 100 g"),
     Item("pot-1", quantity=1, unit_amount=1999, name="Teapot"),
 )
-# The simulator's, unless the services were given another provider and what it accepts.
+# The simulator accepts pm_ok. Another provider needs a payment method of its own.
 PAYMENT_METHOD = os.environ.get("DEFAULT_PAYMENT_METHOD", "pm_ok")
-# Seconds for one call with all its attempts; the API itself waits up to WAIT of them for the order to be paid.
-PATIENCE, WAIT = 15, 5
+# Seconds: for one client call with all its retries, and for the API to wait for the payment (Prefer: wait).
+TIMEOUT, WAIT = 15, 5
 
 
 class Refused(Exception):
-    """The order service says that the order cannot be: the text is its answer."""
+    """The order service rejected the order. The message is its response."""
 
 
 class Journey:
     """One order of merchant `demo` on its way through both services."""
 
     def __init__(self, order_url: str, key: str) -> None:
-        self._session = _direct()
-        self._tandem = Client(order_url, api_key=key, deadline=PATIENCE, session=self._session)
+        self._session = _session()
+        self._tandem = Client(order_url, api_key=key, deadline=TIMEOUT, session=self._session)
         self._order: Order | None = None
         self._idempotency_key = str(uuid.uuid4())
 
@@ -38,10 +38,10 @@ class Journey:
         return self._order
 
     def paid(self) -> bool:
-        """Place the order at the first call, look at it at the next ones; return whether it is paid.
+        """Place the order on the first call, read it on later ones. Return whether it is paid.
 
-        An answer that is lost or a service that is not there makes the answer False, as it is the next call's
-        to find out: it repeats the same request with the same key. Raises `Refused`.
+        Returns False if a service does not respond or fails (5xx). The next call then repeats the request with the
+        same idempotency key. Raises `Refused`.
         """
         try:
             self._order = self._place() if self._order is None else self._tandem.get_order(self._order.id)
@@ -54,7 +54,7 @@ class Journey:
         return self._order.status == "paid"
 
     def lines(self) -> Iterator[str]:
-        """The order and its history, for people."""
+        """Yield the order and its history as text."""
         amount = f"{self.order.total_amount / 100:.2f} {self.order.currency}"
         yield f"Order {self.order.id}, {' and '.join(str(item.name) for item in ITEMS)} for {amount}:"
         for event in self._tandem.order_events(self.order.id):
@@ -63,7 +63,7 @@ class Journey:
             yield f"  {event.version}  {at}  {event.type:<24}  {change}"
 
     def close(self) -> None:
-        """End its connections."""
+        """Close the HTTP connections."""
         self._session.close()
 
     def _place(self) -> Order:
@@ -78,15 +78,15 @@ class Journey:
 
 
 def answers_ok(url: str) -> bool:
-    """Whether a GET of this URL is answered with 200."""
+    """Return whether a GET request to this URL is answered with 200."""
     try:
-        with _direct() as session:
-            return session.get(url, timeout=PATIENCE).status_code == 200
+        with _session() as session:
+            return session.get(url, timeout=TIMEOUT).status_code == 200
     except requests.RequestException:
         return False
 
 
-def _direct() -> requests.Session:
+def _session() -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # a proxy has no business between us and ourselves
+    session.trust_env = False  # all requests go to this machine, never through a proxy
     return session

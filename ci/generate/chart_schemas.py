@@ -1,7 +1,8 @@
-"""The charts' values.schema.json, put together so that the three say the same, and refuse what they do not know.
+"""The charts' values.schema.json, generated from schema.yaml. Unknown values are rejected.
 
-`charts/chassis/schema.yaml` lists what every service chart takes and `charts/<service>/schema.yaml` what only that one
-takes. The umbrella's schema holds both services' schemas, so it names a wrong value even of a service that is off.
+`charts/chassis/schema.yaml` holds the values that both service charts take, `charts/<service>/schema.yaml` those of one
+service. The umbrella chart's schema includes both services' schemas, so it also rejects a wrong value of a service
+that is disabled.
 """
 
 from __future__ import annotations
@@ -12,25 +13,26 @@ from typing import Any
 
 import yaml
 
-CHARTS = Path(__file__).parents[1] / "charts"
+from ci import ROOT
+
+CHARTS = ROOT / "charts"
 SERVICES = ("order", "payment")
 
 
 def texts() -> dict[Path, str]:
-    """What each values.schema.json has to be, by its path."""
+    """Return each values.schema.json by its path."""
     schemas = {service: _service(service) for service in SERVICES}
     schemas["tandem"] = _umbrella(schemas)
     return {CHARTS / chart / "values.schema.json": _text(chart, schema) for chart, schema in schemas.items()}
 
 
 def _service(service: str) -> dict[str, Any]:
-    """The schema of a service's chart."""
     shared, own = _read("chassis"), _read(service)
     return {"properties": shared["properties"] | own["properties"], "$defs": shared["$defs"]}
 
 
 def _umbrella(services: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The schema of the chart that installs the services: their values, each below the service's name."""
+    """Return the schema of the umbrella chart, which takes each service's values under the service's name."""
     shared = _read("chassis")
     properties = {"global": shared["properties"]["global"]}
     definitions = dict(shared["$defs"])
@@ -47,24 +49,24 @@ def _read(chart: str) -> dict[str, Any]:
 
 def _text(chart: str, schema: dict[str, Any]) -> str:
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Values of the {chart} chart"}
-    parts = [f"{json.dumps(key)}: {_lines(value)}" for key, value in (head | _closed(schema)).items()]
-    return "{\n  " + ",\n  ".join(parts) + "\n}\n"
+    members = [f"{json.dumps(key)}: {_lines(value)}" for key, value in (head | _closed(schema)).items()]
+    return "{\n  " + ",\n  ".join(members) + "\n}\n"
 
 
 def _lines(value: Any) -> str:
-    """JSON with a line for each member, so that a change is the change of a line."""
+    """Return JSON with one line for each member of an object, so that diffs stay small."""
     if not isinstance(value, dict):
         return json.dumps(value)
     return "{\n" + ",\n".join(f"    {json.dumps(name)}: {json.dumps(one)}" for name, one in value.items()) + "\n  }"
 
 
 def _closed(schema: Any) -> Any:
-    """The schema with every object that lists its properties closed to others, unless it says something else."""
+    """Return the schema with `additionalProperties: false` in each object that lists properties and does not set it."""
     if isinstance(schema, list):
         return [_closed(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    # Below "properties" and "$defs" keys are names, "properties" among them perhaps; elsewhere they are keywords.
+    # The keys below "properties" and "$defs" are names, and one may be "properties". Elsewhere keys are keywords.
     closed = {
         key: {name: _closed(one) for name, one in value.items()} if key in ("properties", "$defs") else _closed(value)
         for key, value in schema.items()
