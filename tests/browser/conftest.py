@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from ci import ROOT
 from ci.laptop.launch import runs_as_root
-from tests.browser.visitor import Visitor
-from tests.integration.conftest import server, templates
-from tests.integration.faults.conftest import stack
+from tests.support.browser import Visitor
+from tests.support.fixtures.postgres import server, templates
+from tests.support.fixtures.processes import stack
 
 __all__ = ["server", "stack", "templates"]
 

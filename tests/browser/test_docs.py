@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.visitor import Visitor
-from tests.integration.faults.stack import Stack
-from tests.integration.settings import KEY
+from tests.support.browser import Visitor
+from tests.support.settings import KEY
+from tests.support.stack import Stack
 
 
 def operation(visitor: Visitor, name: str) -> Locator:

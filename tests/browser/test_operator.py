@@ -10,13 +10,13 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from tests.browser.visitor import Visitor
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack
-from tests.integration.order.operator.dying import kill, states
-from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
-from tests.integration.pair import ORDER
-from tests.integration.settings import INTERNAL_KEY, OPERATOR_KEY
+from tests.support.browser import Visitor
+from tests.support.dead_webhooks import kill, states
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.settings import INTERNAL_KEY, OPERATOR_KEY
+from tests.support.stack import Stack
+from tests.support.webhook_receiver import Receiver, path_of, register, status
 
 PAGES = ("Orders", "Pending", "Dead letters", "Ledger", "Provider")
 

@@ -18,9 +18,9 @@ from ci.laptop.postgres import Postgres
 from tests.chaos.checker import Checker, Finding, pending
 from tests.chaos.faults import Faults
 from tests.chaos.workload import Caller, Log
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
-from tests.integration.proxy import Proxy
+from tests.support.databases import Databases
+from tests.support.proxy import Proxy
+from tests.support.stack import Stack
 
 CALLERS = 6
 PATIENCE = 60.0

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.workload import CARD_NUMBERS, MERCHANTS, Log, Request
-from tests.integration.databases import Databases
-from tests.integration.pair import Client
+from tests.support.databases import Databases
+from tests.support.pair import Client
 
 PENDING = {
     "order": {

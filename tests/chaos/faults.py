@@ -12,9 +12,9 @@ from collections.abc import Callable
 import psycopg
 
 from ci.laptop.postgres import Postgres
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
-from tests.integration.proxy import Proxy
+from tests.support.databases import Databases
+from tests.support.proxy import Proxy
+from tests.support.stack import Stack
 
 
 class Faults(threading.Thread):

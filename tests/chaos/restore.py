@@ -28,9 +28,9 @@ from ci.laptop.postgres import ADMINISTRATOR, Postgres, run_tool
 from tests.chaos.__main__ import CALLERS, come_to_rest, print_findings
 from tests.chaos.checker import Checker, Finding
 from tests.chaos.workload import Caller, Log
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
 
 DUMPS = {"order-older": ("first", "second"), "payment-older": ("second", "first")}
 """Which dump of the order and of the payment database is restored."""

@@ -20,8 +20,8 @@ import requests
 
 import tandem_client
 from tandem_client import ApiError, Item, Order, OutcomeUnknown, Refund, Unavailable, UnexpectedAnswer
-from tests.integration.pair import Client
-from tests.integration.settings import KEY, OTHER_KEY
+from tests.support.pair import Client
+from tests.support.settings import KEY, OTHER_KEY
 
 MERCHANTS = {"demo": KEY, "other": OTHER_KEY}
 METHODS = (

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import chassis
-from tests.charts.rendering import ALONE, CHARTS, FILES, Case, merged
+from tests.support.charts.rendering import ALONE, CHARTS, FILES, Case, merged
 
 ROOT = CHARTS.parent
 

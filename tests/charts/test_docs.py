@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ci.generate import chart_readmes, charts, files
-from tests.charts.rendering import CHARTS
+from tests.support.charts.rendering import CHARTS
 
 
 def test_schemas_and_readmes_are_what_their_sources_make_of_them() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import re
@@ -17,19 +16,14 @@ from kubernetes_validate import utils
 
 from chassis import __version__
 from ci.generate import files, manifests
-from tests.charts import kustomize
-from tests.charts.kustomize import K8S, Object
-from tests.charts.test_security import restricted
-from tests.charts.test_validity import NEWEST, OLDEST
+from tests.support.charts import kustomize
+from tests.support.charts.kubernetes import NEWEST, OLDEST
+from tests.support.charts.kustomize import K8S, Object
+from tests.support.charts.pod_security import violations
 
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
 NAMES = [str(folder.relative_to(K8S)) for folder in FOLDERS]
 DEV, PRODUCTION = K8S / "overlays" / "dev", K8S / "overlays" / "production"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _schemas_are_read_once() -> None:
-    utils.schema_contents = functools.cache(utils.schema_contents)
 
 
 @pytest.fixture(params=FOLDERS, ids=NAMES)
@@ -109,7 +103,7 @@ def test_pods_are_restricted_and_bounded(folder: Path) -> None:
     for each in kustomize.build(folder):
         pod = kustomize.pod(each)
         if pod is not None:
-            assert restricted(pod) == [], each["metadata"]["name"]
+            assert violations(pod) == [], each["metadata"]["name"]
             assert all(container["resources"]["limits"]["memory"] for container in kustomize.containers(each))
 
 

@@ -7,11 +7,9 @@ import re
 from typing import Any
 
 import pytest
-from kubernetes_validate import utils
 
-from tests.charts.rendering import EXTERNAL, Case
+from tests.support.charts.rendering import EXTERNAL, Case
 
-OLDEST, NEWEST = "1.30.0", utils.latest_version()
 SERVICES = ("order", "payment")
 
 

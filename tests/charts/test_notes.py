@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from tests.charts.notes import commands
-from tests.charts.rendering import Case, from_file
+from tests.support.charts.notes import commands
+from tests.support.charts.rendering import Case, from_file
 
 KINDS = {
     "deployment": "Deployment",

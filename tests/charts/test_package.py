@@ -20,7 +20,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from chassis import __version__
 from ci import ROOT
 from ci.release import package, sbom
-from tests.charts.rendering import ALONE, CHARTS
+from tests.support.charts.rendering import ALONE, CHARTS
 
 EPOCH = 1_790_000_000
 BASE = "registry.example.com/python:3.11-slim@sha256:" + "ab" * 32

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import CHARTS, Case, from_file, merged
+from tests.support.charts.rendering import CHARTS, Case, from_file, merged
 
 SERVICES = ("order", "payment")
 

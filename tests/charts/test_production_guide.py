@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ci import ROOT
-from tests.charts.rendering import CHARTS
+from tests.support.charts.rendering import CHARTS
 
 GUIDE = ROOT / "docs" / "production.md"
 PAGES = [GUIDE, ROOT / "k8s" / "README.md"]

@@ -9,7 +9,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from tests.charts.rendering import CHARTS, EXTERNAL, Case
+from tests.support.charts.rendering import CHARTS, EXTERNAL, Case
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     # misspelt, from the umbrella's own values down to what Kubernetes takes as it is

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import requests
 
-from tests.contract import calls
-from tests.contract.breaks import BREAKS, Break
-from tests.contract.expectations import Body, broken, compare, stored
-from tests.integration.pair import Client, Pair
-from tests.integration.settings import INTERNAL_KEY
+from tests.support.contract import calls
+from tests.support.contract.breaks import BREAKS, Break
+from tests.support.contract.expectations import Body, broken, compare, stored
+from tests.support.pair import Client, Pair
+from tests.support.settings import INTERNAL_KEY
 
 CONTRACT = stored("order-payment")
 

@@ -17,12 +17,12 @@ import pytest
 import requests
 
 from chassis.messaging import signatures
-from tests.contract.breaks import BREAKS, EVENT_BREAKS, Break
-from tests.contract.calls import MESSAGE_ID, payment
-from tests.contract.expectations import Body, broken, compare, read_by, stored
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Pair
-from tests.integration.settings import SECRET
+from tests.support.contract.breaks import BREAKS, EVENT_BREAKS, Break
+from tests.support.contract.calls import MESSAGE_ID, payment
+from tests.support.contract.expectations import Body, broken, compare, read_by, stored
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
+from tests.support.settings import SECRET
 
 NAME = "payment-order"
 TOLD = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import kubernetes
 import pytest
 
-from tests.e2e.cluster import Namespace, wait_until
+from tests.support.cluster.namespace import Namespace, wait_until
 
 _deleted: list[Namespace] = []
 

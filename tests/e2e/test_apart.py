@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.bystander import bystander, reached
-from tests.e2e.cluster import Namespace, wait_until
-from tests.e2e.credentials import NAME, Credentials
-from tests.e2e.databases import databases
-from tests.e2e.orders import paid, place
-from tests.e2e.typed import typed
-from tests.integration.settings import KEY
+from tests.support.cluster.credentials import NAME, Credentials
+from tests.support.cluster.databases import databases
+from tests.support.cluster.namespace import Namespace, wait_until
+from tests.support.cluster.notes import typed
+from tests.support.cluster.orders import paid, place
+from tests.support.cluster.pods import bystander, reached
+from tests.support.settings import KEY
 
 pytestmark = pytest.mark.cluster
 

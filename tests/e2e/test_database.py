@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import merged
-from tests.e2e.bystander import run
-from tests.e2e.cluster import DATABASE, Namespace, is_ready, wait_until
-from tests.e2e.orders import paid, place
+from tests.support.charts.rendering import merged
+from tests.support.cluster.namespace import DATABASE, Namespace, is_ready, wait_until
+from tests.support.cluster.orders import paid, place
+from tests.support.cluster.pods import run
 
 pytestmark = pytest.mark.cluster
 

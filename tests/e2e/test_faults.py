@@ -17,12 +17,12 @@ from kubernetes import client
 from tests.chaos.__main__ import come_to_rest, scrape
 from tests.chaos.checker import Checker, Finding
 from tests.chaos.workload import Caller, Log
-from tests.charts.rendering import merged
-from tests.e2e.cluster import DATABASE, SERVER, Namespace, say, wait_until
-from tests.e2e.credentials import NAME, VALUES, Credentials
-from tests.e2e.databases import databases, metrics, ports, server
-from tests.e2e.logs import Logs
-from tests.integration.pair import Client
+from tests.support.charts.rendering import merged
+from tests.support.cluster.credentials import NAME, VALUES, Credentials
+from tests.support.cluster.databases import databases, metrics, ports, server
+from tests.support.cluster.logs import Logs
+from tests.support.cluster.namespace import DATABASE, SERVER, Namespace, say, wait_until
+from tests.support.pair import Client
 
 pytestmark = pytest.mark.cluster
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.e2e.bystander import bystander, reached
-from tests.e2e.cluster import RESTRICTED, Namespace, say, wait_until
 from tests.e2e.conftest import Installed
-from tests.e2e.orders import paid, place
-from tests.e2e.typed import typed
+from tests.support.cluster.namespace import RESTRICTED, Namespace, say, wait_until
+from tests.support.cluster.notes import typed
+from tests.support.cluster.orders import paid, place
+from tests.support.cluster.pods import bystander, reached
 
 pytestmark = pytest.mark.cluster
 

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from kubernetes import client
 
-from tests.charts import kustomize
-from tests.charts.kustomize import K8S
-from tests.e2e.cluster import Namespace, say, wait_until
-from tests.e2e.orders import paid, place
+from tests.support.charts import kustomize
+from tests.support.charts.kustomize import K8S
+from tests.support.cluster.namespace import Namespace, say, wait_until
+from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.charts.rendering import merged
-from tests.e2e.bystander import Load, bystander, run
-from tests.e2e.cluster import Namespace, is_ready, say, wait_until
-from tests.e2e.credentials import NAME, VALUES, Credentials, new_key, new_secret
-from tests.e2e.logs import Logs
-from tests.e2e.orders import paid, place
-from tests.e2e.typed import typed
+from tests.support.charts.rendering import merged
+from tests.support.cluster.credentials import NAME, VALUES, Credentials, new_key, new_secret
+from tests.support.cluster.logs import Logs
+from tests.support.cluster.namespace import Namespace, is_ready, say, wait_until
+from tests.support.cluster.notes import typed
+from tests.support.cluster.orders import paid, place
+from tests.support.cluster.pods import Load, bystander, run
 
 pytestmark = pytest.mark.cluster
 

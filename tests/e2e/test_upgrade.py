@@ -1,23 +1,21 @@
-"""From the previous release to this one and back: its charts and images are built from its sources (ci/previous)."""
+"""Upgrade from the previous release, whose sources ci/release/previous unpacks, and roll back to it."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import helm_python
 import pytest
 
 import chassis
+from ci import ROOT
 from tandem_client import Order
-from tests.e2e.cluster import SERVER, Namespace, say
-from tests.e2e.orders import paid, place
+from tests.support.cluster.namespace import SERVER, Namespace, say
+from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Before:
 @pytest.fixture(scope="module")
 def before(new_namespace: Callable[..., Namespace], tmp_path_factory: pytest.TempPathFactory) -> Before:
     folder = tmp_path_factory.mktemp("release") / "previous"
-    subprocess.run([ROOT / "ci" / "previous", folder], check=True)
+    subprocess.run([ROOT / "ci" / "release" / "previous", folder], check=True)
     namespace = new_namespace()
     namespace.install(chart=folder / "charts" / "tandem")
     with namespace.order() as tandem:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ci.laptop.postgres import Postgres
 from tests.fuzz.campaign import SWITCHED_OFF, SWITCHED_OFF_FOR_STRANGERS, Campaign
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
-from tests.integration.order.webhooks.receiver import Receiver
+from tests.support.databases import Databases
+from tests.support.stack import Stack
+from tests.support.webhook_receiver import Receiver
 
 SECONDS_BETWEEN_LINES = 5.0
 

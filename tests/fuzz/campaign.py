@@ -23,8 +23,8 @@ from schemathesis.engine.recorder import CheckFailureInfo, ScenarioRecorder
 from schemathesis.hooks import GLOBAL_HOOK_DISPATCHER
 
 from tests.fuzz.sender import Sender
-from tests.integration.pair import Client
-from tests.integration.settings import KEY, OTHER_KEY
+from tests.support.pair import Client
+from tests.support.settings import KEY, OTHER_KEY
 
 METHODS = ["pm_ok", "pm_declined", "pm_insufficient_funds", "pm_refund_declined", "pm_error_then_ok"]
 """Payment methods that lead an order or a payment into all of its states, within milliseconds."""

@@ -15,7 +15,7 @@ import requests
 from schemathesis import Case, HookContext, Response
 
 from chassis.messaging import signatures
-from tests.integration.settings import SECRET
+from tests.support.settings import SECRET
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")

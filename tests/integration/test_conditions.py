@@ -11,11 +11,11 @@ import psycopg
 import pytest
 import requests
 
-from tests.integration.chassis.per_module import databases, pair
-from tests.integration.chassis.refusals import refused
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.payment.bodies import wanted
+from tests.support.eventually import eventually
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused
 
 __all__ = ["databases", "pair"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.campaign import Campaign
-from tests.integration.order.webhooks.receiver import Receiver
-from tests.integration.pair import Client, Pair
+from tests.support.pair import Client, Pair
+from tests.support.webhook_receiver import Receiver
 
 SEED = 20260314
 

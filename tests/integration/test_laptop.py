@@ -19,8 +19,8 @@ import requests
 
 from ci import ROOT
 from ci.laptop import launch
-from tests.integration.eventually import eventually
-from tests.integration.order.operator.desk import Desk
+from tests.support.eventually import eventually
+from tests.support.operator_client import Desk
 
 DEADLINE = 60
 # As `make run` has it.

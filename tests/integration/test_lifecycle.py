@@ -12,8 +12,8 @@ import requests
 from chassis.postgres.database import Database
 from order import progress
 from order.model import Command
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Pair
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
 
 WAIT = {"Prefer": "wait=10"}
 

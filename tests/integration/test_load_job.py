@@ -11,8 +11,8 @@ import pytest
 
 from ci import ROOT
 from ci.laptop.postgres import free_port
-from tests.integration.pair import Pair
-from tests.integration.settings import KEY
+from tests.support.pair import Pair
+from tests.support.settings import KEY
 
 SCRIPT = ROOT / "k8s" / "load" / "load.py"
 

@@ -13,13 +13,13 @@ import requests
 from flask import Flask
 
 from order.webhooks.model import TEST
-from tests.integration.chassis.per_module import databases, pair
-from tests.integration.chassis.refusals import refused
-from tests.integration.described import Document, check, faults, operations, resolve
-from tests.integration.eventually import eventually
-from tests.integration.order.webhooks.receiver import Receiver, path_of, register
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import INTERNAL_KEY, READONLY_KEY
+from tests.support.eventually import eventually
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.openapi import Document, check, faults, operations, resolve
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused
+from tests.support.settings import INTERNAL_KEY, READONLY_KEY
+from tests.support.webhook_receiver import Receiver, path_of, register
 
 __all__ = ["databases", "pair"]
 

@@ -18,12 +18,12 @@ import requests
 
 from ci import ROOT
 from ci.laptop.postgres import Postgres
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
 from tests.monitoring import prometheus
 from tests.monitoring.faults import Fault, faults
 from tests.monitoring.load import Load
 from tests.monitoring.prometheus import Fired, Prometheus, all_alerts, drawn
+from tests.support.databases import Databases
+from tests.support.stack import Stack
 
 PATIENCE = 60.0
 """Seconds that a fault may take to set its alerts off."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import psycopg
 
 from ci.laptop.postgres import Postgres
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack, answers
 from tests.monitoring.load import BAD_DAY, USUAL, DeadEndpoints, Load
 from tests.monitoring.prometheus import SERVICES, Fired
+from tests.support.eventually import eventually
+from tests.support.stack import Stack, answers
 
 
 @dataclass(frozen=True)

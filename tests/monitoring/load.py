@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import requests
 
 from ci.laptop.postgres import free_port
-from tests.integration.faults.stack import Stack
-from tests.integration.listening import listening
-from tests.integration.pair import ORDER, Client
+from tests.support.listening import listening
+from tests.support.pair import ORDER, Client
+from tests.support.stack import Stack
 
 USUAL = ("pm_ok",) * 20 + ("pm_declined", "pm_flaky", "pm_timeout_charged", "pm_slow", "pm_refund_declined")
 BAD_DAY = ("pm_declined",) * 10 + ("pm_timeout_lost",) * 3 + ("pm_slow",) * 3

@@ -20,7 +20,7 @@ from ci import ROOT
 from ci.generate import alerts
 from ci.laptop import launch
 from ci.laptop.postgres import free_port
-from tests.integration.eventually import eventually
+from tests.support.eventually import eventually
 
 SERVICES = ("order", "payment")
 FASTER = 120

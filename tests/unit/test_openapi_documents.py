@@ -16,7 +16,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chassis.http.problems import CATALOGUE
 from ci.generate import openapi
-from tests.integration.described import Document, faults, operations, resolve
+from tests.support.openapi import Document, faults, operations, resolve
 
 SERVICES = ["order", "payment"]
 

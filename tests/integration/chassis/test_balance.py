@@ -7,11 +7,11 @@ from functools import partial
 
 import psutil
 
-from tests.integration.chassis.raw import connect, receive
-from tests.integration.eventually import eventually
-from tests.integration.faults.conftest import stack
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import Client
+from tests.support.eventually import eventually
+from tests.support.fixtures.processes import stack
+from tests.support.pair import Client
+from tests.support.raw_http import connect, receive
+from tests.support.stack import Stack
 
 __all__ = ["stack"]
 

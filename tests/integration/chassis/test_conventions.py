@@ -10,9 +10,9 @@ import pytest
 import requests
 from flask import Flask
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.payment.bodies import wanted
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused, send
 
 PATHS = {
     "order": [

@@ -19,10 +19,10 @@ from werkzeug.test import Client as Caller
 import order
 import payment
 from ci.laptop.postgres import Postgres
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER
-from tests.integration.settings import KEY, environment
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.settings import KEY, environment
 
 SERVICES: dict[str, Callable[[], Flask]] = {"order": order.create_app, "payment": payment.create_app}
 BODIES: dict[str, dict[str, Any]] = {

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused
+from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
 
 PATHS = {
     "order": ("/v1/orders", "/orders"),

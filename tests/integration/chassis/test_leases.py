@@ -9,7 +9,7 @@ import pytest
 
 from chassis.messaging import outbox
 from chassis.postgres.database import Database, Session
-from tests.integration.databases import Databases
+from tests.support.databases import Databases
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from tests.integration.chassis.raw import exchange, head
-from tests.integration.eventually import eventually
-from tests.integration.faults.conftest import stack
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import ORDER, Client
-from tests.integration.settings import INTERNAL_KEY, KEY, OTHER_KEY, SECRET
+from tests.support.eventually import eventually
+from tests.support.fixtures.processes import stack
+from tests.support.pair import ORDER, Client
+from tests.support.raw_http import exchange, head
+from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY, SECRET
+from tests.support.stack import Stack
 
 __all__ = ["stack"]
 

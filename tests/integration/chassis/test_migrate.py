@@ -12,7 +12,7 @@ import order
 import payment
 from chassis.postgres import migrate
 from ci.laptop.postgres import Postgres
-from tests.integration.eventually import eventually
+from tests.support.eventually import eventually
 
 REVISIONS = {
     migrations: sorted(path.stem.partition("_")[0] for path in Path(migrations, "versions").glob("[0-9]*.py"))

@@ -14,11 +14,11 @@ from flask import Flask, request
 from chassis.auth import keyring, stored_keys
 from chassis.auth.stored_keys import Keys
 from chassis.postgres.database import Database
-from tests.integration.chassis.applications import SERVICES, get, make, refused
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.proxy import Proxy
-from tests.integration.settings import KEY
+from tests.support.applications import SERVICES, get, make, refused
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.proxy import Proxy
+from tests.support.settings import KEY
 
 
 @pytest.fixture(params=SERVICES)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chassis.http import problems
-from tests.integration.chassis.refusals import refused
-from tests.integration.pair import Client, Pair
+from tests.support.pair import Client, Pair
+from tests.support.problems import refused
 
 APPS = Path(problems.__file__).parent.parent
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from tests.integration.pair import ORDER, Pair
+from tests.support.pair import ORDER, Pair
 
 
 def purge(app: Flask) -> str:

@@ -18,13 +18,13 @@ from werkzeug.test import TestResponse
 from chassis.auth import rate_limits
 from chassis.auth.rate_limits import REST, Limiter
 from chassis.postgres.database import Database
-from tests.integration.chassis.applications import SERVICES, get, make, refused
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import ORDER, Client
-from tests.integration.proxy import Proxy
-from tests.integration.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
+from tests.support.applications import SERVICES, get, make, refused
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client
+from tests.support.proxy import Proxy
+from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
+from tests.support.stack import Stack
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.pair import Client, Pair
+from tests.support.pair import Client, Pair
+from tests.support.problems import refused, send
 
 KIB = 1024
 PATHS = {"order": "/v1/orders", "payment": "/v1/payments"}

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.chassis.raw import KIB, chunked, connect, exchange, head, receive
-from tests.integration.faults.conftest import stack
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import ORDER
-from tests.integration.settings import KEY
+from tests.support.fixtures.processes import stack
+from tests.support.pair import ORDER
+from tests.support.raw_http import KIB, chunked, connect, exchange, head, receive
+from tests.support.settings import KEY
+from tests.support.stack import Stack
 
 __all__ = ["stack"]
 

@@ -7,11 +7,11 @@ import uuid
 
 import pytest
 
-from tests.integration.chassis.raw import KIB, connect, exchange, head, receive, refusal
-from tests.integration.faults.conftest import stack
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import ORDER, Client
-from tests.integration.settings import KEY
+from tests.support.fixtures.processes import stack
+from tests.support.pair import ORDER, Client
+from tests.support.raw_http import KIB, connect, exchange, head, receive, refusal
+from tests.support.settings import KEY
+from tests.support.stack import Stack
 
 __all__ = ["stack"]
 

@@ -18,11 +18,11 @@ from chassis.auth import tokens
 from chassis.auth.tokens import COOL, FRESH, LEEWAY, RETRY, KeySet
 from chassis.http.problems import Problem
 from ci import ROOT
-from tests.integration.chassis.applications import SERVICES, get, make, refused
-from tests.integration.chassis.issuer import Issuer
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.settings import KEY
+from tests.support.applications import SERVICES, get, make, refused
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.settings import KEY
+from tests.support.token_issuer import Issuer
 
 ES256 = ("ES256",)
 

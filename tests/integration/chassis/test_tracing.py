@@ -17,13 +17,13 @@ import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from ci.laptop.postgres import Postgres, free_port
-from tests.integration.chassis.collector import Collector, Seen
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack
-from tests.integration.order.webhooks.receiver import Receiver, register
-from tests.integration.pair import ORDER
-from tests.integration.settings import INTERNAL_KEY, KEY, SECRET
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.otlp_collector import Collector, Seen
+from tests.support.pair import ORDER
+from tests.support.settings import INTERNAL_KEY, KEY, SECRET
+from tests.support.stack import Stack
+from tests.support.webhook_receiver import Receiver, register
 
 CARD = "4111111111111111"
 

@@ -7,10 +7,10 @@ import uuid
 
 import pytest
 
-from tests.integration.chassis.raw import KIB, chunked, exchange, head, refusal
-from tests.integration.faults.conftest import stack
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import ORDER, Client
+from tests.support.fixtures.processes import stack
+from tests.support.pair import ORDER, Client
+from tests.support.raw_http import KIB, chunked, exchange, head, refusal
+from tests.support.stack import Stack
 
 __all__ = ["stack"]
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 from ci import ROOT
-from tests.integration.pair import Pair
-from tests.integration.settings import KEY
+from tests.support.pair import Pair
+from tests.support.settings import KEY
 
 
 def test_the_readme_s_example_runs(pair: Pair) -> None:

@@ -19,10 +19,10 @@ from order import progress, store
 from order.gateway import Answer, RefundOutcome
 from order.model import Payment
 from order.progress import Overtaken, Seen
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER
-from tests.integration.settings import KEY, environment
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.settings import KEY, environment
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from werkzeug.test import TestResponse
 import order
 import payment
 from chassis.http.problems import CATALOGUE
-from tests.integration.databases import Databases
-from tests.integration.settings import environment
+from tests.support.databases import Databases
+from tests.support.settings import environment
 
 SERVICES = ("order", "payment")
 

@@ -15,10 +15,11 @@ from typing import Any
 import helm_python
 from kubernetes import client
 
+from ci import ROOT
 from tandem_client import Client
-from tests.e2e import forward
+from tests.support.cluster import port_forward as forward
 
-CHARTS = Path(__file__).parents[2] / "charts"
+CHARTS = ROOT / "charts"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 SERVER = "app.kubernetes.io/component=server"
 DATABASE = "app.kubernetes.io/component=postgresql"

@@ -10,13 +10,14 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+from ci import ROOT
 
 Body = dict[str, Any]
 Outcome = Callable[[Body], object]
 
-FOLDER = Path(__file__).parent
+FOLDER = ROOT / "tests" / "contract"
 _NAMES: dict[type, str] = {
     str: "string",
     int: "integer",

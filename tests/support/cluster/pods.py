@@ -14,7 +14,7 @@ from kubernetes import client
 from kubernetes.stream import stream
 
 import chassis
-from tests.e2e.cluster import Namespace, is_ready, say, wait_until
+from tests.support.cluster.namespace import Namespace, is_ready, say, wait_until
 
 IMAGE = f"tandem/order:{chassis.__version__}"
 _LOAD = Path(__file__).with_name("load_in_pod.py").read_text()

@@ -16,7 +16,7 @@ from order import reconcile
 from order.gateway import PaymentGateway
 from order.model import Command
 from order.operator.payments import Account, Payments
-from tests.contract.expectations import Body, read_by
+from tests.support.contract.expectations import Body, read_by
 
 URL = "http://payment"
 ORDER_ID = "0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70"

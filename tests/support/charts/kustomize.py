@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
-K8S = Path(__file__).parents[2] / "k8s"
+from ci import ROOT
+
+K8S = ROOT / "k8s"
 Object = dict[str, Any]
 KNOWN = {"apiVersion", "kind", "namespace", "resources", "configMapGenerator", "generatorOptions", "images", "patches"}
 CLUSTER_WIDE = {"Namespace"}

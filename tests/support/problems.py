@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from chassis.http.problems import CATALOGUE
-from tests.integration.pair import Client
+from tests.support.pair import Client
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
 

@@ -15,9 +15,9 @@ from payment.model import Kind, Operation, Outcome
 from payment.providers import Provider
 from payment.providers.simulator import Simulator
 from payment.providers.stripe import Stripe
-from tests.integration.databases import Databases
-from tests.integration.payment.providers.standin import StandIn
-from tests.integration.proxy import Proxy
+from tests.support.databases import Databases
+from tests.support.providers.fake_stripe import StandIn
+from tests.support.proxy import Proxy
 
 
 def operation(

@@ -13,8 +13,8 @@ from typing import Any, Self
 from standardwebhooks import Webhook
 
 from order.webhooks.model import EVENTS
-from tests.integration.listening import listening
-from tests.integration.pair import Client
+from tests.support.listening import listening
+from tests.support.pair import Client
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.integration.listening import listening
+from tests.support.listening import listening
 
 NAME, AUDIENCE = "https://issuer.example", "tandem"
 

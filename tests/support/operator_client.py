@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from tests.integration.settings import OPERATOR_KEY
+from tests.support.settings import OPERATOR_KEY
 
 
 class Page(HTMLParser):

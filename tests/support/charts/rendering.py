@@ -10,7 +10,9 @@ from typing import Any
 import helm_python
 import yaml
 
-CHARTS = Path(__file__).parents[2] / "charts"
+from ci import ROOT
+
+CHARTS = ROOT / "charts"
 ALONE: dict[str, dict[str, Any]] = {  # the least that each chart wants when it is installed by itself
     "order": {"payment": {"url": "http://payment:8081"}, "credentials": {"existingSecret": "keys"}},
     "payment": {"order": {"url": "http://order:8080"}},

@@ -18,10 +18,10 @@ import requests
 from ci import ROOT
 from ci.laptop import launch
 from ci.laptop.postgres import free_port
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.pair import Client
-from tests.integration.settings import environment
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import Client
+from tests.support.settings import environment
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Stack:
             }
             for role, command in commands.items():
                 name = f"{service}-{role}"
-                crash = [sys.executable, "-m", "tests.integration.faults.crash", str(self.armed), service]
+                crash = [sys.executable, "-m", "tests.support.crash", str(self.armed), service]
                 self.processes[name] = Process(name, [*crash, *command], env, self.folder / f"{name}.log")
         for process in self.processes.values():
             process.start()

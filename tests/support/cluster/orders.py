@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tandem_client import Client, Item, Order
-from tests.e2e.cluster import wait_until
+from tests.support.cluster.namespace import wait_until
 
 
 def place(tandem: Client, wait: int | None = None, key: str | None = None) -> Order:

@@ -17,8 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tests.integration.eventually import eventually
-from tests.integration.listening import listening
+from tests.support.eventually import eventually
+from tests.support.listening import listening
 
 
 @dataclass(frozen=True)

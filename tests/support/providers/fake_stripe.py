@@ -18,7 +18,7 @@ from typing import Any, Self
 from flask import Flask, Request, Response, request
 from werkzeug.serving import make_server
 
-from tests.integration.listening import listening
+from tests.support.listening import listening
 
 DECLINES = {
     "pm_card_chargeDeclined": ("card_declined", "generic_decline"),

@@ -8,8 +8,8 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.integration.pair import Client
-from tests.integration.settings import KEY
+from tests.support.pair import Client
+from tests.support.settings import KEY
 
 KIB = 1024
 

@@ -22,9 +22,9 @@ import payment.commands
 import payment.config
 from chassis.messaging.leases import LeaseLoop
 from ci.laptop.postgres import free_port
-from tests.integration.databases import Databases
-from tests.integration.listening import listening
-from tests.integration.settings import KEY, environment
+from tests.support.databases import Databases
+from tests.support.listening import listening
+from tests.support.settings import KEY, environment
 
 ORDER = {
     "currency": "EUR",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
 
 
 def kill(databases: Databases, endpoint: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from kubernetes import client
 
-from tests.e2e.cluster import SERVER, Namespace
+from tests.support.cluster.namespace import SERVER, Namespace
 
 
 class Logs:

@@ -7,7 +7,7 @@ import json
 import secrets
 from dataclasses import dataclass, field
 
-from tests.integration.settings import INTERNAL_KEY, KEY, OTHER_KEY
+from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY
 
 NAME = "tandem-keys"
 _WRITES = ["orders:read", "orders:write", "payments:read", "payments:write"]

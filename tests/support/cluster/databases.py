@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.e2e import forward
-from tests.e2e.cluster import DATABASE, SERVER, Namespace
-from tests.integration.databases import Databases
+from tests.support.cluster import port_forward as forward
+from tests.support.cluster.namespace import DATABASE, SERVER, Namespace
+from tests.support.databases import Databases
 
 PORTS = {"order": 8080, "payment": 8081}
 

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from itertools import takewhile
 
-from tests.charts.notes import commands
-from tests.e2e.cluster import say
+from tests.support.charts.notes import commands
+from tests.support.cluster.namespace import say
 
 
 def typed(notes: str, removal: bool = True) -> str:

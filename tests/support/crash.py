@@ -1,4 +1,4 @@
-"""Runs a service's process with a mine laid in it: `python -m tests.integration.faults.crash ARMED SERVICE COMMAND...`.
+"""Runs a service's process with a mine laid in it: `python -m tests.support.crash ARMED SERVICE COMMAND...`.
 
 The file ARMED, when it exists, names a service, a function and a moment: `order order.store:place after`. The
 process that next calls that function takes the file away and kills itself and its whole process group with SIGKILL,
