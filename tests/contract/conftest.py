@@ -1,4 +1,4 @@
-"""The contracts are held against the real applications, on real PostgreSQL."""
+"""The contracts are verified against the real applications with real databases."""
 
 from tests.support.fixtures.per_module import databases, pair
 from tests.support.fixtures.postgres import server, templates

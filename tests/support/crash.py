@@ -1,8 +1,8 @@
-"""Runs a service's process with a mine laid in it: `python -m tests.support.crash ARMED SERVICE COMMAND...`.
+"""Runs a service so that it crashes at a given step: `python -m tests.support.crash ARMED SERVICE COMMAND...`.
 
-The file ARMED, when it exists, names a service, a function and a moment: `order order.store:place after`. The
-process that next calls that function takes the file away and kills itself and its whole process group with SIGKILL,
-before or after the call: real processes end at exactly that step, and the product has no hooks for it.
+The file ARMED, if it exists, names a service, a function and `before` or `after`: `order order.store:place after`. The
+next process that calls this function renames the file and kills its own process group with SIGKILL, before or after
+the call. So real processes crash at exactly that step, and the product needs no hooks for it.
 """
 
 from __future__ import annotations
@@ -42,36 +42,36 @@ FUNCTIONS = {
     ),
 }
 
-# Steps of order's that only an endpoint for webhooks makes it take.
+# Functions of order that are called only if there is a webhook endpoint.
 WEBHOOKS = ("order.webhooks.store:claim", "order.webhooks.sender:Sender.post", "order.webhooks.store:settle")
 
 
-def lay(service: str, name: str, armed: Path) -> None:
-    """Wrap one function so that it looks at the file before and after it runs."""
+def wrap(service: str, name: str, armed: Path) -> None:
+    """Replace one function by one that can crash before and after its call."""
     module_name, _, path = name.partition(":")
     owner: Any = importlib.import_module(module_name)
     *containers, attribute = path.split(".")
     for container in containers:
         owner = getattr(owner, container)
-    setattr(owner, attribute, mined(f"{service} {name}", getattr(owner, attribute), armed))
+    setattr(owner, attribute, crashing(f"{service} {name}", getattr(owner, attribute), armed))
 
 
-def mined(name: str, function: Callable[..., Any], armed: Path) -> Callable[..., Any]:
-    """The function with the mine in it."""
+def crashing(name: str, function: Callable[..., Any], armed: Path) -> Callable[..., Any]:
+    """Return `function` with a check before and after its call."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        step_on(f"{name} before", armed)
+        crash_if_armed(f"{name} before", armed)
         try:
             return function(*args, **kwargs)
         finally:
-            step_on(f"{name} after", armed)
+            crash_if_armed(f"{name} after", armed)
 
     return wrapper
 
 
-def step_on(moment: str, armed: Path) -> None:
-    """End this process group if the file asks for it at this moment."""
+def crash_if_armed(moment: str, armed: Path) -> None:
+    """Kill this process group if the file names this moment."""
     try:
         if armed.read_text() != moment:
             return
@@ -82,12 +82,12 @@ def step_on(moment: str, armed: Path) -> None:
 
 
 def main() -> None:
-    """Lay the mines, then become the command: `gunicorn ...` or `flask ...`."""
+    """Wrap the functions, then run the command: `gunicorn ...` or `flask ...`."""
     armed = Path(sys.argv[1])
     service = sys.argv[2]
     sys.argv = sys.argv[3:]
     for name in (*FUNCTIONS[service], *(WEBHOOKS if service == "order" else ())):
-        lay(service, name, armed)
+        wrap(service, name, armed)
     if sys.argv[0] == "gunicorn":
         from gunicorn.app.wsgiapp import run
 

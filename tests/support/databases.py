@@ -1,4 +1,4 @@
-"""The two services' databases, for tests."""
+"""The databases of both services."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class Databases:
     payment: str
 
     def migrate(self) -> None:
-        """Bring both to the newest schema."""
+        """Migrate both to the newest schema."""
         for url, migrations in ((self.order, order.MIGRATIONS), (self.payment, payment.MIGRATIONS)):
             migrate.upgrade(url, migrations)
 
     def copies(self, administrator: Connection[Any], suffix: str) -> Databases:
-        """A new pair made from this one as it is, owned by the same roles."""
+        """Create copies of both databases, owned by the same roles."""
         return Databases(*(_copy(administrator, url, suffix) for url in (self.order, self.payment)))
 
     def query(self, service: str, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Rows of a statement on the `order` or `payment` database."""
+        """Return the rows of a statement on the `order` or `payment` database."""
         with psycopg.connect(getattr(self, service), autocommit=True, row_factory=dict_row) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description is not None else []
 
     def charges(self, order_id: str) -> list[dict[str, Any]]:
-        """What the simulator has really charged for an order, by its own memory."""
+        """Return what the simulated provider has charged for an order, from its own tables."""
         return self.query(
             "payment",
             """SELECT s.amount, s.currency FROM simulator.operations s

@@ -1,4 +1,4 @@
-"""Webhooks that nobody tries any more."""
+"""Makes webhook deliveries dead, so that they are not retried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.eventually import eventually
 
 
 def kill(databases: Databases, endpoint: dict[str, Any]) -> None:
-    """Let what an endpoint was sent in vain have been tried for days, and wait until it is dead: one delivery."""
+    """Pretend that an endpoint's only delivery has failed for days, and wait until it is dead."""
 
     def try_to() -> bool:
         databases.query(
@@ -20,10 +20,10 @@ def kill(databases: Databases, endpoint: dict[str, Any]) -> None:
         )
         return states(databases, endpoint) == ["dead"]
 
-    eventually(try_to, "nobody tries it any more")
+    eventually(try_to, "the delivery is dead")
 
 
 def states(databases: Databases, endpoint: dict[str, Any]) -> list[str]:
-    """Where an endpoint's deliveries stand."""
+    """Return the statuses of an endpoint's deliveries."""
     rows = databases.query("order", "SELECT status FROM webhook_deliveries WHERE endpoint_id = %s", endpoint["id"])
     return [row["status"] for row in rows]

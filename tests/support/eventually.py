@@ -1,4 +1,4 @@
-"""Waiting for what must become true, and no longer."""
+"""Waits for a condition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], what: str, seconds: float = 20.0) -> T:
-    """The first true value of `look`; fails, saying `what` did not happen, after so many seconds."""
+    """Call `look` until it returns a true value, and return that. Fails with `what` after the given seconds."""
     deadline = time.monotonic() + seconds
     while True:
         seen = look()

@@ -1,4 +1,4 @@
-"""A server of a test's own, in a thread."""
+"""Runs a server of a test in a thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from socketserver import BaseServer
 
 @contextmanager
 def listening(server: BaseServer) -> Iterator[None]:
-    """Let a server that is bound to its port serve within the `with`; then its thread has ended, its port is free."""
+    """Run a server that is already bound to its port. At the end, its thread is finished and its port is free."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""What a service's OpenAPI document says, held against what the service does."""
+"""Compares a service's responses with its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 
 def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Any:
-    """`$` is the end in JSON Schema's regular expressions (ECMA-262); Python's lets a line feed follow."""
+    """Check a pattern as ECMA-262 does: `$` matches only the end. In Python it also matches before a final newline."""
     if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def resolve(document: Document, thing: Any) -> Any:
-    """What a reference within the document refers to; anything else is itself."""
+    """Return the target of a reference within the document. Anything else is returned unchanged."""
     while isinstance(thing, dict) and str(thing.get("$ref", "")).startswith("#/"):
         found: Any = document
         for token in thing["$ref"].removeprefix("#/").split("/"):
@@ -33,7 +33,7 @@ def resolve(document: Document, thing: Any) -> Any:
 
 
 def operations(document: Document) -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Path, method and description of each operation, by its operationId."""
+    """Return path, method and description of each operation, by its operationId."""
     found = {}
     for path, item in document["paths"].items():
         for method in METHODS:
@@ -43,7 +43,7 @@ def operations(document: Document) -> dict[str, tuple[str, str, dict[str, Any]]]
 
 
 def faults(document: Document, schema: Any, value: Any, *, closed: bool = False) -> list[str]:
-    """Why a value does not fit a schema; with `closed`, members that no schema names are a fault too."""
+    """Return why a value does not match a schema. With `closed`, unknown members of objects are errors too."""
     schemas = document["components"]["schemas"]
     if closed:
         schemas = copy.deepcopy(schemas)
@@ -56,12 +56,12 @@ def faults(document: Document, schema: Any, value: Any, *, closed: bool = False)
 
 
 def check(document: Document, operation: str, answer: requests.Response) -> None:
-    """Whether an answer is one of those that the operation has, with the body and headers that it has."""
+    """Assert that a response is one that the operation documents, with that body and those headers."""
     path, method, says = operations(document)[operation]
     assert answer.request.method == method.upper()
     pattern = re.sub(r"{\w+}", "[^/]+", path)
     assert re.fullmatch(pattern, str(answer.request.path_url).partition("?")[0]), (operation, answer.url)
-    assert str(answer.status_code) in says["responses"], f"{operation} does not say {answer.status_code}: {answer.text}"
+    assert str(answer.status_code) in says["responses"], f"{operation}: undocumented: {answer.text}"
     described = resolve(document, says["responses"][str(answer.status_code)])
     for name, header in described.get("headers", {}).items():
         header = resolve(document, header)

@@ -1,4 +1,4 @@
-"""Both services in this process: real applications on real ports, their relays in threads."""
+"""Both services in this process: the real applications on real ports, with their relays in threads."""
 
 from __future__ import annotations
 
@@ -34,33 +34,34 @@ ORDER = {
 
 
 class Client:
-    """A caller with one key."""
+    """An HTTP client of one service. With `key=None` it sends no key."""
 
     def __init__(self, url: str, key: str | None = KEY) -> None:
-        """With `key` None, a stranger."""
         self.url, self.key = url, key
 
     def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        """Any request, with the key and a deadline."""
+        """Send a request with the key and a timeout."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         headers.update(kwargs.pop("headers", {}))
         return requests.request(method, self.url + path, headers=headers, timeout=30, **kwargs)
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
-        """GET."""
+        """Send a GET request."""
         return self.request("GET", path, **kwargs)
 
     def post(self, path: str, body: Any = None, key: str | None = None, **headers: str) -> requests.Response:
-        """POST a JSON body with an idempotency key, a new one unless given; more headers by name, `_` for `-`."""
+        """POST a JSON body with an idempotency key, by default a new one. More headers by name, `_` for `-`."""
         more = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.request("POST", path, json=body, headers={"Idempotency-Key": key or str(uuid.uuid4()), **more})
 
 
 class Pair:
-    """Both services on one pair of databases. `order` and `payment` are clients with the merchant `demo`'s key."""
+    """Both services on one pair of databases, running while the `with` block does.
+
+    `order` and `payment` are clients with a key of merchant `demo`.
+    """
 
     def __init__(self, databases: Databases) -> None:
-        """Nothing runs before the `with`."""
         self.databases = databases
         self.order = Client(f"http://127.0.0.1:{free_port()}")
         self.payment = Client(f"http://127.0.0.1:{free_port()}")
@@ -88,11 +89,11 @@ class Pair:
         self._running.close()
 
     def start_payment(self) -> None:
-        """Let the payment service answer again."""
+        """Start the payment service's HTTP server again."""
         self._serve(self._payment_running, self.payment_app, self.payment.url)
 
     def stop_payment(self) -> None:
-        """Let nothing listen on the payment service's port."""
+        """Stop the payment service's HTTP server. Its port refuses connections."""
         self._payment_running.close()
 
     def _serve(self, running: ExitStack, app: Flask, url: str) -> None:

@@ -1,4 +1,4 @@
-"""What tests of the payment service send."""
+"""Request bodies for the payment service."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def wanted(**changes: Any) -> dict[str, Any]:
-    """The body of POST /v1/payments, for an order of its own; a field that is `...` is left out."""
+    """Return a body for POST /v1/payments, with a new order id. A field with the value `...` is omitted."""
     body = {"order_id": str(uuid.uuid4()), "amount": 900, "currency": "EUR", "payment_method": "pm_ok", **changes}
     return {name: value for name, value in body.items() if value is not ...}

@@ -1,8 +1,8 @@
-"""A network that can be told to misbehave: a TCP proxy in front of one service.
+"""A TCP proxy in front of one service that simulates network faults.
 
 with Proxy("127.0.0.1", 8081) as proxy:
     proxy.mode = "cut_response"
-    requests.get(proxy.url)  # the service acts, its answer is lost
+    requests.get(proxy.url)  # the service handles the request, its response is lost
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from types import TracebackType
 from typing import Self
 
 MODES = ("pass", "refuse", "cut_request", "cut_response", "swallow_response", "delay")
-"""What becomes of a request:
+"""What happens to a request:
 
-    pass              goes through
-    refuse            the connection is closed as soon as it is made, or used again
-    cut_request       is read, never arrives, and the connection is closed
-    cut_response      arrives; its answer does not, and the connection is closed
-    swallow_response  arrives; its answer does not, and the connection stays open: the caller's time-out decides
-    delay             arrives, so many seconds later
+    pass              it is forwarded
+    refuse            the connection is closed at once, or when it is used again
+    cut_request       it is not forwarded, and the connection is closed
+    cut_response      it is forwarded, its response is not, and the connection is closed
+    swallow_response  it is forwarded, its response is not, and the connection stays open until the client's timeout
+    delay             it is forwarded after a delay
 """
 
 _CHUNK = 65536
 
 
 class Proxy:
-    """Passes bytes between callers of `url` and one target, as `mode` says; `mode` can change at any time.
+    """Forwards bytes between clients of `url` and one target, according to `mode`, which can change at any time.
 
-    A change is felt by the next bytes, on connections that were open before as well.
+    A change applies to the next bytes, on open connections too. `on_request` is called with the bytes of clients
+    before they are forwarded.
     """
 
     def __init__(self, target_host: str, target_port: int, on_request: Callable[[bytes], object] | None = None) -> None:
-        """`on_request` sees the bytes of callers before anything becomes of them."""
         self._target = (target_host, target_port)
         self._on_request = on_request
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -47,7 +47,7 @@ class Proxy:
 
     @property
     def mode(self) -> str:
-        """What becomes of requests now: one of MODES."""
+        """What happens to requests now: one of MODES."""
         return self._mode
 
     @mode.setter
@@ -57,7 +57,7 @@ class Proxy:
         self._mode = mode
 
     def delay(self, seconds: float) -> None:
-        """Let requests through, but hold each back for so many seconds."""
+        """Forward each request after this many seconds."""
         self._seconds, self.mode = seconds, "delay"
 
     def __enter__(self) -> Self:
@@ -134,7 +134,7 @@ class Proxy:
                     self._closing.wait(self._seconds)
                 target.sendall(data)
         except OSError:
-            pass  # one side is gone: so is the other, now
+            pass  # one side has closed; close the other too
         finally:
             _shut(caller, target)
 
@@ -148,16 +148,16 @@ class Proxy:
                 if not swallowed:
                     caller.sendall(data)
         except OSError:
-            pass  # as above
+            pass  # as in _requests
         finally:
-            if not swallowed:  # else the caller goes on waiting, even when the target has hung up
+            if not swallowed:  # a swallowed response keeps the client waiting, even if the target has closed
                 _shut(caller, target)
 
 
 def _shut(*sockets: socket.socket) -> None:
-    """End both directions, which wakes whoever waits for bytes; closing is up to the owner."""
+    """Shut down both directions, which wakes threads that wait for bytes. The owner closes the sockets."""
     for each in sockets:
         try:
             each.shutdown(socket.SHUT_RDWR)
         except OSError:
-            continue  # it has ended already
+            continue  # already shut down

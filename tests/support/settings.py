@@ -1,4 +1,4 @@
-"""Settings of both services for tests: a key of each kind, short leases, quick polling."""
+"""Settings of both services for tests: keys with different scopes, short leases, short polling intervals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ API_KEYS = json.dumps(
 
 
 def environment(database_url: str, peer: dict[str, str]) -> dict[str, str]:
-    """The environment of a service; `peer` says where the other one is."""
+    """Return a service's environment variables. `peer` has the variables for the other service's URL."""
     return {
         "ENVIRONMENT": "development",
         "DATABASE_URL": database_url,

@@ -1,4 +1,4 @@
-"""Both services as real processes, as in production: gunicorn and `flask relay`, started again when they die."""
+"""Both services as real processes, as in production: gunicorn and `flask relay`. Processes that end are restarted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.settings import environment
 
 @dataclass
 class Process:
-    """One process (with its children, a process group)."""
+    """A process and its children, which are one process group."""
 
     name: str
     argv: list[str]
@@ -36,7 +36,7 @@ class Process:
     starts: int = 0
 
     def start(self) -> None:
-        """Start it."""
+        """Start the process."""
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
                 launch.with_parent(self.argv, "KILL"),
@@ -49,7 +49,7 @@ class Process:
         self.starts += 1
 
     def kill(self, by: signal.Signals = signal.SIGKILL) -> None:
-        """Signal the whole group."""
+        """Send a signal to the process group."""
         assert self.running is not None
         try:
             os.killpg(self.running.pid, by)
@@ -58,16 +58,16 @@ class Process:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it has ended."""
+        """Whether the process has ended."""
         return self.running is not None and self.running.poll() is not None
 
 
 class Stack:
-    """Order and payment, web and relay, on one pair of databases; whatever dies is started again.
+    """The web and relay processes of order and payment, on one pair of databases, while the `with` block runs.
 
-    With `ready` False, it is not waited for that they can serve. `apps` is another copy of the product's code, and
-    `settings` are variables besides those of all tests.
-    `peers` may be set before the start, to put something between the two. What is in `held` stays dead.
+    Processes that end are restarted, unless their name is in `held`. With `ready=False`, the start does not wait until
+    the services are ready. `apps` is another copy of the product's code; `settings` are additional environment
+    variables. `peers` may be changed before the start, to put a proxy between the services.
     """
 
     def __init__(
@@ -79,11 +79,10 @@ class Stack:
         apps: Path | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """Nothing runs before the `with`."""
         self.folder, self._settings = folder, settings or {}
         self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
-        self.service_ports = (free_port(), free_port())  # payment, order
-        self.admin_ports = (free_port(), free_port())  # order, payment
+        self.service_ports = (free_port(), free_port())  # of payment and order
+        self.admin_ports = (free_port(), free_port())  # of order and payment
         payment_port, order_port = self.service_ports
         self.order = Client(f"http://127.0.0.1:{order_port}")
         self.payment = Client(f"http://127.0.0.1:{payment_port}")
@@ -94,7 +93,7 @@ class Stack:
 
     @property
     def armed(self) -> Path:
-        """The file that says where a process is to die (see crash.py)."""
+        """The file that names the step at which a process crashes (see crash.py)."""
         return self.folder / "armed"
 
     def __enter__(self) -> Self:
@@ -125,8 +124,8 @@ class Stack:
                 self.processes[name] = Process(name, [*crash, *command], env, self.folder / f"{name}.log")
         for process in self.processes.values():
             process.start()
-        self._keeper = threading.Thread(target=self._keep)
-        self._keeper.start()
+        self._supervisor = threading.Thread(target=self._supervise)
+        self._supervisor.start()
         for client in (self.order, self.payment) if self._ready else ():
             eventually(lambda client=client: answers(client, "/readyz"), "both services are ready", 60)  # type: ignore[misc]
         return self
@@ -135,7 +134,7 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ending.set()
-        self._keeper.join()
+        self._supervisor.join()
         for process in self.processes.values():
             process.kill()
             if process.running is not None:
@@ -144,16 +143,16 @@ class Stack:
             for process in self.processes.values():
                 print(f"--- {process.name}", *process.log.read_text(errors="replace").splitlines()[-15:], sep="\n")
 
-    def _keep(self) -> None:
+    def _supervise(self) -> None:
         while not self._ending.wait(0.05):
             for process in self.processes.values():
                 if process.is_dead and process.name not in self.held:
-                    process.kill()  # what its group left behind would hold the port
+                    process.kill()  # remaining processes of its group would still hold the port
                     process.start()
 
 
 def answers(client: Client, path: str) -> bool:
-    """Whether the path is answered with 200."""
+    """Return whether a GET request for the path is answered with 200."""
     try:
         return client.get(path).status_code == 200
     except requests.ConnectionError:

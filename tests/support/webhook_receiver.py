@@ -1,4 +1,4 @@
-"""A merchant's receiver of webhooks: what it was sent, and what it answers."""
+"""A merchant's webhook receiver: it keeps the requests, and responds as a test wants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 def status(code: int, **headers: str) -> Answer:
-    """An answer with this status code and headers, `_` for `-`."""
+    """Return a response with this status code and headers, `_` for `-`."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(code)
@@ -34,7 +34,7 @@ def status(code: int, **headers: str) -> Answer:
 
 @dataclass
 class Received:
-    """One request as it came in."""
+    """A received request."""
 
     path: str
     headers: dict[str, str]
@@ -42,26 +42,28 @@ class Received:
 
     @property
     def id(self) -> str:
-        """The message's id."""
+        """The id of the message."""
         return self.headers["webhook-id"]
 
     @property
     def event(self) -> dict[str, Any]:
-        """The body."""
+        """The body as JSON."""
         event: dict[str, Any] = json.loads(self.body)
         return event
 
     def verified(self, secret: str) -> dict[str, Any]:
-        """The body, if the secret signed it. Raises WebhookVerificationError."""
+        """Return the body if it is signed with the secret. Raises WebhookVerificationError."""
         event: dict[str, Any] = Webhook(secret).verify(self.body, self.headers)
         return event
 
 
 class Receiver:
-    """Listens on a port of its own, in threads; `answer` may be changed at any time."""
+    """Listens on `port`, by default a free one, in threads while its `with` block runs.
+
+    `answer` sends the responses; it may be changed at any time.
+    """
 
     def __init__(self, port: int = 0) -> None:
-        """Nothing listens before the `with`."""
         self.received: list[Received] = []
         self.answer: Answer = status(204)
         self._port = port
@@ -79,7 +81,7 @@ class Receiver:
                 receiver.answer(self)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Print nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
@@ -93,17 +95,17 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL for webhooks."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
     def types(self, order_id: str | None = None) -> list[str]:
-        """The types of what has come in, of an order or all."""
+        """Return the types of the received events, of one order or of all."""
         events = [received.event for received in self.received]
         return [event["type"] for event in events if order_id in (None, event["data"].get("id"))]
 
 
 def register(client: Client, url: str, **wanted: Any) -> dict[str, Any]:
-    """A new endpoint, with its secret; told everything unless `events` says otherwise."""
+    """Create an endpoint and return it with its secret. It gets all events unless `events` is given."""
     made = client.post("/v1/webhook-endpoints", {"url": url, "events": list(EVENTS), **wanted})
     assert made.status_code == 201, made.text
     endpoint: dict[str, Any] = made.json()
@@ -111,18 +113,18 @@ def register(client: Client, url: str, **wanted: Any) -> dict[str, Any]:
 
 
 def path_of(endpoint: dict[str, Any]) -> str:
-    """Where an endpoint is found."""
+    """Return the path of an endpoint."""
     return f"/v1/webhook-endpoints/{endpoint['id']}"
 
 
 def deliveries(client: Client, endpoint: dict[str, Any], status: str | None = None) -> list[dict[str, Any]]:
-    """An endpoint's deliveries, newest event first, a hundred at most."""
+    """Return up to a hundred deliveries of an endpoint, newest event first."""
     query = f"?limit=100{f'&status={status}' if status else ''}"
     found: list[dict[str, Any]] = client.get(f"{path_of(endpoint)}/deliveries{query}").json()["data"]
     return found
 
 
 def delivery(client: Client, endpoint: dict[str, Any], delivery_id: str) -> dict[str, Any]:
-    """A delivery with its attempts."""
+    """Return a delivery with its attempts."""
     found: dict[str, Any] = client.get(f"{path_of(endpoint)}/deliveries/{delivery_id}").json()
     return found

@@ -1,7 +1,7 @@
-"""The shapes of custom resources, whose schemas no package has: the fields that the charts use, and no others.
+"""The shapes of custom resources, for which no package has schemas. They have only the fields that the charts use.
 
-A shape is a type, a list with the shape of its members, or a dict with the shapes of its fields, of which those that
-end in "?" may be missing. From https://gateway-api.sigs.k8s.io/reference/spec/ and
+A shape is a type, a list with the shape of its items, or a dict with the shapes of its fields. Fields whose name ends
+in "?" are optional. From https://gateway-api.sigs.k8s.io/reference/spec/ and
 https://prometheus-operator.dev/docs/api-reference/api/.
 """
 
@@ -45,7 +45,7 @@ SHAPES: dict[tuple[str, str], Any] = {
 
 
 def check(one: dict[str, Any]) -> None:
-    """Fail where a custom resource has not the shape of its kind."""
+    """Fail if a custom resource does not have the shape of its kind."""
     spec = SHAPES[one["apiVersion"], one["kind"]]
     _check(one, {"apiVersion": str, "kind": str, "metadata": _METADATA, "spec": spec}, one["kind"])
 

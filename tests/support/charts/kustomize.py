@@ -1,6 +1,6 @@
-"""What `kubectl kustomize` makes of a folder, as far as k8s/ asks for it, without kubectl.
+"""Builds a kustomization without kubectl. Supports the features that k8s/ uses; others are an error.
 
-tests/e2e holds it to the real one. What it does not know of a kustomization is an error.
+tests/e2e compares its output with that of `kubectl kustomize`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CLUSTER_WIDE = {"Namespace"}
 
 
 def definition(folder: Path) -> Object:
-    """The kustomization of a folder."""
+    """Return the kustomization of a folder."""
     content: Object = yaml.safe_load((folder / "kustomization.yaml").read_text())
     assert content.keys() <= KNOWN, (folder, content.keys() - KNOWN)
     return content
 
 
 def build(folder: Path) -> list[Object]:
-    """All objects; generated names are without the hash of their content."""
+    """Return all objects of a folder. Generated names have no hash of their content."""
     wanted = definition(folder)
     objects = [one for path in wanted["resources"] for one in _read(folder / path)]
     for patch in wanted.get("patches", []):
@@ -40,14 +40,14 @@ def build(folder: Path) -> list[Object]:
         data = {name: (folder / name).read_text() for name in generated["files"]}
         objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": generated["name"]}, "data": data})
     for one in objects:
-        _place(one, wanted.get("namespace"))
+        _set_namespace(one, wanted.get("namespace"))
         for container in containers(one):
             container["image"] = renamed(container["image"], wanted.get("images", []))
     return objects
 
 
 def apply(value: Any, operation: Object) -> None:
-    """One operation of a JSON patch (RFC 6902), on what has to be there for it."""
+    """Apply one operation of a JSON patch (RFC 6902). `add` needs a new member, the others an existing one."""
     *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
     for part in parents:
         value = value[int(part) if isinstance(value, list) else part]
@@ -61,14 +61,14 @@ def apply(value: Any, operation: Object) -> None:
 
 
 def pod(one: Object) -> Object | None:
-    """The template of the pods that an object makes."""
+    """Return the pod template of an object, or None."""
     spec = one.get("spec", {})
     found: Object | None = spec.get("jobTemplate", {}).get("spec", spec).get("template")
     return found
 
 
 def containers(one: Object) -> list[Object]:
-    """The containers of its pods."""
+    """Return all containers of an object's pod template."""
     template = pod(one)
     return template["spec"].get("initContainers", []) + template["spec"]["containers"] if template else []
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> list[Object]:
     return build(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
 
 
-def _place(one: Object, namespace: str | None) -> None:
+def _set_namespace(one: Object, namespace: str | None) -> None:
     if namespace is None:
         return
     if one["kind"] == "Namespace":
@@ -89,7 +89,7 @@ def _place(one: Object, namespace: str | None) -> None:
 
 
 def renamed(image: str, images: list[Object]) -> str:
-    """The image that a kustomization takes in the place of one."""
+    """Return the image that a kustomization's `images` replace this image by."""
     for wanted in images:
         if image.partition(":")[0] == wanted["name"]:
             return f"{wanted['newName']}@{wanted['digest']}"

@@ -1,4 +1,4 @@
-"""The commands in what Helm prints after an installation: a line for each, as one would paste them."""
+"""The commands in the notes that Helm prints after an installation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import re
 
 
 def commands(notes: str) -> list[str]:
-    """The commands of NOTES.txt: lines that begin with two spaces, with the lines that a backslash joins to them."""
+    """Return the commands in notes: lines indented by two spaces, joined where they end in a backslash."""
     joined = re.sub(r"\\\n\s+", "", notes)
     return [line.strip() for line in joined.splitlines() if re.match(r"  \S", line)]

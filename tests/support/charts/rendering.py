@@ -1,4 +1,4 @@
-"""Renders the charts as `helm install` and `helm upgrade` would, without a cluster."""
+"""Renders the charts as `helm install` and `helm upgrade` do, without a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from ci import ROOT
 
 CHARTS = ROOT / "charts"
-ALONE: dict[str, dict[str, Any]] = {  # the least that each chart wants when it is installed by itself
+ALONE: dict[str, dict[str, Any]] = {  # the values that each chart requires when it is installed alone
     "order": {"payment": {"url": "http://payment:8081"}, "credentials": {"existingSecret": "keys"}},
     "payment": {"order": {"url": "http://order:8080"}},
     "tandem": {},
@@ -21,12 +21,12 @@ ALONE: dict[str, dict[str, Any]] = {  # the least that each chart wants when it 
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML as Kubernetes takes it: a key given twice is an error."""
+    """Loads YAML as Kubernetes does: a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
-        assert not twice, f"twice in one mapping: {twice}, {node.start_mark}"
+        assert not twice, f"duplicate keys: {twice}, {node.start_mark}"
         return super().construct_mapping(node, deep)
 
 
@@ -35,7 +35,7 @@ _RENDERED: dict[str, dict[str, str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A chart and the values it is rendered with."""
+    """A chart and the values it is rendered with. With `cached`, it is rendered only once."""
 
     chart: str = "tandem"
     values: dict[str, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Case:
     cached: bool = True
 
     def files(self) -> dict[str, str]:
-        """The rendered files by path, `<chart>/templates/...`; the same ones each time, unless this is not `cached`."""
+        """Return the rendered files by path, `<chart>/templates/...`."""
         key = repr(self)
         if key not in _RENDERED or not self.cached:
             _RENDERED[key] = self._render()
@@ -59,11 +59,11 @@ class Case:
             )
 
     def notes(self) -> str:
-        """What Helm prints in the end."""
+        """Return the notes that Helm prints."""
         return self.files()[f"{self.chart}/templates/NOTES.txt"]
 
     def objects(self, kind: str | None = None, service: str | None = None) -> list[dict[str, Any]]:
-        """What would be created; of one kind, of one service."""
+        """Return the rendered objects, optionally of one kind or one service."""
         return [
             one
             for path, text in self.files().items()
@@ -75,12 +75,12 @@ class Case:
         ]
 
     def one(self, kind: str, name: str) -> dict[str, Any]:
-        """The object of this kind and name."""
+        """Return the object of this kind and name."""
         (found,) = (one for one in self.objects(kind) if one["metadata"]["name"] == name)
         return found
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every pod that there would be, from whatever makes it: a title for messages, and its metadata and spec."""
+        """Yield every pod and pod template, each with a title for messages."""
         for one in self.objects():
             pod = one if one["kind"] == "Pod" else one.get("spec", {}).get("template")
             if one["kind"] == "CronJob":
@@ -89,14 +89,14 @@ class Case:
                 yield f"{one['kind']}/{one['metadata']['name']}", pod
 
     def containers(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every container of `pods`, with a title."""
+        """Yield every container of `pods`, each with a title for messages."""
         for title, pod in self.pods():
             for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
                 yield f"{title}/{container['name']}", container
 
 
 def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`under` with the values of `over` put over it, as Helm merges values."""
+    """Merge the values of `over` into those of `under`, as Helm does."""
     result = dict(under)
     for key, value in over.items():
         below = result.get(key)
@@ -112,7 +112,7 @@ LONG = "a-release-name-of-fifty-three-characters-to-the-point"
 
 
 def from_file(chart: str, name: str) -> Case:
-    """A chart with one of the values files in its ci folder, which chart-testing finds there too."""
+    """Return a chart with one of the values files in its ci folder, where chart-testing finds them too."""
     values = yaml.safe_load((CHARTS / chart / "ci" / f"{name}-values.yaml").read_text())
     return Case(chart, values, release=chart)
 

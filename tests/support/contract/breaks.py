@@ -1,4 +1,4 @@
-"""Ways in which payment could break its contracts with order: what it says, renamed or of another type."""
+"""Ways in which payment could break its contracts with order: members renamed, removed or of another type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from payment import store
 
 @dataclass(frozen=True)
 class Break:
-    """Replaces a text in all SQL of payment's store."""
+    """A change that replaces a text in all SQL statements of payment's store."""
 
     name: str
     old: str
@@ -21,25 +21,25 @@ class Break:
         return self.name
 
     def apply(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Break it until the test ends."""
-        statements = {name: said for name, said in vars(store).items() if isinstance(said, str) and self.old in said}
-        assert statements, f"nothing says {self.old}"
-        for name, said in statements.items():
-            monkeypatch.setattr(store, name, said.replace(self.old, self.new))
+        """Apply the change until the test ends."""
+        statements = {name: text for name, text in vars(store).items() if isinstance(text, str) and self.old in text}
+        assert statements, f"no statement contains {self.old}"
+        for name, text in statements.items():
+            monkeypatch.setattr(store, name, text.replace(self.old, self.new))
 
 
 BREAKS = [
     Break("captured_amount has another name", "'captured_amount', p.captured_amount", "'captured', p.captured_amount"),
     Break("version is a string", "'version', p.version", "'version', p.version::text"),
     Break("amount is in major units", "'amount', p.amount", "'amount', p.amount / 100.0"),
-    Break("status has other words", "'status', p.status", "'status', upper(p.status)"),
-    Break("failure_reason is gone", "'failure_reason', p.failure_reason,", ""),
+    Break("status has other values", "'status', p.status", "'status', upper(p.status)"),
+    Break("failure_reason is missing", "'failure_reason', p.failure_reason,", ""),
 ]
-"""Breaks of a payment, in answers and in events alike."""
+"""Changes of a payment, in responses and in events."""
 
 EVENT_BREAKS = [
     Break("idempotency_key has another name", "'idempotency_key', settled", "'key', settled"),
-    Break("type has another word", "'type', 'payment.updated'", "'type', 'payment.changed'"),
-    Break("merchant is gone", "'merchant', p.merchant,\n        'data'", "'data'"),
+    Break("type has another value", "'type', 'payment.updated'", "'type', 'payment.changed'"),
+    Break("merchant is missing", "'merchant', p.merchant,\n        'data'", "'data'"),
 ]
-"""Breaks of what only events say."""
+"""Changes of members that only events have."""

@@ -1,4 +1,4 @@
-"""Order's calls of payment: each kind that `order.gateway` makes, with answers of today's payment to experiment on."""
+"""All kinds of calls that order makes to payment, with sample responses of the current payment service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORDER_ID = "0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70"
 PAYMENT_ID = "0195a3f0-9b2a-7e11-8d40-1f6d1c8e5a71"
 MESSAGE_ID = "0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72"
 NAMES = {ORDER_ID: "{order_id}", PAYMENT_ID: "{payment_id}", MESSAGE_ID: "{message_id}"}
-"""Ids that are other ones in every run, by what they are in the contract."""
+"""Ids that differ in every run, with their placeholders in the contract."""
 
 HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Tandem-Merchant", "X-Request-Id", "traceparent")
 CARRIED = {"X-Request-Id": "req-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -31,7 +31,7 @@ CREATE = {"order_id": ORDER_ID, "amount": 900, "currency": "EUR", "payment_metho
 
 
 def payment(status: str, **change: Any) -> Body:
-    """A payment as payment answers."""
+    """Return a payment as the payment service represents it."""
     taken = 900 if status == "captured" else 0
     return {
         "id": PAYMENT_ID,
@@ -52,17 +52,17 @@ def payment(status: str, **change: Any) -> Body:
 
 
 def problem(name: str) -> Body:
-    """A refusal as payment answers."""
+    """Return a problem response."""
     return {"type": f"/problems/{name}", "title": "No", "status": 409, "detail": "No."}
 
 
 def refund(status: str, reason: str | None = None) -> Body:
-    """A refund as payment answers."""
+    """Return a refund as the payment service represents it."""
     return {"id": MESSAGE_ID, "status": status, "amount": 900, "currency": "EUR", "failure_reason": reason}
 
 
 def seen(**change: Any) -> Body:
-    """A payment as the operator's page reads it."""
+    """Return a payment as the operator's page reads it."""
     return {**payment("captured"), "provider_reference": "sim_0195a3f0", **change}
 
 
@@ -88,20 +88,20 @@ NO_FAULTS = {"decline": False, "delay_ms": 0, "lost_requests_percent": 0, "lost_
 FAULTS = {**NO_FAULTS, "changed_at": NOW}
 
 
-def all_of(seen: object) -> object:
-    """What the page has seen. Raises Refused when something was missing: the page would say that, and go on."""
-    ok, said = seen if isinstance(seen, tuple) else (True, None)
-    missing = seen.missing if isinstance(seen, Account) else said if not ok or isinstance(ok, dict) else None
+def complete(result: object) -> object:
+    """Return the result of a page's call. Raises Refused if something is missing, which the page would display."""
+    ok, reason = result if isinstance(result, tuple) else (True, None)
+    missing = result.missing if isinstance(result, Account) else reason if not ok or isinstance(ok, dict) else None
     if missing:
         raise Refused(str(missing))
-    return seen
+    return result
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call: what is asked for, of a payment that was made so (`given`) and had this done to it (`after`).
+    """A call to payment, with status and body of each response (`answers`).
 
-    `answers` are status and body of each answer on the way.
+    `given` is the body with which the payment was created before, `after` an action that was taken on it.
     """
 
     name: str
@@ -111,10 +111,10 @@ class Call:
     given: Body | None = None
     after: str | None = None
     page: Callable[[Payments], object] | None = None
-    """What the operator's page asks, if it is the page's call."""
+    """The call of the operator's page, if the page makes it."""
 
     def make(self) -> object:
-        """Make it; what order understands of the answers."""
+        """Make the call and return order's interpretation of the responses."""
         if self.page is not None:
             return self.page(Payments(URL, "a-key"))
         gateway = PaymentGateway(URL, "a-key", timeout=5)
@@ -135,7 +135,7 @@ CALLS = [
         Command.CREATE,
         {**CREATE, "payment_method": "pm_declined"},
     ),
-    Call("create: there is one already", [(200, payment("captured"))], Command.CREATE, CREATE, given={}),
+    Call("create: payment exists", [(200, payment("captured"))], Command.CREATE, CREATE, given={}),
     Call("capture", [(200, payment("captured"))], Command.CAPTURE, ABOUT, given=MANUAL),
     Call("void", [(200, payment("voided"))], Command.VOID, ABOUT, given=MANUAL),
     Call(
@@ -164,14 +164,14 @@ CALLS = [
         given={"payment_method": "pm_refund_declined"},
     ),
     Call(
-        "refund: more than is left",
+        "refund: exceeds the captured amount",
         [(409, problem("amount-exceeds-captured")), (200, payment("captured"))],
         Command.REFUND,
         {**ABOUT, "amount": 901},
         given={},
     ),
     Call(
-        "refund: of nothing that was captured",
+        "refund: nothing is captured",
         [(409, problem("payment-state")), (200, payment("authorized"))],
         Command.REFUND,
         {**ABOUT, "amount": 1},
@@ -182,12 +182,12 @@ CALLS = [
         [(200, {"data": [payment("captured")]}), (200, {"captured_amount": 900, "refunded_amount": 0, "untold": 0})],
         given={},
     ),
-    Call("page: is payment ready", [(200, {"status": "ready"})], page=lambda page: all_of(page.readiness())),
+    Call("page: readiness of payment", [(200, {"status": "ready"})], page=lambda page: complete(page.readiness())),
     Call(
         "page: an order's payments",
         [(200, {"data": [seen()]}), (200, {"data": [OPERATION]}), (200, {"data": [ENTRY]})],
         given={},
-        page=lambda page: all_of(page.account("demo", ORDER_ID)),
+        page=lambda page: complete(page.account("demo", ORDER_ID)),
     ),
     Call(
         "page: an order's payment that was declined",
@@ -197,13 +197,13 @@ CALLS = [
             (200, {"data": []}),
         ],
         given={"payment_method": "pm_declined"},
-        page=lambda page: all_of(page.account("demo", ORDER_ID)),
+        page=lambda page: complete(page.account("demo", ORDER_ID)),
     ),
     Call(
         "page: trial balance",
         [(200, {"data": [BALANCE]})],
         given={},
-        page=lambda page: all_of(page.balances(["demo"])),
+        page=lambda page: complete(page.balances(["demo"])),
     ),
     Call("page: faults", [(200, FAULTS)], page=lambda page: page.faults()),
     Call("page: switch faults", [(200, FAULTS)], page=lambda page: page.set_faults(NO_FAULTS)),
@@ -211,7 +211,7 @@ CALLS = [
 
 
 def record() -> list[Body]:
-    """The contract: what order sends in each call, and what it reads of the answers."""
+    """Return the contract: the requests that order sends in each call, and the members of responses that it reads."""
     return [_recorded(call) for call in CALLS]
 
 
@@ -219,38 +219,38 @@ def _recorded(call: Call) -> Body:
     exact = {"/type", "/status", "/data/0/status"} | ({"/failure_reason"} if "declined" in call.name else set())
     exchanges = []
     for number, (status, sample) in enumerate(call.answers):
-        read = read_by(lambda body, at=number: _come(call, body, at), sample, exact)  # type: ignore[misc]
+        read = read_by(lambda body, at=number: _result(call, body, at), sample, exact)  # type: ignore[misc]
         request = _play(call, call.answers)[1][number]
         exchanges.append({"request": request, "answer": {"status": status, "body": read}})
     return {"call": call.name, "given": call.given, "after": call.after, "exchanges": exchanges}
 
 
-def _come(call: Call, body: Body, at: int) -> object:
-    """What comes of a call if one of its answers has this body."""
-    answers = [(status, body if number == at else said) for number, (status, said) in enumerate(call.answers)]
+def _result(call: Call, body: Body, at: int) -> object:
+    """Return the result of a call if response number `at` has this body."""
+    answers = [(status, body if number == at else sample) for number, (status, sample) in enumerate(call.answers)]
     return _play(call, answers)[0]
 
 
 def _play(call: Call, answers: list[tuple[int, Body]]) -> tuple[object, list[Body]]:
-    """What comes of a call that is answered so, and the requests that it made."""
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as stand_in:
+    """Return the result of a call with these responses, and the requests that it made."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as service:
         for number, (status, body) in enumerate(answers):
             method = "POST" if call.command is not None and number == 0 else "GET"
-            stand_in.add(
+            service.add(
                 "PUT" if "switch" in call.name else method, re.compile(re.escape(URL)), json=body, status=status
             )
         outcome = call.make()
-        return outcome, [_described(each.request) for each in stand_in.calls]
+        return outcome, [_request(each.request) for each in service.calls]
 
 
-def _described(request: Any) -> Body:
-    body = None if request.body is None else json.loads(_general(request.body.decode()))
-    headers = {name: _general(request.headers[name]) for name in HEADERS if name in request.headers}
-    path = _general(request.url.removeprefix(URL))
+def _request(request: Any) -> Body:
+    body = None if request.body is None else json.loads(_with_placeholders(request.body.decode()))
+    headers = {name: _with_placeholders(request.headers[name]) for name in HEADERS if name in request.headers}
+    path = _with_placeholders(request.url.removeprefix(URL))
     return {"method": request.method, "path": path, "headers": headers, **({"body": body} if body is not None else {})}
 
 
-def _general(said: str) -> str:
+def _with_placeholders(text: str) -> str:
     for id_, name in NAMES.items():
-        said = said.replace(id_, name)
-    return said
+        text = text.replace(id_, name)
+    return text

@@ -1,7 +1,7 @@
-"""What one service expects of the other's JSON: found out by experiment, written down, held against what is sent.
+"""Contracts between the services: which members of a JSON body a reader needs, found by experiment.
 
-An expectation of a body is a list of members, each with its JSON types or, where it matters, the very value. A member
-is expected if the reader does otherwise without it, so nothing is expected that is not read.
+A contract lists members by path, each with its JSON types or its exact value. A member is in the contract if removing
+it changes what the reader does, so members that are not read are not expected.
 """
 
 from __future__ import annotations
@@ -29,39 +29,43 @@ _NAMES: dict[type, str] = {
 
 
 def stored(name: str) -> Any:
-    """The contract that is committed under this name."""
+    """Return the committed contract of this name."""
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 def compare(name: str, recorded: Any) -> None:
-    """Fail unless what was recorded just now is what is committed; with TANDEM_RECORD=1, that is written anew."""
+    """Fail if the recorded contract differs from the committed one, which TANDEM_RECORD=1 replaces first."""
     text = json.dumps(recorded, indent=2) + "\n"
-    place = FOLDER / f"{name}.json"
+    path = FOLDER / f"{name}.json"
     if os.environ.get("TANDEM_RECORD"):
-        place.write_text(text)
-    assert text == place.read_text(), "the reader has changed: TANDEM_RECORD=1 pytest tests/contract records it anew"
+        path.write_text(text)
+    assert text == path.read_text(), (
+        "the reader has changed; to record it again: TANDEM_RECORD=1 pytest tests/contract"
+    )
 
 
 def read_by(outcome: Outcome, sample: Body, exact: set[str]) -> Body:
-    """The members of a sample that a reader reads, by path.
+    """Return the members of `sample` that a reader needs, by path.
 
-    `outcome` is what comes of the reader's reading a body; an exception that it raises is an outcome too. Of the
-    paths in `exact` the value is expected to be the sample's.
+    `outcome` lets the reader read a body and returns the result; an exception is a result too. For paths in `exact`,
+    the contract has the sample's value instead of the type.
     """
-    as_it_is = _attempt(outcome, sample)
-    assert not isinstance(as_it_is, Exception), as_it_is
+    complete = _attempt(outcome, sample)
+    assert not isinstance(complete, Exception), complete
     found = {}
     for path, value in _members(sample, ""):
-        if _attempt(outcome, _changed(sample, path)) != as_it_is:
+        if _attempt(outcome, _changed(sample, path)) != complete:
             others = [None, *(["a text"] if value is None else [])]
-            taken = [one for one in others if not isinstance(_attempt(outcome, _changed(sample, path, one)), Exception)]
-            types = sorted({_type(one) for one in (value, *taken)})
+            valid = [
+                one for one in others if not isinstance(_attempt(outcome, _changed(sample, path, one)), Exception)
+            ]
+            types = sorted({_type(one) for one in (value, *valid)})
             found[path] = {"equals": value} if path in exact else " or ".join(types)
     return found
 
 
 def broken(expected: Body, body: Any) -> list[str]:
-    """How a body is not as expected; what it has besides does not matter."""
+    """Return how a body violates a contract. Additional members do not matter."""
     return [f"{path} {why}" for path, wanted in expected.items() if (why := _why(wanted, body, path))]
 
 
@@ -82,7 +86,7 @@ def _type(value: Any) -> str:
 
 
 def _members(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """All that is no object or list, by path."""
+    """Yield all values that are not objects or lists, by path."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if pairs is None:
         yield path, value
@@ -91,16 +95,16 @@ def _members(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _members(member, f"{path}/{name}")
 
 
-_GONE = object()
+_REMOVED = object()
 
 
-def _changed(sample: Body, path: str, value: Any = _GONE) -> Body:
+def _changed(sample: Body, path: str, value: Any = _REMOVED) -> Body:
     body = copy.deepcopy(sample)
     holder: Any = body
     *above, last = path.strip("/").split("/")
     for name in above:
         holder = holder[int(name)] if isinstance(holder, list) else holder[name]
-    if value is _GONE:
+    if value is _REMOVED:
         del holder[last]
     else:
         holder[last] = value
@@ -115,7 +119,7 @@ def _attempt(outcome: Outcome, body: Body) -> object:
 
 
 class _Raised(Exception):
-    """An exception as an outcome: equal to others of its kind."""
+    """An exception as an outcome. It is equal to others of the same type."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(repr(error))

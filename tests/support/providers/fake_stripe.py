@@ -1,7 +1,7 @@
-"""A stand-in for Stripe that remembers: PaymentIntents, refunds and idempotency keys, over HTTP, in this process.
+"""A fake of Stripe's API in this process: PaymentIntents, refunds and idempotency keys, over HTTP.
 
-It knows what Tandem asks of Stripe and no more, and it is as strict as Stripe where that matters: keys are bound to
-their parameters and can be forgotten, answers are kept with them, the search lags behind.
+It supports only what Tandem uses, and is as strict as Stripe where that matters: an idempotency key is bound to its
+parameters, keeps its response and can expire, and the search index is not up to date.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ DECLINES = {
     "pm_card_chargeDeclinedInsufficientFunds": ("card_declined", "insufficient_funds"),
     "pm_card_authenticationRequired": ("authentication_required", "authentication_required"),
 }
-"""Stripe's own test tokens, and the code and the bank's code that each is declined with."""
+"""Stripe's test tokens, with the code and the decline code of each."""
 
 Answer = tuple[int, dict[str, Any]]
 
 
 class StandIn:
-    """One account at the stand-in."""
+    """One Stripe account. It is served while its `with` block runs."""
 
     def __init__(self) -> None:
-        """Listens from the `with` on."""
         self.intents: dict[str, dict[str, Any]] = {}
         self.refunds: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str]] = []
@@ -44,7 +43,7 @@ class StandIn:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self.hold: Callable[[], object] = lambda: None
-        """Called while a request with a key is being carried out; nothing is locked then."""
+        """Called while a request with a key is in progress. No lock is held then."""
         app = Flask("standin")
         app.add_url_rule("/v1/<path:path>", view_func=self._serve, methods=["GET", "POST"])
         self._running = ExitStack()
@@ -62,11 +61,11 @@ class StandIn:
         self._running.close()
 
     def forget_keys(self) -> None:
-        """As if a day had passed."""
+        """Forget all idempotency keys, as Stripe does after a day."""
         self._keys.clear()
 
     def index(self) -> None:
-        """Let the search know what there is."""
+        """Bring the search index up to date."""
         self._searchable = set(self.intents)
 
     def _serve(self, path: str) -> Response:
@@ -80,7 +79,7 @@ class StandIn:
             assert match is not None, asked.args["query"]
             found = [self.intents[id] for id in self._searchable]
             found = [each for each in found if each["metadata"].get("tandem_operation") == match[1]]
-            # The index has what they were when it saw them, which may be long ago.
+            # The index may have an old state of an intent.
             stale = [{**each, "status": "requires_confirmation"} for each in found]
             return 200, {"object": "search_result", "data": stale, "has_more": False, "url": "/v1/" + path}
         if path == "refunds":
@@ -97,7 +96,7 @@ class StandIn:
                 self._keys[key] = (content, None)
         if kept is not None:
             if kept[0] != content:
-                return 400, {"error": {"type": "idempotency_error", "message": "the key stands for another request"}}
+                return 400, {"error": {"type": "idempotency_error", "message": "the key belongs to another request"}}
             conflict = {"type": "invalid_request_error", "code": "idempotency_key_in_use", "message": "in use"}
             return kept[1] or (409, {"error": conflict})
         self.hold()

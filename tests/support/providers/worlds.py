@@ -1,4 +1,4 @@
-"""The providers as the contract sees them: each with its own tokens, its own troubles and its own memory."""
+"""The providers for the contract tests: their tokens, their faults, and what they have recorded."""
 
 from __future__ import annotations
 
@@ -23,60 +23,59 @@ from tests.support.proxy import Proxy
 def operation(
     kind: Kind, amount: int = 1000, token: str = "", reference: str | None = None, currency: str = "EUR"
 ) -> Operation:
-    """A new operation of a payment of its own."""
+    """Return a new operation of a new payment."""
     operation_id, payment_id = str(uuid_utils.uuid7()), str(uuid_utils.uuid7())
     return Operation("demo", operation_id, payment_id, kind, amount, currency, token, 1, "tests", reference)
 
 
 def aged(wanted: Operation, seconds: float) -> Operation:
-    """The same as if it had been made so long ago: its id says when."""
+    """Return the operation with an id that says it was made this many seconds ago."""
     then = int((time.time() - seconds) * 1000)
     return dataclasses.replace(wanted, id=str(UUID(int=then << 80 | UUID(wanted.id).int & (1 << 80) - 1)))
 
 
 class World(Protocol):
-    """One provider, and what a test may do to it."""
+    """A provider under test, and how to make it fail."""
 
     provider: Provider
     ok: str
     declined: tuple[str, str]
-    """A token that is declined, and the reason given."""
+    """A token that is declined, and the decline reason."""
 
     def losing(self, what: str) -> str:
-        """The token to use with `trouble(what)`, where `what` is "request" or "answer"."""
+        """Return the token to use with `trouble(what)`. `what` is "request" or "answer"."""
         ...
 
     def trouble(self, what: str) -> AbstractContextManager[None]:
-        """A context in which the first request of an operation, or its answer, is lost."""
+        """Return a context in which the first request of an operation, or its response, is lost."""
         ...
 
     def done(self) -> list[tuple[str, int]]:
-        """Kind and amount of everything that the provider has done, by its own memory, in order."""
+        """Return kind and amount of all operations that the provider has recorded as done, in order."""
         ...
 
 
 class SimulatorWorld:
-    """The simulator: what goes wrong is up to the token."""
+    """The simulator. The token decides what fails."""
 
     ok = "pm_ok"
     declined = ("pm_insufficient_funds", "insufficient_funds")
 
     def __init__(self, databases: Databases) -> None:
-        """On a database of the test's own."""
         self.provider: Provider = Simulator(databases.payment)
         self._databases = databases
 
     def losing(self, what: str) -> str:
-        """By token."""
+        """Return the token that makes this fault."""
         return {"request": "pm_timeout_lost", "answer": "pm_timeout_charged"}[what]
 
     @contextmanager
     def trouble(self, what: str) -> Iterator[None]:
-        """Comes with the token."""
+        """Do nothing: the token makes the fault."""
         yield
 
     def done(self) -> list[tuple[str, int]]:
-        """What its table says."""
+        """Return the operations in the simulator's table."""
         rows = self._databases.query(
             "payment", "SELECT kind, amount FROM simulator.operations WHERE result = 'succeeded' ORDER BY at"
         )
@@ -84,29 +83,28 @@ class SimulatorWorld:
 
 
 class StripeWorld:
-    """Stripe's stand-in behind a proxy: what goes wrong is up to the network."""
+    """The fake of Stripe, behind `proxy`. The network decides what fails."""
 
     ok = "pm_card_visa"
     declined = ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds")
 
     def __init__(self, standin: StandIn, proxy: Proxy) -> None:
-        """`proxy` stands before `standin`."""
         self.standin, self.proxy = standin, proxy
         self.provider: Provider = Stripe("sk_test_contract", api_base=proxy.url, timeout=5.0)
 
     def losing(self, what: str) -> str:
-        """Any that works."""
+        """Return a token that succeeds: the network makes the fault."""
         return self.ok
 
     @contextmanager
     def trouble(self, what: str) -> Iterator[None]:
-        """Cut what is to be lost."""
+        """Make the proxy lose the request or the response."""
         self.proxy.mode = {"request": "cut_request", "answer": "cut_response"}[what]
         yield
         self.proxy.mode = "pass"
 
     def done(self) -> list[tuple[str, int]]:
-        """What PaymentIntents and refunds add up to."""
+        """Return the operations that the PaymentIntents and refunds stand for."""
         acts: list[tuple[str, int]] = []
         for intent in self.standin.intents.values():
             held = intent["status"] == "requires_capture" or intent["status"] == "canceled"
@@ -121,5 +119,5 @@ class StripeWorld:
 
 
 def resolve(provider: Provider, wanted: Operation) -> Outcome:
-    """What the executor does with an operation that was tried before: look, and send it if that is right."""
+    """Look up an operation that was tried before, and send it if it is not found, as the executor does."""
     return provider.lookup(wanted) or provider.send(wanted)

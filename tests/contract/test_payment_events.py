@@ -1,7 +1,7 @@
-"""What payment tells order in `payment.updated` and order reads of it (payment-order.json).
+"""The contract of the event `payment.updated` that payment sends to order (payment-order.json).
 
-Recorded from order's real `POST /v1/payment-events`, which is sent the same event without one member at a time, and
-held against the events that payment's relay really sends.
+It is recorded from order's `POST /v1/payment-events`, by sending an event without one member at a time, and verified
+against the events that payment's relay sends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.pair import ORDER, Pair
 from tests.support.settings import SECRET
 
 NAME = "payment-order"
-TOLD = [
+ORDERS = [
     ("captured", {}, None),
     ("declined", {"payment_method": "pm_declined"}, None),
     ("authorized", {"capture": "manual"}, None),
@@ -33,7 +33,7 @@ TOLD = [
     ("refunded", {}, "refunds"),
     ("refund declined", {"payment_method": "pm_refund_declined"}, "refunds"),
 ]
-"""What an order goes through so that payment tells all that it can tell: how it is placed, and what is done then."""
+"""Orders that make payment send every kind of event: a name, changes of the order, and an action on it."""
 
 SAMPLE = {
     "type": "payment.updated",
@@ -59,15 +59,15 @@ KNOWN = {
     ("captured", "refund", "succeeded"),
     ("captured", "refund", "declined"),
 }
-"""What they come to: the words that order knows for a payment's status, an operation's kind, and its end."""
+"""The combinations that order knows: a payment's status, an operation's kind and its result."""
 
 
 class Refused(Exception):
-    """Order does not take an event."""
+    """Order rejected an event."""
 
 
-def test_the_contract_is_what_order_reads(pair: Pair) -> None:
-    def tell(body: Body) -> int:
+def test_the_committed_contract_is_up_to_date(pair: Pair) -> None:
+    def send(body: Body) -> int:
         data = json.dumps(body).encode()
         signed = signatures.sign(SECRET, str(uuid.uuid4()), data)
         answer = requests.post(f"{pair.order.url}/v1/payment-events", data=data, headers=signed, timeout=30)
@@ -75,71 +75,71 @@ def test_the_contract_is_what_order_reads(pair: Pair) -> None:
             raise Refused(answer.text)
         return answer.status_code
 
-    compare(NAME, {"event": read_by(tell, SAMPLE, {"/type"})})
+    compare(NAME, {"event": read_by(send, SAMPLE, {"/type"})})
 
 
-def test_payment_tells_what_order_expects_and_order_takes_it(pair: Pair) -> None:
-    told = list(events(pair))
-    assert [wrong for _, body in told for wrong in faults(body)] == []
-    assert {status for status, _ in told} == {204}
-    assert {what(body) for _, body in told} == KNOWN
+def test_payment_sends_what_order_expects_and_order_accepts_it(pair: Pair) -> None:
+    sent = list(events(pair))
+    assert [wrong for _, body in sent for wrong in faults(body)] == []
+    assert {status for status, _ in sent} == {204}
+    assert {outcome(body) for _, body in sent} == KNOWN
 
 
 @pytest.mark.parametrize("each", [*BREAKS, *EVENT_BREAKS], ids=str)
-def test_a_payment_service_that_tells_otherwise_is_found_out(
+def test_an_event_that_breaks_the_contract_is_detected(
     pair: Pair, each: Break, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with recorded(pair) as told:
+    with recorded(pair) as sent:
         each.apply(monkeypatch)
-        pair.payment.post("/v1/payments", {**ORDERLESS, "order_id": str(uuid.uuid4())})
-        ((_, body), *_) = eventually(lambda: told, "payment tells of it")
+        pair.payment.post("/v1/payments", {**PAYMENT, "order_id": str(uuid.uuid4())})
+        ((_, body), *_) = eventually(lambda: sent, "payment sends an event")
     assert faults(body) != []
 
 
-ORDERLESS = {"amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
+PAYMENT = {"amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
 
 
-def what(body: Body) -> tuple[str, str, str]:
-    """What an event tells."""
+def outcome(body: Body) -> tuple[str, str, str]:
+    """Return the payment's status, the operation's kind and its result."""
     return body["data"]["status"], body["operation"]["kind"], body["operation"]["status"]
 
 
 def faults(body: Body) -> list[str]:
-    """How an event is not as order expects."""
+    """Return how an event violates the contract."""
     wrong = broken(stored(NAME)["event"], body)
-    return wrong or ([] if what(body) in KNOWN else [f"{what(body)} is nothing that order knows"])
+    return wrong or ([] if outcome(body) in KNOWN else [f"order does not know {outcome(body)}"])
 
 
 def events(pair: Pair) -> Iterable[tuple[int, Body]]:
-    """The events of orders that go through everything: what order answered, and the event."""
-    with recorded(pair) as told:
-        for _, change, action in TOLD:
+    """Place all orders, and return order's status and the body of each event."""
+    with recorded(pair) as sent:
+        for _, change, action in ORDERS:
             placed = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10").json()
             if action is not None:
                 done = pair.order.post(f"/v1/orders/{placed['id']}/{action}", {}, Prefer="wait=10")
                 assert done.ok, done.text
-        eventually(lambda: len(told) >= len(TOLD) + 3, "payment has told of everything")
-    return told
+        eventually(lambda: len(sent) >= len(ORDERS) + 3, "payment has sent all events")
+    return sent
 
 
 @contextmanager
 def recorded(pair: Pair) -> Iterator[list[tuple[int, Body]]]:
-    """What is sent to order's real `POST /v1/payment-events` meanwhile, each with the status of its answer."""
-    told: list[tuple[int, Body]] = []
-    within = pair.order_app.wsgi_app
+    """Record the events sent to order's `POST /v1/payment-events`, each with the status of its response."""
+    sent: list[tuple[int, Body]] = []
+    application = pair.order_app.wsgi_app
 
-    def listening(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def recording(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/v1/payment-events":
-            return within(environ, start)
+            return application(environ, start)
         data = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         environ["wsgi.input"] = BytesIO(data)
 
         def answered(status: str, *more: Any) -> Any:
-            told.append((int(status[:3]), json.loads(data)))
+            sent.append((int(status[:3]), json.loads(data)))
             return start(status, *more)
 
-        return within(environ, answered)
+        return application(environ, answered)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pair.order_app, "wsgi_app", listening)
-        yield told
+        patch.setattr(pair.order_app, "wsgi_app", recording)
+        yield sent
