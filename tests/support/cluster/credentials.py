@@ -1,4 +1,4 @@
-"""The Secret that both services read, with keys that tests know."""
+"""A Secret for both services with keys that the tests know."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ _WRITES = ["orders:read", "orders:write", "payments:read", "payments:write"]
 
 
 def new_key() -> str:
-    """An API key."""
+    """Return a new API key."""
     return f"tdm_{secrets.token_urlsafe(30)}"
 
 
 def new_secret() -> str:
-    """A secret that events are signed with."""
+    """Return a new secret for signing events."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 @dataclass
 class Credentials:
-    """What is good: of each kind the first is used, those behind it are accepted too."""
+    """The valid keys and secrets. The first of each kind is used, the others are accepted too.
+
+    `people` are API keys of a merchant, `order` keys of order at payment, `events` signing secrets.
+    """
 
     people: list[str] = field(default_factory=lambda: [KEY])
     order: list[str] = field(default_factory=lambda: [INTERNAL_KEY])
     events: list[str] = field(default_factory=lambda: [new_secret()])
 
     def content(self) -> dict[str, str]:
-        """What the Secret holds."""
+        """Return the content of the Secret."""
         keys = [{"key": key, "merchant": "demo", "scopes": _WRITES} for key in self.people]
         keys += [{"key": OTHER_KEY, "merchant": "other", "scopes": _WRITES}]
         scopes = ["payments:read", "payments:write", "merchants:any"]
@@ -46,4 +49,4 @@ class Credentials:
 
 
 VALUES = {service: {"credentials": {"existingSecret": NAME}} for service in ("order", "payment")}
-"""Values that have both services read that Secret."""
+"""Values that make both services read this Secret."""

@@ -1,4 +1,4 @@
-"""The databases of a release, seen from here through port-forwards to their pods."""
+"""Access to a release's databases and services through port-forwards to their pods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.cluster import port_forward as forward
+from tests.support.cluster import port_forward
 from tests.support.cluster.namespace import DATABASE, SERVER, Namespace
 from tests.support.databases import Databases
 
@@ -16,14 +16,14 @@ PORTS = {"order": 8080, "payment": 8081}
 
 @contextlib.contextmanager
 def ports(**connects: Callable[[], Any]) -> Iterator[dict[str, int]]:
-    """Ports of this machine that lead where these connect to."""
+    """Open a local port for each of these functions, which open a connection to a pod. Yields the ports by name."""
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(forward.Listener(connect)).port for name, connect in connects.items()}
+        yield {name: stack.enter_context(port_forward.Listener(connect)).port for name, connect in connects.items()}
 
 
 @contextlib.contextmanager
 def databases(order: Namespace, payment: Namespace | None = None) -> Iterator[Databases]:
-    """The embedded databases of both services, which may be in two namespaces."""
+    """Yield the embedded databases of both services, which may be in two namespaces."""
     where = {"order": order, "payment": payment or order}
     connects = {name: _database(namespace, name) for name, namespace in where.items()}
     with ports(**connects) as opened:
@@ -39,10 +39,10 @@ def _database(namespace: Namespace, service: str) -> Callable[[], Any]:
 
 
 def server(namespace: Namespace, service: str) -> Callable[[], Any]:
-    """Connects to a service's API."""
+    """Return a function that connects to a service's API."""
     return lambda: namespace.forward(f"app.kubernetes.io/name={service},{SERVER}", PORTS[service])
 
 
 def metrics(namespace: Namespace, service: str) -> Callable[[], Any]:
-    """Connects to a service's metrics."""
+    """Return a function that connects to a service's admin port."""
     return lambda: namespace.forward(f"app.kubernetes.io/name={service},{SERVER}", 9090)

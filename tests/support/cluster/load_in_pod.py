@@ -1,8 +1,8 @@
-"""Places and reads orders at a steady rate over kept-alive connections: a script for a pod, of the standard library.
+"""Places and reads orders at a steady rate over keep-alive connections. Runs in a pod, with the standard library only.
 
-Its argument is JSON: url, key, rate (requests a second), connections, seconds (at most). It reads lines and answers
-each with one of JSON: to `report` with what was done until then, to `key ...` with the same, after which it uses this
-key, to `stop` with the outcome. No request is ever repeated: what is not answered with success has failed.
+The argument is JSON: url, key, rate (requests per second), connections, seconds (at most). Commands are read from
+standard input, and each is answered with a line of JSON: `report` with the counts so far, `key KEY` also, and it uses
+this key from now on, `stop` with the outcome. No request is repeated: one without a success response has failed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import uuid
 from typing import Any
 
 TIMEOUT = 10.0
-PLACING = 6  # one request in so many places an order, the others read one
+PLACING = 6  # one in 6 requests places an order, the others read one
 ITEMS = [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450}]
 ORDER = {"currency": "EUR", "payment_method": "pm_ok", "items": ITEMS}
 
 
 def address_of(name: str) -> str:
-    """A Service's address, which does not change: it is looked up once, for the cluster's DNS is not what is tried.
+    """Return a Service's address, which does not change. It is looked up once: the cluster's DNS is not under test.
 
-    Raises OSError when it cannot be looked up for a minute.
+    Raises OSError if the lookup fails for a minute.
     """
     deadline = time.monotonic() + 60
     while True:
@@ -40,7 +40,7 @@ def address_of(name: str) -> str:
 
 
 class Load:
-    """What all callers share."""
+    """The state that all connections share."""
 
     def __init__(self, url: str, key: str, rate: float, connections: int, seconds: float) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -53,8 +53,8 @@ class Load:
         self.placed: list[str] = []
         self.latencies: list[float] = []
 
-    def caller(self, number: int) -> None:
-        """One connection, and its share of the rate."""
+    def send_all(self, number: int) -> None:
+        """Send requests over one connection, at its share of the rate."""
         connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
         pause = self.connections / self.rate
         due = self.begin + pause * number / self.connections
@@ -62,12 +62,12 @@ class Load:
             if now < due:
                 time.sleep(due - now)
             due += pause
-            self.once(connection)
+            self.send(connection)
 
-    def once(self, connection: http.client.HTTPConnection) -> None:
-        """One request, and what came of it."""
+    def send(self, connection: http.client.HTTPConnection) -> None:
+        """Send one request and record its result."""
         if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
-            connection.close()  # the server has closed it, or said so: any client looks before it sends
+            connection.close()  # the server has closed it; clients check before they send
         self.reconnected += connection.sock is None
         headers = {"Host": self.host, "Authorization": f"Bearer {self.key}"}
         method, path = "GET", "/v1/orders/"
@@ -95,15 +95,15 @@ class Load:
             self.placed.append(content["id"])
 
     def fail(self, method: str, what: str, begin: float) -> None:
-        """Write a failure down, with when it began and how long it took."""
+        """Record a failure with its start and duration."""
         took = time.monotonic() - begin
         self.failures.append(f"{begin - self.begin:.1f} s, after {took:.2f} s: {method}: {what}")
 
-    def look_up(self, patience: float) -> dict[str, Any]:
-        """What became of the orders that were acknowledged: how many are there, and how many paid, in the end."""
+    def wait_paid(self, timeout: float) -> dict[str, Any]:
+        """Read the acknowledged orders until all are paid or `timeout` seconds have passed. Return the result."""
         connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
-        deadline = time.monotonic() + patience
-        there, left = 0, list(self.placed)
+        deadline = time.monotonic() + timeout
+        paid, left = 0, list(self.placed)
         while left and time.monotonic() < deadline:
             waiting = []
             for order in left:
@@ -113,12 +113,12 @@ class Load:
                 content = json.loads(answer.read())
                 if (answer.status, content.get("status"), content.get("total_amount")) != (200, "paid", 900):
                     waiting.append(order)
-            there += len(left) - len(waiting)
+            paid += len(left) - len(waiting)
             left = waiting
-        return {"paid": there, "not_paid": left[:10]}
+        return {"paid": paid, "not_paid": left[:10]}
 
     def done(self) -> dict[str, Any]:
-        """What was done until now."""
+        """Return the counts so far."""
         return {
             "seconds": min(time.monotonic(), self.end) - self.begin,
             "answered": self.answered,
@@ -130,9 +130,9 @@ class Load:
 
 
 def main() -> None:
-    """Run until told to stop; requests end when the time is over, too."""
+    """Run until `stop`. Requests also end after `seconds`."""
     load = Load(**json.loads(sys.argv[1]))
-    threads = [threading.Thread(target=load.caller, args=(number,)) for number in range(load.connections)]
+    threads = [threading.Thread(target=load.send_all, args=(number,)) for number in range(load.connections)]
     for thread in threads:
         thread.start()
     for line in sys.stdin:
@@ -148,7 +148,7 @@ def main() -> None:
     done = load.done() | {"outcome": True}
     done["rate"] = done["answered"] / done["seconds"]
     done["p50"], done["p99"] = (sorted(load.latencies)[int(len(load.latencies) * share)] for share in (0.5, 0.99))
-    print(json.dumps(done | load.look_up(60)), flush=True)
+    print(json.dumps(done | load.wait_paid(60)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the pods of both services write, from now on and down to their last words, whoever ends them."""
+"""Collects the logs of both services' pods, including pods that are deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from tests.support.cluster.namespace import SERVER, Namespace
 
 
 class Logs:
-    """Follows every container of the services' pods while a `with` lasts."""
+    """Follows the log of every container of the services' pods while the `with` block runs.
+
+    `lines` has the lines of each service.
+    """
 
     def __init__(self, namespace: Namespace) -> None:
-        """`lines` are the lines of each service."""
         self.lines: dict[str, list[str]] = defaultdict(list)
         self._namespace = namespace
         self._followed: dict[tuple[str, str, int], threading.Thread] = {}
         self._ending = threading.Event()
-        self._looking = threading.Thread(target=self._look, daemon=True)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
-        self._looking.start()
+        self._watcher.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ending.set()
-        self._looking.join()
+        self._watcher.join()
 
     def requests(self, service: str, route: str | None = None) -> list[dict[str, Any]]:
-        """The lines that a service has written of requests, or of those on one route."""
+        """Return a service's log entries about requests, optionally of one route."""
         lines = [json.loads(line) for line in list(self.lines[service]) if line.startswith("{")]
         return [line for line in lines if line.get("event") == "request" and route in (None, line.get("route"))]
 
-    def _look(self) -> None:
-        """Follow each container that has started, and once more each time that it is started again."""
+    def _watch(self) -> None:
+        """Follow each container that starts, and again after each restart."""
         core: Any = client.CoreV1Api(client.ApiClient())
         while not self._ending.wait(0.5):
             for pod in core.list_namespaced_pod(self._namespace.name, label_selector=SERVER).items:
@@ -59,7 +61,7 @@ class Logs:
                 pod, self._namespace.name, container=container, follow=True, _preload_content=False
             )
         except client.ApiException:
-            return  # gone already
+            return  # the pod is gone
         rest = b""
         for chunk in stream.stream(4096):
             *lines, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""What the end-to-end tests see a cluster with: a namespace, a release of a chart in it, its pods."""
+"""A namespace of the cluster with a release of a chart and its pods."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from kubernetes import client
 
 from ci import ROOT
 from tandem_client import Client
-from tests.support.cluster import port_forward as forward
+from tests.support.cluster import port_forward
 
 CHARTS = ROOT / "charts"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -26,12 +27,12 @@ DATABASE = "app.kubernetes.io/component=postgresql"
 
 
 def say(message: str) -> None:
-    """Tell whoever watches."""
+    """Print a line of progress."""
     print(f"\n  {message}", end="", flush=True)
 
 
 def wait_until(what: str, met: Callable[[], Any], seconds: float, pause: float = 0.5) -> Any:
-    """The first true answer of `met`; says what it waits for, and fails when that takes too long."""
+    """Call `met` until it returns a true value, and return that. Prints what it waits for; fails after `seconds`."""
     begin = told = time.monotonic()
     while not (answer := met()):
         now = time.monotonic()
@@ -45,33 +46,36 @@ def wait_until(what: str, met: Callable[[], Any], seconds: float, pause: float =
 
 
 class Namespace:
-    """A namespace that is there for some tests and refuses pods that are not "restricted", for one release."""
+    """A new namespace for one release of a chart. It admits only pods that meet Pod Security "restricted".
+
+    `release` is the release's name, by default the chart's.
+    """
 
     def __init__(self, chart: str = "tandem", release: str | None = None) -> None:
-        """Make it, under a name that nobody has; `release` is called as the chart unless it says otherwise."""
         self.name = f"tandem-e2e-{uuid.uuid4().hex[:8]}"
         self.chart, self.release = CHARTS / chart, release or chart
         self.core: Any = client.CoreV1Api()
         self.apps: Any = client.AppsV1Api()
         metadata = client.V1ObjectMeta(name=self.name, labels=RESTRICTED)
         self.core.create_namespace(client.V1Namespace(metadata=metadata))
+        self.values: dict[str, Any] | None = None
         self.helm = helm_python.Config(namespace=self.name)
         say(f"namespace {self.name}")
 
     def delete(self) -> None:
-        """Have it deleted with all that is in it; `gone` says when it is."""
+        """Delete the namespace and everything in it. `is_gone` tells when that is done."""
         self.helm.uninstall(self.release, ignore_not_found=True)
         self.core.delete_collection_namespaced_persistent_volume_claim(self.name)
         self.core.delete_namespace(self.name, grace_period_seconds=1)
 
-    def gone(self) -> bool:
-        """Whether nothing of it is left."""
+    def is_gone(self) -> bool:
+        """Return whether the namespace no longer exists."""
         return self.name not in {one.metadata.name for one in self.core.list_namespace().items}
 
     # --- releases
 
     def install(self, values: dict[str, Any] | None = None, chart: Path | None = None) -> float:
-        """`helm install --wait`; the seconds until every pod was ready."""
+        """Run `helm install --wait`, and return the seconds until every pod was ready."""
         begin = time.monotonic()
         source = chart or self.chart
         self._run(
@@ -79,37 +83,46 @@ class Namespace:
             lambda: self.helm.install(source, self.release, values, wait="watcher", timeout=180),
         )
         wait_until("every pod is ready", self.ready, 120, 0.1)
+        self.values = values or {}
         return time.monotonic() - begin
 
     def upgrade(self, values: dict[str, Any]) -> None:
-        """`helm upgrade --wait` to these values, until only ready pods are left. Raises HelmReleaseError."""
+        """Run `helm upgrade --wait` to these values, and wait until all pods are ready. Raises HelmReleaseError."""
+        self.values = None
         self._run(
             f"helm upgrade {json.dumps(values)}",
             lambda: self.helm.upgrade(self.chart, self.release, values, wait="watcher", timeout=180),
         )
         wait_until("only ready pods are left", self.ready, 120)
+        self.values = values
+
+    def ensure(self, values: dict[str, Any]) -> None:
+        """Upgrade to these values, unless the last install or upgrade had them."""
+        if self.values != values:
+            self.upgrade(values)
 
     def rollback(self) -> None:
-        """`helm rollback --wait` to the revision before, until only ready pods are left."""
+        """Run `helm rollback --wait` to the previous revision, and wait until all pods are ready."""
+        self.values = None
         self._run("helm rollback", lambda: self.helm.rollback(self.release, wait="watcher", timeout=180))
         wait_until("only ready pods are left", self.ready, 120)
 
     def test(self) -> list[str]:
-        """`helm test --logs`; what it printed. Raises HelmReleaseError."""
+        """Run `helm test --logs`, and return the lines it printed. Raises HelmReleaseError."""
         result = self._run("helm test", lambda: self.helm.test(self.release, timeout=120, logs=True))
         return str(result["logs"]).splitlines()
 
     def notes(self) -> str:
-        """What Helm prints about the release."""
+        """Return the notes of the release."""
         return str(self.helm.status(self.release)["notes"])
 
     def uninstall(self) -> None:
-        """`helm uninstall`, until the last pod has stopped."""
+        """Run `helm uninstall`, and wait until all pods are gone."""
         self._run("helm uninstall", lambda: self.helm.uninstall(self.release))
         wait_until("every pod is gone", lambda: not self.core.list_namespaced_pod(self.name).items, 120)
 
     def _run(self, what: str, action: Callable[[], Any]) -> Any:
-        """Run one of Helm's actions, and tell meanwhile which pods it is waiting for."""
+        """Run an action of Helm. Prints which pods are not ready in the meantime."""
         say(what)
         with ThreadPoolExecutor(1) as executor:
             future = executor.submit(action)
@@ -124,31 +137,31 @@ class Namespace:
             try:
                 return future.result()
             except helm_python.HelmError:
-                self.explain()
+                self.print_unready()
                 raise
 
-    # --- what is there
+    # --- objects
 
     def pods(self, labels: str = "") -> list[Any]:
-        """The pods, or those with these labels, that have not ended by themselves."""
+        """Return the pods that have not completed, optionally only those with these labels."""
         pods = self.core.list_namespaced_pod(self.name, label_selector=labels).items
         return [pod for pod in pods if pod.status.phase not in ("Succeeded", "Failed")]
 
     def servers(self, service: str) -> list[Any]:
-        """The pods that answer for a service."""
+        """Return the server pods of a service."""
         return self.pods(f"app.kubernetes.io/name={service},{SERVER}")
 
     def databases(self, service: str) -> list[Any]:
-        """The pod of a service's own PostgreSQL, if there is one."""
+        """Return the pods of a service's embedded PostgreSQL."""
         return self.pods(f"app.kubernetes.io/name={service},{DATABASE}")
 
     def ready(self) -> bool:
-        """Whether there are pods, and each one is ready and to stay."""
+        """Return whether there are pods, and all of them are ready and not being deleted."""
         pods = self.pods()
         return bool(pods) and all(is_ready(pod) for pod in pods)
 
-    def explain(self) -> None:
-        """Print the state and the last words of every container that is not ready."""
+    def print_unready(self) -> None:
+        """Print the state and the end of the log of every container that is not ready."""
         for pod in self.core.list_namespaced_pod(self.name).items:
             for one in pod.status.container_statuses or []:
                 if not one.ready and pod.status.phase != "Succeeded":
@@ -161,7 +174,7 @@ class Namespace:
                         )
 
     def memory(self) -> dict[str, int]:
-        """Bytes in use by each running container; empty until the metrics API has seen every one of them."""
+        """Return the memory in bytes of each running container, or {} until the metrics API knows all of them."""
         api: Any = client.CustomObjectsApi()
         found = api.list_namespaced_custom_object("metrics.k8s.io", "v1beta1", self.name, "pods")["items"]
         used = {
@@ -172,8 +185,8 @@ class Namespace:
         running = {f"{pod.metadata.name}/{one.name}" for pod in self.pods() for one in pod.spec.containers}
         return {name: used[name] for name in running} if running <= used.keys() else {}
 
-    def left(self) -> set[str]:
-        """What somebody made here, as kind/name: all but what Kubernetes puts in any namespace."""
+    def objects(self) -> set[str]:
+        """Return all objects as kind/name, without those that Kubernetes creates in every namespace."""
         kinds: dict[str, Any] = {
             "ConfigMap": self.core.list_namespaced_config_map,
             "PersistentVolumeClaim": self.core.list_namespaced_persistent_volume_claim,
@@ -191,16 +204,16 @@ class Namespace:
         found = {f"{kind}/{one.metadata.name}" for kind, list_all in kinds.items() for one in list_all(self.name).items}
         return found - {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default"}
 
-    # --- what is done to it
+    # --- changes
 
     def restart(self, service: str) -> None:
-        """`kubectl rollout restart` of a service's pods."""
+        """Restart a service's pods, as `kubectl rollout restart` does."""
         now = {"example.com/restarted": uuid.uuid4().hex}
         body = {"spec": {"template": {"metadata": {"annotations": now}}}}
         self.apps.patch_namespaced_deployment(self.deployment(service), self.name, body)
 
-    def settled(self, service: str, pods: int | None = None) -> None:
-        """Return when a service is rolled out: so many pods, if that is said, all new and ready, and the old gone."""
+    def wait_rolled_out(self, service: str, pods: int | None = None) -> None:
+        """Wait until all pods of a service are new and ready and the old ones are gone. `pods` is their number."""
 
         def done() -> bool:
             found = self.apps.read_namespaced_deployment(self.deployment(service), self.name)
@@ -214,16 +227,16 @@ class Namespace:
         wait_until(f"{service} is rolled out", done, 180)
 
     def deployment(self, service: str) -> str:
-        """What a service's Deployment is called, and what its other objects begin with."""
+        """Return the name of a service's Deployment, which is also the prefix of its other objects."""
         return service if service == self.release else f"{self.release}-{service}"
 
     def secret(self, name: str) -> dict[str, str]:
-        """What a Secret holds."""
+        """Return the content of a Secret."""
         data = self.core.read_namespaced_secret(name, self.name).data
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
-    def keep_secret(self, name: str, content: dict[str, str]) -> None:
-        """Make a Secret, or give it another content."""
+    def write_secret(self, name: str, content: dict[str, str]) -> None:
+        """Create a Secret, or replace its content."""
         secret = client.V1Secret(metadata=client.V1ObjectMeta(name=name), string_data=content)
         try:
             self.core.create_namespaced_secret(self.name, secret)
@@ -235,32 +248,40 @@ class Namespace:
     # --- calls
 
     def api_key(self) -> str:
-        """The key that the chart generated for people."""
+        """Return the API key that the chart generated."""
         return self.secret(f"{self.release}-credentials")["api-key"]
 
     @contextlib.contextmanager
     def order(self, api_key: str | None = None) -> Iterator[Client]:
-        """A client of the order service, over port-forwards to its pods; with the generated key, or another."""
+        """Yield a client of the order service, over port-forwards. It uses the generated key unless one is given."""
         key = api_key or self.api_key()
-        with forward.session(lambda: self.forward(f"app.kubernetes.io/name=order,{SERVER}", 8080)) as session:
+        with port_forward.session(lambda: self.forward(f"app.kubernetes.io/name=order,{SERVER}", 8080)) as session:
             yield Client("http://order", api_key=key, timeout=30, session=session)
 
     def forward(self, labels: str, port: int) -> Any:
-        """The socket of a port-forward, to a pod that is chosen as `kubectl port-forward service/...` chooses one.
+        """Open a port-forward to a ready pod with these labels, and return its socket.
 
-        Raises ApiException, and StopIteration when no pod is ready.
+        Raises ApiException, and StopIteration if no pod is ready.
         """
         pod = next(pod for pod in self.pods(labels) if is_ready(pod))
-        return forward.to(self.name, pod.metadata.name, port)
+        return port_forward.connect(self.name, pod.metadata.name, port)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A namespace with an installed release, and the seconds until its pods were ready."""
+
+    namespace: Namespace
+    seconds: float
 
 
 def is_ready(pod: Any) -> bool:
-    """Whether a pod is ready and not about to go."""
+    """Return whether a pod is ready and not being deleted."""
     conditions = {one.type: one.status for one in pod.status.conditions or []}
     return conditions.get("Ready") == "True" and pod.metadata.deletion_timestamp is None
 
 
 def quantity(text: str) -> int:
-    """Bytes that a quantity of memory stands for: "123456Ki", as metrics-server writes it, or plain."""
+    """Return a quantity of memory in bytes: "123456Ki", as metrics-server writes it, or a plain number."""
     units = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
     return int(text[:-2]) * units[text[-2:]] if text[-2:] in units else int(text)

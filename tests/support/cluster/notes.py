@@ -1,4 +1,4 @@
-"""Commands that the charts' notes tell people to type, typed."""
+"""Runs the commands in the charts' notes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.support.charts.notes import commands
 from tests.support.cluster.namespace import say
 
 
-def typed(notes: str, removal: bool = True) -> str:
-    """Run the commands of notes in one shell, as they stand there; what they printed. All have to succeed.
+def run_commands(notes: str, removal: bool = True) -> str:
+    """Run the commands in notes in one shell, and return their output. All must succeed.
 
-    Without `removal`, those from the uninstall on are left out.
+    With `removal=False`, `helm uninstall` and the commands after it are not run.
     """
     for tool in ("kubectl", "helm", "curl"):
-        assert shutil.which(tool), f"the notes tell people to type {tool}, which is not on the PATH"
+        assert shutil.which(tool), f"the notes use {tool}, which is not on PATH"
     lines = commands(notes)
     if not removal:
         lines = list(takewhile(lambda line: " uninstall " not in line, lines))

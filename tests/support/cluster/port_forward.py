@@ -1,4 +1,4 @@
-"""Port-forwards: as what a requests.Session connects by, and as a port of this machine."""
+"""Port-forwards, for a requests.Session and as local ports."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError
 
-NOBODY = (client.ApiException, StopIteration)  # StopIteration: no pod is ready
+UNREACHABLE = (client.ApiException, StopIteration)  # StopIteration: no pod is ready
 
 
-def to(namespace: str, pod: str, port: int) -> Any:
-    """The socket of a port-forward. Raises ApiException."""
-    # A client of its own: opening a stream bends it, and others may be opening theirs at the same time.
+def connect(namespace: str, pod: str, port: int) -> Any:
+    """Open a port-forward and return its socket. Raises ApiException."""
+    # A new client, because opening a stream modifies it, and other threads may be opening streams too.
     core: Any = client.CoreV1Api(client.ApiClient())
     forwarded = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
     opened = forwarded.socket(port)
@@ -32,22 +32,21 @@ def to(namespace: str, pod: str, port: int) -> Any:
 
 
 class Forwarding(HTTPAdapter):
-    """What a session has in the place of the network."""
+    """An adapter that makes a session's connections with `connect`, which returns the socket of a port-forward."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
-        """`connect` opens a port-forward and returns its socket."""
         self._connect = connect
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """requests calls this to make the pools that it takes its connections from."""
+        """Create the connection pools. requests calls this."""
         connect = self._connect
 
         class Connection(HTTPConnection):
             def _new_conn(self) -> Any:
                 try:
                     return connect()
-                except NOBODY as error:
+                except UNREACHABLE as error:
                     raise NewConnectionError(self, f"no port-forward: {error}") from error
 
         class Pool(HTTPConnectionPool):
@@ -58,21 +57,23 @@ class Forwarding(HTTPAdapter):
 
 
 def session(connect: Callable[[], Any]) -> requests.Session:
-    """A session all of whose connections are made by `connect`."""
+    """Return a session that makes its connections with `connect`."""
     made = requests.Session()
-    made.trust_env = False  # a proxy has no business in a port-forward
+    made.trust_env = False  # a port-forward must not go through a proxy
     made.mount("http://", Forwarding(connect))
     return made
 
 
 class Listener:
-    """A port of this machine; each connection to it is a port-forward, or is closed when there can be none."""
+    """A local port. Each connection to it becomes a port-forward, or is closed if none can be opened.
+
+    `connect` opens a port-forward and returns its socket.
+    """
 
     def __init__(self, connect: Callable[[], Any]) -> None:
-        """`connect` opens a port-forward and returns its socket."""
         self._connect = connect
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listening.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -82,13 +83,13 @@ class Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)  # which wakes who accepts
-        self._listening.close()
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:
             try:
-                near, _ = self._listening.accept()
+                near, _ = self._listener.accept()
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(near,), daemon=True).start()
@@ -97,14 +98,14 @@ class Listener:
         with near:
             try:
                 far = self._connect()
-            except (*NOBODY, OSError):
+            except (*UNREACHABLE, OSError):
                 return
             with contextlib.closing(far), contextlib.suppress(OSError):
-                _carry(near, far)
+                _copy(near, far)
 
 
-def _carry(near: Any, far: Any) -> None:
-    """Carry bytes both ways, until either side has closed."""
+def _copy(near: Any, far: Any) -> None:
+    """Copy bytes in both directions until one side closes."""
     with selectors.DefaultSelector() as selector:
         selector.register(near.fileno(), selectors.EVENT_READ, (near, far))
         selector.register(far.fileno(), selectors.EVENT_READ, (far, near))

@@ -39,9 +39,7 @@ def compare(name: str, recorded: Any) -> None:
     path = FOLDER / f"{name}.json"
     if os.environ.get("TANDEM_RECORD"):
         path.write_text(text)
-    assert text == path.read_text(), (
-        "the reader has changed; to record it again: TANDEM_RECORD=1 pytest tests/contract"
-    )
+    assert text == path.read_text(), "the reader has changed; to record it again: TANDEM_RECORD=1 pytest tests/contract"
 
 
 def read_by(outcome: Outcome, sample: Body, exact: set[str]) -> Body:
@@ -56,9 +54,7 @@ def read_by(outcome: Outcome, sample: Body, exact: set[str]) -> Body:
     for path, value in _members(sample, ""):
         if _attempt(outcome, _changed(sample, path)) != complete:
             others = [None, *(["a text"] if value is None else [])]
-            valid = [
-                one for one in others if not isinstance(_attempt(outcome, _changed(sample, path, one)), Exception)
-            ]
+            valid = [one for one in others if not isinstance(_attempt(outcome, _changed(sample, path, one)), Exception)]
             types = sorted({_type(one) for one in (value, *valid)})
             found[path] = {"equals": value} if path in exact else " or ".join(types)
     return found
