@@ -1,96 +1,95 @@
 .PHONY: help run test lint format charts manifests openapi schema dashboards chaos fuzz monitoring bench restore-drill browser mutations e2e images package clean
 .DEFAULT_GOAL := help
 
-# The newest of the Pythons that are new enough, unless PYTHON says which one.
+# The first of these Pythons that is new enough, unless PYTHON names one.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-# What is installed in .venv is known by the checksum of the lock it was installed from.
+# A file in .venv, named by the lock's checksum, marks what is installed.
 checksum = $(firstword $(shell cksum <requirements/$(1).txt))
 LAPTOP := .venv/laptop-$(call checksum,laptop)
 DEV := .venv/dev-$(call checksum,dev)
 BIN := .venv/bin
 SOURCES := apps ci k8s tests
-# Where the code is: the services', and the client's, which others install.
+# Where the code of the services and of the client is.
 MODULES := PYTHONPATH=apps:apps/client
 
-help: ## This list
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(LAPTOP) ## Both services on this machine: an order is placed and paid, then they run until Ctrl-C
+run: $(LAPTOP) ## Run both services on this machine until Ctrl-C; place a first order
 	@$(MODULES) exec $(BIN)/python -m ci.laptop --with-parent
 
-test: lint ## Everything that needs no cluster, lint included
+test: lint ## Run lint and all tests that need no cluster
 	$(BIN)/pytest
 
-lint: $(DEV) ## Style, types, and which module may import which
+lint: $(DEV) ## Check style, types and imports between modules
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(MODULES) $(BIN)/lint-imports --no-cache
 
-format: $(DEV) ## Let ruff fix and format the sources
+format: $(DEV) ## Fix and format the sources with ruff
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-charts: $(DEV) ## The charts' schemas and READMEs, from schema.yaml and values.yaml
-	$(BIN)/python -m ci.charts
+charts: $(DEV) ## Generate the charts' schemas and READMEs from schema.yaml and values.yaml
+	$(BIN)/python -m ci.generate.charts
 
-manifests: $(DEV) ## k8s: the kustomize base and overlays, from the charts
-	$(BIN)/python -m ci.manifests
+manifests: $(DEV) ## Generate k8s/, the kustomize base and overlays, from the charts
+	$(BIN)/python -m ci.generate.manifests
 
-openapi: $(DEV) ## docs/openapi: both services' OpenAPI documents, written anew
-	PYTHONPATH=apps $(BIN)/python -m ci.openapi
+openapi: $(DEV) ## Generate docs/openapi, both services' OpenAPI documents
+	PYTHONPATH=apps $(BIN)/python -m ci.generate.openapi
 
-schema: $(DEV) ## docs/schema: both databases as SQL with comments, from the migrations
+schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.schema
+dashboards: $(DEV) ## Generate the charts' dashboards and alerts from ci/generate
+	$(BIN)/python -m ci.generate.dashboards
 
-dashboards: $(DEV) ## The charts' dashboards and alerts, from ci/dashboards.py and ci/alerts.py
-	$(BIN)/python -m ci.dashboards
-
-chaos: $(DEV) ## Real processes, callers and faults for SECONDS=60 from one SEED, then the 13 invariants
+chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
-fuzz: $(DEV) ## EXAMPLES=2000 requests a service, from one SEED, drawn from the OpenAPI documents: all as described?
+fuzz: $(DEV) ## Send EXAMPLES=2000 requests, generated from the OpenAPI documents and SEED, to each service
 	$(MODULES) $(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
 
-restore-drill: $(DEV) ## Lose the databases under load, restore them from a base backup and WAL: the 13 invariants
+restore-drill: $(DEV) ## Lose the databases under load, restore them from backup and WAL, check the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
-monitoring: $(DEV) ## Dashboards and alerts on a real Prometheus (which is to be on PATH) while faults are caused
+monitoring: $(DEV) ## Cause faults and check dashboards and alerts on a real Prometheus (must be on PATH)
 	$(MODULES) $(BIN)/python -m tests.monitoring
 
-browser: $(DEV) ## The pages in a real Chromium (TANDEM_CHROMIUM names one); its pictures go to .artifacts
+browser: $(DEV) ## Test the pages in Chromium (or TANDEM_CHROMIUM); screenshots go to .artifacts
 	$(BIN)/pytest -n 0 -s tests/browser
 
-bench: $(DEV) ## How fast it is, as ratios to floors of the same run; GROWTH=1000000 orders, PROFILE=1 shows where it goes
+bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, PROFILE=1 writes flame graphs
 	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(PROFILE),--profile)
 
-mutations: $(DEV) ## Break the product in a dozen ways: tests or chaos must notice each
+mutations: $(DEV) ## Break the product in a dozen ways; tests or chaos must detect each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
 
-e2e: $(DEV) ## The charts on the cluster that KUBECONFIG names, from install to uninstall
+e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names
 	PATH="$(CURDIR)/$(BIN):$$PATH" ci/e2e
 
-images: ## The two container images
+images: ## Build the two container images
 	ci/images
 
-package: $(DEV) ## dist: the charts, SBOMs of the images, checksums
-	ci/package
+package: $(DEV) ## Write the charts, SBOMs of the images and checksums to dist/
+	$(BIN)/python -m ci.release.package
 
-clean: ## Forget what `make run` keeps: databases, keys and logs
-	@$(or $(PYTHON),python3) -m ci.state --remove
+clean: ## Delete what `make run` keeps: databases, keys and logs
+	@$(or $(PYTHON),python3) -m ci.laptop.state --remove
 
-# --only-binary: a package that would have to be compiled is an error, not a hunt for compilers.
+# --only-binary: fail if a package would have to be compiled.
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
 
 $(LAPTOP): .venv/bin/python
-	@echo "Installing what Tandem runs on into .venv (once)"
+	@echo "Installing the packages that Tandem needs into .venv (once)"
 	$(INSTALL) -r requirements/laptop.txt
 	@rm -f .venv/laptop-* && touch $@
 
 $(DEV): .venv/bin/python
-	@echo "Installing what Tandem is developed with into .venv (once)"
+	@echo "Installing the development packages into .venv (once)"
 	$(INSTALL) -r requirements/dev.txt
 	@rm -f .venv/dev-* .venv/laptop-* && touch $@ $(LAPTOP)
 

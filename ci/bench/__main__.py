@@ -1,7 +1,7 @@
-"""`make bench`: how fast Tandem is, as ratios to floors that were measured in the same run.
+"""`make bench`: how fast Tandem is, as ratios to baselines (floors) that are measured in the same run.
 
-Cases take turns, so that what else happens on the machine meets them all; the ratio of a case is the median of
-its rounds' ratios. One failed request makes the run void.
+Each round runs all cases in turn, so that other work on the machine affects all of them. The ratio of a case is the
+median over the rounds. One failed request makes the run void.
 """
 
 import argparse
@@ -9,27 +9,33 @@ import sys
 import time
 from collections import defaultdict
 
+from ci import ROOT
 from ci.bench import growth, profile, table
 from ci.bench.cases import Cases
 from ci.bench.floor_sql import Floor
 from ci.bench.load import Void
 from ci.bench.stack import Stack, started
 from ci.bench.table import TARGETS, Measured
-from ci.launch import NeedsAccount
-from ci.postgres import PostgresError
-from ci.state import ROOT
-from ci.supervisor import StartFailed, Stopped
+from ci.laptop.launch import NeedsAccount
+from ci.laptop.postgres import PostgresError
+from ci.laptop.supervisor import StartFailed, Stopped
 from order import MIGRATIONS as ORDER
 from payment import MIGRATIONS as PAYMENT
 
 
 def main() -> None:
-    """Print the table; exit status 1 when the run was void or Tandem did not start."""
+    """Measure and print the table. The exit status is 1 if the run was void or Tandem did not start."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each case in each round")
-    parser.add_argument("--growth", type=int, default=0, metavar="ORDERS", help="compare with so many orders, instead")
-    parser.add_argument("--profile", action="store_true", help="flame graphs and slow SQL of each case instead")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each case in each round")
+    parser.add_argument(
+        "--growth",
+        type=int,
+        default=0,
+        metavar="ORDERS",
+        help="compare with so many orders instead",
+    )
+    parser.add_argument("--profile", action="store_true", help="write flame graphs and slow SQL of each case instead")
     arguments = parser.parse_args()
     try:
         with started(ROOT / ".bench", with_statistics=arguments.profile) as stack:
@@ -47,10 +53,10 @@ def main() -> None:
 
 
 def measure(stack: Stack, cases: Cases, rounds: int, seconds: float) -> None:
-    """Measure every case in so many rounds, and print what came of it. Raises Void."""
+    """Measure every case in each round, and print the table. Raises Void."""
     settings = f"{stack.workers} workers x {stack.threads} threads"
     print(f"{rounds} rounds of {len(TARGETS)} cases, {seconds:g} s each, {settings}", flush=True)
-    for _ in cases.round(0.5):  # plans, caches and connections are made here
+    for _ in cases.round(0.5):  # warm up plans, caches and connections
         pass
     measured: dict[str, Measured] = defaultdict(Measured)
     for number in range(1, rounds + 1):

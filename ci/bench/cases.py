@@ -1,4 +1,4 @@
-"""What is measured, each case as one run under load."""
+"""The cases that are measured, each as one run under load."""
 
 import json
 import time
@@ -9,11 +9,11 @@ from ci.bench import load
 from ci.bench.floor_sql import Floor
 from ci.bench.load import Run, Void
 from ci.bench.stack import Stack
-from ci.ports import ADDRESS
+from ci.laptop.ports import ADDRESS
 
 CLIENTS = 16
-# Seconds that orders may take to be paid after the last was placed.
-PATIENCE = 120
+# Seconds that orders may take to be paid after the last one was placed.
+TIMEOUT = 120
 
 _LINE = {"sku": "tea-100", "name": "Green tea, 100 g", "quantity": 2, "unit_amount": 450}
 BODY = json.dumps(
@@ -28,7 +28,7 @@ BODY = json.dumps(
 
 
 class Cases:
-    """Requests of one merchant to a stack; it remembers the orders that it has placed."""
+    """Requests of one merchant to a stack. It keeps the ids of the orders that it placed."""
 
     def __init__(self, stack: Stack, floor_sql: Floor) -> None:
         self._stack, self._floor_sql = stack, floor_sql
@@ -38,7 +38,7 @@ class Cases:
         self._placed: list[str] = []
 
     def round(self, seconds: float) -> Iterator[tuple[str, Run]]:
-        """Every case once, for so many seconds each. Raises Void, RuntimeError."""
+        """Run every case once, for `seconds` each. Raises Void and RuntimeError."""
         yield "floor", self.floor(seconds)
         with self._stack.paused("order-relay"):
             yield "create order", self.create(seconds)
@@ -55,7 +55,7 @@ class Cases:
         yield "paid end to end", self.paid(seconds)
 
     def of_growth(self, seconds: float) -> Iterator[tuple[str, Run]]:
-        """The cases that must not slow down as tables grow. Raises Void."""
+        """Run the cases that must not slow down as tables grow. Raises Void."""
         yield "floor", self.floor(seconds)
         with self._stack.paused("order-relay"):
             yield "create order", self.create(seconds)
@@ -64,7 +64,7 @@ class Cases:
         yield "list 20 orders", self._run(lambda: self._get("/v1/orders?limit=20"), seconds)
 
     def _some_order(self) -> Callable[[], bytes]:
-        """Requests for orders from all of the table, not only for the newest."""
+        """Return requests for orders from the whole table, not only for the newest."""
         rows = self._stack.query(
             "order", "SELECT id FROM orders WHERE random() < 5000.0 / (SELECT count(*) FROM orders)"
         )
@@ -72,39 +72,39 @@ class Cases:
         return lambda: self._get(f"/v1/orders/{next(ids)}")
 
     def floor(self, seconds: float) -> Run:
-        """Flask returning a constant."""
+        """Request a constant from Flask."""
         request = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
         address = (ADDRESS, self._stack.floor_port)
         return load.run(address, lambda: request, clients=CLIENTS, seconds=seconds, expect=b"200")
 
     def create(self, seconds: float, clients: int = CLIENTS) -> Run:
-        """Orders placed; what is to be asked of payment stays in the outbox."""
+        """Place orders. The commands to payment stay in the outbox."""
         return self._run(self._post, seconds, b"201", clients, self._remember)
 
     def get(self, seconds: float) -> Run:
-        """Orders shown, the last thousand in turn."""
+        """Read the last thousand orders in turn."""
         some = cycle(self._placed[-1000:])
         return self._run(lambda: self._get(f"/v1/orders/{next(some)}"), seconds)
 
     def replay(self, seconds: float) -> Run:
-        """The same request, with the same key."""
+        """Repeat a request with its idempotency key."""
         request = self._post()
         return self._run(lambda: request, seconds, b"201")
 
     def paid(self, seconds: float) -> Run:
-        """Orders placed for so many seconds, and the time until the last of them is paid in both databases."""
+        """Place orders for `seconds`, and measure the time until the last one is paid in both databases."""
         [[first]] = self._stack.query("order", "SELECT clock_timestamp()")
         began = time.perf_counter()
         run = self._run(self._post, seconds, b"201", answered=self._remember)
         while self._pending(str(first)):
-            if time.perf_counter() - began > PATIENCE:
-                raise Void(f"orders are not paid after {PATIENCE} s")
+            if time.perf_counter() - began > TIMEOUT:
+                raise Void(f"orders are not paid after {TIMEOUT} s")
             time.sleep(0.02)
         run.seconds = time.perf_counter() - began
         return run
 
     def floor_sql(self, seconds: float) -> Run:
-        """The database's part of a paid order."""
+        """Run only the SQL of a paid order, with pgbench."""
         rate = self._floor_sql.rate(CLIENTS, seconds)
         return Run(1.0, [CLIENTS / rate] * round(rate))
 
@@ -114,8 +114,8 @@ class Cases:
         return bool(self._stack.query("order", waiting) or self._stack.query("payment", untold))
 
     def _forget_commands(self) -> None:
-        """The orders that were only to be placed are not to be paid: it would be work of the next case's time."""
-        # TRUNCATE, for thousands of dead rows would be work of the next case's time too.
+        """Discard undelivered commands: paying for these orders would slow down the next case."""
+        # TRUNCATE, because thousands of dead rows would slow down the next case too.
         self._stack.query("order", "TRUNCATE outbox")
 
     def _run(

@@ -1,15 +1,15 @@
-"""The floor that services are measured against: Flask returning a constant, under the same gunicorn settings."""
+"""The baseline for requests: a Flask application that returns a constant, with the services' gunicorn settings."""
 
 from types import SimpleNamespace
 
 from flask import Flask
 
 app = Flask(__name__, static_folder=None)
-# What gunicorn_conf serves on the admin port.
+# gunicorn_conf serves `admin` on the admin port.
 app.extensions["tandem"] = SimpleNamespace(name="floor", admin=app.wsgi_app)
 
 
 @app.route("/", methods=["GET", "POST"])
 def constant() -> tuple[str, dict[str, str]]:
-    """Nothing but what Flask itself costs."""
+    """Return a constant."""
     return '{"status": "ok"}', {"Content-Type": "application/json"}

@@ -1,7 +1,7 @@
-"""The floor of a paid order: what the services' own SQL costs in three transactions, driven by pgbench.
+"""The baseline for a paid order: the SQL of both services in three transactions, run by pgbench.
 
-The statements are the stores' own, with the values of one kind of order in them; placing, paying and learning of
-it are a transaction each. No HTTP, no Python, no second look, no claims: what is left is the database's part.
+The statements are those of the stores, with the values of one order. The transactions place the order, pay for it, and
+apply the payment's event. HTTP, Python, claims and rereads are left out, so it measures only the database's work.
 """
 
 import os
@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 
 from chassis.postgres import migrate
-from ci import launch
-from ci.postgres import Postgres, binary
+from ci.laptop import launch
+from ci.laptop.postgres import Postgres, binary
 from order.store import placing, steps
 from payment import store as payments
 
@@ -94,13 +94,13 @@ _STEPS = f"""jsonb_build_array(jsonb_build_object(
 
 
 def _with(statement: str, values: dict[str, str]) -> str:
-    # pgbench takes a colon and letters for a variable of its own, in a time's format too.
+    # pgbench reads a colon and letters as a variable, in a time format too.
     statement = statement.replace("HH24:MI:SS", "HH24.MI.SS")
     return re.sub(r"%\((\w+)\)s", lambda name: values[name[1]], statement).strip() + ";\n"
 
 
 def script() -> str:
-    """What one client of pgbench does again and again: one order, from placed to paid."""
+    """Return the script that each pgbench client repeats: one order, from placed to paid."""
     return (
         _KEYS
         + _with(placing._INSERT_UNDER_KEY, _PLACE)
@@ -116,10 +116,10 @@ def script() -> str:
 
 
 class Floor:
-    """A database with the tables of both services, and pgbench on it."""
+    """A database with the tables of both services, and pgbench to run the script on it."""
 
     def __init__(self, server: Postgres, folder: Path, migrations: tuple[str, str]) -> None:
-        """`migrations` are the folders of order's and payment's. Raises psycopg.Error."""
+        """`migrations` are the folders of order's and payment's migrations. Raises psycopg.Error."""
         self._url = server.create_database("floor")
         with psycopg.connect(self._url, autocommit=True) as session:
             session.execute("CREATE SCHEMA IF NOT EXISTS pay")
@@ -129,7 +129,7 @@ class Floor:
         self._script.write_text(script())
 
     def rate(self, clients: int, seconds: float) -> float:
-        """Orders a second, from placed to paid, by so many connections. Raises RuntimeError when one fails."""
+        """Return the orders per second, from placed to paid. Raises RuntimeError if a transaction fails."""
         argv = [binary("pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2"]
         argv += [f"--time={max(1, round(seconds))}", f"--file={self._script}", self._url]
         env = {**os.environ, "PGOPTIONS": "-csearch_path=public,pay"}

@@ -1,4 +1,4 @@
-"""Whether it stays as fast as its tables grow."""
+"""Compares the rates of a small and a large order table."""
 
 import statistics
 import time
@@ -29,9 +29,9 @@ SELECT 'demo', id, 1, 'order.placed', 'pending_payment', 'merchant' FROM placed
 
 
 def measure(stack: Stack, cases: Cases, many: int, rounds: int, seconds: float) -> None:
-    """Fill the order database to FEW orders, then to `many`, and print how the rates compare. Raises Void."""
+    """Fill the order database to FEW orders, then to `many`, and print both rates. Raises Void."""
     rates = {}
-    for _ in cases.of_growth(0.5):  # plans, caches and connections are made here
+    for _ in cases.of_growth(0.5):  # warm up plans, caches and connections
         pass
     for size in (FEW, many):
         _fill(stack, size)
@@ -56,7 +56,7 @@ def _fill(stack: Stack, size: int) -> None:
 
 
 def _rates(cases: Cases, rounds: int, seconds: float) -> dict[str, float]:
-    """Each case as a ratio to the floor, so that the two sizes can be compared though they were measured apart."""
+    """Return each case's ratio to the floor. Ratios of the two sizes can be compared, rates at different times not."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         floor = None

@@ -1,6 +1,6 @@
-"""A closed loop of callers: each keeps one connection alive and sends its next request when it has the answer.
+"""A closed-loop load generator: each client keeps one connection and sends its next request after each response.
 
-One thread and epoll, so that it takes as little as possible of the machine that it shares with what it measures.
+It uses one thread and epoll, so that it takes as little CPU as possible from the services that it measures.
 """
 
 import re
@@ -11,35 +11,35 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-# Seconds without any answer after which a run is given up.
-PATIENCE = 20
+# Seconds without any response after which a run is void.
+TIMEOUT = 20
 
 
 class Void(Exception):
-    """The run is worth nothing: a request failed, or no answer came."""
+    """The run must be discarded: a request failed or was not answered."""
 
 
 @dataclass(slots=True)
 class Run:
-    """What came of a run: how many answers in how many seconds, and how long each took, in seconds."""
+    """The result of a run: its duration and the latency of each response, in seconds."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses per second."""
         return len(self.latencies) / self.seconds
 
     def percentile(self, percent: float) -> float:
-        """The latency, in seconds, that so many of a hundred answers did not exceed."""
+        """Return the latency, in seconds, that `percent` of the responses did not exceed."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
-class _Caller:
+class _Client:
     def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=PATIENCE)
+        self.socket = socket.create_connection(address, timeout=TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sent = 0.0
         self._answer = b""
@@ -51,10 +51,10 @@ class _Caller:
         self.socket.sendall(request)
 
     def receive(self) -> bytes | None:
-        """The whole answer, or None as long as something is missing. Raises Void when the connection ends."""
+        """Return the response once it is complete, else None. Raises Void if the server closes the connection."""
         data = self.socket.recv(262144)
         if not data:
-            raise Void("the server closed a connection that was to be kept alive")
+            raise Void("the server closed a keep-alive connection")
         self._answer += data
         if not self._size:
             end = self._answer.find(b"\r\n\r\n")
@@ -74,44 +74,45 @@ def run(
     expect: bytes,
     answered: Callable[[bytes], None] | None = None,
 ) -> Run:
-    """Send what `request()` makes for so many seconds; each answer must begin with the status `expect`.
+    """Send requests that `request()` returns for `seconds`. Each response must have the status `expect`.
 
-    `answered` is shown every answer. Raises Void at the first one that is not as expected, and when none comes.
+    `answered` is called with every response. Raises Void for the first unexpected response, and after TIMEOUT without
+    one.
     """
-    callers = [_Caller(address) for _ in range(clients)]
-    by_number = {caller.socket.fileno(): caller for caller in callers}
+    connections = [_Client(address) for _ in range(clients)]
+    by_number = {connection.socket.fileno(): connection for connection in connections}
     poller = select.epoll()
     for number in by_number:
         poller.register(number, select.EPOLLIN)
     result = Run()
     status = b"HTTP/1.1 " + expect
-    under_way = len(callers)
+    under_way = len(connections)
     began = time.perf_counter()
-    for caller in callers:
-        caller.send(request())
+    for connection in connections:
+        connection.send(request())
     try:
         while under_way:
-            ready = poller.poll(PATIENCE)
+            ready = poller.poll(TIMEOUT)
             if not ready:
-                raise Void(f"no answer within {PATIENCE} s")
+                raise Void(f"no response within {TIMEOUT} s")
             for number, _ in ready:
-                caller = by_number[number]
-                answer = caller.receive()
+                connection = by_number[number]
+                answer = connection.receive()
                 if answer is None:
                     continue
                 now = time.perf_counter()
                 if not answer.startswith(status):
-                    raise Void(f"an answer was not {expect.decode()}: {answer[:500].decode(errors='replace')}")
-                result.latencies.append(now - caller.sent)
+                    raise Void(f"a response was not {expect.decode()}: {answer[:500].decode(errors='replace')}")
+                result.latencies.append(now - connection.sent)
                 if answered is not None:
                     answered(answer)
                 if now - began < seconds:
-                    caller.send(request())
+                    connection.send(request())
                 else:
                     under_way -= 1
         result.seconds = time.perf_counter() - began
     finally:
         poller.close()
-        for caller in callers:
-            caller.socket.close()
+        for connection in connections:
+            connection.socket.close()
     return result

@@ -1,20 +1,20 @@
-"""Where the time goes: a flame graph of a worker and the slowest SQL, for each case."""
+"""Profiles each case: a flame graph of a worker, and the slowest SQL statements."""
 
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ci import launch
 from ci.bench.cases import Cases
 from ci.bench.load import Run
 from ci.bench.stack import Stack
+from ci.laptop import launch
 
 SECONDS = 5
 
 
 def write(stack: Stack, cases: Cases, folder: Path) -> None:
-    """Write `<case>.svg` and `<case>.sql.txt` into the folder. Raises Void, and RuntimeError when py-spy fails."""
+    """Write `<case>.svg` and `<case>.sql.txt` into the folder. Raises Void, and RuntimeError if py-spy fails."""
     folder.mkdir(parents=True, exist_ok=True)
     cases.create(1.0)
     for name, work in {"create": cases.create, "get": cases.get, "replay": cases.replay, "paid": cases.paid}.items():
@@ -31,9 +31,9 @@ def _flame_graph(stack: Stack, path: Path, work: Callable[[float], Run]) -> None
         launch.with_parent([*argv, "--output", str(path)], "TERM"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     work(SECONDS)
-    said, _ = spy.communicate(timeout=60)
+    output, _ = spy.communicate(timeout=60)
     if spy.returncode:
-        raise RuntimeError(f"py-spy failed: {said.decode()}")
+        raise RuntimeError(f"py-spy failed: {output.decode()}")
 
 
 def _slow_sql(stack: Stack, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is measured: both services as `make run` starts them, on a database that flushes, and the floor."""
+"""The measured stack: both services as `make run` starts them, on a durable database, and the floor."""
 
 import os
 import shutil
@@ -14,19 +14,20 @@ import psutil
 import psycopg
 
 from chassis.server import gunicorn_conf
-from ci import launch
-from ci.journey import answers_ok
-from ci.laptop import PATIENCE, SERVICES, inherited, migration, service, settings, start_postgres
-from ci.ports import ADDRESS, Ports, url
-from ci.postgres import ADMINISTRATOR, Postgres, free_port
-from ci.state import ROOT, State
-from ci.supervisor import Process, Supervisor
+from ci import ROOT
+from ci.laptop import launch
+from ci.laptop.journey import answers_ok
+from ci.laptop.ports import ADDRESS, Ports, url
+from ci.laptop.postgres import ADMINISTRATOR, Postgres, free_port
+from ci.laptop.services import SERVICES, START_TIMEOUT, inherited, migration, service, settings, start_postgres
+from ci.laptop.state import State
+from ci.laptop.supervisor import Process, Supervisor
 
-PARTS = ("order-web", "order-relay", "payment-web", "payment-relay")
+MEASURED = ("order-web", "order-relay", "payment-web", "payment-relay")
 
 
 class Stack:
-    """Everything that is measured, and what measures it."""
+    """The running processes, and how to query, pause and measure them."""
 
     def __init__(self, supervisor: Supervisor, state: State, with_statistics: bool) -> None:
         self.supervisor, self.state = supervisor, state
@@ -42,7 +43,7 @@ class Stack:
         self._processes: dict[str, Process] = {}
 
     def start(self) -> None:
-        """Start everything and wait until it is ready. Raises supervisor.StartFailed and Stopped."""
+        """Start everything and wait until it is ready. Raises StartFailed and Stopped."""
         self._databases = start_postgres(self.state, self.supervisor, self.server)
         self._environments = {
             name: {**inherited(), **settings(name, self.ports, self.keys, self._databases[name], self.state)}
@@ -54,7 +55,7 @@ class Stack:
             administrator.execute("GRANT EXECUTE ON FUNCTION pg_stat_statements_reset TO PUBLIC")
             administrator.close()
         migrations = (migration(self.state, name, env) for name, env in self._environments.items())
-        self.supervisor.finish(*migrations, timeout=PATIENCE)
+        self.supervisor.finish(*migrations, timeout=START_TIMEOUT)
         started = [process for name, env in self._environments.items() for process in service(self.state, name, env)]
         started.append(self._floor())
         self._processes = {process.name: process for process in started}
@@ -62,10 +63,10 @@ class Stack:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Return when both services and the floor answer."""
+        """Wait until both services and the floor respond."""
         admins = (url(port) + "/readyz" for port in (self.ports.order_admin, self.ports.payment_admin))
         for address in (*admins, url(self.floor_port) + "/"):
-            self.supervisor.wait_until(partial(answers_ok, address), address, PATIENCE)
+            self.supervisor.wait_until(partial(answers_ok, address), address, START_TIMEOUT)
 
     def _floor(self) -> Process:
         argv = [sys.executable, "-m", "gunicorn", "-c", "python:chassis.server.gunicorn_conf", "ci.bench.floor:app"]
@@ -74,7 +75,7 @@ class Stack:
         return Process(self.state, "floor", launch.with_parent(argv, "TERM"), env=env)
 
     def tree(self, *names: str) -> list[psutil.Process]:
-        """The processes of these names and all that they started."""
+        """Return the processes of these names with all their descendants."""
         found = []
         for name in names:
             top = psutil.Process(int((self.state.pids / name).read_text()))
@@ -83,7 +84,7 @@ class Stack:
 
     @contextmanager
     def paused(self, *names: str) -> Iterator[None]:
-        """Hold these processes still meanwhile."""
+        """Suspend these processes for the duration of the block (SIGSTOP)."""
         trees = self.tree(*names)
         for process in trees:
             process.send_signal(signal.SIGSTOP)
@@ -95,40 +96,42 @@ class Stack:
 
     @contextmanager
     def down(self, *names: str) -> Iterator[None]:
-        """Kill these processes, and have them started again afterwards."""
+        """Kill these processes. They are restarted after the block."""
         for process in self.tree(*names):
             process.kill()
         try:
             yield
         finally:
             self.supervisor.wait_until(
-                lambda: all(self._processes[name].exit_code is None for name in names), "what was killed", PATIENCE
+                lambda: all(self._processes[name].exit_code is None for name in names),
+                "the killed processes",
+                START_TIMEOUT,
             )
             self.wait_ready()
 
     def query(self, database: str, statement: str) -> list[tuple[object, ...]]:
-        """Rows of a statement on the `order` or `payment` database."""
+        """Return the rows of a statement on the `order` or `payment` database."""
         with psycopg.connect(self._databases[database], autocommit=True) as session:
             cursor = session.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def cpu(self) -> tuple[float, float]:
-        """CPU seconds that the services and their relays, and PostgreSQL, have used so far."""
-        return _cpu(self.tree(*PARTS)), _cpu(self.tree("postgres"))
+        """Return the CPU seconds used so far by the services with their relays, and by PostgreSQL."""
+        return _cpu(self.tree(*MEASURED)), _cpu(self.tree("postgres"))
 
     def memory(self) -> float:
-        """What the services and their relays hold, MiB; of what they share each has its part (PSS)."""
-        return sum(process.memory_full_info().pss for process in self.tree(*PARTS)) / 2**20
+        """Return the memory of the services and their relays in MiB. Shared memory counts proportionally (PSS)."""
+        return sum(process.memory_full_info().pss for process in self.tree(*MEASURED)) / 2**20
 
     def start_time(self) -> float:
-        """Seconds from the start of another order service to its first 200."""
+        """Start another order service. Return the seconds until its first 200."""
         port = free_port()
         env = {**self._environments["order"], "PORT": str(port), "ADMIN_PORT": str(free_port())}
         process = service(self.state, "order", env)[0]
         process.name = "order-again"
         began = time.monotonic()
         self.supervisor.start(process)
-        self.supervisor.wait_until(partial(answers_ok, f"{url(port)}/readyz"), "another order service", PATIENCE)
+        self.supervisor.wait_until(partial(answers_ok, f"{url(port)}/readyz"), "another order service", START_TIMEOUT)
         return time.monotonic() - began
 
 
@@ -138,16 +141,16 @@ def _cpu(processes: list[psutil.Process]) -> float:
 
 @contextmanager
 def started(path: Path, *, with_statistics: bool) -> Iterator[Stack]:
-    """A stack with new databases in this folder, stopped and forgotten in the end.
+    """Start a stack with new databases in this folder. It is stopped and deleted in the end.
 
-    `with_statistics` lets PostgreSQL count what each statement costs, which costs something itself.
+    `with_statistics` makes PostgreSQL collect statistics of each statement, which has a cost itself.
     """
     shutil.rmtree(path, ignore_errors=True)
-    supervisor = Supervisor(tell=print, with_parent=False)
+    supervisor = Supervisor(report=print, with_parent=False)
     supervisor.stop_on(signal.SIGINT, signal.SIGTERM)
     state = State(path)
-    with state.held():
-        state.renew()
+    with state.locked():
+        state.reset()
         stack = Stack(supervisor, state, with_statistics)
         try:
             stack.start()

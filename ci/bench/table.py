@@ -1,4 +1,4 @@
-"""The table that `make bench` prints: each case, as a ratio to its floor, beside what is to be reached."""
+"""The table that `make bench` prints: each case with its ratio to a base case, and the target for it."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ci.bench.load import Run
 
 @dataclass
 class Measured:
-    """A case over all rounds: its runs, what they are a ratio of, and CPU seconds of the services and PostgreSQL."""
+    """A case over all rounds: its runs, their ratios to the base case, and CPU seconds of services and PostgreSQL."""
 
     runs: list[Run] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
@@ -18,15 +18,15 @@ class Measured:
 
     @property
     def answers(self) -> int:
-        """How many requests there were in all."""
+        """The number of requests in all runs."""
         return sum(len(run.latencies) for run in self.runs)
 
     def median_ms(self, percent: float) -> float:
-        """The median over the rounds of a percentile, in milliseconds."""
+        """Return the median over the rounds of a latency percentile, in milliseconds."""
         return statistics.median(run.percentile(percent) for run in self.runs) * 1000
 
 
-# Case, the case that it is a ratio of, and the ratio to reach.
+# Each case with its base case and the target for its ratio to it.
 TARGETS: dict[str, tuple[str, float | None]] = {
     "floor": ("floor", None),
     "create order": ("floor", 0.30),
@@ -42,7 +42,7 @@ TARGETS: dict[str, tuple[str, float | None]] = {
 
 
 def lines(measured: dict[str, Measured]) -> list[str]:
-    """The rows of the cases, in their order."""
+    """Return the lines of the table of cases."""
     head = f"{'case':<27}{'rate/s':>8}{'ratio':>7}  {'to reach':<10}{'p50 ms':>6}{'p99 ms':>8}"
     head += f"{'CPU s/1000':>12}{'SQL':>9}"
     rows = [head, "-" * len(head)]
@@ -59,7 +59,7 @@ def lines(measured: dict[str, Measured]) -> list[str]:
 
 
 def figures(measured: dict[str, Measured], memory: float, start: float) -> list[str]:
-    """What is no rate: latencies against each other, memory in MiB, seconds to start."""
+    """Return lines for the other figures: ratios of latencies, memory in MiB, seconds to start."""
     create, alone = measured["create order"], measured["create order, 1 client"]
     waits = measured["Prefer: wait, 1 client"]
     tail = create.median_ms(99) / create.median_ms(50)

@@ -19,8 +19,8 @@ from psycopg.rows import dict_row
 import order
 import payment
 from chassis.postgres import migrate
-from ci.postgres import Postgres
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop.postgres import Postgres
 
 FOLDER = ROOT / "docs" / "schema"
 MIGRATIONS = {"order": order.MIGRATIONS, "payment": payment.MIGRATIONS}

@@ -1,4 +1,4 @@
-"""A real Chromium in front of real services: `make browser`."""
+"""`make browser`: a real Chromium and real services."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from ci.launch import runs_as_root
-from ci.state import ROOT
-from tests.browser.visitor import Visitor
-from tests.integration.conftest import server, templates
-from tests.integration.faults.conftest import stack
+from ci import ROOT
+from ci.laptop.launch import runs_as_root
+from tests.support.browser import Visitor
+from tests.support.fixtures.postgres import server, templates
+from tests.support.fixtures.processes import stack
 
 __all__ = ["server", "stack", "templates"]
 
@@ -28,18 +28,18 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-HOW_TO_GET_ONE = (
-    "The browser tests need Chromium, and there is none: install it (Debian: apt-get install chromium), "
-    "or let TANDEM_CHROMIUM name the program of a Chromium or Chrome."
+CHROMIUM_MISSING = (
+    "The browser tests need Chromium: install it (Debian: apt-get install chromium), "
+    "or set TANDEM_CHROMIUM to the program of a Chromium or Chrome."
 )
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, as it is installed."""
+    """The installed Chromium."""
     program = os.environ.get("TANDEM_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if program is None or not Path(program).exists():
-        pytest.exit(HOW_TO_GET_ONE, returncode=2)
+        pytest.exit(CHROMIUM_MISSING, returncode=2)
     arguments = [*ARGUMENTS, "--no-sandbox"] if runs_as_root() else ARGUMENTS
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def artifacts() -> Path:
-    """Where pictures are kept for people to look at; git knows nothing of it."""
+    """The folder for screenshots, which git ignores."""
     folder = ROOT / ".artifacts"
     folder.mkdir(exist_ok=True)
     return folder
@@ -57,7 +57,7 @@ def artifacts() -> Path:
 
 @pytest.fixture
 def visitor(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Visitor]:
-    """Somebody with a new browser window, who likes pages `light`, or as the test's indirect parameter says."""
+    """A user with a new browser window. The color scheme is `light`, or the test's indirect parameter."""
     scheme: Literal["light", "dark"] = getattr(request, "param", "light")
     with browser.new_context(viewport={"width": 1200, "height": 1000}, color_scheme=scheme) as context:
         yield Visitor(context.new_page(), scheme)

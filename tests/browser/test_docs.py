@@ -1,4 +1,4 @@
-"""The documentation page, by somebody without a mouse: type a key, place an order, see it paid."""
+"""The documentation page, used by keyboard: enter a key, place an order, see that it is paid."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.visitor import Visitor
-from tests.integration.faults.stack import Stack
-from tests.integration.settings import KEY
+from tests.support.browser import Visitor
+from tests.support.settings import KEY
+from tests.support.stack import Stack
 
 
 def operation(visitor: Visitor, name: str) -> Locator:
@@ -27,7 +27,7 @@ def open_operation(visitor: Visitor, name: str) -> Locator:
 
 
 def execute(visitor: Visitor, found: Locator) -> tuple[int, Any]:
-    """Send what is filled in; the status and JSON body of the answer."""
+    """Send the request of an operation. Return status and JSON body of the response."""
     with visitor.page.expect_response(re.compile("/v1/")) as answer:
         visitor.press(found.get_by_role("button", name="Execute"))
     status = answer.value.status
@@ -50,21 +50,19 @@ def test_an_order_is_placed_and_seen_paid_by_keyboard_alone(stack: Stack, visito
     placing = open_operation(visitor, "placeOrder")
     status, order = execute(visitor, placing)
     assert status == 201
-    visitor.keep_picture(artifacts, "docs-order-placed", placing.locator(".live-responses-table"))
+    visitor.screenshot(artifacts, "docs-order-placed", placing.locator(".live-responses-table"))
 
     looking = open_operation(visitor, "getOrder")
     visitor.write(looking.get_by_placeholder("order_id"), order["id"])
     status, seen = execute(visitor, looking)
     assert (status, seen["id"], seen["status"], seen["paid_amount"]) == (200, order["id"], "paid", 900)
-    visitor.keep_picture(artifacts, "docs-order-paid", looking.locator(".live-responses-table"))
+    visitor.screenshot(artifacts, "docs-order-paid", looking.locator(".live-responses-table"))
     assert visitor.complaints == []
     assert len(stack.databases.charges(order["id"])) == 1
     assert visitor.page.locator("html.dark-mode").count() == (visitor.scheme == "dark")
 
 
-def test_each_click_that_succeeded_is_followed_by_a_new_key_and_each_that_failed_by_the_same(
-    stack: Stack, visitor: Visitor
-) -> None:
+def test_a_new_idempotency_key_follows_a_success_but_not_a_failure(stack: Stack, visitor: Visitor) -> None:
     visitor.page.goto(f"{stack.order.url}/docs")
     placing = open_operation(visitor, "placeOrder")
     key = placing.get_by_placeholder("Idempotency-Key")
@@ -78,7 +76,7 @@ def test_each_click_that_succeeded_is_followed_by_a_new_key_and_each_that_failed
     assert one["id"] != other["id"]
 
 
-def test_the_key_is_kept_nowhere_but_in_the_page(stack: Stack, visitor: Visitor) -> None:
+def test_the_api_key_is_stored_only_in_the_page(stack: Stack, visitor: Visitor) -> None:
     visitor.page.goto(f"{stack.order.url}/docs")
     type_key(visitor, KEY)
     stored = visitor.page.evaluate(
@@ -90,7 +88,7 @@ def test_the_key_is_kept_nowhere_but_in_the_page(stack: Stack, visitor: Visitor)
 
 
 @pytest.mark.parametrize("service", ["order", "payment"])
-def test_every_operation_can_be_opened_without_a_complaint(
+def test_every_operation_can_be_opened_without_browser_errors(
     stack: Stack, visitor: Visitor, artifacts: Path, service: str
 ) -> None:
     page = visitor.page
@@ -98,7 +96,7 @@ def test_every_operation_can_be_opened_without_a_complaint(
     controls = page.locator(".opblock-summary-control")
     controls.first.wait_for()
     assert controls.count() >= 15
-    visitor.keep_picture(artifacts, f"docs-{service}")
+    visitor.screenshot(artifacts, f"docs-{service}")
     opened = page.locator(".opblock.is-open")
     for control in controls.all():
         control.click()
@@ -108,7 +106,7 @@ def test_every_operation_can_be_opened_without_a_complaint(
     assert visitor.complaints == []
 
 
-def test_the_browser_refuses_what_is_not_of_the_service(stack: Stack, visitor: Visitor) -> None:
+def test_the_browser_blocks_other_origins_and_inline_scripts(stack: Stack, visitor: Visitor) -> None:
     visitor.page.goto(f"{stack.order.url}/docs")
     visitor.page.locator(".opblock").first.wait_for()
     for attempt in (
@@ -117,8 +115,8 @@ def test_the_browser_refuses_what_is_not_of_the_service(stack: Stack, visitor: V
              const script = document.createElement('script');
              script.textContent = 'window.ran = true';
              document.head.append(script);
-             window.ran ? done() : fail(new Error('refused'));
+             window.ran ? done() : fail(new Error('blocked'));
            })""",
     ):
-        refused = visitor.page.evaluate(f"{attempt}.then(() => false, () => true)")
-        assert refused, attempt
+        blocked = visitor.page.evaluate(f"{attempt}.then(() => false, () => true)")
+        assert blocked, attempt

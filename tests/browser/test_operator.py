@@ -1,4 +1,4 @@
-"""The operator's page, by somebody without a mouse: sign in, follow an order, cause a fault, cure it, redeliver."""
+"""The operator's pages, used by keyboard: sign in, follow an order, switch a fault on and off, redeliver a webhook."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from tests.browser.visitor import Visitor
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack
-from tests.integration.order.operator.dying import kill, states
-from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
-from tests.integration.pair import ORDER
-from tests.integration.settings import INTERNAL_KEY, OPERATOR_KEY
+from tests.support.browser import Visitor
+from tests.support.dead_webhooks import kill, states
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.settings import INTERNAL_KEY, OPERATOR_KEY
+from tests.support.stack import Stack
+from tests.support.webhook_receiver import Receiver, path_of, register, status
 
 PAGES = ("Orders", "Pending", "Dead letters", "Ledger", "Provider")
 
 
 @pytest.fixture
 def operator(stack: Stack, visitor: Visitor) -> Iterator[Visitor]:
-    """A visitor who has signed in, by Tab and Enter; afterwards no fault is on."""
+    """A user who has signed in. Afterwards all faults are switched off."""
     page = visitor.page
     page.goto(f"{address(stack)}/operator")
     visitor.write(page.get_by_label("API key"), OPERATOR_KEY)
@@ -51,47 +51,46 @@ def place(stack: Stack, **change: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
-def test_an_orders_journey_is_found_and_read(stack: Stack, operator: Visitor, artifacts: Path) -> None:
+def test_the_journey_of_an_order_is_shown(stack: Stack, operator: Visitor, artifacts: Path) -> None:
     order = place(stack, payment_method="pm_timeout_charged", customer="cus_17")
     eventually(lambda: stack.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid")
     stack.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 450, "reason": "one was wet"}, Prefer="wait=5")
     page = operator.page
     open_page(operator, "Orders")
-    operator.keep_picture(artifacts, "operator-orders")
+    operator.screenshot(artifacts, "operator-orders")
     operator.press(page.get_by_role("link", name=order["id"]))
     expect(page.get_by_role("heading", level=1)).to_contain_text(order["id"])
     picture = page.get_by_role("img", name="The journey as a diagram")
-    for said in ("order.placed", "payment.create", "sale ×2", "ledger", "order.paid", "refund.succeeded"):
-        expect(picture.get_by_text(said).first).to_be_visible()
+    for text in ("order.placed", "payment.create", "sale ×2", "ledger", "order.paid", "refund.succeeded"):
+        expect(picture.get_by_text(text).first).to_be_visible()
     rows = page.get_by_role("table", name="All steps").get_by_role("row")
     assert rows.count() == page.locator("svg g").count() + 1
     expect(rows.filter(has_text="debit provider_clearing 9.00 EUR, credit merchant_payable 9.00 EUR")).to_have_count(1)
-    operator.keep_picture(artifacts, "operator-order", page.get_by_role("heading", name="Journey"))
+    operator.screenshot(artifacts, "operator-order", page.get_by_role("heading", name="Journey"))
     assert operator.complaints == []
 
 
 @pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
-def test_a_fault_makes_an_order_wait_and_without_it_the_order_is_paid(
-    stack: Stack, operator: Visitor, artifacts: Path
-) -> None:
+def test_a_fault_delays_an_order_until_it_is_switched_off(stack: Stack, operator: Visitor, artifacts: Path) -> None:
     page = operator.page
     open_page(operator, "Provider")
     expect(page.get_by_text("no faults")).to_be_visible()
     operator.write(page.get_by_label("Requests lost, %"), "100")
     operator.press(page.get_by_role("button", name="Apply"))
     expect(page.get_by_text("100 % of requests are lost")).to_be_visible()
-    operator.keep_picture(artifacts, "operator-fault")
+    operator.screenshot(artifacts, "operator-fault")
 
     order = stack.order.post("/v1/orders", ORDER).json()
-    there = page.get_by_role("link", name=order["id"])
+    link = page.get_by_role("link", name=order["id"])
     eventually(
-        lambda: stack.databases.query("payment", "SELECT FROM payments WHERE order_id = %s", order["id"]), "asked"
+        lambda: stack.databases.query("payment", "SELECT FROM payments WHERE order_id = %s", order["id"]),
+        "payment knows the order",
     )
     open_page(operator, "Pending")
-    operator.keep_picture(artifacts, "operator-pending")
-    operator.press(there)
-    expect(page.get_by_text("Waiting for sale, from payment to provider")).to_be_visible()
-    operator.keep_picture(artifacts, "operator-waits")
+    operator.screenshot(artifacts, "operator-pending")
+    operator.press(link)
+    expect(page.get_by_text("It waits for sale, from payment to provider")).to_be_visible()
+    operator.screenshot(artifacts, "operator-waits")
 
     open_page(operator, "Provider")
     operator.press(page.get_by_role("button", name="Turn all off"))
@@ -116,7 +115,7 @@ def test_a_dead_webhook_is_redelivered(stack: Stack, operator: Visitor, artifact
         receiver.answer = status(204)
         open_page(operator, "Dead letters")
         row = page.get_by_role("row").filter(has_text=order["id"])
-        operator.keep_picture(artifacts, "operator-dead-letters")
+        operator.screenshot(artifacts, "operator-dead-letters")
         operator.press(row.get_by_role("button", name="Redeliver"))
         expect(page.get_by_role("status")).to_have_text("Redelivery requested.")
         eventually(lambda: states(stack.databases, endpoint) == ["delivered"], "it is delivered")
@@ -125,7 +124,7 @@ def test_a_dead_webhook_is_redelivered(stack: Stack, operator: Visitor, artifact
     assert operator.complaints == []
 
 
-def test_while_payment_is_away_the_page_says_so(stack: Stack, operator: Visitor, artifacts: Path) -> None:
+def test_the_page_says_that_payment_is_unreachable(stack: Stack, operator: Visitor, artifacts: Path) -> None:
     order = place(stack)
     page = operator.page
     names = ("payment-web", "payment-relay")
@@ -138,7 +137,7 @@ def test_while_payment_is_away_the_page_says_so(stack: Stack, operator: Visitor,
         operator.press(page.get_by_role("link", name=order["id"]))
         expect(page.get_by_role("alert")).to_contain_text("Data from the payment service is missing below")
         expect(page.get_by_role("img").get_by_text("order.paid")).to_be_visible()
-        operator.keep_picture(artifacts, "operator-payment-away")
+        operator.screenshot(artifacts, "operator-payment-away")
     finally:
         stack.held -= set(names)
     eventually(lambda: stack.payment.get("/readyz").status_code == 200 if is_up(stack) else False, "it is back", 60)
@@ -153,7 +152,7 @@ def is_up(stack: Stack) -> bool:
 
 
 @pytest.mark.parametrize("width", [400, 1600])
-def test_pages_fit_narrow_and_wide_windows_and_can_be_used_by_those_who_do_not_see_them(
+def test_pages_fit_narrow_and_wide_windows_and_are_accessible(
     stack: Stack, operator: Visitor, artifacts: Path, width: int
 ) -> None:
     order = place(stack, customer="W" * 60, items=[{"sku": "s" * 60, "quantity": 1, "unit_amount": 10**12}])
@@ -162,15 +161,15 @@ def test_pages_fit_narrow_and_wide_windows_and_can_be_used_by_those_who_do_not_s
     for name in PAGES:
         open_page(operator, name)
         check_page(page)
-        operator.keep_picture(artifacts, f"operator-{name.lower().replace(' ', '-')}-{width}")
+        operator.screenshot(artifacts, f"operator-{name.lower().replace(' ', '-')}-{width}")
     page.goto(f"{address(stack)}/operator/orders/{order['id']}")
     check_page(page)
-    operator.keep_picture(artifacts, f"operator-order-{width}")
+    operator.screenshot(artifacts, f"operator-order-{width}")
     assert operator.complaints == []
 
 
 def check_page(page: Page) -> None:
-    """Nothing but tables is wider than the window, there is one heading of the page, and each field has a label."""
+    """Assert that the page is not wider than the window, has one heading, and that each field has a label."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
     assert page.locator("h1").count() == 1
     unnamed = page.evaluate(
@@ -181,7 +180,7 @@ def check_page(page: Page) -> None:
     assert page.locator("table:not(:has(caption)), th:not([scope]), img:not([alt])").count() == 0
 
 
-def test_the_keyboard_skips_to_the_content_and_its_place_is_seen(stack: Stack, operator: Visitor) -> None:
+def test_the_keyboard_can_skip_to_the_content_and_the_focus_is_visible(stack: Stack, operator: Visitor) -> None:
     page = operator.page
     page.goto(f"{address(stack)}/operator/ledger")
     page.keyboard.press("Tab")
@@ -193,7 +192,7 @@ def test_the_keyboard_skips_to_the_content_and_its_place_is_seen(stack: Stack, o
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_signing_out_leaves_nothing_behind(stack: Stack, operator: Visitor) -> None:
+def test_signing_out_removes_the_session(stack: Stack, operator: Visitor) -> None:
     page = operator.page
     assert page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
     operator.press(page.get_by_role("button", name="Sign out"))
@@ -215,7 +214,7 @@ def test_the_browser_runs_no_script_and_sends_no_form_elsewhere(stack: Stack, op
            }"""
     )
     assert not ran
-    # A page of another origin can have its forms sent, but they come without the cookie and from elsewhere.
+    # A page of another origin can submit a form, but without the cookie and with another Origin.
     page.goto(f"{stack.order.url}/docs")
     with page.expect_response(lambda answer: answer.url.endswith("/operator/provider")) as answer:
         page.route(f"{stack.order.url}/lure", lambda route: route.fulfill(content_type="text/html", body=lure(stack)))

@@ -1,4 +1,4 @@
-"""`make chaos [SEED=n] [SECONDS=n]`: real processes, callers and faults from one seed, then the checker."""
+"""`make chaos [SEED=n] [SECONDS=n]`: run callers and faults on real processes, then check the invariants."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pathlib import Path
 
 import requests
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.chaos.checker import Checker, Finding, pending
 from tests.chaos.faults import Faults
 from tests.chaos.workload import Caller, Log
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
-from tests.integration.proxy import Proxy
+from tests.support.databases import Databases
+from tests.support.proxy import Proxy
+from tests.support.stack import Stack
 
 CALLERS = 6
-PATIENCE = 60.0
-"""Seconds that everything has to come to rest in, after the last fault."""
+REST_TIMEOUT = 60.0
+"""Seconds after the last fault within which all work must be completed."""
 
 
 def main() -> int:
-    """Exit status 1 when an invariant does not hold, or nothing came to rest."""
+    """Return exit status 1 if an invariant does not hold."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="the same faults and callers as an earlier run")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long callers call and things break")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the faults and callers of an earlier run")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of requests and faults")
     parser.add_argument("--apps", type=Path, default=None, help="another copy of apps/ to run (for mutations)")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
-    """One run in a folder of its own; 0 when all invariants hold."""
+    """Do one run in a folder of its own. Return 0 if all invariants hold."""
     server = Postgres(folder / "postgres")
     log = Log()
     with ExitStack() as running:
@@ -71,23 +71,22 @@ def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
 
 
 def come_to_rest(databases: Databases) -> tuple[float, dict[str, int]]:
-    """Seconds until nothing was under way any more, and what still was when patience ended."""
+    """Wait until no work is pending. Return the seconds it took, and what is still pending after REST_TIMEOUT."""
     began = time.monotonic()
-    while (left := pending(databases)) and time.monotonic() - began < PATIENCE:
+    while (left := pending(databases)) and time.monotonic() - began < REST_TIMEOUT:
         time.sleep(0.1)
     return time.monotonic() - began, left
 
 
 def scrape(port: int) -> str:
-    """All metrics of a service."""
+    """Return all metrics of a service."""
     return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
 class Ticker:
-    """A live line on a terminal, or one every ten seconds elsewhere, while it lasts."""
+    """Prints the progress: a live line on a terminal, else a line every ten seconds."""
 
     def __init__(self, seconds: float, log: Log, faults: Faults) -> None:
-        """Prints from the `with` on."""
         self._seconds, self._log, self._faults = seconds, log, faults
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -105,7 +104,7 @@ class Ticker:
         terminal = sys.stdout.isatty()
         while not self._ending.wait(0.5 if terminal else 10):
             spent = time.monotonic() - self._began
-            now = self._faults.now or ("coming to rest" if spent > self._seconds else "-")
+            now = self._faults.now or ("waiting for pending work" if spent > self._seconds else "-")
             line = (
                 f"  {spent:4.0f} s  {len(self._log.requests)} requests"
                 f"  {sum(self._faults.injected.values())} faults  now: {now}"
@@ -114,7 +113,7 @@ class Ticker:
 
 
 def report(seed: int, log: Log, faults: Faults, rest: float, left: dict[str, int], findings: list[Finding]) -> int:
-    """Print the tables; 0 when all is well."""
+    """Print the results. Return 0 if all invariants hold."""
     print("requests")
     for kind in sorted({kind for kind, _ in log.outcomes}):
         counts = sorted((outcome, n) for (k, outcome), n in log.outcomes.items() if k == kind)
@@ -130,7 +129,7 @@ def report(seed: int, log: Log, faults: Faults, rest: float, left: dict[str, int
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """What the checker says of each invariant, with the first of what is wrong."""
+    """Print each invariant with the first violations."""
     print("invariants")
     for finding in findings:
         mark = "ok  " if not finding.wrong else "FAIL"

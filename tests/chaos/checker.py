@@ -1,7 +1,7 @@
-"""What must hold, always. It reads only the public API and the databases, after the faults have ended.
+"""The invariants that must always hold. They are checked after the faults, from the public API and the databases only.
 
-Each check is given what callers know and says what is wrong, in words; it counts what it looked at, so that
-a check that saw nothing does not pass for one that found nothing.
+Each check compares what callers know with the final state, and reports violations as text. It counts what it looked
+at, so that a check that saw nothing can be told from one that found nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.workload import CARD_NUMBERS, MERCHANTS, Log, Request
-from tests.integration.databases import Databases
-from tests.integration.pair import Client
+from tests.support.databases import Databases
+from tests.support.pair import Client
 
 PENDING = {
     "order": {
@@ -42,7 +42,7 @@ LEGAL = {
 
 @dataclass
 class Finding:
-    """One invariant: what it says, how many things were looked at, and what is wrong."""
+    """The result for one invariant: what it says, how many things were checked, and the violations."""
 
     number: int
     says: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 def pending(databases: Databases) -> dict[str, int]:
-    """What is still under way, by name; empty when everything has come to rest."""
+    """Return the number of pending rows by name. Empty if no work is pending."""
     found = {}
     for service, queries in PENDING.items():
         for name, query in queries.items():
@@ -62,10 +62,12 @@ def pending(databases: Databases) -> dict[str, int]:
 
 
 class Checker:
-    """Reads everything once, then checks each invariant."""
+    """Reads the databases once, then checks each invariant.
+
+    `texts` are the logs and metrics, which must not contain card numbers.
+    """
 
     def __init__(self, log: Log, databases: Databases, order: Client, payment: Client, texts: list[Path]) -> None:
-        """`texts` are the files, logs and metrics, in which no card number may be found."""
         self._log, self._databases, self._texts = log, databases, texts
         self._clients = {name: (Client(order.url, key), Client(payment.url, key)) for name, key in MERCHANTS.items()}
         self.orders = {
@@ -79,7 +81,7 @@ class Checker:
         }
 
     def check(self) -> list[Finding]:
-        """All thirteen."""
+        """Check all thirteen invariants."""
         checks: list[tuple[str, Callable[[], Iterator[str | None]]]] = [
             ("every acknowledged order exists, with the acknowledged content", self._acknowledged),
             ("one idempotency key, at most one resource and one answer", self._keys),
@@ -201,7 +203,7 @@ class Checker:
             yield None if agrees else f"order {key[1]} is {order['status']}, its payments: {by_order.get(key)}"
 
     def _net(self) -> dict[str, int]:
-        """What the provider has taken and not given back, by payment."""
+        """Return the captured minus the refunded amount at the provider, by payment."""
         net: dict[str, int] = {}
         for operation in self.operations:
             record = self.provider.get(str(operation["id"]))
@@ -279,7 +281,7 @@ class Checker:
         for key, order in self.orders.items():
             yield self._wrong_history(order, histories.get(key, []))
         for payment in self.payments:
-            # Made, and each operation begun and ended: payments have no history but their versions.
+            # Payments have no history other than their version.
             yield None if payment["version"] >= 1 else f"payment {payment['id']} has version {payment['version']}"
 
     def _wrong_history(self, order: dict[str, Any], events: list[dict[str, Any]]) -> str | None:
@@ -307,7 +309,7 @@ class Checker:
                 yield f"order {order['id']} is {order['status']}: {self._story(order)}"
 
     def _story(self, order: dict[str, Any]) -> str:
-        """What happened to an order, for whoever has to find out why."""
+        """Return the history of an order for debugging."""
         key = (order["merchant"], order["id"])
         events = self._databases.query(
             "order", "SELECT * FROM order_events WHERE merchant = %s AND order_id = %s ORDER BY version", *key
@@ -326,7 +328,7 @@ class Checker:
         return "\n           ".join(["", *told, f"knows {order['payment']}"])
 
     def _whole(self) -> Iterator[str | None]:
-        """Whatever there is of an order, refund or payment, there is all of it."""
+        """Check that no order, refund or idempotency key exists only in part."""
         events = {
             (row["merchant"], str(row["order_id"]))
             for row in self._databases.query("order", "SELECT merchant, order_id FROM order_events WHERE version = 1")

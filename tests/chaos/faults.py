@@ -1,4 +1,4 @@
-"""What goes wrong, seeded: processes killed and paused, the database taken away, connections cut and delayed."""
+"""Random faults from a seed: processes killed and paused, the database stopped, connections cut and delayed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from collections.abc import Callable
 
 import psycopg
 
-from ci.postgres import Postgres
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
-from tests.integration.proxy import Proxy
+from ci.laptop.postgres import Postgres
+from tests.support.databases import Databases
+from tests.support.proxy import Proxy
+from tests.support.stack import Stack
 
 
 class Faults(threading.Thread):
-    """One fault after another until the time is over; at its end nothing is broken any more."""
+    """Causes one fault after another until `until`, on the monotonic clock. At the end all faults are repaired."""
 
     def __init__(
         self, seed: int, stack: Stack, server: Postgres, databases: Databases, proxies: list[Proxy], until: float
     ) -> None:
-        """`until` is on the monotonic clock."""
         super().__init__(name="faults")
         self._random = random.Random(f"{seed}/faults")
         self._stack, self._server, self._databases, self._proxies = stack, server, databases, proxies
@@ -33,7 +32,7 @@ class Faults(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Break something, mend it, wait a little."""
+        """Cause a fault, repair it, wait a little, and repeat."""
         kinds: list[tuple[Callable[[], None], int]] = [
             (self._kill, 30),
             (self._pause, 12),
@@ -57,7 +56,7 @@ class Faults(threading.Thread):
                 proxy.mode = "pass"
 
     def _rest(self, least: float, most: float) -> bool:
-        """Let things be for a while; False when the time is over."""
+        """Wait for a random time. Return False when the run is over."""
         time.sleep(max(0.0, min(self._random.uniform(least, most), self._until - time.monotonic())))
         return time.monotonic() < self._until
 
@@ -94,7 +93,7 @@ class Faults(threading.Thread):
         proxy.mode = "pass"
 
     def _forget_leases(self) -> None:
-        """As if the clock had jumped: whoever works on something no longer holds it."""
+        """End all leases, as if the clock had jumped: no worker still holds its rows."""
         self._begin("leases run out early")
         for service, table in (("order", "outbox"), ("payment", "outbox"), ("payment", "operations")):
             self._sql(service, f"UPDATE {table} SET leased_until = now() WHERE leased_until > now()")

@@ -1,8 +1,8 @@
-"""Is the checker worth anything? Break the product in one way at a time, and see whether it is noticed.
+"""Tests the tests: breaks the product in one way at a time and checks that tests or chaos detect it.
 
-`python -m tests.chaos.mutations [NAME...]` copies the checkout, breaks the copy, and runs there first the tests
-that are nearest to what was broken, then chaos from a few seeds. A break that nothing notices has survived;
-the exit status is then 1. `--markdown` prints the table for the documentation.
+`python -m tests.chaos.mutations [NAME...]` copies the checkout and breaks the copy. There it runs the tests that are
+closest to the broken code, then chaos from a few seeds. A mutation that nothing detects has survived; the exit status
+is then 1. `--markdown` prints the table for the documentation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci.state import ROOT
+from ci import ROOT
 
 SEEDS = (11, 12, 13)
 SECONDS = 15
@@ -25,7 +25,7 @@ SECONDS = 15
 
 @dataclass(frozen=True)
 class Mutation:
-    """One break: what is wrong with it, where, and the tests that are nearest (none: chaos alone must notice)."""
+    """A change that breaks the product: its effect, the file, the edits, and the closest tests (none: only chaos)."""
 
     name: str
     breaks: str
@@ -211,9 +211,9 @@ MUTATIONS = (
 
 
 def main() -> int:
-    """Exit status 1 when a mutation has survived."""
+    """Return exit status 1 if a mutation survived."""
     parser = argparse.ArgumentParser(prog="tests.chaos.mutations", description=__doc__)
-    parser.add_argument("names", nargs="*", help="only these")
+    parser.add_argument("names", nargs="*", help="run only these")
     parser.add_argument("--markdown", action="store_true", help="print the table for the documentation")
     options = parser.parse_args()
     chosen = [m for m in MUTATIONS if not options.names or m.name in options.names]
@@ -231,11 +231,11 @@ def main() -> int:
 
 
 def try_out(mutation: Mutation) -> str | None:
-    """What noticed the break first; None when nothing did. Raises ValueError when the code to break is not there."""
+    """Return what detected the mutation, or None. Raises ValueError if the code to change is not found."""
     with tempfile.TemporaryDirectory(prefix="tandem-mutation-") as folder:
         tree = Path(folder) / "tandem"
-        keep_out = shutil.ignore_patterns(".git", ".venv", ".run", ".cache", ".mypy_cache", "__pycache__")
-        shutil.copytree(ROOT, tree, symlinks=True, ignore=keep_out)
+        ignored = shutil.ignore_patterns(".git", ".venv", ".run", ".cache", ".mypy_cache", "__pycache__")
+        shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
         target = tree / mutation.file
         text = target.read_text()
         for old, new in mutation.edits:
@@ -260,12 +260,12 @@ def try_out(mutation: Mutation) -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Our own, with the copy's code in the place of ours."""
+    """Return this process's environment with the copy's code as PYTHONPATH."""
     return {**os.environ, "PYTHONPATH": "apps:apps/client"}
 
 
 def reason(output: str) -> str:
-    """Which invariants or tests said so."""
+    """Return which invariants or which test failed."""
     failed = [line.split(".")[0].split()[-1] for line in output.splitlines() if line.startswith("  FAIL")]
     if failed:
         return f": invariant{'s' if len(failed) > 1 else ''} {', '.join(failed)}"

@@ -1,10 +1,11 @@
-"""`make restore-drill`: the server of both databases is lost under load and restored; do the 13 invariants hold?
+"""`make restore-drill`: lose the server of both databases under load, restore it, and check the 13 invariants.
 
-While callers call, a base backup is taken and WAL is archived. Then somebody drops a table, and the server is lost with
-its disk. What is restored, to the moment before the table was dropped, must keep every promise: `pitr`, the default.
+The default case is `pitr` (point-in-time recovery): under load, a base backup is taken and WAL is archived. Then a
+table is dropped, and the server is lost with its disk. After a restore to the moment before the drop, every invariant
+must hold.
 
-The other cases have no WAL: each database is restored from a dump of its own, and one is older than the other
-(`order-older`, `payment-older`), while the provider remembers everything. They break promises; they show which.
+The other cases have no WAL: each database is restored from its own dump, and one dump is older than the other
+(`order-older`, `payment-older`), while the provider keeps all its data. They show which invariants this breaks.
 """
 
 from __future__ import annotations
@@ -23,42 +24,41 @@ from pathlib import Path
 
 import psycopg
 
-from ci import launch
-from ci.postgres import ADMINISTRATOR, Postgres, run_tool
+from ci.laptop import launch
+from ci.laptop.postgres import ADMINISTRATOR, Postgres, run_tool
 from tests.chaos.__main__ import CALLERS, come_to_rest, print_findings
 from tests.chaos.checker import Checker, Finding
 from tests.chaos.workload import Caller, Log
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.stack import Stack
 
 DUMPS = {"order-older": ("first", "second"), "payment-older": ("second", "first")}
-"""Which dump of the order and of the payment database is restored."""
+"""The dumps of the order and of the payment database that are restored."""
 
 
 def main() -> int:
-    """Exit status 1 when an invariant does not hold on what was restored."""
+    """Return exit status 1 if an invariant does not hold after the restore."""
     parser = argparse.ArgumentParser(prog="make restore-drill", description=__doc__)
     parser.add_argument("--case", choices=["pitr", *DUMPS], default="pitr")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long callers call, in all")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of the load")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
     print(f"restore drill: {options.case}, seed {seed}, {options.seconds:.0f} s of load", flush=True)
     with tempfile.TemporaryDirectory(prefix="tandem-restore-") as folder:
-        Path(folder).chmod(0o755)  # PostgreSQL has to pass through it, whoever we are
+        Path(folder).chmod(0o755)  # PostgreSQL, which may run as nobody, must be able to enter it
         findings = Drill(Path(folder), seed, options.seconds, options.case).run()
     print_findings(findings)
     broken = sum(bool(finding.wrong) for finding in findings)
-    print(f"restore drill: {f'{broken} invariants broken' if broken else 'every invariant holds on what was restored'}")
+    print(f"restore drill: {f'{broken} invariants broken' if broken else 'every invariant holds after the restore'}")
     return 1 if broken else 0
 
 
 class Drill:
-    """One server that is lost, and one that takes its place."""
+    """A server that is lost and its replacement. `folder` has all files, `seconds` is the duration of the load."""
 
     def __init__(self, folder: Path, seed: int, seconds: float, case: str) -> None:
-        """Everything is kept in the folder. `seconds` are those of the load."""
         self._folder, self._seed, self._seconds, self._case = folder, seed, seconds, case
         self._log = Log()
         self._archive, self._backups = self._writable("archive"), self._writable("backups")
@@ -66,14 +66,14 @@ class Drill:
             folder / "lost",
             settings={
                 "archive_mode": "on",
-                # What is in the archive is never overwritten, and never there in part.
+                # Archived files are never overwritten and always complete.
                 "archive_command": f"cd {self._archive} && test ! -f %f && cp $OLDPWD/%p .part && mv .part %f",
                 "archive_timeout": "5s",
             },
         )
 
     def run(self) -> list[Finding]:
-        """Load, backups, more load, loss, restore; what the checker says in the end."""
+        """Run load and backups, lose the server, restore it, and return the findings."""
         with self._lost as server:
             databases = databases_of(server)
             databases.migrate()
@@ -84,17 +84,17 @@ class Drill:
                         self._back_up(name)
                 moment = str(databases.query("order", "SELECT clock_timestamp()::text AS now")[0]["now"])
                 orders = len(self._log.acknowledged("place", "sketch order"))
-                self._say(f"the last of {orders} orders is acknowledged, and it is {moment}")
+                self._say(f"the last of {orders} orders is acknowledged at {moment}")
                 self._accident(databases)
                 server.stop(signal.SIGKILL)
         shutil.rmtree(self._lost.data)
-        self._say("the server is lost, with its disk")
+        self._say("the server is lost with its disk")
         with self._restored(moment) as server:
             return self._check(databases_of(server))
 
     @contextmanager
     def _callers(self, stack: Stack) -> Iterator[None]:
-        """Callers that call until the time is over, which the end of the block waits for."""
+        """Run callers for the duration of the load. The end of the block waits for them."""
         until = time.monotonic() + self._seconds
         urls = stack.order.url, stack.payment.url
         callers = [Caller(number, self._seed, *urls, self._log, until) for number in range(CALLERS)]
@@ -109,7 +109,7 @@ class Drill:
     # --- backups
 
     def _back_up(self, name: str) -> None:
-        """A base backup, once; or a dump of each database."""
+        """Take a base backup (only the first time), or a dump of each database."""
         if self._case != "pitr":
             for service in ("order", "payment"):
                 tool("pg_dump", "-Fc", "-d", self._lost.url(service), "-f", str(self._backups / f"{service}-{name}"))
@@ -120,9 +120,9 @@ class Drill:
             self._say("a base backup is taken")
 
     def _accident(self, databases: Databases) -> None:
-        """What a restore is to go back before; and the archive has all that was written until then."""
+        """Drop a table, and wait until all WAL is archived. The restore goes back to before the drop."""
         if self._case != "pitr":
-            # The provider is not restored with us: what it knows at the end, it knows afterwards.
+            # The provider is a separate system: it keeps its data, and is not restored to an older state.
             url, path = self._lost.url("payment"), str(self._backups / "provider")
             tool("pg_dump", "-Fc", "--schema=simulator", "-d", url, "-f", path)
             return
@@ -134,7 +134,7 @@ class Drill:
             eventually(last.exists, f"{last.name} is in the archive", 60)
         self._say(f"the table orders was dropped; {len(list(self._archive.iterdir()))} files of WAL are archived")
 
-    # --- the server in its place
+    # --- the new server
 
     @contextmanager
     def _restored(self, moment: str) -> Iterator[Postgres]:
@@ -150,7 +150,7 @@ class Drill:
                 eventually(lambda: not self._recovering(server), "recovery has ended", 120)
             else:
                 self._load_dumps(server)
-            self._say(f"another server is in its place, after {time.monotonic() - began:.1f} s")
+            self._say(f"a new server is restored after {time.monotonic() - began:.1f} s")
             yield server
 
     def _recovery(self, moment: str) -> dict[str, str]:
@@ -176,7 +176,7 @@ class Drill:
         tool("pg_restore", "--exit-on-error", "-d", server.url("payment"), str(self._backups / "provider"))
 
     def _check(self, databases: Databases) -> list[Finding]:
-        """Both services on what was restored; the checker, when they have come to rest."""
+        """Run both services on the restored databases, and check the invariants when no work is pending."""
         folder = self._writable("after")
         with Stack(databases, folder) as stack:
             rest, left = come_to_rest(databases)
@@ -184,10 +184,10 @@ class Drill:
             logs = list(folder.glob("*.log"))
             return Checker(self._log, databases, stack.order, stack.payment, logs).check()
 
-    # --- small things
+    # --- helpers
 
     def _writable(self, name: str) -> Path:
-        """A folder that PostgreSQL may write to."""
+        """Create a folder that PostgreSQL may write to."""
         folder = self._folder / name
         folder.mkdir(mode=0o700)
         if launch.runs_as_root():
@@ -199,12 +199,12 @@ class Drill:
 
 
 def databases_of(server: Postgres) -> Databases:
-    """Both databases of a server, made where they are not there."""
+    """Return both databases of a server. They are created if they do not exist."""
     return Databases(server.create_database("order"), server.create_database("payment"))
 
 
 def tool(name: str, *arguments: str) -> None:
-    """Run one of PostgreSQL's tools; what it says is the error where it fails."""
+    """Run one of PostgreSQL's tools. Raises RuntimeError with its output if it fails."""
     done = run_tool(name, *arguments)
     if done.returncode != 0:
         raise RuntimeError(f"{name}: {done.stdout}")

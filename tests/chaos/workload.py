@@ -1,7 +1,7 @@
-"""What callers do, seeded: they place, pay, replay, cancel, refund and capture, and never lose their keys.
+"""Random requests of callers from a seed: they place, pay, replay, cancel, refund and capture orders.
 
-A caller's client repeats a request with the same key until it is answered, or gives up at its deadline, and the
-caller remembers that it does not know. What was acknowledged is written down for the checker.
+A caller's client retries a request with the same idempotency key until it gets a response or its deadline passes; then
+the outcome is recorded as unknown. Acknowledged requests are recorded for the checker.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import requests
 
 import tandem_client
 from tandem_client import ApiError, Item, Order, OutcomeUnknown, Refund, Unavailable, UnexpectedAnswer
-from tests.integration.pair import Client
-from tests.integration.settings import KEY, OTHER_KEY
+from tests.support.pair import Client
+from tests.support.settings import KEY, OTHER_KEY
 
 MERCHANTS = {"demo": KEY, "other": OTHER_KEY}
 METHODS = (
@@ -32,15 +32,15 @@ METHODS = (
 )
 DECLINED = ("pm_declined", "pm_insufficient_funds")
 CARD_NUMBERS = ("4242424242424242", "4000 0566 5566 5556", "5555-5555-5555-4444")
-"""Test numbers that card schemes publish; none of them may ever be found in a database or a log."""
+"""Test numbers that card schemes publish. No database and no log may contain one."""
 
-TIMEOUT, PATIENCE = 3.0, 8.0
-"""Seconds for one attempt, and for one request in all."""
+TIMEOUT, DEADLINE = 3.0, 8.0
+"""Seconds for one attempt, and for one request with all its retries."""
 
 
 @dataclass
 class Request:
-    """One intention: a request, its key, and the answer that it was given in the end; None while that is not known."""
+    """A request, its key, and its final response; None if that is unknown."""
 
     merchant: str
     kind: str
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass
 class Log:
-    """What callers know."""
+    """What the callers know: their requests, counts of outcomes, and wrong responses."""
 
     requests: list[Request] = field(default_factory=list)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -60,42 +60,41 @@ class Log:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, request: Request) -> None:
-        """Write a finished request down."""
+        """Record a finished request."""
         outcome = "no answer" if request.status is None else str(request.status)
         with self._lock:
             self.requests.append(request)
             self.outcomes[request.kind, outcome] += 1
 
     def complain(self, what: str) -> None:
-        """Write down an answer that should never have been given."""
+        """Record a wrong response."""
         with self._lock:
             self.complaints.append(what)
 
     def acknowledged(self, *kinds: str) -> list[Request]:
-        """The requests of these kinds that were answered with success."""
+        """Return the requests of these kinds that succeeded."""
         return [r for r in self.requests if r.kind in kinds and r.status in (200, 201, 202)]
 
 
 class Caller(threading.Thread):
-    """One caller with its own random numbers."""
+    """One caller with its own random numbers. It stops at `until`, on the monotonic clock."""
 
     def __init__(self, number: int, seed: int, order_url: str, payment_url: str, log: Log, until: float) -> None:
-        """`until` is on the monotonic clock."""
         super().__init__(name=f"caller-{number}")
         self._random = random.Random(f"{seed}/{number}")
         self.merchant = list(MERCHANTS)[number % len(MERCHANTS)]
         key = MERCHANTS[self.merchant]
-        self._tandem = tandem_client.Client(order_url, payment_url, api_key=key, timeout=TIMEOUT, deadline=PATIENCE)
+        self._tandem = tandem_client.Client(order_url, payment_url, api_key=key, timeout=TIMEOUT, deadline=DEADLINE)
         self._order, self._payment = Client(order_url, key), Client(payment_url, key)  # for the sketch's API
         self._log, self._until = log, until
         self._placed: list[Request] = []
 
     def finish(self) -> None:
-        """Have it come to its end with what it is doing, however early."""
+        """Stop after the current request."""
         self._until = time.monotonic()
 
     def run(self) -> None:
-        """Do one thing after another until the time is over."""
+        """Send one random request after another until the time is over."""
         actions: list[tuple[Callable[[], None], int]] = [
             (self._place, 30),
             (self._replay, 12),
@@ -118,7 +117,7 @@ class Caller(threading.Thread):
                     raise
 
     def _send(self, request: Request, act: Callable[..., Order | Refund]) -> Request:
-        """Have the client do it, with the request's key, and write down what the caller then knows."""
+        """Send the request with its key, and record what the caller then knows."""
         wait = self._random.randint(1, 3) if self._random.random() < 0.3 else None
         try:
             result = act(idempotency_key=request.key, wait=wait)
@@ -131,9 +130,9 @@ class Caller(threading.Thread):
             request.status, request.answer = result.answer.status, dict(result.answer.body)
         return self._written(request)
 
-    def _repeat(self, request: Request, client: Client, path: str, patience: float = PATIENCE) -> None:
-        """The same by hand, for the sketch's API, whose ids make that things happen once."""
-        deadline = time.monotonic() + patience
+    def _repeat(self, request: Request, client: Client, path: str, seconds: float = DEADLINE) -> None:
+        """Send a request to the sketch's API, and retry it. That API is idempotent by the ids in the body."""
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
                 answer = client.post(path, request.body)
@@ -153,7 +152,7 @@ class Caller(threading.Thread):
         return request
 
     def _placing(self, body: dict[str, Any]) -> Callable[..., Order]:
-        """How an order with this body is placed."""
+        """Return a function that places an order with this body."""
         return partial(self._tandem.place_order, **{**body, "items": [Item(**item) for item in body["items"]]})
 
     def _key(self) -> str:
@@ -178,7 +177,7 @@ class Caller(threading.Thread):
         self._placed.append(self._send(request, self._placing(body)))
 
     def _known(self, likely: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
-        """An order of late; mostly one that is likely to allow what is wanted, for refusals teach little."""
+        """Return a recent order, in most cases one that is likely to allow the action: rejections test little."""
         answered = [r for r in self._placed[-30:] if r.answer and r.status == 201]
         if likely is not None and self._random.random() < 0.8:
             answered = [r for r in answered if r.body and likely(r.body)]

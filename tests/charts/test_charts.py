@@ -1,4 +1,4 @@
-"""The charts as files: what Helm's own linter says, and how they hang together."""
+"""The charts' files: Helm's linter, metadata, links, dependencies and versions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ import pytest
 import yaml
 
 import chassis
-from tests.charts.rendering import ALONE, CHARTS, FILES, Case, merged
-
-ROOT = CHARTS.parent
+from ci import ROOT
+from tests.support.charts.rendering import ALONE, CHARTS, FILES, Case, merged
 
 
 def definition(chart: str) -> dict[str, Any]:
-    """What a Chart.yaml says."""
+    """Return the content of a Chart.yaml."""
     content: dict[str, Any] = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
     return content
 
 
 @pytest.mark.parametrize("case", FILES.values(), ids=FILES)
-def test_the_linter_is_content(case: Case) -> None:
+def test_the_linter_finds_nothing(case: Case) -> None:
     values = merged(ALONE[case.chart], case.values)
     report = helm_python.lint(CHARTS / case.chart, values, strict=True, with_subcharts=True)
     warnings = [one for one in report["messages"] if one["severity"] > 1]
@@ -33,7 +32,7 @@ def test_the_linter_is_content(case: Case) -> None:
 
 
 @pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
-def test_artifact_hub_is_told_which_images_there_are_and_what_has_changed(chart: str) -> None:
+def test_artifact_hub_annotations_list_the_images_and_changes(chart: str) -> None:
     annotations = definition(chart)["annotations"]
     assert {name.partition("/")[0] for name in annotations} == {"artifacthub.io"}
     images = {one["image"] for one in yaml.safe_load(annotations["artifacthub.io/images"])}
@@ -44,7 +43,7 @@ def test_artifact_hub_is_told_which_images_there_are_and_what_has_changed(chart:
 
 
 @pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
-def test_links_of_the_readme_lead_to_files(chart: str) -> None:
+def test_links_in_the_readme_have_targets(chart: str) -> None:
     links = re.findall(r"\]\(([^)#]+)", (CHARTS / chart / "README.md").read_text())
     assert links
     assert [link for link in links if not link.startswith("http") and not (CHARTS / chart / link).exists()] == []
@@ -58,7 +57,7 @@ def test_each_template_of_a_service_is_one_include(chart: str) -> None:
         assert re.fullmatch(r'\{\{ include "[a-zA-Z.]+" \. \}\}\n', path.read_text()), path
 
 
-def test_the_chart_installs_from_a_checkout_and_travels_whole(tmp_path: Path) -> None:
+def test_the_umbrella_chart_includes_its_dependencies_in_a_checkout_and_in_its_archive(tmp_path: Path) -> None:
     dependencies = {one["name"]: one["status"] for one in helm_python.dependency_list(CHARTS / "tandem")}
     assert dependencies == {"order": "unpacked", "payment": "unpacked"}
     with tarfile.open(helm_python.package(CHARTS / "tandem", destination=tmp_path)) as archive:

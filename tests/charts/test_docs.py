@@ -1,41 +1,41 @@
-"""What is made of the charts' sources is up to date, and the sources of two charts that say the same say the same."""
+"""The charts' schemas and READMEs are up to date, and both services document shared values in the same way."""
 
 from __future__ import annotations
 
 import pytest
 
-from ci import chart_docs, charts
-from tests.charts.rendering import CHARTS
+from ci.generate import chart_readmes, charts, files
+from tests.support.charts.rendering import CHARTS
 
 
-def test_schemas_and_readmes_are_what_their_sources_make_of_them() -> None:
-    assert not list(charts.stale()), "write them with: python -m ci.charts"
+def test_schemas_and_readmes_are_up_to_date() -> None:
+    assert not files.stale(charts.texts()), "to regenerate them: make charts"
 
 
 @pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
-def test_every_value_is_explained(chart: str) -> None:
-    paths = [path for path, _, _ in chart_docs.explained((CHARTS / chart / "values.yaml").read_text())]
+def test_every_value_is_in_the_readme(chart: str) -> None:
+    paths = [path for path, _, _ in chart_readmes.documented((CHARTS / chart / "values.yaml").read_text())]
     text = (CHARTS / chart / "README.md").read_text()
     assert paths
     assert all(f"| `{path}` |" in text for path in paths)
 
 
-def test_a_value_without_explanation_is_refused_by_name() -> None:
+def test_a_value_without_documentation_is_an_error_that_names_it() -> None:
     with pytest.raises(ValueError, match=r"line 3: web\.threads"):
-        list(chart_docs.explained("web:\n  # An aside.\n  threads: 4\n"))
+        list(chart_readmes.documented("web:\n  # An aside.\n  threads: 4\n"))
 
 
-def test_a_value_s_line_has_its_path_default_and_the_whole_comment() -> None:
+def test_a_row_has_the_value_s_path_its_default_and_the_whole_comment() -> None:
     text = '# -- A count\n# | of pods.\nweb: {threads: 4}\nrelay:\n  # -- Where.\n  url: ""\n'
-    assert list(chart_docs.explained(text)) == [
+    assert list(chart_readmes.documented(text)) == [
         ("web", '`{"threads": 4}`', "A count \\| of pods."),
         ("relay.url", "", "Where."),
     ]
 
 
-def test_both_services_explain_what_they_share_in_the_same_words() -> None:
+def test_both_services_document_shared_values_in_the_same_words() -> None:
     order, payment = (
-        {path: row for path, *row in chart_docs.explained((CHARTS / chart / "values.yaml").read_text())}
+        {path: row for path, *row in chart_readmes.documented((CHARTS / chart / "values.yaml").read_text())}
         for chart in ("order", "payment")
     )
     own = {"image.repository", "credentials.existingSecret", "networkPolicy.enabled", "networkPolicy.anyNamespace"}

@@ -1,8 +1,7 @@
-"""k8s/ is what the charts make of its values, hangs together, and has no secret in it."""
+"""k8s/ is rendered from the charts, is valid, and contains no secret."""
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import re
@@ -16,20 +15,15 @@ import yaml
 from kubernetes_validate import utils
 
 from chassis import __version__
-from ci import manifests
-from tests.charts import kustomize
-from tests.charts.kustomize import K8S, Object
-from tests.charts.test_security import restricted
-from tests.charts.test_validity import NEWEST, OLDEST
+from ci.generate import files, manifests
+from tests.support.charts import kustomize
+from tests.support.charts.kubernetes import NEWEST, OLDEST
+from tests.support.charts.kustomize import K8S, Object
+from tests.support.charts.pod_security import violations
 
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
 NAMES = [str(folder.relative_to(K8S)) for folder in FOLDERS]
 DEV, PRODUCTION = K8S / "overlays" / "dev", K8S / "overlays" / "production"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _schemas_are_read_once() -> None:
-    utils.schema_contents = functools.cache(utils.schema_contents)
 
 
 @pytest.fixture(params=FOLDERS, ids=NAMES)
@@ -39,13 +33,13 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 def one(objects: list[Object], kind: str, name: str) -> Object:
-    """The object of this kind and name."""
+    """Return the object of this kind and name."""
     (found,) = (each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name))
     return found
 
 
 def script(path: Path) -> ModuleType:
-    """A script that a ConfigMap carries, as a module."""
+    """Load a script of a ConfigMap as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -54,12 +48,12 @@ def script(path: Path) -> ModuleType:
     return module
 
 
-def test_the_manifests_are_what_the_charts_make_of_the_values() -> None:
-    assert list(manifests.stale()) == [], "write them with: make manifests"
+def test_the_manifests_are_up_to_date() -> None:
+    assert files.stale(manifests.texts()) == {}, "to regenerate them: make manifests"
 
 
 @pytest.mark.parametrize("overlay", manifests.OVERLAYS, ids=lambda path: path.name)
-def test_base_and_changes_together_are_what_the_charts_make(overlay: Path) -> None:
+def test_an_overlay_builds_what_the_charts_render_with_its_values(overlay: Path) -> None:
     wanted = manifests.objects(overlay)
     built = kustomize.build(overlay)
     images = kustomize.definition(overlay).get("images", [])
@@ -72,7 +66,7 @@ def test_base_and_changes_together_are_what_the_charts_make(overlay: Path) -> No
         assert found == each
 
 
-def test_a_patch_says_what_is_different_and_nothing_else() -> None:
+def test_a_patch_has_only_the_differences() -> None:
     before = {"a": 1, "b": {"c/d": [1, {"e": 2}], "f": 3}, "same": [1]}
     after = {"a": 1, "b": {"c/d": [1, {"e": 4}]}, "same": [1], "new": [5, 6]}
     operations = list(manifests.difference(before, after))
@@ -86,7 +80,7 @@ def test_a_patch_says_what_is_different_and_nothing_else() -> None:
     assert before == after
 
 
-def test_every_file_is_named_by_its_kustomization(folder: Path) -> None:
+def test_every_file_is_in_its_kustomization(folder: Path) -> None:
     wanted = kustomize.definition(folder)
     named = {path for path in wanted["resources"] if not (folder / path).is_dir()}
     named |= {patch["path"] for patch in wanted.get("patches", [])}
@@ -105,15 +99,15 @@ def test_every_object_is_valid(folder: Path, version: str) -> None:
         utils.validate(each, version, strict=True)
 
 
-def test_pods_are_restricted_and_bounded(folder: Path) -> None:
+def test_pods_are_restricted_and_have_memory_limits(folder: Path) -> None:
     for each in kustomize.build(folder):
         pod = kustomize.pod(each)
         if pod is not None:
-            assert restricted(pod) == [], each["metadata"]["name"]
+            assert violations(pod) == [], each["metadata"]["name"]
             assert all(container["resources"]["limits"]["memory"] for container in kustomize.containers(each))
 
 
-def test_every_image_of_ours_is_of_this_version(folder: Path) -> None:
+def test_tandem_s_images_have_the_current_version(folder: Path) -> None:
     images = {
         image for each in kustomize.build(folder) for image in re.findall(r'"image": "([^"]+)"', json.dumps(each))
     }
@@ -121,7 +115,7 @@ def test_every_image_of_ours_is_of_this_version(folder: Path) -> None:
     assert {image.rpartition(":")[2] for image in ours} <= {__version__}
 
 
-def test_nothing_of_helm_s_is_left(folder: Path) -> None:
+def test_no_helm_metadata_is_left(folder: Path) -> None:
     assert not re.search(r"helm\.sh/|managed-by|checksum/", json.dumps(kustomize.build(folder)))
 
 
@@ -130,15 +124,15 @@ def test_no_secret_is_in_any_file(folder: Path) -> None:
     assert "secretGenerator" not in (folder / "kustomization.yaml").read_text()
 
 
-def test_jobs_that_have_ended_go_away(folder: Path) -> None:
-    # Or the next apply, with another image, would fail: a Job's template cannot be changed.
+def test_finished_jobs_are_deleted(folder: Path) -> None:
+    # A Job's template is immutable, so an apply with a new image would fail if the old Job still existed.
     for each in kustomize.build(folder):
         if each["kind"] == "Job":
             assert each["spec"]["ttlSecondsAfterFinished"] > 0, each["metadata"]["name"]
 
 
 def secrets_wanted(objects: list[Object]) -> dict[str, set[str]]:
-    """The Secrets that pods mount, with the keys that they want of each."""
+    """Return the Secrets that pods mount, with the keys that they use."""
     wanted: dict[str, set[str]] = {}
     for each in objects:
         template = kustomize.pod(each) or {"spec": {}}
@@ -150,7 +144,7 @@ def secrets_wanted(objects: list[Object]) -> dict[str, set[str]]:
     return wanted
 
 
-def test_dev_makes_every_secret_that_is_wanted_there_and_new_ones_each_time() -> None:
+def test_dev_generates_every_secret_that_pods_mount_with_new_values_each_time() -> None:
     script_of_dev = script(DEV / "make_secrets.py")
     made, again = script_of_dev.new_secrets(), script_of_dev.new_secrets()
     wanted = secrets_wanted(kustomize.build(DEV))
@@ -166,7 +160,7 @@ def test_dev_makes_every_secret_that_is_wanted_there_and_new_ones_each_time() ->
     assert keys == {made["tandem-credentials"]["api-key"], made["tandem-credentials"]["payment-api-key"]}
 
 
-def test_dev_s_database_urls_open_the_databases_that_are_there() -> None:
+def test_dev_s_database_urls_match_its_databases() -> None:
     objects = kustomize.build(DEV)
     for name in ("order", "payment"):
         secret = script(DEV / "make_secrets.py").new_secrets()[f"tandem-{name}-database"]
@@ -176,7 +170,7 @@ def test_dev_s_database_urls_open_the_databases_that_are_there() -> None:
         assert secret["url"] == f"postgresql://{name}:{secret['password']}@{host}:{port}/{name}"
 
 
-def test_only_the_job_that_makes_secrets_has_a_token_and_may_do_nothing_else() -> None:
+def test_only_the_job_that_creates_secrets_has_a_token_and_it_permits_nothing_else() -> None:
     objects = kustomize.build(DEV)
     holders = {
         each["metadata"]["name"]
@@ -189,7 +183,7 @@ def test_only_the_job_that_makes_secrets_has_a_token_and_may_do_nothing_else() -
     assert {each["kind"] for each in objects} & {"ClusterRole", "ClusterRoleBinding"} == set()
 
 
-def test_kind_maps_order_s_port_to_the_one_that_the_readme_calls() -> None:
+def test_kind_maps_order_s_port_to_the_one_in_the_readme() -> None:
     (node,) = yaml.safe_load((K8S / "kind.yaml").read_text())["nodes"]
     (mapping,) = node["extraPortMappings"]
     (port,) = one(kustomize.build(DEV), "Service", "tandem-order")["spec"]["ports"]
@@ -197,7 +191,7 @@ def test_kind_maps_order_s_port_to_the_one_that_the_readme_calls() -> None:
     assert f"http://localhost:{mapping['hostPort']}/v1/orders" in (K8S.parent / "README.md").read_text()
 
 
-def test_production_is_highly_available_guarded_and_has_no_database() -> None:
+def test_production_is_highly_available_and_isolated_and_has_no_database() -> None:
     objects = kustomize.build(PRODUCTION)
     kinds = [each["kind"] for each in objects]
     assert kinds.count("HorizontalPodAutoscaler") == kinds.count("PodDisruptionBudget") == 2
@@ -215,7 +209,7 @@ def test_production_is_highly_available_guarded_and_has_no_database() -> None:
     assert all(re.fullmatch(r".+@sha256:[0-9a-f]{64}", image) for image in images)
 
 
-def test_the_load_is_bounded_in_count_and_time() -> None:
+def test_the_load_is_limited_in_count_and_time() -> None:
     spec = one(kustomize.build(K8S / "load"), "Job", "tandem-load")["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     settings = {each["name"]: each["value"] for each in container["env"]}
@@ -234,7 +228,7 @@ def payment_timeout_of(path: Path) -> float:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The script that makes dev's Secrets, as if in a pod of the namespace `shop`."""
+    """Load the script that creates dev's Secrets, with the service account of a pod in the namespace `shop`."""
     for name, text in (("namespace", "shop"), ("token", "t0ken"), ("ca.crt", "")):
         (tmp_path / name).write_text(text)
     module = script(DEV / "make_secrets.py")
@@ -246,7 +240,7 @@ SECRETS_OF_SHOP = "https://kubernetes.default.svc/api/v1/namespaces/shop/secrets
 
 
 @responses.activate
-def test_dev_s_secrets_are_made_and_those_that_are_there_are_kept(
+def test_dev_s_secrets_are_created_and_existing_ones_are_kept(
     account: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for status in (201, 409, 201):
@@ -263,7 +257,7 @@ def test_dev_s_secrets_are_made_and_those_that_are_there_are_kept(
 
 
 @responses.activate
-def test_a_secret_that_cannot_be_made_fails_the_job(account: ModuleType) -> None:
+def test_a_secret_that_cannot_be_created_fails_the_job(account: ModuleType) -> None:
     responses.post(SECRETS_OF_SHOP, status=403, json={"message": "secrets is forbidden"})
     with pytest.raises(SystemExit, match="tandem-credentials: HTTP 403 secrets is forbidden"):
         account.main()

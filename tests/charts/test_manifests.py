@@ -1,4 +1,4 @@
-"""What the charts make: valid for Kubernetes old and new, safe to run anywhere, and wired together."""
+"""The rendered objects fit together: services, ports, Secrets, migrations and updates."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import re
 from typing import Any
 
 import pytest
-from kubernetes_validate import utils
 
-from tests.charts.rendering import EXTERNAL, Case
+from tests.support.charts.rendering import EXTERNAL, Case
 
-OLDEST, NEWEST = "1.30.0", utils.latest_version()
 SERVICES = ("order", "payment")
 
 
-def test_containers_ask_for_what_they_need_and_have_no_processor_limit(case: Case) -> None:
+def test_containers_have_requests_and_a_memory_limit_but_no_cpu_limit(case: Case) -> None:
     for title, container in case.containers():
         resources = container["resources"]
         assert {"cpu", "memory"} <= resources["requests"].keys(), title
@@ -39,7 +37,7 @@ def test_no_environment_variable_is_set_twice(case: Case) -> None:
         assert len(set(names)) == len(names), title
 
 
-def test_services_reach_the_ports_of_pods(case: Case) -> None:
+def test_services_target_ports_that_their_pods_have(case: Case) -> None:
     pods = list(case.pods())
     for service in case.objects("Service"):
         (pod,) = (pod for _, pod in pods if service["spec"]["selector"].items() <= pod["metadata"]["labels"].items())
@@ -47,7 +45,7 @@ def test_services_reach_the_ports_of_pods(case: Case) -> None:
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
 
 
-def test_secrets_that_pods_mount_are_made_or_named_in_the_values(case: Case) -> None:
+def test_mounted_secrets_are_created_or_named_in_the_values(case: Case) -> None:
     made = {(one["kind"], one["metadata"]["name"]): one for one in case.objects()}
     for title, pod in case.pods():
         for volume in pod["spec"]["volumes"]:
@@ -64,14 +62,14 @@ def test_secrets_that_pods_mount_are_made_or_named_in_the_values(case: Case) -> 
 
 
 def environment(case: Case, service: str, container: str = "web") -> dict[str, str]:
-    """The variables of a container of a service's Deployment."""
+    """Return the environment variables of a container of a service's Deployment."""
     (deployment,) = case.objects("Deployment", service)
     (found,) = (one for one in deployment["spec"]["template"]["spec"]["containers"] if one["name"] == container)
     return {variable["name"]: variable["value"] for variable in found["env"]}
 
 
 @pytest.mark.parametrize("release", ["tandem", "order", "payment", "shop.eu"])
-def test_the_services_know_each_other_by_name(release: str) -> None:
+def test_the_services_are_configured_with_each_other_s_url(release: str) -> None:
     case = Case(release=release)
     ports = {
         service: next(
@@ -86,7 +84,7 @@ def test_the_services_know_each_other_by_name(release: str) -> None:
         assert environment(case, "payment", container)["ORDER_URL"] == ports["order"]
 
 
-def test_order_has_the_key_that_payment_knows() -> None:
+def test_order_uses_a_key_that_payment_accepts() -> None:
     secret = Case().one("Secret", "tandem-credentials")["stringData"]
     keys = {entry["key"]: entry for entry in json.loads(secret["api-keys"])}
     assert keys[secret["payment-api-key"]]["merchant"] == "tandem"
@@ -96,7 +94,7 @@ def test_order_has_the_key_that_payment_knows() -> None:
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", secret["events-secrets"])
 
 
-def test_generated_secrets_are_different_in_every_installation() -> None:
+def test_every_installation_generates_new_secrets() -> None:
     def generated() -> list[Any]:
         return [value for one in Case(cached=False).objects("Secret") for value in one["stringData"].values()]
 
@@ -106,7 +104,7 @@ def test_generated_secrets_are_different_in_every_installation() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_upgrade_migrates_before_anything_else_with_the_new_database(service: str) -> None:
+def test_an_upgrade_first_migrates_with_the_new_database_url(service: str) -> None:
     case = Case(values={service: EXTERNAL}, upgrade=True)
     job = case.one("Job", f"tandem-{service}-migrate-first")
     secret = case.one("Secret", f"tandem-{service}-migrate-first")
@@ -119,13 +117,13 @@ def test_an_upgrade_migrates_before_anything_else_with_the_new_database(service:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_installation_migrates_beside_the_database_that_comes_with_it(service: str) -> None:
+def test_an_installation_migrates_together_with_its_embedded_database(service: str) -> None:
     job = Case().one("Job", f"tandem-{service}-migrate")
     assert "annotations" not in job["metadata"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_only_the_password_of_a_database_outlives_the_release(service: str) -> None:
+def test_uninstall_keeps_only_the_database_password(service: str) -> None:
     kept = {
         f"{one['kind']}/{one['metadata']['name']}"
         for one in Case().objects(service=service)
@@ -135,7 +133,7 @@ def test_only_the_password_of_a_database_outlives_the_release(service: str) -> N
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_rolling_update_takes_no_pod_away_before_the_new_one_is_ready(service: str) -> None:
+def test_a_rolling_update_removes_no_pod_before_the_new_one_is_ready(service: str) -> None:
     spec = Case().one("Deployment", f"tandem-{service}")["spec"]
     assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     (web, _) = spec["template"]["spec"]["containers"]

@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from tests.charts.notes import commands
-from tests.charts.rendering import Case, from_file
+from tests.support.charts.notes import commands
+from tests.support.charts.rendering import Case, from_file
 
 KINDS = {
     "deployment": "Deployment",
@@ -27,7 +27,7 @@ KINDS = {
 }
 
 
-def test_commands_can_be_read_by_a_shell(case: Case) -> None:
+def test_a_shell_can_parse_the_commands(case: Case) -> None:
     found = commands(case.notes())
     assert len(found) > 4
     for command in found:
@@ -36,7 +36,7 @@ def test_commands_can_be_read_by_a_shell(case: Case) -> None:
         assert re.match(r"kubectl |helm |curl |kill |API_KEY=\$\(kubectl ", command), command
 
 
-def test_commands_name_the_namespace_the_release_and_what_there_is(case: Case) -> None:
+def test_commands_name_the_namespace_the_release_and_existing_objects(case: Case) -> None:
     made = {(one["kind"], one["metadata"]["name"]): one for one in case.objects()}
     for command in commands(case.notes()):
         if command.startswith("helm"):
@@ -51,7 +51,7 @@ def test_commands_name_the_namespace_the_release_and_what_there_is(case: Case) -
             kind, name = rest[0].split("/") if verb in ("port-forward", "exec") else rest[:2]
             if (KINDS[kind], name) not in made:
                 assert kind == "secret", command
-                assert case.chart == "order" or f"'{name}'" in str(case.values), command  # it exists already
+                assert case.chart == "order" or f"'{name}'" in str(case.values), command  # a Secret that exists already
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_commands_name_the_namespace_the_release_and_what_there_is(case: Case) -
         ("high-availability", {"pdb"}),
     ],
 )
-def test_commands_show_what_the_values_have_made(name: str, kinds: set[str]) -> None:
+def test_commands_show_the_objects_that_the_values_create(name: str, kinds: set[str]) -> None:
     text = "\n".join(commands(from_file("tandem", name).notes()))
     assert set(re.findall(r"get ([a-z]+) tandem-(?:order|payment)\n", f"{text}\n")) == kinds
 
@@ -91,14 +91,14 @@ def test_commands_show_what_the_values_have_made(name: str, kinds: set[str]) -> 
         ("autoscaling", ["2 to 10 pods", "1 to 6 pods"], []),
     ],
 )
-def test_notes_are_about_these_values(name: str, said: list[str], unsaid: list[str]) -> None:
+def test_notes_describe_what_the_values_install(name: str, said: list[str], unsaid: list[str]) -> None:
     notes = from_file("tandem", name).notes()
     assert [one for one in said if one not in notes] == []
     assert [one for one in unsaid if one in notes] == []
 
 
 @pytest.mark.parametrize("only", ["order", "payment"])
-def test_notes_are_silent_about_a_service_that_is_off(only: str) -> None:
+def test_notes_do_not_mention_a_disabled_service(only: str) -> None:
     other = "payment" if only == "order" else "order"
     keys = {"credentials": {"existingSecret": "keys"}}
     notes = Case(values={other: {"enabled": False}, only: {other: {"url": "http://elsewhere"}} | keys}).notes()

@@ -1,4 +1,4 @@
-"""What is published: charts that install, documents of what is in the images, checksums, labels; the same each time."""
+"""The files of a release: charts, SBOMs, checksums and image labels. They are reproducible."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from chassis import __version__
-from ci import package, sbom
-from ci.state import ROOT
-from tests.charts.rendering import ALONE, CHARTS
+from ci import ROOT
+from ci.release import package, sbom
+from tests.support.charts.rendering import ALONE, CHARTS
 
 EPOCH = 1_790_000_000
 BASE = "registry.example.com/python:3.11-slim@sha256:" + "ab" * 32
@@ -39,13 +39,13 @@ def document(request: pytest.FixtureRequest, made: Path) -> tuple[str, dict[str,
     return request.param, json.loads(path.read_text())
 
 
-def test_made_again_it_is_the_same_to_the_byte(made: Path, tmp_path: Path) -> None:
+def test_a_second_build_is_identical(made: Path, tmp_path: Path) -> None:
     package.make(tmp_path / "again", EPOCH)
     again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
     assert again == {path.name: path.read_bytes() for path in made.iterdir()}
 
 
-def test_the_checksums_are_of_all_files(made: Path) -> None:
+def test_there_is_a_checksum_of_every_file(made: Path) -> None:
     lines = [line.split("  ") for line in (made / "SHA256SUMS").read_text().splitlines()]
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in made.iterdir()}
     files.pop("SHA256SUMS")
@@ -54,9 +54,9 @@ def test_the_checksums_are_of_all_files(made: Path) -> None:
 
 
 @pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
-def test_a_chart_renders_from_its_archive_as_from_the_checkout(made: Path, chart: str) -> None:
+def test_a_chart_renders_the_same_from_its_archive_and_from_the_checkout(made: Path, chart: str) -> None:
     (archive,) = made.glob(f"{chart}-*.tgz")
-    upgrade = {"is_upgrade": True, "is_install": False}  # so that nothing is generated that is new each time
+    upgrade = {"is_upgrade": True, "is_install": False}  # an upgrade generates no secrets
     values = {**ALONE[chart], **({"postgresql": {"existingSecret": "keys"}} if chart != "tandem" else {})}
     rendered = []
     for source in (archive, CHARTS / chart):
@@ -66,12 +66,12 @@ def test_a_chart_renders_from_its_archive_as_from_the_checkout(made: Path, chart
     assert rendered[0] == rendered[1]
 
 
-def test_the_document_is_valid_cyclonedx(document: tuple[str, dict[str, Any]]) -> None:
+def test_the_sbom_is_valid_cyclonedx(document: tuple[str, dict[str, Any]]) -> None:
     errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document[1]))
     assert errors is None
 
 
-def test_the_document_names_what_the_lock_installs_with_hashes_and_licences(
+def test_the_sbom_lists_the_packages_of_the_lock_with_hashes_and_licenses(
     document: tuple[str, dict[str, Any]],
 ) -> None:
     service, content = document
@@ -79,7 +79,7 @@ def test_the_document_names_what_the_lock_installs_with_hashes_and_licences(
     locked = set(re.findall(r"^(\S+)==(\S+)", lock, re.MULTILINE))
     components = content["components"]
     named = {(each["name"], each["version"]) for each in components}
-    assert locked - named == {(name, version) for name, version in locked if name == "tzdata"}  # of Windows alone
+    assert locked - named == {(name, version) for name, version in locked if name == "tzdata"}  # only needed on Windows
     assert named <= locked
     for each in components:
         assert each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}"
@@ -90,7 +90,7 @@ def test_the_document_names_what_the_lock_installs_with_hashes_and_licences(
     assert set(whole["dependsOn"]) == {each["bom-ref"] for each in components}
 
 
-def test_a_lock_that_is_not_hashed_is_refused() -> None:
+def test_a_lock_without_hashes_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"flask==3\.1\.0"):
         list(sbom.packages("# made\n#    by\nflask==3.1.0\n"))
 
@@ -106,23 +106,23 @@ def test_a_lock_that_is_not_hashed_is_refused() -> None:
         ),
     ],
 )
-def test_a_licence_is_what_the_package_says(fields: dict[str, str], said: dict[str, str]) -> None:
+def test_a_license_is_the_one_in_the_package_s_metadata(fields: dict[str, str], said: dict[str, str]) -> None:
     stated = Message()
     for name, value in fields.items():
         stated[name] = value
-    (licence,) = sbom.licences(stated)  # type: ignore[arg-type]
-    assert {name: getattr(licence, name) for name in said} == said
+    (found,) = sbom.licenses(stated)  # type: ignore[arg-type]
+    assert {name: getattr(found, name) for name in said} == said
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git says, of a commit at a known time."""
+    """Run git with fixed authors and times, and return its output."""
     who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com"}
     who |= {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com", "GIT_COMMITTER_DATE": f"{EPOCH} +0200"}
     argv = ["git", "-C", str(folder), *arguments]
     return subprocess.run(argv, env={**os.environ, **who}, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_the_images_are_told_where_they_come_from(tmp_path: Path) -> None:
+def test_the_images_labels_name_the_commit_and_the_base_image(tmp_path: Path) -> None:
     names = ["ci/images", "charts/tandem/Chart.yaml", "Dockerfile.order", "Dockerfile.payment"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

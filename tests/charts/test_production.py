@@ -1,4 +1,4 @@
-"""What production asks of the charts: scaling, spreading, ways in, monitoring, registries, a place among other pods."""
+"""What production needs from the charts: scaling, scheduling, ingress, monitoring and registries."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import CHARTS, Case, from_file, merged
+from tests.support.charts.rendering import CHARTS, Case, from_file, merged
 
 SERVICES = ("order", "payment")
 
 
 def pod_of(case: Case, service: str) -> dict[str, Any]:
-    """The pod of a service's Deployment."""
+    """Return the pod template of a service's Deployment."""
     pod: dict[str, Any] = case.one("Deployment", f"tandem-{service}")["spec"]["template"]
     return pod
 
 
 def variables(case: Case, service: str, container: int = 0) -> dict[str, str]:
-    """The variables of the web container, or of the relay, that have a value."""
+    """Return the environment variables with a literal value of the web container (0) or the relay (1)."""
     found = pod_of(case, service)["spec"]["containers"][container]["env"]
     return {one["name"]: one["value"] for one in found if "value" in one}
 
 
-# --- how many pods, and where
+# --- number of pods and scheduling
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_autoscaler_alone_says_how_many_pods_there_are(service: str) -> None:
+def test_with_an_autoscaler_the_deployment_sets_no_number_of_pods(service: str) -> None:
     case = from_file("tandem", "autoscaling")
     scaler = case.one("HorizontalPodAutoscaler", f"tandem-{service}")["spec"]
     deployment = case.one("Deployment", f"tandem-{service}")
@@ -40,14 +40,14 @@ def test_an_autoscaler_alone_says_how_many_pods_there_are(service: str) -> None:
     assert "replicas" not in deployment["spec"]
     container = scaler["metrics"][0]["containerResource"]["container"]
     (scaled,) = (one for one in deployment["spec"]["template"]["spec"]["containers"] if one["name"] == container)
-    assert "cpu" in scaled["resources"]["requests"]  # without which there is no percentage of it
+    assert "cpu" in scaled["resources"]["requests"]  # the percentage refers to it
 
 
 @pytest.mark.parametrize(
     ("values", "budgets"),
     [
         ({"replicaCount": 0}, 0),
-        ({"replicaCount": 1}, 0),  # it would have to block every drain or none
+        ({"replicaCount": 1}, 0),  # a budget would block every drain or none
         ({"replicaCount": 2}, 1),
         ({"replicaCount": 2, "podDisruptionBudget": {"enabled": False}}, 0),
         ({"replicaCount": 1, "autoscaling": {"enabled": True}}, 1),
@@ -67,7 +67,7 @@ def test_several_pods_have_a_disruption_budget_and_one_has_none(
         assert budget["spec"]["maxUnavailable"] == 1
 
 
-def test_pods_spread_over_zones_and_nodes_and_count_those_of_their_own_revision() -> None:
+def test_pods_of_a_revision_spread_over_zones_and_nodes() -> None:
     for case, required in ((Case(), "ScheduleAnyway"), (from_file("tandem", "high-availability"), "DoNotSchedule")):
         pod = pod_of(case, "order")
         zone, host = pod["spec"]["topologySpreadConstraints"]
@@ -78,14 +78,14 @@ def test_pods_spread_over_zones_and_nodes_and_count_those_of_their_own_revision(
             assert one["matchLabelKeys"] == ["pod-template-hash"]
 
 
-def test_a_spread_may_bring_its_own_selector() -> None:
+def test_a_spread_constraint_may_have_its_own_selector() -> None:
     own = {"topologyKey": "rack", "labelSelector": {"matchLabels": {"app.kubernetes.io/part-of": "tandem"}}}
     values = {"order": {"topologySpreadConstraints": [own | {"matchLabelKeys": []}]}}
     (found,) = pod_of(Case(values=values), "order")["spec"]["topologySpreadConstraints"]
     assert found["labelSelector"] == own["labelSelector"]
 
 
-def test_every_pod_of_the_chart_goes_where_it_may() -> None:
+def test_scheduling_values_apply_to_every_pod() -> None:
     for title, pod in from_file("tandem", "high-availability").pods():
         assert pod["spec"]["priorityClassName"] == "business-critical", title
         assert pod["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}, title
@@ -104,10 +104,10 @@ def test_labels_are_on_every_object_and_in_no_selector() -> None:
     assert pod["metadata"]["annotations"]["example.com/contact"] == "shop"
 
 
-# --- what a pod has
+# --- contents of a pod
 
 
-def test_a_pod_stops_in_the_time_that_the_values_give_it() -> None:
+def test_the_values_set_how_long_a_pod_may_take_to_stop() -> None:
     case = from_file("tandem", "high-availability")
     deployment = case.one("Deployment", "tandem-order")["spec"]
     pod = deployment["template"]["spec"]
@@ -116,7 +116,7 @@ def test_a_pod_stops_in_the_time_that_the_values_give_it() -> None:
     assert pod["terminationGracePeriodSeconds"] == 60
 
 
-def test_every_pod_of_the_service_has_its_account_and_how_it_looks_names_up() -> None:
+def test_every_pod_of_the_service_has_the_service_account_and_dns_config() -> None:
     for release, account in (("order", "default"), ("payment", "money")):
         case = from_file(release, "other-namespace")
         assert [one["metadata"]["name"] for one in case.objects("ServiceAccount")] == ["money"] * (account == "money")
@@ -143,7 +143,7 @@ def test_settings_with_values_of_their_own_reach_web_and_relay() -> None:
     assert networks == "10.30.0.0/16,fd00:30::/64"
 
 
-def test_the_headers_for_a_collector_are_mounted_from_a_secret_of_its_own() -> None:
+def test_the_headers_for_a_collector_are_mounted_from_their_secret() -> None:
     case = from_file("tandem", "gateway")
     for service in ("order", "payment"):
         sources = [
@@ -155,12 +155,12 @@ def test_the_headers_for_a_collector_are_mounted_from_a_secret_of_its_own() -> N
         assert mine["items"] == [{"key": "headers", "path": "OTEL_EXPORTER_OTLP_HEADERS"}]
 
 
-def test_what_is_not_set_is_not_in_the_environment() -> None:
+def test_unset_values_are_not_in_the_environment() -> None:
     names = set(variables(Case(), "order"))
     assert not [name for name in names if name.startswith(("JWT", "RATE", "OTEL", "WEBHOOK"))]
 
 
-def test_the_more_special_way_to_set_something_wins() -> None:
+def test_the_most_specific_way_to_set_a_variable_wins() -> None:
     values: dict[str, Any] = {
         "rateLimit": "1/second",
         "env": {"RATE_LIMIT": "2/second", "LEASE_SECONDS": 1000000, "PAYMENT_URL": "http://proxy:1"},
@@ -172,7 +172,7 @@ def test_the_more_special_way_to_set_something_wins() -> None:
     assert variables(Case(values={"order": values}), "order")["RATE_LIMIT"] == "3/second"
 
 
-def test_more_variables_and_volumes_reach_the_service_s_pods() -> None:
+def test_extra_variables_and_volumes_reach_the_service_s_pods() -> None:
     for container in pod_of(from_file("tandem", "high-availability"), "order")["spec"]["containers"]:
         assert {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}} in container["env"]
         assert container["envFrom"] == [{"configMapRef": {"name": "shop-settings", "optional": True}}]
@@ -190,7 +190,7 @@ def test_more_variables_and_volumes_reach_the_service_s_pods() -> None:
     }
 
 
-def test_one_registry_serves_every_image_that_names_no_other() -> None:
+def test_the_global_registry_applies_to_images_without_one_of_their_own() -> None:
     images = {title: container["image"] for title, container in from_file("tandem", "private-registry").containers()}
     digest = "sha256:" + "0123456789abcdef" * 4
     mirror = "registry.shop.example:5000/mirror"
@@ -200,13 +200,13 @@ def test_one_registry_serves_every_image_that_names_no_other() -> None:
     assert "Pod/tandem-order-test/test" in images
 
 
-def test_every_pod_has_the_secrets_to_pull_with_once() -> None:
+def test_every_pod_has_each_image_pull_secret_once() -> None:
     for title, pod in from_file("tandem", "private-registry").pods():
         names = [one["name"] for one in pod["spec"]["imagePullSecrets"]]
         assert names == (["ghcr", "registry"] if "payment" in title else ["registry"]), title
 
 
-def test_nothing_is_generated_where_every_secret_exists() -> None:
+def test_nothing_is_generated_if_every_secret_exists() -> None:
     case = from_file("tandem", "existing-secrets")
     assert case.objects("Secret") == []
     assert case.files() == replace(case, cached=False).files()
@@ -222,17 +222,17 @@ def test_nothing_is_generated_where_every_secret_exists() -> None:
     assert keys["Deployment/tandem-payment"] == "url"
 
 
-def test_a_cloudnativepg_cluster_is_known_by_its_name() -> None:
+def test_a_cloudnativepg_cluster_is_used_by_its_name() -> None:
     case = from_file("tandem", "cloudnativepg")
     assert case.objects("StatefulSet") == []
     (source, *_) = pod_of(case, "payment")["spec"]["volumes"][0]["projected"]["sources"]
     assert source["secret"] == {"name": "payment-db-app", "items": [{"key": "uri", "path": "database-url"}]}
 
 
-# --- ways in
+# --- ingress
 
 
-def test_an_ingress_leads_to_the_api_s_port() -> None:
+def test_an_ingress_routes_to_the_api_s_port() -> None:
     case = from_file("tandem", "ingress-tls")
     ingress = case.one("Ingress", "tandem-order")
     assert ingress["spec"]["ingressClassName"] == "nginx"
@@ -249,7 +249,7 @@ def test_an_ingress_leads_to_the_api_s_port() -> None:
     assert rule["http"]["paths"][0]["path"] == "/v1/provider-events"
 
 
-def test_an_http_route_leads_to_the_api_s_port() -> None:
+def test_an_http_route_routes_to_the_api_s_port() -> None:
     case = from_file("tandem", "gateway")
     spec = case.one("HTTPRoute", "tandem-order")["spec"]
     assert spec["parentRefs"] == [{"name": "public", "namespace": "gateways", "sectionName": "https"}]
@@ -259,7 +259,7 @@ def test_an_http_route_leads_to_the_api_s_port() -> None:
     assert rule["timeouts"] == {"request": "30s"}
 
 
-def test_a_service_of_every_node_has_the_port_that_is_asked_for() -> None:
+def test_a_node_port_service_has_the_configured_port() -> None:
     spec = from_file("tandem", "no-network-policies").one("Service", "tandem-order")["spec"]
     assert (spec["type"], spec["ports"][0]["nodePort"]) == ("NodePort", 30080)
 
@@ -291,7 +291,7 @@ def test_the_operator_finds_the_metrics_by_a_monitor(name: str, kind: str, endpo
             assert monitor["selector"]["matchLabels"].items() <= labels.items()
 
 
-def test_a_monitor_has_the_labels_that_its_prometheus_looks_for_and_replaces_annotations() -> None:
+def test_a_monitor_has_the_configured_labels_and_replaces_the_annotations() -> None:
     case = from_file("tandem", "gateway")
     assert case.one("ServiceMonitor", "tandem-order")["metadata"]["labels"]["release"] == "prometheus"
     assert "prometheus.io/scrape" not in pod_of(case, "order")["metadata"]["annotations"]
@@ -310,7 +310,7 @@ groups:
 DASHBOARD = '{"title": "Money {{currency}}", "panels": []}\n'
 
 
-def test_the_rules_and_dashboards_of_the_charts_are_made_objects_as_they_are() -> None:
+def test_the_charts_rules_and_dashboards_become_objects_unchanged() -> None:
     case = from_file("tandem", "gateway")
     for service in SERVICES:
         files = CHARTS / service / "files"
@@ -321,7 +321,7 @@ def test_the_rules_and_dashboards_of_the_charts_are_made_objects_as_they_are() -
             assert json.loads(data[f"{service}-{path.name}"]) == json.loads(path.read_text())
 
 
-def test_alerts_lead_to_the_runbook_that_the_values_name() -> None:
+def test_alerts_link_to_the_runbook_in_the_values() -> None:
     given = from_file("tandem", "gateway")
     elsewhere = {"metrics": {"rules": {"runbookUrl": "https://wiki.example.com/tandem"}}}
     case = Case(given.chart, merged(given.values, {"order": elsewhere}), given.release)
@@ -333,7 +333,7 @@ def test_alerts_lead_to_the_runbook_that_the_values_name() -> None:
             assert alert["annotations"]["runbook_url"] == f"{place}#{alert['alert'].lower()}"
 
 
-def test_the_values_for_kube_prometheus_stack_make_what_it_looks_for() -> None:
+def test_the_values_for_kube_prometheus_stack_match_the_charts_objects() -> None:
     monitoring = CHARTS.parent / "k8s" / "monitoring"
     case = Case(values=yaml.safe_load((monitoring / "tandem.yaml").read_text()))
     stack = yaml.safe_load((monitoring / "kube-prometheus-stack.yaml").read_text())
@@ -347,7 +347,7 @@ def test_the_values_for_kube_prometheus_stack_make_what_it_looks_for() -> None:
         assert sidecar["folderAnnotation"] in dashboard["annotations"]
 
 
-def test_whatever_rules_and_dashboards_a_chart_has_are_made_objects(tmp_path: Path) -> None:
+def test_added_rules_and_dashboards_become_objects(tmp_path: Path) -> None:
     files = {"rules/red_alerts.yaml": RULES, "rules/money.yaml": RULES, "dashboards/red.json": DASHBOARD}
     for chart in CHARTS.iterdir():
         shutil.copytree(chart, tmp_path / chart.name, symlinks=True)

@@ -1,4 +1,4 @@
-"""The production guide and k8s/README.md: what they say of defaults, names and files is so."""
+"""The defaults, names and files in the production guide and in k8s/README.md are correct."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from ci.state import ROOT
-from tests.charts.rendering import CHARTS
+from ci import ROOT
+from tests.support.charts.rendering import CHARTS
 
 GUIDE = ROOT / "docs" / "production.md"
 PAGES = [GUIDE, ROOT / "k8s" / "README.md"]
-NOT_OURS = {"kube_deployment_status_replicas_unavailable", "up"}
+FOREIGN = {"kube_deployment_status_replicas_unavailable", "up"}
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of a table, by its first column's heading."""
+    """Return the rows of the table whose header starts with `heading`."""
     _, _, after = GUIDE.read_text().partition(f"| {heading} |")
     assert after, heading
     lines = after.partition("\n\n")[0].splitlines()[2:]
@@ -27,18 +27,18 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def value(values: dict[str, Any], path: str) -> Any:
-    """A value by its dotted path."""
+    """Return a value by its dotted path."""
     for key in path.split("."):
         values = values[key]
     return values
 
 
 def source() -> str:
-    """All the code of the services."""
+    """Return all code of the services."""
     return "\n".join(path.read_text() for path in sorted((ROOT / "apps").rglob("*.py")))
 
 
-def test_values_have_the_defaults_that_the_guide_says() -> None:
+def test_values_have_the_defaults_in_the_guide() -> None:
     table = rows("Value | Default")
     assert len(table) > 15
     for service in ("order", "payment"):
@@ -47,7 +47,7 @@ def test_values_have_the_defaults_that_the_guide_says() -> None:
             assert json.loads(default.strip("`")) == value(values, name.strip("`")), (service, name)
 
 
-def test_settings_have_the_defaults_that_the_guide_says() -> None:
+def test_settings_have_the_defaults_in_the_guide() -> None:
     code = re.sub(r"7 \* 24 \* 3600\.0", "604800", source())
     for name, default, _ in rows("Setting | Default"):
         found = re.search(rf'\benv[.,].*?"{name.strip("`")}", ([^)]+)\)', code)
@@ -56,16 +56,16 @@ def test_settings_have_the_defaults_that_the_guide_says() -> None:
         assert found[1].strip('"').lower() in (said, "" if said == "none" else said), (name, found[1])
 
 
-def test_metrics_that_the_guide_names_exist() -> None:
+def test_metrics_in_the_guide_exist() -> None:
     code = source()
     table = "\n".join(row[1] for row in rows("When | Metric"))
-    names = set(re.findall(r"`([a-z_]+)[`{]", table)) - NOT_OURS
+    names = set(re.findall(r"`([a-z_]+)[`{]", table)) - FOREIGN
     ours = {name for name in names if not name.startswith("pg_")} - {"status", "route", "outcome"}
     assert len(ours) > 8
     assert {name for name in ours if f'"{name}"' not in code} == set()
 
 
-def test_requests_and_limits_are_those_of_the_charts() -> None:
+def test_requests_and_limits_in_the_guide_are_those_of_the_charts() -> None:
     for name, container in (
         ("`web` container", "web"),
         ("`relay` container", "relay"),
@@ -79,7 +79,7 @@ def test_requests_and_limits_are_those_of_the_charts() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     links = re.findall(r"\]\(([^)]+)\)", page.read_text())
     assert links
     for link in links:
@@ -91,7 +91,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}, link
 
 
-def test_folders_and_targets_that_are_named_exist() -> None:
+def test_folders_and_make_targets_in_the_guide_exist() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     for folder in re.findall(r"-k (k8s/\S+)", text):
         assert (ROOT / folder / "kustomization.yaml").exists(), folder

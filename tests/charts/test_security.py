@@ -1,4 +1,4 @@
-"""Pods are "restricted", field by field, and reach and are reached by no more than they need."""
+"""Pods meet Pod Security "restricted", and network policies permit only the connections that are needed."""
 
 from __future__ import annotations
 
@@ -8,71 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import CHARTS, Case, from_file
+from tests.support.charts.pod_security import violations
+from tests.support.charts.rendering import CHARTS, Case, from_file
 
 SERVICES = ("order", "payment")
 
 
-def restricted(pod: dict[str, Any]) -> list[str]:
-    """What Pod Security "restricted" forbids of a pod, each by the name of its control.
-
-    https://kubernetes.io/docs/concepts/security/pod-security-standards/, from its first line to its last.
-    """
-    spec, annotations = pod["spec"], pod["metadata"].get("annotations", {})
-    security = spec.get("securityContext", {})
-    containers = [one for kind in ("initContainers", "containers", "ephemeralContainers") for one in spec.get(kind, [])]
-    contexts = [one.get("securityContext", {}) for one in containers]
-    everywhere = [security, *contexts]
-    volumes = {kind for volume in spec.get("volumes", []) for kind in volume.keys() - {"name"}}
-    admitted = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
-    sysctls = {one["name"] for one in security.get("sysctls", [])}
-    controls = {
-        # baseline
-        "HostProcess": not any(one.get("windowsOptions", {}).get("hostProcess") for one in everywhere),
-        "Host Namespaces": not any(spec.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")),
-        "Privileged Containers": not any(one.get("privileged") for one in contexts),
-        "HostPath Volumes": "hostPath" not in volumes,
-        "Host Ports": not any(port.get("hostPort") for one in containers for port in one.get("ports", [])),
-        "Host Probes": '"host":' not in str([one.get(kind) for one in containers for kind in one if "Probe" in kind]),
-        "AppArmor": all(
-            one.get("appArmorProfile", {}).get("type", "RuntimeDefault") != "Unconfined" for one in everywhere
-        )
-        and not any("apparmor" in name for name in annotations),
-        "SELinux": not any("seLinuxOptions" in one for one in everywhere),
-        "/proc Mount Type": all(one.get("procMount", "Default") == "Default" for one in contexts),
-        "Sysctls": not sysctls,
-        # restricted
-        "Volume Types": volumes <= admitted,
-        "Privilege Escalation": all(one.get("allowPrivilegeEscalation") is False for one in contexts),
-        "Running as Non-root": all(one.get("runAsNonRoot", security.get("runAsNonRoot")) is True for one in contexts),
-        "Running as Non-root user": all(one.get("runAsUser", security.get("runAsUser", 0)) > 0 for one in contexts),
-        "Seccomp": all(
-            one.get("seccompProfile", security.get("seccompProfile", {})).get("type") in ("RuntimeDefault", "Localhost")
-            for one in everywhere
-        ),
-        "Capabilities": all(
-            "ALL" in one.get("capabilities", {}).get("drop", []) and not one["capabilities"].get("add")
-            for one in contexts
-        ),
-    }
-    return [name for name, holds in controls.items() if not holds]
-
-
 def test_pods_are_restricted(case: Case) -> None:
     for title, pod in case.pods():
-        assert restricted(pod) == [], title
+        assert violations(pod) == [], title
 
 
-def test_pods_write_to_their_volumes_only_and_hold_no_token(case: Case) -> None:
+def test_pods_write_only_to_their_volumes_and_have_no_token(case: Case) -> None:
     for title, pod in case.pods():
         assert pod["spec"]["automountServiceAccountToken"] is False, title
         assert not {"serviceAccountToken"} & set(re.findall(r"\w+", str(pod["spec"]["volumes"]))), title
@@ -82,7 +29,7 @@ def test_pods_write_to_their_volumes_only_and_hold_no_token(case: Case) -> None:
         assert account["automountServiceAccountToken"] is False
 
 
-def test_a_pod_that_is_not_restricted_is_seen() -> None:
+def test_a_pod_that_is_not_restricted_is_detected() -> None:
     _, pod = next(Case().pods())
     (first, *_) = pod["spec"]["containers"]
     changes: list[Callable[[], object]] = [
@@ -92,12 +39,12 @@ def test_a_pod_that_is_not_restricted_is_seen() -> None:
         lambda: pod["spec"].pop("securityContext"),
     ]
     for change in changes:
-        before = restricted(pod)
+        before = violations(pod)
         change()
-        assert set(before) < set(restricted(pod))
+        assert set(before) < set(violations(pod))
 
 
-def test_payment_lets_in_the_order_service_and_nobody_else() -> None:
+def test_payment_admits_only_the_order_service() -> None:
     case = Case()
     policy = case.one("NetworkPolicy", "tandem-payment")
     (api,) = (rule for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": "http"}])
@@ -109,7 +56,7 @@ def test_payment_lets_in_the_order_service_and_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_database_lets_in_its_own_service_and_nobody_else(service: str) -> None:
+def test_a_database_admits_only_its_own_service(service: str) -> None:
     case = Case()
     policy = case.one("NetworkPolicy", f"tandem-{service}-postgresql")
     ((rule,), (peer,)) = policy["spec"]["ingress"], policy["spec"]["ingress"][0]["from"]
@@ -131,54 +78,53 @@ def test_a_database_lets_in_its_own_service_and_nobody_else(service: str) -> Non
 
 
 def policy(case: Case, service: str) -> dict[str, Any]:
-    """The policy of a service's own pods."""
+    """Return the network policy of a service's pods."""
     name = service if case.release == service else f"{case.release}-{service}"
     spec: dict[str, Any] = case.one("NetworkPolicy", name)["spec"]
     return spec
 
 
-def callers(case: Case, service: str, port: str = "http") -> list[dict[str, Any]]:
-    """Who may reach a port of a service."""
+def admitted(case: Case, service: str, port: str = "http") -> list[dict[str, Any]]:
+    """Return the peers that may connect to a port of a service."""
     (rule,) = (rule for rule in policy(case, service)["ingress"] if rule["ports"] == [{"port": port}])
     peers: list[dict[str, Any]] = rule["from"]
     return peers
 
 
-def ways_out(case: Case, service: str) -> dict[tuple[int, ...], list[dict[str, Any]]]:
-    """Where a service may go, by ports; an empty list is anywhere."""
+def egress(case: Case, service: str) -> dict[tuple[int, ...], list[dict[str, Any]]]:
+    """Return the peers that a service may connect to, by ports. An empty list permits all peers."""
     return {
         tuple(port["port"] for port in rule["ports"]): rule.get("to", []) for rule in policy(case, service)["egress"]
     }
 
 
 def in_namespace(name: str) -> dict[str, Any]:
-    """A peer: all pods of a namespace."""
+    """Return a peer that stands for all pods of a namespace."""
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
-def test_by_default_nothing_leaves_the_release_but_questions_to_the_dns() -> None:
+def test_by_default_only_dns_queries_leave_the_release() -> None:
     for service, port in (("order", 8081), ("payment", 8080)):
-        ways = ways_out(Case(), service)
-        assert ways.keys() == {(53, 53), (port,), (5432,)}
-        assert [peers for ports, peers in ways.items() if not peers] == [ways[53, 53]]
+        allowed = egress(Case(), service)
+        assert allowed.keys() == {(53, 53), (port,), (5432,)}
+        assert [peers for ports, peers in allowed.items() if not peers] == [allowed[53, 53]]
 
 
-def test_gateway_and_prometheus_are_let_in_by_their_namespaces() -> None:
+def test_gateway_and_prometheus_are_admitted_by_namespace() -> None:
     case = from_file("tandem", "gateway")
     own = {"app.kubernetes.io/name": "payment", "app.kubernetes.io/part-of": "tandem"}
-    (payment, test, gateway) = callers(case, "order")
+    (payment, test, gateway) = admitted(case, "order")
     assert payment == {"podSelector": {"matchLabels": own}}
     assert (
         test["podSelector"]["matchLabels"].items() <= case.one("Pod", "tandem-order-test")["metadata"]["labels"].items()
     )
     assert gateway == in_namespace("gateways")
-    assert callers(case, "order", "admin") == callers(case, "payment", "admin") == [in_namespace("monitoring")]
-    ways = ways_out(case, "order")
-    assert ways[443,] == []
+    assert admitted(case, "order", "admin") == admitted(case, "payment", "admin") == [in_namespace("monitoring")]
+    assert egress(case, "order")[443,] == []
 
 
-def test_the_ingress_controller_reaches_payment_and_nobody_else_does() -> None:
-    assert callers(from_file("tandem", "ingress-tls"), "payment")[1:] == [in_namespace("ingress-nginx")]
+def test_only_the_ingress_controller_and_order_reach_payment() -> None:
+    assert admitted(from_file("tandem", "ingress-tls"), "payment")[1:] == [in_namespace("ingress-nginx")]
 
 
 @pytest.mark.parametrize("release", ["order", "payment"])
@@ -187,46 +133,46 @@ def test_the_other_service_may_be_in_another_namespace(release: str) -> None:
     peer, port, namespace = ("payment", 8081, "money") if release == "order" else ("order", 8080, "sales")
     labels = {"app.kubernetes.io/name": peer, "app.kubernetes.io/part-of": "tandem"}
     there = {"podSelector": {"matchLabels": labels}} | in_namespace(namespace)
-    assert callers(case, release)[0] == there
-    assert ways_out(case, release)[port,] == [there]
+    assert admitted(case, release)[0] == there
+    assert egress(case, release)[port,] == [there]
 
 
-def test_webhooks_and_the_provider_are_out_on_the_internet_not_in_private_networks() -> None:
+def test_webhooks_and_the_provider_are_reached_on_the_internet_but_not_in_private_networks() -> None:
     case = from_file("tandem", "ingress-tls")
     rules = [rule["to"] for rule in policy(case, "order")["egress"] if rule["ports"] == [{"port": 443}]]
     allowed, (world, world6) = rules
     assert [peer["ipBlock"]["cidr"] for peer in allowed] == ["10.30.0.0/16", "fd00:30::/64"]
     assert world["ipBlock"]["cidr"] == "0.0.0.0/0"
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(world["ipBlock"]["except"])
-    assert world6 == {"ipBlock": {"cidr": "2000::/3"}}  # unique local and link-local addresses are outside of it
-    assert ways_out(case, "payment")[443,] == [{"ipBlock": {"cidr": "198.51.100.0/24"}}]
+    assert world6 == {"ipBlock": {"cidr": "2000::/3"}}  # excludes unique local and link-local addresses
+    assert egress(case, "payment")[443,] == [{"ipBlock": {"cidr": "198.51.100.0/24"}}]
 
 
-def test_the_way_to_the_database_is_the_one_that_the_values_say() -> None:
+def test_the_database_is_reached_where_the_values_say() -> None:
     external = from_file("tandem", "external-database")
-    assert ways_out(external, "order")[6432,] == [{"ipBlock": {"cidr": "10.20.0.0/16"}}]
-    assert ways_out(external, "payment")[5432,] == []
+    assert egress(external, "order")[6432,] == [{"ipBlock": {"cidr": "10.20.0.0/16"}}]
+    assert egress(external, "payment")[5432,] == []
     operated = from_file("tandem", "cloudnativepg")
-    assert ways_out(operated, "order")[5432,] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "order-db"}}}]
+    assert egress(operated, "order")[5432,] == [{"podSelector": {"matchLabels": {"cnpg.io/cluster": "order-db"}}}]
 
 
-def test_the_way_to_the_collector_is_open_where_there_is_one() -> None:
+def test_the_trace_collector_is_reached_if_there_is_one() -> None:
     for service in SERVICES:
-        assert ways_out(from_file("tandem", "gateway"), service)[4318,] == [in_namespace("monitoring")]
+        assert egress(from_file("tandem", "gateway"), service)[4318,] == [in_namespace("monitoring")]
         anywhere = Case(values={service: {"tracing": {"endpoint": "https://collector.example"}}})
-        assert ways_out(anywhere, service)[443,] == []
+        assert egress(anywhere, service)[443,] == []
 
 
-def test_without_network_policies_there_are_none() -> None:
+def test_network_policies_can_be_disabled() -> None:
     assert from_file("tandem", "no-network-policies").objects("NetworkPolicy") == []
 
 
-def test_metrics_do_not_leave_the_cluster() -> None:
+def test_a_node_port_service_has_no_metrics_port() -> None:
     case = from_file("tandem", "no-network-policies")
     assert [port["name"] for port in case.one("Service", "tandem-order")["spec"]["ports"]] == ["http"]
     assert {port["name"] for port in case.one("Service", "tandem-payment")["spec"]["ports"]} == {"http", "admin"}
 
 
-def test_every_values_file_is_among_the_renderings() -> None:
+def test_every_values_file_is_rendered() -> None:
     assert len(list((CHARTS / "tandem" / "ci").glob("*-values.yaml"))) >= 10
     assert not [path for path in CHARTS.glob("*/ci/*") if not path.name.endswith("-values.yaml")]

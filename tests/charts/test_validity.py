@@ -1,22 +1,15 @@
-"""What the charts make is what Kubernetes takes: the oldest that they say they run on, and the newest that is known."""
+"""The rendered objects are valid for the oldest supported and the newest known version of Kubernetes."""
 
 from __future__ import annotations
 
-import functools
 import re
 
 import pytest
 from kubernetes_validate import utils
 
-from tests.charts import shapes
-from tests.charts.rendering import Case, from_file
-
-OLDEST, NEWEST = "1.30.0", utils.latest_version()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _schemas_are_read_once() -> None:
-    utils.schema_contents = functools.cache(utils.schema_contents)
+from tests.support.charts import custom_resources
+from tests.support.charts.kubernetes import NEWEST, OLDEST
+from tests.support.charts.rendering import Case, from_file
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -24,23 +17,23 @@ def test_every_object_is_valid(case: Case, version: str) -> None:
     objects = case.objects()
     assert objects
     for one in objects:
-        if (one["apiVersion"], one["kind"]) in shapes.SHAPES:
-            shapes.check(one)
+        if (one["apiVersion"], one["kind"]) in custom_resources.SHAPES:
+            custom_resources.check(one)
         else:
             utils.validate(one, version, strict=True)
 
 
-def test_a_field_that_a_custom_resource_has_not_is_seen() -> None:
+def test_an_unknown_field_of_a_custom_resource_is_detected() -> None:
     route = from_file("tandem", "gateway").one("HTTPRoute", "tandem-order")
-    shapes.check(route)
+    custom_resources.check(route)
     route["spec"]["rules"][0]["backendRefs"][0]["prot"] = 8080
     with pytest.raises(AssertionError, match="prot"):
-        shapes.check(route)
+        custom_resources.check(route)
 
 
 def test_names_are_unique_and_short_enough(case: Case) -> None:
-    # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/, and for StatefulSets and CronJobs
-    # what is left of 63 characters after the suffixes of their pods and jobs.
+    # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/. For StatefulSets and CronJobs: 63
+    # characters minus the suffixes of their pods and jobs.
     longest = {"StatefulSet": 52, "CronJob": 52, "Secret": 253, "ConfigMap": 253}
     names = [(one["kind"], one["metadata"]["name"]) for one in case.objects()]
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""The values: a wrong one is refused by its name, each one is explained, and none is without effect."""
+"""Wrong values are rejected with an error that names them, and every value is in the schema."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import helm_python
 import pytest
 
-from tests.charts.rendering import CHARTS, EXTERNAL, Case
+from tests.support.charts.rendering import CHARTS, EXTERNAL, Case
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
-    # misspelt, from the umbrella's own values down to what Kubernetes takes as it is
+    # misspelled, from the umbrella's own values down to fields that are passed on to Kubernetes
     ("tandem", {"ordr": {}}, "ordr"),
     ("tandem", {"globl": {}}, "globl"),
     ("tandem", {"order": {"replicas": 2}}, "replicas"),
@@ -42,7 +42,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("payment", {"purge": {"cron": "@daily"}}, "cron"),
     ("payment", {"webhooks": {}}, "webhooks"),
     ("payment", {"secretEnv": {"STRIPE_API_KEY": {"secret": "stripe", "name": "key"}}}, "name"),
-    # of the wrong type, or not one of the right ones
+    # of the wrong type, or not one of the permitted values
     ("tandem", {"order": {"enabled": "yes"}}, "order.*enabled"),
     ("tandem", {"global": {"imageRegistry": 5}}, "imageRegistry"),
     ("tandem", {"payment": {"enabled": False, "replicaCount": "2"}}, "replicaCount"),
@@ -65,7 +65,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("order", {"service": {"type": "Loadbalancer"}}, "type"),
     ("payment", {"database": {"url": "mysql://db"}}, "url"),
     ("payment", {"purge": {"schedule": "every night"}}, "schedule"),
-    # not the chart's users' to set
+    # set by the chart, not by its users
     ("order", {"env": {"DATABASE_URL": "postgresql://a:b@c/d"}}, "DATABASE_URL"),
     ("order", {"extraEnv": [{"name": "PORT", "value": "80"}]}, "PORT|extraEnv"),
     ("order", {"commonLabels": {"app.kubernetes.io/name": "mine"}}, "app.kubernetes.io/name"),
@@ -96,25 +96,27 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("chart", "values", "named"), WRONG)
-def test_a_wrong_value_is_refused_by_name(chart: str, values: dict[str, Any], named: str) -> None:
+def test_a_wrong_value_is_rejected_by_name(chart: str, values: dict[str, Any], named: str) -> None:
     with pytest.raises(helm_python.HelmValuesError, match=named):
         Case(chart, values).files()
 
 
 @pytest.mark.parametrize(("chart", "values", "named"), CONTRADICTIONS)
-def test_what_is_missing_or_contradicts_itself_is_told_by_name(chart: str, values: dict[str, Any], named: str) -> None:
+def test_missing_and_contradictory_values_are_rejected_by_name(chart: str, values: dict[str, Any], named: str) -> None:
     with pytest.raises(helm_python.HelmRenderError, match=named):
         Case(chart, values).files()
 
 
-def test_every_value_at_every_level_has_a_neighbour_that_is_refused() -> None:
-    def places(schema: dict[str, Any], values: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def test_an_unknown_value_is_rejected_at_every_level() -> None:
+    def closed_objects(
+        schema: dict[str, Any], values: dict[str, Any], path: tuple[str, ...]
+    ) -> Iterator[tuple[str, ...]]:
         if not schema.get("additionalProperties", True):
             yield path
         for name, value in values.items():
             if isinstance(value, dict) and name in schema.get("properties", {}):
                 below = schema["properties"][name]
-                yield from places(
+                yield from closed_objects(
                     definitions[below["$ref"].split("/")[-1]] if "$ref" in below else below, value, (*path, name)
                 )
 
@@ -122,14 +124,14 @@ def test_every_value_at_every_level_has_a_neighbour_that_is_refused() -> None:
         schema, values = loaded.schema, loaded.values
     assert schema
     definitions = schema["$defs"]
-    found = list(places(schema, values, ()))
+    found = list(closed_objects(schema, values, ()))
     assert len(found) > 25
     for path in found:
-        wrong: dict[str, Any] = {"misspelt": 1}
+        wrong: dict[str, Any] = {"misspelled": 1}
         for name in reversed(path):
             wrong = {name: wrong}
         for case in (Case("order", wrong), Case("tandem", {"order": wrong | {"enabled": False}})):
-            with pytest.raises(helm_python.HelmValuesError, match="misspelt"):
+            with pytest.raises(helm_python.HelmValuesError, match="misspelled"):
                 case.files()
     assert not [
         name
@@ -138,7 +140,7 @@ def test_every_value_at_every_level_has_a_neighbour_that_is_refused() -> None:
     ]
 
 
-def test_a_parent_chart_s_own_globals_are_none_of_ours(tmp_path: Path) -> None:
+def test_a_parent_chart_may_have_globals_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "shop" / "charts").mkdir(parents=True)
     (tmp_path / "shop" / "charts" / "tandem").symlink_to(CHARTS / "tandem")
     (tmp_path / "shop" / "Chart.yaml").write_text("apiVersion: v2\nname: shop\nversion: 1.0.0\n")
@@ -151,7 +153,7 @@ def test_a_parent_chart_s_own_globals_are_none_of_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chart", ["order", "payment"])
-def test_every_value_is_in_the_schema_and_the_other_way_round(chart: str) -> None:
+def test_values_and_schema_have_the_same_keys(chart: str) -> None:
     with helm_python.Chart.load(CHARTS / chart) as loaded:
         schema, values = loaded.schema, loaded.values
     assert schema

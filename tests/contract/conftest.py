@@ -1,6 +1,6 @@
-"""The contracts are held against the real applications, on real PostgreSQL."""
+"""The contracts are verified against the real applications with real databases."""
 
-from tests.integration.chassis.per_module import databases, pair
-from tests.integration.conftest import server, templates
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.fixtures.postgres import server, templates
 
 __all__ = ["databases", "pair", "server", "templates"]

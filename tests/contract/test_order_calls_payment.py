@@ -1,4 +1,4 @@
-"""What order sends to payment and reads of its answers (order-payment.json), recorded from order, kept by payment."""
+"""The contract of order's calls to payment (order-payment.json): recorded from order, verified against payment."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 import requests
 
-from tests.contract import calls
-from tests.contract.breaks import BREAKS, Break
-from tests.contract.expectations import Body, broken, compare, stored
-from tests.integration.pair import Client, Pair
-from tests.integration.settings import INTERNAL_KEY
+from tests.support.contract import calls
+from tests.support.contract.breaks import BREAKS, Break
+from tests.support.contract.expectations import Body, broken, compare, stored
+from tests.support.pair import Client, Pair
+from tests.support.settings import INTERNAL_KEY
 
 CONTRACT = stored("order-payment")
 
 
-def test_the_contract_is_what_order_does() -> None:
+def test_the_committed_contract_is_up_to_date() -> None:
     compare("order-payment", calls.record())
 
 
-def test_every_kind_of_call_and_refusal_is_in_the_contract() -> None:
+def test_the_contract_has_every_endpoint_that_order_calls() -> None:
     sent = {
         (each["request"]["method"], each["request"]["path"].partition("?")[0])
         for call in CONTRACT
@@ -46,12 +46,12 @@ def test_every_kind_of_call_and_refusal_is_in_the_contract() -> None:
 
 
 @pytest.mark.parametrize("call", CONTRACT, ids=lambda call: call["call"])
-def test_payment_answers_as_order_expects(pair: Pair, call: Body) -> None:
+def test_payment_responds_as_order_expects(pair: Pair, call: Body) -> None:
     assert replay(pair, call) == []
 
 
 @pytest.mark.parametrize("each", BREAKS, ids=str)
-def test_a_payment_service_that_is_broken_in_one_place_is_found_out(
+def test_a_payment_service_that_breaks_the_contract_is_detected(
     pair: Pair, each: Break, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     each.apply(monkeypatch)
@@ -59,7 +59,7 @@ def test_a_payment_service_that_is_broken_in_one_place_is_found_out(
 
 
 def replay(pair: Pair, call: Body) -> list[str]:
-    """Make a recorded call of the real payment service; how its answers are not as expected."""
+    """Send the recorded requests to the real payment service. Return how its responses violate the contract."""
     client = Client(pair.payment.url, INTERNAL_KEY)
     names = {"{order_id}": str(uuid.uuid4()), "{message_id}": str(uuid.uuid4())}
     if call["given"] is not None:
@@ -79,11 +79,11 @@ def replay(pair: Pair, call: Body) -> list[str]:
 
 
 def send(client: Client, request: Body, names: dict[str, str]) -> requests.Response:
-    """Send a recorded request, for things that are there."""
-    said = json.dumps(request)
+    """Send a recorded request with real ids."""
+    text = json.dumps(request)
     for name, value in names.items():
-        said = said.replace(name, value)
-    wanted: dict[str, Any] = json.loads(said)
+        text = text.replace(name, value)
+    wanted: dict[str, Any] = json.loads(text)
     headers = {**wanted["headers"], "Authorization": f"Bearer {client.key}"}
     data = json.dumps(wanted["body"]) if "body" in wanted else None
     return client.request(wanted["method"], wanted["path"], data=data, headers=headers)

@@ -1,24 +1,15 @@
-"""Namespaces of the cluster that KUBECONFIG names, gone when their tests are. Each file of tests has its own."""
+"""Namespaces on the cluster that KUBECONFIG names. Each test file has its own; they are deleted after its last test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import kubernetes
 import pytest
 
-from tests.e2e.cluster import Namespace, wait_until
+from tests.support.cluster.namespace import Installed, Namespace, wait_until
 
 _deleted: list[Namespace] = []
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """The chart with its default values, installed."""
-
-    namespace: Namespace
-    seconds: float
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,12 +17,12 @@ def _cluster() -> Iterator[None]:
     kubernetes.config.load_kube_config()  # type: ignore[no-untyped-call]
     yield
     for namespace in _deleted:
-        wait_until(f"{namespace.name} is gone", namespace.gone, 180)
+        wait_until(f"{namespace.name} is gone", namespace.is_gone, 180)
 
 
 @pytest.fixture(scope="module")
 def new_namespace() -> Iterator[Callable[..., Namespace]]:
-    """Makes namespaces, which are deleted after the last test of the file."""
+    """Return a function that creates namespaces. They are deleted after the last test of the file."""
     made: list[Namespace] = []
 
     def make(chart: str = "tandem", release: str | None = None) -> Namespace:
@@ -46,5 +37,6 @@ def new_namespace() -> Iterator[Callable[..., Namespace]]:
 
 @pytest.fixture(scope="module")
 def installed(new_namespace: Callable[..., Namespace]) -> Installed:
+    """The umbrella chart with its default values, installed."""
     namespace = new_namespace()
     return Installed(namespace, namespace.install())

@@ -1,4 +1,4 @@
-"""A database of one's own instead of the embedded ones."""
+"""An external database instead of the embedded ones."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendering import merged
-from tests.e2e.bystander import run
-from tests.e2e.cluster import DATABASE, Namespace, is_ready, wait_until
-from tests.e2e.orders import paid, place
+from tests.support.charts.rendering import merged
+from tests.support.cluster.namespace import DATABASE, Namespace, is_ready, wait_until
+from tests.support.cluster.orders import paid, place
+from tests.support.cluster.pods import run
 
 pytestmark = pytest.mark.cluster
 
@@ -21,8 +21,8 @@ INIT = "".join(
 )
 
 
-def server(namespace: Namespace) -> None:
-    """A PostgreSQL for two services, without a claim: it lasts as long as the test."""
+def create_server(namespace: Namespace) -> None:
+    """Create a PostgreSQL server for both services, without a persistent volume."""
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     pod: dict[str, Any] = {
         "metadata": {"name": "postgres", "labels": {"app": "postgres"}},
@@ -70,18 +70,18 @@ def server(namespace: Namespace) -> None:
     )
 
 
-def test_a_database_of_one_s_own_is_migrated_and_used(new_namespace: Callable[..., Namespace]) -> None:
+def test_an_external_database_is_migrated_and_used(new_namespace: Callable[..., Namespace]) -> None:
     elsewhere, namespace = new_namespace(), new_namespace()
-    server(elsewhere)
-    # Policies see the port of the pod, not that of its Service.
+    create_server(elsewhere)
+    # Network policies apply to the port of the pod, not to that of its Service.
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": elsewhere.name}}}
-    own: dict[str, Any] = {
+    external: dict[str, Any] = {
         "postgresql": {"enabled": False},
         "networkPolicy": {"database": {"port": 5432, "to": [peer]}},
     }
     values = {
         service: merged(
-            own,
+            external,
             {"database": {"url": f"postgresql://{service}_app:{PASSWORD}@db.{elsewhere.name}:6432/{service}_app"}},
         )
         for service in ("order", "payment")
@@ -91,7 +91,7 @@ def test_a_database_of_one_s_own_is_migrated_and_used(new_namespace: Callable[..
     with namespace.order() as tandem:
         order = paid(tandem, place(tandem).id)
 
-        # Migrations run before the pods are exchanged from now on, with the URL of the new values.
+        # An upgrade migrates before it replaces the pods, with the URL of the new values.
         namespace.upgrade(merged(values, {"order": {"logLevel": "debug"}}))
         assert paid(tandem, order.id).paid_amount == 900
         paid(tandem, place(tandem).id)

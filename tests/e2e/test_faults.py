@@ -1,4 +1,4 @@
-"""Pods of every kind deleted at random while callers call; afterwards the thirteen invariants hold (tests.chaos)."""
+"""Pods of every kind are deleted at random under load. Afterwards the thirteen invariants of tests.chaos hold."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from kubernetes import client
 from tests.chaos.__main__ import come_to_rest, scrape
 from tests.chaos.checker import Checker, Finding
 from tests.chaos.workload import Caller, Log
-from tests.charts.rendering import merged
-from tests.e2e.cluster import DATABASE, SERVER, Namespace, say, wait_until
-from tests.e2e.credentials import NAME, VALUES, Credentials
-from tests.e2e.databases import databases, metrics, ports, server
-from tests.e2e.logs import Logs
-from tests.integration.pair import Client
+from tests.support.charts.rendering import merged
+from tests.support.cluster.credentials import NAME, VALUES, Credentials
+from tests.support.cluster.databases import databases, metrics, ports, server
+from tests.support.cluster.logs import Logs
+from tests.support.cluster.namespace import DATABASE, SERVER, Namespace, say, wait_until
+from tests.support.pair import Client
 
 pytestmark = pytest.mark.cluster
 
@@ -36,50 +36,50 @@ ROUNDS = 2
 @pytest.fixture(scope="module")
 def namespace(new_namespace: Callable[..., Namespace]) -> Namespace:
     made = new_namespace()
-    made.keep_secret(NAME, Credentials().content())
-    # Leases that run out soon, so that what a pod left behind is taken up within the test's time.
+    made.write_secret(NAME, Credentials().content())
+    # Short leases, so that another pod claims the work of a deleted pod during the test.
     made.install(merged(VALUES, {service: {"env": {"LEASE_SECONDS": 5}} for service in ("order", "payment")}))
     return made
 
 
 def delete_pods(namespace: Namespace, log: Log) -> None:
-    """Delete a pod of each kind so many times, in random order, killed or asked to stop; callers go on in between."""
+    """Delete ROUNDS pods of each kind in random order, by SIGKILL or gracefully, with requests answered in between."""
     dice = random.Random(SEED)
     for service, kind in dice.sample(KINDS * ROUNDS, k=len(KINDS) * ROUNDS):
-        # Not 0: that forgets the pod at once, and two servers might open one database.
-        lose(namespace, f"app.kubernetes.io/name={service},{kind}", dice.choice([1, None]))
+        # Not 0: that removes the pod object at once, and then two servers may open the same database.
+        delete_pod(namespace, f"app.kubernetes.io/name={service},{kind}", dice.choice([1, None]))
         enough = answered(log) + dice.randint(10, 80)
         wait_until(f"callers are answered without {service}'s pod", partial(is_answered, log, enough), 120, 0.1)
 
 
-def lose(namespace: Namespace, labels: str, grace: int | None) -> None:
-    """Delete the pod with these labels, and return when it is on its way out."""
+def delete_pod(namespace: Namespace, labels: str, grace: int | None) -> None:
+    """Delete the pod with these labels, and wait until it is terminating."""
     wait_until(f"there is a pod with {labels}", lambda: namespace.pods(labels), 60, 0.1)
     pod = namespace.pods(labels)[0]
-    say(f"deleting {pod.metadata.name}, {'killed' if grace else 'asked to stop'}")
-    with contextlib.suppress(client.ApiException):  # it has just gone
+    say(f"deleting {pod.metadata.name}, {'killed' if grace else 'gracefully'}")
+    with contextlib.suppress(client.ApiException):  # the pod is already gone
         namespace.core.delete_namespaced_pod(pod.metadata.name, namespace.name, grace_period_seconds=grace)
-    wait_until("the pod is on its way", lambda: is_going(namespace, pod), 30, 0.1)
+    wait_until("the pod is terminating", lambda: is_terminating(namespace, pod), 30, 0.1)
 
 
-def is_going(namespace: Namespace, pod: Any) -> bool:
-    """Whether a pod that was deleted is stopping, or gone."""
+def is_terminating(namespace: Namespace, pod: Any) -> bool:
+    """Return whether a deleted pod is terminating or gone."""
     found = [one for one in namespace.pods() if one.metadata.uid == pod.metadata.uid]
     return not found or found[0].metadata.deletion_timestamp is not None
 
 
 def is_answered(log: Log, requests: int) -> bool:
-    """Whether so many requests were answered until now."""
+    """Return whether at least this many requests have been answered."""
     return answered(log) >= requests
 
 
 def answered(log: Log) -> int:
-    """How many requests were answered until now."""
+    """Return how many requests have been answered."""
     return sum(count for (_, outcome), count in list(log.outcomes.items()) if outcome != "no answer")
 
 
 def test_pods_of_every_kind_are_deleted_and_every_invariant_holds(namespace: Namespace, tmp_path: Path) -> None:
-    say(f"SEED={SEED} does the same again")
+    say(f"SEED={SEED} repeats this run")
     log = Log()
     with (
         databases(namespace) as seen,
@@ -116,7 +116,7 @@ def test_pods_of_every_kind_are_deleted_and_every_invariant_holds(namespace: Nam
 
 
 def assert_all_hold(findings: list[Finding]) -> None:
-    """Print the thirteen findings, and fail for any that is wrong or that looked at nothing."""
+    """Print the thirteen findings. Fail if an invariant does not hold or checked nothing."""
     for finding in findings:
         say(f"{'FAIL' if finding.wrong else 'ok'} {finding.number:2}. {finding.says}: {finding.looked_at}")
     assert [wrong for finding in findings for wrong in finding.wrong] == []

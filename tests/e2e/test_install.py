@@ -1,4 +1,4 @@
-"""The chart with its default values: installed, used, shaken, removed, found again."""
+"""The umbrella chart with its default values: installed, used, disturbed, uninstalled and installed again."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.e2e.bystander import bystander, reached
-from tests.e2e.cluster import RESTRICTED, Namespace, say, wait_until
-from tests.e2e.conftest import Installed
-from tests.e2e.orders import paid, place
-from tests.e2e.typed import typed
+from tests.support.cluster.namespace import RESTRICTED, Installed, Namespace, say, wait_until
+from tests.support.cluster.notes import run_commands
+from tests.support.cluster.orders import paid, place
+from tests.support.cluster.pods import connectable, idle_pod
 
 pytestmark = pytest.mark.cluster
 
 
 def ended(job: Any) -> Any:
-    """The job, when it has succeeded or given up; else None."""
+    """Return the job if it has succeeded or failed, else None."""
     return job if any(one.type in ("Complete", "Failed") for one in job.status.conditions or []) else None
 
 
@@ -29,11 +28,11 @@ def test_every_pod_is_ready_within_45_seconds(installed: Installed) -> None:
     assert installed.seconds < 45
 
 
-def test_takes_less_than_600_mib(installed: Installed) -> None:
+def test_it_uses_less_than_600_mib(installed: Installed) -> None:
     used = wait_until("the metrics API has seen every container", installed.namespace.memory, 90)
     for name, memory in sorted(used.items()):
         say(f"{memory / 2**20:4.0f} MiB  {name}")
-    say(f"MEASURED {sum(used.values()) / 2**20:.0f} MiB in all (allowed: 600)")
+    say(f"MEASURED {sum(used.values()) / 2**20:.0f} MiB in total (allowed: 600)")
     assert sum(used.values()) < 600 * 2**20
 
 
@@ -53,7 +52,7 @@ def test_an_order_placed_through_a_port_forward_is_paid(installed: Installed) ->
         assert paid(tandem, order.id, 30).total_amount == 900
 
 
-def test_the_chart_s_own_test_says_each_step(installed: Installed) -> None:
+def test_helm_test_reports_each_step(installed: Installed) -> None:
     lines = installed.namespace.test()
     for line in lines:
         say(line)
@@ -61,7 +60,7 @@ def test_the_chart_s_own_test_says_each_step(installed: Installed) -> None:
 
 
 @pytest.mark.parametrize("service", ["order", "payment"])
-def test_the_purge_that_is_due_at_night_works(installed: Installed, service: str) -> None:
+def test_the_nightly_purge_works(installed: Installed, service: str) -> None:
     name, namespace = f"tandem-{service}-purge", installed.namespace.name
     batch: Any = client.BatchV1Api()
     spec = batch.read_namespaced_cron_job(name, namespace).spec.job_template.spec
@@ -71,7 +70,7 @@ def test_the_purge_that_is_due_at_night_works(installed: Installed, service: str
     assert job.status.succeeded == 1
 
 
-def test_policies_let_in_who_needs_to_and_nobody_else(
+def test_network_policies_admit_only_the_pods_that_need_access(
     installed: Installed, new_namespace: Callable[..., Namespace]
 ) -> None:
     namespace, elsewhere = installed.namespace, new_namespace()
@@ -83,17 +82,17 @@ def test_policies_let_in_who_needs_to_and_nobody_else(
     }
 
     def seen(where: str, pod: str, container: str | None = None) -> set[str]:
-        answers = reached(where, pod, *peers.values(), container=container)
+        answers = connectable(where, pod, *peers.values(), container=container)
         return {name for name, peer in peers.items() if answers[peer]}
 
     for service, other in (("order", "payment"), ("payment", "order")):
         (pod,) = namespace.servers(service)
-        # Itself a pod always reaches, whatever policies say.
+        # A pod always reaches itself, whatever the policies.
         assert seen(namespace.name, pod.metadata.name, "web") - {service} == {other, f"{service}'s database"}
-    with bystander(elsewhere) as stranger:
-        assert seen(elsewhere.name, stranger) == {"order"}
-    with bystander(namespace) as neighbour:
-        assert seen(namespace.name, neighbour) == {"order"}
+    with idle_pod(elsewhere) as pod_elsewhere:
+        assert seen(elsewhere.name, pod_elsewhere) == {"order"}
+    with idle_pod(namespace) as other_pod:
+        assert seen(namespace.name, other_pod) == {"order"}
 
 
 def test_orders_placed_while_payment_restarts_are_paid(installed: Installed) -> None:
@@ -104,27 +103,27 @@ def test_orders_placed_while_payment_restarts_are_paid(installed: Installed) -> 
         say(f"deleting pod {before.metadata.name}")
         namespace.core.delete_namespaced_pod(before.metadata.name, namespace.name, grace_period_seconds=0)
 
-        def back() -> bool:
+        def is_back() -> bool:
             orders.append(place(tandem).id)
             return (
                 before.metadata.name not in {pod.metadata.name for pod in namespace.servers("payment")}
                 and namespace.ready()
             )
 
-        wait_until("payment is back", back, 120, 0.1)
-        say(f"{len(orders)} orders were placed meanwhile")
+        wait_until("payment is back", is_back, 120, 0.1)
+        say(f"{len(orders)} orders were placed in the meantime")
         for order in orders:
             paid(tandem, order)
 
 
-def test_uninstall_keeps_the_data_and_nothing_else(installed: Installed) -> None:
+def test_uninstall_keeps_only_the_data(installed: Installed) -> None:
     namespace = installed.namespace
     key = str(uuid.uuid4())
     with namespace.order() as tandem:
         before = paid(tandem, place(tandem, key=key).id)
 
     namespace.uninstall()
-    assert namespace.left() == {
+    assert namespace.objects() == {
         "PersistentVolumeClaim/data-tandem-order-postgresql-0",
         "PersistentVolumeClaim/data-tandem-payment-postgresql-0",
         "Secret/tandem-order-postgresql",
@@ -137,9 +136,9 @@ def test_uninstall_keeps_the_data_and_nothing_else(installed: Installed) -> None
         assert place(tandem, key=key).id == before.id
 
 
-def test_the_commands_of_the_notes_work_down_to_the_removal_of_the_data(installed: Installed) -> None:
+def test_the_commands_in_the_notes_work_including_the_removal_of_the_data(installed: Installed) -> None:
     namespace = installed.namespace
-    printed = typed(namespace.notes())
+    printed = run_commands(namespace.notes())
     assert "HTTP 201" in printed
     assert printed.count("ok: ") == 10
-    wait_until("nothing is left", lambda: not namespace.left(), 120)
+    wait_until("nothing is left", lambda: not namespace.objects(), 120)

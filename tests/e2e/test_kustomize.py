@@ -1,4 +1,4 @@
-"""k8s/ with the kubectl that KUBECTL names (`kubectl`), as people without Helm use it."""
+"""k8s/ with kubectl (or the program that KUBECTL names), for use without Helm."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import pytest
 import yaml
 from kubernetes import client
 
-from tests.charts import kustomize
-from tests.charts.kustomize import K8S
-from tests.e2e.cluster import Namespace, say, wait_until
-from tests.e2e.orders import paid, place
+from tests.support.charts import kustomize
+from tests.support.charts.kustomize import K8S
+from tests.support.cluster.namespace import Namespace, say, wait_until
+from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
 
 
 def kubectl(*arguments: str | Path) -> str:
-    """What kubectl prints; its errors go to whoever watches."""
+    """Run kubectl and return its output. Its errors are printed."""
     argv = [os.environ.get("KUBECTL", "kubectl"), *map(str, arguments)]
     return subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=300, check=True).stdout
 
 
 @pytest.fixture(scope="module")
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Namespace, Path]]:
-    """The overlay dev in a namespace of the test's, applied; and the folder that was."""
+    """Apply the overlay dev in a new namespace. Yields the namespace and the applied folder."""
     namespace = Namespace()
     folder = tmp_path_factory.mktemp("dev")
     dev = os.path.relpath(K8S / "overlays" / "dev", folder.resolve())
@@ -39,7 +39,7 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Namespac
         try:
             wait_until("both services are ready", lambda: serving(namespace), 180)
         except AssertionError:
-            namespace.explain()
+            namespace.print_unready()
             raise
         yield namespace, folder
     finally:
@@ -52,23 +52,23 @@ def dev(overlay: tuple[Namespace, Path]) -> Namespace:
 
 
 def serving(namespace: Namespace) -> bool:
-    """Whether a pod of each service is there, and all pods are ready but those of Jobs."""
+    """Return whether each service has a pod, and all pods except those of Jobs are ready."""
     return all(namespace.servers(service) for service in ("order", "payment")) and namespace.ready()
 
 
 def ended(namespace: Namespace, name: str) -> Any:
-    """The Job, when it has succeeded or given up; else None."""
+    """Return the Job if it has succeeded or failed, else None."""
     batch: Any = client.BatchV1Api()
     job = batch.read_namespaced_job(name, namespace.name)
     return job if any(one.type in ("Complete", "Failed") for one in job.status.conditions or []) else None
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=[str(folder.relative_to(K8S)) for folder in FOLDERS])
-def test_kubectl_makes_of_a_folder_what_the_tests_think_it_makes(folder: Path) -> None:
+def test_kubectl_builds_the_same_objects_as_the_unit_tests(folder: Path) -> None:
     built = list(yaml.safe_load_all(kubectl("kustomize", folder)))
     generated = [each["name"] for each in kustomize.definition(folder).get("configMapGenerator", [])]
     text = yaml.safe_dump_all(sorted(built, key=_key))
-    for name in generated:  # without the hash of the content
+    for name in generated:  # remove the hash of the content
         found = {one["metadata"]["name"] for one in built if one["metadata"]["name"].startswith(name)}
         (hashed,) = found - {name} or {name}
         text = text.replace(hashed, name)
@@ -84,7 +84,7 @@ def test_an_order_is_paid(dev: Namespace) -> None:
         paid(tandem, place(tandem, wait=5).id, 60)
 
 
-def test_applied_again_it_changes_nothing(overlay: tuple[Namespace, Path]) -> None:
+def test_a_second_apply_changes_nothing(overlay: tuple[Namespace, Path]) -> None:
     namespace, folder = overlay
     before = {pod.metadata.uid for name in ("order", "payment") for pod in namespace.servers(name)}, namespace.api_key()
     say(kubectl("apply", "-k", folder))
@@ -94,7 +94,7 @@ def test_applied_again_it_changes_nothing(overlay: tuple[Namespace, Path]) -> No
 
 
 @pytest.mark.parametrize(("folder", "job"), [("test", "tandem-order-test"), ("load", "tandem-load")])
-def test_the_jobs_beside_it_succeed(dev: Namespace, folder: str, job: str) -> None:
+def test_the_test_and_load_jobs_succeed(dev: Namespace, folder: str, job: str) -> None:
     say(kubectl("--namespace", dev.name, "apply", "-k", K8S / folder))
     done = wait_until(f"{job} has ended", lambda: ended(dev, job), 200)
     say(kubectl("--namespace", dev.name, "logs", f"job/{job}"))

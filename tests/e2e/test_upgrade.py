@@ -1,28 +1,26 @@
-"""From the previous release to this one and back: its charts and images are built from its sources (ci/previous)."""
+"""Upgrade from the previous release, whose sources ci/release/previous unpacks, and roll back to it."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import helm_python
 import pytest
 
 import chassis
+from ci import ROOT
 from tandem_client import Order
-from tests.e2e.cluster import SERVER, Namespace, say
-from tests.e2e.orders import paid, place
+from tests.support.cluster.namespace import SERVER, Namespace, say
+from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The previous release, installed, with an order that was placed and paid there."""
+    """The previous release, installed, with a paid order and its generated API key."""
 
     namespace: Namespace
     order: Order
@@ -32,7 +30,7 @@ class Before:
 @pytest.fixture(scope="module")
 def before(new_namespace: Callable[..., Namespace], tmp_path_factory: pytest.TempPathFactory) -> Before:
     folder = tmp_path_factory.mktemp("release") / "previous"
-    subprocess.run([ROOT / "ci" / "previous", folder], check=True)
+    subprocess.run([ROOT / "ci" / "release" / "previous", folder], check=True)
     namespace = new_namespace()
     namespace.install(chart=folder / "charts" / "tandem")
     with namespace.order() as tandem:
@@ -41,7 +39,7 @@ def before(new_namespace: Callable[..., Namespace], tmp_path_factory: pytest.Tem
 
 
 def versions(namespace: Namespace) -> set[str]:
-    """The tags of the services' images that run."""
+    """Return the tags of the services' images that are running."""
     images = {one.image for pod in namespace.pods(SERVER) for one in pod.spec.containers}
     say(f"running: {sorted(images)}")
     return {image.rpartition(":")[2] for image in images}
@@ -53,7 +51,7 @@ def test_an_upgrade_and_a_rollback_keep_orders_and_keys(before: Before) -> None:
     assert previous != chassis.__version__
     known = {before.order.id}
 
-    def keeps_all() -> None:
+    def assert_all_is_kept() -> None:
         assert namespace.api_key() == before.key
         with namespace.order() as tandem:
             known.add(paid(tandem, place(tandem).id).id)
@@ -64,25 +62,25 @@ def test_an_upgrade_and_a_rollback_keep_orders_and_keys(before: Before) -> None:
 
     namespace.upgrade({})
     assert versions(namespace) == {chassis.__version__}
-    keeps_all()
+    assert_all_is_kept()
     namespace.rollback()
     assert versions(namespace) == {previous}
-    keeps_all()
+    assert_all_is_kept()
     namespace.upgrade({})
     assert versions(namespace) == {chassis.__version__}
-    keeps_all()
+    assert_all_is_kept()
 
 
-def test_a_migration_that_fails_leaves_the_old_release_serving(before: Before) -> None:
+def test_a_failing_migration_leaves_the_old_release_running(before: Before) -> None:
     namespace = before.namespace
     old = {pod.metadata.uid for pod in namespace.pods(SERVER)}
-    elsewhere = {
+    unreachable = {
         "postgresql": {"enabled": False},
         "database": {"url": "postgresql://order:none@localhost:1/order"},
         "migration": {"wait": 1},
     }
     with pytest.raises(helm_python.HelmReleaseError, match="pre-upgrade"):
-        namespace.upgrade({"order": elsewhere})
+        namespace.upgrade({"order": unreachable})
     assert {pod.metadata.uid for pod in namespace.pods(SERVER)} == old
     with namespace.order() as tandem:
         paid(tandem, place(tandem).id)

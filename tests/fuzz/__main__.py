@@ -1,4 +1,4 @@
-"""`make fuzz [SEED=n] [EXAMPLES=n]`: requests drawn from both services' OpenAPI documents, sent to real processes."""
+"""`make fuzz [SEED=n] [EXAMPLES=n]`: send requests generated from the OpenAPI documents to real processes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from ci.postgres import Postgres
+from ci.laptop.postgres import Postgres
 from tests.fuzz.campaign import SWITCHED_OFF, SWITCHED_OFF_FOR_STRANGERS, Campaign
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
-from tests.integration.order.webhooks.receiver import Receiver
+from tests.support.databases import Databases
+from tests.support.stack import Stack
+from tests.support.webhook_receiver import Receiver
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 def main() -> int:
-    """Exit status 1 when something was found, or not everything was done."""
+    """Return exit status 1 if there are findings, or fewer requests than wanted were sent."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="the same draws as an earlier run")
-    parser.add_argument("--examples", type=int, default=2000, help="how many requests are drawn for each service")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the requests of an earlier run")
+    parser.add_argument("--examples", type=int, default=2000, help="number of requests for each service")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     print(f"fuzz: seed {seed}, {options.examples} examples for each service", flush=True)
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def run(seed: int, examples: int, folder: Path) -> int:
-    """One run in a folder of its own; 0 when nothing was found."""
+    """Do one run in a folder of its own. Return 0 if there are no findings."""
     campaigns = {}
     with ExitStack() as running:
         server = running.enter_context(Postgres(folder / "postgres", durable=False))
@@ -59,10 +59,9 @@ def run(seed: int, examples: int, folder: Path) -> int:
 
 
 class Ticker:
-    """A line every few seconds."""
+    """Prints a line of progress every few seconds."""
 
     def __init__(self, name: str) -> None:
-        """`name` is what is running."""
         self._name, self._next = name, 0.0
 
     def __call__(self, campaign: Campaign) -> None:
@@ -71,14 +70,14 @@ class Ticker:
         self._next = time.monotonic() + SECONDS_BETWEEN_LINES
         of = f" of {campaign.examples}" if campaign.examples else ""
         print(
-            f"  {campaign.spent:4.0f} s  {self._name}: {campaign.requests.total()} requests, {campaign.drawn}{of} drawn"
-            f", {len(campaign.findings)} findings",
+            f"  {campaign.spent:4.0f} s  {self._name}: {campaign.requests.total()} requests"
+            f", {campaign.drawn}{of} generated, {len(campaign.findings)} findings",
             flush=True,
         )
 
 
 def report(seed: int, campaigns: dict[str, Campaign]) -> int:
-    """Print what was done and found; 0 when all is well."""
+    """Print the counts and findings. Return 0 if there are no findings."""
     for name, campaign in campaigns.items():
         answers: Counter[int] = Counter()
         for (_, status), count in campaign.answers.items():
@@ -99,9 +98,9 @@ def report(seed: int, campaigns: dict[str, Campaign]) -> int:
         for error in campaign.errors:
             print(f"FAIL {name}: {error}")
         if campaign.drawn < campaign.examples:
-            print(f"FAIL {name}: only {campaign.drawn} examples were drawn in {campaign.spent:.0f} s")
+            print(f"FAIL {name}: only {campaign.drawn} requests were generated in {campaign.spent:.0f} s")
     bad = [name for name, campaign in campaigns.items() if not campaign.is_clean]
-    print(f"fuzz: seed {seed}: {'nothing found' if not bad else 'found something in ' + '; '.join(bad)}")
+    print(f"fuzz: seed {seed}: {'no findings' if not bad else 'findings in ' + '; '.join(bad)}")
     return 1 if bad else 0
 
 

@@ -1,8 +1,8 @@
-"""One service, its own OpenAPI document, and requests drawn from it, with every check that schemathesis has.
+"""Requests to one service, generated from its OpenAPI document by schemathesis, with all of its checks.
 
-Drawn are requests that the document allows and requests that it does not, one by one (fuzzing) and in sequences that
-follow its links (stateful). Before that come the document's own examples and the bounds of each of its schemas
-(coverage), which are the same in every run.
+Valid and invalid requests are generated at random, one by one (fuzzing) and in sequences that follow the document's
+links (stateful). Before that come the document's examples, and requests at the bounds of each schema (coverage), which
+are the same in every run.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from schemathesis.engine.recorder import CheckFailureInfo, ScenarioRecorder
 from schemathesis.hooks import GLOBAL_HOOK_DISPATCHER
 
 from tests.fuzz.sender import Sender
-from tests.integration.pair import Client
-from tests.integration.settings import KEY, OTHER_KEY
+from tests.support.pair import Client
+from tests.support.settings import KEY, OTHER_KEY
 
 METHODS = ["pm_ok", "pm_declined", "pm_insufficient_funds", "pm_refund_declined", "pm_error_then_ok"]
-"""Payment methods that lead an order or a payment into all of its states, within milliseconds."""
+"""Payment methods that lead to all states of an order or a payment, within milliseconds."""
 
-_UNSIGNED = "without a signature of its bytes an event is refused with 400: the check knows 401 and 403 only"
-_DECIMALS = "how many decimals an amount may have, and so how large it may be, depends on the default currency"
+_UNSIGNED = "an event without a valid signature is rejected with 400; the check expects 401 or 403"
+_DECIMALS = "the permitted decimals and size of an amount depend on the default currency"
 SWITCHED_OFF = {
     "/v1/payment-events": {"ignored_auth": _UNSIGNED},
-    "/v1/provider-events/{provider}": {"ignored_auth": "the simulator, which runs here, signs nothing"},
+    "/v1/provider-events/{provider}": {"ignored_auth": "the simulator does not sign its events"},
     "/orders": {"positive_data_acceptance": _DECIMALS},
     "/payments": {"positive_data_acceptance": _DECIMALS},
 }
-"""The checks that are not made on a path, and why. All others are made on all paths."""
+"""The checks that are disabled for a path, and why. All others are enabled for all paths."""
 
 SWITCHED_OFF_FOR_STRANGERS = {"/v1/payment-events": {"positive_data_acceptance": _UNSIGNED}}
-"""The same, of requests without a key."""
+"""The checks that are also disabled for requests without a key."""
 
 MAY_BE_ANSWERED = ["2xx", "304", "401", "403", "404", "409", "412", "429"]
-"""To what the document allows: the usual, and 412, since it cannot say which versions there are (If-Match)."""
+"""The permitted statuses for valid requests: the usual ones, and 412, because a generated If-Match cannot match."""
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 DRAWN = ("fuzzing", "stateful")
@@ -51,7 +51,7 @@ DRAWN = ("fuzzing", "stateful")
 
 @dataclass
 class Finding:
-    """One way in which an operation is not as described: how often, and the first request that shows it."""
+    """A way in which an operation differs from its description, how often, and the first request that shows it."""
 
     title: str
     operation: str
@@ -63,11 +63,12 @@ class Finding:
 
 @dataclass(kw_only=True)
 class Campaign:
-    """Requests to the service at an address.
+    """Requests to one service.
 
-    With `examples`, fuzzing and state machines go on in turns until so many requests have been drawn, or for as many
-    `seconds` at most; without, each has one short turn. `per_turn` is for each operation. Those of a `stranger` have
-    no key, or one that was made up. `folder` is for a file of our own; `receiver` is a URL that takes webhooks.
+    With `examples`, fuzzing and stateful tests alternate until that many requests have been generated, for `seconds` at
+    most. Without, each runs once. `per_turn` is the number of requests for each operation and turn. Requests of a
+    `stranger` have no key or an invalid one. `folder` is for a configuration file; `receiver` is the URL of a webhook
+    receiver.
     """
 
     service: Client
@@ -88,16 +89,16 @@ class Campaign:
 
     @property
     def drawn(self) -> int:
-        """How many requests fuzzing and state machines have made so far."""
+        """The number of requests that fuzzing and stateful tests have sent so far."""
         return sum(self.requests[phase] for phase in DRAWN)
 
     @property
     def is_clean(self) -> bool:
-        """Whether it has done all that it should, and found nothing."""
+        """Whether all requests were sent and there are no findings."""
         return not self.findings and not self.errors and self.drawn >= self.examples and len(self.answers) > 0
 
     def run(self, tick: Callable[[Campaign], None] = lambda _: None) -> None:
-        """Draw and send everything; `tick` is called whenever some more has been sent."""
+        """Generate and send all requests. `tick` is called from time to time, to print the progress."""
         began = time.monotonic()
         with _hooked(Sender(self.receiver, signs=not self.stranger)):
             schema = schemathesis.openapi.from_url(f"{self.service.url}/openapi.json", config=self._config())
@@ -120,7 +121,7 @@ class Campaign:
             raise event.exception
 
     def _forget_endpoints(self) -> None:
-        """Make room: a merchant has so many webhook endpoints at most, and then every further one is refused."""
+        """Delete all webhook endpoints: their number per merchant is limited, and more would be rejected."""
         found = self.service.get("/v1/webhook-endpoints")
         for endpoint in found.json()["data"] if found.ok else ():
             self.service.request("DELETE", f"/v1/webhook-endpoints/{endpoint['id']}")
@@ -157,15 +158,15 @@ class Campaign:
             yield path, {*SWITCHED_OFF.get(path, {}), *more.get(path, {})}
 
     def _merchants(self) -> dict[str, Any]:
-        """Two merchants, of whom neither may see what the other has; the requests are the first one's."""
+        """Configure two merchants, which must not see each other's data. Requests are sent as the first one."""
         keys = {"demo": KEY, "other": OTHER_KEY}
         held = [
             {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {key}"}]}
             for name, key in keys.items()
         ]
-        place = self.folder / "merchants.json"
-        place.write_text(json.dumps({"auth": held}))
-        return {"wfc": {"path": str(place), "user": "demo", "peers": list(keys)}}
+        path = self.folder / "merchants.json"
+        path.write_text(json.dumps({"auth": held}))
+        return {"wfc": {"path": str(path), "user": "demo", "peers": list(keys)}}
 
     def _count(self, phase: str, recorder: ScenarioRecorder) -> None:
         for number, interaction in recorder.interactions.items():
@@ -197,7 +198,7 @@ class Campaign:
 
 @contextmanager
 def _hooked(sender: Sender) -> Iterator[None]:
-    """Let the sender complete all requests meanwhile."""
+    """Let the sender complete all requests."""
     hooks = (sender.before_call, sender.after_call)
     for hook in hooks:
         GLOBAL_HOOK_DISPATCHER.register_hook_with_name(hook, hook.__name__)

@@ -1,6 +1,6 @@
-"""What a generator cannot make up: a key that is new, a cursor that was given out, a signature of the very bytes.
+"""Completes requests with values that cannot be generated: new idempotency keys, real cursors, valid signatures.
 
-Only what the document calls valid is replaced, so what is wrong on purpose stays wrong.
+Only values that are valid by the document are replaced, so values that are wrong on purpose stay wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import requests
 from schemathesis import Case, HookContext, Response
 
 from chassis.messaging import signatures
-from tests.integration.settings import SECRET
+from tests.support.settings import SECRET
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -24,35 +24,34 @@ _SIGNED = {"webhook-id", "webhook-timestamp", "webhook-signature"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAMED_BY_CALLERS = {"/v1/payments": "order_id", "/payments": "order_id", "/orders": "id"}
-"""Where a body names a new thing by an id of the caller's, and the member that does."""
+"""The paths where a caller chooses the id of a new resource, and the body's member for it."""
 
-_AS_DRAWN = 8
-"""One in so many requests keeps the merchant or the version that was drawn, and is refused for it."""
+_UNCHANGED = 8
+"""One in 8 requests keeps the generated merchant or version, and is rejected because of it."""
 
 
 class Sender:
-    """Completes the requests to one service; webhooks go to the URL `receiver`.
+    """Completes the requests to one service. New webhook endpoints get the URL `receiver`.
 
-    With `signs` False, events are sent without the secret that they should be signed with.
+    With `signs=False`, events are not signed.
     """
 
     def __init__(self, receiver: str, *, signs: bool) -> None:
-        """It knows no cursor yet."""
         self._receiver, self._signs = receiver, signs
         self._cursors: dict[str, str] = {}
         self._numbers = itertools.count()
 
     def before_call(self, context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
-        """Change a request that is about to be sent."""
+        """Complete a request before it is sent."""
         number, headers, path = next(self._numbers), case.headers, case.operation.path
         if _fits(_VISIBLE, headers.get("Idempotency-Key")):
             headers["Idempotency-Key"] = str(uuid.uuid4())
-        if _fits(_MERCHANT, headers.get("Tandem-Merchant")) and number % _AS_DRAWN:
+        if _fits(_MERCHANT, headers.get("Tandem-Merchant")) and number % _UNCHANGED:
             headers["Tandem-Merchant"] = "demo"
-        if headers.get("If-Match") and number % _AS_DRAWN:
+        if headers.get("If-Match") and number % _UNCHANGED:
             headers["If-Match"] = "*"
         for name in [name for name in headers if "_" in name]:
-            del headers[name]  # gunicorn refuses it: for WSGI it would be the same as one with a dash
+            del headers[name]  # gunicorn rejects it, because WSGI cannot tell it from one with a dash
         if self._signs and path == "/v1/payment-events" and headers.keys() >= _SIGNED:
             kwargs["auth"] = _Signature() if _fits(_TIMESTAMP, headers["webhook-timestamp"]) else None
         if isinstance(case.query, dict) and _is_text(case.query.get("cursor"), 100):
@@ -67,22 +66,22 @@ class Sender:
         name = _NAMED_BY_CALLERS.get(path)
         if name and is_new and _fits(_UUID, body.get(name)):
             body = {**body, name: str(uuid.uuid4())}
-        # JSON Schema takes 450.0 for an integer; both services want it written as one, which their documents say.
+        # For JSON Schema 450.0 is an integer. Both services require the form 450, as their documents say.
         return dict(_whole(body)) if is_valid else body
 
     def after_call(self, context: HookContext, case: Case[Any], response: Response) -> None:
-        """Remember where the next page of a list begins."""
+        """Keep the cursor of the next page of a list."""
         if response.status_code == 200 and b'"next_cursor": "' in (response.content or b""):
             self._cursors[case.operation.path] = response.json()["next_cursor"]
 
 
 class _Signature(requests.auth.AuthBase):
-    """Signs the bytes that are sent, as payment does; it is an event of its own then."""
+    """Signs the sent bytes as payment does, with a new event id."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         body = request.body or b""
         data = body.encode() if isinstance(body, str) else body
-        with suppress(UnicodeDecodeError):  # what is no UTF-8 cannot be signed, and need not be
+        with suppress(UnicodeDecodeError):  # a body that is not UTF-8 cannot be signed
             request.headers.update(signatures.sign(SECRET, str(uuid.uuid4()), data))
         return request
 
@@ -100,7 +99,7 @@ def _is_text(value: Any, longest: int) -> bool:
 
 
 def _whole(value: Any) -> Any:
-    """Numbers without a fraction as integers."""
+    """Convert numbers without a fraction to integers."""
     if isinstance(value, dict):
         return {name: _whole(member) for name, member in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""If-Match on every change of what is there: only the version that the caller has seen is changed."""
+"""If-Match on every change of a resource: it applies only to the version that the caller names."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import psycopg
 import pytest
 import requests
 
-from tests.integration.chassis.per_module import databases, pair
-from tests.integration.chassis.refusals import refused
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.payment.bodies import wanted
+from tests.support.eventually import eventually
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused
 
 __all__ = ["databases", "pair"]
 
 
 def order(pair: Pair, **more: Any) -> dict[str, Any]:
-    """An order whose outcome is known."""
+    """Place an order and wait for its outcome."""
     made: dict[str, Any] = pair.order.post("/v1/orders", {**ORDER, **more}, Prefer="wait=10").json()
     assert made["status"] != "pending_payment"
     return made
@@ -38,7 +38,7 @@ CASES = ["attempt", "capture order", "cancel", "refund order", "capture payment"
 
 
 def case(pair: Pair, name: str) -> Case:
-    """Who is asked, the resource's path, the resource, and the change: its path after that, and its body."""
+    """Return the client, the resource's path, the resource, and the change: the action's path and its body."""
     if name == "attempt":
         made = order(pair, payment_method="pm_declined")
         return pair.order, f"/v1/orders/{made['id']}", made, {"payment-attempts": {"payment_method": "pm_ok"}}
@@ -70,7 +70,7 @@ def do(change: Case, if_match: str, key: str | None = None) -> requests.Response
     "header",
     ['"0"', '"999"', 'W/"{}"', "{}", '"{}', '{}"', '"0", W/"{}"', "", '"{}" "0"', '"{}x"', "*, *", '"{}", x', "''"],
 )
-def test_another_version_than_the_named_is_not_changed(pair: Pair, header: str) -> None:
+def test_another_version_than_the_named_one_is_412(pair: Pair, header: str) -> None:
     change = case(pair, "refund order")
     client, path, made, _ = change
     refused(do(change, header.replace("{}", str(made["version"]))), 412, "precondition-failed")
@@ -83,7 +83,7 @@ def test_the_named_version_is_changed(pair: Pair, header: str) -> None:
     assert do(change, header.replace("{}", str(change[2]["version"]))).status_code == 201
 
 
-def test_every_change_has_it_and_answers_with_the_new_etag(change: Case) -> None:
+def test_every_change_supports_if_match_and_returns_the_new_etag(change: Case) -> None:
     client, path, made, what = change
     etag = client.get(path).headers["ETag"]
     assert etag == f'"{made["version"]}"'
@@ -97,16 +97,18 @@ def test_every_change_has_it_and_answers_with_the_new_etag(change: Case) -> None
     assert client.get(path).headers["ETag"] != etag
 
 
-def test_the_documents_say_of_every_change_that_it_has_it(change: Case) -> None:
+def test_the_openapi_documents_list_if_match_for_every_change(change: Case) -> None:
     client, path, made, what = change
     (action,) = what or {}
-    said = client.get("/openapi.json").json()["paths"]
-    (says,) = [item["post"] for name, item in said.items() if re.sub("{.*}", made["id"], name) == f"{path}/{action}"]
-    assert {"$ref": "#/components/parameters/If-Match"} in says["parameters"]
-    assert "412" in says["responses"]
+    paths = client.get("/openapi.json").json()["paths"]
+    (operation,) = [
+        item["post"] for name, item in paths.items() if re.sub("{.*}", made["id"], name) == f"{path}/{action}"
+    ]
+    assert {"$ref": "#/components/parameters/If-Match"} in operation["parameters"]
+    assert "412" in operation["responses"]
 
 
-def test_a_repeated_request_answers_as_before_in_spite_of_its_condition(change: Case) -> None:
+def test_a_replay_ignores_if_match(change: Case) -> None:
     client, path, made, _ = change
     key, etag = str(uuid.uuid4()), f'"{made["version"]}"'
     first = do(change, etag, key)
@@ -117,7 +119,7 @@ def test_a_repeated_request_answers_as_before_in_spite_of_its_condition(change: 
     refused(do(change, etag), 412, "precondition-failed")
 
 
-def test_what_was_refused_leaves_the_key_free(change: Case) -> None:
+def test_a_412_does_not_use_up_the_idempotency_key(change: Case) -> None:
     key = str(uuid.uuid4())
     refused(do(change, '"0"', key), 412, "precondition-failed")
     answer = do(change, "*", key)
@@ -125,15 +127,15 @@ def test_what_was_refused_leaves_the_key_free(change: Case) -> None:
     assert "Idempotency-Replayed" not in answer.headers
 
 
-def test_what_is_not_there_is_404_whatever_the_condition(pair: Pair) -> None:
-    nothing = str(uuid.uuid4())
+def test_a_missing_resource_is_404_whatever_the_condition(pair: Pair) -> None:
+    missing = str(uuid.uuid4())
     for header in ("*", '"1"'):
-        refused(pair.order.post(f"/v1/orders/{nothing}/cancel", None, If_Match=header), 404, "order-not-found")
-        refused(pair.payment.post(f"/v1/payments/{nothing}/void", None, If_Match=header), 404, "payment-not-found")
+        refused(pair.order.post(f"/v1/orders/{missing}/cancel", None, If_Match=header), 404, "order-not-found")
+        refused(pair.payment.post(f"/v1/payments/{missing}/void", None, If_Match=header), 404, "payment-not-found")
 
 
 @pytest.mark.parametrize("name", ["refund order", "refund payment"])
-def test_of_many_that_have_seen_the_same_version_one_changes_it(pair: Pair, name: str) -> None:
+def test_only_one_of_many_changes_with_the_same_version_succeeds(pair: Pair, name: str) -> None:
     change = case(pair, name)
     etag = f'"{change[2]["version"]}"'
     answers: list[int] = []
@@ -146,16 +148,16 @@ def test_of_many_that_have_seen_the_same_version_one_changes_it(pair: Pair, name
 
 
 @pytest.mark.parametrize("name", ["cancel", "void"])
-def test_the_version_that_counts_is_the_locked_one(pair: Pair, name: str) -> None:
+def test_if_match_is_compared_with_the_locked_row(pair: Pair, name: str) -> None:
     change = case(pair, name)
     client, path, made, _ = change
     service = "order" if client is pair.order else "payment"
     answers: list[requests.Response] = []
-    asking = threading.Thread(target=lambda: answers.append(do(change, f'"{made["version"]}"')))
+    request = threading.Thread(target=lambda: answers.append(do(change, f'"{made["version"]}"')))
     with psycopg.connect(getattr(pair.databases, service)) as other:
         other.execute(f"UPDATE {service}s SET version = version + 1 WHERE id = %s".encode(), (made["id"],))
-        asking.start()
+        request.start()
         waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         eventually(lambda: pair.databases.query(service, waits), "it waits for the row")
-    asking.join(30)
+    request.join(30)
     refused(answers[0], 412, "precondition-failed")

@@ -1,4 +1,4 @@
-"""A short and always equal share of `make fuzz`: both services do what their OpenAPI documents say."""
+"""A short `make fuzz` with a fixed seed: both services behave as their OpenAPI documents say."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.campaign import Campaign
-from tests.integration.order.webhooks.receiver import Receiver
-from tests.integration.pair import Client, Pair
+from tests.support.pair import Client, Pair
+from tests.support.webhook_receiver import Receiver
 
 SEED = 20260314
 
 
 @pytest.mark.parametrize("service", ["order", "payment"])
-def test_what_is_drawn_from_the_document_is_answered_as_it_says(pair: Pair, service: str, tmp_path: Path) -> None:
+def test_generated_requests_get_the_documented_responses(pair: Pair, service: str, tmp_path: Path) -> None:
     with Receiver() as receiver:
         campaign = Campaign(
             service=getattr(pair, service),
@@ -31,8 +31,7 @@ def test_what_is_drawn_from_the_document_is_answered_as_it_says(pair: Pair, serv
     assert campaign.drawn > 50
 
 
-def test_what_is_not_as_described_is_found(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The document of a service that answers otherwise than it says."""
+def test_an_undocumented_response_is_found(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view = functools.wraps(pair.payment_app.view_functions["payments.list_balances"])(
         lambda: {"data": [{"account": 1}]}
     )

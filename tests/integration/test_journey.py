@@ -1,11 +1,11 @@
-"""An order's way from its place on a page to its money at the provider."""
+"""An order from the request to the charge at the provider."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Pair
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
 
 
 def test_an_order_is_placed_and_paid_by_the_relay(pair: Pair) -> None:
@@ -32,7 +32,7 @@ def test_an_order_is_placed_and_paid_by_the_relay(pair: Pair) -> None:
         ("pm_nobody_knows", "payment_failed", "invalid_payment_method"),
     ],
 )
-def test_prefer_wait_answers_with_the_outcome(pair: Pair, method: str, status: str, reason: str | None) -> None:
+def test_prefer_wait_returns_the_outcome(pair: Pair, method: str, status: str, reason: str | None) -> None:
     placed = pair.order.post("/v1/orders", {**ORDER, "payment_method": method}, Prefer="wait=10")
     assert placed.headers["Preference-Applied"] == "wait=10"
     order = placed.json()
@@ -40,7 +40,7 @@ def test_prefer_wait_answers_with_the_outcome(pair: Pair, method: str, status: s
     assert len(pair.databases.charges(order["id"])) == (1 if status == "paid" else 0)
 
 
-def test_orders_are_accepted_while_payment_is_down_and_paid_when_it_is_back(pair: Pair) -> None:
+def test_orders_are_accepted_while_payment_is_down_and_paid_later(pair: Pair) -> None:
     pair.stop_payment()
     placed = [pair.order.post("/v1/orders", ORDER) for _ in range(20)]
     assert {answer.status_code for answer in placed} == {201}

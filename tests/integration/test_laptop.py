@@ -1,4 +1,4 @@
-"""`make run`, as somebody at a terminal sees it: real processes in a state directory of the test's own."""
+"""`make run` as a user sees it: real processes with a state directory of the test."""
 
 import os
 import re
@@ -17,13 +17,13 @@ import psycopg
 import pytest
 import requests
 
-from ci import launch
-from ci.state import ROOT
-from tests.integration.eventually import eventually
-from tests.integration.order.operator.desk import Desk
+from ci import ROOT
+from ci.laptop import launch
+from tests.support.eventually import eventually
+from tests.support.operator_client import Desk
 
 DEADLINE = 60
-# As `make run` has it.
+# As in `make run`.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "apps"), str(ROOT / "apps" / "client")])}
 PROCESSES = ("postgres", "order-web", "order-relay", "payment-web", "payment-relay")
 
@@ -37,7 +37,7 @@ def free_ports() -> dict[str, str]:
         return {name: str(each.getsockname()[1]) for name, each in zip(names, sockets, strict=True)}
 
 
-def lives(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -46,7 +46,7 @@ def lives(process: psutil.Process) -> bool:
 
 @dataclass
 class Laptop:
-    """One Tandem on this machine."""
+    """A running `make run`."""
 
     state: Path
     ports: dict[str, str]
@@ -74,7 +74,7 @@ class Laptop:
 
     @property
     def env(self) -> dict[str, str]:
-        """What a shell knows that sources the file."""
+        """The variables that a shell gets from sourcing the file `env`."""
         shell = ["sh", "-c", '. "$0"; env', str(self.state / "env")]
         lines = subprocess.run(shell, capture_output=True, text=True, check=True, env={}).stdout.splitlines()
         return dict(line.split("=", 1) for line in lines)
@@ -85,13 +85,13 @@ class Laptop:
         return self
 
     def pid(self, name: str) -> int:
-        """The process of that name, or 0 while there is none."""
+        """Return the process id of that name, or 0 if there is none."""
         try:
             return int((self.state / "pids" / name).read_text())
         except (FileNotFoundError, ValueError):
             return 0
 
-    def everything(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self, by: signal.Signals = signal.SIGINT) -> int:
@@ -136,7 +136,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 
 @pytest.fixture
 def another(tmp_path: Path) -> Iterator[Laptop]:
-    """One that the test may stop."""
+    """A `make run` that the test may stop."""
     laptop = Laptop.start(tmp_path)
     try:
         yield laptop
@@ -150,7 +150,7 @@ def test_an_order_was_placed_and_paid(laptop: Laptop) -> None:
     assert "pending_payment -> paid" in laptop.output
 
 
-def test_the_environment_file_tells_where_everything_is(laptop: Laptop) -> None:
+def test_the_environment_file_has_all_addresses_and_keys(laptop: Laptop) -> None:
     env = laptop.env
     for service in ("ORDER", "PAYMENT"):
         assert requests.get(f"{env[f'{service}_URL']}/readyz", timeout=10).ok
@@ -188,16 +188,16 @@ def test_no_service_can_connect_to_the_database_of_the_other(laptop: Laptop, rol
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_a_killed_process_is_started_again(laptop: Laptop, name: str) -> None:
+def test_a_killed_process_is_restarted(laptop: Laptop, name: str) -> None:
     victim = laptop.pid(name)
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: laptop.pid(name) not in (0, victim), f"{name} is started again", DEADLINE)
+    eventually(lambda: laptop.pid(name) not in (0, victim), f"{name} is restarted", DEADLINE)
     eventually(laptop.is_ready, "both services are ready again", DEADLINE)
     answer = laptop.order()
     assert (answer.status_code, answer.json()["status"]) == (201, "paid"), answer.text
 
 
-def test_it_does_not_start_twice_in_one_place(laptop: Laptop) -> None:
+def test_it_does_not_start_twice_in_one_directory(laptop: Laptop) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "ci.laptop", "--state", str(laptop.state)],
         cwd=ROOT,
@@ -207,12 +207,12 @@ def test_it_does_not_start_twice_in_one_place(laptop: Laptop) -> None:
         check=False,
     )
     assert second.returncode == 1
-    assert f"Tandem did not start: Tandem runs already in {laptop.state}" in second.stderr
+    assert f"Tandem did not start: Tandem already runs in {laptop.state}" in second.stderr
     assert laptop.is_ready()
 
 
 @pytest.mark.parametrize("name", ["ORDER_PORT", "PAYMENT_PORT", "ORDER_ADMIN_PORT", "PAYMENT_ADMIN_PORT"])
-def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path, name: str) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(tmp_path: Path, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         laptop = Laptop.start(tmp_path, {**free_ports(), name: str(port)})
@@ -220,14 +220,14 @@ def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path, name: str)
     assert laptop.output == (f"Tandem did not start: port {port} is in use: free it, or set {name} to another port\n")
 
 
-def test_it_stops_cleanly_and_starts_again_with_all_it_knew(another: Laptop) -> None:
+def test_it_stops_cleanly_and_starts_again_with_its_data(another: Laptop) -> None:
     first = another.wait_until_ready().env
     order = another.order().json()
-    processes = another.everything()
+    processes = another.processes()
     assert len(processes) >= len(PROCESSES)
 
     assert another.stop() == 0
-    assert not [process for process in processes if lives(process)]
+    assert not [process for process in processes if is_alive(process)]
     assert not (another.state / "env").exists()
     assert not list((another.state / "pids").iterdir())
 
@@ -240,15 +240,15 @@ def test_it_stops_cleanly_and_starts_again_with_all_it_knew(another: Laptop) -> 
 
 
 def test_it_can_be_stopped_while_it_starts(another: Laptop) -> None:
-    eventually(lambda: another.pid("postgres"), "PostgreSQL is there", DEADLINE)
-    processes = another.everything()
+    eventually(lambda: another.pid("postgres"), "PostgreSQL has started", DEADLINE)
+    processes = another.processes()
     assert another.stop(signal.SIGTERM) == 0
-    assert not [process for process in processes if lives(process)]
+    assert not [process for process in processes if is_alive(process)]
     assert not (another.state / "env").exists()
 
 
-@pytest.mark.skipif(launch.with_parent(["x"], "TERM") == ["x"], reason="this system cannot promise it")
+@pytest.mark.skipif(launch.with_parent(["x"], "TERM") == ["x"], reason="only Linux supports this")
 def test_nothing_outlives_a_killed_supervisor(another: Laptop) -> None:
-    processes = another.wait_until_ready().everything()
+    processes = another.wait_until_ready().processes()
     another.stop(signal.SIGKILL)
-    eventually(lambda: not [process for process in processes if lives(process)], "all are gone", DEADLINE)
+    eventually(lambda: not [process for process in processes if is_alive(process)], "all processes are gone", DEADLINE)

@@ -1,4 +1,4 @@
-"""The whole life of an order's money: capture, void, cancel, refund, another attempt, expiry."""
+"""What can happen to an order's payment: capture, void, cancel, refund, another attempt, expiry."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Pair
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
 
 WAIT = {"Prefer": "wait=10"}
 
 
 def place(pair: Pair, status: str, **change: Any) -> dict[str, Any]:
-    """An order that stands where it should."""
+    """Place an order, and assert its status after its outcome."""
     order: dict[str, Any] = pair.order.post("/v1/orders", {**ORDER, **change}, **WAIT).json()
     assert order["status"] == status, order
     return order
 
 
 def payment_of(pair: Pair, order_id: str) -> dict[str, Any]:
-    """The newest payment of an order."""
+    """Return the newest payment of an order."""
     payments = pair.payment.get(f"/v1/payments?order_id={order_id}").json()["data"]
     found: dict[str, Any] = payments[0]
     return found
 
 
 def history(pair: Pair, order_id: str) -> list[str]:
-    """The types of an order's events."""
+    """Return the types of an order's events."""
     return [event["type"] for event in pair.order.get(f"/v1/orders/{order_id}/events").json()["data"]]
 
 
 def net_at_provider(pair: Pair, order_id: str) -> int:
-    """What the simulator has taken for an order and not given back."""
+    """Return the captured minus the refunded amount of an order at the simulator."""
     rows = pair.databases.query(
         "payment",
         """SELECT COALESCE(sum(CASE s.kind WHEN 'refund' THEN -s.amount ELSE s.amount END), 0)::bigint AS net
@@ -64,7 +64,7 @@ def test_manual_capture(pair: Pair) -> None:
     assert [(each["kind"], each["status"]) for each in kinds] == [("authorize", "succeeded"), ("capture", "succeeded")]
 
 
-def test_capture_of_a_part_releases_the_rest(pair: Pair) -> None:
+def test_a_partial_capture_releases_the_rest(pair: Pair) -> None:
     paid = pair.payment.post(
         "/v1/payments",
         {
@@ -117,9 +117,9 @@ def test_cancel(pair: Pair, before: str, change: dict[str, Any]) -> None:
     assert pair.order.post(f"/v1/orders/{order['id']}/refunds").status_code == 409
 
 
-def test_cancel_before_payment_was_asked_charges_nothing(pair: Pair) -> None:
+def test_a_cancel_before_the_payment_request_charges_nothing(pair: Pair) -> None:
     pair.stop_payment()
-    for _ in range(6):  # until the relay takes payment to be down, and asks for no more
+    for _ in range(6):  # until the circuit breaker opens, and the relay sends no more requests
         pair.order.post("/v1/orders", ORDER)
     eventually(
         lambda: pair.order_app.extensions["tandem"].parts["orders"].relay.breaker.is_open, "payment is taken to be down"
@@ -155,7 +155,7 @@ def test_a_cancel_whose_refund_is_declined_leaves_the_order_paid(pair: Pair) -> 
     assert (refund["status"], refund["failure_reason"]) == ("failed", "refund_declined")
 
 
-def test_refunds_in_parts_and_then_the_rest(pair: Pair) -> None:
+def test_partial_refunds_and_then_the_rest(pair: Pair) -> None:
     order = place(pair, "paid")
     path = f"/v1/orders/{order['id']}"
     part = pair.order.post(f"{path}/refunds", {"amount": 300, "reason": "one was broken"}, **WAIT)
@@ -209,7 +209,7 @@ def test_an_authorization_expires(pair: Pair) -> None:
 
 
 def together(count: int, call: Any) -> list[requests.Response]:
-    """The answers to as many calls, made at the same time."""
+    """Make this many calls at the same time, and return their responses."""
     answers: list[requests.Response] = []
     start = threading.Barrier(count)
 
@@ -232,7 +232,7 @@ def test_fifty_refunds_of_30_percent_give_exactly_three(pair: Pair, service: str
     client = getattr(pair, service)
     answers = together(50, lambda _: client.post(f"{path}/refunds", {"amount": 270}))
     assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 47
-    eventually(lambda: payment_of(pair, order["id"])["refunded_amount"] == 810, "three refunds have been made")
+    eventually(lambda: payment_of(pair, order["id"])["refunded_amount"] == 810, "three refunds have succeeded")
     assert net_at_provider(pair, order["id"]) == 90
     eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["refunded_amount"] == 810, "order knows")
 
@@ -276,14 +276,14 @@ def test_cancel_against_refund_agrees(pair: Pair) -> None:
         assert net_at_provider(pair, order["id"]) == 0
 
 
-def test_a_lost_event_delays_and_loses_nothing(pair: Pair) -> None:
+def test_a_lost_event_only_delays_the_order(pair: Pair) -> None:
     order = place(pair, "authorized", capture="manual")
     pair.databases.query("payment", "UPDATE payments SET expires_at = now(), version = version + 1")
     eventually(lambda: payment_of(pair, order["id"])["status"] == "expired", "payment knows")
     eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "expired", "order knows")
     other = place(pair, "authorized", capture="manual")
     payment = payment_of(pair, other["id"])
-    pair.databases.query(  # as an event that never was
+    pair.databases.query(  # a change without an event
         "payment",
         "UPDATE payments SET status = 'voided', version = version + 1 WHERE id = %s",
         payment["id"],
@@ -292,12 +292,15 @@ def test_a_lost_event_delays_and_loses_nothing(pair: Pair) -> None:
     service = pair.order_app.extensions["tandem"]
     pair.databases.query("order", "UPDATE outbox SET delivered_at = now() - interval '1 day'")
     service.parts["orders"].sweep(service.database.session(), 0.0, 0.0)
-    eventually(lambda: pair.order.get(f"/v1/orders/{other['id']}").json()["status"] == "canceled", "the sweep asked")
+    eventually(
+        lambda: pair.order.get(f"/v1/orders/{other['id']}").json()["status"] == "canceled",
+        "the sweep has updated the order",
+    )
 
 
 def test_a_cancel_whose_void_is_declined_leaves_the_order_authorized(pair: Pair) -> None:
     order = place(pair, "authorized", capture="manual")
-    pair.databases.query(  # as if the provider had given the hold back by itself, and said nothing
+    pair.databases.query(  # the provider has released the hold without an event
         "payment",
         """INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method, charge, result)
            SELECT gen_random_uuid(), 'void', merchant, amount, currency, payment_method, reference, 'succeeded'
@@ -310,6 +313,6 @@ def test_a_cancel_whose_void_is_declined_leaves_the_order_authorized(pair: Pair)
     assert last["data"]["failure_reason"] in (
         "void_declined",
         "authorization_is_gone",
-    )  # as the answer or the event has it
+    )  # from the response or from the event
     kinds = pair.payment.get(f"/v1/payments/{order['payment']['id']}/operations").json()["data"]
-    assert [each["kind"] for each in kinds] == ["authorize", "void"], "it is not asked again and again"
+    assert [each["kind"] for each in kinds] == ["authorize", "void"], "the void is not retried"

@@ -1,4 +1,4 @@
-"""The script of k8s/load, against both services."""
+"""The script of k8s/load with both services."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ci.postgres import free_port
-from ci.state import ROOT
-from tests.integration.pair import Pair
-from tests.integration.settings import KEY
+from ci import ROOT
+from ci.laptop.postgres import free_port
+from tests.support.pair import Pair
+from tests.support.settings import KEY
 
 SCRIPT = ROOT / "k8s" / "load" / "load.py"
 
@@ -30,7 +30,7 @@ def run(url: str, key_file: Path, orders: int, seconds: int) -> subprocess.Compl
     return subprocess.run([sys.executable, SCRIPT], env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_as_many_orders_as_asked_for_are_placed_and_paid(pair: Pair, key_file: Path) -> None:
+def test_the_given_number_of_orders_is_placed_and_paid(pair: Pair, key_file: Path) -> None:
     before = pair.databases.query("order", "SELECT count(*) FROM orders")[0]["count"]
     done = run(pair.order.url, key_file, orders=12, seconds=60)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,12 +38,12 @@ def test_as_many_orders_as_asked_for_are_placed_and_paid(pair: Pair, key_file: P
     assert pair.databases.query("order", "SELECT count(*) FROM orders")[0]["count"] == before + 12
 
 
-def test_time_ends_it_too(pair: Pair, key_file: Path) -> None:
+def test_it_stops_after_the_given_time(pair: Pair, key_file: Path) -> None:
     done = run(pair.order.url, key_file, orders=1_000_000, seconds=1)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_fails_where_no_order_is_acknowledged(key_file: Path) -> None:
+def test_it_fails_if_no_order_is_acknowledged(key_file: Path) -> None:
     done = run(f"http://127.0.0.1:{free_port()}", key_file, orders=5, seconds=1)
     assert done.returncode == 1
     assert "no order was acknowledged" in done.stderr

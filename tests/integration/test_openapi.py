@@ -1,4 +1,4 @@
-"""The services do what their OpenAPI documents say, by the documents' own examples."""
+"""The services behave as their OpenAPI documents say, checked with the documents' examples."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import requests
 from flask import Flask
 
 from order.webhooks.model import TEST
-from tests.integration.chassis.per_module import databases, pair
-from tests.integration.chassis.refusals import refused
-from tests.integration.described import Document, check, faults, operations, resolve
-from tests.integration.eventually import eventually
-from tests.integration.order.webhooks.receiver import Receiver, path_of, register
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import INTERNAL_KEY, READONLY_KEY
+from tests.support.eventually import eventually
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.openapi import Document, check, faults, operations, resolve
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused
+from tests.support.settings import INTERNAL_KEY, READONLY_KEY
+from tests.support.webhook_receiver import Receiver, path_of, register
 
 __all__ = ["databases", "pair"]
 
-# Where a webhook may go in tests, and nobody listens.
+# A permitted URL for webhooks where nothing listens.
 SILENT = "http://127.0.0.1:1024/hooks"
 
-# What must be done before, for an operation's example to be what one would ask for.
+# How the order or payment must be created for an operation's example to be valid.
 BEFORE: dict[str, dict[str, Any]] = {
     "captureOrder": {"capture": "manual"},
     "createPaymentAttempt": {"payment_method": "pm_declined"},
@@ -36,7 +36,7 @@ BEFORE: dict[str, dict[str, Any]] = {
 
 
 class Described:
-    """A service that runs, and its document."""
+    """A running service and its OpenAPI document."""
 
     def __init__(self, client: Client, app: Flask) -> None:
         self.client, self.app = client, app
@@ -44,12 +44,12 @@ class Described:
         self.operations = operations(self.document)
 
     def example(self, operation: str) -> Any:
-        """The operation's own example of a body, for a thing of its own where the caller names it."""
+        """Return the operation's example body, with new ids where the caller chooses them."""
         body = self.operations[operation][2].get("requestBody")
         example = copy.deepcopy(body["content"]["application/json"]["example"]) if body else None
-        return self._new_names(operation, example)
+        return self._with_new_ids(operation, example)
 
-    def _new_names(self, operation: str, example: Any) -> Any:
+    def _with_new_ids(self, operation: str, example: Any) -> Any:
         own: dict[str, dict[str, Any]] = {
             "createPayment": {"order_id": str(uuid.uuid4())},
             "sketchCreatePayment": {"order_id": str(uuid.uuid4())},
@@ -59,18 +59,18 @@ class Described:
         return {**example, **own[operation]} if operation in own else example
 
     def ask(self, operation: str, ids: dict[str, str], body: Any, **headers: str) -> requests.Response:
-        """Send a request with a key of its own."""
+        """Send a request with a new idempotency key. More headers by name, `_` for `-`."""
         path, method, _ = self.operations[operation]
         for name, value in ids.items():
             path = path.replace(f"{{{name}}}", value)
         given = {"Idempotency-Key": str(uuid.uuid4()), **{name.replace("_", "-"): v for name, v in headers.items()}}
         client = self.client
-        if operation.endswith("SimulatorFaults"):  # nobody's in particular, so for keys that may act for any merchant
+        if operation.endswith("SimulatorFaults"):  # for all merchants, so only for keys that may act for any merchant
             client = Client(client.url, INTERNAL_KEY)
         return client.request(method.upper(), path, json=body, headers=given)
 
     def ids(self, operation: str, **change: Any) -> dict[str, str]:
-        """What the operation's path names: something made for it, by an example with some changes."""
+        """Create a resource for the operation from an example with `change`. Return the parameters of its path."""
         path = self.operations[operation][0]
         names = re.findall(r"{(\w+)}", path)
         if not names:
@@ -81,15 +81,19 @@ class Described:
         change = change | BEFORE.get(operation, {}) if maker == self._maker else {}
         made = self.ask(maker, {}, {**self.example(maker), **change}, Prefer="wait=10")
         assert made.status_code == 201, made.text
-        place = made.headers["Location"]
-        eventually(lambda: self.client.get(place).json()["status"] not in ("processing", "pending_payment"), "settled")
+        location = made.headers["Location"]
+        eventually(
+            lambda: self.client.get(location).json()["status"] not in ("processing", "pending_payment"), "settled"
+        )
         return {names[0]: made.json()["id"]}
 
     def _webhook_ids(self, names: list[str]) -> dict[str, str]:
-        """Of an endpoint: as few as will do, for a merchant may have twenty."""
-        there = self.ask("listWebhookEndpoints", {}, None).json()["data"]
+        """Return the ids of an endpoint, which is reused: a merchant may have only twenty."""
+        existing = self.ask("listWebhookEndpoints", {}, None).json()["data"]
         made = (
-            there[0] if there else self.ask("createWebhookEndpoint", {}, self.example("createWebhookEndpoint")).json()
+            existing[0]
+            if existing
+            else self.ask("createWebhookEndpoint", {}, self.example("createWebhookEndpoint")).json()
         )
         ids = {"webhook_endpoint_id": made["id"]}
         if "webhook_delivery_id" in names:
@@ -102,7 +106,7 @@ class Described:
 
     @property
     def keyed(self) -> list[str]:
-        """The operations that a key opens."""
+        """The operations that require an API key."""
         return [
             name for name, (_, _, says) in self.operations.items() if any("bearer" in kind for kind in says["security"])
         ]
@@ -113,7 +117,7 @@ def described(request: pytest.FixtureRequest, pair: Pair) -> Described:
     return Described(getattr(pair, request.param), getattr(pair, f"{request.param}_app"))
 
 
-def test_every_route_and_method_is_described(described: Described) -> None:
+def test_every_route_and_method_is_documented(described: Described) -> None:
     routes = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in described.app.url_map.iter_rules()
@@ -123,14 +127,14 @@ def test_every_route_and_method_is_described(described: Described) -> None:
     assert len(routes) > 12
 
 
-def test_every_operations_example_is_accepted_and_answered_as_described(described: Described) -> None:
+def test_every_example_is_accepted_and_gets_a_documented_response(described: Described) -> None:
     for operation in described.keyed:
         answer = described.ask(operation, described.ids(operation), described.example(operation), Prefer="wait=10")
         assert answer.ok, (operation, answer.text)
         check(described.document, operation, answer)
 
 
-def test_what_is_under_way_is_answered_as_described(described: Described) -> None:
+def test_pending_actions_get_a_documented_response(described: Described) -> None:
     slow = {"payment_method": "pm_timeout_charged"}
     actions = [name for name in described.keyed if re.match("capture|cancel|void|createPaymentAttempt", name)]
     assert len(actions) >= 2
@@ -142,15 +146,15 @@ def test_what_is_under_way_is_answered_as_described(described: Described) -> Non
         check(described.document, operation, answer)
 
 
-def test_refusals_are_answered_as_described(described: Described) -> None:
-    nobody = Client(described.client.url, None)
+def test_errors_get_a_documented_response(described: Described) -> None:
+    without_key = Client(described.client.url, None)
     reader = Client(described.client.url, READONLY_KEY)
     for operation in described.keyed:
         path, method, _ = described.operations[operation]
         missing = re.sub(r"{\w+}", str(uuid.uuid4()), path)
         body = described.example(operation)
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        tried = {401: nobody.request(method.upper(), missing, json=body, headers=key)}
+        tried = {401: without_key.request(method.upper(), missing, json=body, headers=key)}
         if "{" in path:
             tried[404] = described.client.request(method.upper(), missing, json=body, headers=key)
         if method != "get":
@@ -170,25 +174,25 @@ def test_refusals_are_answered_as_described(described: Described) -> None:
 JSON = {"Content-Type": "application/json"}
 
 
-def test_what_is_known_already_is_answered_as_described(described: Described) -> None:
+def test_an_unchanged_resource_gets_a_documented_304(described: Described) -> None:
     for operation in described.keyed:
         path, method, _ = described.operations[operation]
         if method == "get" and "{" in path:
             ids = described.ids(operation)
-            answer = eventually(lambda: unchanged(described, operation, ids), "it changes no more")  # noqa: B023
+            answer = eventually(lambda: unchanged(described, operation, ids), "the resource no longer changes")  # noqa: B023
             assert answer is not None
             check(described.document, operation, answer)
 
 
 def unchanged(described: Described, operation: str, ids: dict[str, str]) -> requests.Response | None:
-    """The answer to who knows it already, unless it changes between two looks."""
+    """Return the 304 response for a known ETag, or None if the resource changed in between."""
     known = described.ask(operation, ids, None).headers["ETag"]
     answer = described.ask(operation, ids, None, If_None_Match=known)
     return answer if answer.status_code == 304 else None
 
 
-def spoiled(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The example with one thing changed; some of these are still good."""
+def variants(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield variants of an example with one change each. Some of them are still valid."""
     for name in example:
         yield {key: value for key, value in example.items() if key != name}
         values = [
@@ -214,28 +218,28 @@ def spoiled(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**example, name: {"a\x00": "v"}}
             yield {**example, name: {str(number): "v" for number in range(51)}}
         if isinstance(example[name], list) and isinstance(example[name][0], dict):
-            for inner in spoiled(example[name][0]):
+            for inner in variants(example[name][0]):
                 yield {**example, name: [inner]}
             yield {**example, name: example[name] * 101}
     yield {**example, "none": 1}
 
 
-def test_validation_refuses_what_the_schema_does_not_take_and_nothing_else(described: Described) -> None:
+def test_validation_rejects_exactly_what_the_schema_rejects(described: Described) -> None:
     counted = {True: 0, False: 0}
     for operation in described.keyed:
         says = described.operations[operation][2]
         if "requestBody" not in says or "sketch" in operation:
             continue
         schema = says["requestBody"]["content"]["application/json"]["schema"]
-        nothing = {name: str(uuid.uuid4()) for name in re.findall(r"{(\w+)}", described.operations[operation][0])}
-        for body in spoiled(described.example(operation)):
+        missing = {name: str(uuid.uuid4()) for name in re.findall(r"{(\w+)}", described.operations[operation][0])}
+        for body in variants(described.example(operation)):
             fits = faults(described.document, schema, body) == []
             if fits and (
                 (operation == "placeOrder" and total(body) > 2**63 - 1)
                 or (operation == "createWebhookEndpoint" and body["url"] != SILENT)
             ):
-                continue  # the rules that are said in words
-            answer = described.ask(operation, nothing, body)
+                continue  # rules that are documented as text, not in the schema
+            answer = described.ask(operation, missing, body)
             if operation == "createWebhookEndpoint" and answer.status_code == 201:
                 described.ask("deleteWebhookEndpoint", {"webhook_endpoint_id": answer.json()["id"]}, None)
             if operation == "setSimulatorFaults" and answer.ok:
@@ -249,7 +253,7 @@ def total(order: dict[str, Any]) -> int:
     return sum(int(item["quantity"] * item["unit_amount"]) for item in order["items"])
 
 
-def test_a_payment_of_nothing_is_answered_as_described(pair: Pair) -> None:
+def test_a_payment_without_amount_gets_a_documented_response(pair: Pair) -> None:
     document = pair.payment.get("/openapi.json").json()
     for amount in (0, -100.5):
         order_id = str(uuid.uuid4())
@@ -257,12 +261,12 @@ def test_a_payment_of_nothing_is_answered_as_described(pair: Pair) -> None:
         check(document, "listPayments", pair.payment.get(f"/v1/payments?order_id={order_id}"))
 
 
-def test_a_path_that_is_no_ascii_is_answered_as_described(pair: Pair) -> None:
+def test_a_path_with_other_characters_than_ascii_is_escaped_in_the_problem(pair: Pair) -> None:
     missing = refused(pair.order.get("/v1/orders/é ü\x01?😀"), 404, "not-found")
     assert missing["instance"] == "/v1/orders/%C3%A9%20%C3%BC%01"
 
 
-def test_a_changed_version_is_answered_as_described(described: Described) -> None:
+def test_a_wrong_version_gets_a_documented_412(described: Described) -> None:
     changing = [name for name in described.keyed if "412" in described.operations[name][2]["responses"]]
     assert len(changing) >= 3
     for operation in changing:
@@ -276,7 +280,7 @@ def test_a_changed_version_is_answered_as_described(described: Described) -> Non
 @pytest.mark.parametrize(
     "cursor", ["", "0", "A" * 21, "A" * 23, "A" * 31, "A" * 33, "!" * 22, "A" * 22 + "\n", "é" * 22]
 )
-def test_a_cursor_is_what_its_pattern_says(described: Described, cursor: str) -> None:
+def test_cursors_must_match_the_documented_pattern(described: Described, cursor: str) -> None:
     seen = 0
     for operation in described.keyed:
         path, _, says = described.operations[operation]
@@ -292,7 +296,7 @@ def test_a_cursor_is_what_its_pattern_says(described: Described, cursor: str) ->
     assert seen >= 2
 
 
-def test_a_query_that_nobody_reads_is_answered_as_described(described: Described) -> None:
+def test_an_unknown_query_parameter_gets_a_documented_422(described: Described) -> None:
     for operation in described.keyed:
         path, method, _ = described.operations[operation]
         path = re.sub(r"{\w+}", str(uuid.uuid4()), path) + "?nonsense=1"
@@ -301,7 +305,7 @@ def test_a_query_that_nobody_reads_is_answered_as_described(described: Described
         check(described.document, operation, answer)
 
 
-def test_the_events_that_merchants_are_sent_are_as_described(pair: Pair) -> None:
+def test_webhooks_have_the_documented_form(pair: Pair) -> None:
     wanted = {"order.placed", "order.paid", "order.payment_failed", "order.canceled", "refund.succeeded", TEST}
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url)
@@ -310,7 +314,7 @@ def test_the_events_that_merchants_are_sent_are_as_described(pair: Pair) -> None
             pair.order.post(f"{path}/refunds", {"amount": 1}, Prefer="wait=10")
             pair.order.post(f"{path}/cancel", Prefer="wait=10")
         pair.order.post(f"{path_of(endpoint)}/test")
-        eventually(lambda: wanted <= set(receiver.types()), "all are told")
+        eventually(lambda: wanted <= set(receiver.types()), "all webhooks are received")
         pair.order.request("DELETE", path_of(endpoint))
         received = list(receiver.received)
     document = pair.order.get("/openapi.json").json()
@@ -322,7 +326,7 @@ def test_the_events_that_merchants_are_sent_are_as_described(pair: Pair) -> None
             assert faults(document, parameter["schema"], message.headers[parameter["name"]]) == []
 
 
-def test_the_events_that_payment_sends_are_as_described(pair: Pair) -> None:
+def test_payment_s_events_have_the_documented_form(pair: Pair) -> None:
     for change in ({}, {"payment_method": "pm_declined"}, {"capture": "manual"}):
         placed = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10")
         assert placed.status_code == 201
@@ -330,8 +334,8 @@ def test_the_events_that_payment_sends_are_as_described(pair: Pair) -> None:
     sent = pair.databases.query("payment", "SELECT payload FROM outbox WHERE topic = 'payment.updated'")
     assert len(sent) >= 3
     event = documents["payment"]["webhooks"]["payment.updated"]["post"]["requestBody"]
-    taken = operations(documents["order"])["receivePaymentEvent"][2]["requestBody"]
+    accepted = operations(documents["order"])["receivePaymentEvent"][2]["requestBody"]
     for row in sent:
-        for name, body, closed in (("payment", event, True), ("order", taken, False)):
+        for name, body, closed in (("payment", event, True), ("order", accepted, False)):
             schema = resolve(documents[name], body["content"]["application/json"]["schema"])
             assert faults(documents[name], schema, row["payload"], closed=closed) == []

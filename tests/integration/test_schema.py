@@ -9,7 +9,7 @@ import pytest
 
 from chassis.postgres import migrate
 from ci.generate import schema
-from ci.postgres import Postgres, run_tool
+from ci.laptop.postgres import Postgres, run_tool
 
 SERVICES = ["order", "payment"]
 

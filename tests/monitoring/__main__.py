@@ -1,6 +1,6 @@
-"""`make monitoring`: promtool on the rules, then a real Prometheus on real services while faults are caused.
+"""`make monitoring`: run promtool on the rules, then a real Prometheus on real services while faults are caused.
 
-Every query of the dashboards has to return data, and every alert has to fire of its fault.
+Every query of the dashboards must return data, and every alert must fire because of its fault.
 """
 
 from __future__ import annotations
@@ -16,72 +16,71 @@ from pathlib import Path
 
 import requests
 
-from ci.postgres import Postgres
-from ci.state import ROOT
-from tests.integration.databases import Databases
-from tests.integration.faults.stack import Stack
+from ci import ROOT
+from ci.laptop.postgres import Postgres
 from tests.monitoring import prometheus
 from tests.monitoring.faults import Fault, faults
 from tests.monitoring.load import Load
-from tests.monitoring.prometheus import Fired, Prometheus, all_alerts, drawn
+from tests.monitoring.prometheus import Fired, Prometheus, all_alerts, dashboard_queries
+from tests.support.databases import Databases
+from tests.support.stack import Stack
 
-PATIENCE = 60.0
-"""Seconds that a fault may take to set its alerts off."""
+ALERT_TIMEOUT = 60.0
+"""Seconds within which a fault's alerts must fire."""
 
 
 class Watcher(threading.Thread):
-    """Looks once a second which alerts fire and which queries have returned data."""
+    """Checks once a second which alerts fire and which queries have returned data, until `end`."""
 
     def __init__(self, server: Prometheus) -> None:
-        """Looks from the start on, until `end`."""
         super().__init__(name="watcher")
         self.fired: dict[Fired, float] = {}
-        self.empty = drawn_once()
+        self.empty = unique_queries()
         self.error: Exception | None = None
         self._server = server
         self._ending = threading.Event()
 
     def run(self) -> None:
-        """Look until told to end."""
+        """Check until `end` is called."""
         while not self._ending.wait(1.0):
             try:
                 for alert in self._server.firing():
                     self.fired[alert] = time.monotonic()
                 for query in list(self.empty):
-                    if self._server.ask(query):
+                    if self._server.query(query):
                         del self.empty[query]
             except (AssertionError, requests.RequestException) as error:
                 self.error = error
                 return
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop the thread."""
         self._ending.set()
         self.join()
 
-    def await_alerts(self, wanted: frozenset[Fired], since: float, patience: float) -> set[Fired]:
-        """Wait until all of these have been seen firing since then; those that have not, after so many seconds."""
-        until = time.monotonic() + patience
+    def await_alerts(self, wanted: frozenset[Fired], since: float, timeout: float) -> set[Fired]:
+        """Wait until all of these alerts have fired since `since`. Return those that have not after `timeout`."""
+        until = time.monotonic() + timeout
         while True:
             missing = {alert for alert in wanted if self.fired.get(alert, 0.0) < since}
             if not missing or time.monotonic() > until or self.error is not None:
                 return missing
             time.sleep(0.2)
 
-    def await_queries(self, patience: float) -> None:
-        """Wait until every query has returned data, for so many seconds at most."""
-        until = time.monotonic() + patience
+    def await_queries(self, timeout: float) -> None:
+        """Wait until every query has returned data, for `timeout` seconds at most."""
+        until = time.monotonic() + timeout
         while self.empty and self.error is None and time.monotonic() < until:
             time.sleep(0.2)
 
 
-def drawn_once() -> dict[str, str]:
-    """Where each different query of the dashboards is."""
-    return {query: where for where, query in drawn()}
+def unique_queries() -> dict[str, str]:
+    """Return each different query of the dashboards with its place."""
+    return {query: where for where, query in dashboard_queries()}
 
 
 def main() -> int:
-    """Exit status 1 when a rule is wrong, an alert did not fire or a query returned nothing."""
+    """Return exit status 1 if a rule is wrong, an alert did not fire or a query returned no data."""
     promtool, _ = prometheus.programs()
     rules = sorted(str(path) for path in ROOT.glob("charts/*/files/rules/*.yaml"))
     tests = sorted(str(path) for path in (ROOT / "tests/monitoring").glob("*.test.yaml"))
@@ -94,7 +93,7 @@ def main() -> int:
 
 
 def live(folder: Path, running: ExitStack) -> int:
-    """Run the services, load, Prometheus and all faults, and report; 0 when all is well."""
+    """Run the services, load, Prometheus and all faults, and report. Return 0 if there are no failures."""
     server = Postgres(folder / "postgres", durable=False)
     server.start()
     running.callback(server.stop)
@@ -107,51 +106,51 @@ def live(folder: Path, running: ExitStack) -> int:
     watcher = Watcher(running.enter_context(scraping))
     watcher.start()
     running.callback(watcher.end)
-    time.sleep(15)  # of ordinary days: what goes wrong later is seen against them
+    time.sleep(15)  # normal operation, as a baseline for the faults
     missing = {alert for fault in cause(faults(stack, server, load), watcher) for alert in fault}
-    watcher.await_queries(PATIENCE)
+    watcher.await_queries(ALERT_TIMEOUT)
     return report(watcher, missing, load)
 
 
 def cause(all_faults: list[Fault], watcher: Watcher) -> list[set[Fired]]:
-    """Cause each fault, and at the end wait for what takes longer; the alerts that did not fire, fault by fault."""
+    """Cause each fault, then wait for the slower alerts. Return the alerts that did not fire, by fault."""
     missing, later, began = [], list[tuple[Fault, float]](), time.monotonic()
-    with ExitStack() as going_on:
+    with ExitStack() as continuing:
         for fault in all_faults:
             since = time.monotonic()
             print(f"{since - began:4.0f} s  {fault.what}", flush=True)
             later.append((fault, since))
             if fault.alerts:
                 with fault.begin():
-                    missing.append(watcher.await_alerts(fault.alerts, since, PATIENCE))
+                    missing.append(watcher.await_alerts(fault.alerts, since, ALERT_TIMEOUT))
                 for alert in sorted(fault.alerts):
-                    print(f"        {says(alert)}", "did not fire" if alert in missing[-1] else "fired", flush=True)
+                    print(f"        {describe(alert)}", "did not fire" if alert in missing[-1] else "fired", flush=True)
             else:
-                going_on.enter_context(fault.begin())
+                continuing.enter_context(fault.begin())
         for fault, since in later:
-            missing.append(watcher.await_alerts(fault.later, since, 2 * PATIENCE))
+            missing.append(watcher.await_alerts(fault.later, since, 2 * ALERT_TIMEOUT))
             for alert in sorted(fault.later):
                 outcome = "did not fire" if alert in missing[-1] else "fired"
-                print(f"{time.monotonic() - began:4.0f} s  {fault.what}: {says(alert)} {outcome}", flush=True)
+                print(f"{time.monotonic() - began:4.0f} s  {fault.what}: {describe(alert)} {outcome}", flush=True)
     return missing
 
 
-def says(alert: Fired) -> str:
-    """An alert in words."""
+def describe(alert: Fired) -> str:
+    """Return an alert as text."""
     name, service, window = alert
     return f"{name} of {service}" + (f" over {window}" if window else "")
 
 
 def report(watcher: Watcher, missing: set[Fired], load: Load) -> int:
-    """Print what there is to say; 0 when all is well."""
+    """Print failures and a summary. Return 0 if there are no failures."""
     unfired = missing | (all_alerts() - set(watcher.fired))
     for alert in sorted(unfired):
-        print(f"FAIL  {says(alert)} did not fire")
+        print(f"FAIL  {describe(alert)} did not fire")
     for query, where in watcher.empty.items():
         print(f"FAIL  no data: {where}: {query}")
     if watcher.error is not None:
         print(f"FAIL  {watcher.error!r}")
-    queries = len(drawn_once())
+    queries = len(unique_queries())
     print(
         f"monitoring: {load.requests} requests, {queries - len(watcher.empty)} of {queries} queries returned data,"
         f" {len(all_alerts()) - len(unfired)} of {len(all_alerts())} alerts fired (times {prometheus.FASTER} x shorter)"

@@ -1,4 +1,4 @@
-"""What is broken so that alerts fire: each fault with the alerts that it must set off."""
+"""The faults that are caused, each with the alerts that it must make fire."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import psycopg
 
-from ci.postgres import Postgres
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack, answers
-from tests.monitoring.load import BAD_DAY, USUAL, DeadEndpoints, Load
+from ci.laptop.postgres import Postgres
+from tests.monitoring.load import FAILING, USUAL, DeadEndpoints, Load
 from tests.monitoring.prometheus import SERVICES, Fired
+from tests.support.eventually import eventually
+from tests.support.stack import Stack, answers
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong while it is entered, and the alerts that have to fire meanwhile, or by `later`."""
+    """A fault: `alerts` must fire while the context from `begin` is active, `later` afterwards."""
 
     what: str
     begin: Callable[[], AbstractContextManager[object]]
@@ -28,7 +28,7 @@ class Fault:
 
 
 def faults(stack: Stack, server: Postgres, load: Load) -> list[Fault]:
-    """All of them, in an order in which none hides another."""
+    """Return all faults, in an order in which none hides another."""
 
     def of_both(name: str) -> set[Fired]:
         return {(name, service, "") for service in SERVICES}
@@ -47,8 +47,8 @@ def faults(stack: Stack, server: Postgres, load: Load) -> list[Fault]:
         ),
         Fault("merchants' endpoints are dead", lambda: DeadEndpoints(stack), frozenset(), frozenset(webhooks)),
         Fault(
-            "the provider is slow, loses requests and declines",
-            lambda: bad_day(load),
+            "the provider is slow, loses requests and declines payments",
+            lambda: bad_provider(load),
             frozenset(provider | {("TandemDeclines", "payment", "")}),
         ),
         Fault(
@@ -56,21 +56,21 @@ def faults(stack: Stack, server: Postgres, load: Load) -> list[Fault]:
             lambda: relays_stopped(stack, load),
             frozenset(of_both("TandemRelayNotRunning") | of_both("TandemOutboxStuck") | stuck),
         ),
-        Fault("payment is down", lambda: down(stack, "payment"), away("payment")),
-        Fault("order is down", lambda: down(stack, "order"), away("order")),
-        Fault("tables are locked again and again", lambda: locked(stack), frozenset(of_both("TandemSlow"))),
+        Fault("payment is down", lambda: down(stack, "payment"), unreachable("payment")),
+        Fault("order is down", lambda: down(stack, "order"), unreachable("order")),
+        Fault("tables are locked repeatedly", lambda: locked(stack), frozenset(of_both("TandemSlow"))),
     ]
 
 
-def away(service: str) -> frozenset[Fired]:
-    """What has to fire when this service cannot be reached."""
+def unreachable(service: str) -> frozenset[Fired]:
+    """Return the alerts that must fire if this service is unreachable."""
     other = {"order": "payment", "payment": "order"}[service]
     return frozenset({("TandemGone", service, ""), ("TandemBreakerOpen", other, "")})
 
 
 @contextmanager
 def postgres_stopped(server: Postgres) -> Iterator[None]:
-    """No database for either service."""
+    """Stop the database server of both services."""
     server.stop(signal.SIGINT)
     try:
         yield
@@ -79,9 +79,9 @@ def postgres_stopped(server: Postgres) -> Iterator[None]:
 
 
 @contextmanager
-def bad_day(load: Load) -> Iterator[None]:
-    """Orders are paid by methods that go wrong."""
-    load.methods = BAD_DAY
+def bad_provider(load: Load) -> Iterator[None]:
+    """Pay orders with payment methods that fail or are slow."""
+    load.methods = FAILING
     try:
         yield
     finally:
@@ -90,7 +90,7 @@ def bad_day(load: Load) -> Iterator[None]:
 
 @contextmanager
 def relays_stopped(stack: Stack, load: Load) -> Iterator[None]:
-    """Nobody carries on what requests leave; among it, operations whose outcome is not known."""
+    """Pause both relays, and add operations with an unknown outcome."""
     relays = [stack.processes[f"{service}-relay"] for service in SERVICES]
     load.methods = (*USUAL, *("pm_timeout_lost",) * 10)
     for relay in relays:
@@ -105,7 +105,7 @@ def relays_stopped(stack: Stack, load: Load) -> Iterator[None]:
 
 @contextmanager
 def down(stack: Stack, service: str) -> Iterator[None]:
-    """The service's web processes are killed and stay dead; it is waited for that they are back."""
+    """Kill a service's web processes. They are restarted after the block, which waits for them."""
     name = f"{service}-web"
     stack.held.add(name)
     stack.processes[name].kill()
@@ -119,7 +119,7 @@ def down(stack: Stack, service: str) -> Iterator[None]:
 
 @contextmanager
 def locked(stack: Stack) -> Iterator[None]:
-    """Reads wait for a lock, most of a second at a time, as they would for a migration that was not thought through."""
+    """Lock tables for most of each second, as a bad migration does."""
     ending = threading.Event()
 
     def lock(url: str, table: str) -> None:

@@ -1,4 +1,4 @@
-"""Callers that make everything happen that is measured, at a pace that leaves a machine its breath."""
+"""Requests that lead to all kinds of measurements, at a moderate rate."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
 
-from ci.postgres import free_port
-from tests.integration.faults.stack import Stack
-from tests.integration.listening import listening
-from tests.integration.pair import ORDER, Client
+from ci.laptop.postgres import free_port
+from tests.support.listening import listening
+from tests.support.pair import ORDER, Client
+from tests.support.stack import Stack
 
 USUAL = ("pm_ok",) * 20 + ("pm_declined", "pm_flaky", "pm_timeout_charged", "pm_slow", "pm_refund_declined")
-BAD_DAY = ("pm_declined",) * 10 + ("pm_timeout_lost",) * 3 + ("pm_slow",) * 3
-"""Most are declined, many answers are lost, and many are slow."""
+FAILING = ("pm_declined",) * 10 + ("pm_timeout_lost",) * 3 + ("pm_slow",) * 3
+"""Most are declined, some requests are lost, and some are slow."""
 
 
 class Load:
-    """Callers in threads, from the `with` on; they go on whatever they are answered."""
+    """Callers in threads while the `with` block runs. They ignore failures.
+
+    `methods` are the payment methods of orders; they may be changed at any time.
+    """
 
     def __init__(self, stack: Stack, callers: int = 4) -> None:
-        """`methods` may be set while they call: the payment methods that orders are paid by."""
         self.methods: tuple[str, ...] = USUAL
         self.requests = 0
         self._stack = stack
@@ -47,14 +49,14 @@ class Load:
         chance = random.Random(number)
         order, payment = self._stack.order, self._stack.payment
         while not self._ending.wait(chance.uniform(0.05, 0.15)):
-            for step in (self._journey, self._reads, self._alone):
+            for step in (self._journey, self._reads, self._pay_unknown_order):
                 try:
                     step(order, payment, chance)
                 except (requests.ConnectionError, requests.Timeout):
-                    time.sleep(0.2)  # whoever is down is called again
+                    time.sleep(0.2)  # the service is down: try again
 
     def _journey(self, order: Client, payment: Client, chance: random.Random) -> None:
-        """An order is placed, and something becomes of it."""
+        """Place an order, and in most cases cancel, refund or capture it."""
         capture = chance.choice(["automatic", "automatic", "manual"])
         body = {**ORDER, "payment_method": chance.choice(self.methods), "capture": capture}
         headers = {"Prefer": "wait=1"} if chance.random() < 0.6 else {}
@@ -81,8 +83,8 @@ class Load:
         order.get(f"/v1/orders/{uuid.uuid4()}")
         self.requests += 4
 
-    def _alone(self, order: Client, payment: Client, chance: random.Random) -> None:
-        """A payment of no order of ours: its event goes to order all the same."""
+    def _pay_unknown_order(self, order: Client, payment: Client, chance: random.Random) -> None:
+        """Create a payment for an order that does not exist. Its event is sent to order all the same."""
         if chance.random() < 0.5:
             body = {"order_id": str(uuid.uuid4()), "amount": 900, "currency": "EUR"}
             payment.post("/v1/payments", {**body, "payment_method": chance.choice(self.methods)})
@@ -90,10 +92,9 @@ class Load:
 
 
 class DeadEndpoints:
-    """Two endpoints of a merchant: nothing listens at one, the other says that it is gone."""
+    """Two webhook endpoints while the `with` block runs: nothing listens at one, the other answers 410 Gone."""
 
     def __init__(self, stack: Stack) -> None:
-        """Registered in the `with`."""
         self._order = stack.order
         self._running = ExitStack()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Gone)
@@ -116,4 +117,4 @@ class _Gone(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""

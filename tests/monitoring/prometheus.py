@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes real services, with the alerts' times shortened so that a test can wait for them."""
+"""A real Prometheus that scrapes real services. The times of alerts are shortened so that a test can wait for them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from typing import Any, Self
 import requests
 import yaml
 
-from ci import alerts, launch
-from ci.postgres import free_port
-from ci.state import ROOT
-from tests.integration.eventually import eventually
+from ci import ROOT
+from ci.generate import alerts
+from ci.laptop import launch
+from ci.laptop.postgres import free_port
+from tests.support.eventually import eventually
 
 SERVICES = ("order", "payment")
 FASTER = 120
-"""Times in alerts are so many times shorter here: five minutes are two and a half seconds, three hours a minute and a
-half. Windows of less than 10 s stay that long, at a scrape every 2 s."""
+"""The factor by which times in alerts are shorter: 5 minutes become 2.5 seconds, 3 hours 90 seconds. Windows are at
+least 10 s long, with a scrape every 2 s."""
 
 Fired = tuple[str, str, str]
-"""An alert by its name, service, and the window of its burn rate."""
+"""An alert: its name, its service, and the window of its burn rate (or "")."""
 
 
 def programs() -> tuple[str, str]:
-    """The paths of promtool and prometheus; exits, saying how to get them, where they are not."""
+    """Return the paths of promtool and prometheus. Exits with a hint if they are missing."""
     found = shutil.which("promtool"), shutil.which("prometheus")
     if None in found:
         sys.exit("make monitoring needs prometheus and promtool: `apt-get install prometheus`, or put both on PATH")
@@ -39,10 +40,9 @@ def programs() -> tuple[str, str]:
 
 
 class Prometheus:
-    """One that scrapes the admin port of each service, from the `with` on."""
+    """A Prometheus that scrapes each service while the `with` block runs. `ports` are the admin ports by service."""
 
     def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
-        """`ports` are the admin ports by service."""
         self._folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
         jobs = [
@@ -88,15 +88,15 @@ class Prometheus:
         except requests.ConnectionError:
             return False
 
-    def ask(self, query: str) -> list[dict[str, Any]]:
-        """The series of an instant query that have a number. Fails when it is not a query."""
+    def query(self, query: str) -> list[dict[str, Any]]:
+        """Return the series of an instant query whose value is a number. Fails if the query is invalid."""
         answer = requests.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=10).json()
         assert answer["status"] == "success", (query, answer)
         found: list[dict[str, Any]] = answer["data"]["result"]
         return [one for one in found if one["value"][1] != "NaN"]
 
     def firing(self) -> set[Fired]:
-        """The alerts that fire now."""
+        """Return the alerts that are firing now."""
         answer = requests.get(f"{self.url}/api/v1/alerts", timeout=10).json()
         return {
             (labels["alertname"], labels["tandem"], labels.get("window", ""))
@@ -105,7 +105,7 @@ class Prometheus:
 
 
 def without_cluster(path: Path, folder: Path) -> Path:
-    """A copy of a configuration that asks no cluster for its targets: not every promtool knows how to."""
+    """Write a copy of a configuration without Kubernetes service discovery, which not every promtool supports."""
     config = yaml.safe_load(path.read_text())
     config["rule_files"] = [str((path.parent / pattern).resolve()) for pattern in config["rule_files"]]
     for job in config["scrape_configs"]:
@@ -116,7 +116,7 @@ def without_cluster(path: Path, folder: Path) -> Path:
 
 
 def all_alerts() -> set[Fired]:
-    """All alerts there are."""
+    """Return all defined alerts."""
     return {
         (rule["alert"], service, rule["labels"].get("window", ""))
         for service in SERVICES
@@ -126,8 +126,8 @@ def all_alerts() -> set[Fired]:
     }
 
 
-def drawn() -> Iterator[tuple[str, str]]:
-    """Each query of each dashboard with where it is, with the variables that Grafana would fill in."""
+def dashboard_queries() -> Iterator[tuple[str, str]]:
+    """Yield place and text of each query of the dashboards, with Grafana's variables replaced."""
     variables = {"$__rate_interval": "15s", "$__range": "5m", "$namespace": ".*"}
     for path in sorted(ROOT.glob("charts/*/files/dashboards/*.json")):
         for panel in json.loads(path.read_text())["panels"]:

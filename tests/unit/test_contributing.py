@@ -7,7 +7,7 @@ import re
 
 import yaml
 
-from ci.state import ROOT
+from ci import ROOT
 
 
 def makefile() -> str:

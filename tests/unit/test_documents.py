@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.state import ROOT
+from ci import ROOT
 
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 ARCHITECTURE = ROOT / "docs" / "architecture.md"

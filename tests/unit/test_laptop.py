@@ -1,19 +1,19 @@
-"""What `make run` decides before it starts anything."""
+"""The ports of `make run`."""
 
 import socket
 
 import pytest
 
-from ci.ports import Ports, PortUnusable
+from ci.laptop.ports import Ports, PortUnusable
 
 
-def test_ports_are_the_documented_ones_unless_set() -> None:
+def test_ports_have_the_documented_defaults() -> None:
     assert Ports.from_environment({}) == Ports(8080, 8081, 9090, 9091)
     assert Ports.from_environment({"PAYMENT_ADMIN_PORT": "19091"}) == Ports(8080, 8081, 9090, 19091)
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "http", "80 80", "٨٠٨٠"])
-def test_what_is_not_a_port_is_refused_by_the_name_of_its_variable(text: str) -> None:
+def test_an_invalid_port_is_an_error_that_names_its_variable(text: str) -> None:
     with pytest.raises(PortUnusable, match=f"ORDER_PORT={text} is not a port"):
         Ports.from_environment({"ORDER_PORT": text})
 
@@ -24,7 +24,7 @@ def test_two_services_cannot_share_a_port() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
-def test_a_port_that_another_program_listens_on_is_named(address: str) -> None:
+def test_a_port_in_use_is_an_error_that_names_it(address: str) -> None:
     with socket.socket() as listener:
         listener.bind((address, 0))
         listener.listen()

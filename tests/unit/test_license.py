@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ci.openapi import documents
-from ci.state import ROOT
+from ci import ROOT
+from ci.generate.openapi import texts
 
 IDENTIFIER = "Apache-2.0"
 # Of https://www.apache.org/licenses/LICENSE-2.0.txt, appendix included.
@@ -54,7 +54,7 @@ def test_an_image_names_it(service: str) -> None:
 
 
 def test_an_openapi_document_names_it() -> None:
-    for text in documents().values():
+    for text in texts().values():
         license_ = yaml.safe_load(text)["info"]["license"]
         assert license_["identifier"] == IDENTIFIER
         assert license_["name"]

@@ -1,4 +1,4 @@
-"""Dashboards, alerts, their runbook and their own tests belong together."""
+"""Dashboards, alerts, the runbook and the documentation are consistent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ci import alerts, dashboards
-from ci.state import ROOT
+from ci import ROOT
+from ci.generate import alerts, dashboards, files
 
 SERVICES = ("order", "payment")
 SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^}]*)\}")
@@ -26,7 +26,7 @@ def names(*services: str) -> set[str]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every expression of every rule and dashboard, with the file that it is in."""
+    """Yield every expression of all rules and dashboards, with its file."""
     for path, text in dashboards.texts().items():
         if path.suffix == ".json":
             for panel in json.loads(text)["panels"]:
@@ -36,13 +36,13 @@ def expressions() -> Iterator[tuple[str, str]]:
                 yield from ((str(path), rule["expr"]) for rule in group["rules"])
 
 
-def test_the_committed_files_are_what_is_made_of_their_sources() -> None:
-    assert not [str(path) for path in dashboards.stale()], "`make dashboards` writes them anew"
+def test_the_committed_files_are_up_to_date() -> None:
+    assert not [str(path) for path in files.stale(dashboards.texts())], "to regenerate them: make dashboards"
     made = set(dashboards.texts())
     assert made == {*ROOT.glob("charts/*/files/rules/*"), *ROOT.glob("charts/*/files/dashboards/*")}
 
 
-def test_each_alert_has_a_section_in_the_runbook_and_the_other_way_round() -> None:
+def test_alerts_and_sections_of_the_runbook_correspond() -> None:
     sections = re.split(r"^## ", (ROOT / alerts.RUNBOOK).read_text(), flags=re.MULTILINE)[1:]
     titles = [section.splitlines()[0] for section in sections]
     assert sorted(titles) == sorted(names())
@@ -52,7 +52,7 @@ def test_each_alert_has_a_section_in_the_runbook_and_the_other_way_round() -> No
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_each_alert_says_how_urgent_it_is_and_leads_to_its_section(service: str) -> None:
+def test_each_alert_has_a_severity_and_a_link_to_its_section(service: str) -> None:
     for rule in rules(service):
         if "alert" in rule:
             assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
@@ -62,7 +62,7 @@ def test_each_alert_says_how_urgent_it_is_and_leads_to_its_section(service: str)
             assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
 
 
-# What both services have is the same but for the name: it is tested once, as order's.
+# Alerts of both services differ only in the name, so they are tested for order only.
 @pytest.mark.parametrize(("service", "tested"), [("order", names("order")), ("payment", names() - names("order"))])
 def test_each_alert_is_tested_by_promtool_both_firing_and_not(service: str, tested: set[str]) -> None:
     text = (ROOT / f"tests/monitoring/{service}.test.yaml").read_text()
@@ -72,7 +72,7 @@ def test_each_alert_is_tested_by_promtool_both_firing_and_not(service: str, test
         assert outcomes == {True, False}, name
 
 
-def test_every_expression_picks_out_ours() -> None:
+def test_every_expression_selects_only_tandem_s_series() -> None:
     seen = 0
     for path, expression in expressions():
         found = SELECTOR.findall(expression)
@@ -80,13 +80,13 @@ def test_every_expression_picks_out_ours() -> None:
         for metric, matchers in found:
             assert re.search(r'\btandem=~?"(order|payment|order\|payment)"', matchers), (path, metric)
             seen += 1
-        # Nothing is named without a selector: what is left are functions, operators and labels.
+        # No metric is named without a selector: functions, operators and labels remain.
         rest = SELECTOR.sub("", expression)
         assert not re.search(r"_(total|seconds|bucket|count|info|up)\b", rest), (path, rest)
     assert seen > 100
 
 
-def test_shortened_times_are_shorter_and_nothing_else_changes() -> None:
+def test_shortened_rules_differ_only_in_times() -> None:
     for service in SERVICES:
         for rule, shorter in zip(
             rules(service),
@@ -98,17 +98,17 @@ def test_shortened_times_are_shorter_and_nothing_else_changes() -> None:
             assert (rule.get("alert"), rule.get("labels")) == (shorter.get("alert"), shorter.get("labels"))
 
 
-def test_the_documentation_lists_every_alert_and_every_metric_that_is_drawn() -> None:
+def test_the_documentation_lists_every_alert_and_every_metric_of_the_dashboards() -> None:
     text = (ROOT / "docs/observability.md").read_text()
     listed = set(re.findall(r"^\| (Tandem[A-Z]\w+) \|", text, flags=re.MULTILINE))
     assert listed == names()
     documented = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in text.splitlines() if "| `" in line)))
-    drawn = {metric for _, expression in expressions() for metric, _ in SELECTOR.findall(expression)}
-    plain = {re.sub(r"_(bucket|count|sum)$", "", metric) for metric in drawn if ":" not in metric}
+    used = {metric for _, expression in expressions() for metric, _ in SELECTOR.findall(expression)}
+    plain = {re.sub(r"_(bucket|count|sum)$", "", metric) for metric in used if ":" not in metric}
     assert plain <= documented, plain - documented
 
 
-def test_dashboards_have_names_and_words_of_their_own() -> None:
+def test_dashboards_and_panels_have_unique_titles_and_descriptions() -> None:
     uids = []
     for path, text in dashboards.texts().items():
         if path.suffix != ".json":
@@ -124,8 +124,8 @@ def test_dashboards_have_names_and_words_of_their_own() -> None:
     assert len(set(uids)) == len(uids) == 3
 
 
-def test_pictures_of_times_lead_to_traces_and_no_others() -> None:
-    leading = set()
+def test_exactly_the_graphs_of_times_show_exemplars() -> None:
+    with_exemplars = set()
     for path, text in dashboards.texts().items():
         for panel in json.loads(text)["panels"] if path.suffix == ".json" else []:
             targets = panel.get("targets", [])
@@ -133,5 +133,5 @@ def test_pictures_of_times_lead_to_traces_and_no_others() -> None:
             assert [target.get("exemplar", False) for target in targets] == [
                 of_times and number == 0 for number in range(len(targets))
             ], panel["title"]
-            leading |= {panel["title"]} if of_times else set()
-    assert {"Time to answer", "Time to deliver (p95)", "Provider's time (p95)"} <= leading
+            with_exemplars |= {panel["title"]} if of_times else set()
+    assert {"Time to answer", "Time to deliver (p95)", "Provider's time (p95)"} <= with_exemplars

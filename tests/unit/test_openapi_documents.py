@@ -1,4 +1,4 @@
-"""The OpenAPI documents by themselves: well-formed, complete, with examples that are what they are examples of."""
+"""The OpenAPI documents are valid and complete, and their examples match their schemas."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chassis.http.problems import CATALOGUE
-from ci import openapi
-from tests.integration.described import Document, faults, operations, resolve
+from ci.generate import openapi
+from tests.support.openapi import Document, faults, operations, resolve
 
 SERVICES = ["order", "payment"]
 
 
 @cache
 def texts() -> dict[str, str]:
-    return openapi.documents()
+    return {path.stem: text for path, text in openapi.texts().items()}
 
 
 @pytest.fixture(params=SERVICES)
@@ -33,7 +33,7 @@ def document(request: pytest.FixtureRequest) -> Document:
 
 
 def parts(thing: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """A JSON value and all within it, each with its place."""
+    """Yield a JSON value and all values in it, each with its path."""
     yield where, thing
     members = thing.items() if isinstance(thing, dict) else enumerate(thing) if isinstance(thing, list) else ()
     for key, value in members:
@@ -41,11 +41,11 @@ def parts(thing: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_committed_copy_is_what_the_service_answers(service: str) -> None:
-    assert (openapi.FOLDER / f"{service}.json").read_text() == texts()[service], "`make openapi` writes it anew"
+def test_the_committed_document_is_up_to_date(service: str) -> None:
+    assert (openapi.FOLDER / f"{service}.json").read_text() == texts()[service], "to regenerate it: make openapi"
 
 
-def test_it_is_made_once_however_many_ask_at_first() -> None:
+def test_parallel_first_requests_get_the_same_document() -> None:
     for application in openapi.applications().values():
         together = threading.Barrier(8)
 
@@ -64,7 +64,7 @@ def test_it_is_valid_openapi(document: Document) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-def test_every_operation_says_all_that_one_wants_to_know(document: Document) -> None:
+def test_every_operation_documents_security_parameters_and_errors(document: Document) -> None:
     assert len(operations(document)) == sum(len(set(item) - {"parameters"}) for item in document["paths"].values())
     tags = {tag["name"]: tag["description"] for tag in document["tags"]}
     for name, (path, method, says) in operations(document).items():
@@ -89,7 +89,7 @@ def test_every_operation_says_all_that_one_wants_to_know(document: Document) -> 
             assert "404" in says["responses"], name
 
 
-def test_every_body_has_a_schema_and_an_example_that_fits_it(document: Document) -> None:
+def test_every_body_has_a_schema_and_a_matching_example(document: Document) -> None:
     seen = 0
     for name, (_, _, says) in operations(document).items():
         bodies = [says.get("requestBody", {}), *(resolve(document, answer) for answer in says["responses"].values())]
@@ -104,7 +104,7 @@ def test_every_body_has_a_schema_and_an_example_that_fits_it(document: Document)
     assert seen > 100
 
 
-def test_every_example_of_a_member_fits_it(document: Document) -> None:
+def test_every_example_of_a_member_matches_its_schema(document: Document) -> None:
     found = [
         (where, schema)
         for where, schema in parts(document["components"]["schemas"])
@@ -117,7 +117,7 @@ def test_every_example_of_a_member_fits_it(document: Document) -> None:
 
 
 def sent(document: Document) -> set[str]:
-    """Names of the schemas of what is sent with a key."""
+    """Return the names of the schemas of request bodies, without those of events."""
     bodies = [says["requestBody"] for _, _, says in operations(document).values() if "requestBody" in says]
     names = document["components"]["schemas"]
     found = set[str]()
@@ -131,7 +131,7 @@ def sent(document: Document) -> set[str]:
     return found - {"Currency"}
 
 
-def test_every_member_of_what_is_sent_is_bounded_and_nothing_else_is_taken(document: Document) -> None:
+def test_members_of_requests_have_limits_and_unknown_members_are_rejected(document: Document) -> None:
     assert len(sent(document)) >= 5
     for name in sent(document):
         schema = document["components"]["schemas"][name]
@@ -143,7 +143,7 @@ def test_every_member_of_what_is_sent_is_bounded_and_nothing_else_is_taken(docum
                 assert {"minimum", "maximum"} <= set(says), (name, member)
 
 
-def test_what_is_answered_is_whole_and_may_have_more_one_day(document: Document) -> None:
+def test_members_of_responses_are_required_and_more_may_be_added_later(document: Document) -> None:
     for name, schema in document["components"]["schemas"].items():
         assert schema["description"], name
         if name.endswith(("View", "List")):
@@ -151,7 +151,7 @@ def test_what_is_answered_is_whole_and_may_have_more_one_day(document: Document)
             assert "additionalProperties" not in schema, name
 
 
-def test_links_name_operations_and_parameters_that_there_are(document: Document) -> None:
+def test_links_name_existing_operations_and_parameters(document: Document) -> None:
     known = operations(document)
     linked = set()
     for _, _, says in known.values():
@@ -174,7 +174,7 @@ def test_every_problem_that_an_operation_names_has_its_status(document: Document
             assert name == "other" or problem in name
 
 
-def test_signed_events_are_described_on_both_sides() -> None:
+def test_signed_events_are_documented_by_both_services() -> None:
     documents = {service: json.loads(texts()[service]) for service in SERVICES}
     event = documents["payment"]["webhooks"]["payment.updated"]["post"]
     example = event["requestBody"]["content"]["application/json"]["example"]

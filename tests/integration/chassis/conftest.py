@@ -1,5 +1,16 @@
 """One pair of services for all tests of a module."""
 
-from tests.integration.chassis.per_module import databases, pair
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.pair import Client, Pair
 
 __all__ = ["databases", "pair"]
+
+
+@pytest.fixture(params=["order", "payment"])
+def stranger(request: pytest.FixtureRequest, pair: Pair) -> Client:
+    """A client of each service without a key."""
+    return Client(getattr(pair, request.param).url, None)

@@ -22,10 +22,10 @@ from tandem_client import (
     Unauthorized,
     Unavailable,
 )
-from tests.integration.eventually import eventually
-from tests.integration.pair import Pair
-from tests.integration.proxy import Proxy
-from tests.integration.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
+from tests.support.eventually import eventually
+from tests.support.pair import Pair
+from tests.support.proxy import Proxy
+from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
 
 TEA = Item("tea-100", quantity=2, unit_amount=450, name="Green tea")
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from tandem_client import Client, Item, Order, Payment, PreconditionFailed, Refund
-from tests.integration.pair import Pair
-from tests.integration.settings import KEY
+from tests.support.pair import Pair
+from tests.support.settings import KEY
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import re
 import subprocess
 import sys
 
-from ci.state import ROOT
-from tests.integration.pair import Pair
-from tests.integration.settings import KEY
+from ci import ROOT
+from tests.support.pair import Pair
+from tests.support.settings import KEY
 
 
 def test_the_example_in_the_readme_works(pair: Pair) -> None:

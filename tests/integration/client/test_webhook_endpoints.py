@@ -9,10 +9,10 @@ import pytest
 
 from order.transition import EVENTS
 from tandem_client import Client, Conflict, InvalidSignature, Item, NotFound, webhooks
-from tests.integration.eventually import eventually
-from tests.integration.order.webhooks.receiver import Receiver, status
-from tests.integration.pair import Pair
-from tests.integration.settings import KEY
+from tests.support.eventually import eventually
+from tests.support.pair import Pair
+from tests.support.settings import KEY
+from tests.support.webhook_receiver import Receiver, status
 
 TEA = Item("tea-100", quantity=2, unit_amount=450)
 

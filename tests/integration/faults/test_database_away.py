@@ -8,11 +8,11 @@ from pathlib import Path
 
 import requests
 
-from ci.postgres import Postgres
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack, answers
-from tests.integration.pair import ORDER
+from ci.laptop.postgres import Postgres
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.stack import Stack, answers
 
 
 def assert_is_unavailable(answer: requests.Response) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.eventually import eventually
-from tests.integration.faults import crash
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import ORDER
+from tests.support import crash
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.stack import Stack
 
 # Steps that an order surely takes only when the provider's first answer is lost.
 _AFTER_A_LOST_ANSWER = (

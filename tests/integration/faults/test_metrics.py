@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import requests
 
-from ci import alerts, dashboards
-from ci.postgres import free_port
-from tests.integration.eventually import eventually
-from tests.integration.faults.stack import Stack
-from tests.integration.pair import ORDER
+from ci.generate import alerts, dashboards
+from ci.laptop.postgres import free_port
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.stack import Stack
 
 SERVICES = ("order", "payment")
 METRIC = re.compile(r'([a-z_]+)\{[^}]*tandem=~?"([^"]+)"')

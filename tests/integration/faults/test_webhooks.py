@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.integration.eventually import eventually
-from tests.integration.faults import crash
-from tests.integration.faults.stack import Stack, answers
-from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
-from tests.integration.pair import ORDER
+from tests.support import crash
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.stack import Stack, answers
+from tests.support.webhook_receiver import Receiver, deliveries, path_of, register
 
 STEPS = [f"order {name} {moment}" for name in crash.WEBHOOKS for moment in ("before", "after")]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import OTHER_KEY, READONLY_KEY
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused, send
+from tests.support.settings import OTHER_KEY, READONLY_KEY
 
 ACTIONS = ("capture", "cancel", "payment-attempts", "refunds")
 READY: dict[str, tuple[dict[str, Any], str]] = {

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import Connection, errors, sql
 
-from tests.integration.databases import Databases
+from tests.support.databases import Databases
 
 LEGAL = {
     "pending_payment": {"paid", "authorized", "payment_failed", "canceling"},

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 import requests
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import OTHER_KEY
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused, send
+from tests.support.settings import OTHER_KEY
 
 
 def new_key() -> str:

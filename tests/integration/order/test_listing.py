@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from order.store import views
-from tests.integration.chassis.refusals import refused
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import OTHER_KEY
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused
+from tests.support.settings import OTHER_KEY
 
 
 def someone() -> str:

@@ -14,10 +14,10 @@ import requests
 from standardwebhooks import Webhook
 
 from chassis.messaging import signatures
-from tests.integration.chassis.refusals import refused
-from tests.integration.databases import Databases
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import OTHER_KEY, SECRET
+from tests.support.databases import Databases
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused
+from tests.support.settings import OTHER_KEY, SECRET
 
 ANOTHER_SECRET = "whsec_" + "bm90LXRoZS1zZWNyZXQtb2YtdGhlc2UtdGVzdHM="
 PAYMENT = str(uuid.uuid4())

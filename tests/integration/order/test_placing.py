@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Pair
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
+from tests.support.problems import refused, send
 
 LINE: dict[str, Any] = {"sku": "tea-100", "quantity": 1, "unit_amount": 450}
 NO_INTEGERS: list[Any] = [1.0, 1.5, "1", True, False, None, [1], {}, ...]

@@ -21,10 +21,10 @@ from order.model import Command, Order, Outcome, Payment
 from order.store import steps, views
 from order.store.steps import Path
 from order.transition import Answer, Capture, Refund
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER
-from tests.integration.settings import KEY, environment
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER
+from tests.support.settings import KEY, environment
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Pair
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
+from tests.support.problems import refused, send
 
 LINE = {"quantity": 1, "unit_amount": 1}
 NO_IDS: list[Any] = ["", "1", 1, None, True, ["x"], "x" * 36, ...]

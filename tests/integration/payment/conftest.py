@@ -1,5 +1,5 @@
 """One pair of services for all tests of a module."""
 
-from tests.integration.chassis.per_module import databases, pair
+from tests.support.fixtures.per_module import databases, pair
 
 __all__ = ["databases", "pair"]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import Client, Pair
-from tests.integration.payment.bodies import wanted
-from tests.integration.settings import OTHER_KEY, READONLY_KEY
+from tests.support.eventually import eventually
+from tests.support.pair import Client, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused, send
+from tests.support.settings import OTHER_KEY, READONLY_KEY
 
 ACTIONS = ("capture", "void", "refunds")
 NO_AMOUNTS: list[Any] = [0, -1, 2**63, 10**30, 1.0, 1.5, "1", True, None, [1], {}]

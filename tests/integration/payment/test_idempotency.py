@@ -12,11 +12,11 @@ import psycopg
 import pytest
 import requests
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import Client, Pair
-from tests.integration.payment.bodies import wanted
-from tests.integration.settings import INTERNAL_KEY, OTHER_KEY
+from tests.support.eventually import eventually
+from tests.support.pair import Client, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused, send
+from tests.support.settings import INTERNAL_KEY, OTHER_KEY
 
 
 def new_key() -> str:

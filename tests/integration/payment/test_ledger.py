@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused
-from tests.integration.pair import Client, Pair
-from tests.integration.payment.bodies import wanted
-from tests.integration.settings import INTERNAL_KEY, OTHER_KEY
+from tests.support.pair import Client, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused
+from tests.support.settings import INTERNAL_KEY, OTHER_KEY
 
 
 def merchant(pair: Pair) -> Client:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import Pair
-from tests.integration.payment.bodies import wanted
+from tests.support.eventually import eventually
+from tests.support.pair import Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused, send
 
 NO_INTEGERS: list[Any] = [9.5, 1.0, "900", True, None, [900], {}, ...]
 NO_IDS: list[Any] = ["", "1", "x" * 36, None, 1, True, [], ...]

@@ -14,14 +14,14 @@ import requests
 import stripe
 
 import payment
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.pair import Pair
-from tests.integration.payment.bodies import wanted
-from tests.integration.payment.providers.standin import StandIn
-from tests.integration.payment.providers.worlds import StripeWorld
-from tests.integration.proxy import Proxy
-from tests.integration.settings import environment
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import Pair
+from tests.support.payment_bodies import wanted
+from tests.support.providers.fake_stripe import StandIn
+from tests.support.providers.worlds import StripeWorld
+from tests.support.proxy import Proxy
+from tests.support.settings import environment
 
 SECRET, OLD_SECRET = "whsec_of_these_tests", "whsec_of_last_year"
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.applications import make
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.pair import Client, Pair
-from tests.integration.payment.bodies import wanted
-from tests.integration.settings import INTERNAL_KEY, KEY
+from tests.support.applications import make
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import Client, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.settings import INTERNAL_KEY, KEY
 
 PATH = "/v1/simulator/faults"
 NONE = {"decline": False, "delay_ms": 0, "lost_requests_percent": 0, "lost_answers_percent": 0}

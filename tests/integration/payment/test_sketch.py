@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.refusals import refused, send
-from tests.integration.eventually import eventually
-from tests.integration.pair import ORDER, Pair
-from tests.integration.payment.bodies import wanted
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
+from tests.support.payment_bodies import wanted
+from tests.support.problems import refused, send
 
 
 def pay(pair: Pair, order_id: str, amount: Any) -> Any:

@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 from werkzeug.serving import make_server
 
-from tests.integration.chassis.applications import make
-from tests.integration.chassis.per_module import databases, pair
-from tests.integration.databases import Databases
-from tests.integration.listening import listening
-from tests.integration.order.operator.desk import Desk
-from tests.integration.pair import Pair
+from tests.support.applications import make
+from tests.support.databases import Databases
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.listening import listening
+from tests.support.operator_client import Desk
+from tests.support.pair import Pair
 
 __all__ = ["databases", "pair"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.order.operator.desk import Desk
-from tests.integration.order.operator.dying import kill, states
-from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import INTERNAL_KEY
+from tests.support.databases import Databases
+from tests.support.dead_webhooks import kill, states
+from tests.support.eventually import eventually
+from tests.support.operator_client import Desk
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.settings import INTERNAL_KEY
+from tests.support.webhook_receiver import Receiver, path_of, register, status
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.order.operator.desk import Desk
-from tests.integration.pair import Pair
-from tests.integration.settings import LOOKING_KEY
+from tests.support.operator_client import Desk
+from tests.support.pair import Pair
+from tests.support.settings import LOOKING_KEY
 
 ACTIONS = {
     "/operator/provider": {"decline": "on"},

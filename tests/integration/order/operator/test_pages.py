@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.order.operator.desk import Desk, Page
-from tests.integration.order.webhooks.receiver import Receiver, path_of, register, status
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.proxy import Proxy
-from tests.integration.settings import OTHER_KEY
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.operator_client import Desk, Page
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.proxy import Proxy
+from tests.support.settings import OTHER_KEY
+from tests.support.webhook_receiver import Receiver, path_of, register, status
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
 BACKWARDS = "\u202eevil\u2066\u05d0\u05d1"

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from tests.integration.faults.conftest import stack
-from tests.integration.faults.stack import Stack
-from tests.integration.order.operator.desk import Desk
-from tests.integration.settings import LOOKING_KEY, OPERATOR_KEY
+from tests.support.fixtures.processes import stack
+from tests.support.operator_client import Desk
+from tests.support.settings import LOOKING_KEY, OPERATOR_KEY
+from tests.support.stack import Stack
 
 __all__ = ["stack"]
 

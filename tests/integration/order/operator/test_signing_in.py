@@ -8,11 +8,11 @@ from http.cookies import SimpleCookie
 import pytest
 import requests
 
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
-from tests.integration.order.operator.desk import Desk, Page
-from tests.integration.pair import ORDER, Pair
-from tests.integration.settings import KEY, OPERATOR_KEY
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.operator_client import Desk, Page
+from tests.support.pair import ORDER, Pair
+from tests.support.settings import KEY, OPERATOR_KEY
 
 PAGES = ["", "/pending", "/dead-letters", "/ledger", "/provider", "/orders/0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chassis.per_module import databases, pair
-from tests.integration.order.webhooks.receiver import Receiver, path_of, register
-from tests.integration.pair import Pair
+from tests.support.fixtures.per_module import databases, pair
+from tests.support.pair import Pair
+from tests.support.webhook_receiver import Receiver, path_of, register
 
 __all__ = ["databases", "pair"]
 

@@ -13,8 +13,8 @@ import uuid_utils
 from chassis.postgres.database import Database, Session
 from order.webhooks import store
 from order.webhooks.model import Attempt, Status, Verdict
-from tests.integration.databases import Databases
-from tests.integration.eventually import eventually
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
 
 FAILED = Attempt(500, "answered 500", 0.1)
 AGAIN = Verdict(Status.PENDING, delay=3600)

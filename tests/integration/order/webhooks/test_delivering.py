@@ -14,10 +14,11 @@ from unittest import mock
 
 from werkzeug.test import Client
 
-from ci.postgres import free_port
-from tests.integration.chassis.refusals import refused
-from tests.integration.eventually import eventually
-from tests.integration.order.webhooks.receiver import (
+from ci.laptop.postgres import free_port
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
+from tests.support.problems import refused
+from tests.support.webhook_receiver import (
     Receiver,
     deliveries,
     delivery,
@@ -25,7 +26,6 @@ from tests.integration.order.webhooks.receiver import (
     register,
     status,
 )
-from tests.integration.pair import ORDER, Pair
 
 
 @contextmanager

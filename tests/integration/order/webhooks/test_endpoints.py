@@ -10,11 +10,11 @@ import pytest
 
 from order.webhooks.model import UNLESS_ASKED_OTHERWISE
 from order.webhooks.service import MOST_ENDPOINTS
-from tests.integration.chassis.refusals import refused
-from tests.integration.eventually import eventually
-from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import OTHER_KEY, READONLY_KEY
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.problems import refused
+from tests.support.settings import OTHER_KEY, READONLY_KEY
+from tests.support.webhook_receiver import Receiver, deliveries, path_of, register
 
 PATH = "/v1/webhook-endpoints"
 URL = "http://127.0.0.1:9999/hook"

@@ -9,10 +9,10 @@ import pytest
 
 from order.transition import EVENTS
 from order.webhooks.model import UNLESS_ASKED_OTHERWISE
-from tests.integration.eventually import eventually
-from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
-from tests.integration.pair import ORDER, Client, Pair
-from tests.integration.settings import OTHER_KEY
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.settings import OTHER_KEY
+from tests.support.webhook_receiver import Receiver, deliveries, path_of, register
 
 WAIT = {"Prefer": "wait=10"}
 MANUAL = {"capture": "manual"}

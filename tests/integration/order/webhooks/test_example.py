@@ -10,14 +10,14 @@ from pathlib import Path
 
 import requests
 
-from ci import launch
-from ci.postgres import free_port
-from ci.state import ROOT
+from ci import ROOT
+from ci.laptop import launch
+from ci.laptop.postgres import free_port
 from order.transition import EVENTS
 from order.webhooks import model
-from tests.integration.eventually import eventually
-from tests.integration.order.webhooks.receiver import path_of, register
-from tests.integration.pair import ORDER, Pair
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Pair
+from tests.support.webhook_receiver import path_of, register
 
 PAGE = ROOT / "docs" / "webhooks.md"
 EXAMPLE = ROOT / "docs" / "examples" / "webhook_receiver.py"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.databases import Databases
-from tests.integration.payment.providers.standin import StandIn
-from tests.integration.payment.providers.worlds import SimulatorWorld, StripeWorld, World
-from tests.integration.proxy import Proxy
+from tests.support.databases import Databases
+from tests.support.providers.fake_stripe import StandIn
+from tests.support.providers.worlds import SimulatorWorld, StripeWorld, World
+from tests.support.proxy import Proxy
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import ProviderFault
-from tests.integration.payment.providers.worlds import World, operation, resolve
+from tests.support.providers.worlds import World, operation, resolve
 
 OPENINGS = [Kind.SALE, Kind.AUTHORIZE]
 

@@ -13,7 +13,7 @@ import stripe
 from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import Hint, NotGenuine, ProviderFault
 from payment.providers.stripe import KEY_LIFE, SEARCH_AFTER, Stripe
-from tests.integration.payment.providers.worlds import StripeWorld, aged, operation, resolve
+from tests.support.providers.worlds import StripeWorld, aged, operation, resolve
 
 HOUR = 3600.0
 

@@ -18,7 +18,7 @@ from payment.model import Kind, Outcome, Result
 from payment.providers import ProviderFault
 from payment.providers.stripe import Stripe
 from payment.providers.stripe_errors import ANY, TABLE, Line, Verdict, judge
-from tests.integration.payment.providers.worlds import operation
+from tests.support.providers.worlds import operation
 
 API = "https://api.stripe.com/v1"
 CARD = {"type": "card_error", "message": "Your card was declined.", "charge": "ch_1"}

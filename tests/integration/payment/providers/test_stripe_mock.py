@@ -20,8 +20,8 @@ import pytest
 from payment.model import Kind, Outcome, Result
 from payment.providers import ProviderFault
 from payment.providers.stripe import Stripe
-from tests.integration.payment.providers.worlds import aged, operation
-from tests.integration.proxy import Proxy
+from tests.support.providers.worlds import aged, operation
+from tests.support.proxy import Proxy
 
 CACHE = Path(__file__).parents[4] / ".cache" / "go"
 PATIENCE = 60.0

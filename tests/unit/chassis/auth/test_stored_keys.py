@@ -1,4 +1,4 @@
-"""What a key looks like; what becomes of one is in tests/integration/chassis/test_own_keys.py."""
+"""What a key looks like; what becomes of one is in tests/integration/chassis/auth/test_own_keys.py."""
 
 from __future__ import annotations
 

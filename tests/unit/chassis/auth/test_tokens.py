@@ -1,4 +1,4 @@
-"""Which tokens are good; where the issuer's keys come from is in tests/integration/chassis/test_tokens.py."""
+"""Which tokens are good; where the issuer's keys come from is in tests/integration/chassis/auth/test_tokens.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,98 @@
+"""`make run`: Tandem on one machine, set up as in production but without a cluster.
+
+Starts PostgreSQL with both databases, and both services under gunicorn with their relays. Then it places an order and
+runs until Ctrl-C. Everything it keeps is in `.run` (see `State`).
+"""
+
+import argparse
+import io
+import signal
+import sys
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from ci.laptop import launch
+from ci.laptop.guide import env_file, welcome
+from ci.laptop.journey import Journey, Refused, answers_ok
+from ci.laptop.ports import Ports, PortUnusable, url
+from ci.laptop.postgres import Postgres, PostgresError
+from ci.laptop.services import SERVICES, START_TIMEOUT, inherited, migration, service, settings, start_postgres
+from ci.laptop.state import AlreadyRunning, State
+from ci.laptop.supervisor import StartFailed, Stopped, Supervisor
+
+
+def main() -> None:
+    """Run Tandem until it is stopped. The exit code is then 0; it is 1 if Tandem could not start."""
+    parser = argparse.ArgumentParser(prog="laptop", description="Run Tandem on this machine until Ctrl-C.")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="state directory (default: .run)")
+    parser.add_argument("--with-parent", action="store_true", help="stop when the parent process ends")
+    arguments = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # show progress at once when the output is a pipe or a file
+        sys.stdout.reconfigure(line_buffering=True)
+    state = State(arguments.state.resolve()) if arguments.state else State()
+    supervisor = Supervisor(report=print, with_parent=arguments.with_parent)
+    supervisor.stop_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    try:
+        with state.locked():
+            run(state, Ports.from_environment(), supervisor)
+    except (AlreadyRunning, launch.NeedsAccount, PortUnusable, PostgresError, StartFailed, Refused) as error:
+        sys.exit(f"Tandem did not start: {error}")
+    except PermissionError as error:
+        sys.exit(f"Tandem did not start: {error} (does it belong to an account that ran Tandem before?)")
+
+
+def run(state: State, ports: Ports, supervisor: Supervisor) -> None:
+    """Start everything, place an order, and keep everything running until a stop signal.
+
+    Raises `PortUnusable` before anything is started, else `PostgresError`, `StartFailed` or `Refused`.
+    """
+    ports.check()
+    state.reset()
+    try:
+        bring_up(state, ports, supervisor)
+        supervisor.run()
+    except Stopped:
+        print("\nStopping")
+    finally:
+        state.env.unlink(missing_ok=True)
+        supervisor.stop()
+    print(f"Stopped; the databases and keys stay in {_relative(state.path)}")
+
+
+def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
+    """Start everything in the order of a deployment, up to a first order that is paid."""
+    began = time.monotonic()
+
+    def done(what: str) -> None:
+        print(f"  {what:<32}{time.monotonic() - began:5.1f} s")
+
+    print(f"Tandem is starting; its databases, keys and logs are in {_relative(state.path)}")
+    keys = state.keys()
+    databases = start_postgres(state, supervisor, Postgres(state.postgres))
+    done("PostgreSQL is ready")
+
+    environments = {name: {**inherited(), **settings(name, ports, keys, databases[name], state)} for name in SERVICES}
+    supervisor.finish(*(migration(state, name, environments[name]) for name in SERVICES), timeout=START_TIMEOUT)
+    done("both databases are migrated")
+
+    supervisor.start(*(process for name in SERVICES for process in service(state, name, environments[name])))
+    for readyz in (f"{url(port)}/readyz" for port in (ports.order_admin, ports.payment_admin)):
+        supervisor.wait_until(partial(answers_ok, readyz), readyz, START_TIMEOUT)
+    done("order and payment are ready")
+
+    with closing(Journey(url(ports.order), keys["API_KEY"])) as journey:
+        supervisor.wait_until(journey.paid, "payment of the first order", START_TIMEOUT)
+        done("a first order is paid")
+        print("", *journey.lines(), "", *welcome(ports, keys, journey.order.id), sep="\n")
+    state.write_env(env_file(ports, keys, databases))
+
+
+def _relative(path: Path) -> str:
+    """Return the path relative to the working directory if it is inside of it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+if __name__ == "__main__":
+    main()

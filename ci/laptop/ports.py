@@ -1,0 +1,80 @@
+"""The four ports of the local stack: their numbers, and whether they are free."""
+
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+ADDRESS = "127.0.0.1"
+
+
+class PortUnusable(Exception):
+    """A port cannot be used. The message names it and the variable that sets another one."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of each service's API, and of its metrics and health endpoints (admin)."""
+
+    order: int = 8080
+    payment: int = 8081
+    order_admin: int = 9090
+    payment_admin: int = 9091
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Return the ports that ORDER_PORT, PAYMENT_PORT, ORDER_ADMIN_PORT and PAYMENT_ADMIN_PORT set.
+
+        Raises `PortUnusable` if a value is not a port number.
+        """
+        ports = {}
+        for field in cls.__dataclass_fields__:
+            variable = _variable(field)
+            text = environ.get(variable)
+            if not text:
+                continue
+            if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+                raise PortUnusable(f"{variable}={text} is not a port (1 to 65535)")
+            ports[field] = int(text)
+        return cls(**ports)
+
+    def check(self) -> None:
+        """Raise `PortUnusable` unless all four differ and are free."""
+        seen: dict[int, str] = {}
+        for field, port in vars(self).items():
+            variable = _variable(field)
+            if port in seen:
+                raise PortUnusable(f"{seen[port]} and {variable} are both {port}: set one of them to another port")
+            seen[port] = variable
+            reason = _unusable(port)
+            if reason:
+                raise PortUnusable(f"port {port} {reason}: free it, or set {variable} to another port")
+
+
+def url(port: int) -> str:
+    """Return the base URL of a port. It has the numeric address: `localhost` may resolve to another one."""
+    return f"http://{ADDRESS}:{port}"
+
+
+def _variable(field: str) -> str:
+    return f"{field.upper()}_PORT"
+
+
+def _unusable(port: int) -> str | None:
+    """Return the reason why a port cannot be listened on, or None."""
+    try:
+        # Connect first: some systems allow to bind a port on which a program listens on all addresses.
+        socket.create_connection((ADDRESS, port), timeout=1).close()
+    except OSError:
+        pass
+    else:
+        return "is in use"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+    return None

@@ -1,0 +1,113 @@
+"""The state directory of the local stack: databases, keys, logs, and a lock.
+
+This module needs only the standard library, so that `make clean` works before anything is installed.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import sys
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ci import ROOT
+
+
+class AlreadyRunning(Exception):
+    """Another process uses this directory. The message has its process id."""
+
+
+class State:
+    """A state directory, by default `.run` in the checkout."""
+
+    def __init__(self, path: Path = ROOT / ".run") -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self.pids = path / "pids"
+        self.metrics = path / "metrics"
+        self.postgres = path / "postgres"
+        self.env = path / "env"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the directory if it is missing, and lock it. The lock ends with the process.
+
+        Raises `AlreadyRunning` if another process has the lock.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise AlreadyRunning(f"Tandem already runs in {self.path}, as process {lock.read()}") from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def reset(self) -> None:
+        """Delete what belongs to the previous run. Databases and keys stay."""
+        self.env.unlink(missing_ok=True)
+        for directory in (self.logs, self.pids, self.metrics):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+
+    def metrics_of(self, service: str) -> Path:
+        """Return the directory in which the processes of a service combine their metrics."""
+        directory = self.metrics / service
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def keys(self) -> dict[str, str]:
+        """Return the API keys and the secret that signs events. The first call generates them."""
+        path = self.path / "keys.json"
+        keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        for name in ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "OPERATOR_API_KEY", "PAYMENT_API_KEY"):
+            keys.setdefault(name, f"tdm_{secrets.token_hex(20)}")
+        keys.setdefault("EVENTS_SECRETS", f"whsec_{b64encode(secrets.token_bytes(32)).decode()}")
+        write_private(path, json.dumps(keys, indent=2))
+        return keys
+
+    def write_env(self, values: Mapping[str, str]) -> None:
+        """Write `env`, a file for shells to source. It exists while the stack is ready, and is always complete.
+
+        Values must not need quotes, so that other programs can read the lines as they are.
+        """
+        lines = [f"{name}={value}\n" for name, value in values.items()]
+        write_private(self.env, "".join(lines) + f"export {' '.join(values)}\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read. It is replaced as a whole."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    unfinished.rename(path)
+
+
+def main() -> None:
+    """Delete the state directory, unless Tandem runs in it (`make clean`)."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--remove", action="store_true", required=True)
+    parser.parse_args()
+    state = State()
+    if not state.path.exists():
+        return
+    try:
+        with state.locked():
+            shutil.rmtree(state.path)
+    except AlreadyRunning as error:
+        sys.exit(f"{error}: stop it first")
+    except OSError as error:
+        sys.exit(f"{state.path} could not be removed: {error}")
+
+
+if __name__ == "__main__":
+    main()

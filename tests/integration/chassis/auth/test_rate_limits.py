@@ -1,0 +1,288 @@
+"""Rate limits: per merchant after authentication, per address before it, shared by whoever shares a database."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest import mock
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from werkzeug.test import TestResponse
+
+from chassis.auth import rate_limits
+from chassis.auth.rate_limits import REST, Limiter
+from chassis.postgres.database import Database
+from tests.support.applications import SERVICES, get, make, refused
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client
+from tests.support.proxy import Proxy
+from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
+from tests.support.stack import Stack
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_asked_yet(databases: Databases) -> None:
+    for service in SERVICES:
+        databases.query(service, "TRUNCATE rate_limits")
+
+
+@pytest.fixture(params=SERVICES)
+def service(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def too_many(response: TestResponse, most: int) -> None:
+    refused(response, 429, "too-many-requests")
+    assert 1 <= int(response.headers["Retry-After"]) <= most
+
+
+def test_a_merchant_has_its_quota_whatever_the_key_and_others_have_theirs(databases: Databases, service: str) -> None:
+    app = make(databases, service, RATE_LIMIT="3/hour")
+    for key in (KEY, READONLY_KEY, KEY):
+        refused(get(app, key), 404, f"{service}-not-found")
+    for key in (KEY, READONLY_KEY):
+        too_many(get(app, key), 1200)
+    refused(get(app, OTHER_KEY), 404, f"{service}-not-found")
+    refused(get(app, KEY + "x"), 401, "unauthorized")
+    assert databases.query(service, "SELECT count(*) FROM rate_limits") == [{"count": 2}]
+
+
+def test_two_applications_share_what_one_database_counts(databases: Databases, service: str) -> None:
+    one, other = (make(databases, service, RATE_LIMIT="4/hour") for _ in range(2))
+    assert [get(app, KEY).status_code for app in (one, other, other, one)] == [404] * 4
+    for app in (one, other):
+        too_many(get(app, KEY), 900)
+
+
+def test_requests_at_once_are_not_one_more_than_the_quota(databases: Databases) -> None:
+    app = make(databases, "order", RATE_LIMIT="20/hour;1000/day")
+    with ThreadPoolExecutor(8) as pool:
+        answers = Counter(pool.map(lambda _: get(app, KEY).status_code, range(60)))
+    assert answers == {404: 20, 429: 40}
+
+
+@pytest.mark.parametrize("quota", [1, 3, 7, 11, 13, 60])
+def test_a_quota_is_whole_even_where_it_does_not_divide_its_time(databases: Databases, quota: int) -> None:
+    limiter = Limiter("test", rate_limits.parse(f"{quota}/day"), Database(databases.order, "test"))
+    assert [limiter.take("demo").passed for _ in range(quota + 1)] == [True] * quota + [False]
+
+
+def test_the_headers_say_what_is_left(databases: Databases, service: str) -> None:
+    app = make(databases, service, RATE_LIMIT="2/hour; 100/day")
+    first, second, third = (get(app, KEY) for _ in range(3))
+    for response in (first, second, third):
+        assert response.headers["RateLimit-Policy"] == '"hour";q=2;w=3600, "day";q=100;w=86400'
+    assert first.headers["RateLimit"] == '"hour";r=1;t=1800, "day";r=99;t=864'
+    assert re.fullmatch(r'"hour";r=0;t=(3600|35\d\d), "day";r=98;t=17\d\d', second.headers["RateLimit"])
+    assert re.fullmatch(r'"hour";r=0;t=(3600|35\d\d), "day";r=98;t=17\d\d', third.headers["RateLimit"])
+    assert "Retry-After" not in second.headers
+    too_many(third, 1800)
+
+
+def test_a_quota_comes_back_evenly(databases: Databases) -> None:
+    app = make(databases, "order", RATE_LIMIT="2/hour")
+    assert [get(app, KEY).status_code for _ in range(2)] == [404, 404]
+    databases.query("order", "UPDATE rate_limits SET full_at = ARRAY[full_at[1] - interval '31 minutes']")
+    assert [get(app, KEY).status_code for _ in range(2)] == [404, 429]
+
+
+def test_a_quota_that_was_not_used_is_not_saved_up(databases: Databases) -> None:
+    limiter = Limiter("test", rate_limits.parse("2/hour"), Database(databases.order, "test"))
+    assert limiter.take("demo").passed
+    databases.query("order", "UPDATE rate_limits SET full_at = ARRAY[now() - interval '9 days']")
+    assert [limiter.take("demo").passed for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("9/day", "5/second;3/minute"), ("5/minute;9/day", "5/minute"), ("9/day;5/second", "5/second")],
+)
+def test_limits_that_were_other_ones_before_hold_nobody_up_for_longer(
+    databases: Databases, before: str, after: str
+) -> None:
+    for text in (before, after):
+        limiter = Limiter("test", rate_limits.parse(text), Database(databases.order, "test"))
+        verdicts = [limiter.take("demo") for _ in range(10)]
+    assert len(verdicts[-1].ahead) == len(rate_limits.parse(after))
+    assert verdicts[-1].wait(rate_limits.parse(after)) <= 60 / 3
+
+
+def test_what_the_database_counts_is_what_memory_counts(databases: Databases) -> None:
+    both = rate_limits.parse("7/minute;3/second")
+    clock = [0.0]
+    nowhere = Limiter("test", both, Database("postgresql://nobody@127.0.0.1:1/nothing", "test"), lambda: clock[0])
+    there = Limiter("test", both, Database(databases.order, "test"), lambda: clock[0])
+    for _ in range(3):
+        mine, theirs = nowhere.take("demo"), there.take("demo")
+        assert mine.passed
+        assert theirs.passed
+        assert mine.ahead == pytest.approx(theirs.ahead, abs=0.2)
+    assert not nowhere.take("demo").passed
+
+
+def test_who_is_refused_costs_the_database_nothing_until_its_time_has_come(databases: Databases) -> None:
+    clock = [0.0]
+    limiter = Limiter("test", rate_limits.parse("1/hour"), Database(databases.order, "test"), lambda: clock[0])
+    assert [limiter.take("demo").passed for _ in range(2)] == [True, False]
+    databases.query("order", "TRUNCATE rate_limits")
+    clock[0] = 3500.0
+    verdict = limiter.take("demo")
+    assert not verdict.passed
+    assert verdict.ahead[0] == pytest.approx(100, abs=5)
+    assert limiter.take("other").passed
+    clock[0] = 3601.0
+    assert limiter.take("demo").passed
+
+
+def test_orders_own_calls_are_never_held_up(databases: Databases) -> None:
+    app = make(databases, "payment", RATE_LIMIT="1/day")
+    for _ in range(3):
+        response = get(app, INTERNAL_KEY, Tandem_Merchant="demo")
+        refused(response, 404, "payment-not-found")
+        assert "RateLimit" not in response.headers
+    refused(get(app, KEY), 404, "payment-not-found")
+    too_many(get(app, KEY), 86400)
+
+
+def test_what_needs_no_key_is_not_limited(databases: Databases, service: str) -> None:
+    app = make(databases, service, RATE_LIMIT="1/day", RATE_LIMIT_UNAUTHENTICATED="1/day")
+    client = app.test_client()
+    for path in ("/livez", "/readyz", "/problems/too-many-requests", "/openapi.json"):
+        for _ in range(3):
+            response = client.get(path)
+            assert response.status_code == 200
+            assert "RateLimit" not in response.headers
+    assert databases.query(service, "SELECT * FROM rate_limits") == []
+
+
+def test_where_there_are_no_limits_nothing_is_counted(databases: Databases, service: str) -> None:
+    app = make(databases, service)
+    response = get(app, KEY)
+    assert not {"RateLimit", "RateLimit-Policy"} & set(response.headers.keys())
+    assert databases.query(service, "SELECT * FROM rate_limits") == []
+    guard = app.extensions["tandem"].guard
+    assert (guard._merchants, guard._strangers) == (None, None)
+
+
+STRANGERS = {"RATE_LIMIT_UNAUTHENTICATED": "2/hour"}
+
+
+def test_strangers_are_counted_by_address_and_no_merchant_is_shut_out(databases: Databases, service: str) -> None:
+    app = make(databases, service, **STRANGERS)
+    for wrong in (None, KEY + "x"):
+        refused(get(app, wrong), 401, "unauthorized")
+    for wrong in (None, KEY + "x"):
+        too_many(get(app, wrong), 1800)
+    refused(get(app, KEY), 404, f"{service}-not-found")
+    refused(get(app, None, "192.0.2.1"), 401, "unauthorized")
+    refused(get(app, READONLY_KEY, "192.0.2.1"), 404, f"{service}-not-found")
+
+
+def test_an_ipv6_network_is_one_stranger(databases: Databases) -> None:
+    app = make(databases, "order", **STRANGERS)
+    statuses = [get(app, None, f"2001:db8:0:{net}::{host}").status_code for net in (1, 2) for host in range(1, 4)]
+    assert statuses == [401, 401, 429] * 2
+    assert [get(app, None, address).status_code for address in ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7")] == [
+        401,
+        401,
+        429,
+    ]
+
+
+def test_only_as_many_proxies_as_are_trusted_say_who_the_client_is(databases: Databases) -> None:
+    told = {"X_Forwarded_For": "203.0.113.5, 192.0.2.9"}
+    app = make(databases, "order", TRUSTED_PROXIES="1", **STRANGERS)
+    for _ in range(2):
+        refused(get(app, None, "10.0.0.1", **told), 401, "unauthorized")
+    too_many(get(app, None, "10.0.0.2", X_Forwarded_For="198.51.100.1, 192.0.2.9"), 1800)
+    refused(get(app, None, "10.0.0.1", X_Forwarded_For="192.0.2.10"), 401, "unauthorized")
+    trusting_nobody = make(databases, "order", **STRANGERS)
+    for spoofed in ("1.1.1.1", "1.1.1.2"):
+        refused(get(trusting_nobody, None, "10.9.9.9", X_Forwarded_For=spoofed), 401, "unauthorized")
+    too_many(get(trusting_nobody, None, "10.9.9.9", X_Forwarded_For="1.1.1.3"), 1800)
+
+
+def test_without_the_database_each_process_counts_for_itself(databases: Databases) -> None:
+    parts = urlsplit(databases.order)
+    assert parts.hostname
+    assert parts.port
+    clock = [0.0]
+    with Proxy(parts.hostname, parts.port) as proxy:
+        where = parts._replace(netloc=f"{parts.username}:{parts.password}@{urlsplit(proxy.url).netloc}").geturl()
+        one, other = (
+            Limiter("test", rate_limits.parse("4/hour"), rate_limits.database(where, "test"), lambda: clock[0])
+            for _ in range(2)
+        )
+        assert all(limiter.take("demo").passed for limiter in (one, other))
+        proxy.mode = "refuse"
+        for limiter in (one, other):
+            assert [limiter.take("demo").passed for _ in range(5)] == [True] * 4 + [False]
+        proxy.mode = "pass"
+        assert one.take("third").passed
+        assert databases.query("order", "SELECT caller FROM rate_limits") == [{"caller": "test demo"}]
+        clock[0] = REST
+        assert one.take("third").passed
+        assert len(databases.query("order", "SELECT caller FROM rate_limits")) == 2, "it is asked again"
+
+
+def test_a_database_that_hangs_is_not_waited_for(databases: Databases) -> None:
+    limiter = Limiter("test", rate_limits.parse("4/hour"), rate_limits.database(databases.order, "test"))
+    assert limiter.take("demo").passed
+    with Database(databases.order, "holder").transaction() as session:
+        session.execute("LOCK TABLE rate_limits")
+        took: list[bool] = []
+        thread = threading.Thread(target=lambda: took.append(limiter.take("demo").passed))
+        thread.start()
+        thread.join(5)
+        assert took == [True]
+
+
+def test_a_flood_of_callers_fills_no_memory(databases: Databases) -> None:
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/nothing", "test")
+    limiter = Limiter("test", rate_limits.parse("1/day"), nowhere)
+    for caller in range(5000):
+        limiter.take(str(caller))
+        limiter.take(str(caller))
+    assert len(limiter._alone) <= 4096
+    assert len(limiter._refused) <= 4096
+
+
+def test_rows_whose_quota_is_full_again_are_purged(databases: Databases) -> None:
+    app = make(databases, "order", RATE_LIMIT="100/second;100/day")
+    get(app, KEY)
+    get(app, OTHER_KEY)
+    databases.query("order", "UPDATE rate_limits SET full_at = ARRAY[now(), now()] WHERE caller = 'merchant other'")
+    result = app.test_cli_runner().invoke(args=["purge"])
+    assert "1 of rate_limits" in result.output
+    assert databases.query("order", "SELECT caller FROM rate_limits") == [{"caller": "merchant demo"}]
+
+
+def test_all_processes_of_a_service_share_the_quota_and_a_burst_is_paid_all_the_same(
+    databases: Databases, tmp_path: Path
+) -> None:
+    with mock.patch.dict("os.environ", {"RATE_LIMIT": "20/day"}), Stack(databases, tmp_path) as stack:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: stack.order.post("/v1/orders", ORDER), range(40)))
+        assert Counter(answer.status_code for answer in answers) == {201: 20, 429: 20}
+        _assert_is_told_when(next(answer for answer in answers if answer.status_code == 429))
+        placed = [answer.json()["id"] for answer in answers if answer.status_code == 201]
+        paid = "SELECT count(*) FROM orders WHERE status = 'paid'"
+        eventually(lambda: databases.query("order", paid)[0]["count"] == 20, "all that were accepted are paid")
+        assert len({row["order_id"] for row in databases.query("payment", "SELECT order_id FROM payments")}) == 20
+        assert Client(stack.order.url, OTHER_KEY).get(f"/v1/orders/{placed[0]}").status_code == 404
+
+
+def _assert_is_told_when(answer: requests.Response) -> None:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert json.loads(answer.text)["type"] == "/problems/too-many-requests"
+    assert 1 <= int(answer.headers["Retry-After"]) <= 4320
+    assert answer.headers["RateLimit-Policy"] == '"day";q=20;w=86400'
+    assert answer.headers["RateLimit"].startswith('"day";r=0;t=')

@@ -1,0 +1,45 @@
+"""Ways in which payment could break its contracts with order: members renamed, removed or of another type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from payment import store
+
+
+@dataclass(frozen=True)
+class Break:
+    """A change that replaces a text in all SQL statements of payment's store."""
+
+    name: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def apply(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Apply the change until the test ends."""
+        statements = {name: text for name, text in vars(store).items() if isinstance(text, str) and self.old in text}
+        assert statements, f"no statement contains {self.old}"
+        for name, text in statements.items():
+            monkeypatch.setattr(store, name, text.replace(self.old, self.new))
+
+
+BREAKS = [
+    Break("captured_amount has another name", "'captured_amount', p.captured_amount", "'captured', p.captured_amount"),
+    Break("version is a string", "'version', p.version", "'version', p.version::text"),
+    Break("amount is in major units", "'amount', p.amount", "'amount', p.amount / 100.0"),
+    Break("status has other values", "'status', p.status", "'status', upper(p.status)"),
+    Break("failure_reason is missing", "'failure_reason', p.failure_reason,", ""),
+]
+"""Changes of a payment, in responses and in events."""
+
+EVENT_BREAKS = [
+    Break("idempotency_key has another name", "'idempotency_key', settled", "'key', settled"),
+    Break("type has another value", "'type', 'payment.updated'", "'type', 'payment.changed'"),
+    Break("merchant is missing", "'merchant', p.merchant,\n        'data'", "'data'"),
+]
+"""Changes of members that only events have."""

@@ -1,0 +1,258 @@
+"""All kinds of calls that order makes to payment, with sample responses of the current payment service."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import responses
+
+from chassis.messaging.outbox import Message
+from chassis.messaging.remote import Refused
+from order import reconcile
+from order.gateway import PaymentGateway
+from order.model import Command
+from order.operator.payments import PaymentRecords, Payments
+from tests.support.contract.expectations import Body, read_by
+
+URL = "http://payment"
+ORDER_ID = "0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70"
+PAYMENT_ID = "0195a3f0-9b2a-7e11-8d40-1f6d1c8e5a71"
+MESSAGE_ID = "0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72"
+NAMES = {ORDER_ID: "{order_id}", PAYMENT_ID: "{payment_id}", MESSAGE_ID: "{message_id}"}
+"""Ids that differ in every run, with their placeholders in the contract."""
+
+HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Tandem-Merchant", "X-Request-Id", "traceparent")
+CARRIED = {"X-Request-Id": "req-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+CREATE = {"order_id": ORDER_ID, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "automatic"}
+
+
+def payment(status: str, **change: Any) -> Body:
+    """Return a payment as the payment service represents it."""
+    taken = 900 if status == "captured" else 0
+    return {
+        "id": PAYMENT_ID,
+        "order_id": ORDER_ID,
+        "status": status,
+        "amount": 900,
+        "currency": "EUR",
+        "authorized_amount": taken,
+        "captured_amount": taken,
+        "refunded_amount": 0,
+        "refunding_amount": 0,
+        "payment_method": "pm_ok",
+        "failure_reason": None,
+        "provider": "simulator",
+        "version": 2,
+        **change,
+    }
+
+
+def problem(name: str) -> Body:
+    """Return a problem response."""
+    return {"type": f"/problems/{name}", "title": "No", "status": 409, "detail": "No."}
+
+
+def refund(status: str, reason: str | None = None) -> Body:
+    """Return a refund as the payment service represents it."""
+    return {"id": MESSAGE_ID, "status": status, "amount": 900, "currency": "EUR", "failure_reason": reason}
+
+
+def seen(**change: Any) -> Body:
+    """Return a payment as the operator's page reads it."""
+    return {**payment("captured"), "provider_reference": "sim_0195a3f0", **change}
+
+
+NOW = "2030-01-31T12:00:00.000000Z"
+OPERATION = {
+    "kind": "sale",
+    "status": "succeeded",
+    "attempts": 1,
+    "reason": None,
+    "created_at": NOW,
+    "settled_at": NOW,
+}
+ENTRY = {
+    "operation_id": MESSAGE_ID,
+    "account": "provider_clearing",
+    "direction": "debit",
+    "amount": 900,
+    "currency": "EUR",
+    "at": NOW,
+}
+BALANCE = {"account": "provider_clearing", "currency": "EUR", "debits": 900, "credits": 0, "balance": 900}
+NO_FAULTS = {"decline": False, "delay_ms": 0, "lost_requests_percent": 0, "lost_answers_percent": 0}
+FAULTS = {**NO_FAULTS, "changed_at": NOW}
+
+
+def complete(result: object) -> object:
+    """Return the result of a page's call. Raises Refused if something is missing, which the page would display."""
+    ok, reason = result if isinstance(result, tuple) else (True, None)
+    missing = (
+        result.missing if isinstance(result, PaymentRecords) else reason if not ok or isinstance(ok, dict) else None
+    )
+    if missing:
+        raise Refused(str(missing))
+    return result
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to payment, with status and body of each response (`answers`).
+
+    `given` is the body with which the payment was created before, `after` an action that was taken on it.
+    """
+
+    name: str
+    answers: list[tuple[int, Body]]
+    command: Command | None = None
+    payload: Body = field(default_factory=dict)
+    given: Body | None = None
+    after: str | None = None
+    page: Callable[[Payments], object] | None = None
+    """The call of the operator's page, if the page makes it."""
+
+    def make(self) -> object:
+        """Make the call and return order's interpretation of the responses."""
+        if self.page is not None:
+            return self.page(Payments(URL, "a-key"))
+        gateway = PaymentGateway(URL, "a-key", timeout=5)
+        if self.command is None:
+            order = {"id": ORDER_ID, "merchant": "demo", "status": "paid", "paid_amount": 900, "refunded_amount": 0}
+            return list(reconcile._compare({**order, "payment": {"id": PAYMENT_ID}}, gateway))
+        return gateway.send(Message(0, MESSAGE_ID, "demo", ORDER_ID, self.command, self.payload, CARRIED, 1, ""))
+
+
+ABOUT = {"payment_id": PAYMENT_ID}
+MANUAL = {"capture": "manual"}
+CALLS = [
+    Call("create: captured", [(201, payment("captured"))], Command.CREATE, CREATE),
+    Call("create: authorized", [(201, payment("authorized"))], Command.CREATE, {**CREATE, **MANUAL}),
+    Call(
+        "create: declined",
+        [(201, payment("failed", failure_reason="card_declined"))],
+        Command.CREATE,
+        {**CREATE, "payment_method": "pm_declined"},
+    ),
+    Call("create: payment exists", [(200, payment("captured"))], Command.CREATE, CREATE, given={}),
+    Call("capture", [(200, payment("captured"))], Command.CAPTURE, ABOUT, given=MANUAL),
+    Call("void", [(200, payment("voided"))], Command.VOID, ABOUT, given=MANUAL),
+    Call(
+        "capture: too late",
+        [(409, problem("payment-state")), (200, payment("voided"))],
+        Command.CAPTURE,
+        ABOUT,
+        given=MANUAL,
+        after="void",
+    ),
+    Call(
+        "void: too late", [(409, problem("payment-state")), (200, payment("captured"))], Command.VOID, ABOUT, given={}
+    ),
+    Call(
+        "refund",
+        [(201, refund("succeeded")), (200, payment("captured", refunded_amount=900))],
+        Command.REFUND,
+        {**ABOUT, "amount": 900, "reason": "order canceled"},
+        given={},
+    ),
+    Call(
+        "refund: declined",
+        [(201, refund("failed", "refund_declined")), (200, payment("captured"))],
+        Command.REFUND,
+        {**ABOUT, "amount": 900},
+        given={"payment_method": "pm_refund_declined"},
+    ),
+    Call(
+        "refund: exceeds the captured amount",
+        [(409, problem("amount-exceeds-captured")), (200, payment("captured"))],
+        Command.REFUND,
+        {**ABOUT, "amount": 901},
+        given={},
+    ),
+    Call(
+        "refund: nothing is captured",
+        [(409, problem("payment-state")), (200, payment("authorized"))],
+        Command.REFUND,
+        {**ABOUT, "amount": 1},
+        given=MANUAL,
+    ),
+    Call(
+        "reconcile",
+        [(200, {"data": [payment("captured")]}), (200, {"captured_amount": 900, "refunded_amount": 0, "untold": 0})],
+        given={},
+    ),
+    Call("page: readiness of payment", [(200, {"status": "ready"})], page=lambda page: complete(page.readiness())),
+    Call(
+        "page: an order's payments",
+        [(200, {"data": [seen()]}), (200, {"data": [OPERATION]}), (200, {"data": [ENTRY]})],
+        given={},
+        page=lambda page: complete(page.records("demo", ORDER_ID)),
+    ),
+    Call(
+        "page: an order's payment that was declined",
+        [
+            (200, {"data": [seen(status="failed", failure_reason="card_declined", provider_reference=None)]}),
+            (200, {"data": [{**OPERATION, "status": "declined", "reason": "card_declined"}]}),
+            (200, {"data": []}),
+        ],
+        given={"payment_method": "pm_declined"},
+        page=lambda page: complete(page.records("demo", ORDER_ID)),
+    ),
+    Call(
+        "page: trial balance",
+        [(200, {"data": [BALANCE]})],
+        given={},
+        page=lambda page: complete(page.balances(["demo"])),
+    ),
+    Call("page: faults", [(200, FAULTS)], page=lambda page: page.faults()),
+    Call("page: switch faults", [(200, FAULTS)], page=lambda page: page.set_faults(NO_FAULTS)),
+]
+
+
+def record() -> list[Body]:
+    """Return the contract: the requests that order sends in each call, and the members of responses that it reads."""
+    return [_recorded(call) for call in CALLS]
+
+
+def _recorded(call: Call) -> Body:
+    exact = {"/type", "/status", "/data/0/status"} | ({"/failure_reason"} if "declined" in call.name else set())
+    exchanges = []
+    for number, (status, sample) in enumerate(call.answers):
+        read = read_by(lambda body, at=number: _result(call, body, at), sample, exact)  # type: ignore[misc]
+        request = _play(call, call.answers)[1][number]
+        exchanges.append({"request": request, "answer": {"status": status, "body": read}})
+    return {"call": call.name, "given": call.given, "after": call.after, "exchanges": exchanges}
+
+
+def _result(call: Call, body: Body, at: int) -> object:
+    """Return the result of a call if response number `at` has this body."""
+    answers = [(status, body if number == at else sample) for number, (status, sample) in enumerate(call.answers)]
+    return _play(call, answers)[0]
+
+
+def _play(call: Call, answers: list[tuple[int, Body]]) -> tuple[object, list[Body]]:
+    """Return the result of a call with these responses, and the requests that it made."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as service:
+        for number, (status, body) in enumerate(answers):
+            method = "POST" if call.command is not None and number == 0 else "GET"
+            service.add(
+                "PUT" if "switch" in call.name else method, re.compile(re.escape(URL)), json=body, status=status
+            )
+        outcome = call.make()
+        return outcome, [_request(each.request) for each in service.calls]
+
+
+def _request(request: Any) -> Body:
+    body = None if request.body is None else json.loads(_with_placeholders(request.body.decode()))
+    headers = {name: _with_placeholders(request.headers[name]) for name in HEADERS if name in request.headers}
+    path = _with_placeholders(request.url.removeprefix(URL))
+    return {"method": request.method, "path": path, "headers": headers, **({"body": body} if body is not None else {})}
+
+
+def _with_placeholders(text: str) -> str:
+    for id_, name in NAMES.items():
+        text = text.replace(id_, name)
+    return text

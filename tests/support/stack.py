@@ -1,0 +1,159 @@
+"""Both services as real processes, as in production: gunicorn and `flask relay`. Processes that end are restarted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from ci import ROOT
+from ci.laptop import launch
+from ci.laptop.postgres import free_port
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import Client
+from tests.support.settings import environment
+
+
+@dataclass
+class Process:
+    """A process and its children, which are one process group."""
+
+    name: str
+    argv: list[str]
+    env: Mapping[str, str]
+    log: Path
+    running: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+
+    def start(self) -> None:
+        """Start the process."""
+        with self.log.open("ab") as log:
+            self.running = subprocess.Popen(
+                launch.with_parent(self.argv, "KILL"),
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.starts += 1
+
+    def kill(self, by: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the process group."""
+        assert self.running is not None
+        try:
+            os.killpg(self.running.pid, by)
+        except ProcessLookupError:
+            return
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the process has ended."""
+        return self.running is not None and self.running.poll() is not None
+
+
+class Stack:
+    """The web and relay processes of order and payment, on one pair of databases, while the `with` block runs.
+
+    Processes that end are restarted, unless their name is in `held`. With `ready=False`, the start does not wait until
+    the services are ready. `apps` is another copy of the product's code; `settings` are additional environment
+    variables. `peers` may be changed before the start, to put a proxy between the services.
+    """
+
+    def __init__(
+        self,
+        databases: Databases,
+        folder: Path,
+        *,
+        ready: bool = True,
+        apps: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder, self._settings = folder, settings or {}
+        self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
+        self.service_ports = (free_port(), free_port())  # of payment and order
+        self.admin_ports = (free_port(), free_port())  # of order and payment
+        payment_port, order_port = self.service_ports
+        self.order = Client(f"http://127.0.0.1:{order_port}")
+        self.payment = Client(f"http://127.0.0.1:{payment_port}")
+        self.peers = {"PAYMENT_URL": self.payment.url, "ORDER_URL": self.order.url}
+        self.processes: dict[str, Process] = {}
+        self.held: set[str] = set()
+        self._ending = threading.Event()
+
+    @property
+    def armed(self) -> Path:
+        """The file that names the step at which a process crashes (see crash.py)."""
+        return self.folder / "armed"
+
+    def __enter__(self) -> Self:
+        payment_port, order_port = self.service_ports
+        for service, port, admin_port in zip(
+            ("order", "payment"), (order_port, payment_port), self.admin_ports, strict=True
+        ):
+            metrics = self.folder / f"metrics-{service}"
+            metrics.mkdir()
+            env = {
+                **os.environ,
+                **environment(getattr(self.databases, service), self.peers),
+                "PYTHONPATH": os.pathsep.join([str(self._apps), str(ROOT)]),
+                "HOST": "127.0.0.1",
+                "PORT": str(port),
+                "ADMIN_PORT": str(admin_port),
+                "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+                "SWEEP_SECONDS": "5",
+                **self._settings,
+            }
+            commands = {
+                "web": ["gunicorn", "-c", "python:chassis.server.gunicorn_conf", f"{service}:create_app()"],
+                "relay": ["flask", "--app", service, "relay"],
+            }
+            for role, command in commands.items():
+                name = f"{service}-{role}"
+                crash = [sys.executable, "-m", "tests.support.crash", str(self.armed), service]
+                self.processes[name] = Process(name, [*crash, *command], env, self.folder / f"{name}.log")
+        for process in self.processes.values():
+            process.start()
+        self._supervisor = threading.Thread(target=self._supervise)
+        self._supervisor.start()
+        for client in (self.order, self.payment) if self._ready else ():
+            eventually(lambda client=client: answers(client, "/readyz"), "both services are ready", 60)  # type: ignore[misc]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        self._supervisor.join()
+        for process in self.processes.values():
+            process.kill()
+            if process.running is not None:
+                process.running.wait(30)
+        if error is not None:
+            for process in self.processes.values():
+                print(f"--- {process.name}", *process.log.read_text(errors="replace").splitlines()[-15:], sep="\n")
+
+    def _supervise(self) -> None:
+        while not self._ending.wait(0.05):
+            for process in self.processes.values():
+                if process.is_dead and process.name not in self.held:
+                    process.kill()  # remaining processes of its group would still hold the port
+                    process.start()
+
+
+def answers(client: Client, path: str) -> bool:
+    """Return whether a GET request for the path is answered with 200."""
+    try:
+        return client.get(path).status_code == 200
+    except requests.ConnectionError:
+        return False
