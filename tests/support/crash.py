@@ -25,7 +25,6 @@ FUNCTIONS = {
         "order.gateway:PaymentGateway.send",
         "chassis.messaging.outbox:claim",
         "chassis.messaging.outbox:mark_delivered",
-        "chassis.messaging.relay:Relay._commit",
     ),
     "payment": (
         "payment.store:insert_under_key",
@@ -38,7 +37,6 @@ FUNCTIONS = {
         "payment.service:Payments._send_event",
         "chassis.messaging.outbox:claim",
         "chassis.messaging.outbox:mark_delivered",
-        "chassis.messaging.relay:Relay._commit",
     ),
 }
 
