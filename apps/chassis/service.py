@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import uuid_utils
 from flask import Flask, Request, Response, current_app, g, json, request
-from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -20,9 +19,11 @@ from chassis.auth.guard import Guard
 from chassis.config import Settings
 from chassis.http import pages, parsing
 from chassis.http.answers import Application
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts_of
 from chassis.http.problems import Problem, from_status, unavailable
-from chassis.openapi import document as openapi
 from chassis.openapi import page
+from chassis.openapi.document import Webhook, document
 from chassis.postgres.database import DOWN, Database
 from chassis.server import admin, health
 from chassis.telemetry import logs, metrics, trace_context, tracing
@@ -54,10 +55,10 @@ def create_app(
     title: str,
     settings: Settings,
     database: Database,
-    blueprints: Iterable[parsing.Blueprint],
+    blueprints: Iterable[Blueprint],
     *,
     about: str,
-    webhooks: Iterable[openapi.Webhook] = (),
+    webhooks: Iterable[Webhook] = (),
     migrations: str,
     parts: dict[str, Any],
     admin_pages: Mapping[str, admin.Application] | None = None,
@@ -70,13 +71,7 @@ def create_app(
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
     app.url_map.merge_slashes = False  # //v1/orders is no path of ours, and no redirect to one
-    app.config.update(
-        MAX_CONTENT_LENGTH=parsing.MAX_BODY,
-        API_TITLE=title,
-        API_VERSION="v1",
-        OPENAPI_VERSION="3.1.0",
-        PROPAGATE_EXCEPTIONS=False,
-    )
+    app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges(name)
     admin_app = admin.application(settings.database_url, checks, gauges, admin_pages or {})
@@ -86,12 +81,10 @@ def create_app(
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     tracing.follow(app, _QUIET, _METHODS)
-    api = Api(app)
-    openapi.prepare(app, api)
     described = list(blueprints)
     for blueprint in described:
         app.register_blueprint(blueprint)
-    app.register_blueprint(page.blueprint(lambda: openapi.document(app, api, described, about, webhooks)))
+    app.register_blueprint(page.blueprint(lambda: document(app, described, title, about, webhooks)))
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)
@@ -140,9 +133,8 @@ def _begin() -> None:
 
 def _refuse_query(req: Request) -> None:
     """Refuse a query where the view reads none: who sends one means something by it. Raises Problem `validation`."""
-    blueprint = current_app.blueprints.get(req.blueprint or "")
-    view = current_app.view_functions.get(req.endpoint or "")
-    if isinstance(blueprint, parsing.Blueprint) and not getattr(view, "reads_query", False):
+    known = facts_of(current_app.view_functions.get(req.endpoint or ""))
+    if known is not None and known.query is None:
         parsing.refuse_query(req)
 
 

@@ -8,7 +8,7 @@ from flask import Flask
 
 import chassis.service
 from chassis.messaging import outbox
-from chassis.openapi import document as openapi
+from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
 from order import api, commands, compat, config, model
 from order.gateway import PaymentGateway
@@ -42,10 +42,9 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         [api.blueprint, compat.blueprint, webhooks_api.blueprint],
         about="Takes orders, never loses one, and has each of them paid once.",
         webhooks=[
-            openapi.Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind])
-            for kind in EVENTS
+            Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind]) for kind in EVENTS
         ]
-        + [openapi.Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
+        + [Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
         migrations=MIGRATIONS,
         parts={"orders": orders, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings)},

@@ -13,15 +13,16 @@ from marshmallow import ValidationError
 from chassis.auth.keyring import requires
 from chassis.http import fast_load, idempotency, paging, parsing, prefer
 from chassis.http.answers import answer
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import STANDARD_WEBHOOKS, facts
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
-from chassis.openapi import document as openapi
 from chassis.service import onward, service
 from order import gateway, schemas
 from order.model import Status
 from order.service import Done, Orders
 
-blueprint = parsing.Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
+blueprint = Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
 
 _PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
 _AUTHORIZED = {"status": "authorized", "paid_amount": 0}
@@ -40,7 +41,7 @@ def orders() -> Orders:
 @blueprint.post("/orders")
 @requires("orders:write")
 @blueprint.arguments(schemas.PlaceOrder)
-@openapi.facts(waits=True)
+@facts(waits=True)
 @blueprint.response(201, schemas.OrderView)
 def place_order(wanted: dict[str, Any]) -> Response:
     """Place an order.
@@ -75,7 +76,7 @@ def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/payment-attempts")
 @requires("orders:write")
 @blueprint.arguments(schemas.NewAttempt)
-@openapi.facts("order-state", answers={202: _PENDING}, waits=True)
+@facts("order-state", answers={202: _PENDING}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Try again to have an order paid, after a payment has failed; 202 while it is under way."""
@@ -88,7 +89,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True)
+@facts("order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Take the money of an authorized order (`capture: manual`); 202 while it is under way."""
@@ -100,7 +101,7 @@ def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/cancel")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
+@facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Cancel an order, giving back what was taken; 202 while that is under way."""
@@ -112,7 +113,7 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/refunds")
 @requires("orders:write")
 @blueprint.arguments(schemas.CreateRefund)
-@openapi.facts("order-state", "amount-exceeds-captured", waits=True, tagged=True)
+@facts("order-state", "amount-exceeds-captured", waits=True, tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Give money of a paid order back, all that is left or a part."""
@@ -159,7 +160,7 @@ def list_events(order_id: UUID) -> Response:
 
 
 @blueprint.post("/payment-events")
-@openapi.facts(body=schemas.PaymentEvent, signature=openapi.STANDARD_WEBHOOKS)
+@facts(body=schemas.PaymentEvent, signature=STANDARD_WEBHOOKS)
 @blueprint.response(204)
 def receive_payment_event() -> Response:
     """Take a payment's newest state from the payment service; signed as Standard Webhooks says."""

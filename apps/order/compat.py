@@ -11,21 +11,21 @@ from flask import Response, g
 
 from chassis import money
 from chassis.auth.keyring import requires
-from chassis.http import parsing
 from chassis.http.answers import answer
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.http.problems import invalid
-from chassis.openapi import document as openapi
 from chassis.service import onward, service
 from order import schemas
 from order.api import orders
 
-blueprint = parsing.Blueprint("sketch", __name__, description="The original sketch's API")
+blueprint = Blueprint("sketch", __name__, description="The original sketch's API")
 
 
 @blueprint.post("/orders")
 @requires("orders:write")
 @blueprint.arguments(schemas.SketchOrder)
-@openapi.facts("order-exists", "idempotency-key-in-use")
+@facts("order-exists", "idempotency-key-in-use")
 @blueprint.response(201, schemas.SketchOrder)
 def place_order(wanted: dict[str, Any]) -> Response:
     """Place an order under an id of your own; repeating it answers as before."""

@@ -9,7 +9,7 @@ from flask import Flask
 import chassis.service
 from chassis.messaging import outbox
 from chassis.messaging.remote import Remote
-from chassis.openapi import document as openapi
+from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
 from payment import api, commands, compat, config, providers, schemas, simulator_api
 from payment.service import Payments
@@ -36,7 +36,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         database,
         [api.blueprint, compat.blueprint, simulator_api.blueprint],
         about="Asks a payment provider for an order's money, once, and knows at all times what it does not know.",
-        webhooks=[openapi.Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
+        webhooks=[Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
         migrations=MIGRATIONS,
         parts={"payments": payments},
     )

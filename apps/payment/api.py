@@ -11,15 +11,16 @@ from flask import Response, g, request
 from chassis.auth.keyring import requires
 from chassis.http import idempotency, paging, parsing
 from chassis.http.answers import answer
-from chassis.openapi import document as openapi
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import Signature, facts
 from chassis.service import onward, service
 from payment import ledger, schemas
 from payment.model import Kind
 from payment.service import Created, Payments
 
-blueprint = parsing.Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
+blueprint = Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
 
-PROVIDER = openapi.Signature(
+PROVIDER = Signature(
     "providerSignature", "Stripe-Signature", "The provider's own signature of its events; the simulator sends none."
 )
 _AUTHORIZED = {"status": "authorized", "captured_amount": 0, "authorized_amount": 900}
@@ -35,7 +36,7 @@ def payments() -> Payments:
 @blueprint.post("/payments")
 @requires("payments:write")
 @blueprint.arguments(schemas.CreatePayment)
-@openapi.facts(answers={200: {}})
+@facts(answers={200: {}})
 @blueprint.response(201, schemas.PaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
     """Pay for an order.
@@ -51,7 +52,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
 @blueprint.post("/payments/<uuid:payment_id>/capture")
 @requires("payments:write")
 @blueprint.arguments(schemas.Capture)
-@openapi.facts("payment-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED})
+@facts("payment-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Take the money of an authorized payment, all or a part; 202 while the provider has not said what became of it."""
@@ -62,7 +63,7 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @blueprint.post("/payments/<uuid:payment_id>/void")
 @requires("payments:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("payment-state", answers={200: _VOIDED, 202: _AUTHORIZED})
+@facts("payment-state", answers={200: _VOIDED, 202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
     """Give the hold of an authorized payment back; 202 while the provider has not said what became of it."""
@@ -81,7 +82,7 @@ def _replayed(done: Created) -> dict[str, str]:
 @blueprint.post("/payments/<uuid:payment_id>/refunds")
 @requires("payments:write")
 @blueprint.arguments(schemas.CreateRefund)
-@openapi.facts("payment-state", "amount-exceeds-captured", tagged=True)
+@facts("payment-state", "amount-exceeds-captured", tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Give money of a captured payment back, all that is left or a part."""
@@ -155,7 +156,7 @@ def list_payments(query: dict[str, Any]) -> Response:
 
 
 @blueprint.post("/provider-events/<string:provider>")
-@openapi.facts(signature=PROVIDER)
+@facts(signature=PROVIDER)
 @blueprint.response(204)
 def receive_provider_event(provider: str) -> Response:
     """Take an event of the payment provider's, signed as that provider signs; it is a hint to look there."""

@@ -9,16 +9,16 @@ from flask import Response, g
 
 from chassis import money
 from chassis.auth.keyring import requires
-from chassis.http import parsing
 from chassis.http.answers import answer
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.http.problems import Problem, invalid
-from chassis.openapi import document as openapi
 from chassis.service import onward, service
 from payment import schemas
 from payment.api import payments
 from payment.model import Status
 
-blueprint = parsing.Blueprint("sketch", __name__, description="The original sketch's API")
+blueprint = Blueprint("sketch", __name__, description="The original sketch's API")
 
 WAIT = 10.0
 """How long a payment that is under way is waited for, in seconds."""
@@ -27,7 +27,7 @@ WAIT = 10.0
 @blueprint.post("/payments")
 @requires("payments:write")
 @blueprint.arguments(schemas.SketchPayment)
-@openapi.facts("payment-exists", "idempotency-key-in-use", answers={202: {"status": "processing"}})
+@facts("payment-exists", "idempotency-key-in-use", answers={202: {"status": "processing"}})
 @blueprint.response(200, schemas.SketchPaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
     """Pay for an order: success or failed; 202 and processing while the provider has not said which.

@@ -7,15 +7,15 @@ from typing import Any
 from flask import Response
 
 from chassis.auth.keyring import requires
-from chassis.http import parsing
 from chassis.http.answers import answer
-from chassis.openapi import document as openapi
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.service import service
 from payment import schemas
 from payment.providers.faults import Faults
 from payment.service import Payments
 
-blueprint = parsing.Blueprint(
+blueprint = Blueprint(
     "simulator", __name__, url_prefix="/v1/simulator", description="Faults of the simulated payment provider"
 )
 
@@ -28,7 +28,7 @@ def payments() -> Payments:
 
 @blueprint.get("/faults")
 @requires("merchants:any")
-@openapi.facts("not-found")
+@facts("not-found")
 @blueprint.response(200, schemas.FaultsView)
 def get_simulator_faults() -> Response:
     """Show which faults the simulator is told to have; 404 with a real provider."""
@@ -39,7 +39,7 @@ def get_simulator_faults() -> Response:
 @requires("merchants:any")
 @requires("payments:write")
 @blueprint.arguments(schemas.Faults)
-@openapi.facts("not-found")
+@facts("not-found")
 @blueprint.response(200, schemas.FaultsView)
 def set_simulator_faults(wanted: dict[str, Any]) -> Response:
     """Tell the simulator which faults to have, until told otherwise; what is left out is off.

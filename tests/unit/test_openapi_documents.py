@@ -151,6 +151,11 @@ def test_what_is_answered_is_whole_and_may_have_more_one_day(document: Document)
             assert "additionalProperties" not in schema, name
 
 
+def test_every_schema_is_used(document: Document) -> None:
+    used = {str(part).rpartition("/")[2] for where, part in parts(document) if where.endswith("/$ref")}
+    assert set(document["components"]["schemas"]) <= used
+
+
 def test_links_name_operations_and_parameters_that_there_are(document: Document) -> None:
     known = operations(document)
     linked = set()

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 import flask
-import flask_smorest as smorest
 import marshmallow as ma
 from gunicorn.http.errors import ParseException
 
 from chassis import cards
-from chassis.http import fast_load
 from chassis.http.fast_load import Load
 from chassis.http.problems import Problem
-
-View = TypeVar("View", bound=Callable[..., flask.Response])
 
 MAX_BODY = 256 * 1024
 _MAX_DEPTH = 20
@@ -220,53 +215,3 @@ def _load(load: Load, data: dict[str, Any]) -> Any:
         found = pointers(error.messages)
         count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
         raise Problem("validation", f"{count} not valid.", errors=found) from error
-
-
-if TYPE_CHECKING:
-
-    class Blueprint(flask.Blueprint):
-        """flask-smorest's blueprint, whose decorators carry no types, with the types they have here."""
-
-        def __init__(self, name: str, import_name: str, *, url_prefix: str = "", description: str) -> None: ...
-
-        def arguments(self, schema: type[ma.Schema], location: str = "json") -> Callable[[View], View]:
-            """Validate that part of the request, and hand it to the view."""
-
-        def response(self, status: int, schema: type[ma.Schema] | None = None) -> Callable[[View], View]:
-            """Document the answer; our views make it themselves."""
-
-        def doc(self, **kwargs: Any) -> Callable[[View], View]:
-            """Add to what OpenAPI says of the view."""
-
-else:
-
-    class Blueprint(smorest.Blueprint):
-        """flask-smorest's blueprint: it documents, and we validate and answer, each in one step."""
-
-        def arguments(self, schema, location="json"):  # noqa: ANN001, ANN201
-            """One instance and one loader for all requests: making them costs as much as all that they then do."""
-            instance = schema()
-            load = fast_load.loader(instance)
-            read = load_query if location == "query" else load_body
-            document = super().arguments(instance, location=location)
-
-            def decorate(view):  # noqa: ANN001, ANN202
-                @wraps(view)
-                def loaded(**kwargs):  # noqa: ANN003, ANN202
-                    return view(read(load), **kwargs)
-
-                loaded._apidoc = document(view)._apidoc
-                loaded.reads_query = location == "query" or getattr(view, "reads_query", False)
-                return loaded
-
-            return decorate
-
-        def response(self, status, schema=None, **kwargs):  # noqa: ANN001, ANN003, ANN201
-            """Only documents: what a view returns is the answer already."""
-            document = super().response(status, schema, **kwargs)
-
-            def decorate(view):  # noqa: ANN001, ANN202
-                view._apidoc = document(view)._apidoc
-                return view
-
-            return decorate

@@ -5,25 +5,12 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import marshmallow as ma
-
+from chassis.http.facts import STANDARD_WEBHOOKS, Facts
 from chassis.http.problems import CATALOGUE
 from chassis.openapi import parts, schemas
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a view says of itself, see `chassis.openapi.document.facts`."""
-
-    problems: tuple[str, ...] = ()
-    answers: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    waits: bool = False
-    body: type[ma.Schema] | None = None
-    signature: parts.Signature | None = None
-    tagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +23,8 @@ class Operation:
     id: str
     path: str
     method: str
-    says: dict[str, Any]
     facts: Facts
-    scope: str | None
+    says: dict[str, Any]
     changes: bool = False
 
     @property
@@ -49,7 +35,7 @@ class Operation:
     @property
     def takes_key(self) -> bool:
         """Whether it needs an Idempotency-Key."""
-        return self.method == "post" and self.path.startswith("/v1/") and self.scope is not None
+        return self.method == "post" and self.path.startswith("/v1/") and self.facts.scope is not None
 
     def shows_version(self, names: Mapping[str, Any]) -> bool:
         """Whether it shows one thing that has versions."""
@@ -77,11 +63,11 @@ class Operation:
     def _secure(self, schemes: dict[str, Any]) -> None:
         signature = self.facts.signature
         if signature is not None:
-            schemes[signature.scheme] = signature.describe()
+            schemes[signature.scheme] = parts.security_scheme(signature)
             self.says["security"] = [{signature.scheme: []}]
-        elif self.scope is not None:
-            self.says["security"] = [{parts.BEARER: [self.scope]}]
-            needs = f"Needs the scope `{self.scope}`."
+        elif self.facts.scope is not None:
+            self.says["security"] = [{parts.BEARER: [self.facts.scope]}]
+            needs = f"Needs the scope `{self.facts.scope}`."
             self.says["description"] = "\n\n".join(filter(None, [self.says.get("description"), needs]))
         else:
             self.says["security"] = []
@@ -96,9 +82,9 @@ class Operation:
             yield "If-Match"
         if self.method == "get":
             yield "If-None-Match"
-        if self.scope is not None:
+        if self.facts.scope is not None:
             yield "Tandem-Merchant"
-        if self.facts.signature is parts.STANDARD_WEBHOOKS:
+        if self.facts.signature is STANDARD_WEBHOOKS:
             yield from parts.WEBHOOK_HEADERS
         yield from ("X-Request-Id", "traceparent")
 
@@ -119,8 +105,8 @@ class Operation:
                 "Link": "next_cursor" in members,
                 "Idempotency-Replayed": self.takes_key,
                 "Preference-Applied": self.facts.waits,
-                "RateLimit": self.scope is not None,
-                "RateLimit-Policy": self.scope is not None,
+                "RateLimit": self.facts.scope is not None,
+                "RateLimit-Policy": self.facts.scope is not None,
             }
             headers = [name for name, is_sent in wanted.items() if is_sent]
             answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
@@ -140,7 +126,7 @@ class Operation:
         if self.takes_key:
             found += ["idempotency-key-missing", "idempotency-key-in-use", "idempotency-key-reused"]
         found += ["precondition-failed"] if self.changes else []
-        if self.scope is not None:
+        if self.facts.scope is not None:
             found += ["unauthorized", "forbidden", *(name for name, kind in CATALOGUE.items() if kind.status == 429)]
         if self.parameters:
             # The id of a thing, whose absence may have a problem of its own.

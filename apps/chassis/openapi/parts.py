@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from chassis.http.facts import Signature
 from chassis.http.problems import CATALOGUE, Problem
 from chassis.openapi.schemas import EXAMPLE_ID
 
@@ -37,27 +37,6 @@ SUCCESSES = {
     "204": "Done; there is nothing to show",
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A signature of a body that stands for a key: the header it is in, and how it is made."""
-
-    scheme: str
-    header: str
-    about: str
-
-    def describe(self) -> dict[str, str]:
-        """The security scheme."""
-        return {"type": "apiKey", "in": "header", "name": self.header, "description": self.about}
-
-
-STANDARD_WEBHOOKS = Signature(
-    "webhookSignature",
-    "webhook-signature",
-    "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256 of `<webhook-id>.<webhook-timestamp>.<body>` under a "
-    "shared secret (`whsec_` and base64); several, one for each secret in use, with spaces between. The receiver "
-    "refuses what is older than five minutes, and takes an id once.",
-)
 WEBHOOK_HEADERS = ("webhook-id", "webhook-timestamp")
 
 
@@ -180,6 +159,11 @@ def components() -> dict[str, Any]:
         "responses": {"not-modified": unchanged},
         "securitySchemes": {BEARER: bearer},
     }
+
+
+def security_scheme(signature: Signature) -> dict[str, str]:
+    """The security scheme of a signature."""
+    return {"type": "apiKey", "in": "header", "name": signature.header, "description": signature.about}
 
 
 def refusals(names: Iterable[str], responses: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
@@ -54,9 +54,7 @@ def _examples(self: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, A
     return {"examples": [EXAMPLE_ID]} if ret.get("format") == "uuid" else {}
 
 
-def complete(
-    spec: dict[str, Any], converter: OpenAPIConverter, bodies: Iterable[Any], events: Mapping[str, Any]
-) -> dict[str, Any]:
+def complete(spec: dict[str, Any], converter: OpenAPIConverter, events: Mapping[str, Any]) -> dict[str, Any]:
     """The components' schemas by name.
 
     What is only ever answered has all its members, and may have more one day; what is sent to us is closed where
@@ -65,7 +63,7 @@ def complete(
     names: dict[str, Any] = spec.get("components", {}).get("schemas", {})
     for (schema, *_), name in converter.refs.items():
         names[name] = {"description": (inspect.getdoc(schema) or "").replace("\n", " "), **names[name]}
-    sent = _reached([[item.get("requestBody") for item in _methods(spec)], list(bodies)], names)
+    sent = _reached([item.get("requestBody") for item in _methods(spec)], names)
     answered = _reached([[item["responses"] for item in _methods(spec)], list(events.values())], names)
     for name in answered - sent:
         names[name].pop("additionalProperties", None)

@@ -9,15 +9,16 @@ from uuid import UUID
 from flask import Response, g
 
 from chassis.auth.keyring import requires
-from chassis.http import idempotency, paging, parsing
+from chassis.http import idempotency, paging
 from chassis.http.answers import answer
-from chassis.openapi import document as openapi
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.service import service
 from order.schemas import Nothing
 from order.webhooks import schemas
 from order.webhooks.service import Done, Webhooks
 
-blueprint = parsing.Blueprint(
+blueprint = Blueprint(
     "webhooks", __name__, url_prefix="/v1/webhook-endpoints", description="Webhooks: being told of what happens"
 )
 
@@ -40,7 +41,7 @@ def _answer(done: Done, status: int, headers: dict[str, str] | None = None) -> R
 @blueprint.post("")
 @requires("orders:write")
 @blueprint.arguments(schemas.NewEndpoint)
-@openapi.facts("webhook-endpoint-limit")
+@facts("webhook-endpoint-limit")
 @blueprint.response(201, schemas.NewEndpointView)
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Have events sent to a URL. The answer has the secret that signs them, which is shown here only."""
@@ -94,7 +95,7 @@ def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Res
 @blueprint.post("/<uuid:webhook_endpoint_id>/test")
 @requires("orders:write")
 @blueprint.arguments(Nothing)
-@openapi.facts("webhook-endpoint-disabled")
+@facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
 def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """Send an event `webhook.test`."""
@@ -123,7 +124,7 @@ def get_webhook_delivery(webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -
 @blueprint.post("/<uuid:webhook_endpoint_id>/deliveries/<uuid:webhook_delivery_id>/redeliver")
 @requires("orders:write")
 @blueprint.arguments(Nothing)
-@openapi.facts("webhook-endpoint-disabled")
+@facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
 def redeliver_webhook(_: dict[str, Any], webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -> Response:
     """Send an event once more, under the same id, whether it was delivered, is dead or waits."""
