@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import uuid_utils
-from flask import Flask, Request, Response, current_app, g, json, request
+from flask import Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -21,7 +21,8 @@ from chassis.http import pages, parsing
 from chassis.http.answers import Application
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import facts_of
-from chassis.http.problems import Problem, from_status, unavailable
+from chassis.http.generic_problems import from_status
+from chassis.http.problems import Catalogue, Problem, render, unavailable
 from chassis.openapi import page
 from chassis.openapi.document import Webhook, document
 from chassis.postgres.database import DOWN, Database
@@ -47,6 +48,7 @@ class Service:
     admin: admin.Application
     request_log: logs.RequestLog
     guard: Guard
+    problems: Catalogue
     parts: dict[str, Any]
 
 
@@ -59,14 +61,16 @@ def create_app(
     *,
     about: str,
     webhooks: Iterable[Webhook] = (),
+    problems: Catalogue,
     migrations: str,
     parts: dict[str, Any],
     admin_pages: Mapping[str, admin.Application] | None = None,
 ) -> Flask:
     """The application `name`: its blueprints, health, problems, and in its extension `tandem` the admin port's.
 
-    `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `migrations` is the folder of
-    alembic's scripts; `parts` is what the service's own views need; `admin_pages` are what the admin port has besides.
+    `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `problems` has every kind of problem
+    that it can answer with; `migrations` is the folder of alembic's scripts; `parts` is what the service's own views
+    need; `admin_pages` are what the admin port has besides.
     """
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
@@ -77,15 +81,17 @@ def create_app(
     admin_app = admin.application(settings.database_url, checks, gauges, admin_pages or {})
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
-    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
+    app.extensions["tandem"] = Service(
+        name, settings, database, checks, gauges, admin_app, request_log, guard, problems, parts
+    )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     tracing.follow(app, _QUIET, _METHODS)
     described = list(blueprints)
     for blueprint in described:
         app.register_blueprint(blueprint)
-    app.register_blueprint(page.blueprint(lambda: document(app, described, title, about, webhooks)))
-    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(page.blueprint(lambda: document(app, described, title, about, webhooks, problems)))
+    app.register_blueprint(pages.blueprint(problems))
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)
     app.after_request(_end)
@@ -165,10 +171,9 @@ def _end(response: Response) -> Response:
 
 
 def _problem(problem: Problem, status: int | None = None) -> Response:
-    body = json.dumps(problem.body(quote(cards.mask(request.path)), g.request_id, status))
-    response = Response(body, status or problem.status, mimetype="application/problem+json")
-    response.headers.update(problem.headers)
-    return response
+    instance = quote(cards.mask(request.path))
+    rendered = render(problem, service().problems, instance=instance, request_id=g.request_id, status=status)
+    return Response(rendered.body, rendered.status, rendered.headers)
 
 
 def _http_exception(error: HTTPException) -> Response:

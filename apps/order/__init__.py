@@ -10,7 +10,7 @@ import chassis.service
 from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
-from order import api, commands, compat, config, model
+from order import api, commands, compat, config, model, problems
 from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
@@ -45,6 +45,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
             Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind]) for kind in EVENTS
         ]
         + [Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
+        problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
         parts={"orders": orders, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings)},

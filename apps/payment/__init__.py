@@ -11,7 +11,7 @@ from chassis.messaging import outbox
 from chassis.messaging.remote import Remote
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
-from payment import api, commands, compat, config, providers, schemas, simulator_api
+from payment import api, commands, compat, config, problems, providers, schemas, simulator_api
 from payment.service import Payments
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -37,6 +37,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         [api.blueprint, compat.blueprint, simulator_api.blueprint],
         about="Asks a payment provider for an order's money, once, and knows at all times what it does not know.",
         webhooks=[Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
+        problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
         parts={"payments": payments},
     )

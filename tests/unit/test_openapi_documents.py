@@ -14,9 +14,9 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from chassis.http.problems import CATALOGUE
 from ci import openapi
 from tests.integration.described import Document, faults, operations, resolve
+from tests.integration.problems import CATALOGUES
 
 SERVICES = ["order", "payment"]
 
@@ -172,11 +172,25 @@ def test_links_name_operations_and_parameters_that_there_are(document: Document)
     assert wanted <= linked
 
 
-def test_every_problem_that_an_operation_names_has_its_status(document: Document) -> None:
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_document_lists_the_problems_of_its_own_service_only(service: str) -> None:
+    document, catalogue = json.loads(texts()[service]), CATALOGUES[service]
+    types = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
+    assert types == [f"/problems/{name}" for name in catalogue]
+    (parameter,) = document["paths"]["/problems/{name}"]["get"]["parameters"]
+    assert parameter["schema"]["enum"] == list(catalogue)
     for name, response in document["components"]["responses"].items():
-        for problem in response.get("content", {}).get("application/problem+json", {}).get("examples", {}):
-            assert CATALOGUE[problem].title
+        examples = response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+        for problem, example in examples.items():
+            assert (example["value"]["title"], example["value"]["status"]) == (
+                catalogue[problem].title,
+                catalogue[problem].status,
+            )
             assert name == "other" or problem in name
+    (other,) = CATALOGUES.keys() - {service}
+    for foreign in CATALOGUES[other].keys() - catalogue.keys():
+        assert f"/problems/{foreign}" not in texts()[service]
+        assert f"`{foreign}`" not in texts()[service]
 
 
 def test_signed_events_are_described_on_both_sides() -> None:

@@ -21,14 +21,39 @@ from werkzeug.routing import Rule
 
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import STANDARD_WEBHOOKS, Facts, Signature, facts_of
-from chassis.openapi import parts, schemas
+from chassis.http.problems import Catalogue
+from chassis.openapi import schemas
+from chassis.openapi.components import WEBHOOK_HEADERS, components, parameter_references
 from chassis.openapi.operations import Operation
+from chassis.openapi.refusals import problem_schema
+from chassis.openapi.service_paths import TAG, service_paths
 
 METHODS = ("get", "put", "post", "delete", "patch")
 
 _PARAMETER = re.compile(r"<(?:([^:<>]+):)?(\w+)>")
 _PARAMETER_SCHEMAS = {"uuid": {"type": "string", "format": "uuid"}, "string": {"type": "string", "minLength": 1}}
 _ORDER = ("tags", "operationId", "summary", "description", "security", "parameters", "requestBody", "responses")
+
+
+ABOUT = """\
+**Authentication.** Every operation that needs a scope takes `Authorization: Bearer` with an API key, or with an access
+token of the issuer that the operator of this service trusts. A key or token belongs to a merchant and has scopes. A
+resource of another merchant is answered with 404. If the operator has set rate limits, `RateLimit` says how much of
+the quota is left; beyond it the response is 429.
+
+**Retries.** Every POST under `/v1` needs an `Idempotency-Key`: a new key for each new operation, and the same key when
+a request is retried, whatever happened to the first one. A retry does nothing twice; it answers with the current state.
+
+**Errors** are `application/problem+json` (RFC 9457). Their `type` is the path of a page of this service that says what
+to do; `errors` points to each invalid field. A response of 503 says when to retry: the request has either taken effect
+completely or not at all.
+
+**Formats.** Amounts are integers in minor units: 450 is 4.50 EUR. Numbers are JSON integers, without fraction or
+exponent. Times are RFC 3339 in UTC, ids are UUIDs. A body is one JSON object of at most 256 KiB in UTF-8, without
+unknown fields or duplicate keys, and without control characters, lone surrogates or card numbers in any string; a
+missing body counts as `{}`. Every response has an `X-Request-Id`. Every path that supports GET supports HEAD, and
+every path supports OPTIONS.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +67,12 @@ class Webhook:
 
 
 def document(
-    app: Flask, blueprints: Iterable[Blueprint], title: str, about: str, webhooks: Iterable[Webhook]
+    app: Flask,
+    blueprints: Iterable[Blueprint],
+    title: str,
+    about: str,
+    webhooks: Iterable[Webhook],
+    problems: Catalogue,
 ) -> dict[str, Any]:
     """Build the OpenAPI document of an application; `about` is the first paragraph of its description."""
     plugin = MarshmallowPlugin()
@@ -66,9 +96,9 @@ def document(
     ]
     versioned = [operation.path for operation in operations if operation.shows_version(names)]
     operations = [replace(each, changes=each.takes_key and _is_below(each.path, versioned)) for each in operations]
-    components: dict[str, Any] = {"schemas": {**names, "Problem": parts.PROBLEM}, **parts.components()}
+    shared: dict[str, Any] = {"schemas": {**names, "Problem": problem_schema(problems)}, **components()}
     for operation in operations:
-        operation.describe(components)
+        operation.describe(shared, problems)
     for operation in operations:
         operation.link(operations, names)
     for name, event in events.items():
@@ -76,12 +106,12 @@ def document(
     paths = {path: _path_item(item) for path, item in built["paths"].items()}
     return {
         "openapi": built["openapi"],
-        "info": {**built["info"], "description": f"{about}\n\n{parts.ABOUT}"},
+        "info": {**built["info"], "description": f"{about}\n\n{ABOUT}"},
         "servers": [{"url": "/", "description": "This service"}],
-        "tags": [*built["tags"], parts.TAG],
-        "paths": {**paths, **parts.service_paths({rule.rule for rule in app.url_map.iter_rules()})},
+        "tags": [*built["tags"], TAG],
+        "paths": {**paths, **service_paths({rule.rule for rule in app.url_map.iter_rules()}, problems)},
         **({"webhooks": events} if events else {}),
-        "components": {kind: dict(sorted(members.items())) for kind, members in components.items()},
+        "components": {kind: dict(sorted(members.items())) for kind, members in shared.items()},
     }
 
 
@@ -137,10 +167,10 @@ def _webhook(event: Webhook) -> dict[str, Any]:
             "operationId": schemas.camel(re.sub(r"\W", "_", event.name)),
             "summary": event.about,
             "security": [{event.signature.scheme: []}],
-            "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in parts.WEBHOOK_HEADERS],
+            "parameters": parameter_references(*WEBHOOK_HEADERS),
             "requestBody": {"required": True, **_json(event.schema)},
             "responses": {
-                "2XX": {"description": "It has been taken. Any other answer, or none: it is sent again, later."}
+                "2XX": {"description": "The event was received. After any other response, or none, it is sent again."}
             },
         }
     }

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.http import parsing
-from chassis.http.problems import Problem
+from chassis.http.generic_problems import GENERIC
+from chassis.http.problems import Problem, render
 
 TEXTS = st.text(st.characters(categories=["L", "Zs", "P"]), max_size=8)
 OBJECTS = st.dictionaries(
@@ -87,7 +88,7 @@ def test_numbers_keep_every_digit() -> None:
 )
 def test_what_is_not_well_formed_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     problem = refused(data)
-    assert (problem.name, problem.status) == ("malformed-request", 400)
+    assert problem.name == "malformed-request"
     assert reason in problem.detail
 
 
@@ -118,7 +119,7 @@ def test_twenty_levels_are_read_and_many_more_are_not() -> None:
 )
 def test_control_characters_and_lone_surrogates_are_pointed_at(data: bytes, pointer: str) -> None:
     problem = refused(data)
-    assert (problem.name, problem.status) == ("validation", 422)
+    assert problem.name == "validation"
     assert [error["pointer"] for error in problem.errors] == [pointer]
 
 
@@ -142,9 +143,9 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
 )
 def test_card_numbers_are_pointed_at_and_not_repeated(data: bytes, pointer: str) -> None:
     problem = refused(data)
-    assert (problem.name, problem.status) == ("card-number", 422)
+    assert problem.name == "card-number"
     assert [error["pointer"] for error in problem.errors] == [pointer]
-    assert "1111" not in json.dumps(problem.body("/", "id"))
+    assert b"1111" not in render(problem, GENERIC, instance="/").body
 
 
 def test_a_card_number_that_is_a_key_twice_is_not_repeated() -> None:
