@@ -18,7 +18,7 @@ from chassis import __version__, cards
 from chassis.auth.guard import Guard
 from chassis.config import Settings
 from chassis.http import pages, parsing
-from chassis.http.answers import Application
+from chassis.http.application import Application
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import facts_of
 from chassis.http.generic_problems import from_status

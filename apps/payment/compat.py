@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flask import Response, g
@@ -55,5 +54,5 @@ def create_payment(wanted: dict[str, Any]) -> Response:
     if (row["amount"], row["currency"]) != (amount, currency):
         raise Problem("payment-exists", f"The payment {row['id']} of this order has another amount.")
     if row["status"] in (Status.PROCESSING, Status.AUTHORIZED):
-        return answer(json.dumps({"status": "processing"}), 202)
-    return answer(json.dumps({"status": "success" if row["status"] == Status.CAPTURED else "failed"}))
+        return answer({"status": "processing"}, 202)
+    return answer({"status": "success" if row["status"] == Status.CAPTURED else "failed"})

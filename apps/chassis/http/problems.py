@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import orjson
+from chassis.http.answers import to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def render(
     status = status or kind.status
     body = members(problem, kind, instance=instance, request_id=request_id, status=status)
     headers = {"Content-Type": "application/problem+json", **problem.headers}
-    return Rendered(status, kind.title, headers, orjson.dumps(body))
+    return Rendered(status, kind.title, headers, to_json(body))
 
 
 def members(

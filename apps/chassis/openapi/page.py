@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request, send_file
 
+from chassis.http.answers import to_json
 from chassis.http.problems import Problem
 
 OURS = Path(__file__).parent / "docs_page"
@@ -43,13 +43,13 @@ ASSETS = {
 def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
     """The routes; the document is made once, when it is first asked for."""
     pages = Blueprint("docs", __name__)
-    made: list[str] = []
+    made: list[bytes] = []
     making = threading.Lock()
 
-    def text() -> str:
+    def text() -> bytes:
         with making:
             if not made:
-                made.append(json.dumps(make(), indent=1))
+                made.append(to_json(make()))
             return made[0]
 
     def document() -> Response:

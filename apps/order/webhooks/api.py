@@ -31,11 +31,10 @@ def webhooks() -> Webhooks:
 
 def _answer(done: Done, status: int, headers: dict[str, str] | None = None) -> Response:
     headers = {**(headers or {}), **({"Idempotency-Replayed": "true"} if done.replayed else {})}
-    body = done.row["body"]
-    if done.secret is not None:
-        body = json.dumps({**json.loads(body), "secret": done.secret})
-        headers["Cache-Control"] = "no-store"
-    return answer(body, status, headers=headers)
+    if done.secret is None:
+        return answer(done.row["body"], status, headers=headers)
+    headers["Cache-Control"] = "no-store"
+    return answer({**json.loads(done.row["body"]), "secret": done.secret}, status, headers=headers)
 
 
 @blueprint.post("")
