@@ -1,4 +1,4 @@
-"""The order service: takes orders, never loses one, and asks the payment service to have them paid."""
+"""The order service: accepts orders, never loses one, and has them paid by the payment service."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         settings,
         database,
         [api.blueprint, compat.blueprint, webhooks_api.blueprint],
-        about="Takes orders, never loses one, and has each of them paid once.",
+        about="Accepts orders, never loses one, and has each of them paid once.",
         webhooks=[
             Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind]) for kind in EVENTS
         ]
-        + [Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
+        + [Webhook(TEST, TestEvent, "Test whether events reach a merchant's endpoint")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
         parts={"orders": orders, "webhooks": webhooks},

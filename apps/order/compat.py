@@ -1,4 +1,4 @@
-"""The original sketch's API for orders, kept working: two calls, and the order's id as its idempotency key."""
+"""The original sketch's API for orders, which is still supported: the order's id is the idempotency key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ blueprint = Blueprint("sketch", __name__, description="The original sketch's API
 @facts("order-exists", "idempotency-key-in-use")
 @blueprint.response(201, schemas.SketchOrder)
 def place_order(wanted: dict[str, Any]) -> Response:
-    """Place an order under an id of your own; repeating it answers as before."""
+    """Place an order with an id that the caller chooses.
+
+    A retry with the same content gets the same response.
+    """
     settings = service().settings
     order = {
         "items": [
@@ -46,7 +49,7 @@ def place_order(wanted: dict[str, Any]) -> Response:
 @requires("orders:read")
 @blueprint.response(200, schemas.SketchOrderView)
 def get_order(order_id: UUID) -> Response:
-    """Show an order as the sketch did."""
+    """Get an order as the sketch shows it."""
     row = orders().sketch(g.merchant, str(order_id))
     names = [item["name"] or item["sku"] for item in row["items"]]
     return answer(_body(str(order_id), names, row["total_amount"], row["currency"], row["status"]))

@@ -1,4 +1,4 @@
-"""The original sketch's API for payments, kept working: one call, and the order's id as its idempotency key."""
+"""The original sketch's API for payments, which is still supported: the order's id is the idempotency key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from payment.model import Status
 blueprint = Blueprint("sketch", __name__, description="The original sketch's API")
 
 WAIT = 10.0
-"""How long a payment that is under way is waited for, in seconds."""
+"""How long a request waits for the outcome of a payment, in seconds."""
 
 
 @blueprint.post("/payments")
@@ -29,9 +29,10 @@ WAIT = 10.0
 @facts("payment-exists", "idempotency-key-in-use", answers={202: {"status": "processing"}})
 @blueprint.response(200, schemas.SketchPaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
-    """Pay for an order: success or failed; 202 and processing while the provider has not said which.
+    """Pay for an order.
 
-    An order that is paid already is not charged again.
+    The status is `success` or `failed`; it is `processing`, with 202, until the outcome is known. A paid order is not
+    charged again.
     """
     settings = service().settings
     currency = settings.default_currency

@@ -1,4 +1,4 @@
-"""The simulator's switches, over HTTP: there while the provider is the simulator, and for keys of all merchants."""
+"""The API for the faults of the simulated provider. It needs a key with the scope `merchants:any`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ blueprint = Blueprint(
 
 
 def payments() -> Payments:
-    """The use cases, on this application's database."""
+    """Return the use cases of the current application."""
     found: Payments = service().parts["payments"]
     return found
 
@@ -31,7 +31,10 @@ def payments() -> Payments:
 @facts("not-found")
 @blueprint.response(200, schemas.FaultsView)
 def get_simulator_faults() -> Response:
-    """Show which faults the simulator is told to have; 404 with a real provider."""
+    """Get the faults of the simulated payment provider.
+
+    The response is 404 with a real provider.
+    """
     return answer(payments().faults()["body"])
 
 
@@ -42,9 +45,10 @@ def get_simulator_faults() -> Response:
 @facts("not-found")
 @blueprint.response(200, schemas.FaultsView)
 def set_simulator_faults(wanted: dict[str, Any]) -> Response:
-    """Tell the simulator which faults to have, until told otherwise; what is left out is off.
+    """Set the faults of the simulated payment provider.
 
-    They concern the payments of all merchants, and their operations that wait are tried again at once. The key
-    needs `payments:write` besides. With a real provider, 404.
+    They stay until they are set again; a fault that is left out is off. Faults affect the payments of all merchants,
+    and pending operations are retried at once. The key also needs `payments:write`. The response is 404 with a real
+    provider.
     """
     return answer(payments().switch_faults(Faults(**wanted))["body"])

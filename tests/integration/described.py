@@ -1,4 +1,4 @@
-"""What a service's OpenAPI document says, held against what the service does."""
+"""Checks of a service's responses against its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 
 def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Any:
-    """`$` is the end in JSON Schema's regular expressions (ECMA-262); Python's lets a line feed follow."""
+    """`$` matches only at the end in JSON Schema (ECMA-262); in Python it also matches before a final line feed."""
     if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def resolve(document: Document, thing: Any) -> Any:
-    """What a reference within the document refers to; anything else is itself."""
+    """Return the target of a reference within the document; return anything else unchanged."""
     while isinstance(thing, dict) and str(thing.get("$ref", "")).startswith("#/"):
         found: Any = document
         for token in thing["$ref"].removeprefix("#/").split("/"):
@@ -33,7 +33,7 @@ def resolve(document: Document, thing: Any) -> Any:
 
 
 def operations(document: Document) -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Path, method and description of each operation, by its operationId."""
+    """Return the path, method and description of each operation by its operationId."""
     found = {}
     for path, item in document["paths"].items():
         for method in METHODS:
@@ -43,7 +43,7 @@ def operations(document: Document) -> dict[str, tuple[str, str, dict[str, Any]]]
 
 
 def faults(document: Document, schema: Any, value: Any, *, closed: bool = False) -> list[str]:
-    """Why a value does not fit a schema; with `closed`, members that no schema names are a fault too."""
+    """Return why a value does not fit a schema; with `closed`, unknown members are faults too."""
     schemas = document["components"]["schemas"]
     if closed:
         schemas = copy.deepcopy(schemas)
@@ -62,7 +62,7 @@ def is_compact(body: bytes) -> bool:
 
 
 def check(document: Document, operation: str, answer: requests.Response) -> None:
-    """Whether an answer is one of those that the operation has, with the body and headers that it has."""
+    """Assert that a response of an operation has a described status, and the headers and body of that status."""
     path, method, says = operations(document)[operation]
     assert answer.request.method == method.upper()
     pattern = re.sub(r"{\w+}", "[^/]+", path)

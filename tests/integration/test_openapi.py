@@ -1,4 +1,4 @@
-"""The services do what their OpenAPI documents say, by the documents' own examples."""
+"""The services behave as their OpenAPI documents describe, tried with the examples in the documents."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.integration.settings import INTERNAL_KEY, READONLY_KEY
 
 __all__ = ["databases", "pair"]
 
-# Where a webhook may go in tests, and nobody listens.
+# A webhook URL that tests may use and that nothing listens on.
 SILENT = "http://127.0.0.1:1024/hooks"
 
-# What must be done before, for an operation's example to be what one would ask for.
+# Changes to the resource's example so that the operation is possible.
 BEFORE: dict[str, dict[str, Any]] = {
     "captureOrder": {"capture": "manual"},
     "createPaymentAttempt": {"payment_method": "pm_declined"},
@@ -36,7 +36,7 @@ BEFORE: dict[str, dict[str, Any]] = {
 
 
 class Described:
-    """A service that runs, and its document."""
+    """A running service and its document."""
 
     def __init__(self, client: Client, app: Flask) -> None:
         self.client, self.app = client, app
@@ -44,7 +44,7 @@ class Described:
         self.operations = operations(self.document)
 
     def example(self, operation: str) -> Any:
-        """The operation's own example of a body, for a thing of its own where the caller names it."""
+        """The operation's example of a body, with a new id where the caller chooses it."""
         body = self.operations[operation][2].get("requestBody")
         example = copy.deepcopy(body["content"]["application/json"]["example"]) if body else None
         return self._new_names(operation, example)
@@ -59,18 +59,18 @@ class Described:
         return {**example, **own[operation]} if operation in own else example
 
     def ask(self, operation: str, ids: dict[str, str], body: Any, **headers: str) -> requests.Response:
-        """Send a request with a key of its own."""
+        """Send a request with a new idempotency key."""
         path, method, _ = self.operations[operation]
         for name, value in ids.items():
             path = path.replace(f"{{{name}}}", value)
         given = {"Idempotency-Key": str(uuid.uuid4()), **{name.replace("_", "-"): v for name, v in headers.items()}}
         client = self.client
-        if operation.endswith("SimulatorFaults"):  # nobody's in particular, so for keys that may act for any merchant
+        if operation.endswith("SimulatorFaults"):  # it affects all merchants, so it needs the scope merchants:any
             client = Client(client.url, INTERNAL_KEY)
         return client.request(method.upper(), path, json=body, headers=given)
 
     def ids(self, operation: str, **change: Any) -> dict[str, str]:
-        """What the operation's path names: something made for it, by an example with some changes."""
+        """The ids in the operation's path, of a new resource that is made from its example with some changes."""
         path = self.operations[operation][0]
         names = re.findall(r"{(\w+)}", path)
         if not names:
@@ -86,7 +86,7 @@ class Described:
         return {names[0]: made.json()["id"]}
 
     def _webhook_ids(self, names: list[str]) -> dict[str, str]:
-        """Of an endpoint: as few as will do, for a merchant may have twenty."""
+        """The ids of an endpoint. One endpoint is reused, because a merchant may have only twenty."""
         there = self.ask("listWebhookEndpoints", {}, None).json()["data"]
         made = (
             there[0] if there else self.ask("createWebhookEndpoint", {}, self.example("createWebhookEndpoint")).json()
@@ -102,7 +102,7 @@ class Described:
 
     @property
     def keyed(self) -> list[str]:
-        """The operations that a key opens."""
+        """The operations that need a key."""
         return [
             name for name, (_, _, says) in self.operations.items() if any("bearer" in kind for kind in says["security"])
         ]
@@ -123,14 +123,14 @@ def test_every_route_and_method_is_described(described: Described) -> None:
     assert len(routes) > 12
 
 
-def test_every_operations_example_is_accepted_and_answered_as_described(described: Described) -> None:
+def test_the_example_of_every_operation_is_accepted_and_answered_as_described(described: Described) -> None:
     for operation in described.keyed:
         answer = described.ask(operation, described.ids(operation), described.example(operation), Prefer="wait=10")
         assert answer.ok, (operation, answer.text)
         check(described.document, operation, answer)
 
 
-def test_what_is_under_way_is_answered_as_described(described: Described) -> None:
+def test_an_operation_in_progress_is_answered_as_described(described: Described) -> None:
     slow = {"payment_method": "pm_timeout_charged"}
     actions = [name for name in described.keyed if re.match("capture|cancel|void|createPaymentAttempt", name)]
     assert len(actions) >= 2
@@ -170,7 +170,7 @@ def test_refusals_are_answered_as_described(described: Described) -> None:
 JSON = {"Content-Type": "application/json"}
 
 
-def test_what_is_known_already_is_answered_as_described(described: Described) -> None:
+def test_a_current_etag_is_answered_as_described(described: Described) -> None:
     for operation in described.keyed:
         path, method, _ = described.operations[operation]
         if method == "get" and "{" in path:
@@ -181,14 +181,14 @@ def test_what_is_known_already_is_answered_as_described(described: Described) ->
 
 
 def unchanged(described: Described, operation: str, ids: dict[str, str]) -> requests.Response | None:
-    """The answer to who knows it already, unless it changes between two looks."""
+    """The response to a request with the current ETag, or None if the resource changed in between."""
     known = described.ask(operation, ids, None).headers["ETag"]
     answer = described.ask(operation, ids, None, If_None_Match=known)
     return answer if answer.status_code == 304 else None
 
 
 def spoiled(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The example with one thing changed; some of these are still good."""
+    """The example with one change; some of the results are still valid."""
     for name in example:
         yield {key: value for key, value in example.items() if key != name}
         values = [
@@ -220,7 +220,7 @@ def spoiled(example: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {**example, "none": 1}
 
 
-def test_validation_refuses_what_the_schema_does_not_take_and_nothing_else(described: Described) -> None:
+def test_validation_refuses_exactly_what_the_schema_refuses(described: Described) -> None:
     counted = {True: 0, False: 0}
     for operation in described.keyed:
         says = described.operations[operation][2]
@@ -234,7 +234,7 @@ def test_validation_refuses_what_the_schema_does_not_take_and_nothing_else(descr
                 (operation == "placeOrder" and total(body) > 2**63 - 1)
                 or (operation == "createWebhookEndpoint" and body["url"] != SILENT)
             ):
-                continue  # the rules that are said in words
+                continue  # rules that only the descriptions state
             answer = described.ask(operation, nothing, body)
             if operation == "createWebhookEndpoint" and answer.status_code == 201:
                 described.ask("deleteWebhookEndpoint", {"webhook_endpoint_id": answer.json()["id"]}, None)
@@ -257,7 +257,7 @@ def test_a_payment_of_nothing_is_answered_as_described(pair: Pair) -> None:
         check(document, "listPayments", pair.payment.get(f"/v1/payments?order_id={order_id}"))
 
 
-def test_a_path_that_is_no_ascii_is_answered_as_described(pair: Pair) -> None:
+def test_a_non_ascii_path_is_answered_as_described(pair: Pair) -> None:
     missing = refused(pair.order.get("/v1/orders/é ü\x01?😀"), 404, "not-found")
     assert missing["instance"] == "/v1/orders/%C3%A9%20%C3%BC%01"
 
@@ -276,7 +276,7 @@ def test_a_changed_version_is_answered_as_described(described: Described) -> Non
 @pytest.mark.parametrize(
     "cursor", ["", "0", "A" * 21, "A" * 23, "A" * 31, "A" * 33, "!" * 22, "A" * 22 + "\n", "é" * 22]
 )
-def test_a_cursor_is_what_its_pattern_says(described: Described, cursor: str) -> None:
+def test_a_cursor_is_valid_exactly_if_its_pattern_matches(described: Described, cursor: str) -> None:
     seen = 0
     for operation in described.keyed:
         path, _, says = described.operations[operation]
@@ -292,7 +292,7 @@ def test_a_cursor_is_what_its_pattern_says(described: Described, cursor: str) ->
     assert seen >= 2
 
 
-def test_a_query_that_nobody_reads_is_answered_as_described(described: Described) -> None:
+def test_an_unknown_query_parameter_is_answered_as_described(described: Described) -> None:
     for operation in described.keyed:
         path, method, _ = described.operations[operation]
         path = re.sub(r"{\w+}", str(uuid.uuid4()), path) + "?nonsense=1"
@@ -301,7 +301,7 @@ def test_a_query_that_nobody_reads_is_answered_as_described(described: Described
         check(described.document, operation, answer)
 
 
-def test_the_events_that_merchants_are_sent_are_as_described(pair: Pair) -> None:
+def test_the_events_sent_to_merchants_are_as_described(pair: Pair) -> None:
     wanted = {"order.placed", "order.paid", "order.payment_failed", "order.canceled", "refund.succeeded", TEST}
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url)
@@ -322,7 +322,7 @@ def test_the_events_that_merchants_are_sent_are_as_described(pair: Pair) -> None
             assert faults(document, parameter["schema"], message.headers[parameter["name"]]) == []
 
 
-def test_the_events_that_payment_sends_are_as_described(pair: Pair) -> None:
+def test_the_events_sent_to_the_order_service_are_as_described(pair: Pair) -> None:
     for change in ({}, {"payment_method": "pm_declined"}, {"capture": "manual"}):
         placed = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10")
         assert placed.status_code == 201

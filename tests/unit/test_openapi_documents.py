@@ -1,4 +1,4 @@
-"""The OpenAPI documents by themselves: well-formed, complete, with examples that are what they are examples of."""
+"""The OpenAPI documents are valid and complete, and their examples fit their schemas."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def document(request: pytest.FixtureRequest) -> Document:
 
 
 def parts(thing: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """A JSON value and all within it, each with its place."""
+    """A JSON value and every value in it, each with its path."""
     yield where, thing
     members = thing.items() if isinstance(thing, dict) else enumerate(thing) if isinstance(thing, list) else ()
     for key, value in members:
@@ -41,11 +41,11 @@ def parts(thing: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_committed_copy_is_what_the_service_answers(service: str) -> None:
-    assert (openapi.FOLDER / f"{service}.json").read_text() == texts()[service], "`make openapi` writes it anew"
+def test_the_committed_document_is_current(service: str) -> None:
+    assert (openapi.FOLDER / f"{service}.json").read_text() == texts()[service], "run `make openapi`"
 
 
-def test_it_is_made_once_however_many_ask_at_first() -> None:
+def test_the_document_is_built_once_for_concurrent_requests() -> None:
     for application in openapi.applications().values():
         together = threading.Barrier(8)
 
@@ -60,11 +60,11 @@ def test_it_is_made_once_however_many_ask_at_first() -> None:
         assert len(set(answers)) == 1
 
 
-def test_it_is_valid_openapi(document: Document) -> None:
+def test_a_document_is_valid_openapi(document: Document) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-def test_every_operation_says_all_that_one_wants_to_know(document: Document) -> None:
+def test_every_operation_is_described_completely(document: Document) -> None:
     assert len(operations(document)) == sum(len(set(item) - {"parameters"}) for item in document["paths"].values())
     tags = {tag["name"]: tag["description"] for tag in document["tags"]}
     for name, (path, method, says) in operations(document).items():
@@ -89,7 +89,7 @@ def test_every_operation_says_all_that_one_wants_to_know(document: Document) -> 
             assert "404" in says["responses"], name
 
 
-def test_every_body_has_a_schema_and_an_example_that_fits_it(document: Document) -> None:
+def test_every_body_has_a_schema_and_a_fitting_example(document: Document) -> None:
     seen = 0
     for name, (_, _, says) in operations(document).items():
         bodies = [says.get("requestBody", {}), *(resolve(document, answer) for answer in says["responses"].values())]
@@ -104,7 +104,7 @@ def test_every_body_has_a_schema_and_an_example_that_fits_it(document: Document)
     assert seen > 100
 
 
-def test_every_example_of_a_member_fits_it(document: Document) -> None:
+def test_every_example_of_a_member_fits_its_schema(document: Document) -> None:
     found = [
         (where, schema)
         for where, schema in parts(document["components"]["schemas"])
@@ -117,7 +117,7 @@ def test_every_example_of_a_member_fits_it(document: Document) -> None:
 
 
 def sent(document: Document) -> set[str]:
-    """Names of the schemas of what is sent with a key."""
+    """The names of the schemas of request bodies that need a key."""
     bodies = [says["requestBody"] for _, _, says in operations(document).values() if "requestBody" in says]
     names = document["components"]["schemas"]
     found = set[str]()
@@ -131,7 +131,7 @@ def sent(document: Document) -> set[str]:
     return found - {"Currency"}
 
 
-def test_every_member_of_what_is_sent_is_bounded_and_nothing_else_is_taken(document: Document) -> None:
+def test_every_member_of_a_request_is_bounded_and_others_are_refused(document: Document) -> None:
     assert len(sent(document)) >= 5
     for name in sent(document):
         schema = document["components"]["schemas"][name]
@@ -143,7 +143,7 @@ def test_every_member_of_what_is_sent_is_bounded_and_nothing_else_is_taken(docum
                 assert {"minimum", "maximum"} <= set(says), (name, member)
 
 
-def test_what_is_answered_is_whole_and_may_have_more_one_day(document: Document) -> None:
+def test_responses_require_all_their_members_and_allow_others(document: Document) -> None:
     for name, schema in document["components"]["schemas"].items():
         assert schema["description"], name
         if name.endswith(("View", "List")):
@@ -156,7 +156,7 @@ def test_every_schema_is_used(document: Document) -> None:
     assert set(document["components"]["schemas"]) <= used
 
 
-def test_links_name_operations_and_parameters_that_there_are(document: Document) -> None:
+def test_links_name_existing_operations_and_parameters(document: Document) -> None:
     known = operations(document)
     linked = set()
     for _, _, says in known.values():

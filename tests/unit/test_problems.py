@@ -14,10 +14,6 @@ import order.problems
 import payment.problems
 from chassis.http.generic_problems import GENERIC, name_for, with_own
 from chassis.http.problems import Catalogue, Kind, Problem, render
-from chassis.openapi.components import components
-from chassis.openapi.document import ABOUT
-from chassis.openapi.refusals import problem_schema
-from chassis.openapi.service_paths import service_paths
 
 APPS = Path(chassis.__file__).parent.parent
 CATALOGUES: Mapping[str, Catalogue] = {
@@ -25,7 +21,6 @@ CATALOGUES: Mapping[str, Catalogue] = {
     "order": order.problems.CATALOGUE,
     "payment": payment.problems.CATALOGUE,
 }
-PATHS = {"/livez", "/readyz", "/openapi.json", "/docs", "/docs/<asset>", "/problems", "/problems/<name>"}
 NAME = re.compile(r"[a-z]+(?:-[a-z]+)*")
 # In docstrings: Problem `a`, and the rest of a list such as Problem `a`, `b` or `c`.
 DOCUMENTED = re.compile(r"Problem (`[a-z-]+`(?:,?\s(?:or |and )?`[a-z-]+`)*)")
@@ -84,22 +79,6 @@ def test_every_problem_of_a_service_is_named_in_its_sources(package: str, catalo
 def test_a_problem_that_both_services_know_is_the_same_in_both() -> None:
     orders, payments = order.problems.CATALOGUE, payment.problems.CATALOGUE
     assert {name for name in orders.keys() & payments.keys() if orders[name] != payments[name]} == set()
-
-
-def test_the_texts_of_the_chassis_do_not_mention_orders_or_payments() -> None:
-    texts = [text for kind in GENERIC.values() for text in (kind.title, kind.cure, kind.cause)]
-    texts += [ABOUT, *strings(components()), *strings(problem_schema(GENERIC)), *strings(service_paths(PATHS, GENERIC))]
-    assert len(texts) > 100
-    assert [text for text in texts if re.search(r"\border(s|ed)?\b|payment|refund|webhook endpoint", text, re.I)] == []
-
-
-def strings(value: object) -> Iterator[str]:
-    """All strings in a JSON value, without the names of members."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from strings(part)
 
 
 def test_a_service_cannot_redefine_a_generic_problem() -> None:

@@ -19,11 +19,11 @@ View = TypeVar("View", bound=Callable[..., flask.Response])
 class Blueprint(flask.Blueprint):
     """A flask.Blueprint whose views say which schemas they read and answer with.
 
-        @blueprint.post("/orders")
-        @requires("orders:write")
-        @blueprint.arguments(PlaceOrder)
-        @blueprint.response(201, OrderView)
-        def place_order(wanted: dict[str, Any]) -> Response:
+        @blueprint.post("/books")
+        @requires("books:write")
+        @blueprint.arguments(NewBook)
+        @blueprint.response(201, BookView)
+        def add_book(wanted: dict[str, Any]) -> Response:
 
     Its name and `description` become the tag of its operations in the OpenAPI document.
     """

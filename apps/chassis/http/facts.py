@@ -31,8 +31,8 @@ STANDARD_WEBHOOKS = Signature(
     "webhookSignature",
     "webhook-signature",
     "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256 of `<webhook-id>.<webhook-timestamp>.<body>` under a "
-    "shared secret (`whsec_` and base64); several, one for each secret in use, with spaces between. The receiver "
-    "refuses what is older than five minutes, and takes an id once.",
+    "shared secret (`whsec_` and base64). If several secrets are in use, there is one for each, separated by spaces. "
+    "The receiver refuses events older than five minutes, and processes each id once.",
 )
 
 

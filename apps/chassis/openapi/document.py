@@ -32,7 +32,7 @@ METHODS = ("get", "put", "post", "delete", "patch")
 
 _PARAMETER = re.compile(r"<(?:([^:<>]+):)?(\w+)>")
 _PARAMETER_SCHEMAS = {"uuid": {"type": "string", "format": "uuid"}, "string": {"type": "string", "minLength": 1}}
-_ORDER = ("tags", "operationId", "summary", "description", "security", "parameters", "requestBody", "responses")
+_MEMBERS = ("tags", "operationId", "summary", "description", "security", "parameters", "requestBody", "responses")
 
 
 ABOUT = """\
@@ -79,7 +79,7 @@ def document(
     spec = APISpec(title, "v1", "3.1.0", plugins=[plugin])
     assert plugin.converter is not None
     assert plugin.resolver is not None
-    schemas.prepare(plugin.converter)
+    schemas.describe_fields(plugin.converter)
     for blueprint in blueprints:
         spec.tag({"name": blueprint.name, "description": blueprint.description})
     for rule, method, facts in _views(app):
@@ -102,7 +102,7 @@ def document(
     for operation in operations:
         operation.link(operations, names)
     for name, event in events.items():
-        schemas.exemplify(event["post"]["requestBody"], names, {"type": name})
+        schemas.add_example(event["post"]["requestBody"], names, {"type": name})
     paths = {path: _path_item(item) for path, item in built["paths"].items()}
     return {
         "openapi": built["openapi"],
@@ -126,7 +126,7 @@ def _views(app: Flask) -> Iterator[tuple[Rule, str, Facts]]:
 
 
 def _path(rule: Rule) -> str:
-    """The rule's path as OpenAPI writes it: /orders/<uuid:order_id> is /orders/{order_id}."""
+    """The rule's path as OpenAPI writes it: /books/<uuid:book_id> becomes /books/{book_id}."""
     return _PARAMETER.sub(r"{\2}", rule.rule)
 
 
@@ -138,7 +138,7 @@ def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
 
 
 def _operation_id(rule: Rule) -> str:
-    """The name of the view; outside /v1 the blueprint's name comes first, because there view names occur again."""
+    """The view's name; outside /v1 with the blueprint's name before it, because such a name may also occur in /v1."""
     blueprint, _, view = rule.endpoint.rpartition(".")
     return schemas.camel(view if rule.rule.startswith("/v1/") else f"{blueprint}_{view}")
 
@@ -182,6 +182,6 @@ def _is_below(path: str, others: Iterable[str]) -> bool:
 
 def _path_item(item: dict[str, Any]) -> dict[str, Any]:
     """A path item with its parameters explained and the members of each operation in the usual order."""
-    parameters = [schemas.explain(parameter) for parameter in item.pop("parameters", [])]
-    operations = {method: {name: says[name] for name in _ORDER if name in says} for method, says in item.items()}
+    parameters = [schemas.explain_parameter(parameter) for parameter in item.pop("parameters", [])]
+    operations = {method: {name: part[name] for name in _MEMBERS if name in part} for method, part in item.items()}
     return {**({"parameters": parameters} if parameters else {}), **operations}

@@ -63,7 +63,7 @@ class Operation:
         self.described["summary"] = self.described["summary"].rstrip(".").replace("`", "")  # plain text, not Markdown
         self._secure(components["securitySchemes"])
         if "requestBody" in self.described:
-            self.described["requestBody"]["required"] = schemas.exemplify(self.described["requestBody"], names)
+            self.described["requestBody"]["required"] = schemas.add_example(self.described["requestBody"], names)
         headers = parameter_references(*self._headers())
         self.described["parameters"] = [*self.described.get("parameters", []), *headers]
         refused = refusals(self._problems(problems), problems, components["responses"])
@@ -126,7 +126,7 @@ class Operation:
             }
             answer["headers"] = header_references(*(name for name, is_sent in possible.items() if is_sent))
             if "content" in answer:
-                schemas.exemplify(answer, names, self.facts.answers.get(int(status), {}))
+                schemas.add_example(answer, names, self.facts.answers.get(int(status), {}))
         if self.method == "get":
             answers["304"] = {"$ref": "#/components/responses/not-modified"}
         return dict(sorted(answers.items()))
@@ -162,7 +162,7 @@ class Operation:
         return {}
 
     def _given(self, other: Operation, names: Mapping[str, Any]) -> dict[str, str]:
-        """The path parameters of another operation on what this one answered with; {} if it does not follow."""
+        """The path parameters of another operation that can follow this one; {} if it cannot."""
         same = {name: f"$request.path.{name}" for name in self.parameters}
         below = other.path.startswith(f"{self.path}/{{") and len(other.parameters) == len(self.parameters) + 1
         members = self._members(names)

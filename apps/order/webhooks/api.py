@@ -19,12 +19,15 @@ from order.webhooks import schemas
 from order.webhooks.service import Done, Webhooks
 
 blueprint = Blueprint(
-    "webhooks", __name__, url_prefix="/v1/webhook-endpoints", description="Webhooks: being told of what happens"
+    "webhooks",
+    __name__,
+    url_prefix="/v1/webhook-endpoints",
+    description="Webhooks: events sent to the merchant",
 )
 
 
 def webhooks() -> Webhooks:
-    """The use cases, on this application's database."""
+    """Return the use cases of the current application."""
     found: Webhooks = service().parts["webhooks"]
     return found
 
@@ -43,7 +46,10 @@ def _answer(done: Done, status: int, headers: dict[str, str] | None = None) -> R
 @facts("webhook-endpoint-limit")
 @blueprint.response(201, schemas.NewEndpointView)
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
-    """Have events sent to a URL. The answer has the secret that signs them, which is shown here only."""
+    """Create an endpoint that events are sent to.
+
+    Only this response has the secret that signs the events.
+    """
     done = webhooks().register(idempotency.claim(), wanted)
     return _answer(done, 201, {"Location": f"/v1/webhook-endpoints/{done.row['id']}"})
 
@@ -60,7 +66,7 @@ def list_webhook_endpoints() -> Response:
 @requires("orders:read")
 @blueprint.response(200, schemas.EndpointView)
 def get_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
-    """Show an endpoint."""
+    """Get an endpoint."""
     return answer(webhooks().get(g.merchant, str(webhook_endpoint_id))["body"])
 
 
@@ -68,7 +74,7 @@ def get_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
 @requires("orders:write")
 @blueprint.response(204)
 def delete_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
-    """Forget an endpoint and what waits for it."""
+    """Delete an endpoint, with its pending and dead deliveries."""
     webhooks().delete(g.merchant, str(webhook_endpoint_id))
     return Response(status=204)
 
@@ -78,7 +84,10 @@ def delete_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
 @blueprint.arguments(schemas.Rotation)
 @blueprint.response(200, schemas.NewEndpointView)
 def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Make a new secret; for a while, a day unless said otherwise, the old one signs besides it."""
+    """Create a new secret for an endpoint.
+
+    The old secret signs events too for a while: `overlap_seconds`, by default a day or what the operator has set.
+    """
     return _answer(webhooks().rotate(idempotency.claim(), str(webhook_endpoint_id), wanted.get("overlap_seconds")), 200)
 
 
@@ -87,7 +96,7 @@ def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> 
 @blueprint.arguments(Nothing)
 @blueprint.response(200, schemas.EndpointView)
 def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Send events again to an endpoint that has answered 410."""
+    """Enable an endpoint again that was disabled because it answered 410."""
     return _answer(webhooks().enable(idempotency.claim(), str(webhook_endpoint_id)), 200)
 
 
@@ -97,7 +106,7 @@ def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Res
 @facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
 def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Send an event `webhook.test`."""
+    """Send an event of type `webhook.test` to an endpoint."""
     return _accepted(webhooks().test(idempotency.claim(), str(webhook_endpoint_id)), webhook_endpoint_id)
 
 
@@ -106,7 +115,7 @@ def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
 @blueprint.arguments(schemas.DeliveriesQuery, location="query")
 @blueprint.response(200, schemas.DeliveryList)
 def list_webhook_deliveries(query: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """List what was and is to be sent to an endpoint, newest event first."""
+    """List the deliveries to an endpoint, newest event first."""
     after, limit = paging.after(query.pop("cursor", None)), query["limit"]
     rows = webhooks().deliveries(g.merchant, str(webhook_endpoint_id), query.get("status"), after, limit)
     return paging.page(rows, limit)
@@ -116,7 +125,7 @@ def list_webhook_deliveries(query: dict[str, Any], webhook_endpoint_id: UUID) ->
 @requires("orders:read")
 @blueprint.response(200, schemas.WholeDeliveryView)
 def get_webhook_delivery(webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -> Response:
-    """Show a delivery with each attempt."""
+    """Get a delivery with its attempts."""
     return answer(webhooks().delivery(g.merchant, str(webhook_endpoint_id), str(webhook_delivery_id))["body"])
 
 
@@ -126,7 +135,7 @@ def get_webhook_delivery(webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -
 @facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
 def redeliver_webhook(_: dict[str, Any], webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -> Response:
-    """Send an event once more, under the same id, whether it was delivered, is dead or waits."""
+    """Send an event again with the same id, whether its delivery succeeded, is dead or is pending."""
     return _accepted(
         webhooks().redeliver(idempotency.claim(), str(webhook_endpoint_id), str(webhook_delivery_id)),
         webhook_endpoint_id,
