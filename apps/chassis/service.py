@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import uuid_utils
-from flask import Flask, Request, Response, current_app, g, json, request
-from flask_smorest import Api
+from flask import Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -19,10 +18,13 @@ from chassis import __version__, cards
 from chassis.auth.guard import Guard
 from chassis.config import Settings
 from chassis.http import pages, parsing
-from chassis.http.answers import Application
-from chassis.http.problems import Problem, from_status, unavailable
-from chassis.openapi import document as openapi
+from chassis.http.application import Application
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts_of
+from chassis.http.generic_problems import from_status
+from chassis.http.problems import Catalogue, Problem, render, unavailable
 from chassis.openapi import page
+from chassis.openapi.document import Webhook, document
 from chassis.postgres.database import DOWN, Database
 from chassis.server import admin, health
 from chassis.telemetry import logs, metrics, trace_context, tracing
@@ -46,6 +48,7 @@ class Service:
     admin: admin.Application
     request_log: logs.RequestLog
     guard: Guard
+    problems: Catalogue
     parts: dict[str, Any]
 
 
@@ -54,45 +57,41 @@ def create_app(
     title: str,
     settings: Settings,
     database: Database,
-    blueprints: Iterable[parsing.Blueprint],
+    blueprints: Iterable[Blueprint],
     *,
     about: str,
-    webhooks: Iterable[openapi.Webhook] = (),
+    webhooks: Iterable[Webhook] = (),
+    problems: Catalogue,
     migrations: str,
     parts: dict[str, Any],
     admin_pages: Mapping[str, admin.Application] | None = None,
 ) -> Flask:
     """The application `name`: its blueprints, health, problems, and in its extension `tandem` the admin port's.
 
-    `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `migrations` is the folder of
-    alembic's scripts; `parts` is what the service's own views need; `admin_pages` are what the admin port has besides.
+    `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `problems` has every kind of problem
+    that it can answer with; `migrations` is the folder of alembic's scripts; `parts` is what the service's own views
+    need; `admin_pages` are what the admin port has besides.
     """
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
     app.url_map.merge_slashes = False  # //v1/orders is no path of ours, and no redirect to one
-    app.config.update(
-        MAX_CONTENT_LENGTH=parsing.MAX_BODY,
-        API_TITLE=title,
-        API_VERSION="v1",
-        OPENAPI_VERSION="3.1.0",
-        PROPAGATE_EXCEPTIONS=False,
-    )
+    app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges(name)
     admin_app = admin.application(settings.database_url, checks, gauges, admin_pages or {})
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
-    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
+    app.extensions["tandem"] = Service(
+        name, settings, database, checks, gauges, admin_app, request_log, guard, problems, parts
+    )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     tracing.follow(app, _QUIET, _METHODS)
-    api = Api(app)
-    openapi.prepare(app, api)
     described = list(blueprints)
     for blueprint in described:
         app.register_blueprint(blueprint)
-    app.register_blueprint(page.blueprint(lambda: openapi.document(app, api, described, about, webhooks)))
-    app.register_blueprint(pages.blueprint)
+    app.register_blueprint(page.blueprint(lambda: document(app, described, title, about, webhooks, problems)))
+    app.register_blueprint(pages.blueprint(problems))
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)
     app.after_request(_end)
@@ -140,9 +139,8 @@ def _begin() -> None:
 
 def _refuse_query(req: Request) -> None:
     """Refuse a query where the view reads none: who sends one means something by it. Raises Problem `validation`."""
-    blueprint = current_app.blueprints.get(req.blueprint or "")
-    view = current_app.view_functions.get(req.endpoint or "")
-    if isinstance(blueprint, parsing.Blueprint) and not getattr(view, "reads_query", False):
+    known = facts_of(current_app.view_functions.get(req.endpoint or ""))
+    if known is not None and known.query is None:
         parsing.refuse_query(req)
 
 
@@ -173,10 +171,9 @@ def _end(response: Response) -> Response:
 
 
 def _problem(problem: Problem, status: int | None = None) -> Response:
-    body = json.dumps(problem.body(quote(cards.mask(request.path)), g.request_id, status))
-    response = Response(body, status or problem.status, mimetype="application/problem+json")
-    response.headers.update(problem.headers)
-    return response
+    instance = quote(cards.mask(request.path))
+    rendered = render(problem, service().problems, instance=instance, request_id=g.request_id, status=status)
+    return Response(rendered.body, rendered.status, rendered.headers)
 
 
 def _http_exception(error: HTTPException) -> Response:

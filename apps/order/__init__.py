@@ -1,4 +1,4 @@
-"""The order service: takes orders, never loses one, and asks the payment service to have them paid."""
+"""The order service: accepts orders, never loses one, and has them paid by the payment service."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from flask import Flask
 
 import chassis.service
 from chassis.messaging import outbox
-from chassis.openapi import document as openapi
+from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
-from order import api, commands, compat, config, model
+from order import api, commands, compat, config, model, problems
 from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
@@ -41,12 +41,12 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         settings,
         database,
         [api.blueprint, compat.blueprint, webhooks_api.blueprint],
-        about="Takes orders, never loses one, and has each of them paid once.",
+        about="Accepts orders, never loses one, and has each of them paid once.",
         webhooks=[
-            openapi.Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind])
-            for kind in EVENTS
+            Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind]) for kind in EVENTS
         ]
-        + [openapi.Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
+        + [Webhook(TEST, TestEvent, "Test whether events reach a merchant's endpoint")],
+        problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
         parts={"orders": orders, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings)},

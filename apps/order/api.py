@@ -13,15 +13,16 @@ from marshmallow import ValidationError
 from chassis.auth.keyring import requires
 from chassis.http import fast_load, idempotency, paging, parsing, prefer
 from chassis.http.answers import answer
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import STANDARD_WEBHOOKS, facts
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
-from chassis.openapi import document as openapi
 from chassis.service import onward, service
 from order import gateway, schemas
 from order.model import Status
 from order.service import Done, Orders
 
-blueprint = parsing.Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
+blueprint = Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
 
 _PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
 _AUTHORIZED = {"status": "authorized", "paid_amount": 0}
@@ -32,7 +33,7 @@ _load_event = fast_load.loader(schemas.PaymentEvent())
 
 
 def orders() -> Orders:
-    """The use cases, on this application's database."""
+    """Return the use cases of the current application."""
     found: Orders = service().parts["orders"]
     return found
 
@@ -40,13 +41,13 @@ def orders() -> Orders:
 @blueprint.post("/orders")
 @requires("orders:write")
 @blueprint.arguments(schemas.PlaceOrder)
-@openapi.facts(waits=True)
+@facts(waits=True)
 @blueprint.response(201, schemas.OrderView)
 def place_order(wanted: dict[str, Any]) -> Response:
     """Place an order.
 
-    It is stored before it is answered, and paid as soon as the payment service can be reached.
-    `Prefer: wait=N` waits up to N seconds (10 at most) for the outcome.
+    The order is stored before the response is sent, and paid as soon as the payment service can be reached.
+    `Prefer: wait=N` waits for the outcome for up to N seconds, at most 10.
     """
     with _waiting() as (wait, headers):
         done = orders().place(idempotency.claim(), wanted, onward(), wait)
@@ -55,13 +56,13 @@ def place_order(wanted: dict[str, Any]) -> Response:
 
 
 def _waiting() -> AbstractContextManager[tuple[float, dict[str, str]]]:
-    """How long this caller waits, in seconds, and the headers that say so (RFC 7240)."""
+    """How long this request may wait, in seconds, and the response headers that confirm it (RFC 7240)."""
     header = request.headers.get("Prefer")
-    return _patience(prefer.wait(header)) if header else nullcontext((0, {}))
+    return _waiting_for(prefer.wait(header)) if header else nullcontext((0, {}))
 
 
 @contextmanager
-def _patience(preferred: int | None) -> Iterator[tuple[float, dict[str, str]]]:
+def _waiting_for(preferred: int | None) -> Iterator[tuple[float, dict[str, str]]]:
     with orders().room_to_wait(preferred or 0) as wait:
         yield wait, {"Preference-Applied": f"wait={preferred}"} if preferred == wait else {}
 
@@ -75,10 +76,13 @@ def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/payment-attempts")
 @requires("orders:write")
 @blueprint.arguments(schemas.NewAttempt)
-@openapi.facts("order-state", answers={202: _PENDING}, waits=True)
+@facts("order-state", answers={202: _PENDING}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
-    """Try again to have an order paid, after a payment has failed; 202 while it is under way."""
+    """Try again to have an order paid, after its payment has failed.
+
+    The response is 202 while the payment is in progress.
+    """
     with _waiting() as (wait, headers):
         method = wanted["payment_method"]
         done = orders().pay_again(idempotency.claim(), str(order_id), method, onward(), wait)
@@ -88,10 +92,13 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True)
+@facts("order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
-    """Take the money of an authorized order (`capture: manual`); 202 while it is under way."""
+    """Capture the payment of an authorized order (`capture: manual`).
+
+    The response is 202 while the capture is in progress.
+    """
     with _waiting() as (wait, headers):
         done = orders().capture(idempotency.claim(), str(order_id), onward(), wait)
     return _answer(done, 202 if done.row["status"] == Status.AUTHORIZED else 200, headers)
@@ -100,10 +107,13 @@ def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/cancel")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
+@facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
-    """Cancel an order, giving back what was taken; 202 while that is under way."""
+    """Cancel an order and return its money.
+
+    The response is 202 while the cancellation is in progress.
+    """
     with _waiting() as (wait, headers):
         done = orders().cancel(idempotency.claim(), str(order_id), onward(), wait)
     return _answer(done, 202 if done.row["status"] == Status.CANCELING else 200, headers)
@@ -112,10 +122,10 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/refunds")
 @requires("orders:write")
 @blueprint.arguments(schemas.CreateRefund)
-@openapi.facts("order-state", "amount-exceeds-captured", waits=True, tagged=True)
+@facts("order-state", "amount-exceeds-captured", waits=True, tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
-    """Give money of a paid order back, all that is left or a part."""
+    """Refund a paid order, completely or in part."""
     with _waiting() as (wait, headers):
         amount, reason = wanted.get("amount"), wanted.get("reason")
         done = orders().refund(idempotency.claim(), str(order_id), amount, reason, onward(), wait)
@@ -135,7 +145,7 @@ def list_refunds(order_id: UUID) -> Response:
 @requires("orders:read")
 @blueprint.response(200, schemas.OrderView)
 def get_order(order_id: UUID) -> Response:
-    """Show an order."""
+    """Get an order."""
     row = orders().get(g.merchant, str(order_id))
     return answer(row["body"], version=row["version"])
 
@@ -154,18 +164,18 @@ def list_orders(query: dict[str, Any]) -> Response:
 @requires("orders:read")
 @blueprint.response(200, schemas.EventList)
 def list_events(order_id: UUID) -> Response:
-    """Show an order's history, oldest first."""
+    """Get an order's history, oldest step first."""
     return answer(orders().history(g.merchant, str(order_id)))
 
 
 @blueprint.post("/payment-events")
-@openapi.facts(body=schemas.PaymentEvent, signature=openapi.STANDARD_WEBHOOKS)
+@facts(body=schemas.PaymentEvent, signature=STANDARD_WEBHOOKS)
 @blueprint.response(204)
 def receive_payment_event() -> Response:
-    """Take a payment's newest state from the payment service; signed as Standard Webhooks says."""
+    """Receive an event of a payment from the payment service, signed as in Standard Webhooks."""
     data = parsing.read_body(request)
     if not signatures.is_genuine(service().settings.events_secrets, dict(request.headers), data):
-        raise Problem("invalid-signature", "No signature of this event is valid and fresh.")
+        raise Problem("invalid-signature", "The event has no valid signature that is recent enough.")
     g.body = parsing.parse_json(data, trusted=True)
     try:
         event = _load_event(g.body)

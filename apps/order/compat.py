@@ -1,8 +1,7 @@
-"""The original sketch's API for orders, kept working: two calls, and the order's id as its idempotency key."""
+"""The original sketch's API for orders, which is still supported: the order's id is the idempotency key."""
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,24 +10,27 @@ from flask import Response, g
 
 from chassis import money
 from chassis.auth.keyring import requires
-from chassis.http import parsing
-from chassis.http.answers import answer
+from chassis.http.answers import answer, to_json
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.http.problems import invalid
-from chassis.openapi import document as openapi
 from chassis.service import onward, service
 from order import schemas
 from order.api import orders
 
-blueprint = parsing.Blueprint("sketch", __name__, description="The original sketch's API")
+blueprint = Blueprint("sketch", __name__, description="The original sketch's API")
 
 
 @blueprint.post("/orders")
 @requires("orders:write")
 @blueprint.arguments(schemas.SketchOrder)
-@openapi.facts("order-exists", "idempotency-key-in-use")
+@facts("order-exists", "idempotency-key-in-use")
 @blueprint.response(201, schemas.SketchOrder)
 def place_order(wanted: dict[str, Any]) -> Response:
-    """Place an order under an id of your own; repeating it answers as before."""
+    """Place an order with an id that the caller chooses.
+
+    A retry with the same content gets the same response.
+    """
     settings = service().settings
     order = {
         "items": [
@@ -47,7 +49,7 @@ def place_order(wanted: dict[str, Any]) -> Response:
 @requires("orders:read")
 @blueprint.response(200, schemas.SketchOrderView)
 def get_order(order_id: UUID) -> Response:
-    """Show an order as the sketch did."""
+    """Get an order as the sketch shows it."""
     row = orders().sketch(g.merchant, str(order_id))
     names = [item["name"] or item["sku"] for item in row["items"]]
     return answer(_body(str(order_id), names, row["total_amount"], row["currency"], row["status"]))
@@ -63,8 +65,8 @@ def _minor(total: Decimal, currency: str) -> int:
     return amount
 
 
-def _body(order_id: str, items: list[str], total: int, currency: str, status: str | None = None) -> str:
-    # Put together by hand in one place: the total is an exact decimal, which json would make a float.
-    ending = f', "status": {json.dumps(status)}' if status else ""
-    amount = money.to_major(total, currency)
-    return f'{{"id": "{order_id}", "items": {json.dumps(items)}, "total": {amount:f}{ending}}}'
+def _body(order_id: str, items: list[str], total: int, currency: str, status: str | None = None) -> bytes:
+    # The total is inserted as text because it is an exact decimal, which orjson can only write as a float.
+    start = to_json({"id": order_id, "items": items}).removesuffix(b"}")
+    end = b',"status":' + to_json(status) if status else b""
+    return start + f',"total":{money.to_major(total, currency):f}'.encode() + end + b"}"

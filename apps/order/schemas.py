@@ -1,4 +1,4 @@
-"""The order service's wire format."""
+"""The wire format of the order service: what requests and responses hold."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ from chassis.http.fields import (
     Integer,
     Labels,
     MajorAmount,
-    Moment,
     NextCursor,
     PageSize,
+    QueryTime,
     Schema,
     Text,
     Time,
-    says,
+    describe,
 )
 from chassis.money import MAX_AMOUNT
 from order import model
 
-PAYMENT_METHOD = "How it is paid: what the payment provider gave for the card, never the card's number."
+VERSION = validate.Range(1, MAX_AMOUNT)
+PAYMENT_METHOD = "The payment provider's token for the payment method. Never a card number."
 
 
 class Item(Schema):
-    """One line of an order, as placed."""
+    """A line of an order to be placed."""
 
-    sku = Text(100, required=True, metadata=says("What is sold, by the merchant's own name for it.", "tea-100"))
-    name = Text(200, metadata=says("What people call it.", "Green tea"))
-    quantity = Integer(required=True, validate=validate.Range(1, 1_000_000), metadata=says("How many.", 2))
+    sku = Text(100, required=True, metadata=describe("The merchant's identifier of the product.", "tea-100"))
+    name = Text(200, metadata=describe("The product's name for people.", "Green tea"))
+    quantity = Integer(
+        required=True, validate=validate.Range(1, 1_000_000), metadata=describe("The number of units.", 2)
+    )
     unit_amount = Integer(
-        required=True, validate=validate.Range(0, 10**12), metadata=says("What one costs, in minor units.", 450)
+        required=True,
+        validate=validate.Range(0, 10**12),
+        metadata=describe("The price of one unit, in minor units.", 450),
     )
 
 
@@ -48,20 +53,20 @@ def _total_fits(items: list[dict[str, Any]]) -> None:
 
 
 class PlaceOrder(Schema):
-    """An order to be placed. Its total, quantity times unit amount over all items, must fit 64 bits."""
+    """An order to be placed. Its total, the sum of quantity times unit amount over all items, must fit 64 bits."""
 
     currency = Currency(required=True)
     items = fields.List(
         fields.Nested(Item),
         required=True,
         validate=[validate.Length(1, 100), _total_fits],
-        metadata=says("The lines of the order."),
+        metadata=describe("The lines of the order."),
     )
-    customer = Text(100, metadata=says("The merchant's own name for who buys.", "cus_17"))
-    payment_method = Text(100, required=True, metadata=says(PAYMENT_METHOD, "pm_ok"))
+    customer = Text(100, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
+    payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
     capture = Choice(
         ["automatic", "manual"],
-        "`automatic` takes the money at once; `manual` reserves it until the order is captured.",
+        "`automatic` captures the payment at once; `manual` only authorizes it, until the order is captured.",
         load_default="automatic",
     )
     metadata = Labels(
@@ -69,88 +74,84 @@ class PlaceOrder(Schema):
         values=Text(500, 0),
         load_default=dict,
         validate=validate.Length(max=50),
-        metadata=says("The merchant's own labels, given back as they are.", {"cart": "9"}),
+        metadata=describe("Labels of the merchant, which are returned unchanged.", {"cart": "9"}),
     )
 
 
 class Nothing(Schema):
-    """A body without members; it may be left out."""
+    """An empty body, which may be left out."""
 
 
 class NewAttempt(Schema):
-    """How to try again to have an order paid."""
+    """A new attempt to have an order paid."""
 
-    payment_method = Text(100, required=True, metadata=says(PAYMENT_METHOD, "pm_ok"))
+    payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
 
 
 class CreateRefund(Schema):
-    """What is to be given back."""
+    """A refund to be made."""
 
-    amount = Amount("How much; all that is left if it is missing.", minimum=1, example=450)
-    reason = Text(500, metadata=says("Why, for the merchant's own eyes.", "One of two was damaged"))
+    amount = Amount("The amount to refund; by default all that is left.", minimum=1, example=450)
+    reason = Text(500, metadata=describe("The reason, shown to the merchant only.", "One of two was damaged"))
 
 
 class ItemView(Schema):
-    """One line of an order, as answered; orders of the sketch's API have names only."""
+    """A line of an order. An order that was placed through the sketch's API has only names in its lines."""
 
-    sku = fields.String(allow_none=True, metadata=says("What is sold, by the merchant's own name for it.", "tea-100"))
-    name = fields.String(allow_none=True, metadata=says("What people call it.", "Green tea"))
-    quantity = Integer(metadata=says("How many.", 2))
-    unit_amount = Amount("What one costs.", example=450, allow_none=True)
+    sku = fields.String(allow_none=True, metadata=describe("The merchant's identifier of the product.", "tea-100"))
+    name = fields.String(allow_none=True, metadata=describe("The product's name for people.", "Green tea"))
+    quantity = Integer(metadata=describe("The number of units.", 2))
+    unit_amount = Amount("The price of one unit.", example=450, allow_none=True)
     amount = Amount("Quantity times unit amount.", allow_none=True)
 
 
 class PaymentView(Schema):
-    """What an order shows of its payment."""
+    """The payment of an order, as the order shows it."""
 
-    id = Id(metadata=says("The payment's id in the payment service."))
+    id = Id(metadata=describe("The payment's id in the payment service."))
     status = fields.String(
-        metadata=says(
-            "Where the payment stands: `processing`, `authorized`, `captured`, `failed`, `voided`, `expired`, or "
-            "what else the payment service learns to say.",
+        metadata=describe(
+            "The payment's status: `processing`, `authorized`, `captured`, `failed`, `voided`, `expired`, or another "
+            "one that the payment service adds in the future.",
             "captured",
         )
     )
     failure_reason = fields.String(
-        allow_none=True, metadata=says("Why the payment, or what was last asked of it, failed.", None)
+        allow_none=True, metadata=describe("Why the payment, or its last operation, failed.", None)
     )
 
 
 class OrderView(Schema):
-    """An order, as answered."""
+    """An order."""
 
     id = Id()
     status = Choice(
-        model.Status,
-        "Where the order stands; `canceled`, `refunded` and `expired` are final.",
-        model.Status.PAID,
+        model.Status, "The order's status; `canceled`, `refunded` and `expired` are final.", model.Status.PAID
     )
     currency = Currency()
-    total_amount = Amount("What the order costs.")
-    paid_amount = Amount("What was taken for it.")
-    refunded_amount = Amount("What was given back of it.", example=0)
-    items = fields.List(fields.Nested(ItemView), metadata=says("The lines of the order."))
-    customer = fields.String(allow_none=True, metadata=says("The merchant's own name for who buys.", "cus_17"))
-    payment_method = fields.String(metadata=says(PAYMENT_METHOD, "pm_ok"))
-    capture = Choice(["automatic", "manual"], "When the money is taken.")
+    total_amount = Amount("The order's total.")
+    paid_amount = Amount("The captured amount.")
+    refunded_amount = Amount("The refunded amount.", example=0)
+    items = fields.List(fields.Nested(ItemView), metadata=describe("The lines of the order."))
+    customer = fields.String(allow_none=True, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
+    payment_method = fields.String(metadata=describe(PAYMENT_METHOD, "pm_ok"))
+    capture = Choice(["automatic", "manual"], "When the payment is captured: at once, or on request.")
     metadata = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
-        metadata=says("The merchant's own labels.", {"cart": "9"}),
+        keys=fields.String(), values=fields.String(), metadata=describe("Labels of the merchant.", {"cart": "9"})
     )
-    payment = fields.Nested(PaymentView, allow_none=True, metadata=says("Its payment, once there is one."))
-    version = Integer(validate=validate.Range(1, MAX_AMOUNT), metadata=says("One more with each change; its ETag.", 2))
+    payment = fields.Nested(PaymentView, allow_none=True, metadata=describe("Its payment; null until there is one."))
+    version = Integer(validate=VERSION, metadata=describe("The version: one more with each change. It is the ETag.", 2))
     created_at = Time("When the order was placed.")
-    updated_at = Time("When it last changed.")
+    updated_at = Time("When the order last changed.")
 
 
 class ListOrders(Schema):
-    """The query of GET /v1/orders; both times are bounds that are not in the list themselves."""
+    """The query of GET /v1/orders. Orders placed exactly at one of the two times are not listed."""
 
-    status = Choice(model.Status, "Only those that stand so.")
-    customer = Text(100, metadata=says("Only those of this customer."))
-    created_after = Moment("Only those placed after this time.")
-    created_before = Moment("Only those placed before this time.")
+    status = Choice(model.Status, "Only orders with this status.")
+    customer = Text(100, metadata=describe("Only orders of this customer."))
+    created_after = QueryTime("Only orders placed after this time.")
+    created_before = QueryTime("Only orders placed before this time.")
     limit = PageSize()
     cursor = Cursor(by_time=True)
 
@@ -158,75 +159,75 @@ class ListOrders(Schema):
 class OrderList(Schema):
     """A page of orders, newest first."""
 
-    data = fields.List(fields.Nested(OrderView), metadata=says("The orders."))
+    data = fields.List(fields.Nested(OrderView), metadata=describe("The orders."))
     next_cursor = NextCursor()
 
 
 class RefundView(Schema):
-    """A refund, as answered."""
+    """A refund."""
 
     id = Id()
-    status = Choice(["pending", "succeeded", "failed"], "Where the refund stands.", "succeeded")
-    amount = Amount("What is given back.", minimum=1, example=450)
+    status = Choice(["pending", "succeeded", "failed"], "The refund's status.", "succeeded")
+    amount = Amount("The amount of the refund.", minimum=1, example=450)
     currency = Currency()
-    reason = fields.String(allow_none=True, metadata=says("Why, as the merchant said.", "One of two was damaged"))
-    failure_reason = fields.String(allow_none=True, metadata=says("Why it failed.", None))
-    created_at = Time("When it was asked for.")
+    reason = fields.String(allow_none=True, metadata=describe("The merchant's reason.", "One of two was damaged"))
+    failure_reason = fields.String(allow_none=True, metadata=describe("Why it failed, if it did.", None))
+    created_at = Time("When the refund was requested.")
 
 
 class RefundList(Schema):
     """All refunds of an order, newest first."""
 
-    data = fields.List(fields.Nested(RefundView), metadata=says("The refunds."))
+    data = fields.List(fields.Nested(RefundView), metadata=describe("The refunds."))
 
 
 class EventView(Schema):
     """One step of an order's history."""
 
-    version = Integer(validate=validate.Range(1, MAX_AMOUNT), metadata=says("The order's version from here on.", 2))
-    type = fields.String(metadata=says("What happened.", "order.paid"))
+    version = Integer(validate=VERSION, metadata=describe("The order's version after this step.", 2))
+    type = fields.String(metadata=describe("The kind of change.", "order.paid"))
     from_ = Choice(
-        model.Status, "The status before; null for the first.", "pending_payment", data_key="from", allow_none=True
+        model.Status, "The status before; null for the first step.", "pending_payment", data_key="from", allow_none=True
     )
     to = Choice(model.Status, "The status after.", "paid")
-    actor = Choice(["merchant", "payment"], "Who brought it about.", "payment")
-    data = fields.Dict(metadata=says("What else there is to say; it differs from type to type.", {}))
-    at = Time("When it was written down.")
+    actor = Choice(["merchant", "payment"], "What caused it: a request of the merchant, or the payment.", "payment")
+    data = fields.Dict(metadata=describe("Details, which depend on the type.", {}))
+    at = Time("When it was recorded.")
 
 
 class EventList(Schema):
-    """An order's whole history, oldest first."""
+    """The complete history of an order, oldest step first."""
 
-    data = fields.List(fields.Nested(EventView), metadata=says("The steps."))
+    data = fields.List(fields.Nested(EventView), metadata=describe("The steps."))
 
 
 class PaymentSnapshot(Schema):
-    """The payment that a payment event carries; what order does not need is passed over."""
+    """The payment in a payment event. Members that the order service does not need are ignored."""
 
     class Meta:
-        """Payment may learn to say more without breaking order."""
+        """Ignore unknown members, so that the payment service can add some."""
 
         unknown = "exclude"
 
     id = Id(required=True)
     order_id = Id(required=True)
     version = Integer(
-        required=True, validate=validate.Range(1, MAX_AMOUNT), metadata=says("Only a newer one counts.", 2)
+        required=True, validate=VERSION, metadata=describe("The payment's version. An older one changes nothing.", 2)
     )
-    status = fields.String(required=True, metadata=says("Where the payment stands.", "captured"))
-    amount = Amount("What it is for.", minimum=-MAX_AMOUNT, required=True)
-    currency = fields.String(required=True, metadata=says("ISO 4217.", "EUR"))
-    captured_amount = Amount("What was taken.", required=True)
-    refunded_amount = Amount("What was given back.", example=0, required=True)
-    refunding_amount = Amount("What is being given back.", example=0, required=True)
-    failure_reason = fields.String(required=True, allow_none=True, metadata=says("Why it failed.", None))
+    status = fields.String(required=True, metadata=describe("The payment's status.", "captured"))
+    amount = Amount("The payment's amount.", minimum=-MAX_AMOUNT, required=True)
+    currency = fields.String(required=True, metadata=describe("An ISO 4217 code.", "EUR"))
+    captured_amount = Amount("The captured amount.", required=True)
+    refunded_amount = Amount("The refunded amount.", example=0, required=True)
+    refunding_amount = Amount("The amount of refunds in progress.", example=0, required=True)
+    failure_reason = fields.String(required=True, allow_none=True, metadata=describe("Why it failed, if it did.", None))
 
 
 class RefundSnapshot(Schema):
-    """The answer to a refund; what order does not need is passed over."""
+    """A refund as the payment service answers with it. Members that the order service does not need are ignored."""
 
     class Meta:
-        """Payment may learn to say more without breaking order."""
+        """Ignore unknown members, so that the payment service can add some."""
 
         unknown = "exclude"
 
@@ -235,46 +236,48 @@ class RefundSnapshot(Schema):
 
 
 class SettledOperation(Schema):
-    """The operation that a payment event tells the end of; what order does not need is passed over."""
+    """The settled operation in a payment event. Members that the order service does not need are ignored."""
 
     class Meta:
-        """Payment may learn to say more without breaking order."""
+        """Ignore unknown members, so that the payment service can add some."""
 
         unknown = "exclude"
 
-    kind = fields.String(required=True, metadata=says("What was asked of the provider.", "sale"))
-    status = fields.String(required=True, metadata=says("What became of it.", "succeeded"))
-    reason = fields.String(required=True, allow_none=True, metadata=says("Why it was declined.", None))
+    kind = fields.String(required=True, metadata=describe("The kind of operation.", "sale"))
+    status = fields.String(required=True, metadata=describe("The outcome.", "succeeded"))
+    reason = fields.String(required=True, allow_none=True, metadata=describe("Why it was declined, if it was.", None))
     idempotency_key = fields.String(
-        required=True, allow_none=True, metadata=says("The key under which it was asked for.", None)
+        required=True, allow_none=True, metadata=describe("The idempotency key of its request, if it had one.", None)
     )
 
 
 class PaymentEvent(Schema):
-    """What the payment service tells of a payment, in the Standard Webhooks envelope."""
+    """The state of a payment after an operation was settled, in the Standard Webhooks envelope."""
 
     type = fields.String(
         required=True, validate=validate.Equal("payment.updated"), metadata={"enum": ["payment.updated"]}
     )
-    timestamp = fields.String(required=True, metadata=says("When it happened, RFC 3339.", "2026-03-14T09:26:53Z"))
+    timestamp = fields.String(
+        required=True, metadata=describe("When it happened, in RFC 3339.", "2026-03-14T09:26:53Z")
+    )
     merchant = fields.String(
         required=True,
         validate=validate.Regexp(r"^[A-Za-z0-9_.\-]{1,64}$"),
-        metadata=says("Whose order it is.", "demo"),
+        metadata=describe("The order's merchant.", "demo"),
     )
     data = fields.Nested(PaymentSnapshot, required=True)
     operation = fields.Nested(SettledOperation, required=True)
 
 
 class SketchOrder(Schema):
-    """An order of the original sketch: an id of the caller's, names of things, a total in major units."""
+    """An order of the original sketch: an id that the caller chooses, names of items, and a total in major units."""
 
-    id = Id(required=True, metadata=says("An id of the caller's own making."))
+    id = Id(required=True, metadata=describe("An id that the caller chooses."))
     items = fields.List(
-        Text(200, metadata=says("What is bought.", "item1")), required=True, validate=validate.Length(1, 100)
+        Text(200, metadata=describe("The name of an item.", "item1")), required=True, validate=validate.Length(1, 100)
     )
     total = MajorAmount(
-        "What it costs, in major units of the default currency and with no more decimals than that has.",
+        "The total in major units of the default currency, with at most as many decimals as the currency has.",
         minimum=0,
         required=True,
     )
@@ -284,6 +287,6 @@ class SketchOrderView(Schema):
     """An order as the original sketch shows it."""
 
     id = Id()
-    items = fields.List(fields.String(metadata=says("What is bought.", "item1")))
-    total = MajorAmount("What it costs, in major units, exactly.", minimum=0)
-    status = Choice(model.Status, "Where the order stands.", "paid")
+    items = fields.List(fields.String(metadata=describe("The name of an item.", "item1")))
+    total = MajorAmount("The exact total in major units.", minimum=0)
+    status = Choice(model.Status, "The order's status.", "paid")

@@ -1,4 +1,4 @@
-"""The payment service: asks a provider for an order's money, once, and knows at all times what it does not know."""
+"""The payment service: charges each order at most once, and keeps asking the provider for unknown outcomes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from flask import Flask
 import chassis.service
 from chassis.messaging import outbox
 from chassis.messaging.remote import Remote
-from chassis.openapi import document as openapi
+from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
-from payment import api, commands, compat, config, providers, schemas, simulator_api
+from payment import api, commands, compat, config, problems, providers, schemas, simulator_api
 from payment.service import Payments
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -35,8 +35,9 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         settings,
         database,
         [api.blueprint, compat.blueprint, simulator_api.blueprint],
-        about="Asks a payment provider for an order's money, once, and knows at all times what it does not know.",
-        webhooks=[openapi.Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
+        about="Charges each order at most once through a payment provider, and keeps asking it for unknown outcomes.",
+        webhooks=[Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service the state of a payment")],
+        problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
         parts={"payments": payments},
     )

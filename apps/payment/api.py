@@ -11,23 +11,26 @@ from flask import Response, g, request
 from chassis.auth.keyring import requires
 from chassis.http import idempotency, paging, parsing
 from chassis.http.answers import answer
-from chassis.openapi import document as openapi
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import Signature, facts
 from chassis.service import onward, service
 from payment import ledger, schemas
 from payment.model import Kind
 from payment.service import Created, Payments
 
-blueprint = parsing.Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
+blueprint = Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
 
-PROVIDER = openapi.Signature(
-    "providerSignature", "Stripe-Signature", "The provider's own signature of its events; the simulator sends none."
+PROVIDER = Signature(
+    "providerSignature",
+    "Stripe-Signature",
+    "The payment provider's signature of its events. The simulator sends none.",
 )
 _AUTHORIZED = {"status": "authorized", "captured_amount": 0, "authorized_amount": 900}
 _VOIDED = {"status": "voided", "captured_amount": 0, "authorized_amount": 0}
 
 
 def payments() -> Payments:
-    """The use cases, on this application's database."""
+    """Return the use cases of the current application."""
     found: Payments = service().parts["payments"]
     return found
 
@@ -35,13 +38,13 @@ def payments() -> Payments:
 @blueprint.post("/payments")
 @requires("payments:write")
 @blueprint.arguments(schemas.CreatePayment)
-@openapi.facts(answers={200: {}})
+@facts(answers={200: {}})
 @blueprint.response(201, schemas.PaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
     """Pay for an order.
 
-    A decline is a payment that failed, not an error. While the provider has not said what became of it, the
-    payment is `processing`. An order has one live payment: asking for another gives that one, with 200.
+    A declined payment is a payment with the status `failed`, not an error. It is `processing` until the provider's
+    outcome is known. An order has one live payment: a request for another one is answered with it, and 200.
     """
     created = payments().create(idempotency.claim(), wanted, onward())
     headers = {"Location": f"/v1/payments/{created.row['id']}", **_replayed(created)}
@@ -51,10 +54,13 @@ def create_payment(wanted: dict[str, Any]) -> Response:
 @blueprint.post("/payments/<uuid:payment_id>/capture")
 @requires("payments:write")
 @blueprint.arguments(schemas.Capture)
-@openapi.facts("payment-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED})
+@facts("payment-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
-    """Take the money of an authorized payment, all or a part; 202 while the provider has not said what became of it."""
+    """Capture an authorized payment, completely or in part.
+
+    The response is 202 until the provider's outcome is known.
+    """
     amount = wanted.get("amount")
     return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, onward(), amount))
 
@@ -62,10 +68,13 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @blueprint.post("/payments/<uuid:payment_id>/void")
 @requires("payments:write")
 @blueprint.arguments(schemas.Nothing)
-@openapi.facts("payment-state", answers={200: _VOIDED, 202: _AUTHORIZED})
+@facts("payment-state", answers={200: _VOIDED, 202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
-    """Give the hold of an authorized payment back; 202 while the provider has not said what became of it."""
+    """Void an authorized payment, which releases the customer's money.
+
+    The response is 202 until the provider's outcome is known.
+    """
     return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID, onward()))
 
 
@@ -81,10 +90,10 @@ def _replayed(done: Created) -> dict[str, str]:
 @blueprint.post("/payments/<uuid:payment_id>/refunds")
 @requires("payments:write")
 @blueprint.arguments(schemas.CreateRefund)
-@openapi.facts("payment-state", "amount-exceeds-captured", tagged=True)
+@facts("payment-state", "amount-exceeds-captured", tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
-    """Give money of a captured payment back, all that is left or a part."""
+    """Refund a captured payment, completely or in part."""
     amount, reason = wanted.get("amount"), wanted.get("reason")
     done = payments().refund(idempotency.claim(), str(payment_id), amount, reason, onward())
     location = {"Location": f"/v1/payments/{payment_id}/refunds"}
@@ -103,7 +112,7 @@ def list_refunds(payment_id: UUID) -> Response:
 @requires("payments:read")
 @blueprint.response(200, schemas.OperationList)
 def list_operations(payment_id: UUID) -> Response:
-    """List everything that was asked of the provider for a payment, oldest first."""
+    """List the operations of a payment, oldest first."""
     return paging.whole(payments().operations(g.merchant, str(payment_id)))
 
 
@@ -111,8 +120,11 @@ def list_operations(payment_id: UUID) -> Response:
 @requires("payments:read")
 @blueprint.response(200, schemas.ProviderAccount)
 def ask_provider(payment_id: UUID) -> Response:
-    """Ask the provider, now, what it has captured and refunded for a payment by its own account."""
-    return answer(json.dumps(payments().at_provider(g.merchant, str(payment_id))))
+    """Get the amounts that the provider has captured and refunded for a payment.
+
+    They are requested from the provider at this moment.
+    """
+    return answer(payments().at_provider(g.merchant, str(payment_id)))
 
 
 @blueprint.get("/ledger/balances")
@@ -120,8 +132,9 @@ def ask_provider(payment_id: UUID) -> Response:
 @blueprint.arguments(schemas.BalancesQuery, location="query")
 @blueprint.response(200, schemas.BalanceList)
 def list_balances(query: dict[str, Any]) -> Response:
-    """Show the merchant's trial balance."""
-    return paging.whole(ledger.balances(service().database.session(), g.merchant, query.get("currency")))
+    """Get the merchant's trial balance."""
+    rows = ledger.balances(service().database.session(), g.merchant, query.get("currency"))
+    return answer({"data": [json.loads(row["body"]) for row in rows]})  # these sums may need more than 64 bits
 
 
 @blueprint.get("/ledger/entries")
@@ -139,7 +152,7 @@ def list_entries(query: dict[str, Any]) -> Response:
 @requires("payments:read")
 @blueprint.response(200, schemas.PaymentView)
 def get_payment(payment_id: UUID) -> Response:
-    """Show a payment."""
+    """Get a payment."""
     row = payments().get(g.merchant, str(payment_id))
     return answer(row["body"], version=row["version"])
 
@@ -155,9 +168,12 @@ def list_payments(query: dict[str, Any]) -> Response:
 
 
 @blueprint.post("/provider-events/<string:provider>")
-@openapi.facts(signature=PROVIDER)
+@facts(signature=PROVIDER)
 @blueprint.response(204)
 def receive_provider_event(provider: str) -> Response:
-    """Take an event of the payment provider's, signed as that provider signs; it is a hint to look there."""
+    """Receive an event of the payment provider, signed by it.
+
+    The event is only a hint: the provider is asked.
+    """
     payments().hear(provider, dict(request.headers), parsing.read_body(request))
     return Response(status=204)

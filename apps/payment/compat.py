@@ -1,38 +1,38 @@
-"""The original sketch's API for payments, kept working: one call, and the order's id as its idempotency key."""
+"""The original sketch's API for payments, which is still supported: the order's id is the idempotency key."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flask import Response, g
 
 from chassis import money
 from chassis.auth.keyring import requires
-from chassis.http import parsing
 from chassis.http.answers import answer
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.http.problems import Problem, invalid
-from chassis.openapi import document as openapi
 from chassis.service import onward, service
 from payment import schemas
 from payment.api import payments
 from payment.model import Status
 
-blueprint = parsing.Blueprint("sketch", __name__, description="The original sketch's API")
+blueprint = Blueprint("sketch", __name__, description="The original sketch's API")
 
 WAIT = 10.0
-"""How long a payment that is under way is waited for, in seconds."""
+"""How long a request waits for the outcome of a payment, in seconds."""
 
 
 @blueprint.post("/payments")
 @requires("payments:write")
 @blueprint.arguments(schemas.SketchPayment)
-@openapi.facts("payment-exists", "idempotency-key-in-use", answers={202: {"status": "processing"}})
+@facts("payment-exists", "idempotency-key-in-use", answers={202: {"status": "processing"}})
 @blueprint.response(200, schemas.SketchPaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
-    """Pay for an order: success or failed; 202 and processing while the provider has not said which.
+    """Pay for an order.
 
-    An order that is paid already is not charged again.
+    The status is `success` or `failed`; it is `processing`, with 202, until the outcome is known. A paid order is not
+    charged again.
     """
     settings = service().settings
     currency = settings.default_currency
@@ -55,5 +55,5 @@ def create_payment(wanted: dict[str, Any]) -> Response:
     if (row["amount"], row["currency"]) != (amount, currency):
         raise Problem("payment-exists", f"The payment {row['id']} of this order has another amount.")
     if row["status"] in (Status.PROCESSING, Status.AUTHORIZED):
-        return answer(json.dumps({"status": "processing"}), 202)
-    return answer(json.dumps({"status": "success" if row["status"] == Status.CAPTURED else "failed"}))
+        return answer({"status": "processing"}, 202)
+    return answer({"status": "success" if row["status"] == Status.CAPTURED else "failed"})

@@ -1,4 +1,4 @@
-"""The payment service's wire format."""
+"""The wire format of the payment service: what requests and responses hold."""
 
 from __future__ import annotations
 
@@ -18,163 +18,162 @@ from chassis.http.fields import (
     Schema,
     Text,
     Time,
-    says,
+    describe,
 )
 from chassis.money import MAX_AMOUNT
 from payment import model
 
-PAYMENT_METHOD = "How it is paid: what the provider gave for the card, never the card's number."
+PAYMENT_METHOD = "The provider's token for the payment method. Never a card number."
 VERSION = validate.Range(1, MAX_AMOUNT)
 
 
 class CreatePayment(Schema):
     """A payment to be made."""
 
-    order_id = Id(required=True, metadata=says("What is paid for: at most one live payment has this."))
-    amount = Amount("How much.", minimum=1, required=True)
+    order_id = Id(required=True, metadata=describe("The order's id. An order has at most one live payment."))
+    amount = Amount("The payment's amount.", minimum=1, required=True)
     currency = Currency(required=True)
-    payment_method = Text(100, required=True, metadata=says(PAYMENT_METHOD, "pm_ok"))
+    payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
     capture = Choice(
         ["automatic", "manual"],
-        "`automatic` takes the money at once; `manual` reserves it until the payment is captured.",
+        "`automatic` captures the payment at once; `manual` only authorizes it, until it is captured.",
         load_default="automatic",
     )
 
 
 class Capture(Schema):
-    """What is to be taken; the rest of what is authorized is released."""
+    """A capture to be made. The rest of the authorized amount is released."""
 
-    amount = Amount("How much; all that is authorized if it is missing.", minimum=1)
+    amount = Amount("The amount to capture; by default all that is authorized.", minimum=1)
 
 
 class Nothing(Schema):
-    """A body without members; it may be left out."""
+    """An empty body, which may be left out."""
 
 
 class CreateRefund(Schema):
-    """What is to be given back."""
+    """A refund to be made."""
 
-    amount = Amount("How much; all that is left if it is missing.", minimum=1, example=450)
-    reason = Text(500, metadata=says("Why, for the merchant's own eyes.", "One of two was damaged"))
+    amount = Amount("The amount to refund; by default all that is left.", minimum=1, example=450)
+    reason = Text(500, metadata=describe("The reason, shown to the merchant only.", "One of two was damaged"))
 
 
 class ListPayments(Schema):
     """The query of GET /v1/payments."""
 
-    order_id = Id(metadata=says("Only those of this order."))
-    status = Choice(model.Status, "Only those that stand so.")
+    order_id = Id(metadata=describe("Only payments of this order."))
+    status = Choice(model.Status, "Only payments with this status.")
     limit = PageSize()
     cursor = Cursor()
 
 
 class PaymentView(Schema):
-    """A payment, as answered."""
+    """A payment."""
 
     id = Id()
     order_id = Id()
-    status = Choice(model.Status, "Where the payment stands.", model.Status.CAPTURED)
+    status = Choice(model.Status, "The payment's status.", model.Status.CAPTURED)
     amount = Integer(
-        metadata=says("What it is for, in minor units; below 1 only where the sketch's API was asked for as much.", 900)
+        metadata=describe(
+            "The amount, in minor units. Only a payment from the sketch's API can have an amount below 1.",
+            900,
+        )
     )
     currency = Currency()
-    authorized_amount = Amount("What is reserved and may be captured.")
-    captured_amount = Amount("What was taken.")
-    refunded_amount = Amount("What was given back.", example=0)
-    refunding_amount = Amount("What is being given back.", example=0)
-    payment_method = fields.String(metadata=says(PAYMENT_METHOD, "pm_ok"))
-    capture = Choice(["automatic", "manual"], "When the money is taken.")
-    failure_reason = fields.String(allow_none=True, metadata=says("Why it failed.", None))
-    provider = fields.String(metadata=says("Who is asked for the money.", "simulator"))
-    provider_reference = fields.String(
-        allow_none=True, metadata=says("The provider's own name for it.", "sim_0195a3f0")
-    )
-    version = Integer(validate=VERSION, metadata=says("One more with each change; its ETag.", 2))
-    created_at = Time("When it was asked for.")
-    updated_at = Time("When it last changed.")
+    authorized_amount = Amount("The authorized amount, which can be captured.")
+    captured_amount = Amount("The captured amount.")
+    refunded_amount = Amount("The refunded amount.", example=0)
+    refunding_amount = Amount("The amount of refunds in progress.", example=0)
+    payment_method = fields.String(metadata=describe(PAYMENT_METHOD, "pm_ok"))
+    capture = Choice(["automatic", "manual"], "When the payment is captured: at once, or on request.")
+    failure_reason = fields.String(allow_none=True, metadata=describe("Why it failed; null if it did not.", None))
+    provider = fields.String(metadata=describe("The payment provider.", "simulator"))
+    provider_reference = fields.String(allow_none=True, metadata=describe("The provider's identifier.", "sim_0195a3f0"))
+    version = Integer(validate=VERSION, metadata=describe("The version: one more with each change. It is the ETag.", 2))
+    created_at = Time("When the payment was created.")
+    updated_at = Time("When the payment last changed.")
 
 
 class PaymentList(Schema):
     """A page of payments, newest first."""
 
-    data = fields.List(fields.Nested(PaymentView), metadata=says("The payments."))
+    data = fields.List(fields.Nested(PaymentView), metadata=describe("The payments."))
     next_cursor = NextCursor()
 
 
 class RefundView(Schema):
-    """A refund, as answered."""
+    """A refund."""
 
     id = Id()
-    status = Choice(["pending", "succeeded", "failed"], "Where the refund stands.", "succeeded")
-    amount = Amount("What is given back.", minimum=1, example=450)
+    status = Choice(["pending", "succeeded", "failed"], "The refund's status.", "succeeded")
+    amount = Amount("The amount of the refund.", minimum=1, example=450)
     currency = Currency()
-    reason = fields.String(allow_none=True, metadata=says("Why, as the merchant said.", "One of two was damaged"))
-    failure_reason = fields.String(allow_none=True, metadata=says("Why it failed.", None))
-    created_at = Time("When it was asked for.")
+    reason = fields.String(allow_none=True, metadata=describe("The merchant's reason.", "One of two was damaged"))
+    failure_reason = fields.String(allow_none=True, metadata=describe("Why it failed; null if it did not.", None))
+    created_at = Time("When the refund was requested.")
 
 
 class RefundList(Schema):
     """All refunds of a payment, newest first."""
 
-    data = fields.List(fields.Nested(RefundView), metadata=says("The refunds."))
+    data = fields.List(fields.Nested(RefundView), metadata=describe("The refunds."))
 
 
 class OperationView(Schema):
-    """One thing that was asked of the provider; its id was the idempotency key there."""
+    """An operation that the provider was asked for. Its id is the idempotency key of that request."""
 
     id = Id()
-    kind = Choice(model.Kind, "What was asked.")
-    amount = Amount("About how much.")
+    kind = Choice(model.Kind, "The kind of operation.")
+    amount = Amount("The amount.")
     currency = Currency()
-    status = Choice(["pending", "succeeded", "declined"], "What became of it.", "succeeded")
-    attempts = Integer(metadata=says("How often it was tried.", 1))
-    provider_reference = fields.String(
-        allow_none=True, metadata=says("The provider's own name for it.", "sim_0195a3f0")
-    )
-    reason = fields.String(allow_none=True, metadata=says("Why it was declined, or is not settled yet.", None))
-    created_at = Time("When it was first to be asked.")
-    settled_at = Time("When its outcome was known.", allow_none=True)
+    status = Choice(["pending", "succeeded", "declined"], "The outcome.", "succeeded")
+    attempts = Integer(metadata=describe("The number of attempts.", 1))
+    provider_reference = fields.String(allow_none=True, metadata=describe("The provider's identifier.", "sim_0195a3f0"))
+    reason = fields.String(allow_none=True, metadata=describe("Why it was declined or is not settled yet.", None))
+    created_at = Time("When the operation was created.")
+    settled_at = Time("When its outcome became known; null before that.", allow_none=True)
 
 
 class OperationList(Schema):
-    """Everything that was asked of the provider for a payment, oldest first."""
+    """All operations of a payment, oldest first."""
 
-    data = fields.List(fields.Nested(OperationView), metadata=says("The operations."))
+    data = fields.List(fields.Nested(OperationView), metadata=describe("The operations."))
 
 
 class ProviderAccount(Schema):
-    """A payment by the provider's own account."""
+    """A payment as the provider accounts for it."""
 
-    captured_amount = Amount("What the provider says it has taken.")
-    refunded_amount = Amount("What it says it has given back.", example=0)
-    untold = Integer(metadata=says("How many operations it did not tell of.", 0))
+    captured_amount = Amount("The amount that the provider has captured.")
+    refunded_amount = Amount("The amount that the provider has refunded.", example=0)
+    untold = Integer(metadata=describe("The number of operations that the provider did not report on.", 0))
 
 
 class BalancesQuery(Schema):
     """The query of GET /v1/ledger/balances."""
 
-    currency = Currency(metadata=says("Only accounts in this currency."))
+    currency = Currency(metadata=describe("Only accounts in this currency."))
 
 
 class BalanceView(Schema):
-    """The sums of one account."""
+    """The sums of one account in one currency."""
 
-    account = fields.String(metadata=says("The account's name.", "provider_clearing"))
+    account = fields.String(metadata=describe("The account's name.", "provider_clearing"))
     currency = Currency()
-    debits = Integer(metadata=says("The sum of its debits, in minor units.", 900))
-    credits = Integer(metadata=says("The sum of its credits, in minor units.", 0))
-    balance = Integer(metadata=says("Debits less credits, in minor units.", 900))
+    debits = Integer(metadata=describe("The sum of its debits, in minor units.", 900))
+    credits = Integer(metadata=describe("The sum of its credits, in minor units.", 0))
+    balance = Integer(metadata=describe("Debits less credits, in minor units.", 900))
 
 
 class BalanceList(Schema):
-    """The trial balance of a merchant: debits and credits of a currency are equal."""
+    """The trial balance of a merchant. The debits and credits of a currency are equal."""
 
-    data = fields.List(fields.Nested(BalanceView), metadata=says("The accounts."))
+    data = fields.List(fields.Nested(BalanceView), metadata=describe("The accounts."))
 
 
 class EntriesQuery(Schema):
     """The query of GET /v1/ledger/entries."""
 
-    payment_id = Id(metadata=says("Only those of this payment."))
+    payment_id = Id(metadata=describe("Only entries of this payment."))
     limit = PageSize()
     cursor = Cursor()
 
@@ -185,76 +184,83 @@ class EntryView(Schema):
     id = Id()
     operation_id = Id()
     payment_id = Id()
-    account = fields.String(metadata=says("The account's name.", "provider_clearing"))
-    direction = Choice(["debit", "credit"], "On which side of the account.")
-    amount = Amount("How much.", minimum=1)
+    account = fields.String(metadata=describe("The account's name.", "provider_clearing"))
+    direction = Choice(["debit", "credit"], "The side of the account.")
+    amount = Amount("The amount.", minimum=1)
     currency = Currency()
     at = Time("When it was booked.")
 
 
 class EntryList(Schema):
-    """A page of the ledger, newest first."""
+    """A page of the ledger's entries, newest first."""
 
-    data = fields.List(fields.Nested(EntryView), metadata=says("The entries."))
+    data = fields.List(fields.Nested(EntryView), metadata=describe("The entries."))
     next_cursor = NextCursor()
 
 
 class Faults(Schema):
-    """What the simulator is told to do wrong."""
+    """The faults of the simulated payment provider; a fault that is left out is off."""
 
-    decline = Flag(load_default=False, metadata=says("Decline each new charge and authorization.", False))
+    decline = Flag(load_default=False, metadata=describe("Decline each new charge and authorization.", False))
     delay_ms = Integer(
-        validate=validate.Range(0, 5000), load_default=0, metadata=says("How long each answer takes, in ms.", 0)
+        validate=validate.Range(0, 5000),
+        load_default=0,
+        metadata=describe("The delay of each response, in milliseconds.", 0),
     )
     lost_requests_percent = Integer(
-        validate=validate.Range(0, 100), load_default=0, metadata=says("Requests in a hundred that are lost.", 0)
+        validate=validate.Range(0, 100),
+        load_default=0,
+        metadata=describe("The share of requests that are lost, in percent.", 0),
     )
     lost_answers_percent = Integer(
         validate=validate.Range(0, 100),
         load_default=0,
-        metadata=says("Answers in a hundred that are lost: the provider has acted then.", 0),
+        metadata=describe(
+            "The share of responses that are lost, in percent. The provider has processed these requests.", 0
+        ),
     )
 
 
 class FaultsView(Faults):
-    """What the simulator is told to do wrong, as answered."""
+    """The current faults of the simulated payment provider."""
 
-    changed_at = Time("When it was told; null if it never was.", allow_none=True)
+    changed_at = Time("When the faults were last changed; null if they never were.", allow_none=True)
 
 
 class SettledOperation(Schema):
-    """The operation whose end a payment's event tells."""
+    """The settled operation in an event of a payment."""
 
     id = Id()
-    kind = Choice(model.Kind, "What was asked of the provider.")
-    status = Choice(["succeeded", "declined"], "What became of it.")
-    amount = Amount("About how much.")
-    reason = fields.String(allow_none=True, metadata=says("Why it was declined.", None))
+    kind = Choice(model.Kind, "The kind of operation.")
+    status = Choice(["succeeded", "declined"], "The outcome.")
+    amount = Amount("The amount.")
+    reason = fields.String(allow_none=True, metadata=describe("Why it was declined; null if it was not.", None))
     idempotency_key = fields.String(
-        allow_none=True, metadata=says("The key of the request that asked for it, if one did.", None)
+        allow_none=True, metadata=describe("The idempotency key of its request; null if it had none.", None)
     )
 
 
 class PaymentUpdated(Schema):
-    """A payment as it stands after an operation has been settled, in the Standard Webhooks envelope."""
+    """The state of a payment after an operation was settled, in the Standard Webhooks envelope."""
 
-    type = Choice(["payment.updated"], "What happened.")
-    timestamp = Time("When it was settled.")
-    merchant = fields.String(metadata=says("Whose payment it is.", "demo"))
+    type = Choice(["payment.updated"], "The type of the event.")
+    timestamp = Time("When the operation was settled.")
+    merchant = fields.String(metadata=describe("The payment's merchant.", "demo"))
     data = fields.Nested(PaymentView)
     operation = fields.Nested(SettledOperation)
 
 
 class SketchPayment(Schema):
-    """A payment of the original sketch: an amount in major units."""
+    """A payment of the original sketch, with an amount in major units."""
 
-    order_id = Id(required=True, metadata=says("What is paid for; it is charged once."))
+    order_id = Id(required=True, metadata=describe("The order's id. An order is charged once."))
     amount = MajorAmount(
-        "How much, in major units of the default currency and with no more decimals than that has.", required=True
+        "The amount in major units of the default currency, with at most as many decimals as the currency has.",
+        required=True,
     )
 
 
 class SketchPaymentView(Schema):
-    """What became of it."""
+    """The outcome of a payment of the original sketch."""
 
-    status = Choice(["success", "failed", "processing"], "`processing` while the provider has not said which.")
+    status = Choice(["success", "failed", "processing"], "The outcome; `processing` until it is known.")

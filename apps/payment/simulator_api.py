@@ -1,4 +1,4 @@
-"""The simulator's switches, over HTTP: there while the provider is the simulator, and for keys of all merchants."""
+"""The API for the faults of the simulated provider. It needs a key with the scope `merchants:any`."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ from typing import Any
 from flask import Response
 
 from chassis.auth.keyring import requires
-from chassis.http import parsing
 from chassis.http.answers import answer
-from chassis.openapi import document as openapi
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.service import service
 from payment import schemas
 from payment.providers.faults import Faults
 from payment.service import Payments
 
-blueprint = parsing.Blueprint(
+blueprint = Blueprint(
     "simulator", __name__, url_prefix="/v1/simulator", description="Faults of the simulated payment provider"
 )
 
 
 def payments() -> Payments:
-    """The use cases, on this application's database."""
+    """Return the use cases of the current application."""
     found: Payments = service().parts["payments"]
     return found
 
 
 @blueprint.get("/faults")
 @requires("merchants:any")
-@openapi.facts("not-found")
+@facts("not-found")
 @blueprint.response(200, schemas.FaultsView)
 def get_simulator_faults() -> Response:
-    """Show which faults the simulator is told to have; 404 with a real provider."""
+    """Get the faults of the simulated payment provider.
+
+    The response is 404 with a real provider.
+    """
     return answer(payments().faults()["body"])
 
 
@@ -39,12 +42,13 @@ def get_simulator_faults() -> Response:
 @requires("merchants:any")
 @requires("payments:write")
 @blueprint.arguments(schemas.Faults)
-@openapi.facts("not-found")
+@facts("not-found")
 @blueprint.response(200, schemas.FaultsView)
 def set_simulator_faults(wanted: dict[str, Any]) -> Response:
-    """Tell the simulator which faults to have, until told otherwise; what is left out is off.
+    """Set the faults of the simulated payment provider.
 
-    They concern the payments of all merchants, and their operations that wait are tried again at once. The key
-    needs `payments:write` besides. With a real provider, 404.
+    They stay until they are set again; a fault that is left out is off. Faults affect the payments of all merchants,
+    and pending operations are retried at once. The key also needs `payments:write`. The response is 404 with a real
+    provider.
     """
     return answer(payments().switch_faults(Faults(**wanted))["body"])

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 import order
 import payment
-from chassis.http.problems import CATALOGUE
+from tests.support.catalogues import TITLES
 from tests.support.databases import Databases
 from tests.support.settings import environment
 
@@ -42,5 +42,5 @@ def refused(response: TestResponse, status: int, name: str) -> dict[str, Any]:
     assert (response.status_code, response.mimetype) == (status, "application/problem+json"), response.text
     body: dict[str, Any] = response.get_json()
     assert (body["type"], body["status"]) == (f"/problems/{name}", status)
-    assert body["title"] == CATALOGUE[name].title
+    assert body["title"] == TITLES[name]
     return body

@@ -55,6 +55,12 @@ def faults(document: Document, schema: Any, value: Any, *, closed: bool = False)
     return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(value)]
 
 
+def is_compact(body: bytes) -> bool:
+    """Return whether JSON has no white space outside of strings, and no escape that UTF-8 does not need."""
+    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', body)
+    return not re.search(rb"\s", outside) and b"\\u" not in body.replace(rb"\\", b"")
+
+
 def check(document: Document, operation: str, answer: requests.Response) -> None:
     """Assert that a response is one that the operation documents, with that body and those headers."""
     path, method, says = operations(document)[operation]
@@ -70,5 +76,6 @@ def check(document: Document, operation: str, answer: requests.Response) -> None
     if "content" not in described:
         assert answer.content == b""
         return
+    assert is_compact(answer.content), answer.content
     schema = described["content"][answer.headers["Content-Type"].partition(";")[0]]["schema"]
     assert faults(document, schema, answer.json(), closed=True) == [], f"{operation}: {answer.text}"

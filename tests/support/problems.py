@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from chassis.http.problems import CATALOGUE
+from tests.support.catalogues import TITLES
 from tests.support.pair import Client
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
@@ -20,7 +20,7 @@ def refused(response: requests.Response, status: int, name: str, *pointers: str)
     body: dict[str, Any] = response.json()
     assert set(body) - {"errors"} == MEMBERS
     assert (body["type"], body["status"]) == (f"/problems/{name}", status)
-    assert body["title"] == CATALOGUE[name].title
+    assert body["title"] == TITLES[name]
     assert body["instance"].isascii()  # a URI reference
     assert unquote(body["instance"]) == unquote(urlsplit(response.url).path)
     assert body["request_id"] == response.headers["X-Request-Id"]

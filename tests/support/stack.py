@@ -126,8 +126,12 @@ class Stack:
             process.start()
         self._supervisor = threading.Thread(target=self._supervise)
         self._supervisor.start()
-        for client in (self.order, self.payment) if self._ready else ():
-            eventually(lambda client=client: answers(client, "/readyz"), "both services are ready", 60)  # type: ignore[misc]
+        try:
+            for client in (self.order, self.payment) if self._ready else ():
+                eventually(lambda client=client: answers(client, "/readyz"), "both services are ready", 60)  # type: ignore[misc]
+        except BaseException as error:  # nobody would stop the processes, which are started again for ever
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(

@@ -14,8 +14,8 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from chassis.http.problems import CATALOGUE
 from ci.generate import openapi
+from tests.support.catalogues import CATALOGUES
 from tests.support.openapi import Document, faults, operations, resolve
 
 SERVICES = ["order", "payment"]
@@ -60,7 +60,7 @@ def test_parallel_first_requests_get_the_same_document() -> None:
         assert len(set(answers)) == 1
 
 
-def test_it_is_valid_openapi(document: Document) -> None:
+def test_a_document_is_valid_openapi(document: Document) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
@@ -167,11 +167,30 @@ def test_links_name_existing_operations_and_parameters(document: Document) -> No
     assert wanted <= linked
 
 
-def test_every_problem_that_an_operation_names_has_its_status(document: Document) -> None:
+def test_every_schema_is_used(document: Document) -> None:
+    used = {str(part).rpartition("/")[2] for where, part in parts(document) if where.endswith("/$ref")}
+    assert set(document["components"]["schemas"]) <= used
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_document_lists_the_problems_of_its_own_service_only(service: str) -> None:
+    document, catalogue = json.loads(texts()[service]), CATALOGUES[service]
+    types = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
+    assert types == [f"/problems/{name}" for name in catalogue]
+    (parameter,) = document["paths"]["/problems/{name}"]["get"]["parameters"]
+    assert parameter["schema"]["enum"] == list(catalogue)
     for name, response in document["components"]["responses"].items():
-        for problem in response.get("content", {}).get("application/problem+json", {}).get("examples", {}):
-            assert CATALOGUE[problem].title
+        examples = response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+        for problem, example in examples.items():
+            assert (example["value"]["title"], example["value"]["status"]) == (
+                catalogue[problem].title,
+                catalogue[problem].status,
+            )
             assert name == "other" or problem in name
+    (other,) = CATALOGUES.keys() - {service}
+    for foreign in CATALOGUES[other].keys() - catalogue.keys():
+        assert f"/problems/{foreign}" not in texts()[service]
+        assert f"`{foreign}`" not in texts()[service]
 
 
 def test_signed_events_are_documented_by_both_services() -> None:

@@ -1,1 +1,1 @@
-"""HTTP as both services speak it: problems, parsing, validation, answers, idempotency keys."""
+"""HTTP for all services: parsing, validation, JSON responses, problems, idempotency keys and lists."""

@@ -1,8 +1,13 @@
-"""Loading what is plainly valid without marshmallow's machinery, by what a schema says.
+"""A fast path for loading valid data with a marshmallow schema.
 
-Nearly all requests are valid, and for these marshmallow's own `load` costs as much as all of Flask. A loader
-that is built once from the schema's fields takes a tenth of it. It only ever says what the value is: at the first
-doubt it gives up, and `Schema.load`, which explains what is wrong, has the last word.
+Nearly all requests are valid, and for these `Schema.load` costs as much as all of Flask. `loader` builds a function
+from the fields of a schema once; it takes a tenth of the time. It handles valid values only: at the first value that
+it is not sure of, it calls `Schema.load`, which decides and explains what is wrong.
+
+This relies on two private parts of marshmallow 4. `Schema._hooks` tells whether a schema has hooks such as
+`@validates_schema`, which the fast path would skip; a schema with hooks is refused. `Field._deserialize` tells which
+fields load like a plain string or integer: a subclass that does not override it only adds validators or metadata.
+tests/unit/chassis/http/test_fast_load.py compares the result with `Schema.load` for generated data.
 """
 
 from __future__ import annotations
@@ -18,23 +23,26 @@ from chassis.http.fields import Integer, Labels
 Load = Callable[[Any], Any]
 
 
-class _Doubtful(Exception):
-    """Not plainly valid: marshmallow is to look at it."""
+class _Undecided(Exception):
+    """The fast path is not sure that the data is valid, so `Schema.load` must decide."""
 
 
 def loader(schema: ma.Schema) -> Load:
-    """A function that returns what `schema.load` returns and raises what it raises."""
+    """Return a function that returns what `schema.load` returns and raises what it raises.
+
+    Raises TypeError if the schema has hooks.
+    """
     if any(schema._hooks.values()):
-        raise TypeError(f"{type(schema).__name__} has hooks, which are not looked at here: validate fields instead")
+        raise TypeError(f"{type(schema).__name__} has hooks, which the fast path skips: use validators of fields")
     load = _object(schema)
 
-    def quick(data: Any) -> Any:
+    def load_fast(data: Any) -> Any:
         try:
             return load(data)
-        except (_Doubtful, ma.ValidationError):
+        except (_Undecided, ma.ValidationError):
             return schema.load(data)
 
-    return quick
+    return load_fast
 
 
 def _object(schema: ma.Schema) -> Load:
@@ -49,20 +57,20 @@ def _object(schema: ma.Schema) -> Load:
 
     def load(data: Any) -> Any:
         if type(data) is not dict:
-            raise _Doubtful
+            raise _Undecided
         loaded = {}
         for key, value in data.items():
             entry = known.get(key)
             if entry is None:
                 if strict:
-                    raise _Doubtful
+                    raise _Undecided
                 continue
             loaded[entry[0]] = entry[1](value)
         if len(loaded) < len(known):
             for key, name, default, required in defaults:
                 if key not in data:
                     if required:
-                        raise _Doubtful
+                        raise _Undecided
                     if default is not ma.missing:
                         loaded[name] = default() if callable(default) else default
         return loaded
@@ -71,7 +79,7 @@ def _object(schema: ma.Schema) -> Load:
 
 
 def _field(field: fields.Field[Any]) -> Load:
-    """A loader of one field's value."""
+    """Return the loader of one field's value, with its validators."""
     load = _by_type(field)
     checks = [_check(validator) for validator in field.validators]
     if field.allow_none:
@@ -102,7 +110,7 @@ def _field(field: fields.Field[Any]) -> Load:
 
 def _by_type(field: fields.Field[Any]) -> Load:
     kind = type(field)
-    # A field of ours that only adds validators and descriptions loads as what it is made from.
+    # A subclass that inherits _deserialize only adds validators or metadata.
     if kind._deserialize is fields.String._deserialize:
         return _exactly(str)
     if kind._deserialize is Integer._deserialize:
@@ -122,7 +130,7 @@ def _by_type(field: fields.Field[Any]) -> Load:
 def _exactly(kind: type) -> Load:
     def load(value: Any) -> Any:
         if type(value) is not kind:
-            raise _Doubtful
+            raise _Undecided
         return value
 
     return load
@@ -131,7 +139,7 @@ def _exactly(kind: type) -> Load:
 def _list(inner: Load) -> Load:
     def load(value: Any) -> Any:
         if type(value) is not list:
-            raise _Doubtful
+            raise _Undecided
         return [inner(item) for item in value]
 
     return load
@@ -140,20 +148,20 @@ def _list(inner: Load) -> Load:
 def _labels(key: Load, value: Load) -> Load:
     def load(labels: Any) -> Any:
         if type(labels) is not dict:
-            raise _Doubtful
+            raise _Undecided
         return {key(name): value(label) for name, label in labels.items()}
 
     return load
 
 
 def _check(validator: Callable[[Any], Any]) -> Callable[[Any], object]:
-    """The validator, without its making of messages where it is one of the usual ones."""
+    """Return a check equal to the validator. For common validators it makes no message, which is the slow part."""
     if type(validator) is validate.Length and validator.equal is None:
         least, most = validator.min or 0, float("inf") if validator.max is None else validator.max
 
         def length(value: Any) -> None:
             if not least <= len(value) <= most:
-                raise _Doubtful
+                raise _Undecided
 
         return length
     if type(validator) is validate.Range and validator.min_inclusive and validator.max_inclusive:
@@ -162,7 +170,7 @@ def _check(validator: Callable[[Any], Any]) -> Callable[[Any], object]:
 
         def between(value: Any) -> None:
             if not low <= value <= high:
-                raise _Doubtful
+                raise _Undecided
 
         return between
     if type(validator) is validate.OneOf:
@@ -170,7 +178,7 @@ def _check(validator: Callable[[Any], Any]) -> Callable[[Any], object]:
 
         def one_of(value: Any) -> None:
             if value not in choices:
-                raise _Doubtful
+                raise _Undecided
 
         return one_of
     return validator

@@ -1,4 +1,4 @@
-"""The marshmallow schema and fields that both services' wire formats are made of."""
+"""The marshmallow schema and fields that the wire formats of services are made of."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from chassis import money
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NOW = "2026-03-14T09:26:53.589793Z"
-
-
+_TIME_EXAMPLE = "2026-03-14T09:26:53.589793Z"
 _NO_EXAMPLE: Any = object()
 
 
-def says(description: str, example: Any = _NO_EXAMPLE) -> dict[str, Any]:
-    """A field's metadata: what OpenAPI says of it."""
+def describe(description: str, example: Any = _NO_EXAMPLE) -> dict[str, Any]:
+    """Return the metadata of a field: its description and example in OpenAPI."""
     return {"description": description, **({} if example is _NO_EXAMPLE else {"example": example})}
 
 
 class Schema(ma.Schema):
-    """Base of all schemas: unknown fields are refused, in the order written."""
+    """The base of all schemas: unknown fields are an error."""
 
     class Meta:
-        """Refuse what is not known."""
+        """Refuse unknown fields."""
 
         unknown = ma.RAISE
 
@@ -39,7 +37,6 @@ class Integer(fields.Integer):
     """A JSON integer: not 1.0, not "1", not true."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Take marshmallow's arguments."""
         super().__init__(strict=True, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
@@ -60,12 +57,11 @@ class Flag(fields.Boolean):
 
 
 class Amount(Integer):
-    """Money in minor units: 450 is 4.50 EUR."""
+    """An amount of money in minor units: 450 is 4.50 EUR. It is between `minimum` and the largest bigint."""
 
     def __init__(self, description: str, minimum: int = 0, example: int = 900, **kwargs: Any) -> None:
-        """`minimum` and what a bigint holds are its bounds."""
         bounds = validate.Range(minimum, money.MAX_AMOUNT)
-        super().__init__(validate=bounds, metadata=says(f"{description} In minor units.", example), **kwargs)
+        super().__init__(validate=bounds, metadata=describe(f"{description} In minor units.", example), **kwargs)
 
 
 class QueryInteger(fields.Integer):
@@ -78,24 +74,24 @@ class QueryInteger(fields.Integer):
 
 
 class PageSize(QueryInteger):
-    """How many a page of a list has at most: 1 to 100, and 20 unless said otherwise."""
+    """The largest number of items in a page of a list: 1 to 100, by default 20."""
 
     def __init__(self) -> None:
-        """It is the same in all lists."""
-        metadata = says("How many a page has at most.")
+        metadata = describe("The largest number of items in a page.")
         super().__init__(validate=validate.Range(1, 100), load_default=20, metadata=metadata)
 
 
 class NextCursor(fields.String):
-    """Where the next page of a list begins."""
+    """The cursor of the next page in a response."""
 
     def __init__(self) -> None:
-        """It is the same in all lists."""
-        super().__init__(allow_none=True, metadata=says("Where the next page begins; null on the last.", None))
+        super().__init__(
+            allow_none=True, metadata=describe("The `cursor` of the next page; null on the last page.", None)
+        )
 
 
 class Labels(fields.Dict):
-    """An object of strings to strings; what is wrong with a member is said of the member."""
+    """An object of strings to strings. An error of a key or a value is an error of that member."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         try:
@@ -103,45 +99,45 @@ class Labels(fields.Dict):
         except ma.ValidationError as error:
             if not isinstance(error.messages, dict):
                 raise
-            # marshmallow tells errors of keys from errors of values, which JSON pointers can't.
-            flat = {name: [m for kind in what.values() for m in kind] for name, what in error.messages.items()}
+            # marshmallow separates errors of keys from errors of values, which a JSON pointer cannot express.
+            flat = {name: [m for kind in both.values() for m in kind] for name, both in error.messages.items()}
             raise ma.ValidationError(flat) from error
 
 
 class Text(fields.String):
-    """A bounded string."""
+    """A string of `minimum` to `maximum` characters."""
 
     def __init__(self, maximum: int, minimum: int = 1, **kwargs: Any) -> None:
-        """`minimum` to `maximum` characters."""
         extra = kwargs.pop("validate", [])
         super().__init__(validate=[validate.Length(minimum, maximum), *extra], **kwargs)
 
 
 class Cursor(fields.String):
-    """Where a page of a list begins; `paging` reads it, and says what is wrong with it."""
+    """The position after which a page of a list begins. `paging` decodes it and refuses an invalid one.
+
+    It is opaque to callers. With `by_time` it is the longer cursor of a list ordered by time.
+    """
 
     def __init__(self, *, by_time: bool = False) -> None:
-        """It is opaque to callers; in a list by time it is longer."""
         pattern = "^A[A-Za-z0-4][A-Za-z0-9_-]{30}$" if by_time else "^[A-Za-z0-9_-]{21}[AQgw]$"
-        metadata = says("The `next_cursor` of the page before, as it is.")
+        metadata = describe("The `next_cursor` of the previous page.")
         super().__init__(metadata={"pattern": pattern, **metadata})
 
 
 class Time(fields.String):
-    """A time in an answer: RFC 3339, UTC, with microseconds."""
+    """A time in a response: RFC 3339, UTC, with microseconds."""
 
     def __init__(self, description: str, **kwargs: Any) -> None:
-        """`description` says of what."""
-        super().__init__(metadata={"format": "date-time", **says(description, _NOW)}, **kwargs)
+        super().__init__(metadata={"format": "date-time", **describe(description, _TIME_EXAMPLE)}, **kwargs)
 
 
 class Choice(fields.String):
-    """One of some words; the first is the example of documents unless another is."""
+    """One of several strings. The first is the example unless another is given."""
 
-    def __init__(self, words: Iterable[str], description: str, example: str | None = None, **kwargs: Any) -> None:
-        """Take the words in the order in which documents list them."""
-        words = [str(word) for word in words]
-        super().__init__(validate=validate.OneOf(words), metadata=says(description, example or words[0]), **kwargs)
+    def __init__(self, choices: Iterable[str], description: str, example: str | None = None, **kwargs: Any) -> None:
+        choices = [str(choice) for choice in choices]
+        metadata = describe(description, example or choices[0])
+        super().__init__(validate=validate.OneOf(choices), metadata=metadata, **kwargs)
 
 
 class Currency(fields.String):
@@ -155,7 +151,7 @@ class Currency(fields.String):
 
 
 class Id(fields.UUID):
-    """A UUID, as a string in its usual spelling (RFC 9562): 8-4-4-4-12 hexadecimal digits."""
+    """A UUID as a string of 8-4-4-4-12 hexadecimal digits (RFC 9562); it loads as a string in lower case."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, str) or not _UUID.fullmatch(value):
@@ -164,12 +160,14 @@ class Id(fields.UUID):
 
 
 class MajorAmount(fields.Field):  # type: ignore[type-arg]
-    """A JSON number of major units, as the original sketch has them; read as a Decimal, never as a float."""
+    """A JSON number of major units, such as 4.5 EUR; it loads as a Decimal, never as a float.
+
+    `minimum` is only documented. The view checks the amount, because its number of decimals depends on the currency.
+    """
 
     def __init__(self, description: str, minimum: int | None = None, **kwargs: Any) -> None:
-        """`minimum` is only said: how many decimals there may be, and so how much, depends on the currency."""
         bounds = {} if minimum is None else {"minimum": minimum}
-        super().__init__(metadata={"type": "number", **bounds, **says(description, 100.0)}, **kwargs)
+        super().__init__(metadata={"type": "number", **bounds, **describe(description, 100.0)}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -177,17 +175,16 @@ class MajorAmount(fields.Field):  # type: ignore[type-arg]
         return Decimal(value)
 
 
-class Moment(fields.Field):  # type: ignore[type-arg]
-    """A time in a query, as RFC 3339 has it: with its distance from UTC. Finer than a microsecond is cut off."""
+class QueryTime(fields.Field):  # type: ignore[type-arg]
+    """A time in a query, in RFC 3339 with an offset from UTC. Digits beyond microseconds are cut off."""
 
     def __init__(self, description: str) -> None:
-        """`description` says what it is for."""
-        super().__init__(metadata={"type": "string", "format": "date-time", **says(description)})
+        super().__init__(metadata={"type": "string", "format": "date-time", **describe(description)})
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if _TIME.fullmatch(str(value)):
             try:
                 return datetime.fromisoformat(str(value).upper())
             except ValueError:
-                pass  # the 30th of February, or 25 o'clock
-        raise ma.ValidationError("Must be a time of RFC 3339, such as 2030-01-31T23:59:59Z (a + is %2B in a query).")
+                pass  # such as February 30, or hour 25
+        raise ma.ValidationError("Must be an RFC 3339 time, such as 2030-01-31T23:59:59Z (write + as %2B in a query).")

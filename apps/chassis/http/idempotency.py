@@ -1,7 +1,8 @@
-"""Idempotency keys (draft-ietf-httpapi-idempotency-key-header): a key names a resource, not a recording.
+"""Idempotency keys (draft-ietf-httpapi-idempotency-key-header): a key stands for a resource, not a stored response.
 
-The key, the fingerprint of its request, the status code and the id of what it made commit together with
-the effect, so nothing is ever half claimed; an error stores nothing. Each service's `store` has the SQL.
+The key, the fingerprint of its request, the status code and the id of the resource commit in one transaction with the
+effect of the request. A request that fails stores nothing, so its key stays free. A retry is answered with the stored
+status code and the current state of the resource.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request wants its key to stand for, and which version it would change.
+    """The idempotency key of a request, the fingerprint of its content, and the versions that it may change.
 
-    The condition is for those who do something: a key that stands for something already answers as before,
-    whatever the resource has become since, or nobody could repeat a request that has changed it.
+    The condition is checked only when a request takes effect. A retry is answered whatever version the resource has
+    now: otherwise a request that has changed its version could never be retried.
     """
 
     merchant: str
@@ -40,59 +41,64 @@ class Claim:
 
 
 class Recent:
-    """The keys that this process has seen last: a hint at what is likely a repetition, and never an answer.
+    """The keys that this process has seen most recently: a hint that a request is a retry, never proof of it.
 
-    Who repeats a request mostly does so at once. Looking first costs a repetition half of what trying to do it again
-    does; a new request never pays for it.
+    Retries mostly arrive soon after the first request. For a retry, looking up the key first costs half as much as
+    trying to insert it; a new request is spared that look-up. It remembers the last `size` keys, and up to
+    twice as many.
     """
 
-    def __init__(self, most: int = 4096) -> None:
-        """Remember so many at least, and twice as many at most."""
-        self._most = most
+    def __init__(self, size: int = 4096) -> None:
+        self._size = size
         self._newer: set[tuple[str, str]] = set()
         self._older: set[tuple[str, str]] = set()
 
     def add(self, claim: Claim) -> None:
         """Remember a key."""
-        if len(self._newer) >= self._most:
+        if len(self._newer) >= self._size:
             self._newer, self._older = set(), self._newer
         self._newer.add((claim.merchant, claim.key))
 
     def __contains__(self, claim: Claim) -> bool:
-        named = (claim.merchant, claim.key)
-        return named in self._newer or named in self._older
+        key = (claim.merchant, claim.key)
+        return key in self._newer or key in self._older
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What a key already stands for: the status code it was answered with, and the resource's id."""
+    """The outcome of an earlier request with the same key: its status code and the id of the resource."""
 
     status: int
     resource_id: str
 
 
 def claim() -> Claim:
-    """The claim of the request being served, whose body has been parsed. Raises Problem `idempotency-key-missing`."""
+    """Return the claim of the current request; its body must have been parsed.
+
+    Raises Problem `idempotency-key-missing` if the Idempotency-Key header is missing or malformed, and Problem
+    `card-number` if it holds a card number.
+    """
     req, context = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
     key = req.headers.get("Idempotency-Key", "")
     if not _VISIBLE.fullmatch(key):
-        said = "has characters or a length that it may not have" if key else "is missing"
-        raise Problem("idempotency-key-missing", f"The Idempotency-Key header {said}.")
+        wrong = "must have 1 to 255 visible ASCII characters" if key else "is missing"
+        raise Problem("idempotency-key-missing", f"The Idempotency-Key header {wrong}.")
     if cards.has_card_number(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
-    of = fingerprint(req.method, req.path, context.body)
-    return Claim(context.merchant, key, of, if_match(req.headers.get("If-Match")))
+    content = fingerprint(req.method, req.path, context.body)
+    return Claim(context.merchant, key, content, if_match(req.headers.get("If-Match")))
 
 
 def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
-    """SHA-256 of the method, the path and the canonical body."""
+    """Return the SHA-256 of the method, the path and the canonical body."""
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), parsing.canonical(body)))).digest()
 
 
 def take(session: Session, claim: Claim, resource_id: str, status: int) -> bool:
-    """Let the key stand for a resource, within the caller's transaction; False when it stands for one already.
+    """Store a key with its resource and status code, in the caller's transaction.
 
-    Raises psycopg.errors.LockNotAvailable when another transaction holds it for longer than the lock time-out.
+    Returns False if the key is already taken; then nothing is written. Raises psycopg.errors.LockNotAvailable if
+    another transaction holds the key for longer than the lock timeout.
     """
     done = session.execute(
         "INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)"
@@ -103,7 +109,10 @@ def take(session: Session, claim: Claim, resource_id: str, status: int) -> bool:
 
 
 def earlier(session: Session, claim: Claim) -> Earlier | None:
-    """What the key stands for, or None if it is free. Raises Problem `idempotency-key-reused`."""
+    """Return the outcome of the earlier request with this key, or None if the key is free.
+
+    Raises Problem `idempotency-key-reused` if that request had other content.
+    """
     row = session.one(
         "SELECT fingerprint, status, resource_id FROM idempotency_keys WHERE merchant = %s AND key = %s",
         (claim.merchant, claim.key),
@@ -116,26 +125,30 @@ def earlier(session: Session, claim: Claim) -> Earlier | None:
 
 
 def required(session: Session, claim: Claim) -> Earlier:
-    """What a key that could not be taken stands for. Raises Problem also when it has just been given up."""
-    there = earlier(session, claim)
-    if there is None:  # whoever held the key has rolled back, or the key was purged in this moment
+    """Return the outcome of the earlier request with a key that could not be taken.
+
+    Raises Problem `idempotency-key-reused` if that request had other content, and Problem `idempotency-key-in-use` if
+    the key has become free in the meantime, so that the caller retries.
+    """
+    found = earlier(session, claim)
+    if found is None:  # the other transaction was rolled back, or the key has just been purged
         raise in_use()
-    return there
+    return found
 
 
 @contextmanager
 def once(database: Database, claim: Claim, resource_id: str, status: int) -> Iterator[tuple[Session, Earlier | None]]:
     """Run a block once per idempotency key, in one transaction with the key.
 
-    Yields the session and what the key already stands for. It is None for a new key: the block then does the work,
-    and the key, its status code and its resource commit with it. An exception rolls both back.
+    Yields the session and the outcome of the earlier request with this key. That is None for a new key: the block then
+    does the work, and the key, its status code and its resource commit with it. An exception rolls both back.
 
-        with idempotency.once(database, claim, order_id, 200) as (session, earlier):
+        with idempotency.once(database, claim, resource_id, 200) as (session, earlier):
             if earlier is None:
                 ...  # write what the request asks for
 
-    Raises Problem `idempotency-key-reused` for another request's key, and `idempotency-key-in-use` while another
-    transaction holds the key or a row that the block needs.
+    Raises Problem `idempotency-key-reused` if an earlier request with this key had other content, and Problem
+    `idempotency-key-in-use` while another transaction holds the key or a row that the block needs.
     """
     with not_in_use(), database.transaction() as session:
         taken = take(session, claim, resource_id, status)
@@ -143,18 +156,19 @@ def once(database: Database, claim: Claim, resource_id: str, status: int) -> Ite
 
 
 class not_in_use:  # noqa: N801
-    """Raise Problem `idempotency-key-in-use` where another transaction holds what is wanted for too long."""
+    """Raise Problem `idempotency-key-in-use` if another transaction holds a lock for longer than the lock timeout.
 
-    def __enter__(self) -> None:
-        """Nothing has to be done before."""
+    It is a class because a generator-based context manager is slower, and every POST passes one.
+    """
+
+    def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Say it in the caller's terms."""
         if isinstance(error, psycopg.errors.LockNotAvailable):
             raise in_use() from error
 
 
 def in_use() -> Problem:
-    """The first request with the key has not committed within the lock time-out."""
-    detail = "Another request with this Idempotency-Key has not ended yet."
+    """Return the problem that an earlier request with the key has not committed within the lock timeout."""
+    detail = "Another request with this Idempotency-Key is still being processed."
     return Problem("idempotency-key-in-use", detail, headers={"Retry-After": "1"})

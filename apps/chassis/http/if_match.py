@@ -1,4 +1,4 @@
-"""If-Match (RFC 9110, section 13.1.1): change a resource only as the caller has seen it."""
+"""If-Match (RFC 9110, section 13.1.1): change a resource only if it still has the version that the caller has seen."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _STRONG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The versions that the caller would change; any, where `versions` is None."""
+    """The versions of a resource that a request may change. `versions` is None if it may change any."""
 
     versions: frozenset[str] | None = None
 
     def check(self, version: int) -> None:
-        """Let this version pass, which must be locked, or else raise Problem `precondition-failed`."""
+        """Raise Problem `precondition-failed` unless this version may be changed. The caller holds the row lock."""
         if self.versions is not None and str(version) not in self.versions:
             raise Problem("precondition-failed", f'If-Match names other versions; the current ETag is "{version}".')
 
@@ -28,9 +28,9 @@ ANY = Condition()
 
 
 def if_match(header: str | None) -> Condition:
-    """The condition that an If-Match header, if there is one, makes.
+    """Parse an If-Match header; None means that there is none.
 
-    `*` is met by whatever exists. Weak tags never match, nor does anything else in a list that is none.
+    `*` allows any version. Weak tags never match, and a malformed list of tags allows no version.
     """
     if header is None or header.strip() == "*":
         return ANY

@@ -1,14 +1,12 @@
-"""Pages for people: what each problem type means, how one gets into it and out of it. They need no key."""
+"""Pages that explain each kind of problem to people: what it means, why it happens and what to do. They need no key."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, render_template_string
 
-from chassis.http.problems import CATALOGUE, Problem
+from chassis.http.problems import Catalogue, Problem
 
-blueprint = Blueprint("pages", __name__)
-
-# Nothing runs on these pages, and nothing comes from elsewhere.
+# The pages run no scripts and load nothing from other origins.
 _CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 _STYLE = """:root { color-scheme: light dark }
@@ -34,7 +32,7 @@ _PROBLEM = (
 <p>{{ kind.cause }}</p>
 <h2>What to do</h2>
 <p>{{ kind.cure }}</p>
-{% if alike %}<h2>Others with this status</h2>
+{% if alike %}<h2>Other problems with this status</h2>
 <ul>
 {% for other in alike %}<li><a href="/problems/{{ other }}">{{ catalogue[other].title }}</a></li>
 {% endfor %}</ul>
@@ -46,45 +44,44 @@ _PROBLEM = (
 _LIST = (
     _FRAME.replace("TITLE", "Problems")
     + """<h1>Problems</h1>
-<p>Every error of this service is <code>application/problem+json</code> (RFC 9457). Its <code>type</code> is one of
-these pages, its <code>detail</code> says what was wrong this time, its <code>errors</code> point to the fields, and its
-<code>request_id</code> finds it in the logs.</p>
+<p>Every error of this service is <code>application/problem+json</code> (RFC 9457). Its <code>type</code> is the path of
+one of these pages. Its <code>detail</code> says what was wrong with the request, <code>errors</code> points to the
+invalid fields, and <code>request_id</code> identifies the request in the logs.</p>
 <table>
-{% for name, kind in kinds %}<tr><td>{{ kind.status }}</td><td><a href="/problems/{{ name }}">{{ kind.title }}</a></td>
-<td><code>{{ name }}</code></td></tr>
+{% for name, kind in catalogue.items() %}<tr><td>{{ kind.status }}</td>
+<td><a href="/problems/{{ name }}">{{ kind.title }}</a></td><td><code>{{ name }}</code></td></tr>
 {% endfor %}</table>
 </html>
 """
 )
 
 
-@blueprint.after_request
-def _for_browsers(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = _CSP
-    response.headers["Referrer-Policy"] = "no-referrer"
-    if response.status_code == 200:
-        response.headers["Cache-Control"] = "public, max-age=3600"
-    return response
+def blueprint(catalogue: Catalogue) -> Blueprint:
+    """Return the routes of the pages for the kinds in a catalogue."""
+    pages = Blueprint("pages", __name__)
 
+    @pages.after_request
+    def for_browsers(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = _CSP
+        response.headers["Referrer-Policy"] = "no-referrer"
+        if response.status_code == 200:
+            response.headers["Cache-Control"] = "public, max-age=3600"
+        return response
 
-@blueprint.get("/problems")
-def problems() -> str:
-    """List all problem types."""
-    kinds = sorted(CATALOGUE.items(), key=lambda item: item[1].status)
-    return render_template_string(_LIST, kinds=kinds)
+    @pages.get("/problems")
+    def problems() -> str:
+        return render_template_string(_LIST, catalogue=catalogue)
 
+    @pages.get("/problems/<name>")
+    def problem(name: str) -> str:
+        kind = catalogue.get(name)
+        if kind is None:
+            raise Problem("not-found", "There is no such kind of problem.")
+        alike = [other for other in catalogue if other != name and catalogue[other].status == kind.status]
+        return render_template_string(_PROBLEM, name=name, kind=kind, alike=alike, catalogue=catalogue)
 
-@blueprint.get("/problems/<name>")
-def problem(name: str) -> str:
-    """Explain a problem type."""
-    kind = CATALOGUE.get(name)
-    if kind is None:
-        raise Problem("not-found", "There is no such problem type.")
-    alike = [other for other in CATALOGUE if other != name and CATALOGUE[other].status == kind.status]
-    return render_template_string(_PROBLEM, name=name, kind=kind, alike=alike, catalogue=CATALOGUE)
+    @pages.get("/problems.css")
+    def style() -> Response:
+        return Response(_STYLE, mimetype="text/css")
 
-
-@blueprint.get("/problems.css")
-def style() -> Response:
-    """How the pages look."""
-    return Response(_STYLE, mimetype="text/css")
+    return pages

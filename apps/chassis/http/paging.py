@@ -1,13 +1,12 @@
-"""Lists a page at a time, newest first, by key and not by offset: rows that arrive meanwhile move nothing.
+"""Lists in pages, newest first. A page continues after a row, not at an offset, so new rows do not shift it.
 
-A cursor names the last row that was seen and nothing else: whose it was and what was filtered does not matter to it,
-so under another key or other filters it is a place in that list, and shows nothing of anybody else's.
+A cursor holds only the position of the last row of a page: its id, and its time in lists ordered by time. It grants no
+access. Used with another key or other filters, it is a position in the list that these select.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import urlencode
 
 from flask import Response, request
 
-from chassis.http.answers import answer
+from chassis.http.answers import answer, to_json
 from chassis.http.problems import Problem, invalid
 from chassis.postgres.database import Row
 
@@ -24,18 +23,18 @@ _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def after(cursor: str | None) -> str | None:
-    """The id that a cursor stands for; the page continues after it. Raises Problem `validation`."""
+    """Return the id in a cursor; the page continues after it. Raises Problem `validation` for an invalid cursor."""
     return None if cursor is None else str(uuid.UUID(bytes=_decode(cursor, 16)))
 
 
 def after_moment(cursor: str | None) -> tuple[datetime, str] | None:
-    """The time and id that a cursor of a list by time stands for. Raises Problem `validation`."""
+    """Return the time and id in a cursor of a list by time. Raises Problem `validation` for an invalid cursor."""
     if cursor is None:
         return None
     data = _decode(cursor, 24)
     microseconds = int.from_bytes(data[:8], "big")
     if microseconds > _LAST:
-        raise _not_ours()
+        raise _invalid_cursor()
     return _EPOCH + timedelta(microseconds=microseconds), str(uuid.UUID(bytes=data[8:]))
 
 
@@ -43,9 +42,9 @@ def _decode(cursor: str, length: int) -> bytes:
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
-        raise _not_ours() from error
+        raise _invalid_cursor() from error
     if len(data) != length or _encode(data) != cursor:
-        raise _not_ours()
+        raise _invalid_cursor()
     return data
 
 
@@ -53,22 +52,23 @@ def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _not_ours() -> Problem:
-    return invalid("/cursor", "Must be the next_cursor of an earlier page.")
+def _invalid_cursor() -> Problem:
+    return invalid("/cursor", "Must be the next_cursor of another page.")
 
 
 def cursor_of(row: Row) -> str:
-    """The cursor that names a row, by its `id`, and in a list by time its `created_at`."""
-    mark = uuid.UUID(str(row["id"])).bytes
-    if "created_at" in row:  # the list is ordered by time before it is by id
-        mark = ((row["created_at"] - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big") + mark
-    return _encode(mark)
+    """Return the cursor of a row, made from its `id` and, in a list by time, its `created_at`."""
+    position = uuid.UUID(str(row["id"])).bytes
+    if "created_at" in row:  # the list is ordered by time, then by id
+        position = ((row["created_at"] - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big") + position
+    return _encode(position)
 
 
 def page(rows: list[Row], limit: int) -> Response:
-    """The answer for up to limit + 1 rows with `id` and `body` (JSON text): the one too many says there is more.
+    """Return the response for up to `limit` + 1 rows with `id` and `body` (JSON text).
 
-    Rows of a list by time have `created_at` too. The link to the next page keeps the query that this one was asked by.
+    The extra row is not shown: it means that there is another page. Rows of a list by time also have `created_at`. The
+    Link header to the next page keeps the query of this request.
     """
     cursor = None
     if len(rows) > limit:
@@ -78,10 +78,14 @@ def page(rows: list[Row], limit: int) -> Response:
     if cursor:
         query: dict[str, Any] = {**request.args, "cursor": cursor}
         headers["Link"] = f'<{request.path}?{urlencode(query)}>; rel="next"'
-    body = f'{{"data": [{", ".join(row["body"] for row in rows)}], "next_cursor": {json.dumps(cursor)}}}'
-    return answer(body, headers=headers)
+    return answer(_list(rows, f',"next_cursor":{to_json(cursor).decode()}'), headers=headers)
 
 
 def whole(rows: list[Row]) -> Response:
-    """The answer for a list that is never long enough to need pages."""
-    return answer(f'{{"data": [{", ".join(row["body"] for row in rows)}]}}')
+    """Return the response for a list without pages; `rows` have `body` (JSON text)."""
+    return answer(_list(rows))
+
+
+def _list(rows: list[Row], more: str = "") -> str:
+    """The list as JSON text, joined from text so that it is parsed once; `more` holds further members."""
+    return f'{{"data":[{",".join(row["body"] for row in rows)}]{more}}}'

@@ -1,26 +1,21 @@
-"""Reading requests strictly: bodies, JSON, queries, and what is wrong with them in JSON pointers."""
+"""Strict parsing of requests: bodies, JSON and queries. Errors point to fields with JSON pointers."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 import flask
-import flask_smorest as smorest
 import marshmallow as ma
 from gunicorn.http.errors import ParseException
 
 from chassis import cards
-from chassis.http import fast_load
 from chassis.http.fast_load import Load
 from chassis.http.problems import Problem
-
-View = TypeVar("View", bound=Callable[..., flask.Response])
 
 MAX_BODY = 256 * 1024
 _MAX_DEPTH = 20
@@ -28,12 +23,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def parse_json(data: bytes, *, trusted: bool = False) -> dict[str, Any]:
-    """A JSON object from a body. Numbers with a fraction or exponent become Decimal, never float.
+    """Parse a body that is a JSON object; an empty body is {}.
 
-    With `trusted`, its strings are not looked into: they were, where they came from.
+    Numbers with a fraction or exponent become Decimal, never float. With `trusted`, strings are not searched for
+    control characters and card numbers: the sender has already done that.
 
-    An empty body is {}. Raises Problem: `malformed-request` for what is not JSON (RFC 8259), has a key twice,
-    NaN or Infinity, or is nested too deeply; `card-number`; `validation` for control characters.
+    Raises Problem `malformed-request` for anything else than a JSON object (RFC 8259), duplicate keys, NaN, Infinity
+    or too many levels of nesting; Problem `card-number` for a string that looks like a card number; and Problem
+    `validation` for control characters and lone surrogates.
     """
     if not data:
         return {}
@@ -58,11 +55,11 @@ def _reason(error: Exception) -> str:
         return "it is not UTF-8"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return str(error) if isinstance(error, _Unacceptable) else "a number in it is out of all bounds"
+    return str(error) if isinstance(error, _Unacceptable) else "a number in it is out of range"
 
 
 class _Unacceptable(ValueError):
-    """What JSON allows, or Python would let pass, and we do not."""
+    """Something that JSON allows or Python accepts, and that the services refuse."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -70,7 +67,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Unacceptable(f"the key {json.dumps(cards.mask(twice))[:80]} stands twice in one object")
+        raise _Unacceptable(f"the key {json.dumps(cards.mask(twice))[:80]} occurs twice in one object")
     return members
 
 
@@ -84,10 +81,10 @@ _SUSPICIOUS = re.compile(r"[\\\x7f-\x9f]|\d(?:[\s\-]*\d){12}")
 
 
 def _is_suspicious(text: str) -> bool:
-    """Whether a body may hold what `_inspect` looks for.
+    """Return whether `_inspect` could find anything in a body, which is a much faster check.
 
-    Not without an escape, a control character that JSON lets pass, digits enough for a card number whatever stands
-    between them, or brackets enough to be nested too deeply: then no string of it need be looked at.
+    It cannot without an escape, a control character that JSON allows, enough digits for a card number with whatever
+    separates them, or enough brackets to be nested too deeply.
     """
     return text.count("{") + text.count("[") > _MAX_DEPTH or _SUSPICIOUS.search(text) is not None
 
@@ -119,15 +116,16 @@ def _at(name: str, pointer: str, detail: str) -> Problem:
 
 
 def escape(key: str) -> str:
-    """A member's name as one reference token of a JSON pointer (RFC 6901)."""
+    """Return a member's name as one reference token of a JSON pointer (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")
 
 
 def read_body(req: flask.Request) -> bytes:
-    """The whole body. Raises Problem `content-too-large`, or `malformed-request` when it breaks off.
+    """Read the whole body. Raises Problem `content-too-large`, or Problem `malformed-request` if it is incomplete.
 
-    A body that says no length (chunked) is read to one byte past the limit, for werkzeug would cut it there
-    and say nothing; one that is shorter than it says was cut on its way, and what is left may look complete.
+    A body without Content-Length (chunked) is read up to one byte past the limit, because werkzeug would truncate it
+    there without an error. A body that is shorter than its Content-Length was cut off on its way, and the rest of it
+    could look complete.
     """
     stream, length = req.environ["wsgi.input"], req.content_length
     if (length or 0) > MAX_BODY:
@@ -137,16 +135,16 @@ def read_body(req: flask.Request) -> bytes:
     try:
         data: bytes = stream.read(MAX_BODY + 1 if length is None else length)
     except (OSError, ParseException) as error:
-        raise Problem("malformed-request", "The body could not be read to its end.") from error
+        raise Problem("malformed-request", "The body could not be read to the end.") from error
     if len(data) > MAX_BODY:
         raise Problem("content-too-large", f"The body has more than the {MAX_BODY} bytes that are allowed.")
     if length is not None and len(data) < length:
-        raise Problem("malformed-request", f"The body breaks off after {len(data)} of {length} bytes.")
+        raise Problem("malformed-request", f"The body ends after {len(data)} of {length} bytes.")
     return data
 
 
 def canonical(body: Mapping[str, Any]) -> bytes:
-    """The body in one spelling whatever the order of its keys and its white space, for fingerprints."""
+    """Return the body in a canonical form, for fingerprints: independent of the order of keys and of white space."""
     return _CANONICAL.encode(body).encode()
 
 
@@ -154,11 +152,11 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str
 
 
 def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
-    """Marshmallow's nested messages as a flat list of {"pointer", "detail"}."""
+    """Return marshmallow's nested messages as a flat list of {"pointer", "detail"}."""
     if isinstance(messages, Mapping):
         found: list[dict[str, str]] = []
         for key, value in messages.items():
-            # What marshmallow says of the whole object, unless a field of this name was sent.
+            # `_schema` has messages about the whole object, unless the request has a field of this name.
             whole = key == "_schema" and value != ["Unknown field."]
             here = pointer if whole else f"{pointer}/{escape(str(key))}"
             found += pointers(value, here)
@@ -168,9 +166,11 @@ def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
     return [{"pointer": pointer, "detail": str(messages)}]
 
 
-def query(req: flask.Request) -> None:
-    """Look into a query. Raises Problem `malformed-request` when it is not UTF-8, `card-number`, or `validation`
-    for control characters and for a parameter that stands twice.
+def check_query(req: flask.Request) -> None:
+    """Check the text of a query.
+
+    Raises Problem `malformed-request` if it is not UTF-8, Problem `card-number` for a card number, and Problem
+    `validation` for control characters and for a parameter that occurs twice.
     """
     try:
         unquote_to_bytes(req.query_string).decode()
@@ -181,35 +181,38 @@ def query(req: flask.Request) -> None:
             _inspect_text(text, f"/{escape(cards.mask(name))}")
     twice = [name for name, values in req.args.lists() if len(values) > 1]
     if twice:
-        errors = [{"pointer": f"/{escape(name)}", "detail": "Must stand once only."} for name in twice]
-        raise Problem("validation", "A query parameter stands twice.", errors=errors)
+        errors = [{"pointer": f"/{escape(name)}", "detail": "Must occur once only."} for name in twice]
+        raise Problem("validation", "A query parameter occurs twice.", errors=errors)
 
 
 def refuse_query(req: flask.Request) -> NoReturn:
-    """Refuse any query. Raises Problem."""
-    query(req)
+    """Refuse a query on a path that takes none. Raises Problem `validation`, or what `check_query` raises."""
+    check_query(req)
     errors = [{"pointer": f"/{escape(name)}", "detail": "Unknown field."} for name in req.args]
-    raise Problem("validation", "No query parameters are known here.", errors=errors)
+    raise Problem("validation", "This path takes no query parameters.", errors=errors)
 
 
 def load_body(load: Load) -> Any:
-    """The request's body as a schema loads it. The parsed body is kept in `g.body`, for fingerprints.
+    """Parse the request's body, and return what the schema behind `load` loads from it.
 
-    Raises Problem: what `read_body` and `parse_json` raise, `unsupported-media-type`, `validation`.
+    The parsed body is kept in `g.body`, for fingerprints. Raises what `read_body` and `parse_json` raise, Problem
+    `unsupported-media-type` for a body that is not JSON, and Problem `validation` for invalid fields.
     """
     req: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
     data = read_body(req)
     if data and req.mimetype != "application/json" and not req.mimetype.endswith("+json"):
-        raise Problem(
-            "unsupported-media-type", f"The body is {cards.mask(req.mimetype) or 'of no declared type'}, not JSON."
-        )
+        given = cards.mask(req.mimetype) or "missing"
+        raise Problem("unsupported-media-type", f"The Content-Type of the body is {given}; it must be JSON.")
     flask.g.body = body = parse_json(data)
     return _load(load, body)
 
 
 def load_query(load: Load) -> Any:
-    """The request's query as a schema loads it. Raises Problem: what `query` raises, `validation`."""
-    query(flask.request)
+    """Return what the schema behind `load` loads from the request's query.
+
+    Raises what `check_query` raises, and Problem `validation` for invalid parameters.
+    """
+    check_query(flask.request)
     return _load(load, flask.request.args.to_dict())
 
 
@@ -220,53 +223,3 @@ def _load(load: Load, data: dict[str, Any]) -> Any:
         found = pointers(error.messages)
         count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
         raise Problem("validation", f"{count} not valid.", errors=found) from error
-
-
-if TYPE_CHECKING:
-
-    class Blueprint(flask.Blueprint):
-        """flask-smorest's blueprint, whose decorators carry no types, with the types they have here."""
-
-        def __init__(self, name: str, import_name: str, *, url_prefix: str = "", description: str) -> None: ...
-
-        def arguments(self, schema: type[ma.Schema], location: str = "json") -> Callable[[View], View]:
-            """Validate that part of the request, and hand it to the view."""
-
-        def response(self, status: int, schema: type[ma.Schema] | None = None) -> Callable[[View], View]:
-            """Document the answer; our views make it themselves."""
-
-        def doc(self, **kwargs: Any) -> Callable[[View], View]:
-            """Add to what OpenAPI says of the view."""
-
-else:
-
-    class Blueprint(smorest.Blueprint):
-        """flask-smorest's blueprint: it documents, and we validate and answer, each in one step."""
-
-        def arguments(self, schema, location="json"):  # noqa: ANN001, ANN201
-            """One instance and one loader for all requests: making them costs as much as all that they then do."""
-            instance = schema()
-            load = fast_load.loader(instance)
-            read = load_query if location == "query" else load_body
-            document = super().arguments(instance, location=location)
-
-            def decorate(view):  # noqa: ANN001, ANN202
-                @wraps(view)
-                def loaded(**kwargs):  # noqa: ANN003, ANN202
-                    return view(read(load), **kwargs)
-
-                loaded._apidoc = document(view)._apidoc
-                loaded.reads_query = location == "query" or getattr(view, "reads_query", False)
-                return loaded
-
-            return decorate
-
-        def response(self, status, schema=None, **kwargs):  # noqa: ANN001, ANN003, ANN201
-            """Only documents: what a view returns is the answer already."""
-            document = super().response(status, schema, **kwargs)
-
-            def decorate(view):  # noqa: ANN001, ANN202
-                view._apidoc = document(view)._apidoc
-                return view
-
-            return decorate

@@ -1,4 +1,4 @@
-"""The Prefer header's `wait` (RFC 7240, section 4.3): how long a caller would like to wait for an outcome."""
+"""The preference `wait` of the Prefer header (RFC 7240, section 4.3): how long to wait for an outcome."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MAX_WAIT = 10
 
 
 def wait(header: str | None) -> int | None:
-    """The seconds that `Prefer: wait=N` asks for, at most 10; None when it does not ask, or asks nonsense.
+    """Return the seconds in `Prefer: wait=N`, at most 10, or None if the header has no valid `wait`.
 
-    Preferences are separated by commas, each may carry parameters after a semicolon, and of two with one
-    name the first counts.
+    Preferences are separated by commas, and each may have parameters after a semicolon. The first of two with the
+    same name counts.
     """
     for preference in parse_http_list(header or ""):
         name, _, value = preference.partition(";")[0].partition("=")
@@ -26,11 +26,11 @@ def wait(header: str | None) -> int | None:
 
 
 def until(look: Callable[[], Row], is_done: Callable[[Row], bool], wait: float) -> Row:
-    """What is seen once it is done, or at the end of so many seconds."""
+    """Poll `look` until its row is done or `wait` seconds have passed; return the last row."""
     deadline = time.monotonic() + wait
     while True:
         row = look()
-        left = deadline - time.monotonic()
-        if is_done(row) or left <= 0:
+        remaining = deadline - time.monotonic()
+        if is_done(row) or remaining <= 0:
             return row
-        time.sleep(min(0.05, left))
+        time.sleep(min(0.05, remaining))

@@ -1,1 +1,1 @@
-"""The OpenAPI document of a service, and the page that shows it."""
+"""The OpenAPI document of a service, and the documentation page that shows it."""

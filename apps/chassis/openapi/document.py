@@ -1,34 +1,64 @@
-"""OpenAPI 3.1 of a service: what flask-smorest reads from the schemas, and all that follows from how we do things.
+"""The OpenAPI 3.1 document of a service, built with apispec from its routes and from what its views record.
 
-A view says with `facts` only what nobody can know from elsewhere; the rest is derived, so that a new view is
-documented as it is written: its scope, its idempotency key, its headers, the problems that can occur, its links.
-The document is made when it is first asked for, which costs a process next to nothing at its start.
+The decorators of a view (`http.facts`) record only what cannot be derived. Everything else follows from the path, the
+method and the schemas: the scope, the idempotency key, the headers, the problems that any such request can have, and
+the links. The document is built at the first request for it, so it costs a process almost nothing at its start.
 """
 
 from __future__ import annotations
 
-import copy
+import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import marshmallow as ma
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
-from flask_smorest import Api
+from werkzeug.routing import Rule
 
-from chassis.openapi import parts, schemas
-from chassis.openapi.operations import Facts, Operation
-from chassis.openapi.parts import STANDARD_WEBHOOKS, Signature
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import STANDARD_WEBHOOKS, Facts, Signature, facts_of
+from chassis.http.problems import Catalogue
+from chassis.openapi import schemas
+from chassis.openapi.components import WEBHOOK_HEADERS, components, parameter_references
+from chassis.openapi.operations import Operation
+from chassis.openapi.refusals import problem_schema
+from chassis.openapi.service_paths import TAG, service_paths
 
-__all__ = ["STANDARD_WEBHOOKS", "Signature", "Webhook", "document", "facts", "prepare"]
+METHODS = ("get", "put", "post", "delete", "patch")
 
-View = TypeVar("View", bound=Callable[..., Any])
+_PARAMETER = re.compile(r"<(?:([^:<>]+):)?(\w+)>")
+_PARAMETER_SCHEMAS = {"uuid": {"type": "string", "format": "uuid"}, "string": {"type": "string", "minLength": 1}}
+_MEMBERS = ("tags", "operationId", "summary", "description", "security", "parameters", "requestBody", "responses")
+
+
+ABOUT = """\
+**Authentication.** Every operation that needs a scope takes `Authorization: Bearer` with an API key, or with an access
+token of the issuer that the operator of this service trusts. A key or token belongs to a merchant and has scopes. A
+resource of another merchant is answered with 404. If the operator has set rate limits, `RateLimit` says how much of
+the quota is left; beyond it the response is 429.
+
+**Retries.** Every POST under `/v1` needs an `Idempotency-Key`: a new key for each new operation, and the same key when
+a request is retried, whatever happened to the first one. A retry does nothing twice; it answers with the current state.
+
+**Errors** are `application/problem+json` (RFC 9457). Their `type` is the path of a page of this service that says what
+to do; `errors` points to each invalid field. A response of 503 says when to retry: the request has either taken effect
+completely or not at all.
+
+**Formats.** Amounts are integers in minor units: 450 is 4.50 EUR. Numbers are JSON integers, without fraction or
+exponent. Times are RFC 3339 in UTC, ids are UUIDs. A body is one JSON object of at most 256 KiB in UTF-8, without
+unknown fields or duplicate keys, and without control characters, lone surrogates or card numbers in any string; a
+missing body counts as `{}`. Every response has an `X-Request-Id`. Every path that supports GET supports HEAD, and
+every path supports OPTIONS.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An event that the service sends: its name, its body, and what it is about."""
+    """An event that the service sends: its type, the schema of its body, and a summary."""
 
     name: str
     schema: type[ma.Schema]
@@ -36,121 +66,126 @@ class Webhook:
     signature: Signature = STANDARD_WEBHOOKS
 
 
-def facts(
-    *problems: str,
-    answers: Mapping[int, Mapping[str, Any]] | None = None,
-    waits: bool = False,
-    body: type[ma.Schema] | None = None,
-    signature: Signature | None = None,
-    tagged: bool = False,
-) -> Callable[[View], View]:
-    """Say of a view which problems of its own it has, and which answers besides the one it declares.
-
-    `answers` maps a status code to what is different in its example; `waits`: it honours Prefer: wait; `body` is
-    the schema of a body that the view reads by itself; `signature`: that is what it asks for in place of a key;
-    `tagged`: its answer has an ETag, though it has no version.
-    """
-
-    def decorate(view: View) -> View:
-        view.facts = Facts(problems, answers or {}, waits, body, signature, tagged)  # type: ignore[attr-defined]
-        return view
-
-    return decorate
-
-
-def prepare(app: Flask, api: Api) -> None:
-    """Let flask-smorest describe our fields as they validate."""
-    api.ERROR_SCHEMA = None
-    api.DEFAULT_ERROR_RESPONSE_NAME = None
-    schemas.prepare(api.ma_plugin.converter)
-    app.cli.commands.pop("openapi")  # would print what flask-smorest alone knows
-
-
 def document(
-    app: Flask, api: Api, blueprints: Iterable[Any], about: str, webhooks: Iterable[Webhook]
+    app: Flask,
+    blueprints: Iterable[Blueprint],
+    title: str,
+    about: str,
+    webhooks: Iterable[Webhook],
+    problems: Catalogue,
 ) -> dict[str, Any]:
-    """The OpenAPI document of an application, to be made once; `about` says what the service is for."""
+    """Build the OpenAPI document of an application; `about` is the first paragraph of its description."""
+    plugin = MarshmallowPlugin()
+    spec = APISpec(title, "v1", "3.1.0", plugins=[plugin])
+    assert plugin.converter is not None
+    assert plugin.resolver is not None
+    schemas.describe_fields(plugin.converter)
     for blueprint in blueprints:
-        # flask-smorest does this when it registers a blueprint, at the start of each process.
-        blueprint.register_views_in_doc(api, app, api.spec, name=blueprint.name, parameters=None)
-        api.spec.tag({"name": blueprint.name, "description": blueprint.description})
-    events = {event.name: _webhook(api, event) for event in webhooks}
-    read = {name: getattr(view, "facts", Facts()).body for name, view in app.view_functions.items()}
-    bodies = {name: _reference(api, schema) for name, schema in read.items() if schema is not None}
-    spec = copy.deepcopy(api.spec.to_dict())
-    names = schemas.complete(spec, api.ma_plugin.converter, bodies.values(), events)
-    operations = list(_operations(app, spec, bodies))
-    seen = [operation.path for operation in operations if operation.shows_version(names)]
-    operations = [replace(each, changes=each.takes_key and _is_below(each.path, seen)) for each in operations]
-    components: dict[str, Any] = {"schemas": {**names, "Problem": parts.PROBLEM}, **parts.components()}
+        spec.tag({"name": blueprint.name, "description": blueprint.description})
+    for rule, method, facts in _views(app):
+        described = _describe(facts, app.view_functions[rule.endpoint], rule)
+        spec.path(path=_path(rule), operations={method: described}, parameters=_path_parameters(rule))
+    events = {event.name: _webhook(event) for event in webhooks}
+    for event in events.values():
+        plugin.resolver.resolve_operations(event)  # type: ignore[no-untyped-call]
+    built = spec.to_dict()
+    names = schemas.complete(built, plugin.converter, events)
+    operations = [
+        Operation(_operation_id(rule), _path(rule), method, facts, built["paths"][_path(rule)][method])
+        for rule, method, facts in _views(app)
+    ]
+    versioned = [operation.path for operation in operations if operation.shows_version(names)]
+    operations = [replace(each, changes=each.takes_key and _is_below(each.path, versioned)) for each in operations]
+    shared: dict[str, Any] = {"schemas": {**names, "Problem": problem_schema(problems)}, **components()}
     for operation in operations:
-        operation.describe(components)
+        operation.describe(shared, problems)
     for operation in operations:
         operation.link(operations, names)
     for name, event in events.items():
-        schemas.exemplify(event["post"]["requestBody"], names, {"type": name})
-    paths = {path: _item(item) for path, item in spec["paths"].items()}
+        schemas.add_example(event["post"]["requestBody"], names, {"type": name})
+    paths = {path: _path_item(item) for path, item in built["paths"].items()}
     return {
-        "openapi": "3.1.0",
+        "openapi": built["openapi"],
         "info": {
-            "title": api.spec.title,
-            "version": api.spec.version,
-            "description": f"{about}\n\n{parts.ABOUT}",
+            **built["info"],
+            "description": f"{about}\n\n{ABOUT}",
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "This service"}],
-        "tags": [*spec["tags"], parts.TAG],
-        "paths": {**paths, **parts.service_paths({rule.rule for rule in app.url_map.iter_rules()})},
+        "tags": [*built["tags"], TAG],
+        "paths": {**paths, **service_paths({rule.rule for rule in app.url_map.iter_rules()}, problems)},
         **({"webhooks": events} if events else {}),
-        "components": {kind: dict(sorted(members.items())) for kind, members in components.items()},
+        "components": {kind: dict(sorted(members.items())) for kind, members in shared.items()},
     }
 
 
-def _reference(api: Api, schema: type[ma.Schema]) -> dict[str, Any]:
-    found: dict[str, Any] = api.ma_plugin.converter.resolve_nested_schema(schema)
-    return found
+def _views(app: Flask) -> Iterator[tuple[Rule, str, Facts]]:
+    """The rules and methods of the views that have recorded something, in the order in which they were registered."""
+    for rule in app.url_map.iter_rules():
+        facts = facts_of(app.view_functions[rule.endpoint])
+        if facts is not None:
+            for method in METHODS:
+                if method.upper() in (rule.methods or ()):
+                    yield rule, method, facts
 
 
-def _webhook(api: Api, event: Webhook) -> dict[str, Any]:
+def _path(rule: Rule) -> str:
+    """The rule's path as OpenAPI writes it: /books/<uuid:book_id> becomes /books/{book_id}."""
+    return _PARAMETER.sub(r"{\2}", rule.rule)
+
+
+def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    return [
+        {"in": "path", "name": name, "required": True, "schema": _PARAMETER_SCHEMAS[converter or "string"]}
+        for converter, name in _PARAMETER.findall(rule.rule)
+    ]
+
+
+def _operation_id(rule: Rule) -> str:
+    """The view's name; outside /v1 with the blueprint's name before it, because such a name may also occur in /v1."""
+    blueprint, _, view = rule.endpoint.rpartition(".")
+    return schemas.camel(view if rule.rule.startswith("/v1/") else f"{blueprint}_{view}")
+
+
+def _describe(facts: Facts, view: Callable[..., Any], rule: Rule) -> dict[str, Any]:
+    """The operation of a view as apispec takes it, with marshmallow schemas where OpenAPI has its own."""
+    summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
+    answer = {"description": "", **_json(facts.answer)} if facts.answer else {"description": ""}
+    return {
+        "tags": [rule.endpoint.rpartition(".")[0]],
+        "summary": summary,
+        **({"description": description} if description else {}),
+        **({"parameters": [{"in": "query", "schema": facts.query}]} if facts.query else {}),
+        **({"requestBody": {"required": True, **_json(facts.body)}} if facts.body else {}),
+        "responses": {str(facts.status): answer},
+    }
+
+
+def _json(schema: type[ma.Schema]) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _webhook(event: Webhook) -> dict[str, Any]:
     return {
         "post": {
             "operationId": schemas.camel(re.sub(r"\W", "_", event.name)),
             "summary": event.about,
             "security": [{event.signature.scheme: []}],
-            "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in parts.WEBHOOK_HEADERS],
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": _reference(api, event.schema)}},
-            },
+            "parameters": parameter_references(*WEBHOOK_HEADERS),
+            "requestBody": {"required": True, **_json(event.schema)},
             "responses": {
-                "2XX": {"description": "It has been taken. Any other answer, or none: it is sent again, later."}
+                "2XX": {"description": "The event was received. After any other response, or none, it is sent again."}
             },
         }
     }
-
-
-def _operations(app: Flask, spec: dict[str, Any], bodies: Mapping[str, Any]) -> Iterable[Operation]:
-    """The operations that flask-smorest knows, with what their views say of themselves."""
-    for rule in app.url_map.iter_rules():
-        path = re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule.rule)
-        view = app.view_functions[rule.endpoint]
-        blueprint, _, name = rule.endpoint.rpartition(".")
-        name = schemas.camel(name if path.startswith("/v1/") else f"{blueprint}_{name}")
-        for method, says in spec["paths"].get(path, {}).items():
-            if method != "parameters" and method.upper() in (rule.methods or ()):
-                if rule.endpoint in bodies:
-                    says["requestBody"] = {"content": {"application/json": {"schema": bodies[rule.endpoint]}}}
-                scope = getattr(view, "scope", None)
-                yield Operation(name, path, method, says, getattr(view, "facts", Facts()), scope)
 
 
 def _is_below(path: str, others: Iterable[str]) -> bool:
     return any(path.startswith(f"{other}/") for other in others)
 
 
-def _item(item: dict[str, Any]) -> dict[str, Any]:
-    """A path's item with what its parameters mean, and with each operation's members in the usual order."""
-    parameters = [schemas.explain(parameter) for parameter in item.pop("parameters", [])]
-    order = ("tags", "operationId", "summary", "description", "security", "parameters", "requestBody", "responses")
-    described = {method: {name: says[name] for name in order if name in says} for method, says in item.items()}
-    return {**({"parameters": parameters} if parameters else {}), **described}
+def _path_item(item: dict[str, Any]) -> dict[str, Any]:
+    """A path item with its parameters explained and the members of each operation in the usual order."""
+    parameters = [schemas.explain_parameter(parameter) for parameter in item.pop("parameters", [])]
+    operations = {method: {name: part[name] for name in _MEMBERS if name in part} for method, part in item.items()}
+    return {**({"parameters": parameters} if parameters else {}), **operations}

@@ -1,14 +1,13 @@
-"""The service's OpenAPI document at /openapi.json, and at /docs as a page from which requests can be sent.
+"""The service's OpenAPI document at /openapi.json, and a page at /docs that shows it and can send requests.
 
-The page is Swagger UI, with its files served from here, under a policy that lets the browser run and reach nothing
-that is not of this service. The key that is typed into it stays in the page's memory.
+The page is Swagger UI. Its files are served by the service itself, and its Content-Security-Policy lets the browser
+run scripts of, and connect to, this service only. An API key that is typed into the page stays in the page's memory.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request, send_file
 
+from chassis.http.answers import to_json
 from chassis.http.problems import Problem
 
-OURS = Path(__file__).parent / "docs_page"
+FOLDER = Path(__file__).parent / "docs_page"
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -41,16 +41,16 @@ ASSETS = {
 
 
 def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
-    """The routes; the document is made once, when it is first asked for."""
+    """Return the routes. `make` builds the document; it is called once, at the first request for the document."""
     pages = Blueprint("docs", __name__)
-    made: list[str] = []
-    making = threading.Lock()
+    cached: list[bytes] = []
+    lock = threading.Lock()
 
-    def text() -> str:
-        with making:
-            if not made:
-                made.append(json.dumps(make(), indent=1))
-            return made[0]
+    def text() -> bytes:
+        with lock:
+            if not cached:
+                cached.append(to_json(make()))
+            return cached[0]
 
     def document() -> Response:
         response = Response(text(), mimetype="application/json")
@@ -66,21 +66,21 @@ def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
 
 def _asset(asset: str) -> Response:
     if asset not in ASSETS:
-        raise Problem("not-found", "The page has no such part.")
+        raise Problem("not-found", "The page has no such file.")
     return _file(asset, ASSETS[asset])
 
 
 def _file(name: str, media_type: str) -> Response:
-    # A browser asks each time whether what it has is still the same: an ETag of size and time says so.
-    ours = OURS / name
-    response = send_file(ours if ours.exists() else _swagger_ui() / name, media_type, max_age=0)
+    # max-age=0 makes a browser revalidate its copy each time, with an ETag of the file's size and time.
+    own = FOLDER / name
+    response = send_file(own if own.exists() else _swagger_ui() / name, media_type, max_age=0)
     response.headers.update(HEADERS)
     return response
 
 
 @functools.cache
 def _swagger_ui() -> Path:
-    # Found, not imported: of that package we want the files, not what its own Python layer does with them.
+    # The package is located, not imported: only its files are needed.
     package = importlib.util.find_spec("flask_swagger_ui")
     if package is None or package.origin is None:
         raise RuntimeError("the package flask-swagger-ui is not installed")

@@ -1,9 +1,9 @@
-"""What marshmallow's schemas are in JSON Schema: just what validation takes and refuses, with examples."""
+"""Marshmallow schemas as JSON Schema that accepts exactly what validation accepts, with examples."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
@@ -17,14 +17,14 @@ _INT32 = 2**31 - 1
 EXAMPLE_ID = "0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70"
 
 
-def prepare(converter: OpenAPIConverter) -> None:
-    """Teach apispec what our fields do."""
+def describe_fields(converter: OpenAPIConverter) -> None:
+    """Make apispec describe the fields in `http.fields` as they validate."""
     for function in (_text, _number, _labels, _currency, _examples):
         converter.add_attribute_function(function)  # type: ignore[no-untyped-call]
 
 
 def _text(self: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """The reader of bodies refuses control characters in every string (lone surrogates too, which no regex says)."""
+    """Control characters are refused in every string. So are lone surrogates, which a regex cannot express."""
     return {"pattern": NO_CONTROLS} if isinstance(field, Text) and "pattern" not in ret else {}
 
 
@@ -48,58 +48,56 @@ def _currency(self: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, A
 
 
 def _examples(self: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """JSON Schema has no `example`, but `examples`; of an identifier everybody knows what it looks like."""
+    """JSON Schema has `examples`, not `example`. Every UUID has the same example."""
     if "example" in ret:
         return {"examples": [ret.pop("example")]}
     return {"examples": [EXAMPLE_ID]} if ret.get("format") == "uuid" else {}
 
 
-def complete(
-    spec: dict[str, Any], converter: OpenAPIConverter, bodies: Iterable[Any], events: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The components' schemas by name.
+def complete(spec: dict[str, Any], converter: OpenAPIConverter, events: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schemas of the components by name.
 
-    What is only ever answered has all its members, and may have more one day; what is sent to us is closed where
-    validation closes it.
+    Schemas that only occur in responses and events require all their members and allow others, which may be added in
+    the future. Schemas of requests allow the members that validation allows.
     """
     names: dict[str, Any] = spec.get("components", {}).get("schemas", {})
     for (schema, *_), name in converter.refs.items():
         names[name] = {"description": (inspect.getdoc(schema) or "").replace("\n", " "), **names[name]}
-    sent = _reached([[item.get("requestBody") for item in _methods(spec)], list(bodies)], names)
-    answered = _reached([[item["responses"] for item in _methods(spec)], list(events.values())], names)
-    for name in answered - sent:
+    read = _reached([operation.get("requestBody") for operation in _operations(spec)], names)
+    written = _reached([[operation["responses"] for operation in _operations(spec)], list(events.values())], names)
+    for name in written - read:
         names[name].pop("additionalProperties", None)
         names[name]["required"] = list(names[name]["properties"])
     names["Currency"] = {
         "type": "string",
-        "description": "A currency's code of ISO 4217 that has a minor unit.",
+        "description": "An ISO 4217 code of a currency that has a minor unit.",
         "enum": sorted(money.CURRENCIES),
         "examples": ["EUR"],
     }
     return names
 
 
-def _methods(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    return [says for item in spec["paths"].values() for method, says in item.items() if method != "parameters"]
+def _operations(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for item in spec["paths"].values() for name, part in item.items() if name != "parameters"]
 
 
 def _reached(start: Any, names: Mapping[str, Any]) -> set[str]:
-    """The names of all schemas that something refers to, over others too."""
+    """The names of all schemas that a part of the document refers to, directly or through other schemas."""
     found: set[str] = set()
     todo = [start]
     while todo:
-        thing = todo.pop()
-        if isinstance(thing, dict):
-            name = str(thing.get("$ref", "")).removeprefix("#/components/schemas/")
+        part = todo.pop()
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).removeprefix("#/components/schemas/")
             if name in names and name not in found:
                 found.add(name)
                 todo.append(names[name])
-        todo += thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list) else []
+        todo += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
     return found
 
 
 def sample(schema: Mapping[str, Any], names: Mapping[str, Any]) -> Any:
-    """A value that the schema describes: its example, or one made of its parts' examples."""
+    """Return a value that fits a schema: its example, or one made of the examples of its parts."""
     if "examples" in schema:
         return schema["examples"][0]
     if "$ref" in schema:
@@ -113,22 +111,25 @@ def sample(schema: Mapping[str, Any], names: Mapping[str, Any]) -> Any:
     return [sample(schema["items"], names)] if "items" in schema else {}
 
 
-def exemplify(holder: dict[str, Any], names: Mapping[str, Any], change: Mapping[str, Any] | None = None) -> bool:
-    """Give a body its example, changed in some members; whether that body has members that must be there."""
+def add_example(holder: dict[str, Any], names: Mapping[str, Any], change: Mapping[str, Any] | None = None) -> bool:
+    """Add an example to a request body or response, with the members in `change` replaced.
+
+    Returns whether its schema has required members.
+    """
     content = holder["content"]["application/json"]
     content["example"] = {**sample(content["schema"], names), **(change or {})}
     return bool(names[content["schema"]["$ref"].rpartition("/")[2]].get("required"))
 
 
-def explain(parameter: dict[str, Any]) -> dict[str, Any]:
-    """A path's parameter with what it means, which its name says."""
-    thing = parameter["name"].removesuffix("_id").replace("_", " ")
-    of = f"The id of the {thing}." if parameter["name"].endswith("_id") else f"The {thing}'s name."
-    shown = {"examples": [EXAMPLE_ID]} if parameter["schema"].get("format") == "uuid" else {}
-    return {**parameter, "description": of, "schema": {**parameter["schema"], **shown}}
+def explain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
+    """Return a path parameter with a description, which is derived from its name."""
+    resource = parameter["name"].removesuffix("_id").replace("_", " ")
+    meaning = f"The id of the {resource}." if parameter["name"].endswith("_id") else f"The {resource}'s name."
+    examples = {"examples": [EXAMPLE_ID]} if parameter["schema"].get("format") == "uuid" else {}
+    return {**parameter, "description": meaning, "schema": {**parameter["schema"], **examples}}
 
 
 def camel(name: str) -> str:
-    """A name as operationIds are written: place_order is placeOrder."""
+    """Return a name in camel case, as operationIds are written: find_book becomes findBook."""
     first, *others = name.split("_")
     return first + "".join(other.capitalize() for other in others)

@@ -6,15 +6,18 @@ busy pod for a dead one. These three need no key, so the port is not for the out
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
+from chassis.http.answers import to_json
+from chassis.http.generic_problems import GENERIC
+from chassis.http.problems import Problem, render
 from chassis.postgres.database import Database
 from chassis.server.health import Health
 from chassis.telemetry import metrics
@@ -50,9 +53,9 @@ def application(
             return Response(text, content_type=content_type)
         if path in ("/livez", "/readyz"):
             status, body = health.live() if path == "/livez" else health.ready(database)
-            return Response(json.dumps(body), status, mimetype="application/json")
-        problem = {"type": "/problems/not-found", "title": "There is nothing here", "status": 404, "instance": path}
-        return Response(json.dumps(problem), 404, mimetype="application/problem+json")
+            return Response(to_json(body), status, mimetype="application/json")
+        missing = render(Problem("not-found", "The admin port has no such path."), GENERIC, instance=quote(path))
+        return Response(missing.body, missing.status, missing.headers)
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0])

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, json
+from flask import Blueprint, Response
 
+from chassis.http.answers import to_json
 from chassis.postgres import migrate
 from chassis.postgres.database import DOWN, Database
 
@@ -49,7 +50,7 @@ def blueprint(health: Health) -> Blueprint:
     pages = Blueprint("health", __name__)
 
     def respond(outcome: tuple[int, dict[str, Any]]) -> Response:
-        return Response(json.dumps(outcome[1]), outcome[0], mimetype="application/json")
+        return Response(to_json(outcome[1]), outcome[0], mimetype="application/json")
 
     pages.add_url_rule("/livez", "livez", lambda: respond(health.live()))
     pages.add_url_rule("/readyz", "readyz", lambda: respond(health.ready()))

@@ -8,7 +8,6 @@ that is being closed is waited for by the loop too. The worker's own refusals ar
 
 from __future__ import annotations
 
-import json
 import selectors
 import socket
 import struct
@@ -22,7 +21,8 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn
 
 from chassis import cards
-from chassis.http.problems import CATALOGUE, Problem
+from chassis.http.generic_problems import GENERIC
+from chassis.http.problems import Problem, render
 from chassis.server.arrivals import MAX_HEAD, Arrival, State
 from chassis.server.balance import Balanced
 from chassis.telemetry import logs, metrics
@@ -281,16 +281,21 @@ def _say(conn: TConn, data: bytes) -> None:
 
 
 def _refusal(path: str, problem: Problem) -> bytes:
-    request_id, status = str(uuid_utils.uuid7()), problem.status
+    request_id = str(uuid_utils.uuid7())
+    rendered = render(problem, GENERIC, instance=cards.mask(path), request_id=request_id)
+    status = rendered.status
     metrics.requests.labels("OTHER", "unread", str(status)).inc()
     log.info("request", method=None, route="unread", status=status, problem=problem.name, request_id=request_id)
-    body = json.dumps(problem.body(cards.mask(path), request_id)).encode()
-    head = (
-        f"HTTP/1.1 {status} {CATALOGUE[problem.name].title}\r\nConnection: close\r\nX-Request-Id: {request_id}\r\n"
-        "Content-Type: application/problem+json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    headers = {
+        "Connection": "close",
+        "X-Request-Id": request_id,
+        **rendered.headers,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Length": len(rendered.body),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} {rendered.title}\r\n{head}\r\n".encode() + rendered.body
 
 
 # What is wrong, without what was sent: a header that can't be read may well be the one with the key in it.

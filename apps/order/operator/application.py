@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, make_response, render_template
 from werkzeug.exceptions import HTTPException
 
 from chassis.auth.guard import Guard
-from chassis.http.problems import CATALOGUE, Problem
+from chassis.http.problems import Problem
 from chassis.postgres.database import DOWN, Database
 from chassis.server import admin
 from chassis.telemetry import logs
@@ -19,6 +19,7 @@ from order.config import Settings
 from order.operator import access, formatting
 from order.operator.payments import Payments
 from order.operator.sessions import Sessions
+from order.problems import CATALOGUE
 from order.webhooks.service import Webhooks
 
 log = logs.get_logger()
@@ -103,7 +104,8 @@ def message_page(title: str, text: str, status: int) -> Response:
 
 
 def _problem(problem: Problem) -> Response:
-    response = message_page(CATALOGUE[problem.name].title, problem.detail, problem.status)
+    kind = CATALOGUE[problem.name]
+    response = message_page(kind.title, problem.detail, kind.status)
     response.headers.update(problem.headers)
     return response
 

@@ -9,41 +9,47 @@ from uuid import UUID
 from flask import Response, g
 
 from chassis.auth.keyring import requires
-from chassis.http import idempotency, paging, parsing
+from chassis.http import idempotency, paging
 from chassis.http.answers import answer
-from chassis.openapi import document as openapi
+from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.service import service
 from order.schemas import Nothing
 from order.webhooks import schemas
 from order.webhooks.service import Done, Webhooks
 
-blueprint = parsing.Blueprint(
-    "webhooks", __name__, url_prefix="/v1/webhook-endpoints", description="Webhooks: being told of what happens"
+blueprint = Blueprint(
+    "webhooks",
+    __name__,
+    url_prefix="/v1/webhook-endpoints",
+    description="Webhooks: events sent to the merchant",
 )
 
 
 def webhooks() -> Webhooks:
-    """The use cases, on this application's database."""
+    """Return the use cases of the current application."""
     found: Webhooks = service().parts["webhooks"]
     return found
 
 
 def _answer(done: Done, status: int, headers: dict[str, str] | None = None) -> Response:
     headers = {**(headers or {}), **({"Idempotency-Replayed": "true"} if done.replayed else {})}
-    body = done.row["body"]
-    if done.secret is not None:
-        body = json.dumps({**json.loads(body), "secret": done.secret})
-        headers["Cache-Control"] = "no-store"
-    return answer(body, status, headers=headers)
+    if done.secret is None:
+        return answer(done.row["body"], status, headers=headers)
+    headers["Cache-Control"] = "no-store"
+    return answer({**json.loads(done.row["body"]), "secret": done.secret}, status, headers=headers)
 
 
 @blueprint.post("")
 @requires("orders:write")
 @blueprint.arguments(schemas.NewEndpoint)
-@openapi.facts("webhook-endpoint-limit")
+@facts("webhook-endpoint-limit")
 @blueprint.response(201, schemas.NewEndpointView)
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
-    """Have events sent to a URL. The answer has the secret that signs them, which is shown here only."""
+    """Create an endpoint that events are sent to.
+
+    Only this response has the secret that signs the events.
+    """
     done = webhooks().register(idempotency.claim(), wanted)
     return _answer(done, 201, {"Location": f"/v1/webhook-endpoints/{done.row['id']}"})
 
@@ -60,7 +66,7 @@ def list_webhook_endpoints() -> Response:
 @requires("orders:read")
 @blueprint.response(200, schemas.EndpointView)
 def get_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
-    """Show an endpoint."""
+    """Get an endpoint."""
     return answer(webhooks().get(g.merchant, str(webhook_endpoint_id))["body"])
 
 
@@ -68,7 +74,7 @@ def get_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
 @requires("orders:write")
 @blueprint.response(204)
 def delete_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
-    """Forget an endpoint and what waits for it."""
+    """Delete an endpoint, with its pending and dead deliveries."""
     webhooks().delete(g.merchant, str(webhook_endpoint_id))
     return Response(status=204)
 
@@ -78,7 +84,10 @@ def delete_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
 @blueprint.arguments(schemas.Rotation)
 @blueprint.response(200, schemas.NewEndpointView)
 def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Make a new secret; for a while, a day unless said otherwise, the old one signs besides it."""
+    """Create a new secret for an endpoint.
+
+    The old secret signs events too for a while: `overlap_seconds`, by default a day or what the operator has set.
+    """
     return _answer(webhooks().rotate(idempotency.claim(), str(webhook_endpoint_id), wanted.get("overlap_seconds")), 200)
 
 
@@ -87,17 +96,17 @@ def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> 
 @blueprint.arguments(Nothing)
 @blueprint.response(200, schemas.EndpointView)
 def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Send events again to an endpoint that has answered 410."""
+    """Enable an endpoint again that was disabled because it answered 410."""
     return _answer(webhooks().enable(idempotency.claim(), str(webhook_endpoint_id)), 200)
 
 
 @blueprint.post("/<uuid:webhook_endpoint_id>/test")
 @requires("orders:write")
 @blueprint.arguments(Nothing)
-@openapi.facts("webhook-endpoint-disabled")
+@facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
 def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Send an event `webhook.test`."""
+    """Send an event of type `webhook.test` to an endpoint."""
     return _accepted(webhooks().test(idempotency.claim(), str(webhook_endpoint_id)), webhook_endpoint_id)
 
 
@@ -106,7 +115,7 @@ def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
 @blueprint.arguments(schemas.DeliveriesQuery, location="query")
 @blueprint.response(200, schemas.DeliveryList)
 def list_webhook_deliveries(query: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """List what was and is to be sent to an endpoint, newest event first."""
+    """List the deliveries to an endpoint, newest event first."""
     after, limit = paging.after(query.pop("cursor", None)), query["limit"]
     rows = webhooks().deliveries(g.merchant, str(webhook_endpoint_id), query.get("status"), after, limit)
     return paging.page(rows, limit)
@@ -116,17 +125,17 @@ def list_webhook_deliveries(query: dict[str, Any], webhook_endpoint_id: UUID) ->
 @requires("orders:read")
 @blueprint.response(200, schemas.WholeDeliveryView)
 def get_webhook_delivery(webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -> Response:
-    """Show a delivery with each attempt."""
+    """Get a delivery with its attempts."""
     return answer(webhooks().delivery(g.merchant, str(webhook_endpoint_id), str(webhook_delivery_id))["body"])
 
 
 @blueprint.post("/<uuid:webhook_endpoint_id>/deliveries/<uuid:webhook_delivery_id>/redeliver")
 @requires("orders:write")
 @blueprint.arguments(Nothing)
-@openapi.facts("webhook-endpoint-disabled")
+@facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
 def redeliver_webhook(_: dict[str, Any], webhook_endpoint_id: UUID, webhook_delivery_id: UUID) -> Response:
-    """Send an event once more, under the same id, whether it was delivered, is dead or waits."""
+    """Send an event again with the same id, whether its delivery succeeded, is dead or is pending."""
     return _accepted(
         webhooks().redeliver(idempotency.claim(), str(webhook_endpoint_id), str(webhook_delivery_id)),
         webhook_endpoint_id,

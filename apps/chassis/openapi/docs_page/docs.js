@@ -1,9 +1,9 @@
-// The documentation page: Swagger UI on this service's own document.
+// The documentation page: Swagger UI with the OpenAPI document of this service.
 "use strict";
 
 const KEY = "Idempotency-Key";
 
-// 122 random bits as a UUID; crypto.randomUUID is missing on pages that came over plain HTTP from another host.
+// Return a random UUID. crypto.randomUUID exists only on pages from HTTPS or localhost.
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -12,8 +12,8 @@ function newKey() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-// Each operation starts with a key of its own: the example in the document would be the same for everybody.
-function withOwnKeys(spec) {
+// Give each operation a new key of its own as its example.
+function withNewKeys(spec) {
   const shared = spec.components.parameters[KEY];
   for (const item of Object.values(spec.paths)) {
     for (const operation of Object.values(item)) {
@@ -25,7 +25,7 @@ function withOwnKeys(spec) {
   return spec;
 }
 
-// What has succeeded is done: the next click is a new intention. What has failed is repeated under the same key.
+// After a success, the next click is a new operation and gets a new key. A failed request is retried with the same key.
 const renewsKeys = {
   statePlugins: {
     spec: {
@@ -47,7 +47,7 @@ const renewsKeys = {
 
 async function show() {
   const answer = await fetch("openapi.json");
-  const spec = withOwnKeys(await answer.json());
+  const spec = withNewKeys(await answer.json());
   document.title = spec.info.title;
   SwaggerUIBundle({
     spec,
@@ -66,9 +66,9 @@ async function show() {
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", dress);
-dress();
+const applyTheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", applyTheme);
+applyTheme();
 show().catch((error) => {
-  document.getElementById("page").textContent = `The document could not be shown: ${error.message}`;
+  document.getElementById("page").textContent = `The document could not be loaded: ${error.message}`;
 });

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import html
 import re
-from pathlib import Path
 
 import pytest
 
-from chassis.http import problems
-from tests.support.pair import Client
+from tests.support.catalogues import CATALOGUES
+from tests.support.pair import Client, Pair
 from tests.support.problems import refused
 
-APPS = Path(problems.__file__).parent.parent
+
+@pytest.fixture(params=["order", "payment"])
+def service(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def test_every_problem_has_a_page_that_says_what_to_do(stranger: Client) -> None:
-    for name, kind in problems.CATALOGUE.items():
+@pytest.fixture
+def stranger(service: str, pair: Pair) -> Client:
+    return Client(getattr(pair, service).url, None)
+
+
+def test_every_problem_has_a_page_that_says_what_to_do(service: str, stranger: Client) -> None:
+    for name, kind in CATALOGUES[service].items():
         page = stranger.get(f"/problems/{name}")
         assert page.status_code == 200
         assert page.headers["Content-Type"].startswith("text/html")
@@ -27,7 +34,7 @@ def test_every_problem_has_a_page_that_says_what_to_do(stranger: Client) -> None
         assert f"HTTP status {kind.status}" in text
 
 
-def test_every_link_of_a_page_leads_somewhere_and_all_pages_are_listed(stranger: Client) -> None:
+def test_every_link_of_a_page_leads_somewhere_and_all_pages_are_listed(service: str, stranger: Client) -> None:
     seen, follow = set(), {"/problems"}
     while follow:
         path = follow.pop()
@@ -35,7 +42,13 @@ def test_every_link_of_a_page_leads_somewhere_and_all_pages_are_listed(stranger:
         page = stranger.get(path)
         assert page.status_code == 200, path
         follow |= set(re.findall(r'href="([^"]+)"', page.text)) - seen
-    assert seen == {"/problems", "/problems.css", *(f"/problems/{name}" for name in problems.CATALOGUE)}
+    assert seen == {"/problems", "/problems.css", *(f"/problems/{name}" for name in CATALOGUES[service])}
+
+
+def test_a_problem_of_the_other_service_has_no_page(service: str, stranger: Client) -> None:
+    (other,) = CATALOGUES.keys() - {service}
+    for name in CATALOGUES[other].keys() - CATALOGUES[service].keys():
+        refused(stranger.get(f"/problems/{name}"), 404, "not-found")
 
 
 @pytest.mark.parametrize("path", ["/problems", "/problems/validation"])
@@ -52,16 +65,3 @@ def test_nothing_runs_on_a_page_and_nothing_comes_from_elsewhere(stranger: Clien
 @pytest.mark.parametrize("name", ["nonsense", "Validation", "%3Cscript%3E"])
 def test_a_problem_that_is_none_has_no_page(stranger: Client, name: str) -> None:
     refused(stranger.get(f"/problems/{name}"), 404, "not-found")
-
-
-def test_every_problem_that_the_code_names_is_in_the_catalogue() -> None:
-    sources = [path.read_text() for path in APPS.rglob("*.py")]
-    raised = {name for text in sources for name in re.findall(r'(?:Problem|_at)\(\s*"([a-z-]+)"', text)}
-    typed = {name for text in sources for name in re.findall(r'"/problems/([a-z-]+)"', text)}
-    assert len(raised) > 10
-    assert raised | typed <= set(problems.CATALOGUE)
-
-
-@pytest.mark.parametrize("status", range(400, 600))
-def test_every_error_status_is_some_problem(status: int) -> None:
-    assert problems.name_for(status) in problems.CATALOGUE

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.http import parsing
-from chassis.http.problems import Problem
+from chassis.http.generic_problems import GENERIC
+from chassis.http.problems import Problem, render
 
 TEXTS = st.text(st.characters(categories=["L", "Zs", "P"]), max_size=8)
 OBJECTS = st.dictionaries(
@@ -30,17 +31,17 @@ def refused(data: bytes) -> Problem:
 
 
 @given(OBJECTS)
-def test_what_json_writes_is_read(body: dict[str, Any]) -> None:
+def test_json_of_the_standard_library_is_parsed(body: dict[str, Any]) -> None:
     assert parsing.parse_json(json.dumps(body).encode()) == body
     assert parsing.parse_json(json.dumps(body, ensure_ascii=False, indent=2).encode()) == body
 
 
-def test_no_body_is_an_empty_object() -> None:
+def test_an_empty_body_is_an_empty_object() -> None:
     assert parsing.parse_json(b"") == {}
 
 
 @pytest.mark.parametrize("data", [b" ", b"\n", b"\r\n\t "])
-def test_white_space_alone_is_no_json(data: bytes) -> None:
+def test_white_space_alone_is_refused(data: bytes) -> None:
     assert refused(data).name == "malformed-request"
 
 
@@ -70,9 +71,9 @@ def test_numbers_keep_every_digit() -> None:
         (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": [Infinity]}', "Infinity is not JSON"),
         (b'{"a": -Infinity}', "-Infinity is not JSON"),
-        (b'{"a": 1, "a": 1}', '"a" stands twice'),
-        (b'{"x": {"a": 1, "b": 2, "a": 3}}', '"a" stands twice'),
-        (b'{"a": 1, "\\u0061": 1}', '"a" stands twice'),
+        (b'{"a": 1, "a": 1}', '"a" occurs twice'),
+        (b'{"x": {"a": 1, "b": 2, "a": 3}}', '"a" occurs twice'),
+        (b'{"a": 1, "\\u0061": 1}', '"a" occurs twice'),
         (b"\xff\xfe", "not UTF-8"),
         (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
         (b"\xef\xbb\xbf{}", "BOM"),
@@ -80,14 +81,14 @@ def test_numbers_keep_every_digit() -> None:
         (b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
         (b'{"a": ' * 10_000 + b"1" + b"}" * 10_000, "nested too deeply"),
         (b"[" * 200_000, "nested too deeply"),
-        (b'{"a": 1E+1000000000000000000}', "out of all bounds"),
-        (b'{"a": [{"b": -1e9999999999999999999999}]}', "out of all bounds"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "out of all bounds"),
+        (b'{"a": 1E+1000000000000000000}', "out of range"),
+        (b'{"a": [{"b": -1e9999999999999999999999}]}', "out of range"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "out of range"),
     ],
 )
-def test_what_is_not_well_formed_is_refused_with_the_reason(data: bytes, reason: str) -> None:
+def test_malformed_json_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     problem = refused(data)
-    assert (problem.name, problem.status) == ("malformed-request", 400)
+    assert problem.name == "malformed-request"
     assert reason in problem.detail
 
 
@@ -96,7 +97,7 @@ def test_a_body_must_be_an_object(data: bytes) -> None:
     assert refused(data).name == "malformed-request"
 
 
-def test_twenty_levels_are_read_and_many_more_are_not() -> None:
+def test_twenty_levels_are_parsed_and_many_more_are_refused() -> None:
     assert parsing.parse_json(b'{"a": ' + b"[" * 19 + b"]" * 19 + b"}")
     assert refused(b'{"a": ' + b"[" * 50 + b"]" * 50 + b"}").name == "malformed-request"
 
@@ -116,13 +117,13 @@ def test_twenty_levels_are_read_and_many_more_are_not() -> None:
         (b'{"a/b": {"~": "\\u0000"}}', "/a~1b/~0"),
     ],
 )
-def test_control_characters_and_lone_surrogates_are_pointed_at(data: bytes, pointer: str) -> None:
+def test_control_characters_and_lone_surrogates_are_refused_with_a_pointer(data: bytes, pointer: str) -> None:
     problem = refused(data)
-    assert (problem.name, problem.status) == ("validation", 422)
+    assert problem.name == "validation"
     assert [error["pointer"] for error in problem.errors] == [pointer]
 
 
-def test_a_pair_of_surrogates_is_one_character() -> None:
+def test_a_surrogate_pair_is_one_character() -> None:
     assert parsing.parse_json(b'{"a": "\\ud83c\\udf75"}') == {"a": "\N{TEACUP WITHOUT HANDLE}"}
 
 
@@ -140,24 +141,24 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
         (b'{"a": "4111\\u2009-\\u20091111 - 1111--1111"}', "/a"),
     ],
 )
-def test_card_numbers_are_pointed_at_and_not_repeated(data: bytes, pointer: str) -> None:
+def test_card_numbers_are_refused_with_a_pointer_and_not_repeated(data: bytes, pointer: str) -> None:
     problem = refused(data)
-    assert (problem.name, problem.status) == ("card-number", 422)
+    assert problem.name == "card-number"
     assert [error["pointer"] for error in problem.errors] == [pointer]
-    assert "1111" not in json.dumps(problem.body("/", "id"))
+    assert b"1111" not in render(problem, GENERIC, instance="/").body
 
 
-def test_a_card_number_that_is_a_key_twice_is_not_repeated() -> None:
+def test_a_card_number_that_is_a_duplicate_key_is_not_repeated() -> None:
     assert "4111111" not in refused(b'{"4111111111111111": 1, "4111111111111111": 2}').detail
 
 
 @given(OBJECTS)
-def test_one_meaning_has_one_canonical_spelling(body: dict[str, Any]) -> None:
+def test_equal_bodies_have_the_same_canonical_form(body: dict[str, Any]) -> None:
     turned = dict(reversed(body.items()))
     assert parsing.canonical(parsing.parse_json(json.dumps(turned, indent=1).encode())) == parsing.canonical(body)
 
 
-def test_other_meanings_have_other_spellings() -> None:
+def test_different_bodies_have_different_canonical_forms() -> None:
     texts = [b'{"a":1}', b'{"a":"1"}', b'{"a":true}', b'{"a":null}', b'{"a":[1]}', b'{"a":{"b":1}}', b'{"b":1}', b"{}"]
     assert len({parsing.canonical(parsing.parse_json(text)) for text in texts}) == len(texts)
 
@@ -178,7 +179,7 @@ def test_nested_messages_become_flat_pointers() -> None:
 
 
 @given(st.text())
-def test_a_pointers_token_can_be_read_back(key: str) -> None:
+def test_an_escaped_key_can_be_unescaped(key: str) -> None:
     token = parsing.escape(key)
     assert "/" not in token
     assert token.replace("~1", "/").replace("~0", "~") == key

@@ -27,7 +27,7 @@ from chassis.http.prefer import wait
         ("respond-async, Wait=0, wait=5", 0),
     ],
 )
-def test_seconds_are_read_as_rfc_7240_writes_them(header: str, seconds: int) -> None:
+def test_seconds_are_parsed_as_in_rfc_7240(header: str, seconds: int) -> None:
     assert wait(header) == seconds
 
 
@@ -53,10 +53,10 @@ def test_seconds_are_read_as_rfc_7240_writes_them(header: str, seconds: int) -> 
         "wait=２",
     ],
 )
-def test_nonsense_is_ignored(header: str | None) -> None:
+def test_an_invalid_wait_is_ignored(header: str | None) -> None:
     assert wait(header) is None
 
 
 @given(st.text())
-def test_no_header_breaks_it(header: str) -> None:
+def test_any_text_is_parsed_without_an_error(header: str) -> None:
     assert wait(header) in (None, *range(11))

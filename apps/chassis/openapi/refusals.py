@@ -1,0 +1,102 @@
+"""The error responses of operations in OpenAPI, made from a service's catalogue of problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from chassis.http.problems import Catalogue, Problem, members
+from chassis.openapi.components import header_references
+from chassis.openapi.schemas import EXAMPLE_ID
+
+_HEADERS_BY_STATUS = {
+    401: ["WWW-Authenticate"],
+    403: ["WWW-Authenticate"],
+    429: ["Retry-After", "RateLimit", "RateLimit-Policy"],
+    503: ["Retry-After"],
+}
+
+
+def problem_schema(catalogue: Catalogue) -> dict[str, Any]:
+    """Return the schema of the body of every error response."""
+    return {
+        "type": "object",
+        "description": "An error (RFC 9457).",
+        "properties": {
+            "type": {
+                "type": "string",
+                "format": "uri-reference",
+                "description": "The kind of problem: the path of a page of this service that says what to do.",
+                "enum": [f"/problems/{name}" for name in catalogue],
+            },
+            "title": {"type": "string", "description": "The kind of problem, for people."},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
+            "detail": {"type": "string", "description": "What was wrong with this request."},
+            "instance": {"type": "string", "format": "uri-reference", "description": "The path of the request."},
+            "request_id": {"type": "string", "description": "The response's X-Request-Id, for reports."},
+            "errors": {
+                "type": "array",
+                "description": "The invalid fields.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "pointer": {"type": "string", "description": "A JSON pointer (RFC 6901) to the field."},
+                        "detail": {"type": "string", "description": "What is wrong with it."},
+                    },
+                    "required": ["pointer", "detail"],
+                },
+            },
+        },
+        "required": ["type", "title", "status", "detail", "instance", "request_id"],
+    }
+
+
+def refusals(names: Iterable[str], catalogue: Catalogue, responses: dict[str, Any]) -> dict[str, Any]:
+    """Return the error responses of an operation by status, as references to components.
+
+    `names` are the problems that it can answer with. Operations with the same problems of one status share a
+    component; a new one is added to `responses`. Raises ValueError for a problem that the catalogue lacks.
+    """
+    by_status: dict[int, list[str]] = {}
+    for name in sorted(set(names), key=list(catalogue).index):
+        by_status.setdefault(catalogue[name].status, []).append(name)
+    found = {}
+    for status, same_status in by_status.items():
+        component = "_".join(same_status)
+        responses.setdefault(component, _refusal(status, same_status, catalogue))
+        found[str(status)] = {"$ref": f"#/components/responses/{component}"}
+    responses.setdefault("other", _any_other(catalogue))
+    return {**found, "default": {"$ref": "#/components/responses/other"}}
+
+
+def _refusal(status: int, names: list[str], catalogue: Catalogue) -> dict[str, Any]:
+    headers = ["X-Request-Id", *_HEADERS_BY_STATUS.get(status, [])]
+    headers += ["Retry-After"] if "idempotency-key-in-use" in names else []
+    types = {"properties": {"type": {"enum": [f"/problems/{name}" for name in names]}}}
+    return {
+        "description": "; ".join(f"`{name}`: {catalogue[name].title}" for name in names),
+        "headers": header_references(*headers),
+        "content": _content({"allOf": [_SCHEMA, types]}, names, catalogue),
+    }
+
+
+def _any_other(catalogue: Catalogue) -> dict[str, Any]:
+    return {
+        "description": "Any other problem, such as `method-not-allowed` (405) or `internal-error` (500)",
+        "headers": header_references("X-Request-Id"),
+        "content": _content(_SCHEMA, ["internal-error"], catalogue),
+    }
+
+
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+
+
+def _content(schema: dict[str, Any], names: list[str], catalogue: Catalogue) -> dict[str, Any]:
+    examples = {name: {"summary": catalogue[name].title, "value": _example(name, catalogue)} for name in names}
+    return {"application/problem+json": {"schema": schema, "examples": examples}}
+
+
+def _example(name: str, catalogue: Catalogue) -> dict[str, object]:
+    errors = [{"pointer": "/amount", "detail": "Not a valid integer."}] if name == "validation" else []
+    problem = Problem(name, catalogue[name].cure, errors)
+    return members(problem, catalogue[name], instance="/v1/path/of/the/request", request_id=EXAMPLE_ID)

@@ -1,0 +1,60 @@
+"""The kinds of problems that the order service can answer with."""
+
+from __future__ import annotations
+
+from chassis.http.generic_problems import with_own
+from chassis.http.problems import Kind
+
+CATALOGUE = with_own(
+    {
+        "order-not-found": Kind(
+            404,
+            "There is no such order",
+            "Check the id, and that the key belongs to the order's merchant.",
+            "No order has this id, or the order belongs to another merchant, which looks the same.",
+        ),
+        "webhook-endpoint-not-found": Kind(
+            404,
+            "There is no such webhook endpoint",
+            "Check the id, and that the key belongs to the endpoint's merchant.",
+            "No endpoint has this id, it was deleted, or it belongs to another merchant, which looks the same.",
+        ),
+        "webhook-delivery-not-found": Kind(
+            404,
+            "There is no such webhook delivery",
+            "Check the id. Deliveries that were settled long ago have been deleted.",
+            "No delivery of this endpoint has this id.",
+        ),
+        "order-exists": Kind(
+            409,
+            "The order exists with other content",
+            "Use a new id, or repeat the first request exactly.",
+            "POST /orders takes the order's id from the caller, and an order with this id exists with other items or "
+            "another total.",
+        ),
+        "order-state": Kind(
+            409,
+            "The order does not allow this now",
+            "Read the order: its status says what can be done with it.",
+            "The order's status does not allow it, such as a refund of an order that is not paid.",
+        ),
+        "amount-exceeds-captured": Kind(
+            409,
+            "More than is left to refund",
+            "Refund at most the captured amount, less what was refunded or is being refunded.",
+            "The amount of this refund, and of all that were made or are being made, exceeds the captured amount.",
+        ),
+        "webhook-endpoint-limit": Kind(
+            409,
+            "The merchant has the largest allowed number of webhook endpoints",
+            "Delete an endpoint that is no longer needed.",
+            "Each event is sent to every endpoint that subscribes to it, so their number is limited for each merchant.",
+        ),
+        "webhook-endpoint-disabled": Kind(
+            409,
+            "The webhook endpoint is disabled",
+            "Enable it first, with a POST to its /enable.",
+            "The endpoint answered 410 Gone: it wants no more events. Nothing has been sent to it since.",
+        ),
+    }
+)

@@ -1,0 +1,42 @@
+"""The kinds of problems that the payment service can answer with."""
+
+from __future__ import annotations
+
+from chassis.http.generic_problems import with_own
+from chassis.http.problems import Kind
+
+CATALOGUE = with_own(
+    {
+        "payment-not-found": Kind(
+            404,
+            "There is no such payment",
+            "Check the id, and that the key belongs to the payment's merchant.",
+            "No payment has this id, or the payment belongs to another merchant, which looks the same.",
+        ),
+        "payment-exists": Kind(
+            409,
+            "The order already has a payment of another amount",
+            "Read the order's payment, which is the only one it is charged for, or use another order_id.",
+            "POST /payments asked for another amount than that of the order's payment.",
+        ),
+        "payment-state": Kind(
+            409,
+            "The payment does not allow this now",
+            "Read the payment: its status says what can be done with it.",
+            "The payment's status does not allow it, such as a capture of a captured payment, or another operation of "
+            "the payment is in progress.",
+        ),
+        "amount-exceeds-captured": Kind(
+            409,
+            "More than is left to refund",
+            "Refund at most the captured amount, less what was refunded or is being refunded.",
+            "The amount of this refund, and of all that were made or are being made, exceeds the captured amount.",
+        ),
+        "amount-exceeds-authorized": Kind(
+            409,
+            "More than is authorized",
+            "Capture at most the authorized amount.",
+            "A capture may take less than the authorized amount, but never more.",
+        ),
+    }
+)
