@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from flask import Flask
 
 from chassis.cli import commands
-from chassis.messaging.leases import LeaseLoop
 from chassis.messaging.outbox import Message
+from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
 from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
 from order import reconcile, store
@@ -31,7 +31,7 @@ def register(app: Flask, migrations: str, orders: Orders, settings: Settings) ->
     )
 
 
-def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
+def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:
     """What `relay` runs: the relay carries commands to payment, the sweep asks again about what waits too long.
 
     Webhooks have a loop of their own, which nothing else waits for.
@@ -44,7 +44,7 @@ def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
     relay = orders.relay.loop(
         lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
     )
-    sweeper = LeaseLoop(
+    sweeper = WorkLoop(
         "sweep",
         orders.database,
         sweep,

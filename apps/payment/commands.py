@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import uuid_utils
 from flask import Flask
 
 from chassis.cli import commands
 from chassis.config import ConfigError
-from chassis.messaging import leases
-from chassis.messaging.leases import LeaseLoop
+from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
 from chassis.telemetry.metrics import DatabaseGauges, Samples
 from payment import store
 from payment.config import Settings
-from payment.model import Operation
 from payment.service import Payments
 
 
@@ -26,7 +23,7 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
     commands.reconcile(app, ("operation", "kind", "amount", "payment says", "provider says"), payments.differences)
 
 
-def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
+def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:
     """What `relay` runs.
 
     The relay carries events to order, the executor settles what the provider has left open, and expiry gives
@@ -34,14 +31,9 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
     """
     if not settings.events_secrets:
         raise ConfigError("EVENTS_SECRETS: must be set, or no event could be signed")
-    owner = leases.owner()
 
-    def claim(session: Session, limit: int) -> list[Operation]:
-        # Each claim is an owner of its own, so that a process is fenced from its own earlier claims too.
-        return payments.claim_operations(session, f"{owner} {uuid_utils.uuid7()}", limit)
-
-    def loop(name: str, claim: Callable[[Session, int], list[Any]], work: Callable[[Any], object]) -> LeaseLoop:
-        return LeaseLoop(
+    def loop(name: str, claim: Callable[[Session, int], list[Any]], work: Callable[[Any], object]) -> WorkLoop:
+        return WorkLoop(
             name,
             payments.database,
             claim,
@@ -55,7 +47,7 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
     )
     return [
         relay,
-        loop("executor", claim, payments.execute),
+        loop("executor", payments.claim_operations, payments.execute),
         loop("expiry", payments.expired, payments.expire),
     ]
 

@@ -15,7 +15,7 @@ from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim
 from chassis.http.if_match import ANY
 from chassis.http.problems import Problem
-from chassis.messaging import signatures
+from chassis.messaging import leases, signatures
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
@@ -160,9 +160,9 @@ class Payments:
         """Views of a merchant's payments, newest first."""
         return store.find(self.database.session(), query)
 
-    def claim_operations(self, session: Session, owner: str, limit: int) -> list[Operation]:
+    def claim_operations(self, session: Session, limit: int) -> list[Operation]:
         """Lease operations whose outcome is not known."""
-        return store.claim_operations(session, owner, self._settings.lease_seconds, limit)
+        return store.claim_operations(session, self._settings.lease_seconds, limit)
 
     def hear(self, provider: str, headers: Mapping[str, str], body: bytes) -> None:
         """Take a message of the provider's as a hint to look: nothing that it says is believed.
@@ -242,7 +242,7 @@ class Payments:
             "headers": headers,
             "operation_id": str(uuid_utils.uuid7()),
             "kind": model.opening(wanted["capture"]),
-            "owner": f"request {uuid_utils.uuid7()}",
+            "owner": leases.new_owner("request"),
             "lease": self._settings.lease_seconds,
             "expiry": self._settings.authorization_seconds,
             "key": None,
@@ -307,8 +307,8 @@ class Payments:
 
 
 def _new_operation(merchant: str, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
-    operation_id = str(uuid_utils.uuid7())
-    return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, f"request {operation_id}", note=note)
+    operation_id, owner = str(uuid_utils.uuid7()), leases.new_owner("request")
+    return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note)
 
 
 def _complete(operation: Operation, row: Row, amount: int | None) -> Operation:

@@ -9,6 +9,8 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from chassis.http.idempotency import Claim
+from chassis.messaging import leases
+from chassis.messaging.leases import DUE, RELEASED, UNTIL, Queue
 from chassis.postgres.database import Row, Session, json_time
 from payment import ledger
 from payment.model import Kind, Operation, Outcome, Settlement
@@ -52,7 +54,7 @@ def point_key(session: Session, claim: Claim, payment_id: str) -> None:
     )
 
 
-_NEW = """
+_NEW = f"""
 p AS (
     INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, failure_reason,
                           provider, headers, expires_at)
@@ -65,7 +67,7 @@ operation AS (
     INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until, lease_owner,
                             idempotency_key)
     SELECT merchant, %(operation_id)s::uuid, id, %(kind)s::text, amount, currency, 1,
-           now() + make_interval(secs => %(lease)s), %(owner)s::text, %(key)s::text
+           {UNTIL}, %(owner)s::text, %(key)s::text
     FROM p WHERE status = 'processing')"""
 
 _INSERT = f"WITH {_NEW} SELECT {_VIEW} FROM p"
@@ -131,7 +133,7 @@ def reserve(
             INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until,
                                     lease_owner, note, idempotency_key)
             SELECT merchant, %(id)s::uuid, id, %(kind)s::text, %(wanted)s::bigint, currency, 1,
-                   now() + make_interval(secs => %(lease)s), %(owner)s::text, %(note)s::text, %(key)s::text
+                   {UNTIL}, %(owner)s::text, %(note)s::text, %(key)s::text
             FROM p)
         SELECT {_VIEW} FROM p""",
         {
@@ -223,26 +225,25 @@ def find(session: Session, query: dict[str, Any]) -> list[Row]:
     ).fetchall()
 
 
-_CLAIM = """
-WITH due AS MATERIALIZED (
-    SELECT merchant, id FROM operations
-    WHERE status = 'pending' AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
-    ORDER BY available_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED)
-UPDATE operations o SET attempts = attempts + 1, lease_owner = %(owner)s,
-       leased_until = now() + make_interval(secs => %(lease)s)
-FROM due, payments p
-WHERE o.merchant = due.merchant AND o.id = due.id AND p.merchant = o.merchant AND p.id = o.payment_id
-RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
-          p.provider_reference AS reference, o.note, p.headers
-"""
+OPERATIONS = Queue(
+    table="operations",
+    key=("merchant", "id"),
+    pending="operations.status = 'pending'",
+    due=f"""
+        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers
+        FROM (SELECT merchant, id, payment_id FROM operations
+              WHERE status = 'pending' AND {DUE}
+              ORDER BY available_at LIMIT %(limit)s
+              FOR UPDATE SKIP LOCKED) o
+        JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id""",
+    returning="""operations.merchant, operations.id, payment_id, kind, amount, currency, due.payment_method, attempts,
+        due.reference, note, due.headers""",
+)
 
 
-def claim_operations(session: Session, owner: str, lease: float, limit: int) -> list[Operation]:
-    """Lease up to `limit` operations whose outcome is not known to `owner`, for `lease` seconds."""
-    # Planned each time, as in chassis.outbox.
-    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}, prepare=False).fetchall()
-    return [_operation(row, owner) for row in rows]
+def claim_operations(session: Session, lease: float, limit: int) -> list[Operation]:
+    """Lease up to `limit` operations without a known outcome for `lease` seconds."""
+    return [_operation(row, row["owner"]) for row in leases.claim(session, OPERATIONS, lease, limit)]
 
 
 def _operation(row: Row, owner: str) -> Operation:
@@ -263,39 +264,35 @@ def _operation(row: Row, owner: str) -> Operation:
 
 
 def release_operation(session: Session, operation: Operation, delay: float, error: str) -> None:
-    """Give an operation whose outcome is not known back, to be looked up after `delay` seconds."""
-    session.execute(
-        "UPDATE operations SET available_at = now() + make_interval(secs => %s), leased_until = NULL,"
-        " lease_owner = NULL, last_error = %s"
-        " WHERE merchant = %s AND id = %s AND lease_owner = %s AND status = 'pending'",
-        (delay, error[:500], operation.merchant, operation.id, operation.owner),
-    )
+    """End the lease of an operation without a known outcome; it is due again after `delay` seconds."""
+    leases.release(session, OPERATIONS, operation, delay, error)
 
 
 def make_due(session: Session, operation_id: str | None, reference: str | None) -> int:
-    """Let operations whose outcome is not known be looked up at once: the one with this id, and those of the
-    payment that the provider knows by this reference. How many had to be hurried.
+    """Make pending operations due now: the one with this id, and those of the payment with this provider reference.
 
-    Only what is pending is read, by its index, and that is little.
+    Returns how many of them were not due yet. Only pending operations are read, by their index; they are few.
     """
-    return session.execute(
-        """UPDATE operations o SET available_at = now() FROM payments p
-           WHERE o.status = 'pending' AND o.available_at > now() AND p.merchant = o.merchant AND p.id = o.payment_id
-             AND (o.id = %s::uuid OR p.provider_reference = %s::text)""",
-        (operation_id, reference),
-    ).rowcount
+    return leases.retry_now(
+        session,
+        OPERATIONS,
+        """available_at > now() AND p.merchant = operations.merchant AND p.id = operations.payment_id
+           AND (operations.id = %(id)s::uuid OR p.provider_reference = %(reference)s::text)""",
+        {"id": operation_id, "reference": reference},
+        using="payments p",
+    )
 
 
 def make_all_due(session: Session) -> None:
-    """Let all operations whose outcome is not known be looked up at once."""
-    session.execute("UPDATE operations SET available_at = now() WHERE status = 'pending' AND available_at > now()")
+    """Make all pending operations due now."""
+    leases.retry_now(session, OPERATIONS, "available_at > now()", {})
 
 
 _SETTLE = f"""
 WITH settled AS (
     UPDATE operations SET status = %(result)s, provider_reference = %(reference)s, reason = %(reason)s,
-           settled_at = clock_timestamp(), leased_until = NULL, lease_owner = NULL, last_error = NULL
-    WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending' AND lease_owner = %(owner)s
+           settled_at = clock_timestamp(), {RELEASED}, last_error = NULL
+    WHERE {OPERATIONS.held}
     RETURNING *),
 p AS (
     UPDATE payments p SET status = COALESCE(%(next)s, p.status),
@@ -331,9 +328,7 @@ def settle(
     return session.one(
         _SETTLE,
         {
-            "merchant": operation.merchant,
-            "id": operation.id,
-            "owner": operation.owner,
+            **OPERATIONS.holding(operation),
             "result": outcome.result,
             "reference": outcome.reference,
             "reason": outcome.reason,

@@ -59,9 +59,8 @@ MUTATIONS = (
         "apps/chassis/messaging/outbox.py",
         (
             (
-                ' WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",\n'
-                "        (message.id, message.owner),",
-                ' WHERE id = %s AND delivered_at IS NULL RETURNING id",\n        (message.id,),',
+                '"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"',
+                '"UPDATE outbox SET {DELIVERED} WHERE id = %(id)s AND {OUTBOX.pending} RETURNING id"',
             ),
         ),
         ("tests/integration/chassis",),
@@ -180,7 +179,7 @@ MUTATIONS = (
         "events without a signature",
         "anybody can tell order that it was paid",
         "apps/order/api.py",
-        (("if not webhooks.is_genuine(", "if False and not webhooks.is_genuine("),),
+        (("if not signatures.is_genuine(", "if False and not signatures.is_genuine("),),
         ("tests/integration/order",),
     ),
     Mutation(

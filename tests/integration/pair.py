@@ -20,7 +20,7 @@ import order.config
 import payment
 import payment.commands
 import payment.config
-from chassis.messaging.leases import LeaseLoop
+from chassis.messaging.work import WorkLoop
 from ci.postgres import free_port
 from tests.integration.databases import Databases
 from tests.integration.listening import listening
@@ -99,7 +99,7 @@ class Pair:
         server: BaseWSGIServer = make_server("127.0.0.1", int(url.rpartition(":")[2]), app, threaded=True)
         running.enter_context(listening(server))
 
-    def _loop(self, running: ExitStack, *loops: LeaseLoop) -> None:
+    def _loop(self, running: ExitStack, *loops: WorkLoop) -> None:
         threads = [threading.Thread(target=loop.run) for loop in loops]
         for thread, loop in zip(threads, loops, strict=True):
             thread.start()

@@ -1,4 +1,4 @@
-"""Delivering outbox rows: send, then commit what came of it together with the row."""
+"""Delivering outbox rows: send the message, then commit what follows from the answer together with the row."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from chassis.messaging import leases, outbox
-from chassis.messaging.leases import LeaseLoop, backoff
+from chassis.messaging import outbox
+from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Breaker, Refused, Unreachable
+from chassis.messaging.work import Waker, WorkLoop
 from chassis.postgres.database import Database, Session
 from chassis.telemetry import logs, metrics, tracing
 
@@ -19,12 +20,15 @@ Settle = Callable[[Session, Message, Any], Callable[[], None] | None]
 
 
 class Relay:
-    """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`.
+    """Delivers messages to one destination, from a request's thread or from the loop of `flask relay`.
 
-    `send(message, timeout)` tells the destination and may raise Unreachable or Refused; `settle(session,
-    message, answer)` writes what follows from the answer, in the transaction that marks the row delivered,
-    and may return something to be called after the commit; without it, nothing follows. `settle_at_once` may do
-    all that in one statement, and returns None when that can't be and nothing is done.
+    `send(message, timeout)` sends a message and returns the answer. It may raise Unreachable or Refused.
+
+    `settle(session, message, answer)` writes what follows from the answer, in the transaction that marks the row
+    delivered. It may return a function to call after the commit. Without `settle`, nothing follows.
+
+    `settle_at_once` may do the same in a single statement that also marks the row delivered. It returns None if that
+    is not possible; then it has written nothing, and `settle` is used.
     """
 
     def __init__(
@@ -35,28 +39,27 @@ class Relay:
         settle: Settle | None = None,
         settle_at_once: Settle | None = None,
     ) -> None:
-        """Opens nothing yet."""
         self.breaker = breaker
         self._database, self._send = database, send
         self._settle, self._settle_at_once = settle, settle_at_once
-        self._waker = outbox.Waker(database)
+        self._waker = Waker(database, outbox.CHANNEL)
 
     def wake(self) -> None:
-        """Tell the loops that a row has been committed."""
+        """Notify the loops that a row has been committed."""
         self._waker.wake()
 
     def deliver(self, message: Message, timeout: float | None = None, settle_at_once: Settle | None = None) -> None:
-        """Carry out one row that is leased to us; the caller may have a way of its own to settle it at once.
+        """Deliver one row that is leased to the caller; `settle_at_once` replaces the relay's own.
 
-        Does not raise for what the destination does or fails to do: the row is given back and tried again.
-        Raises psycopg.Error when our own database fails; the row comes back when its lease runs out.
+        If the destination fails or refuses, the row is released for a later attempt and nothing is raised.
+        Raises psycopg.Error when this service's database fails; another relay claims the row after the lease expires.
         """
         began = time.perf_counter()
         with tracing.work(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
             try:
                 answer = self._send(message, timeout)
             except (Unreachable, Refused) as error:
-                self._give_back(message, error)
+                self._release(message, error)
                 outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
                 note("error.type", outcome)
             else:
@@ -77,15 +80,15 @@ class Relay:
             return "delivered"
         with self._database.transaction() as session:
             if not outbox.mark_delivered(session, message):
-                # Whoever holds the lease now asks again and gets the same answer: it is theirs to apply.
+                # The worker that holds the lease now sends the message again, gets the same answer and applies it.
                 return "lease_lost"
             after_commit = self._settle(session, message, answer)
         if after_commit is not None:
             after_commit()
         return "delivered"
 
-    def _give_back(self, message: Message, error: Exception) -> None:
-        # A destination that is down is the breaker's business; only a refused row waits longer and longer.
+    def _release(self, message: Message, error: Exception) -> None:
+        # The breaker already holds back calls to a destination that is down; only refused rows wait longer each time.
         delay = backoff(message.attempts, cap=2.0 if isinstance(error, Unreachable) else 300.0)
         outbox.release(self._database.session(), message, delay, str(error))
         log.warning(
@@ -97,14 +100,13 @@ class Relay:
             error=str(error),
         )
 
-    def loop(self, *, lease: float, concurrency: int, poll: float) -> LeaseLoop:
-        """The loop that delivers whatever is due; times in seconds."""
-        owner = leases.owner()
+    def loop(self, *, lease: float, concurrency: int, poll: float) -> WorkLoop:
+        """The loop that delivers due rows; `lease` and `poll` are in seconds."""
 
         def claim(session: Session, limit: int) -> list[Message]:
-            return outbox.claim(session, owner, lease, limit)
+            return outbox.claim(session, lease, limit)
 
-        return LeaseLoop(
+        return WorkLoop(
             "relay",
             self._database,
             claim,
@@ -117,7 +119,7 @@ class Relay:
 
 
 def _attributes(message: Message) -> dict[str, str | int]:
-    # Without the row's id: it is the idempotency key of what is asked for.
+    # Without the row's id: it is the idempotency key of the request.
     return {
         "messaging.system": "postgresql",
         "messaging.operation.name": "deliver",

@@ -78,7 +78,7 @@ def sign_out() -> AnyResponse:
 def retry(message_id: UUID) -> AnyResponse:
     """Let a row of the outbox that waits for its next attempt be due now."""
     session = parts().database.session()
-    hurried = outbox.hurry(session, str(message_id))
+    hurried = outbox.retry_now(session, str(message_id))
     session.execute(f"NOTIFY {outbox.CHANNEL}".encode())
     _say("retry", message_id=str(message_id), hurried=hurried)
     return _back("dead_letters", "hurried" if hurried else "not-waiting")

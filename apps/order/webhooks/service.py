@@ -15,8 +15,8 @@ import uuid_utils
 from chassis.http import idempotency
 from chassis.http.idempotency import Claim
 from chassis.http.problems import Problem, invalid
-from chassis.messaging import leases, outbox, signatures
-from chassis.messaging.leases import LeaseLoop
+from chassis.messaging import signatures
+from chassis.messaging.work import Waker, WorkLoop
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, metrics, tracing
 from chassis.telemetry.metrics import DatabaseGauges, Samples
@@ -56,7 +56,7 @@ class Webhooks:
         self._database, self._settings = database, settings
         self._keys = Keys(settings.keys)
         self._sender = Sender(settings)
-        self._waker = outbox.Waker(database, store.CHANNEL)
+        self._waker = Waker(database, store.CHANNEL)
 
     def wake(self) -> None:
         """Tell the loops that a delivery has been committed."""
@@ -179,9 +179,9 @@ class Webhooks:
         self.wake()
         return total
 
-    def loop(self, *, lease: float, poll: float) -> LeaseLoop:
+    def loop(self, *, lease: float, poll: float) -> WorkLoop:
         """The loop that delivers what is due; `lease` is for longer than attempts may take. Times in seconds."""
-        owner, concurrency = leases.owner(), self._settings.concurrency
+        concurrency = self._settings.concurrency
         # A fourth each, so that it takes four slow endpoints to keep the others waiting.
         share = max(1, concurrency // 4)
 
@@ -190,11 +190,10 @@ class Webhooks:
             buried = store.bury(session, settings.give_up + model.LONGEST_PAUSE)
             if buried:
                 log.warning("webhooks_dead", untried=buried)
-            fenced = f"{owner} {uuid_utils.uuid7()}"
             # What waits for a thread has its own attempt and another's before it.
-            return store.claim(session, fenced, 2 * settings.timeout + lease, limit, share, settings.give_up)
+            return store.claim(session, 2 * settings.timeout + lease, limit, share, settings.give_up)
 
-        return LeaseLoop(
+        return WorkLoop(
             "webhooks",
             self._database,
             claim,

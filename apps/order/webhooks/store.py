@@ -7,6 +7,8 @@ from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
+from chassis.messaging import leases
+from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
 from chassis.postgres.database import Row, Session, json_time
 from chassis.telemetry.metrics import MOST
 from order.webhooks.model import Attempt, Status, Verdict
@@ -229,31 +231,30 @@ class Delivery:
     owner: str
 
 
-# Endpoints are found one after the other in the index of what is pending (a loose index scan), so that a backlog of
-# one is not gone through to find the next; they come in any order, and each gets a few at a time.
-_CLAIM = """
-WITH RECURSIVE busy AS (
-    (SELECT merchant, endpoint_id FROM webhook_deliveries WHERE status = 'pending'
-     ORDER BY merchant, endpoint_id LIMIT 1)
-    UNION ALL
-    SELECT next.* FROM busy CROSS JOIN LATERAL (
-        SELECT merchant, endpoint_id FROM webhook_deliveries
-        WHERE status = 'pending' AND (merchant, endpoint_id) > (busy.merchant, busy.endpoint_id)
-        ORDER BY merchant, endpoint_id LIMIT 1) next),
-ready AS MATERIALIZED (
-    SELECT e.merchant, e.id, e.url, e.secrets, e.failures, %(share)s::bigint - (
-               SELECT count(*) FROM webhook_deliveries leased WHERE leased.merchant = e.merchant
-               AND leased.endpoint_id = e.id AND leased.leased_until > now()) AS room
-    FROM busy JOIN webhook_endpoints e ON e.merchant = busy.merchant AND e.id = busy.endpoint_id
-    WHERE e.status = 'enabled' AND e.paused_until <= now()
-    ORDER BY random()),
-due AS MATERIALIZED (
+# Endpoints are found one after the other in the index of pending deliveries (a loose index scan), so a backlog of one
+# endpoint is not read to find the next. They come in random order, and each gets a few deliveries at a time.
+_DUE = f"""
+    WITH RECURSIVE busy AS (
+        (SELECT merchant, endpoint_id FROM webhook_deliveries WHERE status = 'pending'
+         ORDER BY merchant, endpoint_id LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM busy CROSS JOIN LATERAL (
+            SELECT merchant, endpoint_id FROM webhook_deliveries
+            WHERE status = 'pending' AND (merchant, endpoint_id) > (busy.merchant, busy.endpoint_id)
+            ORDER BY merchant, endpoint_id LIMIT 1) next),
+    ready AS MATERIALIZED (
+        SELECT e.merchant, e.id, e.url, e.secrets, e.failures, %(share)s::bigint - (
+                   SELECT count(*) FROM webhook_deliveries leased WHERE leased.merchant = e.merchant
+                   AND leased.endpoint_id = e.id AND leased.leased_until > now()) AS room
+        FROM busy JOIN webhook_endpoints e ON e.merchant = busy.merchant AND e.id = busy.endpoint_id
+        WHERE e.status = 'enabled' AND e.paused_until <= now()
+        ORDER BY random())
     SELECT d.merchant, d.endpoint_id, d.id, ready.url, ready.secrets, ready.failures
     FROM ready CROSS JOIN LATERAL (
         SELECT merchant, endpoint_id, id FROM webhook_deliveries candidate
         WHERE candidate.merchant = ready.merchant AND candidate.endpoint_id = ready.id
-          AND status = 'pending' AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
-          -- What is told of one order is first tried in order. One that has failed holds up none that follow.
+          AND status = 'pending' AND {DUE}
+          -- The events of one order are first tried in order. A delivery that has failed does not hold up the next.
           AND NOT EXISTS (
               SELECT FROM webhook_deliveries older
               WHERE older.merchant = candidate.merchant AND older.endpoint_id = candidate.endpoint_id
@@ -261,51 +262,52 @@ due AS MATERIALIZED (
                 AND (older.attempts = 0 OR older.leased_until > now()))
         ORDER BY available_at LIMIT GREATEST(ready.room, 0)
         FOR UPDATE SKIP LOCKED) d
-    LIMIT %(limit)s::bigint)
-UPDATE webhook_deliveries d SET attempts = attempts + 1, tries = tries + 1, lease_owner = %(owner)s,
-       leased_until = now() + make_interval(secs => %(lease)s::float8)
-FROM due WHERE d.merchant = due.merchant AND d.endpoint_id = due.endpoint_id AND d.id = due.id
-RETURNING d.merchant, d.endpoint_id, d.id, d.type, d.payload, d.headers, d.attempts, d.tries,
-    due.url, due.secrets, due.failures,
-    extract(epoch FROM d.trying_since - now())::float8 + %(give_up)s::float8 AS left
-"""
+    LIMIT %(limit)s::bigint"""
+
+DELIVERIES = Queue(
+    table="webhook_deliveries",
+    key=("merchant", "endpoint_id", "id"),
+    pending="webhook_deliveries.status = 'pending'",
+    due=_DUE,
+    returning="""webhook_deliveries.merchant, webhook_deliveries.endpoint_id, webhook_deliveries.id, type, payload,
+        headers, attempts, tries, due.url, due.secrets, due.failures,
+        extract(epoch FROM trying_since - now())::float8 + %(give_up)s::float8 AS left""",
+    counters=("attempts", "tries"),
+)
 
 
-def claim(session: Session, owner: str, lease: float, limit: int, share: int, give_up: float) -> list[Delivery]:
-    """Lease up to `limit` deliveries that are due to `owner`, for `lease` seconds; of one endpoint up to `share`."""
-    wanted = {"owner": owner, "lease": lease, "limit": limit, "share": share, "give_up": give_up}
-    rows = session.execute(_CLAIM, wanted, prepare=False).fetchall()  # planned each time, as in chassis.outbox
-    named = ("endpoint_id", "id")
-    return [Delivery(**{**row, **{name: str(row[name]) for name in named}}, owner=owner) for row in rows]
+def claim(session: Session, lease: float, limit: int, share: int, give_up: float) -> list[Delivery]:
+    """Lease up to `limit` due deliveries for `lease` seconds, up to `share` of one endpoint."""
+    rows = leases.claim(session, DELIVERIES, lease, limit, share=share, give_up=give_up)
+    return [Delivery(**{**row, "endpoint_id": str(row["endpoint_id"]), "id": str(row["id"])}) for row in rows]
 
 
 def is_ours(session: Session, delivery: Delivery) -> bool:
     """Whether a delivery is still leased to its owner, and its endpoint still wants it."""
     row = session.execute(
-        """SELECT FROM webhook_deliveries d JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
-           WHERE d.merchant = %s AND d.endpoint_id = %s AND d.id = %s AND d.lease_owner = %s AND d.status = 'pending'
-             AND d.leased_until > now() AND e.status = 'enabled'""",
-        (delivery.merchant, delivery.endpoint_id, delivery.id, delivery.owner),
+        f"""SELECT FROM webhook_deliveries JOIN webhook_endpoints e
+                ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
+            WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled'""",
+        DELIVERIES.holding(delivery),
     ).fetchone()
     return row is not None
 
 
 # Whoever locks both has the endpoint first, as those do who ask for something by the API.
-_SETTLE = """
-WITH held AS MATERIALIZED (
-    SELECT merchant, id FROM webhook_endpoints WHERE merchant = %(merchant)s AND id = %(endpoint)s
+_SETTLE = f"""
+WITH locked AS MATERIALIZED (
+    SELECT merchant, id FROM webhook_endpoints WHERE merchant = %(merchant)s AND id = %(endpoint_id)s
     FOR NO KEY UPDATE),
 settled AS (
-    UPDATE webhook_deliveries d
+    UPDATE webhook_deliveries
     SET status = %(status)s::text,
         settled_at = CASE WHEN %(status)s::text <> 'pending' THEN clock_timestamp() END,
         available_at = now() + make_interval(secs => %(delay)s::float8),
-        last_status_code = %(code)s::integer, last_error = %(error)s::text, leased_until = NULL, lease_owner = NULL
-    FROM held
-    WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.id = %(id)s
-      AND d.lease_owner = %(owner)s AND d.status = 'pending'
-      AND held.merchant = d.merchant AND held.id = d.endpoint_id
-    RETURNING d.merchant, d.endpoint_id, d.id, d.attempts),
+        last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
+    FROM locked
+    WHERE {DELIVERIES.held}
+      AND locked.merchant = webhook_deliveries.merchant AND locked.id = webhook_deliveries.endpoint_id
+    RETURNING webhook_deliveries.merchant, endpoint_id, webhook_deliveries.id, attempts),
 attempt AS (
     INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, error, seconds, at)
     SELECT merchant, endpoint_id, id, attempts, %(code)s::integer, %(error)s::text, %(seconds)s::float8,
@@ -323,10 +325,9 @@ endpoint AS (
 SELECT id FROM settled
 """
 
-_LEAVE = """
-UPDATE webhook_deliveries d SET status = 'dead', settled_at = now(), last_error = %(error)s, leased_until = NULL,
-       lease_owner = NULL
-WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.status = 'pending'
+_LEAVE = f"""
+UPDATE webhook_deliveries SET status = 'dead', settled_at = now(), last_error = %(error)s, {RELEASED}
+WHERE merchant = %(merchant)s AND endpoint_id = %(endpoint_id)s AND status = 'pending'
 """
 
 
@@ -335,13 +336,10 @@ def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verd
 
     False when the lease was lost, or the endpoint was deleted or disabled meanwhile: nothing is written then.
     """
-    named = {"merchant": delivery.merchant, "endpoint": delivery.endpoint_id}
     done = session.execute(
         _SETTLE,
         {
-            **named,
-            "id": delivery.id,
-            "owner": delivery.owner,
+            **DELIVERIES.holding(delivery),
             "status": verdict.status,
             "ok": verdict.status is Status.DELIVERED,
             "delay": verdict.delay,
@@ -353,6 +351,7 @@ def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verd
         },
     ).fetchone()
     if done is not None and verdict.gone:
+        named = {"merchant": delivery.merchant, "endpoint_id": delivery.endpoint_id}
         session.execute(_LEAVE, {**named, "error": "the endpoint is disabled"})
     return done is not None
 
@@ -360,12 +359,10 @@ def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verd
 def bury(session: Session, give_up: float) -> int:
     """Take up to a thousand deliveries for dead that were never due again before their time was over; how many."""
     return session.execute(
-        """UPDATE webhook_deliveries d SET status = 'dead', settled_at = now(),
-                  last_error = COALESCE(last_error, 'never tried: the endpoint did not answer what came before'),
-                  leased_until = NULL, lease_owner = NULL
+        f"""UPDATE webhook_deliveries d SET status = 'dead', settled_at = now(), {RELEASED},
+                  last_error = COALESCE(last_error, 'never tried: the endpoint did not answer what came before')
            FROM (SELECT merchant, endpoint_id, id FROM webhook_deliveries
-                 WHERE status = 'pending' AND trying_since < now() - make_interval(secs => %(over)s)
-                   AND (leased_until IS NULL OR leased_until <= now())
+                 WHERE status = 'pending' AND trying_since < now() - make_interval(secs => %(over)s) AND {FREE}
                  ORDER BY trying_since LIMIT 1000 FOR UPDATE SKIP LOCKED) old
            WHERE d.merchant = old.merchant AND d.endpoint_id = old.endpoint_id AND d.id = old.id""",
         {"over": give_up},

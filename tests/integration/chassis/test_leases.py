@@ -37,10 +37,10 @@ def run_out(session: Session) -> None:
 
 def test_a_process_is_fenced_from_its_own_earlier_claim(session: Session) -> None:
     post(session)
-    (first,) = outbox.claim(session, "the process", 60, 10)
-    assert outbox.claim(session, "the process", 60, 10) == []
+    (first,) = outbox.claim(session, 60, 10)
+    assert outbox.claim(session, 60, 10) == []
     run_out(session)
-    (second,) = outbox.claim(session, "the process", 60, 10)
+    (second,) = outbox.claim(session, 60, 10)
     assert (second.id, second.attempts) == (first.id, first.attempts + 1)
     assert second.owner != first.owner
     assert not outbox.mark_delivered(session, first)
@@ -51,18 +51,18 @@ def test_a_process_is_fenced_from_its_own_earlier_claim(session: Session) -> Non
 
 def test_who_lost_a_lease_cannot_give_back_what_another_has(session: Session) -> None:
     post(session)
-    (first,) = outbox.claim(session, "one", 60, 10)
+    (first,) = outbox.claim(session, 60, 10)
     run_out(session)
-    (second,) = outbox.claim(session, "another", 60, 10)
+    (second,) = outbox.claim(session, 60, 10)
     assert not outbox.release(session, first, 0, "too late")
-    assert outbox.claim(session, "a third", 60, 10) == []
+    assert outbox.claim(session, 60, 10) == []
     assert outbox.release(session, second, 0, "in time")
-    assert [message.id for message in outbox.claim(session, "a third", 60, 10)] == [second.id]
+    assert [message.id for message in outbox.claim(session, 60, 10)] == [second.id]
 
 
 def test_a_lease_that_ran_out_counts_as_long_as_nobody_else_has_claimed(session: Session) -> None:
     post(session)
-    (message,) = outbox.claim(session, "one", 60, 10)
+    (message,) = outbox.claim(session, 60, 10)
     run_out(session)
     assert outbox.mark_delivered(session, message)
 
@@ -71,11 +71,11 @@ def test_of_one_aggregate_only_the_oldest_is_ever_claimed(session: Session) -> N
     aggregate = str(uuid.uuid4())
     ids = [post(session, aggregate) for _ in range(3)]
     other = post(session)
-    assert [message.id for message in outbox.claim(session, "one", 60, 10)] == [ids[0], other]
-    assert outbox.claim(session, "another", 60, 10) == []
+    assert [message.id for message in outbox.claim(session, 60, 10)] == [ids[0], other]
+    assert outbox.claim(session, 60, 10) == []
     run_out(session)
     for message_id in ids:
-        claimed = {message.id: message for message in outbox.claim(session, "one", 60, 10)}
+        claimed = {message.id: message for message in outbox.claim(session, 60, 10)}
         assert set(claimed) - {other} == {message_id}
         assert outbox.mark_delivered(session, claimed[message_id])
 
@@ -86,12 +86,12 @@ def test_a_backlog_that_came_while_the_plan_was_made_for_nothing_is_claimed_at_o
         hasty.execute("TRUNCATE outbox")
         hasty.execute("VACUUM ANALYZE outbox")
         for _ in range(12):  # often enough for psycopg and PostgreSQL to keep a plan, if they are let
-            assert outbox.claim(hasty, "the process", 60, 16) == []
+            assert outbox.claim(hasty, 60, 16) == []
         hasty.execute(
             """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
                SELECT gen_random_uuid(), 'demo', gen_random_uuid(), 'test', '{}' FROM generate_series(1, 8000)"""
         )
-        claimed = [outbox.claim(hasty, "the process", 60, 16) for _ in range(3)]
+        claimed = [outbox.claim(hasty, 60, 16) for _ in range(3)]
     finally:
         hasty.execute("TRUNCATE outbox")
         hasty.close()

@@ -57,7 +57,7 @@ def post(client: Any, path: str, body: Any = None, **more: str) -> dict[str, Any
 def message(client: Any, session: Session) -> Message:
     """What a new order asks of payment, leased to us."""
     placed = post(client, "/v1/orders", ORDER)
-    return next(message for message in outbox.claim(session, "us", 60, 100) if message.aggregate_id == placed["id"])
+    return next(message for message in outbox.claim(session, 60, 100) if message.aggregate_id == placed["id"])
 
 
 def payment(status: str = "captured") -> Payment:
@@ -104,7 +104,7 @@ def test_the_order_s_step_and_the_message_s_mark_are_one(
     seen.learn(answer)
     assert stands(session, message) == (then, 2, 2, True)
     assert seen.steps == [("pending_payment", then)]
-    assert outbox.claim(session, "another", 60, 100) == []
+    assert outbox.claim(session, 60, 100) == []
 
 
 def write(session: Session, message: Message) -> None:
@@ -118,7 +118,7 @@ def write_without_a_version(session: Session, message: Message) -> None:
 
 def take_the_lease(session: Session, message: Message) -> None:
     session.execute("UPDATE outbox SET leased_until = now() - interval '1 s' WHERE id = %s", (message.id,))
-    assert message.id in [taken.id for taken in outbox.claim(session, "another", 60, 100)]
+    assert message.id in [taken.id for taken in outbox.claim(session, 60, 100)]
 
 
 def deliver(session: Session, message: Message) -> None:

@@ -57,8 +57,8 @@ def add_deliveries(session: Session, endpoint_id: str, number: int, order_id: st
     return ids
 
 
-def claim(session: Session, limit: int = 100, share: int = 100, owner: str = "one") -> list[store.Delivery]:
-    return store.claim(session, owner, 60, limit, share, 3600)
+def claim(session: Session, limit: int = 100, share: int = 100) -> list[store.Delivery]:
+    return store.claim(session, 60, limit, share, 3600)
 
 
 def ids(deliveries: list[store.Delivery]) -> list[str]:
@@ -70,9 +70,9 @@ def test_a_delivery_is_leased_to_one_at_a_time_and_ended_by_nobody_else(session:
     (first,) = claim(session)
     assert (first.id, first.attempts, first.tries) == (delivery_id, 1, 1)
     assert 3599 < first.left <= 3600
-    assert claim(session, owner="another") == []
+    assert claim(session) == []
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
-    (second,) = claim(session, owner="another")
+    (second,) = claim(session)
     assert second.attempts == 2
     delivered = Verdict(Status.DELIVERED)
     assert not store.settle(session, first, Attempt(200, None, 0.1), delivered)
@@ -122,7 +122,7 @@ def test_an_endpoint_that_rests_or_is_disabled_or_deleted_is_given_nothing(sessi
     resting, disabled, deleted = (add_endpoint(session) for _ in range(3))
     waiting = [add_deliveries(session, each, 1)[0] for each in (resting, disabled, deleted)]
     session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (resting,))
-    claimed = {each.endpoint_id: each for each in claim(session, owner="before")}
+    claimed = {each.endpoint_id: each for each in claim(session)}
     assert set(claimed) == {disabled, deleted}
     assert all(store.is_ours(session, each) for each in claimed.values())
     session.execute(
@@ -182,7 +182,7 @@ def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: S
     (wanted,) = add_deliveries(session, alive, 1)
     plan = session.execute(
         b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-        + store._CLAIM.replace("%(owner)s", "'one'")
+        + store.DELIVERIES.claiming.replace("%(owner)s", "'one'")
         .replace("%(lease)s", "60")
         .replace("%(limit)s", "8")
         .replace("%(share)s", "2")

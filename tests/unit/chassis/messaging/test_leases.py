@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.messaging.leases import MAX_BACKOFF, LeaseLoop, backoff
+from chassis.messaging.leases import MAX_BACKOFF, backoff
+from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Database
 
 
@@ -26,7 +27,7 @@ def test_waits_spread_over_the_whole_step() -> None:
 
 
 def test_a_loop_that_rests_for_long_is_not_taken_for_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = LeaseLoop("rest", Database("", "test"), lambda *_: [], lambda _: None, concurrency=1, poll=300.0)
+    loop = WorkLoop("rest", Database("", "test"), lambda *_: [], lambda _: None, concurrency=1, poll=300.0)
     began = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: began + 350)
     assert loop.is_alive(patience=60.0)
