@@ -14,8 +14,7 @@ from chassis.http.answers import answer
 from chassis.openapi import document as openapi
 from chassis.service import onward, service
 from payment import ledger, schemas
-from payment.model import Kind
-from payment.service import Created, Payments
+from payment.service import Done, Payments
 
 blueprint = parsing.Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
 
@@ -56,7 +55,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
 def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Take the money of an authorized payment, all or a part; 202 while the provider has not said what became of it."""
     amount = wanted.get("amount")
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, onward(), amount))
+    return _acted(payments().capture(idempotency.claim(), str(payment_id), amount, onward()))
 
 
 @blueprint.post("/payments/<uuid:payment_id>/void")
@@ -66,15 +65,15 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
     """Give the hold of an authorized payment back; 202 while the provider has not said what became of it."""
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID, onward()))
+    return _acted(payments().void(idempotency.claim(), str(payment_id), onward()))
 
 
-def _acted(done: Created) -> Response:
+def _acted(done: Done) -> Response:
     status = 202 if done.row["busy"] else 200
     return answer(done.row["body"], status, version=done.row["version"], headers=_replayed(done))
 
 
-def _replayed(done: Created) -> dict[str, str]:
+def _replayed(done: Done) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if done.replayed else {}
 
 
@@ -112,7 +111,7 @@ def list_operations(payment_id: UUID) -> Response:
 @blueprint.response(200, schemas.ProviderAccount)
 def ask_provider(payment_id: UUID) -> Response:
     """Ask the provider, now, what it has captured and refunded for a payment by its own account."""
-    return answer(json.dumps(payments().at_provider(g.merchant, str(payment_id))))
+    return answer(json.dumps(payments().provider_account(g.merchant, str(payment_id))))
 
 
 @blueprint.get("/ledger/balances")
@@ -159,5 +158,5 @@ def list_payments(query: dict[str, Any]) -> Response:
 @blueprint.response(204)
 def receive_provider_event(provider: str) -> Response:
     """Take an event of the payment provider's, signed as that provider signs; it is a hint to look there."""
-    payments().hear(provider, dict(request.headers), parsing.read_body(request))
+    payments().receive_provider_event(provider, dict(request.headers), parsing.read_body(request))
     return Response(status=204)

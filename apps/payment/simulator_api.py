@@ -47,4 +47,4 @@ def set_simulator_faults(wanted: dict[str, Any]) -> Response:
     They concern the payments of all merchants, and their operations that wait are tried again at once. The key
     needs `payments:write` besides. With a real provider, 404.
     """
-    return answer(payments().switch_faults(Faults(**wanted))["body"])
+    return answer(payments().set_faults(Faults(**wanted))["body"])

@@ -82,7 +82,7 @@ MUTATIONS = (
     Mutation(
         "check, then act",
         "a refund is reserved without a guard, after a look at what is left",
-        "apps/payment/store.py",
+        "apps/payment/operations.py",
         (
             (
                 "AND status = 'captured'\n"
@@ -95,8 +95,9 @@ MUTATIONS = (
     Mutation(
         "new id at retry",
         "an operation is sent again under a new id, without a look whether it was done",
-        "apps/payment/service.py",
+        "apps/payment/executor.py",
         (
+            ("import time\n", "import dataclasses\nimport time\n"),
             (
                 "outcome = self._provider.lookup(operation) if operation.attempts > 1 else None",
                 "outcome = None",
@@ -150,7 +151,7 @@ MUTATIONS = (
     Mutation(
         "time-out taken for a decline",
         "an outcome that is not known becomes a failure",
-        "apps/payment/service.py",
+        "apps/payment/executor.py",
         (
             (
                 "outcome = Outcome(Result.UNKNOWN, reason=str(error))",

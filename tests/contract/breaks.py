@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from payment import store
+from payment import operations, store
 
 
 @dataclass(frozen=True)
 class Break:
-    """Replaces a text in all SQL of payment's store."""
+    """Replaces a text in all SQL of payment."""
 
     name: str
     old: str
@@ -22,10 +22,15 @@ class Break:
 
     def apply(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Break it until the test ends."""
-        statements = {name: said for name, said in vars(store).items() if isinstance(said, str) and self.old in said}
-        assert statements, f"nothing says {self.old}"
-        for name, said in statements.items():
-            monkeypatch.setattr(store, name, said.replace(self.old, self.new))
+        statements = [
+            (module, name, value)
+            for module in (store, operations)
+            for name, value in vars(module).items()
+            if isinstance(value, str) and self.old in value
+        ]
+        assert statements, f"no statement contains {self.old}"
+        for module, name, value in statements:
+            monkeypatch.setattr(module, name, value.replace(self.old, self.new))
 
 
 BREAKS = [

@@ -11,7 +11,7 @@ import pytest
 import stripe
 
 from payment.model import Kind, Operation, Outcome, Result
-from payment.providers import Hint, NotGenuine, ProviderFault
+from payment.providers import Hint, InvalidSignature, ProviderFault
 from payment.providers.stripe import KEY_LIFE, SEARCH_AFTER, Stripe
 from tests.integration.payment.providers.worlds import StripeWorld, aged, operation, resolve
 
@@ -224,6 +224,6 @@ def test_what_an_event_is_about(about: dict[str, Any], hint: Hint) -> None:
     provider = Stripe("sk_test_events", webhook_secrets=("whsec_old", "whsec_new"))
     body = json.dumps({"id": "evt_1", "object": "event", "type": "some.thing", "data": {"object": about}})
     signature = stripe.WebhookSignature.generate_signature_header(body, "whsec_new")
-    assert provider.hint({"Stripe-Signature": signature}, body.encode()) == hint
-    with pytest.raises(NotGenuine):
-        Stripe("sk_test_events").hint({"Stripe-Signature": signature}, body.encode())
+    assert provider.verify_event({"Stripe-Signature": signature}, body.encode()) == hint
+    with pytest.raises(InvalidSignature):
+        Stripe("sk_test_events").verify_event({"Stripe-Signature": signature}, body.encode())

@@ -17,7 +17,7 @@ import structlog
 from payment.model import Kind, Outcome, Result
 from payment.providers import ProviderFault
 from payment.providers.stripe import Stripe
-from payment.providers.stripe_errors import ANY, TABLE, Line, Verdict, judge
+from payment.providers.stripe_errors import ANY, RULES, Rule, Verdict, classify
 from tests.integration.payment.providers.worlds import operation
 
 API = "https://api.stripe.com/v1"
@@ -187,7 +187,7 @@ NOT_BY_HTTP = {("APIConnectionError", ANY, ANY), ("StripeError", ANY, ANY)}
 """Lines for what is not an answer; they have tests of their own."""
 
 
-def key(line: Line) -> tuple[str, str | None, str | None]:
+def key(line: Rule) -> tuple[str, str | None, str | None]:
     return line.error.__name__, line.code, line.param
 
 
@@ -211,15 +211,15 @@ def answer(api: responses.RequestsMock, status: int, **body: Any) -> None:
 
 
 def test_every_line_of_the_table_has_a_recorded_error() -> None:
-    lines = [key(line) for line in TABLE]
+    lines = [key(line) for line in RULES]
     assert len(set(lines)) == len(lines), "a line that can never be reached"
     assert set(lines) == set(RECORDED) | NOT_BY_HTTP
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in TABLE if key(line) not in NOT_BY_HTTP], ids=lambda line: "-".join(map(str, key(line)))
+    "line", [line for line in RULES if key(line) not in NOT_BY_HTTP], ids=lambda line: "-".join(map(str, key(line)))
 )
-def test_a_line_of_the_table(api: responses.RequestsMock, line: Line) -> None:
+def test_a_line_of_the_table(api: responses.RequestsMock, line: Rule) -> None:
     kind, status, error = RECORDED[key(line)]
     answer(api, status, json={"error": error})
     with structlog.testing.capture_logs() as logs:
@@ -309,13 +309,13 @@ def test_an_error_that_nobody_foresaw_is_never_a_decline(error: Exception) -> No
 
 
 def test_kinds_of_errors_that_the_library_has_for_other_apis_are_never_declines() -> None:
-    listed = {line.error for line in TABLE if line.error is not stripe.StripeError}
+    listed = {line.error for line in RULES if line.error is not stripe.StripeError}
     others = [each for each in _subclasses(stripe.StripeError) if not issubclass(each, tuple(listed))]
     assert others, "the library has none any more: this test can go"
     for other in others:
         error = other.__new__(other)
         stripe.StripeError.__init__(error, "?")
-        assert judge(error) is Verdict.OPERATOR
+        assert classify(error) is Verdict.OPERATOR
 
 
 def _subclasses(of: type[stripe.StripeError]) -> list[type[stripe.StripeError]]:
@@ -324,4 +324,4 @@ def _subclasses(of: type[stripe.StripeError]) -> list[type[stripe.StripeError]]:
 
 def test_every_code_of_the_table_is_documented() -> None:
     page = (Path(__file__).parents[4] / "docs" / "providers.md").read_text()
-    assert [line.code for line in TABLE if line.code not in (ANY, None) and f"`{line.code}`" not in page] == []
+    assert [line.code for line in RULES if line.code not in (ANY, None) and f"`{line.code}`" not in page] == []

@@ -32,7 +32,7 @@ def test_stripe_needs_a_key_and_is_reached_where_stripe_is() -> None:
     assert (settings.stripe_api_base, settings.provider_timeout) == ("https://api.stripe.com", 10.0)
     provider = providers.load(settings)
     assert isinstance(provider, Stripe)
-    assert isinstance(provider, providers.Announcing)
+    assert isinstance(provider, providers.EventSender)
 
 
 def test_secrets_may_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
