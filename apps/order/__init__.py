@@ -52,7 +52,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     commands.add_gauges(app.extensions["tandem"].gauges)
-    webhooks.add_gauges(app.extensions["tandem"].gauges)
+    webhooks_commands.add_gauges(app.extensions["tandem"].gauges)
     commands.register(app, MIGRATIONS, orders, settings)
     webhooks_commands.register(app, webhooks)
     return app

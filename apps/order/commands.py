@@ -52,7 +52,7 @@ def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:
         concurrency=1,
         poll=settings.sweep_seconds / 4,
     )
-    return [relay, sweeper, orders.webhooks.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)]
+    return [relay, sweeper, orders.webhooks.deliverer.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)]
 
 
 def add_gauges(gauges: DatabaseGauges) -> None:

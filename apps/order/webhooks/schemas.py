@@ -23,7 +23,7 @@ class NewEndpoint(Schema):
     events = fields.List(
         Choice(model.EVENTS, "A type of event."),
         validate=validate.Length(1, len(model.EVENTS)),
-        load_default=list(model.UNLESS_ASKED_OTHERWISE),
+        load_default=list(model.DEFAULT_EVENTS),
         metadata=_EVENTS,
     )
 

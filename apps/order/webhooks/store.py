@@ -1,19 +1,13 @@
-"""The SQL of webhooks. Answers are made into JSON by PostgreSQL, which has the row at hand."""
+"""The SQL of webhook endpoints and their deliveries. PostgreSQL builds the JSON of responses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
-from chassis.messaging import leases
-from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
 from chassis.postgres.database import Row, Session, json_time
 from chassis.telemetry.metrics import MOST
-from order.webhooks.model import Attempt, Status, Verdict
-
-CHANNEL = "webhooks"
 
 
 def tell(source: LiteralString, data: LiteralString, more: LiteralString = "") -> LiteralString:
@@ -46,18 +40,18 @@ _DELIVERY = f"""'id', d.id, 'endpoint_id', d.endpoint_id, 'order_id', d.order_id
 
 
 def lock_merchant(session: Session, merchant: str) -> None:
-    """Let nobody else register an endpoint for this merchant before the transaction ends."""
+    """Serialize the registration of a merchant's endpoints: others wait until this transaction ends."""
     session.execute("SELECT pg_advisory_xact_lock(hashtext('webhook_endpoints'), hashtext(%s))", (merchant,))
 
 
 def count(session: Session, merchant: str) -> int:
-    """How many endpoints a merchant has."""
+    """The number of a merchant's endpoints."""
     row = session.execute("SELECT count(*) AS n FROM webhook_endpoints WHERE merchant = %s", (merchant,)).fetchone()
     return int(row["n"]) if row else 0
 
 
-def add(session: Session, endpoint: dict[str, Any]) -> None:
-    """Store an endpoint."""
+def insert(session: Session, endpoint: dict[str, Any]) -> None:
+    """Store an endpoint: merchant, id, url, description, events, secrets."""
     session.execute(
         """INSERT INTO webhook_endpoints (merchant, id, url, description, events, secrets)
            VALUES (%(merchant)s, %(id)s, %(url)s, %(description)s, %(events)s, %(secrets)s)""",
@@ -66,7 +60,7 @@ def add(session: Session, endpoint: dict[str, Any]) -> None:
 
 
 def get(session: Session, merchant: str, endpoint_id: str, *, lock: bool = False) -> Row | None:
-    """An endpoint's view: body (JSON text), id, url, secrets, status."""
+    """An endpoint's view: body (JSON text), id, url, secrets, status. With `lock`, its row is locked."""
     return session.execute(
         f"SELECT {_ENDPOINT} FROM webhook_endpoints e WHERE merchant = %s AND id = %s"
         + (" FOR NO KEY UPDATE" if lock else ""),
@@ -82,7 +76,10 @@ def find(session: Session, merchant: str) -> list[Row]:
 
 
 def delete(session: Session, merchant: str, endpoint_id: str) -> bool:
-    """Delete an endpoint and what it has not taken; False if there is none. What it has taken goes with the purge."""
+    """Delete an endpoint and its undelivered deliveries. Returns False if there is none.
+
+    Delivered ones are deleted by the purge.
+    """
     done = session.execute("DELETE FROM webhook_endpoints WHERE merchant = %s AND id = %s", (merchant, endpoint_id))
     session.execute(
         "DELETE FROM webhook_deliveries WHERE merchant = %s AND endpoint_id = %s AND status IN ('pending', 'dead')",
@@ -92,7 +89,7 @@ def delete(session: Session, merchant: str, endpoint_id: str) -> bool:
 
 
 def set_secrets(session: Session, merchant: str, endpoint_id: str, secrets: list[dict[str, Any]]) -> None:
-    """Let an endpoint's messages be signed by these secrets."""
+    """Replace an endpoint's stored secrets (see keys.py)."""
     session.execute(
         "UPDATE webhook_endpoints SET secrets = %s WHERE merchant = %s AND id = %s",
         (Jsonb(secrets), merchant, endpoint_id),
@@ -100,7 +97,7 @@ def set_secrets(session: Session, merchant: str, endpoint_id: str, secrets: list
 
 
 def enable(session: Session, merchant: str, endpoint_id: str) -> None:
-    """Let an endpoint be told of events, again."""
+    """Enable an endpoint and end its pause."""
     session.execute(
         """UPDATE webhook_endpoints SET status = 'enabled', disabled_reason = NULL, failures = 0, paused_until = now()
            WHERE merchant = %s AND id = %s""",
@@ -109,15 +106,17 @@ def enable(session: Session, merchant: str, endpoint_id: str) -> None:
 
 
 def end_pause(session: Session, merchant: str, endpoint_id: str) -> None:
-    """Let an endpoint that rests be tried at once."""
+    """End the pause of an endpoint that failed repeatedly."""
     session.execute(
         "UPDATE webhook_endpoints SET paused_until = now() WHERE merchant = %s AND id = %s AND paused_until > now()",
         (merchant, endpoint_id),
     )
 
 
-def add_delivery(session: Session, merchant: str, endpoint_id: str, delivery_id: str, kind: str, payload: str) -> None:
-    """Store a delivery that is of no order."""
+def insert_delivery(
+    session: Session, merchant: str, endpoint_id: str, delivery_id: str, kind: str, payload: str
+) -> None:
+    """Store a delivery that belongs to no order; `payload` is its JSON text."""
     session.execute(
         "INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload) VALUES (%s, %s, %s, %s, %s)",
         (merchant, endpoint_id, delivery_id, kind, payload),
@@ -139,7 +138,7 @@ def get_delivery(session: Session, merchant: str, endpoint_id: str, delivery_id:
     ).fetchone()
 
 
-# The status is written out, so that the partial indexes of what is pending and what is dead can be used.
+# The status is a literal, so that the partial indexes of pending and of dead deliveries can be used.
 _IN_STATUS: dict[str | None, LiteralString] = {
     None: "",
     "pending": "AND d.status = 'pending'",
@@ -151,7 +150,10 @@ _IN_STATUS: dict[str | None, LiteralString] = {
 def find_deliveries(
     session: Session, merchant: str, endpoint_id: str, status: str | None, after: str | None, limit: int
 ) -> list[Row]:
-    """Views of an endpoint's deliveries, newest event first: after an id, in a state; `limit` + 1 at most."""
+    """Views of an endpoint's deliveries, newest event first; at most `limit` + 1.
+
+    `status` and `after`, the id of the last delivery of the previous page, are optional filters.
+    """
     return session.execute(
         f"""SELECT json_build_object({_DELIVERY})::text AS body, d.id FROM webhook_deliveries d
             WHERE merchant = %(merchant)s AND endpoint_id = %(endpoint)s {_IN_STATUS[status]}
@@ -162,7 +164,7 @@ def find_deliveries(
 
 
 def redeliver(session: Session, merchant: str, endpoint_id: str, delivery_id: str) -> None:
-    """Let a delivery be tried at once, and as long and as often as a new one."""
+    """Make a delivery pending and due now, to be tried for as long and as often as a new one."""
     session.execute(
         """UPDATE webhook_deliveries SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
                   trying_since = now()
@@ -174,9 +176,9 @@ def redeliver(session: Session, merchant: str, endpoint_id: str, delivery_id: st
 def redeliver_dead(
     session: Session, merchant: str | None, delivery_id: str | None, before: str, endpoint_id: str | None = None
 ) -> int:
-    """The same for up to a thousand that died before a time, at endpoints that are enabled; how many.
+    """Redeliver up to a thousand dead deliveries of enabled endpoints that died before a time. Returns how many.
 
-    Of a merchant or all, with this id or any, at this endpoint or any.
+    `merchant`, `delivery_id` and `endpoint_id` are optional filters. The pauses of their endpoints end.
     """
     return session.execute(
         """WITH again AS (
@@ -192,7 +194,7 @@ def redeliver_dead(
                WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
                  AND d.status = 'dead'
                RETURNING d.merchant, d.endpoint_id),
-           rested AS (
+           resumed AS (
                UPDATE webhook_endpoints e SET paused_until = now()
                WHERE (merchant, id) IN (SELECT merchant, endpoint_id FROM again) AND paused_until > now())
            SELECT FROM again""",
@@ -201,7 +203,7 @@ def redeliver_dead(
 
 
 def find_dead(session: Session, merchant: str | None, limit: int | None = None) -> list[Row]:
-    """Dead letters of endpoints that still exist, oldest first: of a merchant or all, so many at most."""
+    """Dead deliveries of existing endpoints, of a merchant or all, oldest first; at most `limit`."""
     return session.execute(
         f"""SELECT d.merchant, d.endpoint_id, d.id, d.type, d.order_id, d.last_error, e.status,
                    {json_time("d.created_at")} AS created_at
@@ -212,165 +214,8 @@ def find_dead(session: Session, merchant: str | None, limit: int | None = None) 
     ).fetchall()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery leased to `owner`, with what is to be known of its endpoint. `left` is in seconds."""
-
-    merchant: str
-    endpoint_id: str
-    id: str
-    type: str
-    payload: str
-    headers: dict[str, str] | None
-    attempts: int
-    tries: int
-    left: float
-    url: str
-    secrets: list[dict[str, Any]]
-    failures: int
-    owner: str
-
-
-# Endpoints are found one after the other in the index of pending deliveries (a loose index scan), so a backlog of one
-# endpoint is not read to find the next. They come in random order, and each gets a few deliveries at a time.
-_DUE = f"""
-    WITH RECURSIVE busy AS (
-        (SELECT merchant, endpoint_id FROM webhook_deliveries WHERE status = 'pending'
-         ORDER BY merchant, endpoint_id LIMIT 1)
-        UNION ALL
-        SELECT next.* FROM busy CROSS JOIN LATERAL (
-            SELECT merchant, endpoint_id FROM webhook_deliveries
-            WHERE status = 'pending' AND (merchant, endpoint_id) > (busy.merchant, busy.endpoint_id)
-            ORDER BY merchant, endpoint_id LIMIT 1) next),
-    ready AS MATERIALIZED (
-        SELECT e.merchant, e.id, e.url, e.secrets, e.failures, %(share)s::bigint - (
-                   SELECT count(*) FROM webhook_deliveries leased WHERE leased.merchant = e.merchant
-                   AND leased.endpoint_id = e.id AND leased.leased_until > now()) AS room
-        FROM busy JOIN webhook_endpoints e ON e.merchant = busy.merchant AND e.id = busy.endpoint_id
-        WHERE e.status = 'enabled' AND e.paused_until <= now()
-        ORDER BY random())
-    SELECT d.merchant, d.endpoint_id, d.id, ready.url, ready.secrets, ready.failures
-    FROM ready CROSS JOIN LATERAL (
-        SELECT merchant, endpoint_id, id FROM webhook_deliveries candidate
-        WHERE candidate.merchant = ready.merchant AND candidate.endpoint_id = ready.id
-          AND status = 'pending' AND {DUE}
-          -- The events of one order are first tried in order. A delivery that has failed does not hold up the next.
-          AND NOT EXISTS (
-              SELECT FROM webhook_deliveries older
-              WHERE older.merchant = candidate.merchant AND older.endpoint_id = candidate.endpoint_id
-                AND older.order_id = candidate.order_id AND older.id < candidate.id AND older.status = 'pending'
-                AND (older.attempts = 0 OR older.leased_until > now()))
-        ORDER BY available_at LIMIT GREATEST(ready.room, 0)
-        FOR UPDATE SKIP LOCKED) d
-    LIMIT %(limit)s::bigint"""
-
-DELIVERIES = Queue(
-    table="webhook_deliveries",
-    key=("merchant", "endpoint_id", "id"),
-    pending="webhook_deliveries.status = 'pending'",
-    due=_DUE,
-    returning="""webhook_deliveries.merchant, webhook_deliveries.endpoint_id, webhook_deliveries.id, type, payload,
-        headers, attempts, tries, due.url, due.secrets, due.failures,
-        extract(epoch FROM trying_since - now())::float8 + %(give_up)s::float8 AS left""",
-    counters=("attempts", "tries"),
-)
-
-
-def claim(session: Session, lease: float, limit: int, share: int, give_up: float) -> list[Delivery]:
-    """Lease up to `limit` due deliveries for `lease` seconds, up to `share` of one endpoint."""
-    rows = leases.claim(session, DELIVERIES, lease, limit, share=share, give_up=give_up)
-    return [Delivery(**{**row, "endpoint_id": str(row["endpoint_id"]), "id": str(row["id"])}) for row in rows]
-
-
-def is_ours(session: Session, delivery: Delivery) -> bool:
-    """Whether a delivery is still leased to its owner, and its endpoint still wants it."""
-    row = session.execute(
-        f"""SELECT FROM webhook_deliveries JOIN webhook_endpoints e
-                ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
-            WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled'""",
-        DELIVERIES.holding(delivery),
-    ).fetchone()
-    return row is not None
-
-
-# Whoever locks both has the endpoint first, as those do who ask for something by the API.
-_SETTLE = f"""
-WITH locked AS MATERIALIZED (
-    SELECT merchant, id FROM webhook_endpoints WHERE merchant = %(merchant)s AND id = %(endpoint_id)s
-    FOR NO KEY UPDATE),
-settled AS (
-    UPDATE webhook_deliveries
-    SET status = %(status)s::text,
-        settled_at = CASE WHEN %(status)s::text <> 'pending' THEN clock_timestamp() END,
-        available_at = now() + make_interval(secs => %(delay)s::float8),
-        last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
-    FROM locked
-    WHERE {DELIVERIES.held}
-      AND locked.merchant = webhook_deliveries.merchant AND locked.id = webhook_deliveries.endpoint_id
-    RETURNING webhook_deliveries.merchant, endpoint_id, webhook_deliveries.id, attempts),
-attempt AS (
-    INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, error, seconds, at)
-    SELECT merchant, endpoint_id, id, attempts, %(code)s::integer, %(error)s::text, %(seconds)s::float8,
-           clock_timestamp() - make_interval(secs => %(seconds)s::float8)
-    FROM settled),
-endpoint AS (
-    UPDATE webhook_endpoints e
-    SET failures = CASE WHEN %(ok)s::boolean THEN 0 ELSE failures + 1 END,
-        paused_until = CASE WHEN %(ok)s::boolean THEN now()
-                            ELSE GREATEST(paused_until, now() + make_interval(secs => %(pause)s::float8)) END,
-        status = CASE WHEN %(gone)s::boolean THEN 'disabled' ELSE status END,
-        disabled_reason = CASE WHEN %(gone)s::boolean THEN 'gone' ELSE disabled_reason END
-    FROM settled
-    WHERE e.merchant = settled.merchant AND e.id = settled.endpoint_id AND (NOT %(ok)s::boolean OR failures <> 0))
-SELECT id FROM settled
-"""
-
-_LEAVE = f"""
-UPDATE webhook_deliveries SET status = 'dead', settled_at = now(), last_error = %(error)s, {RELEASED}
-WHERE merchant = %(merchant)s AND endpoint_id = %(endpoint_id)s AND status = 'pending'
-"""
-
-
-def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
-    """Write an attempt down and what follows from it, for its delivery and its endpoint.
-
-    False when the lease was lost, or the endpoint was deleted or disabled meanwhile: nothing is written then.
-    """
-    done = session.execute(
-        _SETTLE,
-        {
-            **DELIVERIES.holding(delivery),
-            "status": verdict.status,
-            "ok": verdict.status is Status.DELIVERED,
-            "delay": verdict.delay,
-            "pause": verdict.pause,
-            "gone": verdict.gone,
-            "code": attempt.status_code,
-            "error": attempt.error,
-            "seconds": attempt.seconds,
-        },
-    ).fetchone()
-    if done is not None and verdict.gone:
-        named = {"merchant": delivery.merchant, "endpoint_id": delivery.endpoint_id}
-        session.execute(_LEAVE, {**named, "error": "the endpoint is disabled"})
-    return done is not None
-
-
-def bury(session: Session, give_up: float) -> int:
-    """Take up to a thousand deliveries for dead that were never due again before their time was over; how many."""
-    return session.execute(
-        f"""UPDATE webhook_deliveries d SET status = 'dead', settled_at = now(), {RELEASED},
-                  last_error = COALESCE(last_error, 'never tried: the endpoint did not answer what came before')
-           FROM (SELECT merchant, endpoint_id, id FROM webhook_deliveries
-                 WHERE status = 'pending' AND trying_since < now() - make_interval(secs => %(over)s) AND {FREE}
-                 ORDER BY trying_since LIMIT 1000 FOR UPDATE SKIP LOCKED) old
-           WHERE d.merchant = old.merchant AND d.endpoint_id = old.endpoint_id AND d.id = old.id""",
-        {"over": give_up},
-    ).rowcount
-
-
 def backlog(session: Session) -> dict[str, float]:
-    """How many deliveries are `pending` and `dead`, as far as gauges count."""
+    """The number of deliveries that are `pending` and `dead`, each counted up to MOST."""
     row = session.one(
         """SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries
                                          WHERE status = 'pending' LIMIT %(most)s) AS these)::float8 AS pending,
@@ -382,7 +227,7 @@ def backlog(session: Session) -> dict[str, float]:
 
 
 def oldest_seconds(session: Session) -> float:
-    """For how long the oldest pending delivery has been tried, in seconds; 0 when none is pending."""
+    """For how many seconds the oldest pending delivery has been tried; 0 if none is pending."""
     row = session.one(
         """SELECT COALESCE(extract(epoch FROM now() - min(trying_since)), 0)::float8 AS oldest
            FROM webhook_deliveries WHERE status = 'pending'"""

@@ -43,7 +43,7 @@ FUNCTIONS = {
 }
 
 # Steps of order's that only an endpoint for webhooks makes it take.
-WEBHOOKS = ("order.webhooks.store:claim", "order.webhooks.sender:Sender.post", "order.webhooks.store:settle")
+WEBHOOKS = ("order.webhooks.queue:claim", "order.webhooks.sender:Sender.post", "order.webhooks.queue:settle")
 
 
 def lay(service: str, name: str, armed: Path) -> None:

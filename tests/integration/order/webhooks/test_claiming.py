@@ -11,7 +11,7 @@ import pytest
 import uuid_utils
 
 from chassis.postgres.database import Database, Session
-from order.webhooks import store
+from order.webhooks import queue, store
 from order.webhooks.model import Attempt, Status, Verdict
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
@@ -42,7 +42,7 @@ def add_endpoint(session: Session, merchant: str = "demo") -> str:
         "description": None,
         "secrets": [],
     }
-    store.add(session, {**endpoint, "events": ["order.paid"]})
+    store.insert(session, {**endpoint, "events": ["order.paid"]})
     return endpoint_id
 
 
@@ -57,11 +57,11 @@ def add_deliveries(session: Session, endpoint_id: str, number: int, order_id: st
     return ids
 
 
-def claim(session: Session, limit: int = 100, share: int = 100) -> list[store.Delivery]:
-    return store.claim(session, 60, limit, share, 3600)
+def claim(session: Session, limit: int = 100, share: int = 100) -> list[queue.Delivery]:
+    return queue.claim(session, 60, limit, share, 3600)
 
 
-def ids(deliveries: list[store.Delivery]) -> list[str]:
+def ids(deliveries: list[queue.Delivery]) -> list[str]:
     return sorted(each.id for each in deliveries)
 
 
@@ -69,16 +69,16 @@ def test_a_delivery_is_leased_to_one_at_a_time_and_ended_by_nobody_else(session:
     (delivery_id,) = add_deliveries(session, add_endpoint(session), 1)
     (first,) = claim(session)
     assert (first.id, first.attempts, first.tries) == (delivery_id, 1, 1)
-    assert 3599 < first.left <= 3600
+    assert 3599 < first.remaining <= 3600
     assert claim(session) == []
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     (second,) = claim(session)
     assert second.attempts == 2
     delivered = Verdict(Status.DELIVERED)
-    assert not store.settle(session, first, Attempt(200, None, 0.1), delivered)
-    assert store.settle(session, second, Attempt(200, None, 0.1), delivered)
-    assert not store.settle(session, second, Attempt(200, None, 0.1), delivered)
-    assert not store.settle(session, replace(second, owner="one"), FAILED, AGAIN)
+    assert not queue.settle(session, first, Attempt(200, None, 0.1), delivered)
+    assert queue.settle(session, second, Attempt(200, None, 0.1), delivered)
+    assert not queue.settle(session, second, Attempt(200, None, 0.1), delivered)
+    assert not queue.settle(session, replace(second, owner="one"), FAILED, AGAIN)
     (row,) = session.execute("SELECT number, status_code FROM webhook_attempts").fetchall()
     assert (row["number"], row["status_code"]) == (2, 200)
 
@@ -92,7 +92,7 @@ def test_each_endpoint_is_given_a_share_however_much_waits_for_another(session: 
     assert sorted(each.endpoint_id for each in claimed) == sorted([busy, busy, other, other, third])
     assert claim(session, share=2) == [], "no more while these are under way"
     for each in claimed:
-        assert store.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+        assert queue.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert sorted(each.endpoint_id for each in claim(session, share=2)) == sorted([busy, busy, other])
 
 
@@ -111,10 +111,10 @@ def test_one_orders_events_are_first_tried_in_order(session: Session) -> None:
     assert ids(claimed) == sorted([first, *elsewhere])
     assert claim(session) == []
     (mine,) = [each for each in claimed if each.id == first]
-    assert store.settle(session, mine, FAILED, AGAIN)
+    assert queue.settle(session, mine, FAILED, AGAIN)
     (mine,) = claim(session)
     assert mine.id == second, "what has failed holds up no other"
-    assert store.settle(session, mine, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    assert queue.settle(session, mine, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert ids(claim(session)) == [third]
 
 
@@ -124,12 +124,12 @@ def test_an_endpoint_that_rests_or_is_disabled_or_deleted_is_given_nothing(sessi
     session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (resting,))
     claimed = {each.endpoint_id: each for each in claim(session)}
     assert set(claimed) == {disabled, deleted}
-    assert all(store.is_ours(session, each) for each in claimed.values())
+    assert all(queue.is_held(session, each) for each in claimed.values())
     session.execute(
         "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s", (disabled,)
     )
     assert store.delete(session, "demo", deleted)
-    assert not any(store.is_ours(session, each) for each in claimed.values()), "nor what waits for a thread"
+    assert not any(queue.is_held(session, each) for each in claimed.values()), "nor what waits for a thread"
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     assert claim(session) == []
     store.end_pause(session, "demo", resting)
@@ -147,13 +147,13 @@ def test_failures_in_a_row_are_counted_and_a_success_ends_them_and_the_rest(sess
         return row["failures"], row["rests"]
 
     first, second, third, last = claim(session)
-    assert store.settle(session, first, FAILED, AGAIN)
+    assert queue.settle(session, first, FAILED, AGAIN)
     assert state() == (1, False)
-    assert store.settle(session, second, FAILED, replace(AGAIN, pause=600))
+    assert queue.settle(session, second, FAILED, replace(AGAIN, pause=600))
     assert state() == (2, True)
-    assert store.settle(session, third, FAILED, AGAIN)
+    assert queue.settle(session, third, FAILED, AGAIN)
     assert state() == (3, True), "a rest is never made shorter by a failure"
-    assert store.settle(session, last, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    assert queue.settle(session, last, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert state() == (0, False)
 
 
@@ -161,9 +161,9 @@ def test_an_endpoint_that_is_gone_has_nothing_that_waits_even_what_is_under_way(
     endpoint = add_endpoint(session)
     add_deliveries(session, endpoint, 3)
     first, second = claim(session, limit=2)
-    assert store.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
-    assert not store.is_ours(session, second)
-    assert not store.settle(session, second, FAILED, AGAIN)
+    assert queue.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
+    assert not queue.is_held(session, second)
+    assert not queue.settle(session, second, FAILED, AGAIN)
     rows = session.execute("SELECT status FROM webhook_deliveries").fetchall()
     assert [row["status"] for row in rows] == ["dead"] * 3
 
@@ -182,7 +182,7 @@ def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: S
     (wanted,) = add_deliveries(session, alive, 1)
     plan = session.execute(
         b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-        + store.DELIVERIES.claiming.replace("%(owner)s", "'one'")
+        + queue.DELIVERIES.claiming.replace("%(owner)s", "'one'")
         .replace("%(lease)s", "60")
         .replace("%(limit)s", "8")
         .replace("%(share)s", "2")
@@ -208,7 +208,7 @@ def test_who_asks_for_a_delivery_and_who_settles_it_wait_for_each_other_in_one_o
     def settle() -> None:
         settling = Database(databases.order, "settling", lock_timeout=20.0)
         with settling.transaction() as other:
-            settled.append(store.settle(other, leased, FAILED, AGAIN))
+            settled.append(queue.settle(other, leased, FAILED, AGAIN))
         settling.close()
 
     thread = threading.Thread(target=settle)

@@ -30,9 +30,9 @@ from tests.integration.pair import ORDER, Pair
 
 @contextmanager
 def settings(pair: Pair, **changes: Any) -> Iterator[None]:
-    """Other settings of webhooks for a while, for the loop that runs."""
-    webhooks = pair.order_app.extensions["tandem"].parts["webhooks"]
-    with mock.patch.object(webhooks, "_settings", dataclasses.replace(webhooks._settings, **changes)):
+    """Change settings of the running loop within the block."""
+    deliverer = pair.order_app.extensions["tandem"].parts["webhooks"].deliverer
+    with mock.patch.object(deliverer, "_settings", dataclasses.replace(deliverer._settings, **changes)):
         yield
 
 
@@ -267,7 +267,7 @@ def test_a_receiver_that_is_slow_keeps_no_order_and_no_other_endpoint_waiting(pa
         finally:
             release.set()
         failed = [each for each in deliveries(pair.order, endpoints[0]) if each["last_error"]]
-        assert {each["last_error"] for each in failed} <= {"no answer in time"}
+        assert {each["last_error"] for each in failed} <= {"no response within the timeout"}
         for endpoint in endpoints:
             pair.order.request("DELETE", path_of(endpoint))
 

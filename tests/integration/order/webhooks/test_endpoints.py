@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from order.webhooks.model import UNLESS_ASKED_OTHERWISE
+from order.webhooks.model import DEFAULT_EVENTS
 from order.webhooks.service import MOST_ENDPOINTS
 from tests.integration.chassis.refusals import refused
 from tests.integration.eventually import eventually
@@ -41,7 +41,7 @@ def test_an_endpoint_is_made_shown_listed_and_deleted(pair: Pair) -> None:
         "id": endpoint["id"],
         "url": URL,
         "description": "the shop",
-        "events": list(UNLESS_ASKED_OTHERWISE),
+        "events": list(DEFAULT_EVENTS),
         "status": "enabled",
         "disabled_reason": None,
         "signed_until": None,

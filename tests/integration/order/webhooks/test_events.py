@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from order.webhooks.model import EVENTS, UNLESS_ASKED_OTHERWISE
+from order.webhooks.model import DEFAULT_EVENTS, EVENTS
 from tests.integration.eventually import eventually
 from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
 from tests.integration.pair import ORDER, Client, Pair
@@ -150,7 +150,7 @@ def test_only_what_was_subscribed_is_told_to_whom_it_belongs(pair: Pair) -> None
         other = Client(pair.order.url, OTHER_KEY)
         mine = [register(pair.order, paid_only.url, events=["order.paid"])]
         made = pair.order.post("/v1/webhook-endpoints", {"url": usual.url}).json()
-        assert made["events"] == list(UNLESS_ASKED_OTHERWISE)
+        assert made["events"] == list(DEFAULT_EVENTS)
         elsewhere = register(other, theirs.url)
         order = place(pair)
         act(pair, order, "cancel")

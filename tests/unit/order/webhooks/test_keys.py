@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chassis.messaging import signatures
-from order.webhooks.keys import MOST, KeyMissing, Keys, rotated
+from order.webhooks.keys import MAX_SECRETS, KeyMissing, Keys, rotated
 
 FIRST, SECOND = "the first key of these tests, long", "the second key of these tests, long"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -46,8 +46,8 @@ def test_the_old_secret_signs_until_its_end_and_the_new_one_is_first() -> None:
     old, new = vault.new(), vault.new()
     until = NOW + timedelta(hours=1)
     both = rotated([old], new, until, NOW)
-    assert vault.signing(both, NOW) == [vault.secret(new), vault.secret(old)]
-    assert vault.signing(both, until) == [vault.secret(new)]
+    assert vault.signing_secrets(both, NOW) == [vault.secret(new), vault.secret(old)]
+    assert vault.signing_secrets(both, until) == [vault.secret(new)]
     assert rotated([old], new, NOW, NOW) == [new]
 
 
@@ -56,7 +56,7 @@ def test_rotating_again_keeps_the_ends_that_were_set_and_a_bounded_number() -> N
     stored = [vault.new()]
     for hour in range(10):
         stored = rotated(stored, vault.new(), NOW + timedelta(hours=hour + 1), NOW)
-    assert len(stored) == MOST
+    assert len(stored) == MAX_SECRETS
     assert [each["until"] for each in stored] == [
         None,
         *((NOW + timedelta(hours=hours)).isoformat() for hours in (10, 9, 8, 7)),
