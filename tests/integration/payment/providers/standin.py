@@ -1,7 +1,7 @@
-"""A stand-in for Stripe that remembers: PaymentIntents, refunds and idempotency keys, over HTTP, in this process.
+"""A stateful stand-in for Stripe: PaymentIntents, refunds and idempotency keys, over HTTP, in this process.
 
-It knows what Tandem asks of Stripe and no more, and it is as strict as Stripe where that matters: keys are bound to
-their parameters and can be forgotten, answers are kept with them, the search lags behind.
+It implements only the requests that Tandem sends. It behaves like Stripe where that matters: idempotency keys are bound
+to their parameters and can be forgotten, answers are kept with them, and the search index lags behind.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ DECLINES = {
     "pm_card_chargeDeclinedInsufficientFunds": ("card_declined", "insufficient_funds"),
     "pm_card_authenticationRequired": ("authentication_required", "authentication_required"),
 }
-"""Stripe's own test tokens, and the code and the bank's code that each is declined with."""
+"""Stripe's test tokens, with the code and the decline code of each decline."""
 
 Answer = tuple[int, dict[str, Any]]
 
 
 class StandIn:
-    """One account at the stand-in."""
+    """One account at the stand-in. It listens within the `with` block."""
 
     def __init__(self) -> None:
-        """Listens from the `with` on."""
         self.intents: dict[str, dict[str, Any]] = {}
         self.refunds: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str]] = []
@@ -44,7 +43,7 @@ class StandIn:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self.hold: Callable[[], object] = lambda: None
-        """Called while a request with a key is being carried out; nothing is locked then."""
+        """Called while a request with a key is carried out, without holding a lock."""
         app = Flask("standin")
         app.add_url_rule("/v1/<path:path>", view_func=self._serve, methods=["GET", "POST"])
         self._running = ExitStack()
@@ -62,11 +61,11 @@ class StandIn:
         self._running.close()
 
     def forget_keys(self) -> None:
-        """As if a day had passed."""
+        """Forget all idempotency keys, as Stripe may after a day."""
         self._keys.clear()
 
     def index(self) -> None:
-        """Let the search know what there is."""
+        """Bring the search index up to date."""
         self._searchable = set(self.intents)
 
     def _serve(self, path: str) -> Response:
@@ -80,7 +79,7 @@ class StandIn:
             assert match is not None, asked.args["query"]
             found = [self.intents[id] for id in self._searchable]
             found = [each for each in found if each["metadata"].get("tandem_operation") == match[1]]
-            # The index has what they were when it saw them, which may be long ago.
+            # The search returns the objects as they were when they were indexed.
             stale = [{**each, "status": "requires_confirmation"} for each in found]
             return 200, {"object": "search_result", "data": stale, "has_more": False, "url": "/v1/" + path}
         if path == "refunds":
@@ -97,7 +96,9 @@ class StandIn:
                 self._keys[key] = (content, None)
         if kept is not None:
             if kept[0] != content:
-                return 400, {"error": {"type": "idempotency_error", "message": "the key stands for another request"}}
+                return 400, {
+                    "error": {"type": "idempotency_error", "message": "the key was used with other parameters"}
+                }
             conflict = {"type": "invalid_request_error", "code": "idempotency_key_in_use", "message": "in use"}
             return kept[1] or (409, {"error": conflict})
         self.hold()
@@ -155,14 +156,14 @@ class StandIn:
 
     def _refund(self, form: dict[str, str], metadata: dict[str, str]) -> Answer:
         intent, amount = self.intents[form["payment_intent"]], int(form["amount"])
-        given_back = sum(
+        refunded = sum(
             each["amount"]
             for each in self.refunds.values()
             if each["payment_intent"] == intent["id"] and each["status"] != "failed"
         )
-        if intent["status"] == "succeeded" and given_back == intent["amount_received"]:
+        if intent["status"] == "succeeded" and refunded == intent["amount_received"]:
             return _refusal("charge_already_refunded")
-        if given_back + amount > intent["amount_received"]:
+        if refunded + amount > intent["amount_received"]:
             return _refusal(None, "amount")
         refund = {
             "id": f"re_{next(self._numbers)}",

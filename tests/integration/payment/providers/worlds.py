@@ -1,4 +1,4 @@
-"""The providers as the contract sees them: each with its own tokens, its own troubles and its own memory."""
+"""The providers as the contract tests use them: each with its tokens, its faults and its record."""
 
 from __future__ import annotations
 
@@ -23,60 +23,59 @@ from tests.integration.proxy import Proxy
 def operation(
     kind: Kind, amount: int = 1000, token: str = "", reference: str | None = None, currency: str = "EUR"
 ) -> Operation:
-    """A new operation of a payment of its own."""
+    """A new operation of a new payment."""
     operation_id, payment_id = str(uuid_utils.uuid7()), str(uuid_utils.uuid7())
     return Operation("demo", operation_id, payment_id, kind, amount, currency, token, 1, "tests", reference)
 
 
 def aged(wanted: Operation, seconds: float) -> Operation:
-    """The same as if it had been made so long ago: its id says when."""
+    """The operation as if it had been created this many seconds ago: its id contains the time."""
     then = int((time.time() - seconds) * 1000)
     return dataclasses.replace(wanted, id=str(UUID(int=then << 80 | UUID(wanted.id).int & (1 << 80) - 1)))
 
 
 class World(Protocol):
-    """One provider, and what a test may do to it."""
+    """A provider, and what a test can do with it."""
 
     provider: Provider
     ok: str
     declined: tuple[str, str]
-    """A token that is declined, and the reason given."""
+    """A token that is declined, and the reason of the decline."""
 
     def losing(self, what: str) -> str:
-        """The token to use with `trouble(what)`, where `what` is "request" or "answer"."""
+        """The token to use within `fault(what)`; `what` is "request" or "answer"."""
         ...
 
-    def trouble(self, what: str) -> AbstractContextManager[None]:
-        """A context in which the first request of an operation, or its answer, is lost."""
+    def fault(self, what: str) -> AbstractContextManager[None]:
+        """A context in which an operation's first request, or its answer, is lost."""
         ...
 
     def done(self) -> list[tuple[str, int]]:
-        """Kind and amount of everything that the provider has done, by its own memory, in order."""
+        """Kind and amount of everything that the provider has done, by its own record, in order."""
         ...
 
 
 class SimulatorWorld:
-    """The simulator: what goes wrong is up to the token."""
+    """The simulator: the token determines the fault."""
 
     ok = "pm_ok"
     declined = ("pm_insufficient_funds", "insufficient_funds")
 
     def __init__(self, databases: Databases) -> None:
-        """On a database of the test's own."""
         self.provider: Provider = Simulator(databases.payment)
         self._databases = databases
 
     def losing(self, what: str) -> str:
-        """By token."""
+        """The token that loses it."""
         return {"request": "pm_timeout_lost", "answer": "pm_timeout_charged"}[what]
 
     @contextmanager
-    def trouble(self, what: str) -> Iterator[None]:
-        """Comes with the token."""
+    def fault(self, what: str) -> Iterator[None]:
+        """Nothing to do: the token determines the fault."""
         yield
 
     def done(self) -> list[tuple[str, int]]:
-        """What its table says."""
+        """The operations in its table."""
         rows = self._databases.query(
             "payment", "SELECT kind, amount FROM simulator.operations WHERE result = 'succeeded' ORDER BY at"
         )
@@ -84,34 +83,34 @@ class SimulatorWorld:
 
 
 class StripeWorld:
-    """Stripe's stand-in behind a proxy: what goes wrong is up to the network."""
+    """The stand-in for Stripe behind a proxy: the network determines the fault."""
 
     ok = "pm_card_visa"
     declined = ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds")
 
     def __init__(self, standin: StandIn, proxy: Proxy) -> None:
-        """`proxy` stands before `standin`."""
+        """`proxy` forwards to `standin`."""
         self.standin, self.proxy = standin, proxy
         self.provider: Provider = Stripe("sk_test_contract", api_base=proxy.url, timeout=5.0)
 
     def losing(self, what: str) -> str:
-        """Any that works."""
+        """Any valid token."""
         return self.ok
 
     @contextmanager
-    def trouble(self, what: str) -> Iterator[None]:
-        """Cut what is to be lost."""
+    def fault(self, what: str) -> Iterator[None]:
+        """Break the connection."""
         self.proxy.mode = {"request": "cut_request", "answer": "cut_response"}[what]
         yield
         self.proxy.mode = "pass"
 
     def done(self) -> list[tuple[str, int]]:
-        """What PaymentIntents and refunds add up to."""
+        """The operations that the PaymentIntents and refunds show."""
         acts: list[tuple[str, int]] = []
         for intent in self.standin.intents.values():
-            held = intent["status"] == "requires_capture" or intent["status"] == "canceled"
+            authorized = intent["status"] == "requires_capture" or intent["status"] == "canceled"
             captured = "tandem_capture" in intent["metadata"]
-            if held or captured:
+            if authorized or captured:
                 acts.append(("authorize", intent["amount"]))
             if intent["status"] == "canceled":
                 acts.append(("void", intent["amount"]))
@@ -121,5 +120,5 @@ class StripeWorld:
 
 
 def resolve(provider: Provider, wanted: Operation) -> Outcome:
-    """What the executor does with an operation that was tried before: look, and send it if that is right."""
+    """Continue an operation that was attempted before, as the executor does: look it up, or send it again."""
     return provider.lookup(wanted) or provider.send(wanted)
