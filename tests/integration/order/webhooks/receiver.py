@@ -1,4 +1,4 @@
-"""A merchant's receiver of webhooks: what it was sent, and what it answers."""
+"""A merchant's receiver of webhooks: it records what it gets, and a test decides how it responds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 def status(code: int, **headers: str) -> Answer:
-    """An answer with this status code and headers, `_` for `-`."""
+    """Respond with this status code and these headers, with `_` for `-` in their names."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(code)
@@ -34,7 +34,7 @@ def status(code: int, **headers: str) -> Answer:
 
 @dataclass
 class Received:
-    """One request as it came in."""
+    """One request that the receiver got."""
 
     path: str
     headers: dict[str, str]
@@ -42,26 +42,25 @@ class Received:
 
     @property
     def id(self) -> str:
-        """The message's id."""
+        """The `webhook-id`."""
         return self.headers["webhook-id"]
 
     @property
     def event(self) -> dict[str, Any]:
-        """The body."""
+        """The event in the body."""
         event: dict[str, Any] = json.loads(self.body)
         return event
 
     def verified(self, secret: str) -> dict[str, Any]:
-        """The body, if the secret signed it. Raises WebhookVerificationError."""
+        """The event, with its signature verified. Raises WebhookVerificationError."""
         event: dict[str, Any] = Webhook(secret).verify(self.body, self.headers)
         return event
 
 
 class Receiver:
-    """Listens on a port of its own, in threads; `answer` may be changed at any time."""
+    """Listens on its own port within the `with` block. `answer` can be changed at any time."""
 
     def __init__(self, port: int = 0) -> None:
-        """Nothing listens before the `with`."""
         self.received: list[Received] = []
         self.answer: Answer = status(204)
         self._port = port
@@ -79,7 +78,7 @@ class Receiver:
                 receiver.answer(self)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
@@ -93,17 +92,17 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the endpoint."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
     def types(self, order_id: str | None = None) -> list[str]:
-        """The types of what has come in, of an order or all."""
+        """The types of the received events, of one order or all."""
         events = [received.event for received in self.received]
         return [event["type"] for event in events if order_id in (None, event["data"].get("id"))]
 
 
 def register(client: Client, url: str, **wanted: Any) -> dict[str, Any]:
-    """A new endpoint, with its secret; told everything unless `events` says otherwise."""
+    """Register an endpoint, for all events by default. Returns it with its secret."""
     made = client.post("/v1/webhook-endpoints", {"url": url, "events": list(EVENTS), **wanted})
     assert made.status_code == 201, made.text
     endpoint: dict[str, Any] = made.json()
@@ -111,12 +110,12 @@ def register(client: Client, url: str, **wanted: Any) -> dict[str, Any]:
 
 
 def path_of(endpoint: dict[str, Any]) -> str:
-    """Where an endpoint is found."""
+    """The path of an endpoint."""
     return f"/v1/webhook-endpoints/{endpoint['id']}"
 
 
 def deliveries(client: Client, endpoint: dict[str, Any], status: str | None = None) -> list[dict[str, Any]]:
-    """An endpoint's deliveries, newest event first, a hundred at most."""
+    """An endpoint's deliveries, newest event first; at most a hundred."""
     query = f"?limit=100{f'&status={status}' if status else ''}"
     found: list[dict[str, Any]] = client.get(f"{path_of(endpoint)}/deliveries{query}").json()["data"]
     return found

@@ -1,4 +1,4 @@
-"""Which deliveries a loop is given: no loop runs here."""
+"""Which deliveries are claimed; no loop runs in these tests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def ids(deliveries: list[queue.Delivery]) -> list[str]:
     return sorted(each.id for each in deliveries)
 
 
-def test_a_delivery_is_leased_to_one_at_a_time_and_ended_by_nobody_else(session: Session) -> None:
+def test_a_delivery_is_leased_to_one_worker_and_settled_only_by_it(session: Session) -> None:
     (delivery_id,) = add_deliveries(session, add_endpoint(session), 1)
     (first,) = claim(session)
     assert (first.id, first.attempts, first.tries) == (delivery_id, 1, 1)
@@ -83,27 +83,27 @@ def test_a_delivery_is_leased_to_one_at_a_time_and_ended_by_nobody_else(session:
     assert (row["number"], row["status_code"]) == (2, 200)
 
 
-def test_each_endpoint_is_given_a_share_however_much_waits_for_another(session: Session) -> None:
+def test_each_endpoint_gets_its_share_however_many_deliveries_wait_for_another(session: Session) -> None:
     busy, other, third = add_endpoint(session, "a"), add_endpoint(session, "b"), add_endpoint(session, "b")
     add_deliveries(session, busy, 50)
     add_deliveries(session, other, 3)
     add_deliveries(session, third, 1)
     claimed = claim(session, share=2)
     assert sorted(each.endpoint_id for each in claimed) == sorted([busy, busy, other, other, third])
-    assert claim(session, share=2) == [], "no more while these are under way"
+    assert claim(session, share=2) == [], "no more while these are leased"
     for each in claimed:
         assert queue.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert sorted(each.endpoint_id for each in claim(session, share=2)) == sorted([busy, busy, other])
 
 
-def test_no_more_is_claimed_than_there_is_room_for(session: Session) -> None:
+def test_no_more_than_the_limit_is_claimed(session: Session) -> None:
     for _ in range(4):
         add_deliveries(session, add_endpoint(session), 4)
     assert len(claim(session, limit=5, share=2)) == 5
     assert len(claim(session, limit=100, share=2)) == 3
 
 
-def test_one_orders_events_are_first_tried_in_order(session: Session) -> None:
+def test_the_events_of_one_order_are_first_tried_in_order(session: Session) -> None:
     endpoint = add_endpoint(session)
     first, second, third = add_deliveries(session, endpoint, 3, new_id())
     elsewhere = add_deliveries(session, endpoint, 1, new_id()) + add_deliveries(session, add_endpoint(session), 1)
@@ -113,15 +113,15 @@ def test_one_orders_events_are_first_tried_in_order(session: Session) -> None:
     (mine,) = [each for each in claimed if each.id == first]
     assert queue.settle(session, mine, FAILED, AGAIN)
     (mine,) = claim(session)
-    assert mine.id == second, "what has failed holds up no other"
+    assert mine.id == second, "a failed delivery does not hold up the next"
     assert queue.settle(session, mine, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert ids(claim(session)) == [third]
 
 
-def test_an_endpoint_that_rests_or_is_disabled_or_deleted_is_given_nothing(session: Session) -> None:
-    resting, disabled, deleted = (add_endpoint(session) for _ in range(3))
-    waiting = [add_deliveries(session, each, 1)[0] for each in (resting, disabled, deleted)]
-    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (resting,))
+def test_nothing_is_claimed_for_a_paused_disabled_or_deleted_endpoint(session: Session) -> None:
+    paused, disabled, deleted = (add_endpoint(session) for _ in range(3))
+    waiting = [add_deliveries(session, each, 1)[0] for each in (paused, disabled, deleted)]
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (paused,))
     claimed = {each.endpoint_id: each for each in claim(session)}
     assert set(claimed) == {disabled, deleted}
     assert all(queue.is_held(session, each) for each in claimed.values())
@@ -129,22 +129,24 @@ def test_an_endpoint_that_rests_or_is_disabled_or_deleted_is_given_nothing(sessi
         "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s", (disabled,)
     )
     assert store.delete(session, "demo", deleted)
-    assert not any(queue.is_held(session, each) for each in claimed.values()), "nor what waits for a thread"
+    assert not any(queue.is_held(session, each) for each in claimed.values()), (
+        "nor are those held that wait for a thread"
+    )
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     assert claim(session) == []
-    store.end_pause(session, "demo", resting)
+    store.end_pause(session, "demo", paused)
     store.enable(session, "demo", disabled)
     assert ids(claim(session)) == sorted(waiting[:2])
 
 
-def test_failures_in_a_row_are_counted_and_a_success_ends_them_and_the_rest(session: Session) -> None:
+def test_failures_in_a_row_are_counted_and_a_success_ends_the_count_and_the_pause(session: Session) -> None:
     endpoint = add_endpoint(session)
     add_deliveries(session, endpoint, 4)
 
     def state() -> tuple[int, bool]:
-        row = session.execute("SELECT failures, paused_until > now() AS rests FROM webhook_endpoints").fetchone()
+        row = session.execute("SELECT failures, paused_until > now() AS paused FROM webhook_endpoints").fetchone()
         assert row is not None
-        return row["failures"], row["rests"]
+        return row["failures"], row["paused"]
 
     first, second, third, last = claim(session)
     assert queue.settle(session, first, FAILED, AGAIN)
@@ -152,12 +154,12 @@ def test_failures_in_a_row_are_counted_and_a_success_ends_them_and_the_rest(sess
     assert queue.settle(session, second, FAILED, replace(AGAIN, pause=600))
     assert state() == (2, True)
     assert queue.settle(session, third, FAILED, AGAIN)
-    assert state() == (3, True), "a rest is never made shorter by a failure"
+    assert state() == (3, True), "a failure never shortens a pause"
     assert queue.settle(session, last, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert state() == (0, False)
 
 
-def test_an_endpoint_that_is_gone_has_nothing_that_waits_even_what_is_under_way(session: Session) -> None:
+def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: Session) -> None:
     endpoint = add_endpoint(session)
     add_deliveries(session, endpoint, 3)
     first, second = claim(session, limit=2)
@@ -168,18 +170,18 @@ def test_an_endpoint_that_is_gone_has_nothing_that_waits_even_what_is_under_way(
     assert [row["status"] for row in rows] == ["dead"] * 3
 
 
-def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: Session) -> None:
-    """Many thousands that wait for an endpoint that is down cost next to nothing."""
+def test_the_backlog_of_one_endpoint_is_not_read_to_find_the_others(session: Session) -> None:
+    """Thousands of deliveries that wait for an endpoint that is down cost almost nothing."""
     session.execute("SET statement_timeout = '60s'")
-    dead, alive = add_endpoint(session, "a"), add_endpoint(session, "b")
+    down, up = add_endpoint(session, "a"), add_endpoint(session, "b")
     session.execute(
         """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload)
            SELECT 'a', %s, gen_random_uuid(), 'order.paid', '{}' FROM generate_series(1, 30000)""",
-        (dead,),
+        (down,),
     )
     session.execute("ANALYZE webhook_deliveries")
-    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (dead,))
-    (wanted,) = add_deliveries(session, alive, 1)
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (down,))
+    (wanted,) = add_deliveries(session, up, 1)
     plan = session.execute(
         b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
         + queue.DELIVERIES.claiming.replace("%(owner)s", "'one'")
@@ -196,13 +198,11 @@ def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: S
     assert ids(claim(session)) == [wanted]
 
 
-def test_who_asks_for_a_delivery_and_who_settles_it_wait_for_each_other_in_one_order(
-    session: Session, databases: Databases
-) -> None:
+def test_a_redelivery_and_a_settlement_lock_in_the_same_order(session: Session, databases: Databases) -> None:
     endpoint = add_endpoint(session)
     (delivery_id,) = add_deliveries(session, endpoint, 1)
     (leased,) = claim(session)
-    asking = Database(databases.order, "asking", lock_timeout=5.0)
+    redelivering = Database(databases.order, "redelivering", lock_timeout=5.0)
     settled: list[bool] = []
 
     def settle() -> None:
@@ -213,12 +213,12 @@ def test_who_asks_for_a_delivery_and_who_settles_it_wait_for_each_other_in_one_o
 
     thread = threading.Thread(target=settle)
     waits = "SELECT FROM pg_stat_activity WHERE application_name = 'settling' AND wait_event_type = 'Lock'"
-    with asking.transaction() as held:
+    with redelivering.transaction() as held:
         assert store.get(held, "demo", endpoint, lock=True)
         thread.start()
-        eventually(lambda: session.execute(waits).rowcount == 1, "the other waits for the endpoint")
+        eventually(lambda: session.execute(waits).rowcount == 1, "the settlement waits for the endpoint")
         store.redeliver(held, "demo", endpoint, delivery_id)
     thread.join(20)
-    asking.close()
+    redelivering.close()
     assert settled == [True]
     assert [row["status"] for row in session.execute("SELECT status FROM webhook_deliveries").fetchall()] == ["pending"]
