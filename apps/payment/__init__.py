@@ -34,7 +34,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         settings,
         database,
         [api.blueprint, compat.blueprint, simulator_api.blueprint],
-        about="Asks a payment provider for an order's money, once, and knows at all times what it does not know.",
+        about="Takes payments for orders through a payment provider. An order is charged at most once, whatever fails.",
         webhooks=[openapi.Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
         migrations=MIGRATIONS,
         parts={"payments": payments},

@@ -135,7 +135,7 @@ def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
             return Refusal("amount-exceeds-captured", f"Of {payment.captured} captured, {left} is left to refund.")
         return None
     if payment.status is not Status.AUTHORIZED:
-        return Refusal("payment-state", f"Only an authorized payment has a {kind}: this one is {payment.status}.")
+        return Refusal("payment-state", f"Only an authorized payment allows a {kind}; this one is {payment.status}.")
     if payment.busy is not None:
         return Refusal("payment-state", f"A {payment.busy} of this payment is under way.")
     if amount is not None and amount > payment.authorized:

@@ -38,7 +38,7 @@ class Done:
 
 
 class Payments:
-    """The operations of the payments API. `headers` are the request's, to send along with what it causes."""
+    """The use cases of payments. `headers` are those of the request, to be sent along with everything it causes."""
 
     def __init__(
         self, database: Database, events: Database, provider: Provider, gateway: OrderGateway, settings: Settings
