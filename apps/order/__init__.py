@@ -53,14 +53,14 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     commands.add_gauges(app.extensions["tandem"].gauges)
-    webhooks.add_gauges(app.extensions["tandem"].gauges)
+    webhooks_commands.add_gauges(app.extensions["tandem"].gauges)
     commands.register(
         app,
         MIGRATIONS,
         orders,
         settings,
         # Webhooks have a loop of their own: nothing else waits for slow receivers.
-        lambda: [webhooks.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)],
+        lambda: [webhooks.deliverer.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)],
     )
     webhooks_commands.register(app, webhooks)
     return app

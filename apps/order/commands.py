@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from flask import Flask
 
 from chassis.cli import commands
-from chassis.messaging.leases import LeaseLoop
 from chassis.messaging.outbox import Message
+from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
 from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
 from order import reconcile
@@ -18,7 +18,7 @@ from order.store import waiting
 
 
 def register(
-    app: Flask, migrations: str, orders: Orders, settings: Settings, more: Callable[[], Sequence[LeaseLoop]]
+    app: Flask, migrations: str, orders: Orders, settings: Settings, more: Callable[[], Sequence[WorkLoop]]
 ) -> None:
     """Add the commands to the application. `more` returns loops that `relay` runs besides those of orders."""
     # An event that comes later than this was never fresh enough to be taken.
@@ -34,7 +34,7 @@ def register(
     )
 
 
-def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
+def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:
     """Return what `relay` runs: the relay that carries commands to payment, and the sweep."""
 
     def sweep(session: Session, _: int) -> list[Message]:
@@ -44,7 +44,7 @@ def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
     relay = orders.relay.loop(
         lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
     )
-    sweeper = LeaseLoop(
+    sweeper = WorkLoop(
         "sweep",
         orders.database,
         sweep,

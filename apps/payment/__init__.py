@@ -8,27 +8,26 @@ from flask import Flask
 
 import chassis.service
 from chassis.messaging import outbox
-from chassis.messaging.remote import Remote
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
 from payment import api, commands, compat, config, problems, providers, schemas, simulator_api
+from payment.gateway import OrderGateway
 from payment.service import Payments
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
 def create_app(settings: config.Settings | None = None) -> Flask:
-    """The Flask application. It connects to nothing until it has to.
+    """The Flask application. It opens connections when the first request or loop needs them.
 
-    Raises config.ConfigError or environs.EnvError when a setting is missing or wrong.
+    Raises config.ConfigError or environs.EnvError if a setting is missing or wrong.
     """
     settings = settings or config.load()
     database = Database(settings.database_url, "payment")
-    # A lease or a mark that a crash of the server forgets has an event told again, which order takes once.
+    # If a crash of the server loses a lease or a mark, the event is sent again, and order ignores the duplicate.
     events = Database(settings.database_url, "payment-events", synchronous_commit=False)
-    order = Remote("order", settings.order_url, {}, settings.order_timeout)
-    provider = providers.load(settings)
-    payments = Payments(database, events, provider, order, settings)
+    gateway = OrderGateway(settings.order_url, settings.events_secrets, settings.order_timeout)
+    payments = Payments(database, events, providers.load(settings), gateway, settings)
     app = chassis.service.create_app(
         "payment",
         "Tandem payments",

@@ -15,8 +15,7 @@ from chassis.http.blueprint import Blueprint
 from chassis.http.facts import Signature, facts
 from chassis.service import onward, service
 from payment import ledger, schemas
-from payment.model import Kind
-from payment.service import Created, Payments
+from payment.service import Done, Payments
 
 blueprint = Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
 
@@ -62,7 +61,7 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     The response is 202 until the provider's outcome is known.
     """
     amount = wanted.get("amount")
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, onward(), amount))
+    return _acted(payments().capture(idempotency.claim(), str(payment_id), amount, onward()))
 
 
 @blueprint.post("/payments/<uuid:payment_id>/void")
@@ -75,15 +74,15 @@ def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
 
     The response is 202 until the provider's outcome is known.
     """
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID, onward()))
+    return _acted(payments().void(idempotency.claim(), str(payment_id), onward()))
 
 
-def _acted(done: Created) -> Response:
+def _acted(done: Done) -> Response:
     status = 202 if done.row["busy"] else 200
     return answer(done.row["body"], status, version=done.row["version"], headers=_replayed(done))
 
 
-def _replayed(done: Created) -> dict[str, str]:
+def _replayed(done: Done) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if done.replayed else {}
 
 
@@ -124,7 +123,7 @@ def ask_provider(payment_id: UUID) -> Response:
 
     They are requested from the provider at this moment.
     """
-    return answer(payments().at_provider(g.merchant, str(payment_id)))
+    return answer(payments().provider_account(g.merchant, str(payment_id)))
 
 
 @blueprint.get("/ledger/balances")
@@ -175,5 +174,5 @@ def receive_provider_event(provider: str) -> Response:
 
     The event is only a hint: the provider is asked.
     """
-    payments().hear(provider, dict(request.headers), parsing.read_body(request))
+    payments().receive_provider_event(provider, dict(request.headers), parsing.read_body(request))
     return Response(status=204)

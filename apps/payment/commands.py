@@ -1,22 +1,19 @@
-"""The payment service's commands: `flask --app payment migrate | relay | purge | reconcile`; gauges of its work."""
+"""The payment service's commands, `flask --app payment migrate | relay | purge | reconcile`, and its gauges."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import uuid_utils
 from flask import Flask
 
 from chassis.cli import commands
 from chassis.config import ConfigError
-from chassis.messaging import leases
-from chassis.messaging.leases import LeaseLoop
+from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
 from chassis.telemetry.metrics import DatabaseGauges, Samples
-from payment import store
+from payment import operations, store
 from payment.config import Settings
-from payment.model import Operation
 from payment.service import Payments
 
 
@@ -26,22 +23,17 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
     commands.reconcile(app, ("operation", "kind", "amount", "payment says", "provider says"), payments.differences)
 
 
-def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
-    """What `relay` runs.
+def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:
+    """The loops of `flask relay`.
 
-    The relay carries events to order, the executor settles what the provider has left open, and expiry gives
-    back authorizations whose time is over.
+    The relay sends events to the order service, the executor carries out operations without a known outcome, and
+    expiry voids expired authorizations. Raises ConfigError if there is no secret to sign events with.
     """
     if not settings.events_secrets:
         raise ConfigError("EVENTS_SECRETS: must be set, or no event could be signed")
-    owner = leases.owner()
 
-    def claim(session: Session, limit: int) -> list[Operation]:
-        # Each claim is an owner of its own, so that a process is fenced from its own earlier claims too.
-        return payments.claim_operations(session, f"{owner} {uuid_utils.uuid7()}", limit)
-
-    def loop(name: str, claim: Callable[[Session, int], list[Any]], work: Callable[[Any], object]) -> LeaseLoop:
-        return LeaseLoop(
+    def loop(name: str, claim: Callable[[Session, int], Sequence[Any]], work: Callable[[Any], object]) -> WorkLoop:
+        return WorkLoop(
             name,
             payments.database,
             claim,
@@ -55,16 +47,16 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
     )
     return [
         relay,
-        loop("executor", claim, payments.execute),
-        loop("expiry", payments.expired, payments.expire),
+        loop("executor", payments.executor.claim, payments.executor.execute),
+        loop("expiry", store.find_expired, payments.expire),
     ]
 
 
 def add_gauges(gauges: DatabaseGauges) -> None:
-    """Measure the operations whose outcome is not known."""
+    """Measure the operations without a known outcome."""
 
     def read(session: Session) -> Samples:
-        row = store.pending(session)
+        row = operations.pending(session)
         return [((), (row["count"], row["oldest"]))] if row else []
 
     meanings = {

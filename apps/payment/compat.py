@@ -40,7 +40,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
         amount = money.to_minor(wanted["amount"], currency)
     except ValueError as error:
         raise invalid("/amount", f"The amount {error}.") from error
-    row = payments().create_once(
+    row = payments().find_or_create(
         g.merchant,
         {
             "order_id": wanted["order_id"],

@@ -1,4 +1,4 @@
-"""The ledger's SQL: double entry, append-only; the database refuses entries of an operation that do not sum to zero."""
+"""The SQL of the ledger: double entry, append-only. The database enforces that an operation's entries sum to zero."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ INSERT_FOR_SETTLED = """
     INSERT INTO ledger_entries (merchant, id, operation_id, payment_id, account, direction, amount, currency)
     SELECT settled.merchant, e.id, settled.id, payment_id, e.account, e.direction, e.amount, settled.currency
     FROM settled, jsonb_to_recordset(%(entries)s) AS e(id uuid, account text, direction text, amount bigint)"""
-"""Part of the statement that settles an operation, whose row it knows as `settled`; takes `entries`."""
+"""SQL: a part of the statement that settles an operation. Reads the operation from `settled`; takes `entries`."""
 
 
 def parameter(entries: Iterable[Entry]) -> Jsonb:
-    """Entries as the parameter `entries` of INSERT_FOR_SETTLED."""
+    """The parameter `entries` of INSERT_FOR_SETTLED."""
     return Jsonb(
         [
             {"id": str(uuid_utils.uuid7()), "account": e.account, "direction": e.direction, "amount": e.amount}
@@ -28,7 +28,7 @@ def parameter(entries: Iterable[Entry]) -> Jsonb:
 
 
 def balances(session: Session, merchant: str, currency: str | None) -> list[Row]:
-    """A merchant's trial balance: per account and currency a row with `body` (JSON text)."""
+    """A merchant's trial balance: a row with `body` (JSON text) for each account and currency."""
     return session.execute(
         """SELECT json_build_object('account', account, 'currency', currency, 'debits', debits, 'credits', credits,
                                     'balance', debits - credits)::text AS body
@@ -43,7 +43,7 @@ def balances(session: Session, merchant: str, currency: str | None) -> list[Row]
 
 
 def entries(session: Session, merchant: str, payment_id: str | None, after: str | None, limit: int) -> list[Row]:
-    """A merchant's entries with `id` and `body`, newest first, of one payment or all; limit + 1 at most."""
+    """A merchant's entries, newest first, of one payment or all: `id` and `body`; at most `limit` + 1."""
     conditions = "".join(
         f" AND {condition}"
         for wanted, condition in ((payment_id, "payment_id = %(payment_id)s"), (after, "id < %(after)s"))

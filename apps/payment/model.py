@@ -1,4 +1,4 @@
-"""What a payment is, what may be asked of its provider, and what an outcome makes of it: pure, no input or output."""
+"""Payments and their operations: which operations a payment allows, and what follows from an outcome. Pure code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where a payment stands. Refunds do not show here but in `refunded_amount`."""
+    """The status of a payment. Refunds do not change it; they show in `refunded_amount`."""
 
     PROCESSING = "processing"
     AUTHORIZED = "authorized"
@@ -18,11 +18,11 @@ class Status(StrEnum):
 
 
 LIVE = (Status.PROCESSING, Status.AUTHORIZED, Status.CAPTURED)
-"""An order has at most one payment in one of these."""
+"""The statuses of a live payment; an order has at most one live payment."""
 
 
 class Kind(StrEnum):
-    """What can be asked of a provider."""
+    """What an operation asks of the provider."""
 
     SALE = "sale"
     AUTHORIZE = "authorize"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 
 class Result(StrEnum):
-    """What is known of an operation. UNKNOWN is not a failure: it may have happened."""
+    """The result of an operation. UNKNOWN is not a failure: the provider may have acted."""
 
     SUCCEEDED = "succeeded"
     DECLINED = "declined"
@@ -40,15 +40,16 @@ class Result(StrEnum):
 
 
 EXPIRED_NOTE = "expired"
-"""The note of the void that gives an authorization back whose time is over."""
+"""The note of a void that releases an expired authorization."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing asked of the provider. Its id is the provider's idempotency key, for ever.
+    """A request to the provider. Its id is the idempotency key at the provider and never changes.
 
-    `reference` is the provider's name for the money that a capture, void or refund is about; `headers` are those of
-    the request that its payment has come of, for who carries it out in its stead.
+    `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
+    `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
+    the thread of the request itself.
     """
 
     merchant: str
@@ -67,7 +68,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the provider says of an operation: its own reference for it, and the reason of a decline."""
+    """The outcome of an operation: the result, the provider's reference for it, and the reason if it was declined."""
 
     result: Result
     reference: str | None = None
@@ -76,7 +77,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """The facts that decide what may be asked. `busy` is the capture or void that is under way."""
+    """The facts that determine which operations a payment allows. `busy` is its pending capture or void, if any."""
 
     status: Status
     authorized: int = 0
@@ -88,7 +89,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One side of a double entry; amounts are positive, in minor units."""
+    """One side of a double entry; the amount is positive, in minor units."""
 
     account: str
     direction: str
@@ -97,7 +98,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an outcome changes: the payment's next state (None: the same), what is added to its amounts, the ledger."""
+    """What an outcome changes: the payment's status (None: unchanged), what to add to its amounts, ledger entries."""
 
     status: Status | None
     authorized: int = 0
@@ -110,21 +111,21 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why something can't be asked of a payment: the name of the problem, and the reason in words."""
+    """Why a payment does not allow an operation: the name of the problem, and the reason for people to read."""
 
     problem: str
     detail: str
 
 
 def opening(capture: str) -> Kind:
-    """The first operation of a payment: take the money at once, or only hold it."""
+    """The kind of a payment's first operation: a sale if `capture` is "automatic", otherwise an authorization."""
     return Kind.SALE if capture == "automatic" else Kind.AUTHORIZE
 
 
 def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
-    """Why a capture, void or refund of so much (None: all there is) can't be asked now; None when it can.
+    """Why a payment does not allow a capture, void or refund of `amount` (None: all); None if it allows it.
 
-    The database's guarded UPDATE decides; this explains what it decided.
+    The database's guarded UPDATE decides. This function explains the decision.
     """
     if kind is Kind.REFUND:
         left = payment.captured - payment.refunded - payment.refunding
@@ -134,7 +135,7 @@ def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
             return Refusal("amount-exceeds-captured", f"Of {payment.captured} captured, {left} is left to refund.")
         return None
     if payment.status is not Status.AUTHORIZED:
-        return Refusal("payment-state", f"Only an authorized payment has a {kind}: this one is {payment.status}.")
+        return Refusal("payment-state", f"Only an authorized payment allows a {kind}; this one is {payment.status}.")
     if payment.busy is not None:
         return Refusal("payment-state", f"A {payment.busy} of this payment is under way.")
     if amount is not None and amount > payment.authorized:
@@ -143,7 +144,7 @@ def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
 
 
 def settle(kind: Kind, amount: int, outcome: Outcome, note: str | None = None) -> Settlement:
-    """What follows from the outcome of an operation. Raises ValueError for an unknown one: nothing follows."""
+    """What follows from the outcome of an operation. Raises ValueError for an unknown outcome: nothing follows."""
     if outcome.result is Result.UNKNOWN:
         raise ValueError("an unknown outcome settles nothing")
     if outcome.result is Result.DECLINED:
@@ -158,7 +159,7 @@ def settle(kind: Kind, amount: int, outcome: Outcome, note: str | None = None) -
         case Kind.VOID:
             return Settlement(Status.EXPIRED if note == EXPIRED_NOTE else Status.VOIDED)
         case Kind.REFUND:
-            return Settlement(None, refunded=amount, refunding=-amount, entries=_given_back(amount))
+            return Settlement(None, refunded=amount, refunding=-amount, entries=_returned(amount))
 
 
 def _declined(kind: Kind, amount: int, outcome: Outcome, note: str | None) -> Settlement:
@@ -168,7 +169,7 @@ def _declined(kind: Kind, amount: int, outcome: Outcome, note: str | None) -> Se
         case Kind.REFUND:
             return Settlement(None, refunding=-amount)
         case Kind.VOID if note == EXPIRED_NOTE:
-            return Settlement(Status.EXPIRED)  # the provider has let go of it by itself
+            return Settlement(Status.EXPIRED)  # the provider has released it already
         case _:
             return Settlement(None)
 
@@ -177,5 +178,5 @@ def _taken(amount: int) -> tuple[Entry, ...]:
     return (Entry("provider_clearing", "debit", amount), Entry("merchant_payable", "credit", amount))
 
 
-def _given_back(amount: int) -> tuple[Entry, ...]:
+def _returned(amount: int) -> tuple[Entry, ...]:
     return (Entry("merchant_payable", "debit", amount), Entry("provider_clearing", "credit", amount))

@@ -51,4 +51,4 @@ def set_simulator_faults(wanted: dict[str, Any]) -> Response:
     and pending operations are retried at once. The key also needs `payments:write`. The response is 404 with a real
     provider.
     """
-    return answer(payments().switch_faults(Faults(**wanted))["body"])
+    return answer(payments().set_faults(Faults(**wanted))["body"])

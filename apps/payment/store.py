@@ -1,58 +1,38 @@
-"""The payment service's SQL. Answers are made into JSON by PostgreSQL, which has the row at hand."""
+"""The SQL of payments. PostgreSQL builds the JSON of responses, since it has the row at hand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from chassis.http.idempotency import Claim
+from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session, json_time
-from payment import ledger
-from payment.model import Kind, Operation, Outcome, Settlement
 
-_OBJECT = f"""json_build_object(
+OBJECT = f"""json_build_object(
     'id', p.id, 'order_id', p.order_id, 'status', p.status, 'amount', p.amount, 'currency', p.currency,
     'authorized_amount', p.authorized_amount, 'captured_amount', p.captured_amount,
     'refunded_amount', p.refunded_amount, 'refunding_amount', p.refunding_amount,
     'payment_method', p.payment_method, 'capture', p.capture, 'failure_reason', p.failure_reason,
     'provider', p.provider, 'provider_reference', p.provider_reference, 'version', p.version,
     'created_at', {json_time("p.created_at")}, 'updated_at', {json_time("p.updated_at")})"""
+"""SQL: a payment `p` as a JSON object, as the API shows it."""
 
-_VIEW = f"""{_OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason,
+VIEW = f"""{OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason,
     p.payment_method, p.provider_reference, p.authorized_amount, p.captured_amount, p.refunded_amount,
     p.refunding_amount, p.busy"""
-
-_OPERATION = f"""json_build_object(
-    'id', o.id, 'kind', o.kind, 'amount', o.amount, 'currency', o.currency, 'status', o.status,
-    'attempts', o.attempts, 'provider_reference', o.provider_reference, 'reason', o.reason,
-    'created_at', {json_time("o.created_at")}, 'settled_at', {json_time("o.settled_at")})"""
-
-_REFUND = f"""json_build_object(
-    'id', o.id, 'status', CASE o.status WHEN 'declined' THEN 'failed' ELSE o.status END, 'amount', o.amount,
-    'currency', o.currency, 'reason', o.note, 'failure_reason', o.reason,
-    'created_at', {json_time("o.created_at")})::text AS body, o.id, o.status"""
-
+"""SQL: the columns of a payment's view: its JSON text and the fields that decisions need."""
 
 OLD_KEYS = """created_at < now() - make_interval(days => %s) AND NOT EXISTS (
     SELECT FROM payments p
     WHERE p.merchant = idempotency_keys.merchant AND p.id = idempotency_keys.resource_id AND p.status = 'processing')"""
-"""Which idempotency keys are past their time: not while their payment's outcome is open, for whoever holds such a key
-may still ask with it.
+"""SQL condition: the idempotency keys that can be purged. The key of a payment without an outcome is kept, because its
+owner may still retry with it.
 """
 
-
-def point_key(session: Session, claim: Claim, payment_id: str) -> None:
-    """Let the key, just taken, stand for a payment that was there already: answered with 200."""
-    session.execute(
-        "UPDATE idempotency_keys SET status = 200, resource_id = %s WHERE merchant = %s AND key = %s",
-        (payment_id, claim.merchant, claim.key),
-    )
-
-
-_NEW = """
+_NEW = f"""
 p AS (
     INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, failure_reason,
                           provider, headers, expires_at)
@@ -65,29 +45,33 @@ operation AS (
     INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until, lease_owner,
                             idempotency_key)
     SELECT merchant, %(operation_id)s::uuid, id, %(kind)s::text, amount, currency, 1,
-           now() + make_interval(secs => %(lease)s), %(owner)s::text, %(key)s::text
+           {UNTIL}, %(owner)s::text, %(key)s::text
     FROM p WHERE status = 'processing')"""
 
-_INSERT = f"WITH {_NEW} SELECT {_VIEW} FROM p"
+_INSERT = f"WITH {_NEW} SELECT {VIEW} FROM p"
 
 _INSERT_UNDER_KEY = f"""
 WITH {_NEW},
 claim AS (
     INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)
     SELECT merchant, %(key)s::text, %(fingerprint)s::bytea, 201, id FROM p)
-SELECT {_VIEW} FROM p
+SELECT {VIEW} FROM p
 """
 
 
 def insert(session: Session, payment: dict[str, Any]) -> Row | None:
-    """Store a payment and its first operation, leased to `owner`; None when its order has a live payment."""
+    """Store a payment and its first operation, which is leased to `owner` for `lease` seconds.
+
+    Returns None if the order has a live payment already; then nothing is written.
+    """
     return session.one(_INSERT, {**payment, "headers": Jsonb(payment["headers"])})
 
 
 def insert_under_key(session: Session, claim: Claim, payment: dict[str, Any]) -> Row | None:
-    """The same, committed together with its key in one statement; None, and nothing done, when the key is taken, too.
+    """Store a payment, its first operation and its idempotency key in one statement.
 
-    Raises psycopg.errors.LockNotAvailable when another transaction holds the key for longer than the lock time-out.
+    Returns None if the key is already taken or the order has a live payment; then nothing is written.
+    Raises psycopg.errors.LockNotAvailable if another transaction holds the key for longer than the lock timeout.
     """
     named = {**payment, "headers": Jsonb(payment["headers"]), "fingerprint": claim.fingerprint}
     try:
@@ -96,110 +80,30 @@ def insert_under_key(session: Session, claim: Claim, payment: dict[str, Any]) ->
         return None
 
 
-_RESERVE = {
-    "refund": """refunding_amount = refunding_amount + %(wanted)s
-        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'captured'
-          AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s""",
-    "capture": """busy = 'capture'
-        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL
-          AND authorized_amount >= %(wanted)s""",
-    "void": """busy = 'void'
-        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL""",
-}
-
-
-def reserve(
-    session: Session,
-    operation: Operation,
-    lease: float,
-    idempotency_key: str | None,
-    headers: dict[str, str] | None,
-) -> Row | None:
-    """Set an operation's amount aside in its payment and store it, leased to its owner for `lease` seconds.
-
-    One guarded UPDATE decides, so that what runs at the same time never exceeds what is there. `headers`, of the
-    request that wants it, go with the event that tells its end.
-    The payment's view, or None when the guard says no.
-    """
-    return session.one(
-        f"""
-        WITH p AS (
-            UPDATE payments SET version = version + 1, updated_at = clock_timestamp(),
-                   headers = COALESCE(%(headers)s::jsonb, headers), {_RESERVE[operation.kind]}
-            RETURNING *),
-        operation AS (
-            INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until,
-                                    lease_owner, note, idempotency_key)
-            SELECT merchant, %(id)s::uuid, id, %(kind)s::text, %(wanted)s::bigint, currency, 1,
-                   now() + make_interval(secs => %(lease)s), %(owner)s::text, %(note)s::text, %(key)s::text
-            FROM p)
-        SELECT {_VIEW} FROM p""",
-        {
-            "merchant": operation.merchant,
-            "payment_id": operation.payment_id,
-            "wanted": operation.amount,
-            "id": operation.id,
-            "kind": operation.kind,
-            "lease": lease,
-            "owner": operation.owner,
-            "note": operation.note,
-            "key": idempotency_key,
-            "headers": None if headers is None else Jsonb(headers),
-        },
+def point_key(session: Session, claim: Claim, payment_id: str) -> None:
+    """Make a key that this transaction has taken stand for an existing payment, with the status code 200."""
+    session.execute(
+        "UPDATE idempotency_keys SET status = 200, resource_id = %s WHERE merchant = %s AND key = %s",
+        (payment_id, claim.merchant, claim.key),
     )
-
-
-def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
-    """A refund's view: body (JSON text), id, status of its operation."""
-    return session.one(
-        f"SELECT {_REFUND} FROM operations o WHERE merchant = %s AND id = %s AND kind = 'refund'",
-        (merchant, refund_id),
-    )
-
-
-def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
-    """Views of a payment's refunds, newest first."""
-    return session.execute(
-        f"""SELECT {_REFUND} FROM operations o WHERE merchant = %s AND payment_id = %s AND kind = 'refund'
-            ORDER BY id DESC""",
-        (merchant, payment_id),
-    ).fetchall()
-
-
-def find_operations(session: Session, merchant: str, payment_id: str) -> list[Row]:
-    """Views of everything that was asked of the provider for a payment, oldest first."""
-    return session.execute(
-        f"""SELECT {_OPERATION}::text AS body FROM operations o WHERE merchant = %s AND payment_id = %s
-            ORDER BY created_at, id""",
-        (merchant, payment_id),
-    ).fetchall()
-
-
-def expired(session: Session, limit: int) -> list[Row]:
-    """Views, with `merchant`, of authorized payments whose time is over."""
-    return session.execute(
-        f"""SELECT p.merchant, {_VIEW} FROM payments p
-            WHERE status = 'authorized' AND busy IS NULL AND expires_at <= now() ORDER BY expires_at LIMIT %s""",
-        (limit,),
-    ).fetchall()
 
 
 def get(session: Session, merchant: str, payment_id: str) -> Row | None:
-    """A payment's view: body (JSON text), id, version, status, amounts and what a decision needs."""
-    return session.one(f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id))
+    """A payment's view (see VIEW)."""
+    return session.one(f"SELECT {VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id))
 
 
 def lock(session: Session, merchant: str, payment_id: str) -> Row | None:
-    """The same with the payment's row locked to the end of the transaction."""
+    """A payment's view, with its row locked until the end of the transaction."""
     return session.execute(
-        f"SELECT {_VIEW} FROM payments p WHERE merchant = %s AND id = %s FOR NO KEY UPDATE", (merchant, payment_id)
+        f"SELECT {VIEW} FROM payments p WHERE merchant = %s AND id = %s FOR NO KEY UPDATE", (merchant, payment_id)
     ).fetchone()
 
 
-def live(session: Session, merchant: str, order_id: str) -> Row | None:
-    """The view of the one payment of an order that is under way or holds money."""
+def find_live(session: Session, merchant: str, order_id: str) -> Row | None:
+    """The view of an order's live payment: the one that is processing, authorized or captured."""
     return session.one(
-        f"""SELECT {_VIEW} FROM payments p WHERE merchant = %s AND order_id = %s
+        f"""SELECT {VIEW} FROM payments p WHERE merchant = %s AND order_id = %s
             AND status IN ('processing', 'authorized', 'captured')""",
         (merchant, order_id),
     )
@@ -209,173 +113,25 @@ _FILTERS = {"order_id": "order_id = %(order_id)s", "status": "status = %(status)
 
 
 def find(session: Session, query: dict[str, Any]) -> list[Row]:
-    """Views of a merchant's payments, newest first: after an id, of an order, in a state; `limit` + 1 at most.
+    """Views of a merchant's payments, newest first; at most `limit` + 1.
 
-    Only the conditions that are wanted are written, and planned for their values: with `%s IS NULL OR` around each
-    of them, no index could be relied on.
+    `query` has `merchant`, `limit`, and optionally the filters `order_id`, `status` and `after` (an id). The statement
+    contains only the filters that are set and is planned for their values, so that each of them can use an index;
+    `%s IS NULL OR ...` would prevent that.
     """
     conditions = "".join(f" AND {condition}" for name, condition in _FILTERS.items() if query.get(name) is not None)
     return session.execute(
-        f"""SELECT {_VIEW} FROM payments p WHERE merchant = %(merchant)s{conditions}
+        f"""SELECT {VIEW} FROM payments p WHERE merchant = %(merchant)s{conditions}
             ORDER BY id DESC LIMIT %(limit)s + 1""",
         query,
         prepare=False,
     ).fetchall()
 
 
-_CLAIM = """
-WITH due AS MATERIALIZED (
-    SELECT merchant, id FROM operations
-    WHERE status = 'pending' AND available_at <= now() AND (leased_until IS NULL OR leased_until <= now())
-    ORDER BY available_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED)
-UPDATE operations o SET attempts = attempts + 1, lease_owner = %(owner)s,
-       leased_until = now() + make_interval(secs => %(lease)s)
-FROM due, payments p
-WHERE o.merchant = due.merchant AND o.id = due.id AND p.merchant = o.merchant AND p.id = o.payment_id
-RETURNING o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
-          p.provider_reference AS reference, o.note, p.headers
-"""
-
-
-def claim_operations(session: Session, owner: str, lease: float, limit: int) -> list[Operation]:
-    """Lease up to `limit` operations whose outcome is not known to `owner`, for `lease` seconds."""
-    # Planned each time, as in chassis.outbox.
-    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}, prepare=False).fetchall()
-    return [_operation(row, owner) for row in rows]
-
-
-def _operation(row: Row, owner: str) -> Operation:
-    return Operation(
-        row["merchant"],
-        str(row["id"]),
-        str(row["payment_id"]),
-        Kind(row["kind"]),
-        row["amount"],
-        row["currency"],
-        row["payment_method"],
-        row["attempts"],
-        owner,
-        row["reference"],
-        row["note"],
-        row.get("headers"),
-    )
-
-
-def release_operation(session: Session, operation: Operation, delay: float, error: str) -> None:
-    """Give an operation whose outcome is not known back, to be looked up after `delay` seconds."""
-    session.execute(
-        "UPDATE operations SET available_at = now() + make_interval(secs => %s), leased_until = NULL,"
-        " lease_owner = NULL, last_error = %s"
-        " WHERE merchant = %s AND id = %s AND lease_owner = %s AND status = 'pending'",
-        (delay, error[:500], operation.merchant, operation.id, operation.owner),
-    )
-
-
-def make_due(session: Session, operation_id: str | None, reference: str | None) -> int:
-    """Let operations whose outcome is not known be looked up at once: the one with this id, and those of the
-    payment that the provider knows by this reference. How many had to be hurried.
-
-    Only what is pending is read, by its index, and that is little.
-    """
+def find_expired(session: Session, limit: int) -> list[Row]:
+    """Views, with `merchant`, of authorized payments whose authorization has expired; at most `limit`."""
     return session.execute(
-        """UPDATE operations o SET available_at = now() FROM payments p
-           WHERE o.status = 'pending' AND o.available_at > now() AND p.merchant = o.merchant AND p.id = o.payment_id
-             AND (o.id = %s::uuid OR p.provider_reference = %s::text)""",
-        (operation_id, reference),
-    ).rowcount
-
-
-def make_all_due(session: Session) -> None:
-    """Let all operations whose outcome is not known be looked up at once."""
-    session.execute("UPDATE operations SET available_at = now() WHERE status = 'pending' AND available_at > now()")
-
-
-_SETTLE = f"""
-WITH settled AS (
-    UPDATE operations SET status = %(result)s, provider_reference = %(reference)s, reason = %(reason)s,
-           settled_at = clock_timestamp(), leased_until = NULL, lease_owner = NULL, last_error = NULL
-    WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending' AND lease_owner = %(owner)s
-    RETURNING *),
-p AS (
-    UPDATE payments p SET status = COALESCE(%(next)s, p.status),
-           authorized_amount = authorized_amount + %(authorized)s,
-           captured_amount = captured_amount + %(captured)s, refunded_amount = refunded_amount + %(refunded)s,
-           refunding_amount = refunding_amount + %(refunding)s,
-           busy = CASE WHEN kind = 'refund' THEN busy END,
-           failure_reason = COALESCE(%(failure_reason)s, failure_reason),
-           provider_reference = COALESCE(p.provider_reference, %(reference)s),
-           version = version + 1, updated_at = clock_timestamp()
-    FROM settled WHERE p.merchant = settled.merchant AND p.id = settled.payment_id
-    RETURNING p.*),
-entries AS ({ledger.INSERT_FOR_SETTLED}),
-event AS (
-    INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
-    SELECT %(event_id)s::uuid, p.merchant, order_id, 'payment.updated', jsonb_build_object(
-        'type', 'payment.updated', 'timestamp', {json_time("clock_timestamp()")}, 'merchant', p.merchant,
-        'data', {_OBJECT}, 'operation', json_build_object('id', settled.id, 'kind', settled.kind,
-            'status', settled.status, 'amount', settled.amount, 'reason', settled.reason,
-            'idempotency_key', settled.idempotency_key)), p.headers
-    FROM p, settled)
-SELECT {_VIEW} FROM p
-"""
-
-
-def settle(
-    session: Session, operation: Operation, outcome: Outcome, settlement: Settlement, event_id: str
-) -> Row | None:
-    """Commit an operation's outcome, its payment's next state, the ledger's entries and the event at once.
-
-    The payment's view, or None when the lease was lost: somebody else settles it, with the same outcome.
-    """
-    return session.one(
-        _SETTLE,
-        {
-            "merchant": operation.merchant,
-            "id": operation.id,
-            "owner": operation.owner,
-            "result": outcome.result,
-            "reference": outcome.reference,
-            "reason": outcome.reason,
-            "next": settlement.status,
-            "authorized": settlement.authorized,
-            "captured": settlement.captured,
-            "refunded": settlement.refunded,
-            "refunding": settlement.refunding,
-            "failure_reason": settlement.failure_reason,
-            "entries": ledger.parameter(settlement.entries),
-            "event_id": event_id,
-        },
-    )
-
-
-def pending(session: Session) -> Row | None:
-    """How many operations have no known outcome, and the age of the oldest in seconds."""
-    return session.one(
-        """SELECT count(*)::float8 AS count,
-                  COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
-           FROM operations WHERE status = 'pending'"""
-    )
-
-
-_FOR_PROVIDER = """
-SELECT o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
-       p.provider_reference AS reference, o.note, o.status
-FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
-"""
-
-
-def operations_between(session: Session, since: str, until: str) -> Iterator[tuple[Operation, str]]:
-    """Operations made in a period, oldest first, each with its status here. Times in RFC 3339."""
-    with session.transaction(), session.cursor("reconcile") as cursor:
-        cursor.execute(
-            _FOR_PROVIDER + "WHERE o.created_at >= %s AND o.created_at < %s ORDER BY o.created_at", (since, until)
-        )
-        for row in cursor:
-            yield _operation(row, ""), row["status"]
-
-
-def operations_of(session: Session, merchant: str, payment_id: str) -> list[tuple[Operation, str]]:
-    """All operations of a payment, each with its status here."""
-    rows = session.execute(_FOR_PROVIDER + "WHERE o.merchant = %s AND o.payment_id = %s", (merchant, payment_id))
-    return [(_operation(row, ""), row["status"]) for row in rows]
+        f"""SELECT p.merchant, {VIEW} FROM payments p
+            WHERE status = 'authorized' AND busy IS NULL AND expires_at <= now() ORDER BY expires_at LIMIT %s""",
+        (limit,),
+    ).fetchall()

@@ -15,6 +15,7 @@ from chassis.postgres import migrate
 from ci.laptop import launch
 from ci.laptop.postgres import Postgres, binary
 from order.store import placing, steps
+from payment import operations
 from payment import store as payments
 
 _KEYS = """SELECT uuidv7() AS oid, uuidv7() AS cid, uuidv7() AS pid, uuidv7() AS opid, uuidv7() AS eid,
@@ -107,7 +108,7 @@ def script() -> str:
         + "BEGIN;\nINSERT INTO pay.idempotency_keys (merchant, key, fingerprint, status, resource_id)"
         + " VALUES ('demo', :cid, '\\x00', 201, :pid::uuid) ON CONFLICT DO NOTHING;\n"
         + _with(payments._INSERT, _PAY)
-        + _with(payments._SETTLE, _SETTLE).replace("INTO outbox", "INTO pay.outbox")
+        + _with(operations._SETTLE, _SETTLE).replace("INTO outbox", "INTO pay.outbox")
         + "COMMIT;\nBEGIN;\n"
         + "UPDATE outbox SET delivered_at = now() WHERE id = :cid::uuid AND delivered_at IS NULL;\n"
         + _with(steps._WRITE, {"steps": _STEPS})

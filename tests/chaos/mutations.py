@@ -58,9 +58,8 @@ MUTATIONS = (
         "apps/chassis/messaging/outbox.py",
         (
             (
-                ' WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",\n'
-                "        (message.id, message.owner),",
-                ' WHERE id = %s AND delivered_at IS NULL RETURNING id",\n        (message.id,),',
+                '"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"',
+                '"UPDATE outbox SET {DELIVERED} WHERE id = %(id)s AND {OUTBOX.pending} RETURNING id"',
             ),
         ),
         ("tests/integration/chassis",),
@@ -82,7 +81,7 @@ MUTATIONS = (
     Mutation(
         "check, then act",
         "a refund is reserved without a guard, after a look at what is left",
-        "apps/payment/store.py",
+        "apps/payment/operations.py",
         (
             (
                 "AND status = 'captured'\n"
@@ -95,8 +94,9 @@ MUTATIONS = (
     Mutation(
         "new id at retry",
         "an operation is sent again under a new id, without a look whether it was done",
-        "apps/payment/service.py",
+        "apps/payment/executor.py",
         (
+            ("import time\n", "import dataclasses\nimport time\n"),
             (
                 "outcome = self._provider.lookup(operation) if operation.attempts > 1 else None",
                 "outcome = None",
@@ -151,7 +151,7 @@ MUTATIONS = (
     Mutation(
         "time-out taken for a decline",
         "an outcome that is not known becomes a failure",
-        "apps/payment/service.py",
+        "apps/payment/executor.py",
         (
             (
                 "outcome = Outcome(Result.UNKNOWN, reason=str(error))",

@@ -28,20 +28,20 @@ FUNCTIONS = {
     ),
     "payment": (
         "payment.store:insert_under_key",
-        "payment.store:settle",
-        "payment.store:claim_operations",
-        "payment.store:release_operation",
+        "payment.operations:settle",
+        "payment.operations:claim",
+        "payment.operations:release",
         "payment.providers.simulator:Simulator.send",
         "payment.providers.simulator:Simulator.lookup",
-        "payment.service:Payments._carry_out",
-        "payment.service:Payments._send_event",
+        "payment.executor:Executor.execute",
+        "payment.gateway:OrderGateway.send",
         "chassis.messaging.outbox:claim",
         "chassis.messaging.outbox:mark_delivered",
     ),
 }
 
 # Functions of order that are called only if there is a webhook endpoint.
-WEBHOOKS = ("order.webhooks.store:claim", "order.webhooks.sender:Sender.post", "order.webhooks.store:settle")
+WEBHOOKS = ("order.webhooks.queue:claim", "order.webhooks.sender:Sender.post", "order.webhooks.queue:settle")
 
 
 def wrap(service: str, name: str, armed: Path) -> None:

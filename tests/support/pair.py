@@ -20,7 +20,7 @@ import order.config
 import payment
 import payment.commands
 import payment.config
-from chassis.messaging.leases import LeaseLoop
+from chassis.messaging.work import WorkLoop
 from ci.laptop.postgres import free_port
 from tests.support.databases import Databases
 from tests.support.listening import listening
@@ -77,7 +77,7 @@ class Pair:
         self._serve(self._running, self.order_app, self.order.url)
         parts = self.order_app.extensions["tandem"]
         self._loop(self._running, *order.commands.loops(parts.parts["orders"], parts.settings))
-        self._loop(self._running, parts.parts["webhooks"].loop(lease=20.0, poll=parts.settings.poll_seconds))
+        self._loop(self._running, parts.parts["webhooks"].deliverer.loop(lease=20.0, poll=parts.settings.poll_seconds))
         parts = self.payment_app.extensions["tandem"]
         self._loop(self._running, *payment.commands.loops(parts.parts["payments"], parts.settings))
         self.start_payment()
@@ -101,7 +101,7 @@ class Pair:
         server: BaseWSGIServer = make_server("127.0.0.1", int(url.rpartition(":")[2]), app, threaded=True)
         running.enter_context(listening(server))
 
-    def _loop(self, running: ExitStack, *loops: LeaseLoop) -> None:
+    def _loop(self, running: ExitStack, *loops: WorkLoop) -> None:
         threads = [threading.Thread(target=loop.run) for loop in loops]
         for thread, loop in zip(threads, loops, strict=True):
             thread.start()

@@ -15,7 +15,7 @@ import psycopg
 from flask import Flask
 
 from chassis.cli import keys
-from chassis.messaging.leases import LeaseLoop
+from chassis.messaging.work import WorkLoop
 from chassis.postgres import migrate
 from chassis.postgres.database import Session
 from chassis.server import admin
@@ -28,7 +28,7 @@ log = logs.get_logger()
 def register(
     app: Flask,
     migrations: str,
-    loops: Callable[[], Sequence[LeaseLoop]],
+    loops: Callable[[], Sequence[WorkLoop]],
     old_rows: Mapping[LiteralString, LiteralString],
 ) -> None:
     """Add the commands to the application.
@@ -127,7 +127,7 @@ def _time(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def run_loops(part: Service, loops: Sequence[LeaseLoop]) -> None:
+def run_loops(part: Service, loops: Sequence[WorkLoop]) -> None:
     """Run each loop in a thread of its own until SIGTERM or SIGINT; exit status 1 if one dies."""
     stopping = threading.Event()
 

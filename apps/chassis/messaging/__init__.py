@@ -1,1 +1,1 @@
-"""The transactional outbox, the loops that work on leased rows, and calls to the other service."""
+"""The transactional outbox, leased rows and the loops that work on them, calls to other services, signed events."""

@@ -1,7 +1,11 @@
-"""The one loop that carries on whatever was cut in the middle.
+"""Rows that are work to do, each leased to one worker at a time.
 
-Work is rows. A loop leases rows that are due, does the work of each in a thread of its pool, and asks
-again. It is woken by NOTIFY and polls as a fallback. A database that is away is waited for.
+A queue is a table of such rows. A worker claims due rows: they are leased to it for some seconds, and nobody else
+claims them before the lease expires. Every claim has its own owner name, and each later statement about a claimed row
+names that owner (fencing): if another claim took the row after the lease expired, the first worker changes nothing,
+even if both claims came from the same process. SKIP LOCKED lets any number of workers claim without a leader.
+
+A queue's table has the columns `attempts`, `available_at`, `leased_until`, `lease_owner` and `last_error`.
 """
 
 from __future__ import annotations
@@ -9,133 +13,125 @@ from __future__ import annotations
 import os
 import random
 import socket
-import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString, Protocol
 
-from chassis.postgres.database import DOWN, Database, Session
-from chassis.telemetry import logs, metrics
+import uuid_utils
 
-log = logs.get_logger()
+from chassis.postgres.database import Row, Session
 
 MAX_BACKOFF = 300.0
+"""The longest delay between two attempts, in seconds."""
 
-QUEUED = 2
-"""How many rows are leased for each thread: the one that it works on, and what it goes on with."""
+FREE = "(leased_until IS NULL OR leased_until <= now())"
+"""SQL condition: nobody has a lease on the row."""
+
+DUE = f"available_at <= now() AND {FREE}"
+"""SQL condition: the row can be claimed now, if it is pending."""
+
+UNTIL = "now() + make_interval(secs => %(lease)s::float8)"
+"""SQL: when a lease that starts now expires. The parameter `lease` is in seconds."""
+
+RELEASED = "leased_until = NULL, lease_owner = NULL"
+"""SQL: the assignments that end a lease."""
+
+
+class Leased(Protocol):
+    """A claimed row: an object with the queue's key columns and the lease's owner as attributes."""
+
+    @property
+    def owner(self) -> str:
+        """The name under which the row is leased."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A table of work, as SQL. Columns that another table has too are qualified with the table's name.
+
+    `key` identifies a row; `pending` is the condition for a row whose work is not done. `due` is a SELECT that locks
+    up to `limit` due rows with FOR UPDATE SKIP LOCKED. It returns the columns of `due_key` (`key`, if that is empty)
+    and whatever else `returning` takes from it as `due`. `returning` are the columns that a claim returns. A claim
+    adds one to each of `counters`.
+    """
+
+    table: LiteralString
+    key: tuple[LiteralString, ...]
+    pending: LiteralString
+    due: LiteralString
+    returning: LiteralString
+    due_key: tuple[LiteralString, ...] = ()
+    counters: tuple[LiteralString, ...] = ("attempts",)
+
+    @property
+    def claiming(self) -> LiteralString:
+        """The statement that claims rows. Takes `owner`, `lease`, and the parameters of `due`."""
+        table = self.table
+        counts = ", ".join(f"{counter} = {counter} + 1" for counter in self.counters)
+        matches = " AND ".join(f"{table}.{column} = due.{column}" for column in self.due_key or self.key)
+        return f"""
+            WITH due AS MATERIALIZED ({self.due})
+            UPDATE {table} SET {counts}, lease_owner = %(owner)s, leased_until = {UNTIL}
+            FROM due WHERE {matches}
+            RETURNING {self.returning}, lease_owner AS owner"""
+
+    @property
+    def held(self) -> LiteralString:
+        """SQL condition: this row is pending and leased to this owner. Takes what `holding` returns."""
+        matches = " AND ".join(f"{self.table}.{column} = %({column})s" for column in self.key)
+        return f"{matches} AND {self.table}.lease_owner = %(owner)s AND {self.pending}"
+
+    def holding(self, work: Leased) -> dict[str, Any]:
+        """The parameters of `held` for a claimed row."""
+        return {"owner": work.owner, **{column: getattr(work, column) for column in self.key}}
+
+
+def claim(session: Session, queue: Queue, lease: float, limit: int, **parameters: Any) -> list[Row]:
+    """Lease up to `limit` due rows for `lease` seconds; the rows have the queue's columns and `owner`.
+
+    `parameters` are what the queue's `due` takes besides `limit`.
+    """
+    named = {**parameters, "owner": new_owner(), "lease": lease, "limit": limit}
+    # Planned for each claim: a plan made while the queue was empty takes seconds when thousands of rows wait.
+    return session.execute(queue.claiming, named, prepare=False).fetchall()
+
+
+def release(session: Session, queue: Queue, work: Leased, delay: float, error: str) -> bool:
+    """End the lease of a row whose attempt failed; the row is due again after `delay` seconds.
+
+    `error` is kept in the row, up to 500 characters. Returns False if the lease was lost; then nothing is written.
+    """
+    done = session.execute(
+        f"""UPDATE {queue.table} SET available_at = now() + make_interval(secs => %(delay)s::float8), {RELEASED},
+                   last_error = %(error)s
+            WHERE {queue.held}""",
+        {**queue.holding(work), "delay": delay, "error": error[:500]},
+    )
+    return done.rowcount == 1
+
+
+def retry_now(
+    session: Session, queue: Queue, which: LiteralString, parameters: Mapping[str, Any], *, using: LiteralString = ""
+) -> int:
+    """Make the pending rows that match the condition `which` due now. Returns how many.
+
+    `using` names another table that the condition is about, as in `UPDATE ... FROM`.
+    """
+    source = f"FROM {using}" if using else ""
+    return session.execute(
+        f"UPDATE {queue.table} SET available_at = now() {source} WHERE {queue.pending} AND {which}", parameters
+    ).rowcount
+
+
+def new_owner(holder: str = "") -> str:
+    """A new owner name for a lease: unique, and it starts with the holder (by default this host and process)."""
+    return f"{holder or f'{socket.gethostname()}:{os.getpid()}'} {uuid_utils.uuid7()}"
 
 
 def backoff(attempts: int, base: float = 0.5, cap: float = MAX_BACKOFF) -> float:
-    """Seconds to wait after so many attempts: exponential with full jitter, capped.
+    """Seconds to wait after this many attempts: exponential with full jitter, at most `cap`.
 
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return random.uniform(0, min(cap, base * 2 ** min(attempts, 20)))
-
-
-def owner() -> str:
-    """The name under which this process holds leases: its host and its process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-class LeaseLoop:
-    """Leases rows and works on them until told to stop.
-
-    `claim(session, limit)` leases up to `limit` rows; `work(row)` does one of them and must itself settle
-    or release it: what it raises is logged, and the row comes back when its lease runs out.
-    `gate(wanted)` may lower the number of rows to claim at the moment (0: none), for a destination that is down.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        database: Database,
-        claim: Callable[[Session, int], Sequence[Any]],
-        work: Callable[[Any], object],
-        *,
-        channel: str | None = None,
-        concurrency: int,
-        poll: float,
-        gate: Callable[[int], int] | None = None,
-    ) -> None:
-        """`poll` is in seconds; `channel` is what NOTIFY wakes the loop on, if anything does."""
-        self.name = name
-        self._database, self._claim, self._work = database, claim, work
-        self._channel, self._concurrency, self._poll = channel, concurrency, poll
-        self._capacity = concurrency * QUEUED
-        self._gate = gate or (lambda wanted: wanted)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=name)
-        self._in_flight: set[Future[object]] = set()
-        self._awake = threading.Event()
-        self._stopping = threading.Event()
-        self._beat = time.monotonic()
-        self._tell_beat = metrics.loop_beat.labels(name).set
-
-    def run(self) -> None:
-        """Work until `stop`, then wait for what is in flight."""
-        if self._channel is not None:
-            threading.Thread(target=self._listen, name=f"{self.name}-listen", daemon=True).start()
-        failures = 0
-        while not self._stopping.is_set():
-            self._beat = time.monotonic()
-            self._tell_beat(time.time())
-            self._awake.clear()
-            try:
-                more = self._fill()
-                failures = 0
-            except DOWN as error:
-                failures += 1
-                log.warning("loop_waits_for_database", loop=self.name, error=error)
-                self._stopping.wait(min(2.0, 0.1 * 2**failures))
-                continue
-            if not more:
-                self._awake.wait(self._poll)
-        self._pool.shutdown(wait=True)
-        self._database.close()
-
-    def stop(self) -> None:
-        """Claim nothing more; `run` returns when what is in flight has ended."""
-        self._stopping.set()
-        self._awake.set()
-
-    def is_alive(self, patience: float = 60.0) -> bool:
-        """Whether the loop has come round within so many seconds, besides those that it rests for."""
-        return time.monotonic() - self._beat < patience + self._poll
-
-    def _fill(self) -> bool:
-        """Claim as much as there is room for; True if there may be more to claim at once."""
-        room = self._capacity - len(self._in_flight)
-        # A claim is a commit, whether of one row or many: while there is work, wait until it is worth one.
-        if self._in_flight and room < self._capacity // 2:
-            return False
-        room = self._gate(room)
-        if room <= 0:
-            return False
-        rows = self._claim(self._database.session(), room)
-        for row in rows:
-            future = self._pool.submit(self._work, row)
-            self._in_flight.add(future)
-            future.add_done_callback(self._done)
-        return len(rows) == room and len(self._in_flight) < self._capacity // 2
-
-    def _done(self, future: Future[object]) -> None:
-        self._in_flight.discard(future)
-        self._awake.set()
-        error = future.exception()
-        if isinstance(error, DOWN):
-            log.warning("work_lost_database", loop=self.name, error=error)
-        elif error is not None:
-            log.error("work_failed", loop=self.name, exc_info=error)
-
-    def _listen(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                session = self._database.session()
-                session.execute(f"LISTEN {self._channel}".encode())
-                while not self._stopping.is_set():
-                    for _ in session.notifies(timeout=self._poll, stop_after=1):
-                        self._awake.set()
-            except DOWN as error:
-                log.warning("listener_waits_for_database", loop=self.name, error=error)
-                self._stopping.wait(1.0)

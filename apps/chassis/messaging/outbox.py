@@ -1,48 +1,44 @@
-"""The transactional outbox: what must be told to others is a row that commits with what it is about.
+"""The transactional outbox: a message to another service is a row that commits with the change it reports.
 
-Rows are claimed with SKIP LOCKED and leased to one relay at a time; only the holder of the lease can
-mark a row delivered (fencing), so any number of relays can work without a leader. Of one aggregate only
-the oldest undelivered row is ever claimed: what concerns one order arrives in order.
+Relays claim rows as leases do (see leases.py). Only the oldest undelivered row of an aggregate is ever claimed, so
+the messages of one aggregate are delivered in order.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-import uuid_utils
-
-from chassis.postgres.database import Database, Session
-from chassis.telemetry import logs
+from chassis.messaging import leases
+from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
+from chassis.postgres.database import Session
 from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
 
-log = logs.get_logger()
-
 CHANNEL = "outbox"
+"""The NOTIFY channel of the relays."""
 
-_CLAIM = """
-WITH due AS MATERIALIZED (
-    SELECT sequence FROM outbox candidate
-    WHERE delivered_at IS NULL AND available_at <= now()
-      AND (leased_until IS NULL OR leased_until <= now())
-      AND sequence = (
-          SELECT sequence FROM outbox oldest
-          WHERE oldest.merchant = candidate.merchant AND oldest.aggregate_id = candidate.aggregate_id
-            AND oldest.delivered_at IS NULL
-          ORDER BY sequence LIMIT 1)
-    ORDER BY sequence LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED)
-UPDATE outbox SET attempts = attempts + 1, lease_owner = %(owner)s,
-       leased_until = now() + make_interval(secs => %(lease)s)
-FROM due WHERE outbox.sequence = due.sequence
-RETURNING outbox.sequence, id, merchant, aggregate_id, topic, payload, headers, attempts
-"""
+OUTBOX = Queue(
+    table="outbox",
+    key=("id",),
+    due_key=("sequence",),
+    pending="outbox.delivered_at IS NULL",
+    due=f"""
+        SELECT sequence FROM outbox
+        WHERE delivered_at IS NULL AND {DUE}
+          AND sequence = (
+              SELECT sequence FROM outbox oldest
+              WHERE oldest.merchant = outbox.merchant AND oldest.aggregate_id = outbox.aggregate_id
+                AND oldest.delivered_at IS NULL
+              ORDER BY sequence LIMIT 1)
+        ORDER BY sequence LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED""",
+    returning="outbox.sequence, id, merchant, aggregate_id, topic, payload, headers, attempts",
+)
 
-DELIVERED = "delivered_at = now(), leased_until = NULL, lease_owner = NULL, last_error = NULL"
-"""SQL: what a row is set to when it has been delivered, by `mark_delivered` or together with what follows from it."""
+DELIVERED = f"delivered_at = now(), {RELEASED}, last_error = NULL"
+"""SQL: the assignments that mark a row delivered, for `mark_delivered` and for statements that settle more with it."""
+
+_MARK_DELIVERED = f"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +56,18 @@ class Message:
     owner: str
 
 
-def claim(session: Session, owner: str, lease: float, limit: int) -> list[Message]:
-    """Lease up to `limit` rows that are due to `owner`, for `lease` seconds.
-
-    Each claim is an owner of its own: who claims a row again after its lease ran out is fenced from itself too.
-    """
-    owner = f"{owner} {uuid_utils.uuid7()}"
-    # Planned each time: a plan that was made, and kept, while nothing waited takes seconds when thousands do.
-    rows = session.execute(_CLAIM, {"owner": owner, "lease": lease, "limit": limit}, prepare=False).fetchall()
+def claim(session: Session, lease: float, limit: int) -> list[Message]:
+    """Lease up to `limit` due rows for `lease` seconds; oldest first."""
+    rows = leases.claim(session, OUTBOX, lease, limit)
     return sorted(
-        (
-            Message(**{**row, "id": str(row["id"]), "aggregate_id": str(row["aggregate_id"])}, owner=owner)
-            for row in rows
-        ),
+        (Message(**{**row, "id": str(row["id"]), "aggregate_id": str(row["aggregate_id"])}) for row in rows),
         key=lambda message: message.sequence,
     )
 
 
 def mark_delivered(session: Session, message: Message) -> bool:
-    """Mark the row delivered, if the lease is still ours; False when it was lost to another relay."""
-    done = session.one(
-        f"UPDATE outbox SET {DELIVERED} WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL RETURNING id",
-        (message.id, message.owner),
-    )
-    return done is not None
+    """Mark the row delivered. Returns False if the lease was lost to another relay; then nothing is written."""
+    return session.one(_MARK_DELIVERED, OUTBOX.holding(message)) is not None
 
 
 def is_leased(session: Session, message: Message) -> bool:
@@ -95,23 +79,13 @@ def is_leased(session: Session, message: Message) -> bool:
 
 
 def release(session: Session, message: Message, delay: float, error: str) -> bool:
-    """Give the lease back; the row is due again after `delay` seconds. `error` says what went wrong."""
-    done = session.execute(
-        "UPDATE outbox SET available_at = now() + make_interval(secs => %s), leased_until = NULL,"
-        " lease_owner = NULL, last_error = %s WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL",
-        (delay, error[:500], message.id, message.owner),
-    )
-    return done.rowcount == 1
+    """End the lease of a row that was not delivered; see leases.release."""
+    return leases.release(session, OUTBOX, message, delay, error)
 
 
-def hurry(session: Session, message_id: str) -> bool:
-    """Let a row that waits for its next attempt be due at once; False when it is delivered, or being delivered."""
-    done = session.execute(
-        "UPDATE outbox SET available_at = now() WHERE id = %s AND delivered_at IS NULL"
-        " AND (leased_until IS NULL OR leased_until <= now())",
-        (message_id,),
-    )
-    return done.rowcount == 1
+def retry_now(session: Session, message_id: str) -> bool:
+    """Make an undelivered row due now. Returns False if it is delivered, or leased to a relay at the moment."""
+    return leases.retry_now(session, OUTBOX, f"id = %(id)s AND {FREE}", {"id": message_id}) == 1
 
 
 def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
@@ -133,45 +107,3 @@ def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
         "outbox_oldest_seconds": "Age of the oldest undelivered row.",
     }
     gauges.add(meanings, ("topic",), read)
-
-
-class Waker:
-    """Tells the relays of this database that there is something to do, after the commit and off its path.
-
-    NOTIFY inside the transaction would make all commits wait for one another: PostgreSQL holds one lock
-    from the notification to the end of the commit, flush included. So a thread sends it afterwards, once
-    for all that came meanwhile, and rests between two: a notification is a transaction of its own, whose flush
-    the commits beside it would wait for. If the process dies in between, the relays' polling finds the row.
-    """
-
-    REST = 0.05  # seconds
-
-    def __init__(self, database: Database, channel: str = CHANNEL) -> None:
-        """The thread starts with the first `wake`, in the process that calls it."""
-        self._database = database
-        self._channel = channel
-        self._due = threading.Event()
-        self._start = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def wake(self) -> None:
-        """Ask for a notification; returns at once."""
-        if not self._due.is_set():
-            self._due.set()
-        if self._thread is None:
-            with self._start:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name=f"wake-{self._channel}", daemon=True)
-                    self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            self._due.wait()
-            self._due.clear()
-            rested_at = time.monotonic() + self.REST
-            try:
-                self._database.session().execute(f"NOTIFY {self._channel}".encode())
-            except psycopg.Error as error:
-                # Nothing is lost: the row is committed, and polling finds it.
-                log.warning("notify_failed", channel=self._channel, error=error)
-            time.sleep(max(0.0, rested_at - time.monotonic()))

@@ -1,14 +1,15 @@
-"""Delivering outbox rows: send, then commit what came of it together with the row."""
+"""Delivering outbox rows: send the message, then commit what follows from the answer together with the row."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from chassis.messaging import leases, outbox
-from chassis.messaging.leases import LeaseLoop, backoff
+from chassis.messaging import outbox
+from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Breaker, Refused, Unreachable
+from chassis.messaging.work import Waker, WorkLoop
 from chassis.postgres.database import Database, Session
 from chassis.telemetry import logs, metrics, tracing
 
@@ -27,10 +28,10 @@ class Relay:
     def __init__(self, database: Database, breaker: Breaker, handle: Handle) -> None:
         self.breaker = breaker
         self._database, self._handle = database, handle
-        self._waker = outbox.Waker(database)
+        self._waker = Waker(database, outbox.CHANNEL)
 
     def wake(self) -> None:
-        """Tell the loops that a row has been committed."""
+        """Notify the loops that a row has been committed."""
         self._waker.wake()
 
     def deliver(self, message: Message, timeout: float | None = None, handle: Handle | None = None) -> None:
@@ -44,7 +45,7 @@ class Relay:
             try:
                 outcome = (handle or self._handle)(message, timeout)
             except (Unreachable, Refused) as error:
-                self._give_back(message, error)
+                self._release(message, error)
                 outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
                 note("error.type", outcome)
             note("tandem.outcome", outcome)
@@ -52,8 +53,8 @@ class Relay:
             took = time.perf_counter() - began
             metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
 
-    def _give_back(self, message: Message, error: Exception) -> None:
-        # A destination that is down is the breaker's business; only a refused row waits longer and longer.
+    def _release(self, message: Message, error: Exception) -> None:
+        # The breaker already holds back calls to a destination that is down; only refused rows wait longer each time.
         delay = backoff(message.attempts, cap=2.0 if isinstance(error, Unreachable) else 300.0)
         outbox.release(self._database.session(), message, delay, str(error))
         log.warning(
@@ -65,14 +66,13 @@ class Relay:
             error=str(error),
         )
 
-    def loop(self, *, lease: float, concurrency: int, poll: float) -> LeaseLoop:
-        """The loop that delivers whatever is due; times in seconds."""
-        owner = leases.owner()
+    def loop(self, *, lease: float, concurrency: int, poll: float) -> WorkLoop:
+        """The loop that delivers due rows; `lease` and `poll` are in seconds."""
 
         def claim(session: Session, limit: int) -> list[Message]:
-            return outbox.claim(session, owner, lease, limit)
+            return outbox.claim(session, lease, limit)
 
-        return LeaseLoop(
+        return WorkLoop(
             "relay",
             self._database,
             claim,
@@ -85,7 +85,7 @@ class Relay:
 
 
 def _attributes(message: Message) -> dict[str, str | int]:
-    # Without the row's id: it is the idempotency key of what is asked for.
+    # Without the row's id: it is the idempotency key of the request.
     return {
         "messaging.system": "postgresql",
         "messaging.operation.name": "deliver",

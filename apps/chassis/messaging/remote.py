@@ -1,8 +1,8 @@
 """Calling another service: deadlines, a circuit breaker, and two kinds of failure.
 
-pybreaker holds its lock while the guarded call runs, which would put all calls in a queue. So while the
-circuit is closed the call runs outside and only its outcome is reported; when it is open or half open,
-one call at a time is just what is wanted: a single probe.
+pybreaker holds its lock while the guarded call runs, which would serialize all calls. So while the circuit is closed,
+the call runs outside and only its outcome is reported to pybreaker. When the circuit is open or half open, serial calls
+are wanted: a single call probes the destination.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ T = TypeVar("T")
 
 
 class Unreachable(Exception):
-    """The destination did not answer, or said that it can't serve now: it is not known whether it acted."""
+    """The destination did not answer, or answered that it cannot serve now: it is not known whether it acted."""
 
 
 class Refused(Exception):
-    """The destination answered, but not as agreed: a fault to look into, and to try again later.
+    """The destination refused the request or answered unexpectedly: a fault to examine, and to retry later.
 
-    `problem` is the name of its problem (RFC 9457), if it gave one.
+    `problem` is the name of the problem (RFC 9457) in the answer, if there is one.
     """
 
     def __init__(self, message: str, problem: str | None = None) -> None:
-        """`message` is for the logs and the outbox row."""
         super().__init__(message)
         self.problem = problem
 
 
-class _Told(pybreaker.CircuitBreakerListener):
-    """Tells the metrics of each change."""
+class _Measured(pybreaker.CircuitBreakerListener):
+    """Sets the metric at each change of state."""
 
     def state_change(
         self,
@@ -46,15 +45,18 @@ class _Told(pybreaker.CircuitBreakerListener):
         old_state: pybreaker.CircuitBreakerState | None,
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
-        """Called by the breaker, which says itself what it is now only after that."""
+        """Called by the breaker; it has the new state only after this call."""
         metrics.breaker_open.labels(cb.name).set(new_state.name != pybreaker.STATE_CLOSED)
 
 
 class Breaker:
-    """Opens after five unreachables in a row; `reset` seconds after the last one a single call may try."""
+    """A circuit breaker that opens after five Unreachable in a row.
+
+    `reset` seconds after the last one, a single call probes the destination.
+    """
 
     def __init__(self, name: str, reset: float = 1.0, *, measured: bool = True) -> None:
-        """`name` is for the messages; `measured` says whether the metrics have it by that name, too."""
+        """`name` is the destination's name in messages, and in the metrics if `measured` is true."""
         self.name = name
         self._reset = reset
         self._failed_at = 0.0
@@ -63,24 +65,24 @@ class Breaker:
             reset_timeout=reset,
             name=name,
             exclude=[lambda error: not isinstance(error, Unreachable)],
-            listeners=[_Told()] if measured else [],
+            listeners=[_Measured()] if measured else [],
         )
         if measured:
             metrics.breaker_open.labels(name).set(0)
 
     @property
     def is_open(self) -> bool:
-        """Whether the destination is taken to be down."""
+        """Whether the destination is considered down."""
         return bool(self._breaker.current_state != pybreaker.STATE_CLOSED)
 
     def room(self, wanted: int) -> int:
-        """How many calls make sense now: as many as wanted, none while it is down, one when it may be tried."""
+        """How many calls to make now: `wanted`, 0 while the destination is down, 1 when it may be probed."""
         if not self.is_open:
             return wanted
         return 1 if time.monotonic() - self._failed_at >= self._reset else 0
 
     def call(self, function: Callable[[], T]) -> T:
-        """What `function` returns. Raises what it raises; only Unreachable counts against the destination.
+        """Call `function` and return its result. Only Unreachable counts as a failure of the destination.
 
         Raises Unreachable at once while the circuit is open.
         """
@@ -100,7 +102,7 @@ class Breaker:
         except pybreaker.CircuitBreakerError as error:
             if error.__context__ is not None and isinstance(error.__context__, Unreachable):
                 self._failed_at = time.monotonic()
-            raise Unreachable(f"{self.name} is taken to be down; it is tried again within seconds") from error
+            raise Unreachable(f"{self.name} is considered down; it is probed again within seconds") from error
 
     def _report(self, error: Unreachable | None) -> None:
         def outcome() -> None:
@@ -112,22 +114,22 @@ class Breaker:
         try:
             self._breaker.call(outcome)
         except (Unreachable, pybreaker.CircuitBreakerError):
-            return  # the caller raises it; here it was only counted
+            return  # the caller raises the error; this call only counted it
 
 
-# What a server or a proxy in front of it says when it can't serve for now.
-_PASSING = frozenset({429, 502, 503, 504})
+# The status codes of a server, or a proxy in front of it, that cannot serve at the moment.
+_TEMPORARY = frozenset({429, 502, 503, 504})
 
 
 class Remote:
-    """One destination: its address, its breaker, and a connection a thread that is kept alive."""
+    """A destination: its URL, its circuit breaker, and one keep-alive connection per thread."""
 
     def __init__(
         self, name: str, url: str, headers: Mapping[str, str], timeout: float, *, measured: bool = True
     ) -> None:
-        """`headers` go with every request; `timeout` is the longest to wait for an answer, in seconds.
+        """`headers` are sent with every request; `timeout` is the longest time to wait for an answer, in seconds.
 
-        `measured` is for one a service: whether the metrics tell if this one takes its destination to be down.
+        `measured` is whether the metrics show the state of this breaker: true for one Remote per destination.
         """
         self.url, self.timeout = url, timeout
         self.breaker = Breaker(name, measured=measured)
@@ -137,16 +139,16 @@ class Remote:
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str], timeout: float | None = None
     ) -> requests.Response:
-        """The successful (2xx) answer to a JSON body posted to `path`.
+        """POST a JSON body to `path` and return the successful (2xx) response.
 
-        Raises Unreachable when it is not known whether the destination acted, and Refused for any other answer.
+        Raises Unreachable if it is not known whether the destination acted, and Refused for any other response.
         """
         return self._call("POST", path, {"Content-Type": "application/json", **headers}, timeout, body)
 
     def put(
         self, path: str, body: bytes, headers: Mapping[str, str], timeout: float | None = None
     ) -> requests.Response:
-        """The same with PUT."""
+        """PUT a JSON body to `path` and return the successful (2xx) response. Raises Unreachable and Refused."""
         return self._call("PUT", path, {"Content-Type": "application/json", **headers}, timeout, body)
 
     def close(self) -> None:
@@ -156,7 +158,7 @@ class Remote:
             session.close()
 
     def get(self, path: str, headers: Mapping[str, str], timeout: float | None = None) -> requests.Response:
-        """The successful (2xx) answer to a GET. Raises Unreachable and Refused."""
+        """GET `path` and return the successful (2xx) response. Raises Unreachable and Refused."""
         return self._call("GET", path, headers, timeout)
 
     def _call(
@@ -179,7 +181,7 @@ class Remote:
             )
         except requests.RequestException as error:
             raise Unreachable(f"{self._name}: {type(error).__name__}") from error
-        if response.status_code in _PASSING:
+        if response.status_code in _TEMPORARY:
             raise Unreachable(f"{self._name} answered {response.status_code}")
         if not 200 <= response.status_code < 300:
             raise Refused(f"{self._name} answered {response.status_code}: {response.text[:200]}", _problem(response))
@@ -188,7 +190,7 @@ class Remote:
     def _prepared(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> requests.PreparedRequest:
-        """What `Request.prepare` makes of it, by what is known: the URL is one already, and there are no cookies."""
+        """The request as `Request.prepare` builds it, without what is not needed: quoting of the URL, and cookies."""
         prepared = requests.PreparedRequest()
         prepared.method, prepared.url, prepared.body = method, self.url + path, body
         prepared.headers = CaseInsensitiveDict({**self._headers, **headers})
@@ -201,7 +203,7 @@ class Remote:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = tracing.http_session()
-            session.trust_env = False  # no proxy and no .netrc comes between the services
+            session.trust_env = False  # no proxies and no .netrc between the services
             self._local.session = session
         return session
 

@@ -1,4 +1,4 @@
-"""Signed events between services and to merchants, as Standard Webhooks (standardwebhooks.com) has them."""
+"""Signatures of events, by Standard Webhooks (standardwebhooks.com)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 
 def sign(secret: str, message_id: str, body: bytes, *others: str) -> dict[str, str]:
-    """The headers that prove who sent these bytes, and when. `secret` is "whsec_" and base64.
+    """The headers `webhook-id`, `webhook-timestamp` and `webhook-signature` for a body that is sent now.
 
-    While a secret is being replaced there are `others` besides, and whoever checks may know any of them.
+    `secret` is "whsec_" and base64. While a secret is being replaced, `others` sign too: the receiver may know any of
+    them.
     """
     now = datetime.now(UTC)
     return {
@@ -24,7 +25,7 @@ def sign(secret: str, message_id: str, body: bytes, *others: str) -> dict[str, s
 
 
 def is_secret(text: str) -> bool:
-    """Whether a text can sign: "whsec_" and the base64 of at least 24 bytes, as Standard Webhooks asks for."""
+    """Whether a text is a secret: "whsec_" and the base64 of at least 24 bytes, as Standard Webhooks requires."""
     prefix, _, encoded = text.rpartition("whsec_")
     try:
         return prefix == "" and text.startswith("whsec_") and len(base64.b64decode(encoded, validate=True)) >= 24

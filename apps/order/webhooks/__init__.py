@@ -1,6 +1,6 @@
-"""Webhooks: what happens to an order is told to the endpoints that its merchant has registered.
+"""Webhooks: events about orders, sent to the endpoints that a merchant has registered.
 
-`webhook_deliveries` is an outbox of its own: a row commits with the step of the order that it tells, and a loop of the
-relay leases it. It is not the table `outbox`, because that one's commands to payment are claimed in the order of their
-sequence, past everything that waits: an endpoint that is dead for days would leave its backlog in their way.
+`webhook_deliveries` is a second outbox: a row commits with the change of the order that it reports, and a loop of
+`flask relay` claims it. It is a table of its own because the commands in `outbox` are claimed in their sequence, which
+skips over all rows that wait: the backlog of an endpoint that is down for days would slow these claims.
 """

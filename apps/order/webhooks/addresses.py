@@ -1,8 +1,8 @@
-"""Where webhooks may go: URLs that name a host plainly, and addresses that are anybody's.
+"""Where webhooks may be sent: URLs of a restricted form, and public addresses only.
 
-Merchants choose the URLs and we make the requests, from within our network (server-side request forgery, OWASP).
-So it is the address that is checked, not its spelling: a name is resolved once, everything that it resolves to must
-be public, and the connection is made to what was checked.
+Merchants choose the URLs, and the requests come from inside the service's network (server-side request forgery, OWASP).
+So the addresses are checked, not the spelling of the URL: a name is resolved once, all of its addresses must be public,
+and the connection is made to a checked address.
 """
 
 from __future__ import annotations
@@ -23,25 +23,24 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+
 _REST = re.compile(r"[\x21-\x7e]*")
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Of protocols and of relays: nobody's, though some Pythons call them global (IANA's IPv4 special-purpose registry).
+# Reserved for protocols and relays; some versions of Python call them global (IANA's IPv4 special-purpose registry).
 _SPECIAL = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
 
 
 class BadUrl(ValueError):
-    """No URL for a webhook; the message says what it must be."""
+    """The URL cannot be used for webhooks; the message says what is required."""
 
 
 class Forbidden(Exception):
-    """The host is no public one. The message does not say what it is: callers are not to learn our network from it."""
+    """The host is not public. The message is always the same, so that it reveals nothing about this network."""
 
     def __init__(self) -> None:
-        """Always the same words."""
         super().__init__("the host does not resolve to public addresses only")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL taken apart: what to connect to, and what to ask for there."""
+    """The parts of a URL: what to connect to, and the path with the query to request."""
 
     scheme: str
     host: str
@@ -50,7 +49,7 @@ class Target:
 
 
 def parse(url: str, allow_http: bool) -> Target:
-    """The parts of a URL. Raises BadUrl."""
+    """Split a URL into its parts. Raises BadUrl."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -69,14 +68,14 @@ def parse(url: str, allow_http: bool) -> Target:
         raise BadUrl("Must have no fragment, and nothing but visible ASCII characters.")
     port = _PORTS[parts.scheme] if port is None else port
     if port != _PORTS[parts.scheme] and port < 1024:
-        # The others below are of services that are not HTTP, and may be talked into something by a request.
+        # The other ports below 1024 belong to services that do not speak HTTP, and a request might do harm there.
         raise BadUrl(f"Must have the port {_PORTS[parts.scheme]} or one from 1024 to 65535.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host.strip("[]").rstrip("."), port, path)
 
 
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether webhooks may go to this address: it is public, or in one of the networks."""
+    """Whether webhooks may be sent to this address: it is public, or in one of the networks."""
     inner = _inner(address)
     if any(inner in network or address in network for network in networks):
         return True
@@ -84,12 +83,12 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
         return False
     if not inner.is_global or inner.is_multicast or inner.is_reserved:
         return False
-    # Tunnels end at an IPv4 address that the IPv6 address only hides; nobody serves webhooks there.
+    # The address of a tunnel contains the IPv4 address at which it ends; no webhook receiver has one.
     return inner.version == 4 or not (inner.is_site_local or inner.sixtofour or inner.teredo)
 
 
 def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for on the way out (IPv4-mapped, or NAT64, RFC 6052), or itself."""
+    """The IPv4 address inside an IPv4-mapped or NAT64 (RFC 6052) IPv6 address; otherwise the address itself."""
     if address.version == 4:
         return address
     if address.ipv4_mapped is not None:
@@ -98,15 +97,15 @@ def _inner(address: Address) -> Address:
 
 
 class Resolver:
-    """Finds the addresses of hosts, each lookup with a deadline, which the system's resolver has not."""
+    """Looks up the addresses of hosts with a timeout, which the system's resolver does not have."""
 
     def __init__(self, networks: Sequence[Network], threads: int) -> None:
-        """`networks` are allowed besides public addresses; lookups that hang hold up no more than so many threads."""
+        """`networks` are allowed in addition to public addresses. `threads` is how many lookups run at a time."""
         self._networks = networks
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="resolver")
 
     def resolve(self, target: Target, seconds: float) -> list[str]:
-        """All addresses of the target, each of them checked. Raises Forbidden, TimeoutError and OSError."""
+        """All addresses of the target, each checked. Raises Forbidden, TimeoutError after `seconds`, and OSError."""
         lookup = self._pool.submit(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
         try:
             found = lookup.result(seconds)

@@ -107,7 +107,7 @@ def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Res
 @blueprint.response(202, schemas.WholeDeliveryView)
 def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """Send an event of type `webhook.test` to an endpoint."""
-    return _accepted(webhooks().test(idempotency.claim(), str(webhook_endpoint_id)), webhook_endpoint_id)
+    return _accepted(webhooks().send_test(idempotency.claim(), str(webhook_endpoint_id)), webhook_endpoint_id)
 
 
 @blueprint.get("/<uuid:webhook_endpoint_id>/deliveries")

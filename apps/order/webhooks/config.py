@@ -15,7 +15,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of webhooks; times in seconds."""
+    """The settings of webhooks; times in seconds."""
 
     allow_http: bool
     allowed_networks: tuple[Network, ...]
@@ -28,7 +28,7 @@ class Settings:
 
 
 def load(env: FileAwareEnv) -> Settings:
-    """Read the environment. Raises ConfigError, environs.EnvError."""
+    """Read the environment. Raises ConfigError or environs.EnvError, which name the variable."""
     keys = tuple(env.str("WEBHOOK_KEYS", "").split())
     if any(len(key) < 32 for key in keys):
         raise ConfigError("WEBHOOK_KEYS: must be keys of at least 32 characters, with spaces between")

@@ -1,4 +1,4 @@
-"""Which events there are, and what follows from an attempt to deliver one: pure decisions, no input or output."""
+"""The events of webhooks, and the decision after an attempt to deliver one. Pure code."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from enum import StrEnum
 
 from order.transition import EVENTS
 
-UNLESS_ASKED_OTHERWISE = tuple(event for event in EVENTS if event not in ("order.placed", "order.canceling"))
-"""What an endpoint is told when it has not said: outcomes, and not what the merchant has just done by itself."""
+DEFAULT_EVENTS = tuple(event for event in EVENTS if event not in ("order.placed", "order.canceling"))
+"""The events of an endpoint that names none: outcomes, without the merchant's own actions."""
 
 TEST = "webhook.test"
+"""The type of the event that a merchant asks for to test an endpoint."""
 
 LONGEST_DELAY = 3 * 3600.0
-"""Seconds to wait at most before the next attempt."""
+"""The longest delay before the next attempt, in seconds."""
 
 TOLERATED = 4
+"""The number of failures in a row after which an endpoint is not paused yet."""
+
 LONGEST_PAUSE = 900.0
-"""So many failures in a row say nothing of an endpoint; after more, all of it rests, for so many seconds at most."""
+"""The longest pause of an endpoint that failed more often, in seconds. While it is paused, nothing is sent to it."""
 
 
 class Status(StrEnum):
-    """Where a delivery stands."""
+    """The status of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -30,7 +33,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one attempt: the status code of the answer, or an error instead. Times in seconds."""
+    """The result of one attempt: the response's status code if there was one, and the error if it failed.
+
+    `seconds` is its duration; `retry_after` is the response's Retry-After, in seconds.
+    """
 
     status_code: int | None
     error: str | None
@@ -40,9 +46,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows: the delivery's status, when it is tried again, and for how long its endpoint rests. In seconds.
+    """What follows from an attempt: the delivery's status, the delay of the next attempt, the pause of its endpoint.
 
-    `gone`: the endpoint wants nothing any more.
+    Times in seconds. `gone` disables the endpoint.
     """
 
     status: Status
@@ -51,32 +57,32 @@ class Verdict:
     gone: bool = False
 
 
-def judge(attempt: Attempt, tries: int, failures: int, left: float, first_delay: float, chance: float) -> Verdict:
-    """What follows from an attempt.
+def decide(attempt: Attempt, tries: int, failures: int, remaining: float, first_delay: float, jitter: float) -> Verdict:
+    """Decide what follows from an attempt.
 
-    It was the one of number `tries`, `failures` attempts at the endpoint have failed in a row, this one included if it
-    has, and `left` seconds are left until nobody tries any more. After the first failure the wait is `first_delay` at
-    most, and the most doubles with each. `chance`, from 0 to 1, is drawn anew for each: full
-    jitter (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    `tries` is the attempt's number. `failures` is how many attempts at the endpoint have failed in a row, this one
+    included. `remaining` is how many seconds are left until the delivery is given up. The delay after the first failure
+    is at most `first_delay`, and the maximum doubles with each failure. `jitter` is a new random number from 0 to 1 for
+    each attempt: full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
     """
     code = attempt.status_code
     if code is not None and 200 <= code < 300:
         return Verdict(Status.DELIVERED)
     if code == 410:
         return Verdict(Status.DEAD, gone=True)
-    if left <= 0:
-        return Verdict(Status.DEAD, pause=chance * longest_pause(failures))
+    if remaining <= 0:
+        return Verdict(Status.DEAD, pause=jitter * longest_pause(failures))
     asked = min(attempt.retry_after or 0.0, LONGEST_DELAY) if code in (429, 503) else 0.0
-    delay = max(chance * longest_delay(tries, first_delay), asked)
-    # The last attempt is at the very end: a receiver that is back by then has missed nothing.
-    return Verdict(Status.PENDING, min(delay, left), max(chance * longest_pause(failures), asked))
+    delay = max(jitter * longest_delay(tries, first_delay), asked)
+    # The last attempt is at the very end, so an endpoint that recovers before it misses nothing.
+    return Verdict(Status.PENDING, min(delay, remaining), max(jitter * longest_pause(failures), asked))
 
 
 def longest_delay(tries: int, first_delay: float) -> float:
-    """The longest wait after so many attempts, in seconds."""
+    """The longest delay after this many attempts, in seconds."""
     return float(min(LONGEST_DELAY, first_delay * 2 ** min(tries - 1, 20)))
 
 
 def longest_pause(failures: int) -> float:
-    """For how long an endpoint may rest after so many failures in a row, in seconds."""
+    """The longest pause of an endpoint after this many failures in a row, in seconds."""
     return float(min(LONGEST_PAUSE, 2 ** min(failures - TOLERATED, 20))) if failures > TOLERATED else 0.0

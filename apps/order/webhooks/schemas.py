@@ -24,7 +24,7 @@ class NewEndpoint(Schema):
     events = fields.List(
         Choice(EVENTS, "A type of event."),
         validate=validate.Length(1, len(EVENTS)),
-        load_default=list(model.UNLESS_ASKED_OTHERWISE),
+        load_default=list(model.DEFAULT_EVENTS),
         metadata=_EVENTS,
     )
 

@@ -1,7 +1,7 @@
-"""One POST to a host that others have chosen: to checked addresses only, within a deadline, with nothing kept of it.
+"""POST requests to hosts that merchants choose: to checked addresses only, each within one deadline.
 
-http.client and no session on top: no redirects, no proxies, no cookies, no .netrc. requests has a timeout for each
-read and none for all of them, which a server that drips its answer never reaches.
+It uses http.client directly: no redirects, proxies, cookies or .netrc. The timeout of requests applies to each read,
+not to the whole response, so a server that sends a byte at a time would never reach it.
 """
 
 from __future__ import annotations
@@ -28,33 +28,32 @@ _LARGEST_HEAD = 64 * 1024
 
 
 class Sender:
-    """Makes attempts; `seconds` of one are never more than the time-out of the settings, whatever the server does."""
+    """Makes attempts. Each ends within the timeout of the settings, whatever the server does."""
 
     def __init__(self, settings: Settings) -> None:
-        """Opens nothing yet."""
         self._allow_http, self._timeout = settings.allow_http, settings.timeout
         self._resolver = Resolver(settings.allowed_networks, settings.concurrency)
         self._tls = ssl.create_default_context(cafile=certifi.where())
-        self._tls.load_default_certs()  # and whatever SSL_CERT_FILE names
+        self._tls.load_default_certs()  # and those that SSL_CERT_FILE names
 
     def check(self, url: str) -> None:
-        """See that webhooks may go to a URL, now. Raises BadUrl, Forbidden."""
+        """Check that webhooks may be sent to a URL now. Raises BadUrl or Forbidden."""
         target = addresses.parse(url, self._allow_http)
         try:
             self._resolver.resolve(target, min(2.0, self._timeout))
         except OSError as error:
-            # In the same words: whether a name of our own network exists is nobody's business.
+            # The same error, so that a merchant cannot find out which names exist in this network.
             raise Forbidden from error
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
-        """Post JSON and see the status code of the answer. Does not raise for what the other side does."""
+        """Post JSON and return the result. If the server fails, nothing is raised: the result has the error."""
         began = time.monotonic()
         try:
             target = addresses.parse(url, self._allow_http)
             clock = _Clock(began + self._timeout)
             response = self._exchange(target, self._resolver.resolve(target, clock.left()), clock, body, headers)
         except (BadUrl, Forbidden, OSError, http.client.HTTPException) as error:
-            return Attempt(None, _said(error), time.monotonic() - began)
+            return Attempt(None, _text_of(error), time.monotonic() - began)
         error_text = f"answered {response.status}" if not 200 <= response.status < 300 else None
         if 300 <= response.status < 400:
             error_text = f"answered {response.status}: redirects are not followed"
@@ -74,20 +73,20 @@ class Sender:
         }
         try:
             connection.request("POST", target.path, body, sent)
-            # The body stays unread: nobody needs it, and it can be as long and as slow as the server likes.
+            # The body is not read: it is not needed, and may be of any length and arbitrarily slow.
             return connection.getresponse()
         finally:
             connection.close()
 
 
 class _Clock:
-    """What is left of an attempt's time."""
+    """The deadline of an attempt."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
 
     def left(self) -> float:
-        """In seconds. Raises TimeoutError when it is nothing."""
+        """The seconds until the deadline. Raises TimeoutError when it has passed."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -95,7 +94,7 @@ class _Clock:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to one of the addresses that were found for a target; the host's name is for TLS and Host."""
+    """A connection to one of a target's resolved addresses. The host's name is used for TLS and the Host header."""
 
     def __init__(self, target: Target, found: list[str], clock: _Clock, tls: ssl.SSLContext) -> None:
         self.default_port = 443 if target.scheme == "https" else 80
@@ -103,7 +102,7 @@ class _Connection(http.client.HTTPConnection):
         self._target, self._found, self._clock, self._tls = target, found, clock, tls
 
     def connect(self) -> None:
-        """Try one address after the other. Raises OSError, of the last."""
+        """Try the addresses in turn. Raises the OSError of the last."""
         for number, address in enumerate(self._found, 1):
             try:
                 self.sock = self._connect(address)
@@ -126,7 +125,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Timed:
-    """What http.client needs of a socket, with one deadline for all of it and a bound on what is read."""
+    """The part of a socket that http.client uses, with one deadline for all calls and a limit on what is read."""
 
     def __init__(self, sock: socket.socket, clock: _Clock) -> None:
         self._sock, self._clock = sock, clock
@@ -137,7 +136,7 @@ class _Timed:
         self._sock.sendall(data)
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        """What http.client reads from."""
+        """The file from which http.client reads the response."""
         return io.BufferedReader(_Reader(self._sock, self._clock))
 
     def close(self) -> None:
@@ -158,27 +157,27 @@ class _Reader(io.RawIOBase):
         count = self._sock.recv_into(buffer, min(len(buffer), 4096))
         self._room -= count
         if self._room < 0:
-            raise http.client.HTTPException("the head of the answer is too large")
+            raise http.client.HTTPException("the head of the response is too large")
         return count
 
 
-def _said(error: Exception) -> str:
-    """An error in words that may be shown to the merchant."""
+def _text_of(error: Exception) -> str:
+    """The text of an error, as the merchant may see it."""
     if isinstance(error, BadUrl | Forbidden):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not valid: {error.verify_message}"
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "no response within the timeout"
     if isinstance(error, socket.gaierror):
-        return "the host's name is not known"
+        return "the host name is unknown"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused"
-    return f"no answer: {type(error).__name__}"
+    return f"no response: {type(error).__name__}"
 
 
 def _retry_after(text: str | None) -> float | None:
-    """The header in seconds (RFC 9110, 10.2.3: a number or a date), None where it makes no sense."""
+    """The header's value in seconds (RFC 9110, 10.2.3: a number or a date); None if it is neither."""
     if text is None:
         return None
     if text.isascii() and text.isdigit():

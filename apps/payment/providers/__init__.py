@@ -1,4 +1,4 @@
-"""The port to payment providers: what the payment service asks, and what it may be told."""
+"""The interface of payment providers: what the payment service asks of one, and what it gets back."""
 
 from __future__ import annotations
 
@@ -13,63 +13,67 @@ from payment.providers.faults import Faults
 
 
 class ProviderFault(Exception):
-    """The provider did not answer as it should: it is not known whether it acted."""
+    """The provider did not answer as expected: it is not known whether it acted."""
 
 
-class NotGenuine(Exception):
-    """A message that claims to be the provider's has no valid, fresh signature of the provider."""
+class InvalidSignature(Exception):
+    """An event has no valid, recent signature of the provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What a provider's message is about: an operation's id, the payment's reference, either, or neither."""
+    """What a provider's event is about: an operation's id, the payment's provider reference, both, or neither."""
 
     operation_id: str | None = None
     reference: str | None = None
 
 
 class Provider(Protocol):
-    """Somebody who moves money. An operation's id is its idempotency key: the same id never acts twice."""
+    """A payment provider. An operation's id is its idempotency key: the provider never acts twice on one id."""
 
     name: str
 
     def send(self, operation: Operation) -> Outcome:
-        """Ask for an operation. Raises ProviderFault when the outcome is not known."""
+        """Ask for an operation. Raises ProviderFault if the outcome is not known."""
         ...
 
     def lookup(self, operation: Operation) -> Outcome | None:
-        """What became of an operation, or None if it is right to send it (again). Raises ProviderFault.
+        """The outcome of an operation, or None if it can safely be sent (again). Raises ProviderFault.
 
-        A settled one, whose payment has a reference, may be asked about for ever: reconciliation does.
+        The outcome of a settled operation whose payment has a reference can be looked up at any later time, as
+        reconciliation does.
         """
         ...
 
 
 @runtime_checkable
-class Announcing(Protocol):
-    """A provider that sends messages when something has changed there."""
+class EventSender(Protocol):
+    """A provider that sends events when something has changed on its side."""
 
-    def hint(self, headers: Mapping[str, str], body: bytes) -> Hint:
-        """What a message is about. Raises NotGenuine, and ValueError for a signed body that makes no sense."""
+    def verify_event(self, headers: Mapping[str, str], body: bytes) -> Hint:
+        """Verify an event's signature and return what the event is about.
+
+        Raises InvalidSignature, and ValueError if the signed body is not an event.
+        """
         ...
 
 
 @runtime_checkable
-class Faulty(Protocol):
-    """A provider that can be told to do things wrong: no real one."""
+class FaultInjectable(Protocol):
+    """A provider that can be told to fail: the simulator."""
 
     def faults(self, session: Session) -> Row:
-        """The view of what it is told: body (JSON text)."""
+        """The view of the injected faults: body (JSON text)."""
         ...
 
-    def switch_faults(self, session: Session, faults: Faults) -> None:
-        """Do these things wrong from now on."""
+    def set_faults(self, session: Session, faults: Faults) -> None:
+        """Inject these faults from now on, instead of those before."""
         ...
 
 
 def load(settings: Settings) -> Provider:
-    """The provider that the settings choose; it connects to nothing yet."""
-    # Imported here: the modules of the providers import this one, and Stripe's library is not small.
+    """The provider that the settings name; nothing is connected yet."""
+    # Imported here: the modules of the providers import this one, and Stripe's library is large.
     if settings.provider == "stripe":
         from payment.providers.stripe import Stripe
 

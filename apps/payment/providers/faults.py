@@ -1,6 +1,6 @@
-"""Faults that the simulator is told to have: for all payments of all merchants, until they are switched off.
+"""The faults that the simulator injects: for all payments of all merchants, until they are switched off.
 
-They stand in the simulator's schema, so that all workers and pods have the same ones, at once.
+They are stored in the simulator's schema, so all workers and pods have the same faults at the same time.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from chassis.postgres.database import Row, Session, json_time
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is switched on: charges are declined, answers take so long, and so many in a hundred are lost.
+    """The injected faults: all charges are declined, answers are delayed, and a percentage of calls is lost.
 
-    A lost request was never acted on; when an answer is lost, it was.
+    The simulator does not act on a lost request. If an answer is lost, it has acted.
     """
 
     decline: bool = False
@@ -27,33 +27,33 @@ class Faults:
 
     @classmethod
     def of(cls, row: Mapping[str, Any] | None) -> Faults:
-        """As a row of the table has them; none without a row."""
+        """The faults of a row of the table; without a row, none."""
         return cls(**{field.name: row[field.name] for field in fields(cls)}) if row else cls()
 
     def loses_request(self, operation_id: str, call: int) -> bool:
-        """Whether the so-manieth request for an operation is lost: the same ones whenever it is asked."""
-        return _dice(f"request {operation_id} {call}") < self.lost_requests_percent
+        """Whether request number `call` for an operation is lost: the same result each time it is asked."""
+        return _percentile(f"request {operation_id} {call}") < self.lost_requests_percent
 
     def loses_answer(self, operation_id: str, call: int) -> bool:
-        """Whether the answer to it is lost."""
-        return _dice(f"answer {operation_id} {call}") < self.lost_answers_percent
+        """Whether the answer to request number `call` is lost: the same result each time it is asked."""
+        return _percentile(f"answer {operation_id} {call}") < self.lost_answers_percent
 
 
-def _dice(text: str) -> int:
+def _percentile(text: str) -> int:
     return zlib.crc32(text.encode()) % 100
 
 
 ROW = "(SELECT to_jsonb(f) FROM simulator.faults f)"
-"""SQL for the row as JSON, for statements that do something else besides: asking costs no round trip."""
+"""SQL: the row as JSON, to be read by a statement that does something else, without another round trip."""
 
 
 ANY = """EXISTS (SELECT FROM simulator.faults WHERE decline OR delay_ms > 0
                 OR lost_requests_percent > 0 OR lost_answers_percent > 0)"""
-"""SQL for whether anything is switched on."""
+"""SQL condition: a fault is injected."""
 
 
 def read(session: Session) -> Row:
-    """The switches' view: body (JSON text)."""
+    """The view of the faults: body (JSON text)."""
     row = session.one(
         f"""SELECT json_build_object(
                 'decline', COALESCE(decline, false), 'delay_ms', COALESCE(delay_ms, 0),
@@ -67,7 +67,7 @@ def read(session: Session) -> Row:
 
 
 def write(session: Session, faults: Faults) -> None:
-    """Switch to these."""
+    """Replace the faults."""
     session.execute(
         """INSERT INTO simulator.faults AS f (decline, delay_ms, lost_requests_percent, lost_answers_percent)
            VALUES (%(decline)s, %(delay_ms)s, %(lost_requests_percent)s, %(lost_answers_percent)s)

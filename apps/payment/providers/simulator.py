@@ -1,21 +1,21 @@
-"""A provider for development and tests: deterministic, and with a memory of its own.
+"""A simulated provider for development and tests: deterministic, with its own record of what it has done.
 
-Its memory is the schema `simulator`, written over its own connection with its own commits, so that what
-it has charged stays charged when the payment service rolls back or is killed, as with a real provider.
-The payment method chooses what happens:
+The record is the schema `simulator`. It is written over a separate connection with separate commits, so that a charge
+remains when the payment service rolls back or is killed, as with a real provider. The payment method determines what
+happens:
 
     pm_ok                    succeeds
     pm_declined              declines, card_declined
     pm_insufficient_funds    declines, insufficient_funds
     pm_slow                  succeeds after 2 s
-    pm_timeout_charged       acts, but the first answer is lost
+    pm_timeout_charged       succeeds, but the first answer is lost
     pm_timeout_lost          the first request is lost
-    pm_error_then_ok         the first request ends in an error, and nothing was done
-    pm_flaky                 up to three requests are lost or their answers are, as the operation's id has it
+    pm_error_then_ok         the first request fails without effect
+    pm_flaky                 up to three requests, or their answers, are lost; which ones depends on the operation's id
     pm_refund_declined       declines refunds, refund_declined; succeeds otherwise
     anything else            declines, invalid_payment_method
 
-Besides, it has the faults that it is told to have (faults.py), whatever the payment method.
+In addition, the injected faults (faults.py) apply to all payment methods.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ON CONFLICT (key) DO UPDATE SET calls = simulator.operations.calls + 1
 RETURNING calls, result, reason, reference, {faults.ROW} AS faults
 """
 
-# A charge whose outcome the payment method alone decides is one statement.
+# If no fault is injected and the payment method alone determines the outcome, a charge is a single statement.
 _CHARGE = f"""
 INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method, charge,
                                   result, reason, reference)
@@ -72,51 +72,51 @@ FROM simulator.operations WHERE (charge = %(charge)s OR reference = %(charge)s) 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong with one request: whether the provider acts all the same."""
+    """What goes wrong with one request, and whether the provider acts nevertheless."""
 
     acts: bool
     error: str
 
 
 def fault(token: str, operation_id: str, call: int) -> Fault | None:
-    """What goes wrong with the so-manieth request for an operation, if anything."""
+    """What goes wrong with request number `call` for an operation, by its payment method; None if nothing does."""
     if token == "pm_flaky":
         seed = UUID(operation_id).int
-        faults = seed % 4
-        return Fault(bool(seed >> (2 + call) & 1), "the connection broke") if call <= faults else None
+        failures = seed % 4
+        return Fault(bool(seed >> (2 + call) & 1), "the connection broke") if call <= failures else None
     if call > 1:
         return None
     return {
-        "pm_timeout_charged": Fault(True, "the answer did not come in time"),
-        "pm_timeout_lost": Fault(False, "the answer did not come in time"),
+        "pm_timeout_charged": Fault(True, "no answer within the timeout"),
+        "pm_timeout_lost": Fault(False, "no answer within the timeout"),
         "pm_error_then_ok": Fault(False, "the provider had an error"),
     }.get(token)
 
 
 class Simulator:
-    """Charges nobody, and remembers it."""
+    """The simulated provider."""
 
     name = "simulator"
 
     def __init__(self, url: str) -> None:
-        """`url` is the database that holds the schema `simulator`."""
+        """`url` is the URL of the database with the schema `simulator`."""
         self._database = Database(url, "simulator")
 
     def send(self, operation: Operation) -> Outcome:
-        """Act as the payment method says; the same operation again gives the same answer and acts no more."""
+        """Act as the payment method determines. The same operation again returns the same outcome, without effect."""
         if operation.payment_method == "pm_slow":
             time.sleep(_SLOW)
         try:
-            trouble, outcome, delay = self._act(operation)
+            failure, outcome, delay = self._act(operation)
         except DOWN as error:
-            raise ProviderFault("the simulator's memory does not answer") from error
+            raise ProviderFault("the simulator's database does not answer") from error
         time.sleep(delay)
-        if trouble is not None or outcome is None:
-            raise ProviderFault(trouble.error if trouble else "nothing was decided")
+        if failure is not None or outcome is None:
+            raise ProviderFault(failure.error if failure else "there is no outcome")
         return outcome
 
     def lookup(self, operation: Operation) -> Outcome | None:
-        """What was done under the operation's id."""
+        """The outcome recorded under the operation's id, or None."""
         try:
             row = (
                 self._database.session()
@@ -127,20 +127,21 @@ class Simulator:
                 .fetchone()
             )
         except DOWN as error:
-            raise ProviderFault("the simulator's memory does not answer") from error
+            raise ProviderFault("the simulator's database does not answer") from error
         return _outcome(row) if row else None
 
     def faults(self, session: Session) -> Row:
-        """The view of the faults that it is told to have: body (JSON text)."""
+        """The view of the injected faults: body (JSON text)."""
         return faults.read(session)
 
-    def switch_faults(self, session: Session, wanted: Faults) -> None:
-        """Have these faults from now on."""
+    def set_faults(self, session: Session, wanted: Faults) -> None:
+        """Inject these faults from now on, instead of those before."""
         faults.write(session, wanted)
 
     def _act(self, operation: Operation) -> tuple[Fault | None, Outcome | None, float]:
-        """What goes wrong with this request, the operation's outcome unless the request itself was lost, and in how
-        many seconds the answer comes.
+        """What goes wrong with this request, the outcome, and the delay of the answer in seconds.
+
+        The outcome is None if the request was lost before the simulator acted.
         """
         wanted = {
             "key": operation.id,
@@ -158,29 +159,29 @@ class Simulator:
         with self._database.transaction() as session:
             row = session.one(_REMEMBER, wanted)
             assert row is not None
-            told = Faults.of(row["faults"])
-            delay = told.delay_ms / 1000
-            trouble = _told(told, operation.id, row["calls"]) or fault(
+            injected = Faults.of(row["faults"])
+            delay = injected.delay_ms / 1000
+            failure = _injected(injected, operation.id, row["calls"]) or fault(
                 operation.payment_method, operation.id, row["calls"]
             )
             if row["result"] is not None:
-                return trouble, _outcome(row), delay
-            if trouble is not None and not trouble.acts:
-                return trouble, None, delay
-            declines = told.decline and operation.kind in _CHARGES
+                return failure, _outcome(row), delay
+            if failure is not None and not failure.acts:
+                return failure, None, delay
+            declines = injected.decline and operation.kind in _CHARGES
             outcome = _declined("card_declined") if declines else _decide(session, operation)
             session.execute(
                 "UPDATE simulator.operations SET result = %s, reason = %s, reference = %s WHERE key = %s",
                 (outcome.result, outcome.reason, outcome.reference, operation.id),
             )
-            return trouble, outcome, delay
+            return failure, outcome, delay
 
 
-def _told(told: Faults, operation_id: str, call: int) -> Fault | None:
-    if told.loses_request(operation_id, call):
-        return Fault(False, "the request was lost, as the simulator was told")
-    if told.loses_answer(operation_id, call):
-        return Fault(True, "the answer was lost, as the simulator was told")
+def _injected(faults: Faults, operation_id: str, call: int) -> Fault | None:
+    if faults.loses_request(operation_id, call):
+        return Fault(False, "the request was lost (injected fault)")
+    if faults.loses_answer(operation_id, call):
+        return Fault(True, "the answer was lost (injected fault)")
     return None
 
 
@@ -206,7 +207,7 @@ def _charge(operation: Operation) -> Outcome:
 def _decide(session: Session, operation: Operation) -> Outcome:
     if operation.kind in _CHARGES:
         return _charge(operation)
-    # A provider keeps its own books, and does not trust ours: it locks the charge and looks what it still holds.
+    # Like a real provider, the simulator checks its own record: it locks the charge and sums up what is left of it.
     session.execute("SELECT FROM simulator.operations WHERE reference = %s FOR UPDATE", (operation.reference,))
     held = session.execute(_HELD, {"charge": operation.reference}).fetchone()
     assert held is not None

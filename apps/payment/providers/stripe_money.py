@@ -1,14 +1,14 @@
-"""Amounts as Stripe counts them, where that differs from ISO 4217.
+"""Amounts in Stripe's units, where they differ from ISO 4217.
 
-Both count in minor units, and for nearly all currencies in the same ones. What differs, by
-docs.stripe.com/currencies (zero-decimal, three-decimal and special cases):
+Both use minor units, which are the same for nearly all currencies. The exceptions, from docs.stripe.com/currencies
+(zero-decimal, three-decimal and special cases):
 
-    ISK, UGX                  no decimals in ISO 4217; Stripe still takes two, and they must be 00
-    MGA                       two decimals in ISO 4217 (a fifth is the real subunit); Stripe takes whole ariary
-    BHD IQD JOD KWD LYD       three decimals in both, but card networks see two: the last digit must be 0
+    ISK, UGX                  no decimals in ISO 4217; Stripe takes two, which must be 00
+    MGA                       two decimals in ISO 4217 (the subunit is a fifth); Stripe takes whole ariary
+    BHD IQD JOD KWD LYD       three decimals in both, but card networks use two: the last digit must be 0
     OMR TND
 
-Amounts that Stripe can't move exactly are refused here, never rounded: a rounded charge is a wrong one.
+An amount that Stripe cannot represent exactly is refused, never rounded.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _TENS_ONLY = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 
 
 class NotExact(Exception):
-    """Stripe has no amount that is exactly this one."""
+    """Stripe cannot represent this amount exactly."""
 
 
 def to_stripe(amount: int, currency: str) -> int:
-    """An amount in ISO 4217's minor units as what Stripe calls `amount`. Raises NotExact."""
+    """Convert an amount in ISO 4217 minor units to Stripe's `amount`. Raises NotExact."""
     if currency in _HUNDREDFOLD:
         return amount * 100
     step = 100 if currency in _HUNDREDTH else 10 if currency in _TENS_ONLY else 1
     if amount % step:
-        raise NotExact(f"Stripe moves {currency} in steps of {step} minor units, and {amount} is not one")
+        raise NotExact(f"Stripe takes {currency} in steps of {step} minor units, and {amount} is not a multiple")
     return amount // 100 if currency in _HUNDREDTH else amount

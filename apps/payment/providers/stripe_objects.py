@@ -1,4 +1,4 @@
-"""What Stripe's objects say of our operations."""
+"""The outcomes of operations, as Stripe's objects show them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from payment.providers.stripe_money import to_stripe
 log = logs.get_logger()
 
 OPERATION = "tandem_operation"
-"""The metadata by which a PaymentIntent or a refund names the operation that made it."""
+"""The metadata key of a PaymentIntent or refund for the id of the operation that created it."""
 
 CAPTURE = "tandem_capture"
-"""The metadata by which a PaymentIntent names the operation that captured it."""
+"""The metadata key of a PaymentIntent for the id of the operation that captured it."""
 
 
 def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | None:
-    """What a PaymentIntent says of an operation; None when that has not begun. Raises ProviderFault."""
+    """The outcome of an operation by its PaymentIntent; None if the operation has not begun. Raises ProviderFault."""
     kind, status = operation.kind, intent.status
     capture = getattr(intent.metadata, CAPTURE, None)
     if status == "succeeded" and kind in (Kind.SALE, Kind.CAPTURE):
         if kind is Kind.CAPTURE and capture not in (None, operation.id):
             return Outcome(Result.DECLINED, None, "already_captured")
         if intent.amount_received != to_stripe(operation.amount, operation.currency):
-            raise fault(operation, f"stripe: {intent.id} has taken {intent.amount_received}, which is not our amount")
+            raise fault(operation, f"stripe: {intent.id} received {intent.amount_received}, not the operation's amount")
         return Outcome(Result.SUCCEEDED, intent.id)
     if status == "succeeded":
         if kind is Kind.AUTHORIZE and capture is not None:
-            return Outcome(Result.SUCCEEDED, intent.id)  # it was authorized before we captured it
-        raise fault(operation, f"stripe: {intent.id} was captured, and not by us")
+            return Outcome(Result.SUCCEEDED, intent.id)  # it was authorized before an operation captured it
+        raise fault(operation, f"stripe: {intent.id} was captured, but not by an operation")
     if status == "canceled":
-        # An authorization that we know of was one before it ended; one that we never heard of ended unused.
+        # A known authorization had succeeded before it was canceled. An unknown one was canceled before it succeeded.
         known = kind is Kind.AUTHORIZE and operation.reference is not None and intent.latest_charge is not None
         if kind is Kind.VOID or known:
             return Outcome(Result.SUCCEEDED, intent.id)
@@ -45,7 +45,7 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
         return Outcome(Result.SUCCEEDED, intent.id)
     if status == "requires_capture" and kind in (Kind.CAPTURE, Kind.VOID):
         return None
-    if status == "requires_action":  # nobody holds the secret with which to carry on
+    if status == "requires_action":  # nobody has the client secret to continue
         return Outcome(Result.DECLINED, intent.id, "authentication_required")
     failure = intent.last_payment_error
     why = getattr(failure, "decline_code", None) or getattr(failure, "code", None)
@@ -55,7 +55,7 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
 
 
 def of_refund(refund: stripe.Refund) -> Outcome:
-    """What a refund says of the operation that made it; banks may take days to confirm one."""
+    """The outcome of the operation that created a refund; banks may take days to confirm a refund."""
     if refund.status == "succeeded":
         return Outcome(Result.SUCCEEDED, refund.id)
     if refund.status in ("failed", "canceled"):
@@ -64,18 +64,18 @@ def of_refund(refund: stripe.Refund) -> Outcome:
 
 
 def hint(event: dict[str, Any]) -> Hint:
-    """What an event's object says of itself; Stripe copies a PaymentIntent's metadata to its charges."""
+    """What an event is about, by its object. Stripe copies a PaymentIntent's metadata to its charges."""
     about = event["data"]["object"]
     operation = (about.get("metadata") or {}).get(OPERATION)
     reference = about.get("id") if about.get("object") == "payment_intent" else about.get("payment_intent")
     try:
         operation = str(UUID(operation))
     except (TypeError, ValueError, AttributeError):
-        operation = None  # not of our making
+        operation = None  # not created by an operation
     return Hint(operation, reference if isinstance(reference, str) else None)
 
 
 def fault(operation: Operation, what: str, error: Exception | None = None) -> ProviderFault:
-    """A fault that somebody has to look into: it does not go away by asking again."""
+    """A fault that an operator has to examine, since a retry does not resolve it. It is logged as an error."""
     log.error("provider_needs_attention", operation_id=operation.id, kind=operation.kind, what=what, exc_info=error)
     return ProviderFault(what)

@@ -16,8 +16,8 @@ from tests.support.stack import Stack
 
 # Steps that an order surely takes only when the provider's first answer is lost.
 _AFTER_A_LOST_ANSWER = (
-    "claim_operations",
-    "release_operation",
+    "payment.operations:claim",
+    "payment.operations:release",
     "lookup",
     "order chassis.messaging.outbox:mark_delivered",
 )
@@ -93,7 +93,7 @@ def test_killed_while_the_caller_waits(stack: Stack) -> None:
     for step in (
         "order order.store:place after",
         "order order.gateway:PaymentGateway.send after",
-        "payment payment.store:settle before",
+        "payment payment.operations:settle before",
     ):
         stack.armed.write_text(step)
         placed = place(stack, str(uuid.uuid4()), ORDER, Prefer="wait=1")

@@ -38,7 +38,7 @@ def test_an_order_and_what_is_told_of_it_are_stored_together_or_not_at_all(stack
         for step in (
             "order order.store:place before",
             "order order.store:place after",
-            "order chassis.relay:Relay._commit after",
+            "order chassis.messaging.relay:Relay._commit after",
         ):
             done.unlink(missing_ok=True)
             stack.armed.write_text(step)

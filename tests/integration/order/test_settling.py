@@ -59,7 +59,7 @@ def post(client: Any, path: str, body: Any = None, **more: str) -> dict[str, Any
 def messages(client: Any, session: Session) -> list[Message]:
     """What three new orders ask of payment, leased to us."""
     placed = {post(client, "/v1/orders", ORDER)["id"] for _ in range(3)}
-    claimed = outbox.claim(session, "us", 60, 100)
+    claimed = outbox.claim(session, 60, 100)
     return [message for message in claimed if message.aggregate_id in placed]
 
 
@@ -114,7 +114,7 @@ def test_all_steps_and_the_mark_of_the_message_are_one(
     taken = path(session, message, Answer(payment(status), answers=message.id))
     assert message.aggregate_id in steps.write(session, [taken])
     assert stands(session, message) == then
-    assert message.id not in [claimed.id for claimed in outbox.claim(session, "another", 60, 100)]
+    assert message.id not in [claimed.id for claimed in outbox.claim(session, 60, 100)]
 
 
 def write(session: Session, message: Message) -> None:
@@ -123,7 +123,7 @@ def write(session: Session, message: Message) -> None:
 
 def take_the_lease(session: Session, message: Message) -> None:
     session.execute("UPDATE outbox SET leased_until = now() - interval '1 s' WHERE id = %s", (message.id,))
-    assert message.id in [taken.id for taken in outbox.claim(session, "another", 60, 100)]
+    assert message.id in [taken.id for taken in outbox.claim(session, 60, 100)]
 
 
 def deliver(session: Session, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Capture, void and refund at payment: what they answer, when they are repeated, and what they refuse."""
+"""Capture, void and refund: responses, repeated requests, and refusals."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.support.problems import refused, send
 from tests.support.settings import OTHER_KEY, READONLY_KEY
 
 ACTIONS = ("capture", "void", "refunds")
-NO_AMOUNTS: list[Any] = [0, -1, 2**63, 10**30, 1.0, 1.5, "1", True, None, [1], {}]
+INVALID_AMOUNTS: list[Any] = [0, -1, 2**63, 10**30, 1.0, 1.5, "1", True, None, [1], {}]
 
 
-def held(pair: Pair, **changes: Any) -> dict[str, Any]:
+def authorized(pair: Pair, **changes: Any) -> dict[str, Any]:
     """An authorized payment."""
     made: dict[str, Any] = pair.payment.post("/v1/payments", wanted(capture="manual", **changes)).json()
     return made
 
 
-def taken(pair: Pair, **changes: Any) -> dict[str, Any]:
+def captured(pair: Pair, **changes: Any) -> dict[str, Any]:
     """A captured payment."""
     made: dict[str, Any] = pair.payment.post("/v1/payments", wanted(**changes)).json()
     return made
@@ -32,7 +32,7 @@ def taken(pair: Pair, **changes: Any) -> dict[str, Any]:
 
 def ready(pair: Pair, action: str, **changes: Any) -> dict[str, Any]:
     """A payment that allows the action."""
-    return taken(pair, **changes) if action == "refunds" else held(pair, **changes)
+    return captured(pair, **changes) if action == "refunds" else authorized(pair, **changes)
 
 
 def operations(pair: Pair, payment: dict[str, Any]) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def operations(pair: Pair, payment: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_repeated_action_is_done_once_and_answers_as_before(pair: Pair, action: str) -> None:
+def test_a_repeated_action_is_done_once_and_gets_the_same_response(pair: Pair, action: str) -> None:
     payment, key = ready(pair, action), str(uuid.uuid4())
     path = f"/v1/payments/{payment['id']}/{action}"
     first = pair.payment.post(path, {}, key)
@@ -54,7 +54,7 @@ def test_a_repeated_action_is_done_once_and_answers_as_before(pair: Pair, action
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_repeated_action_shows_what_has_become_of_it(pair: Pair, action: str) -> None:
+def test_a_repeated_action_shows_its_current_outcome(pair: Pair, action: str) -> None:
     payment, key = ready(pair, action, payment_method="pm_timeout_charged"), str(uuid.uuid4())
     where = f"/v1/payments/{payment['id']}"
     ready_status = "captured" if action == "refunds" else "authorized"
@@ -88,33 +88,33 @@ def test_a_key_belongs_to_one_path_and_body(pair: Pair, action: str) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_refused_action_leaves_the_key_free_and_asks_nothing_of_the_provider(pair: Pair, action: str) -> None:
-    wrong, right = ready(pair, "capture" if action == "refunds" else "refunds"), ready(pair, action)
+def test_a_refused_action_leaves_the_key_free_and_is_not_sent_to_the_provider(pair: Pair, action: str) -> None:
+    other, payment = ready(pair, "capture" if action == "refunds" else "refunds"), ready(pair, action)
     key = str(uuid.uuid4())
-    refused(pair.payment.post(f"/v1/payments/{wrong['id']}/{action}", {}, key), 409, "payment-state")
+    refused(pair.payment.post(f"/v1/payments/{other['id']}/{action}", {}, key), 409, "payment-state")
     refused(pair.payment.post(f"/v1/payments/{uuid.uuid4()}/{action}", {}, key), 404, "payment-not-found")
-    path = f"/v1/payments/{right['id']}/{action}"
+    path = f"/v1/payments/{payment['id']}/{action}"
     refused(pair.payment.post(path, {"more": 1}, key), 422, "validation", "/more")
     refused(send(pair.payment, path, b"{", Idempotency_Key=key), 400, "malformed-request")
     if action != "void":
         exceeded = "amount-exceeds-captured" if action == "refunds" else "amount-exceeds-authorized"
         refused(pair.payment.post(path, {"amount": 901}, key), 409, exceeded)
-    assert len(operations(pair, wrong)) == len(operations(pair, right)) == 1
+    assert len(operations(pair, other)) == len(operations(pair, payment)) == 1
     done = pair.payment.post(path, {}, key)
     assert (done.status_code, "Idempotency-Replayed" in done.headers) == (201 if action == "refunds" else 200, False)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_an_action_needs_a_key_and_the_scope(pair: Pair, action: str) -> None:
+def test_an_action_needs_an_idempotency_key_and_the_scope(pair: Pair, action: str) -> None:
     path = f"/v1/payments/{ready(pair, action)['id']}/{action}"
     refused(pair.payment.request("POST", path, json={}), 400, "idempotency-key-missing")
     refused(Client(pair.payment.url, READONLY_KEY).post(path, {}), 403, "forbidden")
     refused(Client(pair.payment.url, None).post(path, {}), 401, "unauthorized")
 
 
-@pytest.mark.parametrize("amount", NO_AMOUNTS)
+@pytest.mark.parametrize("amount", INVALID_AMOUNTS)
 @pytest.mark.parametrize("action", ["capture", "refunds"])
-def test_an_amount_that_is_none_is_pointed_at(pair: Pair, action: str, amount: Any) -> None:
+def test_the_error_for_an_invalid_amount_points_at_it(pair: Pair, action: str, amount: Any) -> None:
     path = f"/v1/payments/{uuid.uuid4()}/{action}"
     refused(pair.payment.post(path, {"amount": amount}), 422, "validation", "/amount")
 
@@ -129,17 +129,19 @@ def test_an_amount_that_is_none_is_pointed_at(pair: Pair, action: str, amount: A
         ("refunds", {"reason": None, "amount": 0, "currency": "EUR"}, ["/reason", "/amount", "/currency"]),
     ],
 )
-def test_what_is_not_valid_is_pointed_at(pair: Pair, action: str, body: dict[str, Any], pointers: list[str]) -> None:
+def test_the_error_for_an_invalid_body_points_at_each_field(
+    pair: Pair, action: str, body: dict[str, Any], pointers: list[str]
+) -> None:
     refused(pair.payment.post(f"/v1/payments/{uuid.uuid4()}/{action}", body), 422, "validation", *pointers)
 
 
 def test_a_card_number_in_the_reason_of_a_refund_is_422(pair: Pair) -> None:
-    path = f"/v1/payments/{taken(pair)['id']}/refunds"
+    path = f"/v1/payments/{captured(pair)['id']}/refunds"
     refused(pair.payment.post(path, {"reason": "to 4111 1111 1111 1111"}), 422, "card-number", "/reason")
 
 
-def test_refunds_are_listed_newest_first_and_shown_as_they_stand(pair: Pair) -> None:
-    payment = taken(pair)
+def test_refunds_are_listed_newest_first_with_their_current_status(pair: Pair) -> None:
+    payment = captured(pair)
     path = f"/v1/payments/{payment['id']}/refunds"
     assert pair.payment.get(path).json() == {"data": []}
     made = [pair.payment.post(path, body).json() for body in ({"amount": 1, "reason": "broken"}, {"amount": 2}, {})]
@@ -156,8 +158,8 @@ def test_refunds_are_listed_newest_first_and_shown_as_they_stand(pair: Pair) -> 
     refused(pair.payment.post(path, {}), 409, "amount-exceeds-captured")
 
 
-def test_a_refund_that_the_provider_declines_has_failed_and_gives_back_what_was_set_aside(pair: Pair) -> None:
-    payment = taken(pair, payment_method="pm_refund_declined")
+def test_a_refund_that_the_provider_declines_has_failed_and_its_reservation_ends(pair: Pair) -> None:
+    payment = captured(pair, payment_method="pm_refund_declined")
     path = f"/v1/payments/{payment['id']}/refunds"
     for _ in range(2):
         declined = pair.payment.post(path)
@@ -168,10 +170,10 @@ def test_a_refund_that_the_provider_declines_has_failed_and_gives_back_what_was_
     assert [each["status"] for each in operations(pair, payment)] == ["succeeded", "declined", "declined"]
 
 
-def test_what_is_being_refunded_is_set_aside(pair: Pair) -> None:
-    payment = taken(pair)
+def test_an_amount_that_is_being_refunded_cannot_be_refunded_again(pair: Pair) -> None:
+    payment = captured(pair)
     path = f"/v1/payments/{payment['id']}"
-    pair.databases.query(  # as a refund whose executor takes its time
+    pair.databases.query(  # like a refund that is still being carried out
         "payment",
         "UPDATE payments SET refunding_amount = 500, version = version + 1 WHERE id = %s",
         payment["id"],
@@ -181,8 +183,8 @@ def test_what_is_being_refunded_is_set_aside(pair: Pair) -> None:
     assert "400" in problem["detail"]
 
 
-def test_operations_are_everything_that_was_asked_of_the_provider_oldest_first(pair: Pair) -> None:
-    payment = held(pair)
+def test_operations_list_every_request_to_the_provider_oldest_first(pair: Pair) -> None:
+    payment = authorized(pair)
     path = f"/v1/payments/{payment['id']}"
     pair.payment.post(f"{path}/capture", {"amount": 500})
     pair.payment.post(f"{path}/refunds", {"amount": 200, "reason": "broken"})
@@ -208,11 +210,11 @@ def test_operations_are_everything_that_was_asked_of_the_provider_oldest_first(p
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_nothing_of_another_merchants_payment_can_be_seen_or_done(pair: Pair, method: str) -> None:
-    payment = held(pair)
+def test_another_merchants_payment_can_be_neither_read_nor_changed(pair: Pair, method: str) -> None:
+    payment = authorized(pair)
     other = Client(pair.payment.url, OTHER_KEY)
-    parts = ("refunds", "operations") if method == "GET" else ACTIONS
-    for part in parts:
+    paths = ("refunds", "operations") if method == "GET" else ACTIONS
+    for part in paths:
         for payment_id in (payment["id"], str(uuid.uuid4())):
             path = f"/v1/payments/{payment_id}/{part}"
             response = other.get(path) if method == "GET" else other.post(path, {})
@@ -222,7 +224,7 @@ def test_nothing_of_another_merchants_payment_can_be_seen_or_done(pair: Pair, me
 
 
 def test_an_action_answers_with_the_payment_and_its_etag(pair: Pair) -> None:
-    payment = held(pair)
+    payment = authorized(pair)
     path = f"/v1/payments/{payment['id']}"
     done = pair.payment.post(f"{path}/capture")
     assert done.json() == pair.payment.get(path).json()
@@ -230,14 +232,14 @@ def test_an_action_answers_with_the_payment_and_its_etag(pair: Pair) -> None:
     assert (done.json()["authorized_amount"], done.json()["captured_amount"]) == (900, 900)
 
 
-def test_a_refunds_location_leads_to_it(pair: Pair) -> None:
-    payment = taken(pair)
+def test_the_location_of_a_refund_lists_it(pair: Pair) -> None:
+    payment = captured(pair)
     made = pair.payment.post(f"/v1/payments/{payment['id']}/refunds", {"amount": 5})
     assert made.json() in pair.payment.get(made.headers["Location"]).json()["data"]
 
 
-def test_after_a_void_the_order_may_be_paid_anew(pair: Pair) -> None:
-    payment = held(pair)
+def test_after_a_void_the_order_can_be_paid_again(pair: Pair) -> None:
+    payment = authorized(pair)
     pair.payment.post(f"/v1/payments/{payment['id']}/void")
     again = pair.payment.post("/v1/payments", wanted(order_id=payment["order_id"]))
     assert (again.status_code, again.json()["status"]) == (201, "captured")
@@ -245,8 +247,8 @@ def test_after_a_void_the_order_may_be_paid_anew(pair: Pair) -> None:
         refused(pair.payment.post(f"/v1/payments/{payment['id']}/{action}"), 409, "payment-state")
 
 
-def test_after_all_of_it_was_refunded_an_order_is_not_charged_again(pair: Pair) -> None:
-    payment = taken(pair)
+def test_an_order_whose_payment_was_refunded_in_full_is_not_charged_again(pair: Pair) -> None:
+    payment = captured(pair)
     pair.payment.post(f"/v1/payments/{payment['id']}/refunds")
     again = pair.payment.post("/v1/payments", wanted(order_id=payment["order_id"]))
     assert (again.status_code, again.json()["id"]) == (200, payment["id"])

@@ -1,4 +1,4 @@
-"""What the payment database refuses whoever asks, so that no program can break it."""
+"""What the payment database itself refuses, whatever the program that writes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LIVE = {"processing", "authorized", "captured"}
 
 @pytest.fixture
 def database(databases: Databases) -> Iterator[Connection[Any]]:
-    """A connection of the service's own role, whose work is undone."""
+    """A connection with the service's role; its changes are rolled back."""
     with psycopg.connect(databases.payment) as connection:
         yield connection
         connection.rollback()
 
 
 def insert(database: Connection[Any], table: str = "payments", **changes: Any) -> str:
-    """A row of a table, within a savepoint; its id."""
+    """Insert a row within a savepoint. Returns its id."""
     usual = {
         "payments": {
             "order_id": str(uuid.uuid4()),
@@ -58,7 +58,7 @@ def insert(database: Connection[Any], table: str = "payments", **changes: Any) -
 
 
 def update(database: Connection[Any], payment_id: str, **changes: Any) -> None:
-    """Within a savepoint, so that a refusal leaves the transaction usable."""
+    """Update a payment within a savepoint, so that the transaction remains usable after a refusal."""
     assignments = sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
     )
@@ -75,8 +75,8 @@ def enter(database: Connection[Any], operation_id: str, account: str, direction:
     )
 
 
-def settle_up(database: Connection[Any]) -> None:
-    """Check now what is otherwise checked at the commit."""
+def check_constraints(database: Connection[Any]) -> None:
+    """Check the constraints now that are otherwise checked at the commit."""
     database.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
@@ -86,14 +86,14 @@ def operation_id(database: Connection[Any]) -> str:
 
 
 @pytest.mark.parametrize("before", LEGAL)
-def test_a_payment_walks_legal_paths_only(database: Connection[Any], before: str) -> None:
-    walked = set()
+def test_only_legal_transitions_are_possible(database: Connection[Any], before: str) -> None:
+    reached = set()
     for after in LEGAL:
         payment_id = insert(database, status=before)
         with suppress(errors.CheckViolation):
             update(database, payment_id, status=after, version=2)
-            walked.add(after)
-    assert walked - {before} == LEGAL[before]
+            reached.add(after)
+    assert reached - {before} == LEGAL[before]
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, -1])
@@ -117,7 +117,9 @@ def test_versions_have_no_gaps(database: Connection[Any], version: int) -> None:
         {"created_at": "2020-01-01"},
     ],
 )
-def test_what_a_payment_is_for_never_changes(database: Connection[Any], changes: dict[str, Any]) -> None:
+def test_the_order_amount_and_identity_of_a_payment_never_change(
+    database: Connection[Any], changes: dict[str, Any]
+) -> None:
     with pytest.raises(errors.CheckViolation, match="never changes"):
         update(database, insert(database), version=2, **changes)
 
@@ -162,7 +164,7 @@ def test_no_more_is_refunded_than_captured_nor_captured_than_authorized(
         {"busy": "refund"},
     ],
 )
-def test_no_change_gets_past_what_was_captured_and_authorized(
+def test_no_update_can_exceed_what_was_captured_or_authorized(
     database: Connection[Any], changes: dict[str, Any]
 ) -> None:
     payment_id = insert(database, status="captured", authorized_amount=100, captured_amount=100)
@@ -175,37 +177,37 @@ def test_no_change_gets_past_what_was_captured_and_authorized(
     "changes",
     [{"busy": "void"}, {"refunding_amount": 1}, {"expires_at": "2026-01-01"}, {"updated_at": "2026-01-01"}],
 )
-def test_whatever_changes_makes_a_version(database: Connection[Any], changes: dict[str, Any]) -> None:
+def test_every_change_needs_a_new_version(database: Connection[Any], changes: dict[str, Any]) -> None:
     payment_id = insert(database, status="captured", authorized_amount=100, captured_amount=100)
     with pytest.raises(errors.CheckViolation, match="version 1 cannot follow 1"):
         update(database, payment_id, **changes)
     update(database, payment_id, version=2, **changes)
 
 
-def test_an_entry_is_of_an_operation_that_exists(database: Connection[Any]) -> None:
+def test_a_ledger_entry_needs_an_existing_operation(database: Connection[Any]) -> None:
     with pytest.raises(errors.ForeignKeyViolation):
         enter(database, str(uuid.uuid4()), "provider_clearing", "debit", 100)
 
 
-def test_all_of_it_may_be_refunded(database: Connection[Any]) -> None:
+def test_a_payment_can_be_refunded_in_full(database: Connection[Any]) -> None:
     insert(database, authorized_amount=100, captured_amount=100, refunded_amount=60, refunding_amount=40)
 
 
 @pytest.mark.parametrize("row", [{"amount": 0}, {"amount": -1}, {"kind": "gift"}, {"status": "unknown"}])
-def test_an_operation_asks_for_something(database: Connection[Any], row: dict[str, Any]) -> None:
+def test_an_operation_needs_a_valid_kind_status_and_amount(database: Connection[Any], row: dict[str, Any]) -> None:
     payment_id = insert(database)
     with pytest.raises(errors.CheckViolation):
         insert(database, "operations", payment_id=payment_id, **row)
 
 
 @pytest.mark.parametrize("row", [{"status": "succeeded"}, {"status": "declined"}, {"settled_at": "2026-01-01"}])
-def test_an_operation_is_settled_when_its_outcome_is_known(database: Connection[Any], row: dict[str, Any]) -> None:
+def test_an_operation_is_settled_exactly_when_it_has_an_outcome(database: Connection[Any], row: dict[str, Any]) -> None:
     payment_id = insert(database)
     with pytest.raises(errors.CheckViolation):
         insert(database, "operations", payment_id=payment_id, **row)
 
 
-def test_an_operation_is_of_a_payment_that_exists(database: Connection[Any]) -> None:
+def test_an_operation_needs_an_existing_payment(database: Connection[Any]) -> None:
     with pytest.raises(errors.ForeignKeyViolation):
         insert(database, "operations", payment_id=str(uuid.uuid4()))
 
@@ -222,11 +224,11 @@ def test_an_order_has_one_live_payment(database: Connection[Any], first: str, se
     insert(database, order_id=order_id, status=second, merchant="other")
 
 
-def test_entries_that_sum_to_zero_are_taken(database: Connection[Any], operation_id: str) -> None:
+def test_entries_that_sum_to_zero_are_accepted(database: Connection[Any], operation_id: str) -> None:
     enter(database, operation_id, "provider_clearing", "debit", 100)
     enter(database, operation_id, "merchant_payable", "credit", 60)
     enter(database, operation_id, "fees", "credit", 40)
-    settle_up(database)
+    check_constraints(database)
 
 
 @pytest.mark.parametrize(
@@ -251,20 +253,20 @@ def test_entries_that_do_not_sum_to_zero_are_refused_at_the_commit(
 def test_balanced_entries_cannot_be_unbalanced_later(database: Connection[Any], operation_id: str) -> None:
     enter(database, operation_id, "provider_clearing", "debit", 100)
     enter(database, operation_id, "merchant_payable", "credit", 100)
-    settle_up(database)
+    check_constraints(database)
     with pytest.raises(errors.CheckViolation, match="do not sum to zero"):
         enter(database, operation_id, "fees", "credit", 1)
 
 
 @pytest.mark.parametrize(("direction", "amount"), [("debit", 0), ("debit", -1), ("sideways", 1)])
-def test_an_entry_has_a_side_and_a_positive_amount(
+def test_an_entry_needs_a_direction_and_a_positive_amount(
     database: Connection[Any], operation_id: str, direction: str, amount: int
 ) -> None:
     with pytest.raises(errors.CheckViolation):
         enter(database, operation_id, "provider_clearing", direction, amount)
 
 
-def test_an_operation_is_entered_once(database: Connection[Any], operation_id: str) -> None:
+def test_an_operation_has_one_entry_per_account_and_direction(database: Connection[Any], operation_id: str) -> None:
     enter(database, operation_id, "provider_clearing", "debit", 100)
     with pytest.raises(errors.UniqueViolation):
         enter(database, operation_id, "provider_clearing", "debit", 100)
@@ -280,9 +282,9 @@ def test_an_operation_is_entered_once(database: Connection[Any], operation_id: s
         "TRUNCATE operations CASCADE",
     ],
 )
-def test_the_ledger_is_only_ever_added_to(database: Connection[Any], operation_id: str, statement: str) -> None:
+def test_the_ledger_is_append_only(database: Connection[Any], operation_id: str, statement: str) -> None:
     enter(database, operation_id, "provider_clearing", "debit", 100)
     enter(database, operation_id, "merchant_payable", "credit", 100)
-    settle_up(database)
+    check_constraints(database)
     with pytest.raises(errors.CheckViolation, match="ledger_entries is append-only"):
         database.execute(statement.encode())

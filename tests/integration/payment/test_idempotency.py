@@ -1,4 +1,4 @@
-"""An idempotency key names a payment: the table on the page of the domain, line by line."""
+"""An idempotency key names a payment: first and repeated requests, other requests, concurrent requests, errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keys(pair: Pair, key: str) -> list[dict[str, Any]]:
     return pair.databases.query("payment", "SELECT merchant FROM idempotency_keys WHERE key = %s", key)
 
 
-def test_a_repeated_request_gets_the_same_answer_with_the_payment_as_it_stands_now(pair: Pair) -> None:
+def test_a_repeated_request_gets_the_same_response_with_the_current_payment(pair: Pair) -> None:
     key, body = new_key(), wanted(payment_method="pm_timeout_charged")
     first = pair.payment.post("/v1/payments", body, key)
     assert (first.status_code, first.json()["status"]) == (201, "processing")
@@ -42,7 +42,7 @@ def test_a_repeated_request_gets_the_same_answer_with_the_payment_as_it_stands_n
     assert len(pair.databases.charges(body["order_id"])) == 1
 
 
-def test_a_decline_is_repeated_and_not_tried_again(pair: Pair) -> None:
+def test_a_repeated_request_after_a_decline_is_not_tried_again(pair: Pair) -> None:
     key, body = new_key(), wanted(payment_method="pm_declined")
     first = pair.payment.post("/v1/payments", body, key)
     again = pair.payment.post("/v1/payments", body, key)
@@ -50,7 +50,7 @@ def test_a_decline_is_repeated_and_not_tried_again(pair: Pair) -> None:
     assert len(pair.payment.get(f"/v1/payments?order_id={body['order_id']}").json()["data"]) == 1
 
 
-def test_a_key_that_was_given_the_payment_of_another_keeps_its_200(pair: Pair) -> None:
+def test_a_key_that_stands_for_an_earlier_payment_is_always_answered_with_200(pair: Pair) -> None:
     body, second = wanted(), new_key()
     first = pair.payment.post("/v1/payments", body)
     given = pair.payment.post("/v1/payments", body, second)
@@ -82,7 +82,7 @@ def test_the_spelling_of_the_body_does_not_matter(pair: Pair) -> None:
         {"order_id": str(uuid.uuid4())},
     ],
 )
-def test_a_key_for_another_request_is_422_and_charges_nothing(pair: Pair, changes: dict[str, Any]) -> None:
+def test_the_same_key_with_another_body_is_422_and_charges_nothing(pair: Pair, changes: dict[str, Any]) -> None:
     key, body = new_key(), wanted()
     first = pair.payment.post("/v1/payments", body, key)
     changed = {**body, **changes}
@@ -106,7 +106,7 @@ def test_a_card_number_in_a_key_is_422_and_stored_nowhere(pair: Pair, key: str) 
     assert pair.databases.query("payment", "SELECT FROM idempotency_keys WHERE key = %s", key) == []
 
 
-def test_each_merchant_has_keys_of_its_own(pair: Pair) -> None:
+def test_each_merchant_has_its_own_keys(pair: Pair) -> None:
     key, body = new_key(), wanted()
     answers = [
         pair.payment.post("/v1/payments", body, key),
@@ -133,7 +133,7 @@ def test_a_refused_request_leaves_the_key_free(pair: Pair) -> None:
     assert (made.status_code, "Idempotency-Replayed" in made.headers) == (201, False)
 
 
-def test_a_key_that_another_transaction_holds_is_409_after_a_second_and_free_when_that_rolls_back(pair: Pair) -> None:
+def test_a_key_held_by_another_transaction_is_409_after_a_second_and_free_after_its_rollback(pair: Pair) -> None:
     key, body = new_key(), wanted()
     with psycopg.connect(pair.databases.payment) as holder:
         holder.execute(

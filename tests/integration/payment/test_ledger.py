@@ -1,4 +1,4 @@
-"""A merchant's ledger: entries a page at a time, and the trial balance."""
+"""A merchant's ledger: pages of entries, and the trial balance."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.settings import INTERNAL_KEY, OTHER_KEY
 
 
 def merchant(pair: Pair) -> Client:
-    """A client that acts for a merchant of its own, who has nothing yet."""
+    """A client that acts for a new merchant."""
     return Named(pair.payment.url, f"m-{uuid.uuid4()}")
 
 
 class Named(Client):
-    """A caller with the internal key who names a merchant."""
+    """A client with the internal key that names a merchant in each request."""
 
     def __init__(self, url: str, merchant: str) -> None:
         super().__init__(url, INTERNAL_KEY)
@@ -43,7 +43,7 @@ def balances(client: Client, query: str = "") -> dict[tuple[str, str], tuple[int
 
 
 def pages(client: Client, path: str) -> Iterator[list[dict[str, Any]]]:
-    """Each page's entries, as its Link leads from one to the next."""
+    """The entries of each page, following the Link header."""
     following: str | None = path
     while following is not None:
         answer = client.get(following)
@@ -56,7 +56,7 @@ def pages(client: Client, path: str) -> Iterator[list[dict[str, Any]]]:
         following = found.group(1) if found else None
 
 
-def test_every_operation_that_moved_money_has_two_entries(pair: Pair) -> None:
+def test_an_operation_that_moves_money_has_two_entries(pair: Pair) -> None:
     payment = pay(pair.payment, 900)
     refund = pair.payment.post(f"/v1/payments/{payment['id']}/refunds", {"amount": 300}).json()
     entries = pair.payment.get(f"/v1/ledger/entries?payment_id={payment['id']}").json()["data"]
@@ -73,10 +73,10 @@ def test_every_operation_that_moved_money_has_two_entries(pair: Pair) -> None:
     }
 
 
-def test_what_moved_no_money_has_no_entries(pair: Pair) -> None:
+def test_an_operation_that_moves_no_money_has_no_entries(pair: Pair) -> None:
     client = merchant(pair)
-    held = pay(client, 900, capture="manual")
-    client.post(f"/v1/payments/{held['id']}/void")
+    payment = pay(client, 900, capture="manual")
+    client.post(f"/v1/payments/{payment['id']}/void")
     pay(client, 900, payment_method="pm_declined")
     assert client.get("/v1/ledger/entries").json() == {"data": [], "next_cursor": None}
     assert client.get("/v1/ledger/balances").json() == {"data": []}
@@ -96,7 +96,7 @@ def test_pages_lead_through_all_entries_newest_first(pair: Pair) -> None:
     assert len(client.get("/v1/ledger/entries").json()["data"]) == 14
 
 
-def test_pages_of_one_payment_stay_with_it(pair: Pair) -> None:
+def test_pages_can_be_limited_to_one_payment(pair: Pair) -> None:
     client = merchant(pair)
     payment = pay(client, 900)
     for _ in range(3):
@@ -107,7 +107,7 @@ def test_pages_of_one_payment_stay_with_it(pair: Pair) -> None:
     assert {entry["payment_id"] for page in found for entry in page} == {payment["id"]}
 
 
-def test_the_trial_balance_has_each_currency_and_sums_to_nothing(pair: Pair) -> None:
+def test_the_trial_balance_shows_each_currency_and_sums_to_zero(pair: Pair) -> None:
     client = merchant(pair)
     first, _ = pay(client, 1000), pay(client, 234)
     pay(client, 5, "JPY")
@@ -125,14 +125,14 @@ def test_the_trial_balance_has_each_currency_and_sums_to_nothing(pair: Pair) -> 
     assert order == sorted(order)
 
 
-def test_sums_may_be_larger_than_any_amount(pair: Pair) -> None:
+def test_sums_can_exceed_the_largest_amount(pair: Pair) -> None:
     client = merchant(pair)
     for _ in range(2):
         pay(client, 2**63 - 1)
     assert balances(client)["EUR", "provider_clearing"][0] == 2**64 - 2
 
 
-def test_what_has_not_changed_is_304_and_what_has_is_not(pair: Pair) -> None:
+def test_an_unchanged_list_is_304_and_a_changed_one_is_200(pair: Pair) -> None:
     client = merchant(pair)
     pay(client, 1)
     for path in ("/v1/ledger/balances", "/v1/ledger/entries"):
@@ -143,7 +143,7 @@ def test_what_has_not_changed_is_304_and_what_has_is_not(pair: Pair) -> None:
         assert client.get(path, headers={"If-None-Match": etag}).status_code == 200
 
 
-def test_a_merchants_ledger_has_nothing_of_anybody_else(pair: Pair) -> None:
+def test_a_merchants_ledger_shows_no_other_merchants_entries(pair: Pair) -> None:
     payment = pay(pair.payment, 900)
     other = Client(pair.payment.url, OTHER_KEY)
     assert other.get(f"/v1/ledger/entries?payment_id={payment['id']}").json()["data"] == []
@@ -161,7 +161,7 @@ def test_a_merchants_ledger_has_nothing_of_anybody_else(pair: Pair) -> None:
         ("a=1&b=2&limit=0", ["/a", "/b", "/limit"]),
     ],
 )
-def test_a_query_of_entries_that_makes_no_sense_is_422(pair: Pair, query: str, pointers: list[str]) -> None:
+def test_an_invalid_query_of_entries_is_422(pair: Pair, query: str, pointers: list[str]) -> None:
     refused(pair.payment.get(f"/v1/ledger/entries?{query}"), 422, "validation", *pointers)
 
 
@@ -173,5 +173,5 @@ def test_a_query_of_entries_that_makes_no_sense_is_422(pair: Pair, query: str, p
         ("limit=1", ["/limit"]),
     ],
 )
-def test_a_query_of_balances_that_makes_no_sense_is_422(pair: Pair, query: str, pointers: list[str]) -> None:
+def test_an_invalid_query_of_balances_is_422(pair: Pair, query: str, pointers: list[str]) -> None:
     refused(pair.payment.get(f"/v1/ledger/balances?{query}"), 422, "validation", *pointers)

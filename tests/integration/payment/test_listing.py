@@ -1,4 +1,4 @@
-"""A merchant's payments, a page at a time."""
+"""The list of a merchant's payments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.settings import OTHER_KEY
 
 
 def declined(pair: Pair, order_id: str, number: int) -> list[str]:
-    """So many failed payments of one order, oldest first."""
+    """Create `number` failed payments of one order. Returns their ids, oldest first."""
     body = wanted(order_id=order_id, payment_method="pm_declined")
     return [pair.payment.post("/v1/payments", body).json()["id"] for _ in range(number)]
 
@@ -41,7 +41,7 @@ def test_pages_lead_through_all_payments_newest_first(pair: Pair) -> None:
     assert pages == [made[:3:-1], made[3:0:-1], made[:1]]
 
 
-def test_payments_that_arrive_meanwhile_move_nothing(pair: Pair) -> None:
+def test_payments_created_meanwhile_do_not_shift_the_pages(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     made = declined(pair, order_id, 6)
     seen, cursor = [], ""
@@ -53,7 +53,7 @@ def test_payments_that_arrive_meanwhile_move_nothing(pair: Pair) -> None:
     assert seen == made[::-1]
 
 
-def test_a_page_that_holds_all_there_is_has_no_next(pair: Pair) -> None:
+def test_the_last_page_has_no_next_page(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     made = declined(pair, order_id, 2)
     for limit in (2, 3, 100):
@@ -64,7 +64,7 @@ def test_a_page_that_holds_all_there_is_has_no_next(pair: Pair) -> None:
     assert nothing == {"data": [], "next_cursor": None}
 
 
-def test_a_list_can_be_of_an_order_or_of_a_status_or_of_both(pair: Pair) -> None:
+def test_payments_can_be_filtered_by_order_and_by_status(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     (failed,) = declined(pair, order_id, 1)
     captured = pair.payment.post("/v1/payments", wanted(order_id=order_id)).json()["id"]
@@ -77,19 +77,19 @@ def test_a_list_can_be_of_an_order_or_of_a_status_or_of_both(pair: Pair) -> None
     assert {payment["status"] for payment in everything["data"]} == {"captured"}
 
 
-def test_a_listed_payment_is_what_its_own_path_shows(pair: Pair) -> None:
+def test_a_listed_payment_is_the_same_as_by_its_own_path(pair: Pair) -> None:
     made = pair.payment.post("/v1/payments", wanted()).json()
     (listed,) = pair.payment.get(f"/v1/payments?order_id={made['order_id']}").json()["data"]
     assert listed == made
 
 
-def test_twenty_are_shown_unless_a_limit_is_given(pair: Pair) -> None:
+def test_a_page_has_twenty_payments_by_default(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     declined(pair, order_id, 21)
     assert len(ids(pair.payment.get(f"/v1/payments?order_id={order_id}").json())) == 20
 
 
-def test_a_merchants_list_has_nothing_of_anybody_else(pair: Pair) -> None:
+def test_a_merchants_list_shows_no_other_merchants_payments(pair: Pair) -> None:
     made = pair.payment.post("/v1/payments", wanted()).json()["id"]
     theirs = Client(pair.payment.url, OTHER_KEY).post("/v1/payments", wanted()).json()["id"]
     mine = ids(pair.payment.get("/v1/payments?limit=100").json())
@@ -113,11 +113,11 @@ def test_a_merchants_list_has_nothing_of_anybody_else(pair: Pair) -> None:
         ("status=failed&status=captured", "/status"),
     ],
 )
-def test_a_query_that_makes_no_sense_is_422(pair: Pair, query: str, pointer: str) -> None:
+def test_an_invalid_query_is_422(pair: Pair, query: str, pointer: str) -> None:
     refused(pair.payment.get(f"/v1/payments?{query}"), 422, "validation", pointer)
 
 
-def test_a_list_that_has_not_changed_is_304(pair: Pair) -> None:
+def test_an_unchanged_list_is_304(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     path = f"/v1/payments?order_id={order_id}"
     declined(pair, order_id, 1)
@@ -128,6 +128,6 @@ def test_a_list_that_has_not_changed_is_304(pair: Pair) -> None:
     assert len(ids(pair.payment.get(path, headers={"If-None-Match": etag}).json())) == 2
 
 
-def test_every_wrong_part_of_a_query_is_pointed_at(pair: Pair) -> None:
+def test_the_error_points_at_every_invalid_parameter(pair: Pair) -> None:
     response = pair.payment.get("/v1/payments?limit=0&status=x&order_id=1")
     refused(response, 422, "validation", "/limit", "/status", "/order_id")

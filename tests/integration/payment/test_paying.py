@@ -1,4 +1,4 @@
-"""Paying for an order through /v1 and looking at the payment."""
+"""Creating payments through /v1, and reading them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.support.pair import Pair
 from tests.support.payment_bodies import wanted
 from tests.support.problems import refused, send
 
-NO_INTEGERS: list[Any] = [9.5, 1.0, "900", True, None, [900], {}, ...]
-NO_IDS: list[Any] = ["", "1", "x" * 36, None, 1, True, [], ...]
+INVALID_INTEGERS: list[Any] = [9.5, 1.0, "900", True, None, [900], {}, ...]
+INVALID_IDS: list[Any] = ["", "1", "x" * 36, None, 1, True, [], ...]
 
 
-def test_a_payment_is_made_and_shown(pair: Pair) -> None:
+def test_a_payment_is_created_and_can_be_read(pair: Pair) -> None:
     body = wanted(capture="automatic")
     made = pair.payment.post("/v1/payments", body)
     assert made.status_code == 201
@@ -49,7 +49,7 @@ def test_a_payment_is_made_and_shown(pair: Pair) -> None:
         ("pm_nobody_knows", "invalid_payment_method"),
     ],
 )
-def test_a_decline_is_a_payment_that_failed_and_no_error(pair: Pair, method: str, reason: str) -> None:
+def test_a_decline_is_a_failed_payment_not_an_error(pair: Pair, method: str, reason: str) -> None:
     body = wanted(payment_method=method)
     made = pair.payment.post("/v1/payments", body)
     assert (made.status_code, made.json()["status"], made.json()["failure_reason"]) == (201, "failed", reason)
@@ -58,7 +58,7 @@ def test_a_decline_is_a_payment_that_failed_and_no_error(pair: Pair, method: str
 
 
 @pytest.mark.parametrize("method", ["pm_timeout_charged", "pm_timeout_lost"])
-def test_an_answer_that_does_not_come_is_not_a_decline(pair: Pair, method: str) -> None:
+def test_a_lost_answer_of_the_provider_is_not_a_decline(pair: Pair, method: str) -> None:
     body = wanted(payment_method=method)
     made = pair.payment.post("/v1/payments", body)
     assert (made.status_code, made.json()["status"]) == (201, "processing")
@@ -67,12 +67,12 @@ def test_an_answer_that_does_not_come_is_not_a_decline(pair: Pair, method: str) 
     assert pair.databases.charges(body["order_id"]) == [{"amount": 900, "currency": "EUR"}]
 
 
-def test_money_that_is_only_to_be_held_is_authorized(pair: Pair) -> None:
+def test_with_manual_capture_the_payment_is_authorized(pair: Pair) -> None:
     payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
     assert (payment["status"], payment["authorized_amount"], payment["captured_amount"]) == ("authorized", 900, 0)
 
 
-def test_the_ledger_balances_and_holds_what_was_captured(pair: Pair) -> None:
+def test_a_captured_payment_has_balanced_ledger_entries(pair: Pair) -> None:
     made = pair.payment.post("/v1/payments", wanted(amount=1234, currency="CHF")).json()
     entries = pair.databases.query(
         "payment",
@@ -92,25 +92,27 @@ def test_the_ledger_balances_and_holds_what_was_captured(pair: Pair) -> None:
         (wanted(unknown=1), ["/unknown"]),
         (wanted(id=str(uuid.uuid4())), ["/id"]),
         *((wanted(amount=number), ["/amount"]) for number in (0, -1, 2**63, 10**30)),
-        *((wanted(amount=number), ["/amount"]) for number in NO_INTEGERS),
+        *((wanted(amount=number), ["/amount"]) for number in INVALID_INTEGERS),
         *(
             (wanted(currency=code), ["/currency"])
             for code in ("eur", "EURO", "XAU", "ZZZ", "", None, 978, ["EUR"], ...)
         ),
-        *((wanted(order_id=value), ["/order_id"]) for value in NO_IDS),
+        *((wanted(order_id=value), ["/order_id"]) for value in INVALID_IDS),
         *((wanted(payment_method=text), ["/payment_method"]) for text in ("", "x" * 101, None, 1, ...)),
         *((wanted(capture=text), ["/capture"]) for text in ("later", "", None, 1)),
         (wanted(amount=0, currency="eur", order_id=1, more=1), ["/amount", "/currency", "/order_id", "/more"]),
     ],
 )
-def test_what_is_not_valid_is_pointed_at(pair: Pair, body: dict[str, Any], pointers: list[str]) -> None:
+def test_the_error_for_an_invalid_body_points_at_each_field(
+    pair: Pair, body: dict[str, Any], pointers: list[str]
+) -> None:
     before = pair.databases.query("payment", "SELECT count(*) FROM payments")
     refused(pair.payment.post("/v1/payments", body), 422, "validation", *pointers)
     assert pair.databases.query("payment", "SELECT count(*) FROM payments") == before
 
 
 @pytest.mark.parametrize("number", [b"9e2", b"1E+400", b"9" * 400])
-def test_numbers_of_any_size_and_spelling_are_refused_where_they_do_not_fit(pair: Pair, number: bytes) -> None:
+def test_numbers_that_are_not_a_valid_amount_are_refused_in_any_notation(pair: Pair, number: bytes) -> None:
     order_id = str(uuid.uuid4()).encode()
     data = b'{"order_id":"%s","currency":"EUR","payment_method":"pm_ok","amount":%s}' % (order_id, number)
     refused(send(pair.payment, "/v1/payments", data), 422, "validation", "/amount")
@@ -127,7 +129,7 @@ def test_an_unknown_payment_is_404(pair: Pair) -> None:
     refused(pair.payment.get(f"/v1/payments/{uuid.uuid4()}"), 404, "payment-not-found")
 
 
-def test_what_has_not_changed_is_304(pair: Pair) -> None:
+def test_an_unchanged_payment_is_304(pair: Pair) -> None:
     path = pair.payment.post("/v1/payments", wanted()).headers["Location"]
     etag = pair.payment.get(path).headers["ETag"]
     unchanged = pair.payment.get(path, headers={"If-None-Match": etag})
@@ -137,7 +139,7 @@ def test_what_has_not_changed_is_304(pair: Pair) -> None:
     assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", etag)
 
 
-def test_a_second_payment_for_an_order_is_the_first_one(pair: Pair) -> None:
+def test_a_second_payment_for_an_order_returns_the_first_one(pair: Pair) -> None:
     body = wanted()
     first = pair.payment.post("/v1/payments", body)
     for changes in ({}, {"amount": 1}, {"currency": "USD"}, {"payment_method": "pm_declined"}):
@@ -148,7 +150,7 @@ def test_a_second_payment_for_an_order_is_the_first_one(pair: Pair) -> None:
     assert len(pair.databases.charges(body["order_id"])) == 1
 
 
-def test_after_a_payment_that_failed_another_may_be_made(pair: Pair) -> None:
+def test_after_a_failed_payment_the_order_can_be_paid_again(pair: Pair) -> None:
     body = wanted(payment_method="pm_declined")
     failed = pair.payment.post("/v1/payments", body).json()
     made = pair.payment.post("/v1/payments", {**body, "payment_method": "pm_ok"})
@@ -158,7 +160,7 @@ def test_after_a_payment_that_failed_another_may_be_made(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("method", ["pm_ok", "pm_slow", "pm_timeout_charged"])
-def test_callers_who_know_nothing_of_each_other_charge_an_order_once(pair: Pair, method: str) -> None:
+def test_concurrent_clients_charge_an_order_once(pair: Pair, method: str) -> None:
     body = wanted(payment_method=method)
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: pair.payment.post("/v1/payments", body), range(16)))

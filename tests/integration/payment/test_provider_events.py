@@ -1,4 +1,4 @@
-"""The payment provider's own events: believed in nothing, but a reason to look at once."""
+"""Events of the payment provider: each is a hint to look up the operation at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def world() -> Iterator[StripeWorld]:
 
 @pytest.fixture(scope="module")
 def pair(databases: Databases, world: StripeWorld) -> Iterator[Pair]:
-    """Both services, and payment's provider is Stripe's stand-in."""
+    """Both services; the payment provider is the stand-in for Stripe."""
     settings = {
         "PROVIDER": "stripe",
         "STRIPE_API_KEY": "sk_test_events",
@@ -55,12 +55,12 @@ def signed(body: bytes, secret: str = SECRET, at: float | None = None) -> dict[s
     return {"Stripe-Signature": stripe.WebhookSignature.generate_signature_header(body.decode(), secret, when)}
 
 
-def tell(pair: Pair, body: bytes, headers: dict[str, str], provider: str = "stripe") -> requests.Response:
+def post_event(pair: Pair, body: bytes, headers: dict[str, str], provider: str = "stripe") -> requests.Response:
     return requests.post(f"{pair.payment.url}/v1/provider-events/{provider}", data=body, headers=headers, timeout=30)
 
 
-def left_open(pair: Pair, world: StripeWorld, mode: str, token: str) -> dict[str, Any]:
-    """A payment whose first answer was lost, and that nobody will look at for an hour."""
+def processing(pair: Pair, world: StripeWorld, mode: str, token: str) -> dict[str, Any]:
+    """A payment whose first answer was lost; its next attempt is an hour away."""
     world.proxy.mode = mode
     found: dict[str, Any] = pair.payment.post("/v1/payments", wanted(payment_method=token)).json()
     postpone(pair, found["id"])
@@ -77,7 +77,7 @@ def postpone(pair: Pair, payment_id: str) -> None:
             " WHERE payment_id = %s AND status = 'pending' AND leased_until IS NULL RETURNING id",
             payment_id,
         ),
-        "the operation has been given back",
+        "the operation is released",
     )
 
 
@@ -98,14 +98,14 @@ def status(pair: Pair, payment_id: str) -> str:
     return str(pair.payment.get(f"/v1/payments/{payment_id}").json()["status"])
 
 
-def test_an_event_makes_the_executor_look_at_once(pair: Pair, world: StripeWorld) -> None:
-    found = left_open(pair, world, "cut_response", world.ok)
+def test_an_event_makes_the_executor_look_up_the_operation_at_once(pair: Pair, world: StripeWorld) -> None:
+    found = processing(pair, world, "cut_response", world.ok)
     body = event(intent_of(pair, world, found["id"]))
     for _ in range(3):  # Stripe delivers at least once
-        answer = tell(pair, body, signed(body))
+        answer = post_event(pair, body, signed(body))
         assert (answer.status_code, answer.content) == (204, b"")
-    eventually(lambda: status(pair, found["id"]) == "captured", "it was looked at")
-    assert tell(pair, body, signed(body, OLD_SECRET)).status_code == 204  # late, and signed with the other secret
+    eventually(lambda: status(pair, found["id"]) == "captured", "the operation was looked up")
+    assert post_event(pair, body, signed(body, OLD_SECRET)).status_code == 204  # late, and signed with the other secret
     charges = [each for each in world.standin.intents.values() if each["metadata"]["tandem_payment"] == found["id"]]
     assert [charge["status"] for charge in charges] == ["succeeded"]
     operations = pair.payment.get(f"/v1/payments/{found['id']}/operations").json()["data"]
@@ -114,18 +114,18 @@ def test_an_event_makes_the_executor_look_at_once(pair: Pair, world: StripeWorld
     ]
 
 
-def test_an_event_is_a_hint_and_what_it_says_is_not_believed(pair: Pair, world: StripeWorld) -> None:
+def test_an_event_is_only_a_hint_and_its_content_is_not_trusted(pair: Pair, world: StripeWorld) -> None:
     token, reason = world.declined
-    found = left_open(pair, world, "cut_response", token)
-    lie = {**intent_of(pair, world, found["id"]), "status": "succeeded", "amount_received": 900}
-    body = event(lie)
-    assert tell(pair, body, signed(body)).status_code == 204
-    eventually(lambda: status(pair, found["id"]) != "processing", "it was looked at")
+    found = processing(pair, world, "cut_response", token)
+    forged = {**intent_of(pair, world, found["id"]), "status": "succeeded", "amount_received": 900}
+    body = event(forged)
+    assert post_event(pair, body, signed(body)).status_code == 204
+    eventually(lambda: status(pair, found["id"]) != "processing", "the operation was looked up")
     after = pair.payment.get(f"/v1/payments/{found['id']}").json()
     assert (after["status"], after["failure_reason"], after["captured_amount"]) == ("failed", reason, 0)
 
 
-def test_an_event_without_our_metadata_is_known_by_the_payment_it_is_about(pair: Pair, world: StripeWorld) -> None:
+def test_an_event_without_an_operation_id_is_matched_by_the_payments_reference(pair: Pair, world: StripeWorld) -> None:
     paid = pair.payment.post("/v1/payments", wanted(payment_method=world.ok)).json()
     assert paid["status"] == "captured"
     world.proxy.mode = "cut_response"
@@ -135,14 +135,14 @@ def test_an_event_without_our_metadata_is_known_by_the_payment_it_is_about(pair:
     assert refund["status"] == "pending"
     about = {"object": "charge", "id": "ch_1", "payment_intent": paid["provider_reference"], "metadata": {}}
     body = event(about, "charge.refunded")
-    assert tell(pair, body, signed(body)).status_code == 204
+    assert post_event(pair, body, signed(body)).status_code == 204
     path = f"/v1/payments/{paid['id']}"
-    eventually(lambda: pair.payment.get(path).json()["refunded_amount"] == 300, "the refund was looked at")
+    eventually(lambda: pair.payment.get(path).json()["refunded_amount"] == 300, "the refund was looked up")
     assert [each["amount"] for each in world.standin.refunds.values()] == [300]
 
 
-def test_an_event_that_is_not_signed_as_stripe_signs_changes_nothing(pair: Pair, world: StripeWorld) -> None:
-    found = left_open(pair, world, "cut_request", world.ok)
+def test_an_event_without_a_valid_signature_changes_nothing(pair: Pair, world: StripeWorld) -> None:
+    found = processing(pair, world, "cut_request", world.ok)
     operation = pair.payment.get(f"/v1/payments/{found['id']}/operations").json()["data"][0]["id"]
     body = event({"object": "payment_intent", "id": "pi_0", "metadata": {"tandem_operation": operation}})
     good = signed(body)
@@ -153,28 +153,28 @@ def test_an_event_that_is_not_signed_as_stripe_signs_changes_nothing(pair: Pair,
         {"Stripe-Signature": "t=1"},
         {"Stripe-Signature": good["Stripe-Signature"].replace("v1=", "v0=")},
         {"Stripe-Signature": good["Stripe-Signature"][:-1] + ("0" if good["Stripe-Signature"][-1] != "0" else "1")},
-        signed(body, "whsec_of_somebody_else"),
+        signed(body, "whsec_of_another_account"),
         signed(body, at=time.time() - 310),
         signed(body + b" "),
     ]
     for headers in bad:
-        answer = tell(pair, body, headers)
+        answer = post_event(pair, body, headers)
         assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-signature"), headers
     assert not is_due(pair, found["id"])
-    assert tell(pair, body, good).status_code == 204
-    eventually(lambda: status(pair, found["id"]) == "captured", "it was looked at")
+    assert post_event(pair, body, good).status_code == 204
+    eventually(lambda: status(pair, found["id"]) == "captured", "the operation was looked up")
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b"{}", b'{"object": "v2.core.event"}', b'{"data": {}}', b'{"data": {"object": 1}}']
 )
-def test_a_signed_body_that_is_no_event_is_400(pair: Pair, body: bytes) -> None:
-    answer = tell(pair, body, signed(body))
+def test_a_signed_body_that_is_not_an_event_is_400(pair: Pair, body: bytes) -> None:
+    answer = post_event(pair, body, signed(body))
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
 
 
-def test_bytes_that_are_no_text_are_400(pair: Pair) -> None:
-    assert tell(pair, b"\xff\xfe", signed(b"{}")).status_code == 400
+def test_a_body_that_is_not_text_is_400(pair: Pair) -> None:
+    assert post_event(pair, b"\xff\xfe", signed(b"{}")).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -185,20 +185,20 @@ def test_bytes_that_are_no_text_are_400(pair: Pair) -> None:
         {"object": "refund", "id": "re_1", "payment_intent": None, "metadata": None},
     ],
 )
-def test_events_about_something_else_are_taken_and_forgotten(pair: Pair, about: dict[str, Any]) -> None:
+def test_events_about_something_else_are_accepted_and_ignored(pair: Pair, about: dict[str, Any]) -> None:
     body = event(about, "something.happened")
-    assert tell(pair, body, signed(body)).status_code == 204
+    assert post_event(pair, body, signed(body)).status_code == 204
 
 
 @pytest.mark.parametrize("provider", ["simulator", "paypal", "Stripe"])
-def test_a_provider_that_is_not_ours_is_404(pair: Pair, provider: str) -> None:
+def test_events_of_another_provider_are_404(pair: Pair, provider: str) -> None:
     body = event({"object": "customer", "id": "cus_1"})
-    answer = tell(pair, body, signed(body), provider)
+    answer = post_event(pair, body, signed(body), provider)
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
 
 @pytest.mark.parametrize("provider", ["simulator", "stripe"])
-def test_the_simulator_sends_no_events(databases: Databases, provider: str) -> None:
+def test_with_the_simulator_events_are_404(databases: Databases, provider: str) -> None:
     with mock.patch.dict(os.environ, environment(databases.payment, {"PROVIDER": "simulator"})):
         client = payment.create_app().test_client()
     assert client.post(f"/v1/provider-events/{provider}", data=b"{}").status_code == 404

@@ -1,4 +1,4 @@
-"""The simulator's switches: what they do to payments of all merchants, and who may touch them."""
+"""The simulator's injected faults: their effect on payments, and who may set them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NONE = {"decline": False, "delay_ms": 0, "lost_requests_percent": 0, "lost_answe
 
 @pytest.fixture
 def peer(pair: Pair) -> Iterator[Client]:
-    """Whose key is for all merchants; afterwards no fault is on."""
+    """A client whose key is for all merchants; after the test, the faults are switched off."""
     peer = Client(pair.payment.url, INTERNAL_KEY)
     yield peer
-    assert switch(peer) == NONE
+    assert set_faults(peer) == NONE
 
 
-def switch(peer: Client, **faults: Any) -> dict[str, Any]:
+def set_faults(peer: Client, **faults: Any) -> dict[str, Any]:
     answer = peer.request("PUT", PATH, json=faults)
     assert answer.status_code == 200, answer.text
     return {name: value for name, value in answer.json().items() if name != "changed_at"}
@@ -48,48 +48,48 @@ def captured(pair: Pair, payment: dict[str, Any]) -> dict[str, Any]:
     return eventually(look, "it is captured") or {}
 
 
-def test_nothing_is_on_until_it_is_switched_on_and_what_is_left_out_is_off(peer: Client) -> None:
+def test_faults_are_off_by_default_and_those_left_out_are_switched_off(peer: Client) -> None:
     assert peer.get(PATH).json() == {**NONE, "changed_at": None}
-    assert switch(peer, decline=True, delay_ms=5) == {**NONE, "decline": True, "delay_ms": 5}
-    assert switch(peer, lost_answers_percent=7) == {**NONE, "lost_answers_percent": 7}
+    assert set_faults(peer, decline=True, delay_ms=5) == {**NONE, "decline": True, "delay_ms": 5}
+    assert set_faults(peer, lost_answers_percent=7) == {**NONE, "lost_answers_percent": 7}
     assert peer.get(PATH).json()["changed_at"] is not None
 
 
-def test_charges_are_declined_whatever_the_payment_method(pair: Pair, peer: Client) -> None:
-    switch(peer, decline=True)
+def test_charges_are_declined_for_every_payment_method(pair: Pair, peer: Client) -> None:
+    set_faults(peer, decline=True)
     payment = pay(pair)
     assert (payment["status"], payment["failure_reason"]) == ("failed", "card_declined")
-    switch(peer)
+    set_faults(peer)
     assert pay(pair)["status"] == "captured"
 
 
-def test_what_was_charged_before_is_still_refunded(pair: Pair, peer: Client) -> None:
+def test_earlier_charges_can_still_be_refunded(pair: Pair, peer: Client) -> None:
     payment = pay(pair)
-    switch(peer, decline=True)
+    set_faults(peer, decline=True)
     assert pair.payment.post(f"/v1/payments/{payment['id']}/refunds").json()["status"] == "succeeded"
 
 
-def test_answers_take_their_time(pair: Pair, peer: Client) -> None:
-    switch(peer, delay_ms=300)
+def test_answers_are_delayed(pair: Pair, peer: Client) -> None:
+    set_faults(peer, delay_ms=300)
     began = time.monotonic()
     assert pay(pair)["status"] == "captured"
     assert time.monotonic() - began >= 0.3
 
 
-def test_while_requests_are_lost_payments_wait_and_then_they_are_made_once(
+def test_while_requests_are_lost_a_payment_is_processing_and_later_it_is_charged_once(
     pair: Pair, peer: Client, databases: Databases
 ) -> None:
-    switch(peer, lost_requests_percent=100)
+    set_faults(peer, lost_requests_percent=100)
     payment = pay(pair)
     assert payment["status"] == "processing"
-    eventually(lambda: operation(pair, payment)["attempts"] >= 2, "it was tried again")
+    eventually(lambda: operation(pair, payment)["attempts"] >= 2, "it was attempted again")
     assert operation(pair, payment)["status"] == "pending"
     assert databases.charges(payment["order_id"]) == []
-    # Far away, if nobody hurried it.
+    # Setting faults makes pending operations due; otherwise this one would wait for an hour.
     databases.query(
         "payment", "UPDATE operations SET available_at = now() + interval '1 hour' WHERE status = 'pending'"
     )
-    switch(peer)
+    set_faults(peer)
     captured(pair, payment)
     assert len(databases.charges(payment["order_id"])) == 1
 
@@ -99,28 +99,28 @@ def operation(pair: Pair, payment: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_when_answers_are_lost_the_provider_has_acted_and_is_asked_what_it_did(
+def test_when_answers_are_lost_the_operation_is_looked_up_and_charged_once(
     pair: Pair, peer: Client, databases: Databases
 ) -> None:
-    switch(peer, lost_answers_percent=100)
+    set_faults(peer, lost_answers_percent=100)
     payment = pay(pair)
     assert payment["status"] == "processing"
     captured(pair, payment)
     assert len(databases.charges(payment["order_id"])) == 1
 
 
-def test_a_part_of_the_requests_is_lost_and_all_payments_are_made_in_the_end(
+def test_when_some_requests_are_lost_all_payments_are_captured_in_the_end(
     pair: Pair, peer: Client, databases: Databases
 ) -> None:
-    switch(peer, lost_requests_percent=50)
+    set_faults(peer, lost_requests_percent=50)
     payments = [pay(pair) for _ in range(24)]
     assert {payment["status"] for payment in payments} == {"processing", "captured"}
 
-    def all_are_made() -> bool:
-        switch(peer, lost_requests_percent=50)  # which lets what waits be tried again at once
+    def all_are_settled() -> bool:
+        set_faults(peer, lost_requests_percent=50)  # this makes pending operations due at once
         return databases.query("payment", "SELECT FROM operations WHERE status = 'pending'") == []
 
-    eventually(all_are_made, "all are made")
+    eventually(all_are_settled, "all are settled")
     for payment in payments:
         captured(pair, payment)
         assert len(databases.charges(payment["order_id"])) == 1
@@ -138,13 +138,13 @@ def test_a_part_of_the_requests_is_lost_and_all_payments_are_made_in_the_end(
         ("melt", True),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_changes_nothing(peer: Client, field: str, value: Any) -> None:
+def test_invalid_faults_are_refused_and_change_nothing(peer: Client, field: str, value: Any) -> None:
     refused = peer.request("PUT", PATH, json={field: value})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, f"/{field}")
     assert {**peer.get(PATH).json(), "changed_at": None} == {**NONE, "changed_at": None}
 
 
-def test_merchants_have_no_hand_in_it(pair: Pair) -> None:
+def test_a_merchants_key_can_neither_read_nor_set_faults(pair: Pair) -> None:
     stranger = Client(pair.payment.url, None)
     merchant = Client(pair.payment.url, KEY)
     for method in ("GET", "PUT"):
@@ -153,7 +153,7 @@ def test_merchants_have_no_hand_in_it(pair: Pair) -> None:
         assert (refused.status_code, "merchants:any" in refused.headers["WWW-Authenticate"]) == (403, True)
 
 
-def test_a_key_for_all_merchants_that_may_only_read_switches_nothing(pair: Pair, databases: Databases) -> None:
+def test_a_read_only_key_for_all_merchants_cannot_set_faults(pair: Pair, databases: Databases) -> None:
     made = pair.payment_app.test_cli_runner().invoke(
         args=["keys", "create", "--merchant=ops", "--scope=merchants:any", "--scope=payments:read"]
     )
@@ -163,7 +163,7 @@ def test_a_key_for_all_merchants_that_may_only_read_switches_nothing(pair: Pair,
     assert (refused.status_code, "payments:write" in refused.headers["WWW-Authenticate"]) == (403, True)
 
 
-def test_a_real_provider_has_no_faults_to_switch(databases: Databases) -> None:
+def test_with_a_real_provider_the_faults_are_404(databases: Databases) -> None:
     app = make(databases, "payment", PROVIDER="stripe", STRIPE_API_KEY="sk_test_faults")
     headers = {"Authorization": f"Bearer {INTERNAL_KEY}"}
     for answer in (app.test_client().get(PATH, headers=headers), app.test_client().put(PATH, json={}, headers=headers)):

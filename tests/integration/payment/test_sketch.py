@@ -1,4 +1,4 @@
-"""The original sketch's call for payments, exactly as it was drawn."""
+"""The payment request of the original sketch's API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.problems import refused, send
 
 
 def pay(pair: Pair, order_id: str, amount: Any) -> Any:
-    """Without an idempotency key: the order's id is one."""
+    """Pay without an idempotency key: the order's id serves as the key."""
     return pair.payment.request("POST", "/payments", json={"order_id": order_id, "amount": amount})
 
 
@@ -28,7 +28,7 @@ def recorded(pair: Pair, order_id: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_an_order_that_nobody_else_knows_is_paid(pair: Pair) -> None:
+def test_an_unknown_order_is_paid(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     answer = pay(pair, order_id, 100.0)
     assert (answer.status_code, answer.json()) == (200, {"status": "success"})
@@ -37,13 +37,13 @@ def test_an_order_that_nobody_else_knows_is_paid(pair: Pair) -> None:
     assert pair.databases.charges(order_id) == [{"amount": 10000, "currency": "EUR"}]
 
 
-def test_repeating_it_answers_success_and_charges_once(pair: Pair) -> None:
+def test_a_repeated_request_is_a_success_and_charges_once(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     assert [pay(pair, order_id, amount).json() for amount in (19.99, 19.99, 19.99)] == [{"status": "success"}] * 3
     assert pair.databases.charges(order_id) == [{"amount": 1999, "currency": "EUR"}]
 
 
-def test_repeating_it_in_16_threads_charges_once(pair: Pair) -> None:
+def test_16_concurrent_requests_charge_once(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: pay(pair, order_id, 5), range(16)))
@@ -52,7 +52,7 @@ def test_repeating_it_in_16_threads_charges_once(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(("amount", "minor"), [(0, 0), (0.0, 0), (-1, -100), (-0.01, -1)])
-def test_an_amount_that_is_not_positive_fails_and_is_recorded(pair: Pair, amount: float, minor: int) -> None:
+def test_an_amount_that_is_not_positive_is_stored_as_a_failed_payment(pair: Pair, amount: float, minor: int) -> None:
     order_id = str(uuid.uuid4())
     answer = pay(pair, order_id, amount)
     assert (answer.status_code, answer.json()) == (200, {"status": "failed"})
@@ -62,7 +62,7 @@ def test_an_amount_that_is_not_positive_fails_and_is_recorded(pair: Pair, amount
     assert pay(pair, order_id, 1).json() == {"status": "success"}
 
 
-def test_another_amount_than_that_of_the_live_payment_is_409_and_charges_nothing_more(pair: Pair) -> None:
+def test_an_amount_that_differs_from_the_live_payment_is_409_and_charges_nothing(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     pay(pair, order_id, 100)
     for amount in (99.99, 100.01, 1):
@@ -72,7 +72,7 @@ def test_another_amount_than_that_of_the_live_payment_is_409_and_charges_nothing
     refused(pay(pair, in_dollars["order_id"], 9), 409, "payment-exists")
 
 
-def test_an_order_of_the_sketch_is_charged_once_whoever_asks_first(pair: Pair) -> None:
+def test_an_order_of_the_sketch_is_charged_once_whichever_request_comes_first(pair: Pair) -> None:
     for _ in range(5):
         order_id = str(uuid.uuid4())
         placed = pair.order.request("POST", "/orders", json={"id": order_id, "items": ["a"], "total": 12.34})
@@ -85,7 +85,7 @@ def test_an_order_of_the_sketch_is_charged_once_whoever_asks_first(pair: Pair) -
         assert len(recorded(pair, order_id)) == 1
 
 
-def test_an_order_that_is_paid_already_is_a_success(pair: Pair) -> None:
+def test_a_request_for_a_paid_order_is_a_success(pair: Pair) -> None:
     order_id = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()["id"]
     eventually(lambda: pair.order.get(f"/orders/{order_id}").json()["status"] == "paid", "the order is paid")
     assert pay(pair, order_id, 9.00).json() == {"status": "success"}
@@ -93,7 +93,7 @@ def test_an_order_that_is_paid_already_is_a_success(pair: Pair) -> None:
     assert len(pair.databases.charges(order_id)) == 1
 
 
-def test_a_payment_that_is_under_way_is_waited_for(pair: Pair) -> None:
+def test_a_payment_that_is_processing_is_awaited(pair: Pair) -> None:
     order_id = pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_slow"}).json()["id"]
     eventually(lambda: recorded(pair, order_id), "the payment is under way")
     assert pay(pair, order_id, 9).json() == {"status": "success"}
@@ -130,7 +130,7 @@ def test_an_amount_is_read_as_a_decimal(pair: Pair, number: str, minor: int) -> 
         "[]",
     ],
 )
-def test_an_amount_that_is_none_of_the_currency_is_422(pair: Pair, number: str) -> None:
+def test_an_amount_that_the_currency_does_not_have_is_422(pair: Pair, number: str) -> None:
     response = send(pair.payment, "/payments", with_amount(number), Idempotency_Key="")
     refused(response, 422, "validation", "/amount")
 
@@ -145,10 +145,12 @@ def test_an_amount_that_is_none_of_the_currency_is_422(pair: Pair, number: str) 
         ({"order_id": str(uuid.uuid4()), "amount": 1, "currency": "USD"}, ["/currency"]),
     ],
 )
-def test_what_is_not_valid_is_pointed_at(pair: Pair, body: dict[str, Any], pointers: list[str]) -> None:
+def test_the_error_for_an_invalid_body_points_at_each_field(
+    pair: Pair, body: dict[str, Any], pointers: list[str]
+) -> None:
     refused(pair.payment.request("POST", "/payments", json=body), 422, "validation", *pointers)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "01", "1.", "1E+1000000000000000000"])
-def test_a_number_that_json_does_not_have_is_400(pair: Pair, number: str) -> None:
+def test_a_number_that_is_not_json_is_400(pair: Pair, number: str) -> None:
     refused(send(pair.payment, "/payments", with_amount(number), Idempotency_Key=""), 400, "malformed-request")

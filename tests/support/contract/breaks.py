@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from payment import store
+from payment import operations, store
 
 
 @dataclass(frozen=True)
 class Break:
-    """A change that replaces a text in all SQL statements of payment's store."""
+    """A change that replaces a text in all of payment's SQL statements."""
 
     name: str
     old: str
@@ -22,10 +22,15 @@ class Break:
 
     def apply(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Apply the change until the test ends."""
-        statements = {name: text for name, text in vars(store).items() if isinstance(text, str) and self.old in text}
+        statements = [
+            (module, name, text)
+            for module in (store, operations)
+            for name, text in vars(module).items()
+            if isinstance(text, str) and self.old in text
+        ]
         assert statements, f"no statement contains {self.old}"
-        for name, text in statements.items():
-            monkeypatch.setattr(store, name, text.replace(self.old, self.new))
+        for module, name, text in statements:
+            monkeypatch.setattr(module, name, text.replace(self.old, self.new))
 
 
 BREAKS = [

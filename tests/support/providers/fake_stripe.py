@@ -154,14 +154,14 @@ class StandIn:
 
     def _refund(self, form: dict[str, str], metadata: dict[str, str]) -> Answer:
         intent, amount = self.intents[form["payment_intent"]], int(form["amount"])
-        given_back = sum(
+        refunded = sum(
             each["amount"]
             for each in self.refunds.values()
             if each["payment_intent"] == intent["id"] and each["status"] != "failed"
         )
-        if intent["status"] == "succeeded" and given_back == intent["amount_received"]:
+        if intent["status"] == "succeeded" and refunded == intent["amount_received"]:
             return _refusal("charge_already_refunded")
-        if given_back + amount > intent["amount_received"]:
+        if refunded + amount > intent["amount_received"]:
             return _refusal(None, "amount")
         refund = {
             "id": f"re_{next(self._numbers)}",

@@ -43,10 +43,10 @@ class World(Protocol):
     """A token that is declined, and the decline reason."""
 
     def losing(self, what: str) -> str:
-        """Return the token to use with `trouble(what)`. `what` is "request" or "answer"."""
+        """Return the token to use with `fault(what)`. `what` is "request" or "answer"."""
         ...
 
-    def trouble(self, what: str) -> AbstractContextManager[None]:
+    def fault(self, what: str) -> AbstractContextManager[None]:
         """Return a context in which the first request of an operation, or its response, is lost."""
         ...
 
@@ -70,7 +70,7 @@ class SimulatorWorld:
         return {"request": "pm_timeout_lost", "answer": "pm_timeout_charged"}[what]
 
     @contextmanager
-    def trouble(self, what: str) -> Iterator[None]:
+    def fault(self, what: str) -> Iterator[None]:
         """Do nothing: the token makes the fault."""
         yield
 
@@ -97,7 +97,7 @@ class StripeWorld:
         return self.ok
 
     @contextmanager
-    def trouble(self, what: str) -> Iterator[None]:
+    def fault(self, what: str) -> Iterator[None]:
         """Make the proxy lose the request or the response."""
         self.proxy.mode = {"request": "cut_request", "answer": "cut_response"}[what]
         yield
@@ -107,9 +107,9 @@ class StripeWorld:
         """Return the operations that the PaymentIntents and refunds stand for."""
         acts: list[tuple[str, int]] = []
         for intent in self.standin.intents.values():
-            held = intent["status"] == "requires_capture" or intent["status"] == "canceled"
+            authorized = intent["status"] == "requires_capture" or intent["status"] == "canceled"
             captured = "tandem_capture" in intent["metadata"]
-            if held or captured:
+            if authorized or captured:
                 acts.append(("authorize", intent["amount"]))
             if intent["status"] == "canceled":
                 acts.append(("void", intent["amount"]))

@@ -1,4 +1,4 @@
-"""One pair of services for all tests of a module; for each test a receiver, and an endpoint that is told everything."""
+"""One pair of services per module; for each test a receiver, and an endpoint with all events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which deliveries a loop is given: no loop runs here."""
+"""Which deliveries are claimed; no loop runs in these tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import uuid_utils
 
 from chassis.postgres.database import Database, Session
-from order.webhooks import store
+from order.webhooks import queue, store
 from order.webhooks.model import Attempt, Status, Verdict
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
@@ -42,7 +42,7 @@ def add_endpoint(session: Session, merchant: str = "demo") -> str:
         "description": None,
         "secrets": [],
     }
-    store.add(session, {**endpoint, "events": ["order.paid"]})
+    store.insert(session, {**endpoint, "events": ["order.paid"]})
     return endpoint_id
 
 
@@ -57,53 +57,53 @@ def add_deliveries(session: Session, endpoint_id: str, number: int, order_id: st
     return ids
 
 
-def claim(session: Session, limit: int = 100, share: int = 100, owner: str = "one") -> list[store.Delivery]:
-    return store.claim(session, owner, 60, limit, share, 3600)
+def claim(session: Session, limit: int = 100, share: int = 100) -> list[queue.Delivery]:
+    return queue.claim(session, 60, limit, share, 3600)
 
 
-def ids(deliveries: list[store.Delivery]) -> list[str]:
+def ids(deliveries: list[queue.Delivery]) -> list[str]:
     return sorted(each.id for each in deliveries)
 
 
-def test_a_delivery_is_leased_to_one_at_a_time_and_ended_by_nobody_else(session: Session) -> None:
+def test_a_delivery_is_leased_to_one_worker_and_settled_only_by_it(session: Session) -> None:
     (delivery_id,) = add_deliveries(session, add_endpoint(session), 1)
     (first,) = claim(session)
     assert (first.id, first.attempts, first.tries) == (delivery_id, 1, 1)
-    assert 3599 < first.left <= 3600
-    assert claim(session, owner="another") == []
+    assert 3599 < first.remaining <= 3600
+    assert claim(session) == []
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
-    (second,) = claim(session, owner="another")
+    (second,) = claim(session)
     assert second.attempts == 2
     delivered = Verdict(Status.DELIVERED)
-    assert not store.settle(session, first, Attempt(200, None, 0.1), delivered)
-    assert store.settle(session, second, Attempt(200, None, 0.1), delivered)
-    assert not store.settle(session, second, Attempt(200, None, 0.1), delivered)
-    assert not store.settle(session, replace(second, owner="one"), FAILED, AGAIN)
+    assert not queue.settle(session, first, Attempt(200, None, 0.1), delivered)
+    assert queue.settle(session, second, Attempt(200, None, 0.1), delivered)
+    assert not queue.settle(session, second, Attempt(200, None, 0.1), delivered)
+    assert not queue.settle(session, replace(second, owner="one"), FAILED, AGAIN)
     (row,) = session.execute("SELECT number, status_code FROM webhook_attempts").fetchall()
     assert (row["number"], row["status_code"]) == (2, 200)
 
 
-def test_each_endpoint_is_given_a_share_however_much_waits_for_another(session: Session) -> None:
+def test_each_endpoint_gets_its_share_however_many_deliveries_wait_for_another(session: Session) -> None:
     busy, other, third = add_endpoint(session, "a"), add_endpoint(session, "b"), add_endpoint(session, "b")
     add_deliveries(session, busy, 50)
     add_deliveries(session, other, 3)
     add_deliveries(session, third, 1)
     claimed = claim(session, share=2)
     assert sorted(each.endpoint_id for each in claimed) == sorted([busy, busy, other, other, third])
-    assert claim(session, share=2) == [], "no more while these are under way"
+    assert claim(session, share=2) == [], "no more while these are leased"
     for each in claimed:
-        assert store.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+        assert queue.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert sorted(each.endpoint_id for each in claim(session, share=2)) == sorted([busy, busy, other])
 
 
-def test_no_more_is_claimed_than_there_is_room_for(session: Session) -> None:
+def test_no_more_than_the_limit_is_claimed(session: Session) -> None:
     for _ in range(4):
         add_deliveries(session, add_endpoint(session), 4)
     assert len(claim(session, limit=5, share=2)) == 5
     assert len(claim(session, limit=100, share=2)) == 3
 
 
-def test_one_orders_events_are_first_tried_in_order(session: Session) -> None:
+def test_the_events_of_one_order_are_first_tried_in_order(session: Session) -> None:
     endpoint = add_endpoint(session)
     first, second, third = add_deliveries(session, endpoint, 3, new_id())
     elsewhere = add_deliveries(session, endpoint, 1, new_id()) + add_deliveries(session, add_endpoint(session), 1)
@@ -111,78 +111,80 @@ def test_one_orders_events_are_first_tried_in_order(session: Session) -> None:
     assert ids(claimed) == sorted([first, *elsewhere])
     assert claim(session) == []
     (mine,) = [each for each in claimed if each.id == first]
-    assert store.settle(session, mine, FAILED, AGAIN)
+    assert queue.settle(session, mine, FAILED, AGAIN)
     (mine,) = claim(session)
-    assert mine.id == second, "what has failed holds up no other"
-    assert store.settle(session, mine, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    assert mine.id == second, "a failed delivery does not hold up the next"
+    assert queue.settle(session, mine, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert ids(claim(session)) == [third]
 
 
-def test_an_endpoint_that_rests_or_is_disabled_or_deleted_is_given_nothing(session: Session) -> None:
-    resting, disabled, deleted = (add_endpoint(session) for _ in range(3))
-    waiting = [add_deliveries(session, each, 1)[0] for each in (resting, disabled, deleted)]
-    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (resting,))
-    claimed = {each.endpoint_id: each for each in claim(session, owner="before")}
+def test_nothing_is_claimed_for_a_paused_disabled_or_deleted_endpoint(session: Session) -> None:
+    paused, disabled, deleted = (add_endpoint(session) for _ in range(3))
+    waiting = [add_deliveries(session, each, 1)[0] for each in (paused, disabled, deleted)]
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (paused,))
+    claimed = {each.endpoint_id: each for each in claim(session)}
     assert set(claimed) == {disabled, deleted}
-    assert all(store.is_ours(session, each) for each in claimed.values())
+    assert all(queue.is_held(session, each) for each in claimed.values())
     session.execute(
         "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s", (disabled,)
     )
     assert store.delete(session, "demo", deleted)
-    assert not any(store.is_ours(session, each) for each in claimed.values()), "nor what waits for a thread"
+    assert not any(queue.is_held(session, each) for each in claimed.values()), (
+        "nor are those held that wait for a thread"
+    )
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     assert claim(session) == []
-    store.end_pause(session, "demo", resting)
+    store.end_pause(session, "demo", paused)
     store.enable(session, "demo", disabled)
     assert ids(claim(session)) == sorted(waiting[:2])
 
 
-def test_failures_in_a_row_are_counted_and_a_success_ends_them_and_the_rest(session: Session) -> None:
+def test_failures_in_a_row_are_counted_and_a_success_ends_the_count_and_the_pause(session: Session) -> None:
     endpoint = add_endpoint(session)
     add_deliveries(session, endpoint, 4)
 
     def state() -> tuple[int, bool]:
-        row = session.execute("SELECT failures, paused_until > now() AS rests FROM webhook_endpoints").fetchone()
+        row = session.execute("SELECT failures, paused_until > now() AS paused FROM webhook_endpoints").fetchone()
         assert row is not None
-        return row["failures"], row["rests"]
+        return row["failures"], row["paused"]
 
     first, second, third, last = claim(session)
-    assert store.settle(session, first, FAILED, AGAIN)
+    assert queue.settle(session, first, FAILED, AGAIN)
     assert state() == (1, False)
-    assert store.settle(session, second, FAILED, replace(AGAIN, pause=600))
+    assert queue.settle(session, second, FAILED, replace(AGAIN, pause=600))
     assert state() == (2, True)
-    assert store.settle(session, third, FAILED, AGAIN)
-    assert state() == (3, True), "a rest is never made shorter by a failure"
-    assert store.settle(session, last, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    assert queue.settle(session, third, FAILED, AGAIN)
+    assert state() == (3, True), "a failure never shortens a pause"
+    assert queue.settle(session, last, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert state() == (0, False)
 
 
-def test_an_endpoint_that_is_gone_has_nothing_that_waits_even_what_is_under_way(session: Session) -> None:
+def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: Session) -> None:
     endpoint = add_endpoint(session)
     add_deliveries(session, endpoint, 3)
     first, second = claim(session, limit=2)
-    assert store.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
-    assert not store.is_ours(session, second)
-    assert not store.settle(session, second, FAILED, AGAIN)
+    assert queue.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
+    assert not queue.is_held(session, second)
+    assert not queue.settle(session, second, FAILED, AGAIN)
     rows = session.execute("SELECT status FROM webhook_deliveries").fetchall()
     assert [row["status"] for row in rows] == ["dead"] * 3
 
 
-def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: Session) -> None:
-    """Many thousands that wait for an endpoint that is down cost next to nothing."""
+def test_the_backlog_of_one_endpoint_is_not_read_to_find_the_others(session: Session) -> None:
+    """Thousands of deliveries that wait for an endpoint that is down cost almost nothing."""
     session.execute("SET statement_timeout = '60s'")
-    dead, alive = add_endpoint(session, "a"), add_endpoint(session, "b")
+    down, up = add_endpoint(session, "a"), add_endpoint(session, "b")
     session.execute(
         """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload)
            SELECT 'a', %s, gen_random_uuid(), 'order.paid', '{}' FROM generate_series(1, 30000)""",
-        (dead,),
+        (down,),
     )
     session.execute("ANALYZE webhook_deliveries")
-    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (dead,))
-    (wanted,) = add_deliveries(session, alive, 1)
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (down,))
+    (wanted,) = add_deliveries(session, up, 1)
     plan = session.execute(
         b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-        + store._CLAIM.replace("%(owner)s", "'one'")
+        + queue.DELIVERIES.claiming.replace("%(owner)s", "'one'")
         .replace("%(lease)s", "60")
         .replace("%(limit)s", "8")
         .replace("%(share)s", "2")
@@ -196,29 +198,27 @@ def test_the_endpoints_backlog_is_not_gone_through_to_find_the_others(session: S
     assert ids(claim(session)) == [wanted]
 
 
-def test_who_asks_for_a_delivery_and_who_settles_it_wait_for_each_other_in_one_order(
-    session: Session, databases: Databases
-) -> None:
+def test_a_redelivery_and_a_settlement_lock_in_the_same_order(session: Session, databases: Databases) -> None:
     endpoint = add_endpoint(session)
     (delivery_id,) = add_deliveries(session, endpoint, 1)
     (leased,) = claim(session)
-    asking = Database(databases.order, "asking", lock_timeout=5.0)
+    redelivering = Database(databases.order, "redelivering", lock_timeout=5.0)
     settled: list[bool] = []
 
     def settle() -> None:
         settling = Database(databases.order, "settling", lock_timeout=20.0)
         with settling.transaction() as other:
-            settled.append(store.settle(other, leased, FAILED, AGAIN))
+            settled.append(queue.settle(other, leased, FAILED, AGAIN))
         settling.close()
 
     thread = threading.Thread(target=settle)
     waits = "SELECT FROM pg_stat_activity WHERE application_name = 'settling' AND wait_event_type = 'Lock'"
-    with asking.transaction() as held:
+    with redelivering.transaction() as held:
         assert store.get(held, "demo", endpoint, lock=True)
         thread.start()
-        eventually(lambda: session.execute(waits).rowcount == 1, "the other waits for the endpoint")
+        eventually(lambda: session.execute(waits).rowcount == 1, "the settlement waits for the endpoint")
         store.redeliver(held, "demo", endpoint, delivery_id)
     thread.join(20)
-    asking.close()
+    redelivering.close()
     assert settled == [True]
     assert [row["status"] for row in session.execute("SELECT status FROM webhook_deliveries").fetchall()] == ["pending"]

@@ -1,4 +1,4 @@
-"""Receivers that are down, slow, overrun, gone or lost, and what is written down of them."""
+"""Deliveries to receivers that are down, slow, overloaded or gone, and what is stored about the attempts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tests.support.webhook_receiver import (
 
 @contextmanager
 def settings(pair: Pair, **changes: Any) -> Iterator[None]:
-    """Other settings of webhooks for a while, for the loop that runs."""
-    webhooks = pair.order_app.extensions["tandem"].parts["webhooks"]
-    with mock.patch.object(webhooks, "_settings", dataclasses.replace(webhooks._settings, **changes)):
+    """Change settings of the running loop within the block."""
+    deliverer = pair.order_app.extensions["tandem"].parts["webhooks"].deliverer
+    with mock.patch.object(deliverer, "_settings", dataclasses.replace(deliverer._settings, **changes)):
         yield
 
 
@@ -47,7 +47,7 @@ test_event.__test__ = False  # type: ignore[attr-defined]
 
 
 def is_settled(pair: Pair, endpoint: dict[str, Any], delivery_id: str) -> dict[str, Any]:
-    """The delivery once it is no longer pending."""
+    """Wait until the delivery is no longer pending. Returns it."""
 
     def look() -> dict[str, Any] | None:
         seen = delivery(pair.order, endpoint, delivery_id)
@@ -58,26 +58,28 @@ def is_settled(pair: Pair, endpoint: dict[str, Any], delivery_id: str) -> dict[s
     return seen
 
 
-def test_a_receiver_that_is_down_is_told_when_it_is_up(pair: Pair) -> None:
+def test_a_receiver_that_is_down_gets_its_events_when_it_is_up_again(pair: Pair) -> None:
     port = free_port()
     endpoint = register(pair.order, f"http://127.0.0.1:{port}/hook")
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
-    assert order["status"] == "paid", "nobody waits for webhooks"
-    eventually(lambda: all(each["attempt_count"] >= 2 for each in deliveries(pair.order, endpoint)), "it is tried")
+    assert order["status"] == "paid", "an order does not wait for webhooks"
+    eventually(
+        lambda: all(each["attempt_count"] >= 2 for each in deliveries(pair.order, endpoint)), "each is attempted twice"
+    )
     waiting = deliveries(pair.order, endpoint, "pending")
     assert [each["type"] for each in waiting] == ["order.paid", "order.placed"]
     assert {(each["last_status_code"], each["last_error"]) for each in waiting} == {
         (None, "the connection was refused")
     }
     with Receiver(port) as receiver:
-        eventually(lambda: set(receiver.types()) == {"order.placed", "order.paid"}, "it is told")
-        eventually(lambda: len(deliveries(pair.order, endpoint, "delivered")) == 2, "it is written down")
+        eventually(lambda: set(receiver.types()) == {"order.placed", "order.paid"}, "both are received")
+        eventually(lambda: len(deliveries(pair.order, endpoint, "delivered")) == 2, "the result is stored")
         assert len(receiver.received) == 2
         assert {each["id"] for each in waiting} == {received.id for received in receiver.received}
     pair.order.request("DELETE", path_of(endpoint))
 
 
-def test_attempts_can_be_looked_at_and_what_was_answered_is_not_kept(
+def test_attempts_can_be_read_and_response_bodies_are_not_stored(
     pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
 ) -> None:
     def fail_twice(request: BaseHTTPRequestHandler) -> None:
@@ -113,36 +115,37 @@ def test_attempts_can_be_looked_at_and_what_was_answered_is_not_kept(
         assert kept[0]["count"] == 0
 
 
-def test_retry_after_is_honoured(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+def test_retry_after_is_honored(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
     receiver.answer = status(429, Retry_After="3600")
     first = test_event(pair, endpoint)
     seen = eventually(
-        lambda: (d := delivery(pair.order, endpoint, first))["last_status_code"] == 429 and d, "it is too much"
+        lambda: (d := delivery(pair.order, endpoint, first))["last_status_code"] == 429 and d,
+        "the attempt is answered with 429",
     )
     (row,) = pair.databases.query(
         "order",
         """SELECT available_at - now() > interval '59 minutes' AS later, paused_until - now() > interval '59 minutes'
-           AS rests FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id WHERE d.id = %s""",
+           AS paused FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id WHERE d.id = %s""",
         first,
     )
-    assert (row["later"], row["rests"]) == (True, True)
+    assert (row["later"], row["paused"]) == (True, True)
     assert isinstance(seen, dict)
     assert seen["next_attempt_at"] > seen["attempts"][-1]["at"]
-    # What comes meanwhile is not sent either; asking for it by hand is.
+    # New events are not sent during the pause, but a redelivery is.
     pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
     assert len(receiver.received) == 1
     receiver.answer = status(200)
     assert pair.order.post(f"{path_of(endpoint)}/deliveries/{first}/redeliver").status_code == 202
     assert is_settled(pair, endpoint, first)["status"] == "delivered"
-    eventually(lambda: len(deliveries(pair.order, endpoint, "delivered")) == 3, "and so is what has waited")
+    eventually(lambda: len(deliveries(pair.order, endpoint, "delivered")) == 3, "the waiting deliveries are sent too")
 
 
-def test_gone_disables_the_endpoint_and_ends_what_waits(
+def test_410_gone_disables_the_endpoint_and_ends_its_pending_deliveries(
     pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
 ) -> None:
     receiver.answer = status(500)
     waiting = test_event(pair, endpoint)
-    eventually(lambda: delivery(pair.order, endpoint, waiting)["attempt_count"] >= 1, "it is tried")
+    eventually(lambda: delivery(pair.order, endpoint, waiting)["attempt_count"] >= 1, "it is attempted")
     receiver.answer = status(410)
     assert is_settled(pair, endpoint, test_event(pair, endpoint))["status"] == "dead"
     assert is_settled(pair, endpoint, waiting)["status"] == "dead"
@@ -161,7 +164,7 @@ def test_gone_disables_the_endpoint_and_ends_what_waits(
     assert len(receiver.received) == count + 1
 
 
-def test_what_is_never_taken_is_dead_and_can_be_delivered_again(
+def test_a_delivery_that_always_fails_is_dead_and_can_be_redelivered(
     pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
 ) -> None:
     receiver.answer = status(500)
@@ -183,7 +186,7 @@ def test_what_is_never_taken_is_dead_and_can_be_delivered_again(
     assert [each["id"] for each in deliveries(pair.order, endpoint, "dead")] == [second]
 
 
-def test_operators_list_the_dead_and_deliver_them_again(
+def test_operators_can_list_and_redeliver_dead_deliveries(
     pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
 ) -> None:
     runner = pair.order_app.test_cli_runner()
@@ -217,7 +220,7 @@ def test_operators_list_the_dead_and_deliver_them_again(
         assert run("redeliver", *wrong)[0] == 2
 
 
-def test_what_was_delivered_can_be_sent_once_more_under_its_id(
+def test_a_delivered_event_can_be_redelivered_under_the_same_id(
     pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
 ) -> None:
     first = test_event(pair, endpoint)
@@ -228,17 +231,21 @@ def test_what_was_delivered_can_be_sent_once_more_under_its_id(
     assert receiver.received[0].body == receiver.received[1].body
 
 
-def test_nothing_is_sent_after_an_endpoint_was_deleted(pair: Pair, receiver: Receiver) -> None:
+def test_nothing_is_sent_to_a_deleted_endpoint(pair: Pair, receiver: Receiver) -> None:
     with Receiver() as witness:
         receiver.answer = witness.answer = status(503, Retry_After="1")
         deleted, kept = (register(pair.order, each.url) for each in (receiver, witness))
         first = test_event(pair, deleted)
-        eventually(lambda: delivery(pair.order, deleted, first)["last_error"], "it is tried")
+        eventually(lambda: delivery(pair.order, deleted, first)["last_error"], "it is attempted")
         assert pair.order.request("DELETE", path_of(deleted)).status_code == 204
         count = len(receiver.received)
         again = test_event(pair, kept)
         pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
-        eventually(lambda: delivery(pair.order, kept, again)["attempt_count"] >= 3, "another's are tried again", 30)
+        eventually(
+            lambda: delivery(pair.order, kept, again)["attempt_count"] >= 3,
+            "the other endpoint's are attempted again",
+            30,
+        )
         assert len(receiver.received) == count
         assert (
             pair.databases.query("order", "SELECT FROM webhook_deliveries WHERE endpoint_id = %s", deleted["id"]) == []
@@ -246,7 +253,7 @@ def test_nothing_is_sent_after_an_endpoint_was_deleted(pair: Pair, receiver: Rec
         pair.order.request("DELETE", path_of(kept))
 
 
-def test_a_receiver_that_is_slow_keeps_no_order_and_no_other_endpoint_waiting(pair: Pair) -> None:
+def test_a_slow_receiver_delays_neither_orders_nor_other_endpoints(pair: Pair) -> None:
     release = threading.Event()
 
     def wait(request: BaseHTTPRequestHandler) -> None:
@@ -262,17 +269,17 @@ def test_a_receiver_that_is_slow_keeps_no_order_and_no_other_endpoint_waiting(pa
                 order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
                 assert order["status"] == "paid"
                 assert time.monotonic() - began < 5
-            eventually(lambda: len(quick.received) == 40, "the quick one has everything")
+            eventually(lambda: len(quick.received) == 40, "the quick receiver has all events")
             assert len(deliveries(pair.order, endpoints[0], "delivered")) == 0
         finally:
             release.set()
         failed = [each for each in deliveries(pair.order, endpoints[0]) if each["last_error"]]
-        assert {each["last_error"] for each in failed} <= {"no answer in time"}
+        assert {each["last_error"] for each in failed} <= {"no response within the timeout"}
         for endpoint in endpoints:
             pair.order.request("DELETE", path_of(endpoint))
 
 
-def test_an_event_that_is_not_taken_holds_up_no_other_of_its_order(pair: Pair, receiver: Receiver) -> None:
+def test_a_failing_event_does_not_hold_up_the_next_of_its_order(pair: Pair, receiver: Receiver) -> None:
     endpoint = register(pair.order, receiver.url)
 
     def not_placed(request: BaseHTTPRequestHandler) -> None:
@@ -280,25 +287,27 @@ def test_an_event_that_is_not_taken_holds_up_no_other_of_its_order(pair: Pair, r
 
     receiver.answer = not_placed
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
-    eventually(lambda: "order.paid" in receiver.types(order["id"]), "the second is told")
-    assert receiver.types(order["id"])[0] == "order.placed", "in order, at first"
-    eventually(lambda: len(deliveries(pair.order, endpoint, "delivered")) == 1, "it is written down")
+    eventually(lambda: "order.paid" in receiver.types(order["id"]), "the second event is received")
+    assert receiver.types(order["id"])[0] == "order.placed", "the first attempts are in order"
+    eventually(lambda: len(deliveries(pair.order, endpoint, "delivered")) == 1, "the result is stored")
     pair.order.request("DELETE", path_of(endpoint))
 
 
-def test_a_redirect_to_the_inside_is_not_followed(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+def test_a_redirect_to_a_private_address_is_not_followed(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
     with Receiver() as inside:
         receiver.answer = status(307, Location=inside.url)
         sent = test_event(pair, endpoint)
         seen = eventually(
-            lambda: (d := delivery(pair.order, endpoint, sent))["attempt_count"] > 1 and d, "it is tried again"
+            lambda: (d := delivery(pair.order, endpoint, sent))["attempt_count"] > 1 and d, "it is attempted again"
         )
         assert isinstance(seen, dict)
         assert (seen["last_status_code"], seen["last_error"]) == (307, "answered 307: redirects are not followed")
         assert inside.received == []
 
 
-def test_deliveries_come_a_page_at_a_time(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+def test_deliveries_are_listed_in_pages(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
     ids = [test_event(pair, endpoint) for _ in range(7)]
     path: str | None = f"{path_of(endpoint)}/deliveries?limit=3"
     pages = []
@@ -312,15 +321,19 @@ def test_deliveries_come_a_page_at_a_time(pair: Pair, receiver: Receiver, endpoi
         refused(pair.order.get(f"{path_of(endpoint)}/deliveries?{query}"), 422, "validation", pointer)
 
 
-def test_what_nobody_got_to_in_time_is_dead_too(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+def test_a_delivery_that_was_not_attempted_in_time_is_dead(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
     pair.databases.query("order", "UPDATE webhook_endpoints SET paused_until = now() + interval '1 day'")
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
     pair.databases.query("order", "UPDATE webhook_deliveries SET trying_since = now() - interval '4 days'")
-    eventually(lambda: len(deliveries(pair.order, endpoint, "dead")) == 2, "they are dead")
+    eventually(lambda: len(deliveries(pair.order, endpoint, "dead")) == 2, "both are dead")
     assert (receiver.received, order["status"]) == ([], "paid")
 
 
-def test_metrics_and_purge(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
+def test_deliveries_are_measured_and_settled_ones_are_purged(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
     def metrics() -> dict[str, float]:
         admin = Client(pair.order_app.extensions["tandem"].admin)
         text = admin.get("/metrics").get_data(as_text=True)
@@ -332,7 +345,7 @@ def test_metrics_and_purge(pair: Pair, receiver: Receiver, endpoint: dict[str, A
     pair.databases.query("order", "DELETE FROM webhook_deliveries WHERE status <> 'delivered'")
     receiver.answer = status(500)
     waiting = test_event(pair, endpoint)
-    eventually(lambda: delivery(pair.order, endpoint, waiting)["attempt_count"], "it is tried")
+    eventually(lambda: delivery(pair.order, endpoint, waiting)["attempt_count"], "it is attempted")
     seen = metrics()
     assert seen['webhook_deliveries{status="pending",tandem="order"}'] == 1
     assert seen['webhook_deliveries{status="dead",tandem="order"}'] == 0

@@ -1,4 +1,4 @@
-"""Endpoints over HTTP: who may do what, what is refused, when a secret is shown."""
+"""The HTTP API of endpoints: permissions, refusals, and when a secret is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from order.webhooks.model import UNLESS_ASKED_OTHERWISE
+from order.webhooks.model import DEFAULT_EVENTS
 from order.webhooks.service import MOST_ENDPOINTS
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Client, Pair
@@ -21,7 +21,7 @@ URL = "http://127.0.0.1:9999/hook"
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(pair: Pair) -> Iterator[None]:
+def no_endpoints_are_left(pair: Pair) -> Iterator[None]:
     yield
     for key in (None, OTHER_KEY):
         client = Client(pair.order.url, key) if key else pair.order
@@ -29,7 +29,7 @@ def nothing_is_left(pair: Pair) -> Iterator[None]:
             assert client.request("DELETE", path_of(endpoint)).status_code == 204
 
 
-def test_an_endpoint_is_made_shown_listed_and_deleted(pair: Pair) -> None:
+def test_an_endpoint_can_be_created_read_listed_and_deleted(pair: Pair) -> None:
     made = pair.order.post(PATH, {"url": URL, "description": "the shop"})
     assert made.status_code == 201
     endpoint = made.json()
@@ -41,7 +41,7 @@ def test_an_endpoint_is_made_shown_listed_and_deleted(pair: Pair) -> None:
         "id": endpoint["id"],
         "url": URL,
         "description": "the shop",
-        "events": list(UNLESS_ASKED_OTHERWISE),
+        "events": list(DEFAULT_EVENTS),
         "status": "enabled",
         "disabled_reason": None,
         "signed_until": None,
@@ -59,7 +59,7 @@ def test_an_endpoint_is_made_shown_listed_and_deleted(pair: Pair) -> None:
     assert [each["id"] for each in pair.order.get(PATH).json()["data"]] == [other["id"]]
 
 
-def test_a_request_that_is_repeated_makes_one_endpoint_and_tells_its_secret_again(pair: Pair) -> None:
+def test_a_repeated_request_creates_one_endpoint_and_returns_its_secret_again(pair: Pair) -> None:
     first, again = (pair.order.post(PATH, {"url": URL}, "the-same") for _ in range(2))
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.json() == again.json()
@@ -94,7 +94,7 @@ def test_every_post_needs_an_idempotency_key(pair: Pair) -> None:
         ({"url": URL, "status": "disabled"}, "/status"),
     ],
 )
-def test_a_field_that_is_wrong_is_pointed_to(pair: Pair, body: dict[str, Any], pointer: str) -> None:
+def test_the_error_points_at_the_invalid_field(pair: Pair, body: dict[str, Any], pointer: str) -> None:
     refused(pair.order.post(PATH, body), 422, "validation", pointer)
 
 
@@ -116,7 +116,7 @@ def test_a_field_that_is_wrong_is_pointed_to(pair: Pair, body: dict[str, Any], p
         "http://nobody-has-this-name.invalid/",
     ],
 )
-def test_where_webhooks_may_not_go_is_refused_at_once(pair: Pair, url: str) -> None:
+def test_a_url_that_webhooks_may_not_be_sent_to_is_refused_at_once(pair: Pair, url: str) -> None:
     refused(pair.order.post(PATH, {"url": url}), 422, "validation", "/url")
     assert pair.order.get(PATH).json()["data"] == []
 
@@ -141,10 +141,10 @@ def test_another_merchants_endpoint_is_404_everywhere(pair: Pair) -> None:
         ):
             refused(call, 404, "webhook-delivery-not-found")
         assert pair.order.get(path).status_code == 200
-        eventually(lambda: receiver.types() == ["webhook.test"], "one test is sent")
+        eventually(lambda: receiver.types() == ["webhook.test"], "one test event is received")
 
 
-def test_a_key_that_may_only_read_reads(pair: Pair) -> None:
+def test_a_read_only_key_can_only_read(pair: Pair) -> None:
     reader = Client(pair.order.url, READONLY_KEY)
     endpoint = register(pair.order, URL)
     for path in (PATH, path_of(endpoint), f"{path_of(endpoint)}/deliveries"):
@@ -155,7 +155,7 @@ def test_a_key_that_may_only_read_reads(pair: Pair) -> None:
     refused(Client(pair.order.url, None).get(PATH), 401, "unauthorized")
 
 
-def test_there_are_only_so_many(pair: Pair) -> None:
+def test_the_number_of_endpoints_is_limited(pair: Pair) -> None:
     for _ in range(MOST_ENDPOINTS):
         register(pair.order, URL)
     refused(pair.order.post(PATH, {"url": URL}, "one-too-many"), 409, "webhook-endpoint-limit")
@@ -165,7 +165,7 @@ def test_there_are_only_so_many(pair: Pair) -> None:
     assert pair.order.post(PATH, {"url": URL}, "one-too-many").status_code == 201
 
 
-def test_while_a_secret_is_replaced_both_sign(pair: Pair, receiver: Receiver) -> None:
+def test_during_the_overlap_both_secrets_sign(pair: Pair, receiver: Receiver) -> None:
     endpoint = register(pair.order, receiver.url, events=["order.paid"])
     rotated = pair.order.post(f"{path_of(endpoint)}/rotate-secret", {"overlap_seconds": 3600}, "rotate-once")
     assert rotated.status_code == 200
@@ -175,24 +175,24 @@ def test_while_a_secret_is_replaced_both_sign(pair: Pair, receiver: Receiver) ->
     again = pair.order.post(f"{path_of(endpoint)}/rotate-secret", {"overlap_seconds": 3600}, "rotate-once")
     assert (again.json(), again.headers["Idempotency-Replayed"]) == (rotated.json(), "true")
     pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
-    eventually(lambda: receiver.received, "it is told")
+    eventually(lambda: receiver.received, "the event is received")
     (received,) = receiver.received
     assert len(received.headers["webhook-signature"].split()) == 2
     assert received.verified(endpoint["secret"]) == received.verified(new)
 
 
-def test_when_the_overlap_is_over_only_the_new_secret_signs(pair: Pair, receiver: Receiver) -> None:
+def test_after_the_overlap_only_the_new_secret_signs(pair: Pair, receiver: Receiver) -> None:
     endpoint = register(pair.order, receiver.url, events=["order.paid"])
     new = pair.order.post(f"{path_of(endpoint)}/rotate-secret", {"overlap_seconds": 0}).json()["secret"]
     pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
-    eventually(lambda: receiver.received, "it is told")
+    eventually(lambda: receiver.received, "the event is received")
     (received,) = receiver.received
     assert received.verified(new)
     with pytest.raises(Exception, match="No matching signature"):
         received.verified(endpoint["secret"])
 
 
-def test_without_saying_how_long_the_overlap_is_a_day(pair: Pair) -> None:
+def test_the_overlap_is_a_day_by_default(pair: Pair) -> None:
     endpoint = register(pair.order, URL)
     pair.order.post(f"{path_of(endpoint)}/rotate-secret")
     (row,) = pair.databases.query(
@@ -212,10 +212,10 @@ def test_a_test_event_can_be_sent(pair: Pair, receiver: Receiver) -> None:
     assert (sent.status_code, sent.json()["type"], sent.json()["order_id"]) == (202, "webhook.test", None)
     again = pair.order.post(f"{path_of(endpoint)}/test", {}, "test-once")
     assert (again.json()["id"], again.headers["Idempotency-Replayed"]) == (sent.json()["id"], "true")
-    eventually(lambda: receiver.received, "it is sent")
+    eventually(lambda: receiver.received, "the event is received")
     (received,) = receiver.received
     assert received.id == sent.json()["id"]
     event = received.verified(endpoint["secret"])
     assert (event["type"], event["data"]) == ("webhook.test", {"webhook_endpoint_id": endpoint["id"]})
     where = sent.headers["Location"]
-    eventually(lambda: pair.order.get(where).json()["status"] == "delivered", "it is written down")
+    eventually(lambda: pair.order.get(where).json()["status"] == "delivered", "the result is stored")

@@ -1,4 +1,4 @@
-"""The receiver in the documentation, as it stands there, as a process of its own."""
+"""The receiver in the documentation, run unchanged as a process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PAGE = ROOT / "docs" / "webhooks.md"
 EXAMPLE = ROOT / "docs" / "examples" / "webhook_receiver.py"
 
 
-def test_the_page_quotes_the_file() -> None:
+def test_the_documentation_quotes_the_file() -> None:
     (quoted,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert quoted == EXAMPLE.read_text()
 
 
-def test_the_page_lists_every_event_and_every_setting() -> None:
+def test_the_documentation_lists_every_event_and_every_setting() -> None:
     text = PAGE.read_text()
     for event in (*EVENTS, model.TEST):
         assert f"| `{event}` |" in text
@@ -37,10 +37,10 @@ def test_the_page_lists_every_event_and_every_setting() -> None:
         assert f"`{name}`" in text
 
 
-def test_the_receiver_of_the_page_takes_what_order_sends_and_nothing_else(pair: Pair, tmp_path: Path) -> None:
-    port, said = free_port(), tmp_path / "said"
+def test_the_documented_receiver_accepts_what_order_sends_and_nothing_else(pair: Pair, tmp_path: Path) -> None:
+    port, printed = free_port(), tmp_path / "printed"
     endpoint = register(pair.order, f"http://127.0.0.1:{port}/hook")
-    with said.open("wb") as output:
+    with printed.open("wb") as output:
         process = subprocess.Popen(
             launch.with_parent(
                 [sys.executable, "-m", "flask", "--app", str(EXAMPLE), "run", "--port", str(port)], "KILL"
@@ -52,7 +52,7 @@ def test_the_receiver_of_the_page_takes_what_order_sends_and_nothing_else(pair: 
     try:
         order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
         expected = {f"order.placed {order['id']} 1", f"order.paid {order['id']} 2"}
-        eventually(lambda: expected <= set(said.read_text().splitlines()), "the receiver takes both", 60)
+        eventually(lambda: expected <= set(printed.read_text().splitlines()), "the receiver accepts both", 60)
         forged = requests.post(f"http://127.0.0.1:{port}/hook", json={"type": "order.paid", "data": {}}, timeout=10)
         assert forged.status_code == 400
         pair.order.request("DELETE", path_of(endpoint))

@@ -1,4 +1,4 @@
-"""Each provider in a world of the test's own."""
+"""Each provider with its environment, new for each test."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.support.proxy import Proxy
 
 @pytest.fixture
 def stripe_world() -> Iterator[StripeWorld]:
-    """Stripe's stand-in, and a network to break."""
+    """The stand-in for Stripe behind a proxy that can break the network."""
     with StandIn() as standin, Proxy("127.0.0.1", standin.port) as proxy:
         yield StripeWorld(standin, proxy)
 
 
 @pytest.fixture
 def simulator_world(databases: Databases) -> SimulatorWorld:
-    """The simulator with nothing in its memory."""
+    """The simulator with an empty record."""
     databases.query("payment", "TRUNCATE simulator.operations")
     return SimulatorWorld(databases)
 
 
 @pytest.fixture(params=["simulator", "stripe"])
 def world(request: pytest.FixtureRequest) -> World:
-    """Every provider, one after the other: one that is added to the port is added here."""
+    """Each provider in turn. A new provider is added here."""
     found: World = request.getfixturevalue(f"{request.param}_world")
     return found

@@ -1,4 +1,4 @@
-"""What the payment service relies on, and so what every provider must do. A new one is added in conftest.py."""
+"""What every provider must do, because the payment service relies on it. A new provider is added in conftest.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPENINGS = [Kind.SALE, Kind.AUTHORIZE]
 
 
 def opened(world: World, kind: Kind = Kind.AUTHORIZE, amount: int = 1000, token: str | None = None) -> str:
-    """The reference of a payment that has begun, whatever it took."""
+    """Begin a payment, with retries. Returns its reference."""
     outcome = persist(world, operation(kind, amount, token or world.ok))
     assert outcome.result is Result.SUCCEEDED, outcome
     assert outcome.reference
@@ -23,7 +23,7 @@ def opened(world: World, kind: Kind = Kind.AUTHORIZE, amount: int = 1000, token:
 
 
 def persist(world: World, wanted: Operation) -> Outcome:
-    """Ask as the executor does, until there is an outcome."""
+    """Carry out an operation as the executor does, until there is an outcome."""
     for attempt in range(5):
         try:
             return resolve(world.provider, wanted) if attempt else world.provider.send(wanted)
@@ -33,7 +33,7 @@ def persist(world: World, wanted: Operation) -> Outcome:
 
 
 def wanted_after(world: World, kind: Kind, token: str) -> Operation:
-    """An operation of any kind, with a payment for it where it needs one."""
+    """An operation of any kind; its payment exists if it needs one."""
     if kind in OPENINGS:
         return operation(kind, 1000, token)
     reference = opened(world, Kind.SALE if kind is Kind.REFUND else Kind.AUTHORIZE, token=token)
@@ -53,7 +53,7 @@ def test_an_operation_acts_once_however_often_it_is_sent(world: World, kind: Kin
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_was_never_sent_is_not_found(world: World, kind: Kind) -> None:
+def test_an_operation_that_was_never_sent_is_not_found(world: World, kind: Kind) -> None:
     wanted = wanted_after(world, kind, world.ok)
     before = world.done()
     assert world.provider.lookup(wanted) is None
@@ -61,10 +61,10 @@ def test_what_was_never_sent_is_not_found(world: World, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_lost_answer_is_a_fault_and_the_outcome_is_found(world: World, kind: Kind) -> None:
+def test_after_a_lost_answer_the_outcome_can_be_looked_up(world: World, kind: Kind) -> None:
     wanted = wanted_after(world, kind, world.losing("answer"))
     before = len(world.done())
-    with world.trouble("answer"), pytest.raises(ProviderFault):  # not an outcome: neither success nor decline
+    with world.fault("answer"), pytest.raises(ProviderFault):  # not an outcome: neither success nor decline
         world.provider.send(wanted)
     assert world.done()[before:] == [(kind, 1000)]
     found = resolve(world.provider, wanted)
@@ -74,10 +74,10 @@ def test_a_lost_answer_is_a_fault_and_the_outcome_is_found(world: World, kind: K
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_lost_request_is_a_fault_and_can_be_sent_again(world: World, kind: Kind) -> None:
+def test_after_a_lost_request_the_operation_can_be_sent_again(world: World, kind: Kind) -> None:
     wanted = wanted_after(world, kind, world.losing("request"))
     before = len(world.done())
-    with world.trouble("request"), pytest.raises(ProviderFault):
+    with world.fault("request"), pytest.raises(ProviderFault):
         world.provider.send(wanted)
     assert world.done()[before:] == []
     assert world.provider.lookup(wanted) is None
@@ -86,7 +86,7 @@ def test_a_lost_request_is_a_fault_and_can_be_sent_again(world: World, kind: Kin
 
 
 @pytest.mark.parametrize("kind", OPENINGS)
-def test_a_decline_has_a_reason_and_stays(world: World, kind: Kind) -> None:
+def test_a_decline_has_a_reason_and_is_final(world: World, kind: Kind) -> None:
     token, reason = world.declined
     wanted = operation(kind, 1000, token)
     first = world.provider.send(wanted)
@@ -97,14 +97,14 @@ def test_a_decline_has_a_reason_and_stays(world: World, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", OPENINGS)
-def test_a_payment_method_that_does_not_exist_is_declined(world: World, kind: Kind) -> None:
-    outcome = world.provider.send(operation(kind, 1000, "no_such_thing"))
+def test_an_unknown_payment_method_is_declined(world: World, kind: Kind) -> None:
+    outcome = world.provider.send(operation(kind, 1000, "no_such_method"))
     assert outcome.result is Result.DECLINED
     assert outcome.reason
     assert world.done() == []
 
 
-def test_a_part_is_captured_and_the_rest_is_released(world: World) -> None:
+def test_a_partial_capture_releases_the_rest(world: World) -> None:
     reference = opened(world)
     assert world.provider.send(operation(Kind.CAPTURE, 400, world.ok, reference)).result is Result.SUCCEEDED
     more = world.provider.send(operation(Kind.REFUND, 401, world.ok, reference))
@@ -113,7 +113,7 @@ def test_a_part_is_captured_and_the_rest_is_released(world: World) -> None:
     assert world.done() == [("authorize", 1000), ("capture", 400), ("refund", 400)]
 
 
-def test_more_than_is_authorized_is_not_captured(world: World) -> None:
+def test_no_more_than_authorized_can_be_captured(world: World) -> None:
     reference = opened(world)
     outcome = world.provider.send(operation(Kind.CAPTURE, 1001, world.ok, reference))
     assert outcome.result is Result.DECLINED
@@ -121,7 +121,7 @@ def test_more_than_is_authorized_is_not_captured(world: World) -> None:
     assert world.done() == [("authorize", 1000)]
 
 
-def test_what_was_voided_is_not_captured(world: World) -> None:
+def test_a_voided_authorization_cannot_be_captured(world: World) -> None:
     reference = opened(world)
     assert world.provider.send(operation(Kind.VOID, 1000, world.ok, reference)).result is Result.SUCCEEDED
     outcome = world.provider.send(operation(Kind.CAPTURE, 1000, world.ok, reference))
@@ -130,7 +130,7 @@ def test_what_was_voided_is_not_captured(world: World) -> None:
     assert world.done() == [("authorize", 1000), ("void", 1000)]
 
 
-def test_refunds_never_exceed_what_was_taken(world: World) -> None:
+def test_refunds_never_exceed_the_captured_amount(world: World) -> None:
     reference = opened(world, Kind.SALE)
     outcomes = [world.provider.send(operation(Kind.REFUND, 300, world.ok, reference)).result for _ in range(5)]
     assert outcomes == [Result.SUCCEEDED] * 3 + [Result.DECLINED] * 2
@@ -140,7 +140,7 @@ def test_refunds_never_exceed_what_was_taken(world: World) -> None:
     assert sum(amount for kind, amount in world.done() if kind == "refund") == 1000
 
 
-def test_refunds_are_told_apart(world: World) -> None:
+def test_refunds_of_the_same_amount_are_distinguished(world: World) -> None:
     reference = opened(world, Kind.SALE)
     first, second = (operation(Kind.REFUND, 300, world.ok, reference) for _ in range(2))
     sent = world.provider.send(first)
@@ -148,7 +148,7 @@ def test_refunds_are_told_apart(world: World) -> None:
     assert world.provider.lookup(first) == sent
 
 
-def test_the_same_operation_at_the_same_moment_acts_once(world: World) -> None:
+def test_concurrent_requests_for_an_operation_act_once(world: World) -> None:
     wanted = operation(Kind.SALE, 1000, world.ok)
     start = threading.Barrier(6)
     seen: list[Outcome | None] = []
@@ -157,7 +157,7 @@ def test_the_same_operation_at_the_same_moment_acts_once(world: World) -> None:
         start.wait()
         try:
             seen.append(world.provider.send(wanted))
-        except ProviderFault:  # the other one is not done yet
+        except ProviderFault:  # another request for the operation is not done yet
             seen.append(None)
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
@@ -172,7 +172,7 @@ def test_the_same_operation_at_the_same_moment_acts_once(world: World) -> None:
     assert world.done() == [("sale", 1000)]
 
 
-def test_another_operation_with_the_same_content_is_another(world: World) -> None:
+def test_two_operations_with_the_same_content_act_twice(world: World) -> None:
     wanted = operation(Kind.SALE, 1000, world.ok)
     other = dataclasses.replace(wanted, id=operation(Kind.SALE).id)
     assert world.provider.send(wanted).reference != world.provider.send(other).reference
@@ -188,7 +188,7 @@ def test_another_operation_with_the_same_content_is_another(world: World) -> Non
     ],
     ids=lambda life: "-".join(kind for kind, _ in life),
 )
-def test_what_became_of_an_operation_is_found_for_ever(world: World, life: list[tuple[Kind, int]]) -> None:
+def test_the_outcome_of_every_operation_can_be_looked_up_later(world: World, life: list[tuple[Kind, int]]) -> None:
     settled: list[tuple[Operation, Outcome]] = []
     reference = None
     for kind, amount in life:
@@ -200,11 +200,11 @@ def test_what_became_of_an_operation_is_found_for_ever(world: World, life: list[
         found = world.provider.lookup(wanted)
         if outcome.result is Result.SUCCEEDED:
             assert found == outcome, wanted
-        else:  # what was refused may have left no trace
+        else:  # the provider may have no record of what it refused
             assert found is None or found.result is Result.DECLINED, wanted
 
 
-def test_a_declined_payment_is_found_for_ever(world: World) -> None:
+def test_a_declined_payment_can_be_looked_up_later(world: World) -> None:
     wanted = operation(Kind.SALE, 1000, world.declined[0])
     outcome = world.provider.send(wanted)
     found = world.provider.lookup(dataclasses.replace(wanted, reference=outcome.reference))

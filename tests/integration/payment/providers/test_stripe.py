@@ -1,4 +1,4 @@
-"""What only Stripe has: keys that are forgotten, a search that lags, refunds that take days, an account with people."""
+"""What is particular to Stripe: forgotten keys, a lagging search, pending refunds, changes in Stripe's dashboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import stripe
 
 from payment.model import Kind, Operation, Outcome, Result
-from payment.providers import Hint, NotGenuine, ProviderFault
+from payment.providers import Hint, InvalidSignature, ProviderFault
 from payment.providers.stripe import KEY_LIFE, SEARCH_AFTER, Stripe
 from tests.support.providers.worlds import StripeWorld, aged, operation, resolve
 
@@ -25,7 +25,7 @@ def opened(world: StripeWorld, kind: Kind = Kind.AUTHORIZE) -> str:
 
 
 def lose_answer(world: StripeWorld, wanted: Operation) -> None:
-    with world.trouble("answer"), pytest.raises(ProviderFault):
+    with world.fault("answer"), pytest.raises(ProviderFault):
         world.provider.send(wanted)
 
 
@@ -34,7 +34,7 @@ def searched(world: StripeWorld) -> bool:
 
 
 @pytest.mark.parametrize("kind", [Kind.SALE, Kind.AUTHORIZE])
-def test_a_charge_is_found_when_its_key_is_forgotten(stripe_world: StripeWorld, kind: Kind) -> None:
+def test_a_charge_is_found_after_its_key_is_forgotten(stripe_world: StripeWorld, kind: Kind) -> None:
     wanted = aged(operation(kind, 1000, stripe_world.ok), 30 * HOUR)
     lose_answer(stripe_world, wanted)
     stripe_world.standin.index()
@@ -44,7 +44,7 @@ def test_a_charge_is_found_when_its_key_is_forgotten(stripe_world: StripeWorld, 
     assert stripe_world.done() == [(kind, 1000)]
 
 
-def test_a_declined_charge_is_found_as_well(stripe_world: StripeWorld) -> None:
+def test_a_declined_charge_is_found_after_its_key_is_forgotten(stripe_world: StripeWorld) -> None:
     token, reason = stripe_world.declined
     wanted = aged(operation(Kind.SALE, 1000, token), 30 * HOUR)
     lose_answer(stripe_world, wanted)
@@ -54,8 +54,10 @@ def test_a_declined_charge_is_found_as_well(stripe_world: StripeWorld) -> None:
     assert len(stripe_world.standin.intents) == 1
 
 
-def test_what_the_search_does_not_know_yet_the_key_protects(stripe_world: StripeWorld) -> None:
-    wanted = aged(operation(Kind.SALE, 1000, stripe_world.ok), 30 * HOUR)  # retried for a day, and it acted just now
+def test_the_key_protects_an_operation_that_the_search_does_not_find_yet(stripe_world: StripeWorld) -> None:
+    wanted = aged(
+        operation(Kind.SALE, 1000, stripe_world.ok), 30 * HOUR
+    )  # retried for a day; Stripe acted on the last attempt
     lose_answer(stripe_world, wanted)
     found = resolve(stripe_world.provider, wanted)
     assert searched(stripe_world)
@@ -63,20 +65,20 @@ def test_what_the_search_does_not_know_yet_the_key_protects(stripe_world: Stripe
     assert stripe_world.done() == [("sale", 1000)]
 
 
-def test_a_young_operation_is_sent_again_without_a_search(stripe_world: StripeWorld) -> None:
+def test_a_recent_operation_is_sent_again_without_a_search(stripe_world: StripeWorld) -> None:
     wanted = aged(operation(Kind.SALE, 1000, stripe_world.ok), SEARCH_AFTER / 2)
     lose_answer(stripe_world, wanted)
     assert resolve(stripe_world.provider, wanted).reference == "pi_1"
     assert not searched(stripe_world)
 
 
-@pytest.mark.parametrize(("age", "trusts_the_key"), [(KEY_LIFE - HOUR, True), (KEY_LIFE + HOUR, False)])
-def test_without_a_search_only_a_key_that_is_known_for_certain_is_trusted(
-    stripe_world: StripeWorld, age: float, trusts_the_key: bool
+@pytest.mark.parametrize(("age", "is_sent_again"), [(KEY_LIFE - HOUR, True), (KEY_LIFE + HOUR, False)])
+def test_if_the_search_fails_only_an_operation_whose_key_is_certainly_known_is_sent_again(
+    stripe_world: StripeWorld, age: float, is_sent_again: bool
 ) -> None:
     wanted = aged(operation(Kind.SALE, 1000, stripe_world.ok), age)
     stripe_world.proxy.mode = "refuse"
-    if trusts_the_key:
+    if is_sent_again:
         assert stripe_world.provider.lookup(wanted) is None
     else:
         with pytest.raises(ProviderFault):
@@ -84,7 +86,7 @@ def test_without_a_search_only_a_key_that_is_known_for_certain_is_trusted(
 
 
 @pytest.mark.parametrize(("kind", "amount"), [(Kind.CAPTURE, 400), (Kind.VOID, 1000), (Kind.REFUND, 1000)])
-def test_a_refusal_that_is_the_echo_of_our_own_success_is_a_success(
+def test_a_refusal_caused_by_the_operations_own_earlier_success_is_a_success(
     stripe_world: StripeWorld, kind: Kind, amount: int
 ) -> None:
     reference = opened(stripe_world, Kind.SALE if kind is Kind.REFUND else Kind.AUTHORIZE)
@@ -97,7 +99,7 @@ def test_a_refusal_that_is_the_echo_of_our_own_success_is_a_success(
     assert stripe_world.done() == done
 
 
-def test_a_refund_that_the_bank_takes_days_for_is_unknown_until_it_has_said(stripe_world: StripeWorld) -> None:
+def test_a_pending_refund_is_unknown_until_the_bank_decides(stripe_world: StripeWorld) -> None:
     reference = opened(stripe_world, Kind.SALE)
     stripe_world.standin.refund_status = "pending"
     wanted, other = (operation(Kind.REFUND, 500, stripe_world.ok, reference) for _ in range(2))
@@ -112,7 +114,7 @@ def test_a_refund_that_the_bank_takes_days_for_is_unknown_until_it_has_said(stri
     assert len(stripe_world.standin.refunds) == 2
 
 
-def test_a_sale_that_was_under_way_is_seen_through_the_answer_that_the_key_keeps(stripe_world: StripeWorld) -> None:
+def test_an_old_answer_kept_with_the_key_does_not_hide_a_later_success(stripe_world: StripeWorld) -> None:
     stripe_world.standin.sale_status = "processing"
     wanted = operation(Kind.SALE, 1000, stripe_world.ok)
     assert stripe_world.provider.send(wanted).result is Result.UNKNOWN
@@ -120,7 +122,7 @@ def test_a_sale_that_was_under_way_is_seen_through_the_answer_that_the_key_keeps
     assert resolve(stripe_world.provider, wanted) == Outcome(Result.SUCCEEDED, "pi_1")
 
 
-def test_an_authorization_that_stripe_let_go_of_is_void_and_cannot_be_captured(stripe_world: StripeWorld) -> None:
+def test_an_authorization_canceled_by_stripe_is_void_and_cannot_be_captured(stripe_world: StripeWorld) -> None:
     reference = opened(stripe_world)
     stripe_world.standin.intents[reference].update(status="canceled", cancellation_reason="automatic")
     capture = stripe_world.provider.send(operation(Kind.CAPTURE, 1000, stripe_world.ok, reference))
@@ -128,10 +130,12 @@ def test_an_authorization_that_stripe_let_go_of_is_void_and_cannot_be_captured(s
     assert stripe_world.provider.send(operation(Kind.VOID, 1000, stripe_world.ok, reference)).result is Result.SUCCEEDED
 
 
-@pytest.mark.parametrize(("kind", "taken"), [(Kind.CAPTURE, 700), (Kind.VOID, 1000)])
-def test_what_somebody_did_by_hand_is_not_taken_for_ours(stripe_world: StripeWorld, kind: Kind, taken: int) -> None:
+@pytest.mark.parametrize(("kind", "captured"), [(Kind.CAPTURE, 700), (Kind.VOID, 1000)])
+def test_a_capture_in_stripes_dashboard_is_not_taken_for_an_operation(
+    stripe_world: StripeWorld, kind: Kind, captured: int
+) -> None:
     reference = opened(stripe_world)
-    stripe_world.standin.intents[reference].update(status="succeeded", amount_received=taken)
+    stripe_world.standin.intents[reference].update(status="succeeded", amount_received=captured)
     for ask in (stripe_world.provider.send, stripe_world.provider.lookup):
         with pytest.raises(ProviderFault):
             ask(operation(kind, 1000, stripe_world.ok, reference))
@@ -149,7 +153,7 @@ def test_what_somebody_did_by_hand_is_not_taken_for_ours(stripe_world: StripeWor
         ("something_new", None, (Result.UNKNOWN, None)),
     ],
 )
-def test_states_of_a_payment_intent(
+def test_the_status_of_a_payment_intent_determines_the_outcome(
     stripe_world: StripeWorld, status: str, failure: dict[str, Any] | None, expected: tuple[Result, str | None]
 ) -> None:
     wanted = aged(operation(Kind.SALE, 1000, stripe_world.ok), HOUR)
@@ -161,19 +165,19 @@ def test_states_of_a_payment_intent(
     assert (outcome.result, outcome.reason if outcome.result is Result.DECLINED else None) == expected
 
 
-def test_an_operation_that_asks_for_something_else_under_its_id_is_a_fault(stripe_world: StripeWorld) -> None:
+def test_an_operation_with_changed_content_under_the_same_id_is_a_fault(stripe_world: StripeWorld) -> None:
     wanted = operation(Kind.SALE, 1000, stripe_world.ok)
     stripe_world.provider.send(wanted)
     with pytest.raises(ProviderFault, match="IdempotencyError"):
         stripe_world.provider.send(dataclasses.replace(wanted, amount=2000))
 
 
-def test_a_card_that_wants_its_holder_is_declined(stripe_world: StripeWorld) -> None:
+def test_a_card_that_requires_authentication_is_declined(stripe_world: StripeWorld) -> None:
     outcome = stripe_world.provider.send(operation(Kind.SALE, 1000, "pm_card_authenticationRequired"))
     assert (outcome.result, outcome.reason) == (Result.DECLINED, "authentication_required")
 
 
-def test_an_answer_that_does_not_come_is_not_waited_for_longer_than_the_timeout(stripe_world: StripeWorld) -> None:
+def test_a_missing_answer_is_a_fault_after_the_timeout(stripe_world: StripeWorld) -> None:
     provider = Stripe("sk_test_contract", api_base=stripe_world.proxy.url, timeout=0.3)
     stripe_world.proxy.mode = "swallow_response"
     began = time.monotonic()
@@ -183,20 +187,20 @@ def test_an_answer_that_does_not_come_is_not_waited_for_longer_than_the_timeout(
     assert stripe_world.done() == [("sale", 1000)]
 
 
-def test_an_answer_that_is_late_is_waited_for(stripe_world: StripeWorld) -> None:
+def test_a_slow_answer_is_awaited(stripe_world: StripeWorld) -> None:
     stripe_world.proxy.delay(0.3)
     assert stripe_world.provider.send(operation(Kind.SALE, 1000, stripe_world.ok)).result is Result.SUCCEEDED
 
 
 @pytest.mark.parametrize(("currency", "amount", "sent"), [("JPY", 500, 500), ("ISK", 5, 500), ("KWD", 5120, 5120)])
-def test_amounts_are_in_stripes_units(stripe_world: StripeWorld, currency: str, amount: int, sent: int) -> None:
+def test_amounts_are_sent_in_stripes_units(stripe_world: StripeWorld, currency: str, amount: int, sent: int) -> None:
     wanted = operation(Kind.SALE, amount, stripe_world.ok, currency=currency)
     assert stripe_world.provider.send(wanted).result is Result.SUCCEEDED
     intent = stripe_world.standin.intents["pi_1"]
     assert (intent["amount_received"], intent["currency"]) == (sent, currency.lower())
 
 
-def test_an_amount_that_stripe_cannot_move_is_declined_and_never_sent(stripe_world: StripeWorld) -> None:
+def test_an_amount_that_stripe_cannot_represent_is_declined_and_never_sent(stripe_world: StripeWorld) -> None:
     outcome = stripe_world.provider.send(operation(Kind.SALE, 5125, stripe_world.ok, currency="KWD"))
     assert (outcome.result, outcome.reason) == (Result.DECLINED, "amount_not_representable")
     assert stripe_world.standin.requests == []
@@ -220,10 +224,10 @@ ID = "0198c0de-0000-7000-8000-000000000001"
         ({"object": "customer", "id": "cus_1"}, Hint(None, None)),
     ],
 )
-def test_what_an_event_is_about(about: dict[str, Any], hint: Hint) -> None:
+def test_a_signed_event_names_the_operation_and_the_payment(about: dict[str, Any], hint: Hint) -> None:
     provider = Stripe("sk_test_events", webhook_secrets=("whsec_old", "whsec_new"))
     body = json.dumps({"id": "evt_1", "object": "event", "type": "some.thing", "data": {"object": about}})
     signature = stripe.WebhookSignature.generate_signature_header(body, "whsec_new")
-    assert provider.hint({"Stripe-Signature": signature}, body.encode()) == hint
-    with pytest.raises(NotGenuine):
-        Stripe("sk_test_events").hint({"Stripe-Signature": signature}, body.encode())
+    assert provider.verify_event({"Stripe-Signature": signature}, body.encode()) == hint
+    with pytest.raises(InvalidSignature):
+        Stripe("sk_test_events").verify_event({"Stripe-Signature": signature}, body.encode())

@@ -1,4 +1,4 @@
-"""Every line of the table of Stripe's errors, with a body as Stripe sends it, through the library and the provider."""
+"""Each rule for Stripe's errors, with a body as Stripe sends it, through the library and the provider."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import structlog
 from payment.model import Kind, Outcome, Result
 from payment.providers import ProviderFault
 from payment.providers.stripe import Stripe
-from payment.providers.stripe_errors import ANY, TABLE, Line, Verdict, judge
+from payment.providers.stripe_errors import ANY, RULES, Rule, Verdict, classify
 from tests.support.providers.worlds import operation
 
 API = "https://api.stripe.com/v1"
 CARD = {"type": "card_error", "message": "Your card was declined.", "charge": "ch_1"}
 INVALID = {"type": "invalid_request_error"}
 
-# By error class, code and parameter of the table's line: the operation, the status, and the error as Stripe sends it.
+# By the rule's error class, code and parameter: the operation, the status code, and the error as Stripe sends it.
 Recorded = tuple[Kind, int, dict[str, Any]]
 
 
@@ -167,7 +167,7 @@ RECORDED: dict[tuple[str, str | None, str | None], Recorded] = {
         "allowed_payment_method_types",
     ),
 }
-# What is not a plain decline. The table is not asked what it says of itself.
+# The verdicts other than a decline, written down here again, independently of the rules.
 NOT_DECLINED = {
     ("RateLimitError", ANY, ANY): Verdict.LATER,
     ("APIConnectionError", ANY, ANY): Verdict.LATER,
@@ -184,16 +184,16 @@ NOT_DECLINED = {
     ("StripeError", ANY, ANY): Verdict.OPERATOR,
 }
 NOT_BY_HTTP = {("APIConnectionError", ANY, ANY), ("StripeError", ANY, ANY)}
-"""Lines for what is not an answer; they have tests of their own."""
+"""The rules for errors that are not an answer; they have their own tests."""
 
 
-def key(line: Line) -> tuple[str, str | None, str | None]:
-    return line.error.__name__, line.code, line.param
+def key(rule: Rule) -> tuple[str, str | None, str | None]:
+    return rule.error.__name__, rule.code, rule.param
 
 
 @pytest.fixture
 def api() -> Iterator[responses.RequestsMock]:
-    """Stripe, where nothing has been done: the PaymentIntent waits for its capture and has no refunds."""
+    """Stripe with a PaymentIntent that is not captured yet and has no refunds."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as api:
         intent = {"id": "pi_1", "object": "payment_intent", "status": "requires_capture", "metadata": {}}
         api.get(f"{API}/payment_intents/pi_1", json=intent)
@@ -210,63 +210,63 @@ def answer(api: responses.RequestsMock, status: int, **body: Any) -> None:
     api.post(re.compile(f"{API}/.*"), status=status, headers={"Request-Id": "req_1"}, **body)
 
 
-def test_every_line_of_the_table_has_a_recorded_error() -> None:
-    lines = [key(line) for line in TABLE]
-    assert len(set(lines)) == len(lines), "a line that can never be reached"
-    assert set(lines) == set(RECORDED) | NOT_BY_HTTP
+def test_every_rule_has_a_recorded_error() -> None:
+    rules = [key(rule) for rule in RULES]
+    assert len(set(rules)) == len(rules), "two rules match the same errors"
+    assert set(rules) == set(RECORDED) | NOT_BY_HTTP
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in TABLE if key(line) not in NOT_BY_HTTP], ids=lambda line: "-".join(map(str, key(line)))
+    "rule", [rule for rule in RULES if key(rule) not in NOT_BY_HTTP], ids=lambda rule: "-".join(map(str, key(rule)))
 )
-def test_a_line_of_the_table(api: responses.RequestsMock, line: Line) -> None:
-    kind, status, error = RECORDED[key(line)]
+def test_the_recorded_error_of_a_rule_has_the_expected_outcome(api: responses.RequestsMock, rule: Rule) -> None:
+    kind, status, error = RECORDED[key(rule)]
     answer(api, status, json={"error": error})
     with structlog.testing.capture_logs() as logs:
         try:
             outcome = send(kind)
         except ProviderFault as fault:
             outcome = Outcome(Result.UNKNOWN, None, str(fault))
-    loud = [entry for entry in logs if entry["log_level"] == "error"]
-    left_behind = error.get("payment_intent", {}).get("id")
+    errors = [entry for entry in logs if entry["log_level"] == "error"]
+    reference = error.get("payment_intent", {}).get("id")
     declined = Outcome(
-        Result.DECLINED, left_behind, error.get("decline_code") or error.get("code") or f"invalid_{error.get('param')}"
+        Result.DECLINED, reference, error.get("decline_code") or error.get("code") or f"invalid_{error.get('param')}"
     )
-    match NOT_DECLINED.get(key(line), Verdict.DECLINED):
+    match NOT_DECLINED.get(key(rule), Verdict.DECLINED):
         case Verdict.DECLINED:
-            assert (outcome, loud) == (declined, [])
+            assert (outcome, errors) == (declined, [])
             assert outcome.reason
         case Verdict.REFUSED:
             assert outcome == Outcome(Result.DECLINED, None, "invalid_request")
-            assert len(loud) == 1
-        case Verdict.STATE:  # it is not done and can be done still, which only for a refund says no
+            assert len(errors) == 1
+        case Verdict.STATE:  # the lookup finds it not done; only a refund is declined then
             assert (outcome if kind is Kind.REFUND else outcome.result) == (
                 declined if kind is Kind.REFUND else Result.UNKNOWN
             )
         case Verdict.LATER:
-            assert (outcome.result, loud) == (Result.UNKNOWN, [])
+            assert (outcome.result, errors) == (Result.UNKNOWN, [])
             assert "req_1" in str(outcome.reason)
         case Verdict.OPERATOR:
             assert outcome.result is Result.UNKNOWN
             assert "req_1" in str(outcome.reason)
-            assert len(loud) == 1
+            assert len(errors) == 1
     posts = [call for call in api.calls if call.request.method == "POST"]
-    assert len(posts) == 1, "the library repeated a request by itself"
+    assert len(posts) == 1, "the library retried a request by itself"
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "error",
     [
         requests.exceptions.ConnectTimeout("no route"),
         requests.exceptions.ReadTimeout("no answer"),
         requests.exceptions.ConnectionError("reset"),
-        requests.exceptions.SSLError("not who it claims to be"),
+        requests.exceptions.SSLError("wrong certificate"),
         requests.exceptions.ChunkedEncodingError("broken off"),
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_no_answer_is_unknown(api: responses.RequestsMock, trouble: Exception) -> None:
-    answer(api, 200, body=trouble)
+def test_without_an_answer_the_outcome_is_unknown(api: responses.RequestsMock, error: Exception) -> None:
+    answer(api, 200, body=error)
     with structlog.testing.capture_logs() as logs, pytest.raises(ProviderFault, match="APIConnectionError"):
         send(Kind.SALE)
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
@@ -274,7 +274,9 @@ def test_no_answer_is_unknown(api: responses.RequestsMock, trouble: Exception) -
 
 @pytest.mark.parametrize("status", [409, 500, 502, 503, 504])
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b'{"error": {"code": "idempotency_key_in_use"}}'])
-def test_a_server_error_is_unknown_whatever_its_body(api: responses.RequestsMock, status: int, body: bytes) -> None:
+def test_after_a_server_error_the_outcome_is_unknown_whatever_its_body(
+    api: responses.RequestsMock, status: int, body: bytes
+) -> None:
     answer(api, status, body=body)
     with pytest.raises(ProviderFault):
         send(Kind.SALE)
@@ -282,7 +284,9 @@ def test_a_server_error_is_unknown_whatever_its_body(api: responses.RequestsMock
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b"null", b'{"object": "payment_intent", "id": "pi_1"}'])
 @pytest.mark.parametrize("kind", Kind)
-def test_a_success_that_makes_no_sense_is_unknown(api: responses.RequestsMock, kind: Kind, body: bytes) -> None:
+def test_after_an_unreadable_success_the_outcome_is_unknown(
+    api: responses.RequestsMock, kind: Kind, body: bytes
+) -> None:
     answer(api, 200, body=body)
     try:
         outcome = send(kind)
@@ -298,7 +302,7 @@ def test_a_404_without_a_code_is_not_a_decline(api: responses.RequestsMock) -> N
 
 
 @pytest.mark.parametrize("error", [stripe.StripeError("new"), RuntimeError("a bug"), KeyError("id")], ids=repr)
-def test_an_error_that_nobody_foresaw_is_never_a_decline(error: Exception) -> None:
+def test_an_unforeseen_error_is_never_a_decline(error: Exception) -> None:
     with (
         mock.patch.object(stripe.RequestsClient, "request_with_retries", side_effect=error),
         structlog.testing.capture_logs() as logs,
@@ -308,20 +312,20 @@ def test_an_error_that_nobody_foresaw_is_never_a_decline(error: Exception) -> No
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["provider_needs_attention"]
 
 
-def test_kinds_of_errors_that_the_library_has_for_other_apis_are_never_declines() -> None:
-    listed = {line.error for line in TABLE if line.error is not stripe.StripeError}
+def test_error_classes_for_other_apis_are_never_declines() -> None:
+    listed = {rule.error for rule in RULES if rule.error is not stripe.StripeError}
     others = [each for each in _subclasses(stripe.StripeError) if not issubclass(each, tuple(listed))]
-    assert others, "the library has none any more: this test can go"
+    assert others, "the library has no such classes any more: delete this test"
     for other in others:
         error = other.__new__(other)
         stripe.StripeError.__init__(error, "?")
-        assert judge(error) is Verdict.OPERATOR
+        assert classify(error) is Verdict.OPERATOR
 
 
 def _subclasses(of: type[stripe.StripeError]) -> list[type[stripe.StripeError]]:
     return [each for direct in of.__subclasses__() for each in [direct, *_subclasses(direct)]]
 
 
-def test_every_code_of_the_table_is_documented() -> None:
+def test_every_code_of_the_rules_is_documented() -> None:
     page = (Path(__file__).parents[4] / "docs" / "providers.md").read_text()
-    assert [line.code for line in TABLE if line.code not in (ANY, None) and f"`{line.code}`" not in page] == []
+    assert [rule.code for rule in RULES if rule.code not in (ANY, None) and f"`{rule.code}`" not in page] == []

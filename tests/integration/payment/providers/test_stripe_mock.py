@@ -1,7 +1,7 @@
-"""Against stripe-mock, which checks every request with Stripe's own OpenAPI description, through a network that fails.
+"""Tests with stripe-mock, which validates requests against Stripe's OpenAPI description, over an unreliable network.
 
-stripe-mock remembers nothing and answers with examples, so what it says of a payment means nothing here. What counts:
-it takes our requests as they are, and whatever happens on the way is never taken for a decline.
+stripe-mock has no state and answers with examples, so the content of its answers is not checked here. These tests check
+that it accepts the requests, and that a network failure is never taken for a decline.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ACCEPTED = ["payment_intents", "payment_intents/pi_1/capture", "payment_intents/
 
 @pytest.fixture(scope="session")
 def stripe_mock() -> Iterator[int]:
-    """The port of a stripe-mock, built once for this checkout."""
+    """The port of a stripe-mock, which is built once per checkout."""
     go = shutil.which("go")
     if go is None:
-        pytest.skip("stripe-mock is built with Go, and there is no Go here")
+        pytest.skip("building stripe-mock needs Go, which is not installed")
     program = CACHE / "stripe-mock"
     if not program.exists():
         command = [go, "install", "github.com/stripe/stripe-mock@latest"]
@@ -59,10 +59,10 @@ def _read(stream: Iterable[str], lines: queue.Queue[str]) -> None:
 
 
 class Wire:
-    """The provider, the network to stripe-mock, and what went over it."""
+    """The network to stripe-mock, and the bytes that were sent over it."""
 
     def __init__(self, port: int) -> None:
-        """`port` is stripe-mock's."""
+        """`port` is the port of stripe-mock."""
         self.sent = b""
         self.proxy = Proxy("127.0.0.1", port, on_request=self._see)
 
@@ -70,11 +70,11 @@ class Wire:
         self.sent += data
 
     def provider(self, timeout: float = 20.0) -> Stripe:
-        """Stripe, reached by this wire, from a connection of its own."""
+        """A new Stripe provider that connects through this network."""
         return Stripe("sk_test_123", api_base=self.proxy.url, timeout=timeout)
 
     def request(self) -> tuple[str, dict[str, str], dict[str, str]]:
-        """The first request that was made: its path, headers and form."""
+        """The path, headers and form of the first request."""
         head, _, body = self.sent.decode().partition("\r\n\r\n")
         first, *rest = head.split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in rest)}
@@ -90,7 +90,7 @@ def wire(stripe_mock: int) -> Iterator[Wire]:
 
 
 def ask(wire: Wire, kind: Kind, timeout: float = 20.0) -> tuple[str, Outcome]:
-    """Send one operation; its id and outcome."""
+    """Send an operation. Returns its id and outcome."""
     wanted = operation(kind, 1000, "pm_card_visa", None if kind in (Kind.SALE, Kind.AUTHORIZE) else "pi_1")
     return wanted.id, wire.provider(timeout).send(wanted)
 
@@ -105,8 +105,8 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_stripes_own_description_takes_our_requests(wire: Wire, kind: Kind) -> None:
-    operation_id, outcome = ask(wire, kind)  # what stripe-mock refuses is declined, as the last test shows
+def test_requests_match_stripes_openapi_description(wire: Wire, kind: Kind) -> None:
+    operation_id, outcome = ask(wire, kind)  # a request that stripe-mock refuses is declined, as the last test shows
     assert outcome.result is not Result.DECLINED
     assert outcome.reference
     path, headers, form = wire.request()
@@ -125,12 +125,12 @@ def test_stripes_own_description_takes_our_requests(wire: Wire, kind: Kind) -> N
 
 
 @pytest.mark.parametrize("kind", [Kind.CAPTURE, Kind.VOID, Kind.REFUND])
-def test_stripes_own_description_takes_our_lookups(wire: Wire, kind: Kind) -> None:
+def test_lookups_match_stripes_openapi_description(wire: Wire, kind: Kind) -> None:
     found = wire.provider().lookup(operation(kind, 1000, "pm_card_visa", "pi_1"))
     assert found is None or found.result is not Result.DECLINED
 
 
-def test_stripes_own_description_takes_our_search(wire: Wire) -> None:
+def test_the_search_matches_stripes_openapi_description(wire: Wire) -> None:
     found = wire.provider().lookup(aged(operation(Kind.SALE, 1000, "pm_card_visa"), 24 * 3600.0))
     assert found is not None
     assert found.result is Result.UNKNOWN
@@ -146,20 +146,20 @@ def test_a_broken_connection_is_a_fault(wire: Wire, kind: Kind, mode: str) -> No
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_an_answer_that_does_not_come_in_time_is_a_fault(wire: Wire, kind: Kind) -> None:
+def test_an_answer_after_the_timeout_is_a_fault(wire: Wire, kind: Kind) -> None:
     wire.proxy.mode = "swallow_response"
     with pytest.raises(ProviderFault, match="APIConnectionError"):
         ask(wire, kind, timeout=0.2)
 
 
-def test_a_slow_network_is_waited_for(wire: Wire) -> None:
+def test_a_slow_network_is_tolerated(wire: Wire) -> None:
     wire.proxy.delay(0.3)
     _, outcome = ask(wire, Kind.SALE)
     assert outcome.reference
 
 
-def test_a_request_that_stripe_does_not_know_is_noticed(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    # That stripe-mock takes our requests means something only if it refuses others.
+def test_stripe_mock_refuses_an_invalid_request(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The other tests mean something only if stripe-mock refuses invalid requests.
     monkeypatch.setattr("payment.providers.stripe.to_stripe", lambda amount, currency: "a lot")
     outcome = ask(wire, Kind.SALE)[1]
     assert (outcome.result, outcome.reason) == (Result.DECLINED, "invalid_request")

@@ -11,7 +11,7 @@ from chassis.messaging.remote import Breaker, Refused, Remote, Unreachable
 
 
 class Clock:
-    """The time that passes for the breaker: only what a test says."""
+    """The clock of the breaker; it moves only when a test calls `forward`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._ahead = 0.0
@@ -20,7 +20,7 @@ class Clock:
         monkeypatch.setattr(time, "monotonic", lambda: 1_000.0 + self._ahead)
 
     def now(self, _: object = None) -> datetime:
-        """What datetime.now says."""
+        """The replacement of datetime.now."""
         return self._began + timedelta(seconds=self._ahead)
 
     def forward(self, seconds: float) -> None:
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Destination:
-    """Counts its calls and does as it is told."""
+    """Counts its calls, and raises `fault` if there is one."""
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.calls, self.fault = 0, fault
@@ -46,15 +46,15 @@ class Destination:
 
 
 def fail(breaker: Breaker, times: int, fault: Exception | None = None) -> Destination:
-    destination = Destination(fault or Unreachable("away"))
+    destination = Destination(fault or Unreachable("no answer"))
     for _ in range(times):
         with pytest.raises((Unreachable, Refused)):
             breaker.call(destination)
     return destination
 
 
-def test_it_opens_after_five_unreachables_in_a_row_and_then_calls_nobody() -> None:
-    breaker = Breaker("somebody", reset=60)
+def test_it_opens_after_five_unreachables_in_a_row_and_then_makes_no_calls() -> None:
+    breaker = Breaker("destination", reset=60)
     assert fail(breaker, 4).calls == 4
     assert not breaker.is_open
     assert breaker.room(8) == 8
@@ -62,13 +62,13 @@ def test_it_opens_after_five_unreachables_in_a_row_and_then_calls_nobody() -> No
     assert breaker.is_open
     assert breaker.room(8) == 0
     destination = Destination()
-    with pytest.raises(Unreachable, match="somebody is taken to be down"):
+    with pytest.raises(Unreachable, match="destination is considered down"):
         breaker.call(destination)
     assert destination.calls == 0
 
 
-def test_an_answer_in_between_starts_the_count_anew() -> None:
-    breaker = Breaker("somebody", reset=60)
+def test_an_answer_resets_the_count() -> None:
+    breaker = Breaker("destination", reset=60)
     for _ in range(3):
         fail(breaker, 4)
         assert breaker.call(Destination()) == "answer"
@@ -76,13 +76,13 @@ def test_an_answer_in_between_starts_the_count_anew() -> None:
 
 
 def test_a_refusal_is_an_answer_and_does_not_count() -> None:
-    breaker = Breaker("somebody", reset=60)
-    assert fail(breaker, 20, Refused("no")).calls == 20
+    breaker = Breaker("destination", reset=60)
+    assert fail(breaker, 20, Refused("refused")).calls == 20
     assert not breaker.is_open
 
 
-def test_a_probe_that_is_answered_closes_it(clock: Clock) -> None:
-    breaker = Breaker("somebody", reset=60)
+def test_an_answered_probe_closes_it(clock: Clock) -> None:
+    breaker = Breaker("destination", reset=60)
     fail(breaker, 5)
     clock.forward(61)
     assert breaker.call(Destination()) == "answer"
@@ -90,8 +90,8 @@ def test_a_probe_that_is_answered_closes_it(clock: Clock) -> None:
     assert breaker.room(8) == 8
 
 
-def test_a_probe_that_is_not_answered_leaves_it_open_for_as_long_again(clock: Clock) -> None:
-    breaker = Breaker("somebody", reset=60)
+def test_an_unanswered_probe_leaves_it_open_for_the_same_time_again(clock: Clock) -> None:
+    breaker = Breaker("destination", reset=60)
     fail(breaker, 5)
     for _ in range(3):
         clock.forward(59)
@@ -105,23 +105,23 @@ def test_a_probe_that_is_not_answered_leaves_it_open_for_as_long_again(clock: Cl
     assert breaker.room(8) == 8
 
 
-def test_a_probe_that_is_refused_closes_it_for_somebody_is_there(clock: Clock) -> None:
-    breaker = Breaker("somebody", reset=60)
+def test_a_refused_probe_closes_it_because_the_destination_answered(clock: Clock) -> None:
+    breaker = Breaker("destination", reset=60)
     fail(breaker, 5)
     clock.forward(61)
-    fail(breaker, 1, Refused("no"))
+    fail(breaker, 1, Refused("refused"))
     assert not breaker.is_open
 
 
-def test_calls_do_not_wait_for_one_another_while_it_is_closed() -> None:
-    breaker = Breaker("somebody")
+def test_calls_run_concurrently_while_it_is_closed() -> None:
+    breaker = Breaker("destination")
     together = threading.Barrier(4, timeout=10)
     with ThreadPoolExecutor(4) as pool:
         arrived = list(pool.map(lambda _: breaker.call(together.wait), range(4)))
     assert sorted(arrived) == [0, 1, 2, 3]
 
 
-def test_a_port_where_nobody_listens_is_unreachable() -> None:
-    remote = Remote("somebody", "http://127.0.0.1:9", {}, 1.0)
-    with pytest.raises(Unreachable, match="somebody"):
+def test_a_port_without_a_listener_is_unreachable() -> None:
+    remote = Remote("destination", "http://127.0.0.1:9", {}, 1.0)
+    with pytest.raises(Unreachable, match="destination"):
         remote.post("/", b"{}", {})

@@ -1,4 +1,4 @@
-"""Server-side request forgery: every way that is known to name an address of our own."""
+"""Server-side request forgery: the known ways to name an address inside the service's network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from order.webhooks.addresses import BadUrl, Forbidden, Resolver, Target, is_allowed, parse
 
-INSIDE = [
+PRIVATE = [
     "127.0.0.1",
     "127.255.255.254",
     "0.0.0.0",
@@ -56,28 +56,28 @@ INSIDE = [
     "2001:0:4136:e378:8000:63bf:3fff:fdd2",
     "100::1",
 ]
-OUTSIDE = ["1.1.1.1", "8.8.8.8", "151.101.1.69", "2606:4700:4700::1111", "2a00:1450::1", "64:ff9b::8.8.8.8"]
+PUBLIC = ["1.1.1.1", "8.8.8.8", "151.101.1.69", "2606:4700:4700::1111", "2a00:1450::1", "64:ff9b::8.8.8.8"]
 
 
-@pytest.mark.parametrize("address", INSIDE)
-def test_what_is_not_public_is_forbidden(address: str) -> None:
+@pytest.mark.parametrize("address", PRIVATE)
+def test_an_address_that_is_not_public_is_forbidden(address: str) -> None:
     assert not is_allowed(ipaddress.ip_address(address), ())
 
 
-@pytest.mark.parametrize("address", OUTSIDE)
-def test_what_is_public_is_allowed(address: str) -> None:
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is_allowed(address: str) -> None:
     assert is_allowed(ipaddress.ip_address(address), ())
 
 
 @given(st.ip_addresses(v=4))
-def test_an_address_that_is_mapped_or_translated_is_what_it_stands_for(address: ipaddress.IPv4Address) -> None:
+def test_a_mapped_or_translated_address_is_allowed_if_its_ipv4_address_is(address: ipaddress.IPv4Address) -> None:
     allowed = is_allowed(address, ())
     assert is_allowed(ipaddress.ip_address(f"::ffff:{address}"), ()) == allowed
     assert is_allowed(ipaddress.ip_address(f"64:ff9b::{address}"), ()) == allowed
     assert not is_allowed(ipaddress.ip_address(f"::{address}"), ())
 
 
-def test_a_network_can_be_allowed_and_no_other_is_with_it() -> None:
+def test_allowing_a_network_allows_no_other() -> None:
     networks = (ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00:1::/64"))
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00:1::5", "8.8.8.8"):
         assert is_allowed(ipaddress.ip_address(address), networks)
@@ -85,7 +85,7 @@ def test_a_network_can_be_allowed_and_no_other_is_with_it() -> None:
         assert not is_allowed(ipaddress.ip_address(address), networks)
 
 
-# Spellings that inet_aton takes, and some that only look like a name.
+# Spellings that inet_aton accepts, and some that look like a host name.
 SPELLINGS = [
     "127.1",
     "2130706433",
@@ -111,9 +111,9 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
-def test_no_spelling_gets_past(host: str) -> None:
+def test_no_spelling_of_a_private_address_is_allowed(host: str) -> None:
     target = parse(f"https://{host}/", allow_http=False)
-    with pytest.raises((Forbidden, OSError)):  # OSError: it names nothing
+    with pytest.raises((Forbidden, OSError)):  # OSError: the name is unknown
         Resolver((), 1).resolve(target, 10)
 
 
@@ -121,7 +121,7 @@ def test_no_spelling_gets_past(host: str) -> None:
     "answer",
     [["10.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["8.8.8.8", "::1"], ["::ffff:192.168.0.1"], []],
 )
-def test_a_name_all_of_whose_addresses_are_not_public_is_forbidden(
+def test_a_name_is_forbidden_unless_all_of_its_addresses_are_public(
     monkeypatch: pytest.MonkeyPatch, answer: list[str]
 ) -> None:
     def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
@@ -177,7 +177,7 @@ def test_a_name_all_of_whose_addresses_are_not_public_is_forbidden(
         f"https://{'a.' * 127}example/",
     ],
 )
-def test_a_url_that_is_not_plain_is_refused(url: str) -> None:
+def test_a_url_outside_the_allowed_form_is_refused(url: str) -> None:
     with pytest.raises(BadUrl):
         parse(url, allow_http=False)
 
@@ -192,11 +192,11 @@ def test_a_url_that_is_not_plain_is_refused(url: str) -> None:
         ("https://[2606:4700::1]:1024/", Target("https", "2606:4700::1", 1024, "/")),
     ],
 )
-def test_a_plain_url_is_taken_apart(url: str, target: Target) -> None:
+def test_an_allowed_url_is_split_into_its_parts(url: str, target: Target) -> None:
     assert parse(url, allow_http=False) == target
 
 
-def test_http_is_a_setting() -> None:
+def test_http_urls_are_allowed_by_a_setting() -> None:
     assert parse("http://merchant.example/", allow_http=True) == Target("http", "merchant.example", 80, "/")
     with pytest.raises(BadUrl):
         parse("http://merchant.example:443/", allow_http=True)

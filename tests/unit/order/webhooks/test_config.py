@@ -19,7 +19,7 @@ def settings(**variables: str) -> Settings:
         return load(config.reader())
 
 
-def test_nothing_has_to_be_set_and_nothing_inside_is_allowed() -> None:
+def test_every_setting_has_a_default_and_no_private_network_is_allowed() -> None:
     assert settings() == Settings(
         allow_http=False,
         allowed_networks=(),
@@ -56,7 +56,7 @@ def test_networks_and_keys_are_lists() -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+def test_the_error_for_an_invalid_value_names_the_variable_and_no_key(name: str, value: str) -> None:
     with pytest.raises((ConfigError, EnvError), match=name) as caught:
         settings(**{name: value})
     assert KEY not in str(caught.value)

@@ -6,21 +6,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chassis.messaging import signatures
-from order.webhooks.keys import MOST, KeyMissing, Keys, rotated
+from order.webhooks.keys import MAX_SECRETS, KeyMissing, Keys, rotated
 
 FIRST, SECOND = "the first key of these tests, long", "the second key of these tests, long"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("keys", [[], [FIRST]])
-def test_a_secret_can_sign_and_is_its_own(keys: list[str]) -> None:
-    vault = Keys(keys)
-    first, second = vault.new(), vault.new()
-    assert signatures.is_secret(vault.secret(first))
-    assert vault.secret(first) == vault.secret(json.loads(json.dumps(first))) != vault.secret(second)
+@pytest.mark.parametrize("configured", [[], [FIRST]])
+def test_each_new_secret_is_valid_and_different(configured: list[str]) -> None:
+    keys = Keys(configured)
+    first, second = keys.new(), keys.new()
+    assert signatures.is_secret(keys.secret(first))
+    assert keys.secret(first) == keys.secret(json.loads(json.dumps(first))) != keys.secret(second)
 
 
-def test_with_a_key_the_database_alone_can_not_sign() -> None:
+def test_with_a_key_the_database_alone_is_not_enough_to_sign() -> None:
     stored = Keys([FIRST]).new()
     secret = Keys([FIRST]).secret(stored)
     assert secret.removeprefix("whsec_") not in json.dumps(stored)
@@ -31,7 +31,7 @@ def test_with_a_key_the_database_alone_can_not_sign() -> None:
         Keys([]).secret(stored)
 
 
-def test_a_new_key_makes_new_secrets_and_the_old_one_still_derives_the_old() -> None:
+def test_new_secrets_use_the_first_key_and_old_secrets_keep_theirs() -> None:
     before = Keys([FIRST])
     stored = before.new()
     both = Keys([SECOND, FIRST])
@@ -41,22 +41,22 @@ def test_a_new_key_makes_new_secrets_and_the_old_one_still_derives_the_old() -> 
     assert both.secret(plain) == Keys([]).secret(plain)
 
 
-def test_the_old_secret_signs_until_its_end_and_the_new_one_is_first() -> None:
-    vault = Keys([])
-    old, new = vault.new(), vault.new()
+def test_the_old_secret_signs_until_its_end_and_the_new_one_comes_first() -> None:
+    keys = Keys([])
+    old, new = keys.new(), keys.new()
     until = NOW + timedelta(hours=1)
     both = rotated([old], new, until, NOW)
-    assert vault.signing(both, NOW) == [vault.secret(new), vault.secret(old)]
-    assert vault.signing(both, until) == [vault.secret(new)]
+    assert keys.signing_secrets(both, NOW) == [keys.secret(new), keys.secret(old)]
+    assert keys.signing_secrets(both, until) == [keys.secret(new)]
     assert rotated([old], new, NOW, NOW) == [new]
 
 
-def test_rotating_again_keeps_the_ends_that_were_set_and_a_bounded_number() -> None:
-    vault = Keys([])
-    stored = [vault.new()]
+def test_rotating_again_keeps_the_earlier_ends_and_at_most_five_secrets() -> None:
+    keys = Keys([])
+    stored = [keys.new()]
     for hour in range(10):
-        stored = rotated(stored, vault.new(), NOW + timedelta(hours=hour + 1), NOW)
-    assert len(stored) == MOST
+        stored = rotated(stored, keys.new(), NOW + timedelta(hours=hour + 1), NOW)
+    assert len(stored) == MAX_SECRETS
     assert [each["until"] for each in stored] == [
         None,
         *((NOW + timedelta(hours=hours)).isoformat() for hours in (10, 9, 8, 7)),

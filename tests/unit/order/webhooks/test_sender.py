@@ -1,4 +1,4 @@
-"""One attempt, at servers that behave and servers that do not."""
+"""One attempt at a delivery, with servers that respond correctly and servers that do not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sender(timeout: float = 5.0, networks: Any = LOOPBACK, allow_http: bool = Tr
 
 @contextlib.contextmanager
 def listening(talk: Talk, address: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[int, list[bytes]]]:
-    """A server that reads a request and then does as it is told; its port, and the requests that came."""
+    """A server that reads one request per connection, then calls `talk`. Yields its port and the requests it got."""
     seen: list[bytes] = []
     with socket.create_server((address, port)) as server:
 
@@ -54,7 +54,7 @@ def listening(talk: Talk, address: str = "127.0.0.1", port: int = 0) -> Iterator
                     return
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(10)
-                    if talk is not plain_reset:
+                    if talk is not resets:
                         seen.append(request(connection))
                     talk(connection)
 
@@ -69,33 +69,33 @@ def listening(talk: Talk, address: str = "127.0.0.1", port: int = 0) -> Iterator
 
 
 def request(connection: socket.socket) -> bytes:
-    """One request, to its end."""
+    """Read one request."""
     data = b""
     while not data.endswith(b"}") and (more := connection.recv(65536)):
         data += more
     return data
 
 
-def says(data: bytes) -> Talk:
+def sends(data: bytes) -> Talk:
     return lambda connection: connection.sendall(data)
 
 
-def plain_reset(connection: socket.socket) -> None:
+def resets(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
 
-def drips(first: bytes, drop: bytes) -> Talk:
+def sends_slowly(first: bytes, piece: bytes) -> Talk:
     def talk(connection: socket.socket) -> None:
         connection.sendall(first)
         for _ in range(200):
             time.sleep(0.05)
-            connection.sendall(drop)
+            connection.sendall(piece)
 
     return talk
 
 
-def test_a_post_is_what_a_receiver_expects() -> None:
-    with listening(says(OK)) as (port, seen):
+def test_a_delivery_is_a_post_request_with_the_given_headers_and_body() -> None:
+    with listening(sends(OK)) as (port, seen):
         attempt = sender().post(f"http://127.0.0.1:{port}/hook?a=b", b'{"x": 1}', {"webhook-id": "msg_1"})
     assert (attempt.status_code, attempt.error) == (204, None)
     head, _, body = seen[0].partition(b"\r\n\r\n")
@@ -110,16 +110,16 @@ def test_a_post_is_what_a_receiver_expects() -> None:
 @pytest.mark.parametrize(
     ("talk", "error"),
     [
-        (says(b""), "no answer: RemoteDisconnected"),
-        (says(b"SSH-2.0-OpenSSH\r\n"), "no answer: BadStatusLine"),
-        (says(b"HTTP/1.1 999999 Odd\r\n\r\n"), "no answer: BadStatusLine"),
-        (says(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000), "no answer: HTTPException"),
-        (says(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000), "no answer: "),
-        (says(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000), "no answer: HTTPException"),
-        (plain_reset, "no answer: ConnectionResetError"),
+        (sends(b""), "no response: RemoteDisconnected"),
+        (sends(b"SSH-2.0-OpenSSH\r\n"), "no response: BadStatusLine"),
+        (sends(b"HTTP/1.1 999999 Odd\r\n\r\n"), "no response: BadStatusLine"),
+        (sends(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000), "no response: HTTPException"),
+        (sends(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000), "no response: "),
+        (sends(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000), "no response: HTTPException"),
+        (resets, "no response: ConnectionResetError"),
     ],
 )
-def test_an_answer_that_is_none_is_an_error_in_words(talk: Talk, error: str) -> None:
+def test_a_response_that_is_not_http_is_reported_as_an_error(talk: Talk, error: str) -> None:
     with listening(talk) as (port, _):
         attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
     assert attempt.status_code is None
@@ -130,40 +130,40 @@ def test_an_answer_that_is_none_is_an_error_in_words(talk: Talk, error: str) -> 
 @pytest.mark.parametrize(
     "talk",
     [
-        drips(b"", b"H"),
-        drips(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
-        drips(b"HTTP/1.1 200 OK\r\nX: ", b"y"),
-        drips(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        sends_slowly(b"", b"H"),
+        sends_slowly(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        sends_slowly(b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        sends_slowly(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
         lambda connection: time.sleep(3),
     ],
 )
-def test_a_server_that_drips_or_says_nothing_has_the_same_deadline(talk: Talk) -> None:
+def test_a_server_that_responds_slowly_or_not_at_all_has_the_same_deadline(talk: Talk) -> None:
     with listening(talk) as (port, _):
         attempt = sender(timeout=0.5).post(f"http://127.0.0.1:{port}/", b"{}", {})
-    assert (attempt.status_code, attempt.error) == (None, "no answer in time")
+    assert (attempt.status_code, attempt.error) == (None, "no response within the timeout")
     assert 0.4 < attempt.seconds < 1.5
 
 
-def test_a_body_that_never_ends_is_not_waited_for() -> None:
-    with listening(drips(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"x")) as (port, _):
+def test_the_body_of_a_response_is_not_awaited() -> None:
+    with listening(sends_slowly(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"x")) as (port, _):
         attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
     assert (attempt.status_code, attempt.error) == (200, None)
     assert attempt.seconds < 2
 
 
 def test_a_redirect_is_not_followed() -> None:
-    with listening(says(OK)) as (inside, seen):
+    with listening(sends(OK)) as (inside, seen):
         for code in (301, 302, 303, 307, 308):
             redirect = f"HTTP/1.1 {code} Moved\r\nLocation: http://127.0.0.1:{inside}/\r\n\r\n".encode()
-            with listening(says(redirect)) as (port, _):
+            with listening(sends(redirect)) as (port, _):
                 attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
             assert attempt.status_code == code
             assert attempt.error == f"answered {code}: redirects are not followed"
     assert seen == []
 
 
-def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with listening(says(OK)) as (port, seen), listening(says(OK)) as (proxy, asked):
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(sends(OK)) as (port, seen), listening(sends(OK)) as (proxy, asked):
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
         assert sender().post(f"http://127.0.0.1:{port}/", b"{}", {}).status_code == 204
@@ -171,19 +171,21 @@ def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
-def test_nothing_is_sent_inside_unless_its_network_is_allowed(host: str) -> None:
-    with listening(says(OK)) as (port, seen):
+def test_nothing_is_sent_to_a_private_address_unless_its_network_is_allowed(host: str) -> None:
+    with listening(sends(OK)) as (port, seen):
         attempt = sender(networks=()).post(f"http://{host}:{port}/", b"{}", {})
         assert attempt.status_code is None
         assert attempt.error in (
             "the host does not resolve to public addresses only",
-            "the host's name is not known",
+            "the host name is unknown",
         )
     assert seen == []
 
 
-def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DNS rebinding: the first answer is allowed, any later one is not."""
+def test_a_name_is_resolved_once_and_the_connection_goes_to_the_checked_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DNS rebinding: the first address of the name is allowed, a later one is not."""
     asked: list[str] = []
 
     def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
@@ -193,7 +195,7 @@ def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_checked(mon
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with listening(says(OK), "127.0.0.2") as (port, seen), listening(says(OK), "127.0.0.3", port) as (_, inside):
+    with listening(sends(OK), "127.0.0.2") as (port, seen), listening(sends(OK), "127.0.0.3", port) as (_, inside):
         only = (ipaddress.ip_network("127.0.0.2/32"),)
         attempt = sender(networks=only).post(f"http://merchant.example:{port}/", b"{}", {})
         assert attempt.status_code == 204
@@ -202,7 +204,7 @@ def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_checked(mon
     assert (asked, inside) == (["merchant.example"] * 2, [])
 
 
-def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_if_one_refuses_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
     def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
@@ -211,22 +213,22 @@ def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: pytest.
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in ("127.0.0.9", "127.0.0.1")]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with listening(says(OK)) as (port, _):
+    with listening(sends(OK)) as (port, _):
         assert sender().post(f"http://merchant.example:{port}/", b"{}", {}).status_code == 204
 
 
-def test_a_resolver_that_hangs_has_the_same_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resolver_that_hangs_has_the_same_deadline_as_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: done.wait(20) and [])
     attempt = sender(timeout=0.3).post("http://merchant.example:8080/", b"{}", {})
     done.set()
-    assert (attempt.status_code, attempt.error) == (None, "no answer in time")
+    assert (attempt.status_code, attempt.error) == (None, "no response within the timeout")
     assert attempt.seconds < 2
 
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("name", ["merchant.example", "somebody.example"])
-def test_a_certificate_must_be_of_the_hosts_name_and_of_a_known_authority(
+def test_a_certificate_must_be_for_the_host_name_and_from_a_known_authority(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, name: str, known: bool
 ) -> None:
     authority = trustme.CA()
@@ -279,11 +281,11 @@ def test_a_certificate_must_be_of_the_hosts_name_and_of_a_known_authority(
         ("١", None),
     ],
 )
-def test_retry_after_in_seconds(text: str, seconds: float | None) -> None:
+def test_retry_after_can_be_a_number_of_seconds(text: str, seconds: float | None) -> None:
     assert module._retry_after(text) == seconds
 
 
-def test_retry_after_as_a_date() -> None:
+def test_retry_after_can_be_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     assert module._retry_after(later) == pytest.approx(100, abs=2)
     assert module._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0

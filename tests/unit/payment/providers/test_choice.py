@@ -1,4 +1,4 @@
-"""Which provider the settings choose, and what they must say for it."""
+"""The provider that the settings name, and its settings."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def test_the_simulator_is_the_default() -> None:
     assert isinstance(providers.load(load()), Simulator)
 
 
-def test_stripe_needs_a_key_and_is_reached_where_stripe_is() -> None:
+def test_stripe_needs_an_api_key_and_has_stripes_url_by_default() -> None:
     with pytest.raises(ConfigError, match="STRIPE_API_KEY"):
         load(PROVIDER="stripe")
     settings = load(PROVIDER="stripe", STRIPE_API_KEY="sk_test_1")
     assert (settings.stripe_api_base, settings.provider_timeout) == ("https://api.stripe.com", 10.0)
     provider = providers.load(settings)
     assert isinstance(provider, Stripe)
-    assert isinstance(provider, providers.Announcing)
+    assert isinstance(provider, providers.EventSender)
 
 
-def test_secrets_may_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
+def test_secrets_can_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("sk_test_from_a_file\n")
     (tmp_path / "secrets").write_text("whsec_new whsec_old\n")
     settings = load(
@@ -53,6 +53,6 @@ def test_secrets_may_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     ("name", "value"),
     [("PROVIDER", "bank"), ("PROVIDER_TIMEOUT", "0"), ("PROVIDER_TIMEOUT", "soon"), ("STRIPE_API_BASE", "stripe")],
 )
-def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+def test_the_error_for_an_invalid_value_names_the_variable(name: str, value: str) -> None:
     with pytest.raises((ConfigError, EnvError), match=name):
         load(**{"STRIPE_API_KEY": "sk_test_1", name: value})

@@ -1,0 +1,182 @@
+"""The SQL of the deliveries that a loop works on: claiming them, and writing down what came of an attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chassis.messaging import leases
+from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
+from chassis.postgres.database import Session
+from order.webhooks.model import Attempt, Status, Verdict
+
+CHANNEL = "webhooks"
+"""The NOTIFY channel of the loops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery leased to `owner`, with what an attempt needs to know of its endpoint.
+
+    `attempts` counts all attempts; `tries` counts those since the delivery was created or last redelivered. `remaining`
+    is for how many seconds it is still tried. `failures` is the number of the endpoint's failures in a row.
+    """
+
+    merchant: str
+    endpoint_id: str
+    id: str
+    type: str
+    payload: str
+    headers: dict[str, str] | None
+    attempts: int
+    tries: int
+    remaining: float
+    url: str
+    secrets: list[dict[str, Any]]
+    failures: int
+    owner: str
+
+
+# Endpoints are found one after the other in the index of pending deliveries (a loose index scan), so a backlog of one
+# endpoint is not read to find the next. They come in random order, and each gets a few deliveries at a time.
+_DUE = f"""
+    WITH RECURSIVE busy AS (
+        (SELECT merchant, endpoint_id FROM webhook_deliveries WHERE status = 'pending'
+         ORDER BY merchant, endpoint_id LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM busy CROSS JOIN LATERAL (
+            SELECT merchant, endpoint_id FROM webhook_deliveries
+            WHERE status = 'pending' AND (merchant, endpoint_id) > (busy.merchant, busy.endpoint_id)
+            ORDER BY merchant, endpoint_id LIMIT 1) next),
+    ready AS MATERIALIZED (
+        SELECT e.merchant, e.id, e.url, e.secrets, e.failures, %(share)s::bigint - (
+                   SELECT count(*) FROM webhook_deliveries leased WHERE leased.merchant = e.merchant
+                   AND leased.endpoint_id = e.id AND leased.leased_until > now()) AS room
+        FROM busy JOIN webhook_endpoints e ON e.merchant = busy.merchant AND e.id = busy.endpoint_id
+        WHERE e.status = 'enabled' AND e.paused_until <= now()
+        ORDER BY random())
+    SELECT d.merchant, d.endpoint_id, d.id, ready.url, ready.secrets, ready.failures
+    FROM ready CROSS JOIN LATERAL (
+        SELECT merchant, endpoint_id, id FROM webhook_deliveries candidate
+        WHERE candidate.merchant = ready.merchant AND candidate.endpoint_id = ready.id
+          AND status = 'pending' AND {DUE}
+          -- The events of one order are first tried in order. A delivery that has failed does not hold up the next.
+          AND NOT EXISTS (
+              SELECT FROM webhook_deliveries older
+              WHERE older.merchant = candidate.merchant AND older.endpoint_id = candidate.endpoint_id
+                AND older.order_id = candidate.order_id AND older.id < candidate.id AND older.status = 'pending'
+                AND (older.attempts = 0 OR older.leased_until > now()))
+        ORDER BY available_at LIMIT GREATEST(ready.room, 0)
+        FOR UPDATE SKIP LOCKED) d
+    LIMIT %(limit)s::bigint"""
+
+DELIVERIES = Queue(
+    table="webhook_deliveries",
+    key=("merchant", "endpoint_id", "id"),
+    pending="webhook_deliveries.status = 'pending'",
+    due=_DUE,
+    returning="""webhook_deliveries.merchant, webhook_deliveries.endpoint_id, webhook_deliveries.id, type, payload,
+        headers, attempts, tries, due.url, due.secrets, due.failures,
+        extract(epoch FROM trying_since - now())::float8 + %(give_up)s::float8 AS remaining""",
+    counters=("attempts", "tries"),
+)
+
+
+def claim(session: Session, lease: float, limit: int, share: int, give_up: float) -> list[Delivery]:
+    """Lease up to `limit` due deliveries for `lease` seconds.
+
+    One endpoint gets at most `share` of them, less those it has already leased. `give_up` is for how many seconds a
+    delivery is tried.
+    """
+    rows = leases.claim(session, DELIVERIES, lease, limit, share=share, give_up=give_up)
+    return [Delivery(**{**row, "endpoint_id": str(row["endpoint_id"]), "id": str(row["id"])}) for row in rows]
+
+
+def is_held(session: Session, delivery: Delivery) -> bool:
+    """Whether the lease of a delivery is still valid and its endpoint is enabled."""
+    row = session.execute(
+        f"""SELECT FROM webhook_deliveries JOIN webhook_endpoints e
+                ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
+            WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled'""",
+        DELIVERIES.holding(delivery),
+    ).fetchone()
+    return row is not None
+
+
+# The endpoint is locked before the delivery, in the same order as by the requests of the API: no deadlock.
+_SETTLE = f"""
+WITH locked AS MATERIALIZED (
+    SELECT merchant, id FROM webhook_endpoints WHERE merchant = %(merchant)s AND id = %(endpoint_id)s
+    FOR NO KEY UPDATE),
+settled AS (
+    UPDATE webhook_deliveries
+    SET status = %(status)s::text,
+        settled_at = CASE WHEN %(status)s::text <> 'pending' THEN clock_timestamp() END,
+        available_at = now() + make_interval(secs => %(delay)s::float8),
+        last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
+    FROM locked
+    WHERE {DELIVERIES.held}
+      AND locked.merchant = webhook_deliveries.merchant AND locked.id = webhook_deliveries.endpoint_id
+    RETURNING webhook_deliveries.merchant, endpoint_id, webhook_deliveries.id, attempts),
+attempt AS (
+    INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, error, seconds, at)
+    SELECT merchant, endpoint_id, id, attempts, %(code)s::integer, %(error)s::text, %(seconds)s::float8,
+           clock_timestamp() - make_interval(secs => %(seconds)s::float8)
+    FROM settled),
+endpoint AS (
+    UPDATE webhook_endpoints e
+    SET failures = CASE WHEN %(ok)s::boolean THEN 0 ELSE failures + 1 END,
+        paused_until = CASE WHEN %(ok)s::boolean THEN now()
+                            ELSE GREATEST(paused_until, now() + make_interval(secs => %(pause)s::float8)) END,
+        status = CASE WHEN %(gone)s::boolean THEN 'disabled' ELSE status END,
+        disabled_reason = CASE WHEN %(gone)s::boolean THEN 'gone' ELSE disabled_reason END
+    FROM settled
+    WHERE e.merchant = settled.merchant AND e.id = settled.endpoint_id AND (NOT %(ok)s::boolean OR failures <> 0))
+SELECT id FROM settled
+"""
+
+_MARK_PENDING_DEAD = f"""
+UPDATE webhook_deliveries SET status = 'dead', settled_at = now(), last_error = %(error)s, {RELEASED}
+WHERE merchant = %(merchant)s AND endpoint_id = %(endpoint_id)s AND status = 'pending'
+"""
+
+
+def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
+    """Store an attempt and what follows from it for its delivery and its endpoint.
+
+    Returns False if the lease was lost, or the endpoint was deleted or disabled meanwhile; then nothing is written.
+    """
+    done = session.execute(
+        _SETTLE,
+        {
+            **DELIVERIES.holding(delivery),
+            "status": verdict.status,
+            "ok": verdict.status is Status.DELIVERED,
+            "delay": verdict.delay,
+            "pause": verdict.pause,
+            "gone": verdict.gone,
+            "code": attempt.status_code,
+            "error": attempt.error,
+            "seconds": attempt.seconds,
+        },
+    ).fetchone()
+    if done is not None and verdict.gone:
+        named = {"merchant": delivery.merchant, "endpoint_id": delivery.endpoint_id}
+        session.execute(_MARK_PENDING_DEAD, {**named, "error": "the endpoint is disabled"})
+    return done is not None
+
+
+def give_up(session: Session, seconds: float) -> int:
+    """Mark up to a thousand pending deliveries dead that have been tried for longer than this. Returns how many.
+
+    These were not attempted again in time, for example because their endpoint was paused.
+    """
+    return session.execute(
+        f"""UPDATE webhook_deliveries d SET status = 'dead', settled_at = now(), {RELEASED},
+                  last_error = COALESCE(last_error, 'never tried: the endpoint did not accept earlier deliveries')
+           FROM (SELECT merchant, endpoint_id, id FROM webhook_deliveries
+                 WHERE status = 'pending' AND trying_since < now() - make_interval(secs => %(seconds)s) AND {FREE}
+                 ORDER BY trying_since LIMIT 1000 FOR UPDATE SKIP LOCKED) old
+           WHERE d.merchant = old.merchant AND d.endpoint_id = old.endpoint_id AND d.id = old.id""",
+        {"seconds": seconds},
+    ).rowcount

@@ -1,0 +1,100 @@
+"""Carrying out operations: ask the provider, then settle what it answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import uuid_utils
+
+from chassis.messaging.leases import backoff
+from chassis.postgres.database import Database, Row, Session
+from chassis.telemetry import logs, metrics, tracing
+from payment import model, operations
+from payment.model import Kind, Operation, Outcome, Result, Settlement, Status
+from payment.providers import Provider, ProviderFault
+
+log = logs.get_logger()
+
+
+class Executor:
+    """Carries out operations at one provider, from a request's thread or from the loop of `flask relay`."""
+
+    def __init__(self, database: Database, provider: Provider, lease: float, wake: Callable[[], None]) -> None:
+        """`lease` is for how many seconds a claim leases an operation; `wake` notifies the relay of a new event."""
+        self._database, self._provider, self._lease, self._wake = database, provider, lease, wake
+
+    def claim(self, session: Session, limit: int) -> list[Operation]:
+        """Lease up to `limit` due operations without a known outcome."""
+        return operations.claim(session, self._lease, limit)
+
+    def execute(self, operation: Operation) -> Row | None:
+        """Carry out an operation that is leased to the caller. Returns the payment's view if that settled it.
+
+        An operation that was attempted before is looked up first. If the provider does not know it, it is sent again
+        under the same id. An unknown outcome is neither success nor failure: the operation is released, and the
+        executor's loop claims it again after a delay.
+        """
+        with logs.about(operation.headers):
+            return self._settle(operation, self._ask(operation))
+
+    def _ask(self, operation: Operation) -> Outcome:
+        attributes = _attributes(operation, self._provider.name)
+        with tracing.work(f"provider {operation.kind}", operation.headers, attributes, calls=True) as note:
+            began = time.perf_counter()
+            try:
+                outcome = self._provider.lookup(operation) if operation.attempts > 1 else None
+                outcome = outcome or self._provider.send(operation)
+            except ProviderFault as error:
+                outcome = Outcome(Result.UNKNOWN, reason=str(error))
+                note("error.type", "unknown")
+            note("tandem.outcome", outcome.result)
+            took = time.perf_counter() - began
+            metrics.provider_seconds.labels(operation.kind, outcome.result).observe(took, tracing.exemplar())
+        return outcome
+
+    def _settle(self, operation: Operation, outcome: Outcome) -> Row | None:
+        if outcome.result is Result.UNKNOWN:
+            self._release(operation, outcome)
+            return None
+        settlement = model.settle(operation.kind, operation.amount, outcome, operation.note)
+        row = operations.settle(self._database.session(), operation, outcome, settlement, str(uuid_utils.uuid7()))
+        if row is None:
+            log.warning("lease_lost", operation_id=operation.id)
+            return None
+        self._wake()
+        _count(operation, outcome, settlement)
+        return row
+
+    def _release(self, operation: Operation, outcome: Outcome) -> None:
+        delay = backoff(operation.attempts)
+        operations.release(self._database.session(), operation, delay, outcome.reason or "unknown")
+        log.warning(
+            "outcome_unknown",
+            operation_id=operation.id,
+            payment_id=operation.payment_id,
+            attempts=operation.attempts,
+            again_in=round(delay, 2),
+            reason=outcome.reason,
+        )
+
+
+def _attributes(operation: Operation, provider: str) -> dict[str, str | int]:
+    # Without the operation's id: it is the idempotency key at the provider.
+    return {
+        "tandem.provider": provider,
+        "tandem.merchant": operation.merchant,
+        "tandem.payment_id": operation.payment_id,
+        "tandem.attempt": operation.attempts,
+    }
+
+
+def _count(operation: Operation, outcome: Outcome, settlement: Settlement) -> None:
+    metrics.operations.labels(operation.kind, outcome.result).inc()
+    for entry in settlement.entries:
+        metrics.ledger.labels(entry.account, entry.direction, operation.currency).inc(entry.amount)
+        if entry.account == "merchant_payable":
+            metrics.money.labels(operation.kind, operation.currency).inc(entry.amount)
+    if settlement.status is not None:
+        before = Status.PROCESSING if operation.kind in (Kind.SALE, Kind.AUTHORIZE) else Status.AUTHORIZED
+        metrics.moved("payment", before, settlement.status).inc()

@@ -1,0 +1,81 @@
+"""Reserving the amount of a capture, void or refund: whether a payment allows it, and why not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import uuid_utils
+
+from chassis.http.idempotency import Claim
+from chassis.http.if_match import ANY
+from chassis.http.problems import Problem
+from chassis.messaging import leases
+from chassis.postgres.database import Row, Session
+from payment import model, operations, store
+from payment.model import Kind, Operation, Status
+
+
+def new_operation(merchant: str, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
+    """A new operation of an existing payment, leased to a request; `complete` adds what the payment's row says."""
+    operation_id, owner = str(uuid_utils.uuid7()), leases.new_owner("request")
+    return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note)
+
+
+def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
+    """The operation with the fields that come from its payment's row. `amount` None means all that is available."""
+    left = row["captured_amount"] - row["refunded_amount"] - row["refunding_amount"]
+    return dataclasses.replace(
+        operation,
+        amount=amount or (left if operation.kind is Kind.REFUND else row["authorized_amount"]),
+        currency=row["currency"],
+        payment_method=row["payment_method"],
+        reference=row["provider_reference"],
+    )
+
+
+def reserve(
+    session: Session,
+    operation: Operation,
+    amount: int | None,
+    claim: Claim,
+    headers: dict[str, str],
+    lease: float,
+) -> tuple[Operation, Row]:
+    """Reserve the operation's amount. Returns the complete operation and the payment's view.
+
+    `lease` is for how many seconds the operation is leased to its owner. Raises Problem `payment-not-found`,
+    `precondition-failed`, `payment-state`, `amount-exceeds-captured` or `amount-exceeds-authorized`.
+    """
+    look = store.get if claim.condition == ANY else store.lock
+    before = found(look(session, operation.merchant, operation.payment_id))
+    claim.condition.check(before["version"])
+    refusal = model.refusal(_facts(before), operation.kind, amount)
+    if refusal is None:
+        operation = complete(operation, before, amount)
+        row = operations.reserve(session, operation, lease, claim.key, headers)
+        if row is not None:
+            return operation, row
+        # A concurrent request changed the payment first: report what does not allow the operation now.
+        before = found(store.get(session, operation.merchant, operation.payment_id))
+        refusal = model.refusal(_facts(before), operation.kind, amount)
+    if refusal is None:
+        raise Problem("payment-state", "The payment has just been changed by another request: try again.")
+    raise Problem(refusal.problem, refusal.detail)
+
+
+def found(row: Row | None) -> Row:
+    """The row. Raises Problem `payment-not-found` for None."""
+    if row is None:
+        raise Problem("payment-not-found", "This merchant has no payment with this id.")
+    return row
+
+
+def _facts(row: Row) -> model.Payment:
+    return model.Payment(
+        Status(row["status"]),
+        row["authorized_amount"],
+        row["captured_amount"],
+        row["refunded_amount"],
+        row["refunding_amount"],
+        row["busy"],
+    )
