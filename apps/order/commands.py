@@ -1,4 +1,4 @@
-"""The order service's commands: `flask --app order migrate | relay | purge | reconcile`; gauges of its work."""
+"""The order service's commands (`flask --app order migrate | relay | purge | reconcile`) and its gauges."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from order.store import waiting
 def register(
     app: Flask, migrations: str, orders: Orders, settings: Settings, more: Callable[[], Sequence[WorkLoop]]
 ) -> None:
-    """Add the commands to the application. `more` returns loops that `relay` runs besides those of orders."""
-    # An event that comes later than this was never fresh enough to be taken.
+    """Add the commands to the application. `more` returns the loops that `relay` runs in addition to those of orders."""
+    # Only releases before 0.3 wrote the inbox. Their rows are of no use after a day: signatures expire after minutes.
     old_rows = {
         "inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))",
         "webhook_deliveries": "created_at < now() - make_interval(days => %s) AND status <> 'pending'",
@@ -56,7 +56,7 @@ def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:
 
 
 def add_gauges(gauges: DatabaseGauges) -> None:
-    """Measure the orders and refunds that wait for something; what is over is in the counters."""
+    """Add gauges of the orders and refunds that wait for something. Counters cover what has ended."""
 
     def orders(session: Session) -> Samples:
         return [((row["status"],), (row["count"], row["oldest"])) for row in waiting.by_status(session)]

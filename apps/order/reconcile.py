@@ -1,4 +1,4 @@
-"""Comparing three accounts of the same money: the order database, the payment database, the provider."""
+"""Compare what the order database, the payment database and the provider record of the same money."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from order.store import waiting
 
 
 def differences(session: Session, gateway: PaymentGateway, since: str, until: str) -> Iterator[tuple[str, ...]]:
-    """What the three do not agree on, for orders placed in a period: (order, what, order's, payment's, provider's)."""
+    """Yield the differences for orders placed in a period: (order id, field, order's, payment's, provider's value).
+
+    `since` and `until` are RFC 3339 times.
+    """
     for order in waiting.between(session, since, until):
         yield from _compare(order, gateway)
 

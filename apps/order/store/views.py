@@ -28,7 +28,7 @@ _REFUND = f"{REFUND_OBJECT}::text AS body, r.id, r.status"
 
 
 def get(session: Session, merchant: str, order_id: str) -> Row | None:
-    """An order's view: body (JSON text), id, version, status."""
+    """Return an order's view: body (JSON text), id, version, status. None if there is no such order."""
     return session.one(f"SELECT {VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
 
 
@@ -41,17 +41,17 @@ _BOUNDS = {
 _NEWEST = """SELECT id, created_at FROM orders WHERE merchant = %(merchant)s AND {conditions}
     ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
 
-# One index, by status and time, serves a list of one status and a list of all: the newest of each status are found
-# in it, and the newest of those are the newest of all.
+# One index by status and time serves both the list of one status and the list of all orders: the newest orders of
+# each status are read from it, and merged.
 _NEWEST_OF_EACH = """SELECT newest.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
     CROSS JOIN LATERAL ({newest}) AS newest ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
 
 
 def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
-    """Views of a merchant's orders, newest first, with `created_at`; `limit` + 1 at most.
+    """Return views of a merchant's orders with `created_at`, newest first, at most `limit` + 1.
 
-    `query` is what schemas.ListOrders loads; `after` is the time and id of the last order seen. Only the conditions
-    that are wanted are written, and planned for their values: that is what lets an index answer each of them.
+    `query` is what schemas.ListOrders loads. `after` is the time and id of the last order of the page before. The
+    statement has only the conditions of this query and is planned for their values, so that an index can be used.
     """
     seen_at, seen_id = after or (None, None)
     wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
@@ -73,7 +73,7 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
 
 
 def sketch(session: Session, merchant: str, order_id: str) -> Row | None:
-    """What the sketch's API shows of an order: items, total_amount, currency, status."""
+    """Return items, total_amount, currency and status of an order, for the sketch's API; None if there is none."""
     return session.one(
         "SELECT items, total_amount, currency, status FROM orders WHERE merchant = %s AND id = %s",
         (merchant, order_id),
@@ -81,7 +81,7 @@ def sketch(session: Session, merchant: str, order_id: str) -> Row | None:
 
 
 def events(session: Session, merchant: str, order_id: str) -> str | None:
-    """An order's history as JSON text, oldest first; None when there is no such order."""
+    """Return an order's history as JSON text, oldest first; None if there is no such order."""
     row = session.one(
         f"""SELECT json_build_object('data', json_agg(json_build_object(
                 'version', version, 'type', type, 'from', from_status, 'to', to_status, 'actor', actor,
@@ -93,12 +93,12 @@ def events(session: Session, merchant: str, order_id: str) -> str | None:
 
 
 def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
-    """A refund's view: body (JSON text), id, status."""
+    """Return a refund's view: body (JSON text), id, status. None if there is no such refund."""
     return session.one(f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND id = %s", (merchant, refund_id))
 
 
 def find_refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
-    """Views of an order's refunds, newest first."""
+    """Return views of an order's refunds, newest first."""
     return session.execute(
         f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND order_id = %s ORDER BY id DESC",
         (merchant, order_id),

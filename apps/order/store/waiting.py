@@ -26,15 +26,16 @@ FROM commands WHERE outbox.id = commands.id AND delivered_at < now() - make_inte
 
 
 def sweep(session: Session, seconds: float, authorized: float) -> int:
-    """Ask again about orders and refunds that have waited for so many seconds; the number of them.
+    """Send the commands of orders and refunds again that have waited for too long; return the number of commands.
 
-    The last command goes back into the outbox: under the same key, payment answers with what stands now.
+    `seconds` is the limit for pending and canceling orders and for refunds, `authorized` that for authorized orders.
+    A delivered message becomes due again under its own idempotency key, so payment replies with the current state.
     """
     return session.execute(_SWEEP, {"seconds": seconds, "authorized": authorized}).rowcount
 
 
 def by_status(session: Session) -> list[Row]:
-    """Of each status that waits: how many orders have it, and for how many seconds the oldest has not changed."""
+    """Return, per waiting status, the number of orders and the seconds since the oldest one changed."""
     return session.execute(
         """SELECT status, count(updated_at)::float8 AS count,
                   COALESCE(extract(epoch FROM now() - min(updated_at)), 0)::float8 AS oldest
@@ -47,7 +48,7 @@ def by_status(session: Session) -> list[Row]:
 
 
 def refunds(session: Session) -> Row | None:
-    """How many refunds have no known outcome, and the age of the oldest in seconds."""
+    """Return the number of refunds without a known outcome, and the age of the oldest in seconds."""
     return session.one(
         """SELECT count(*)::float8 AS count,
                   COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
@@ -56,7 +57,7 @@ def refunds(session: Session) -> Row | None:
 
 
 def between(session: Session, since: str, until: str) -> Iterator[Row]:
-    """What orders placed in a period say of money: merchant, id, status, amounts, payment. Times in RFC 3339."""
+    """Yield merchant, id, status, amounts and payment of the orders placed in a period (RFC 3339 times)."""
     with session.transaction(), session.cursor("reconcile") as cursor:
         cursor.execute(
             """SELECT merchant, id, status, paid_amount, refunded_amount, payment FROM orders
