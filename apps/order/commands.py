@@ -20,7 +20,7 @@ from order.store import waiting
 def register(
     app: Flask, migrations: str, orders: Orders, settings: Settings, more: Callable[[], Sequence[WorkLoop]]
 ) -> None:
-    """Add the commands to the application. `more` returns the loops that `relay` runs in addition to those of orders."""
+    """Add the commands to the application. `more` returns further loops that `relay` runs."""
     # Only releases before 0.3 wrote the inbox. Their rows are of no use after a day: signatures expire after minutes.
     old_rows = {
         "inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))",
