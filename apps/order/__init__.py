@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from chassis import service
+import chassis.service
 from chassis.messaging import outbox
 from chassis.openapi import document as openapi
 from chassis.postgres.database import Database
@@ -34,7 +34,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
     webhooks = Webhooks(database, settings.webhooks)
     orders = Orders(database, gateway, webhooks, waiting=max(1, settings.web_threads // 2))
-    app = service.create_app(
+    app = chassis.service.create_app(
         "order",
         "Tandem orders",
         settings,

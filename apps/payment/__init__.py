@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from chassis import service
+import chassis.service
 from chassis.messaging import outbox
 from chassis.messaging.remote import Remote
 from chassis.openapi import document as openapi
@@ -29,7 +29,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     order = Remote("order", settings.order_url, {}, settings.order_timeout)
     provider = providers.load(settings)
     payments = Payments(database, events, provider, order, settings)
-    app = service.create_app(
+    app = chassis.service.create_app(
         "payment",
         "Tandem payments",
         settings,
