@@ -11,7 +11,7 @@ from environs import FileAwareEnv
 
 from chassis import money
 from chassis.auth import rate_limits, tokens
-from chassis.auth.keyring import Keyring
+from chassis.auth.keyring import ANY_MERCHANT, Keyring
 from chassis.auth.rate_limits import Limit
 from chassis.messaging import signatures
 from chassis.telemetry import tracing
@@ -25,10 +25,11 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What order and payment have in common; each extends it in its own config.py."""
+    """The settings that all services have; each service extends them in its own config.py."""
 
     database_url: str
     environment: str
+    scopes: frozenset[str]
     keyring: Keyring
     auth_off: bool
     key_cache_seconds: float
@@ -40,8 +41,6 @@ class Settings:
     relay_admin_port: int | None
     web_threads: int
     log_level: str
-    default_currency: str
-    default_payment_method: str
     relay_concurrency: int
     lease_seconds: float
     poll_seconds: float
@@ -53,8 +52,12 @@ def reader() -> FileAwareEnv:
     return FileAwareEnv(strip_whitespace=True)
 
 
-def common(env: FileAwareEnv) -> dict[str, object]:
-    """The fields of `Settings`, from the environment. Raises ConfigError, environs.EnvError."""
+def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
+    """Read the fields of `Settings` from the environment; `scopes` are the service's own.
+
+    Raises ConfigError, environs.EnvError.
+    """
+    scopes |= {ANY_MERCHANT}
     environment = env.str("ENVIRONMENT", "production")
     if environment not in ("production", "development"):
         raise ConfigError(f"ENVIRONMENT={environment}: must be production or development")
@@ -62,14 +65,11 @@ def common(env: FileAwareEnv) -> dict[str, object]:
     if mode not in ("api_key", "off"):
         raise ConfigError(f"AUTH_MODE={mode}: must be api_key or off")
     if mode == "off" and environment == "production":
-        raise ConfigError("AUTH_MODE=off is refused when ENVIRONMENT=production: anybody could charge anybody")
+        raise ConfigError("AUTH_MODE=off is refused when ENVIRONMENT=production: anybody could act for any merchant")
     try:
-        keyring = Keyring.parse(env.str("API_KEYS", "[]"))
+        keyring = Keyring.parse(env.str("API_KEYS", "[]"), scopes)
     except ValueError as error:
         raise ConfigError(f"API_KEYS: {error}") from error
-    default_currency = env.str("DEFAULT_CURRENCY", "EUR")
-    if not money.is_currency(default_currency):
-        raise ConfigError(f"DEFAULT_CURRENCY={default_currency}: not a code of ISO 4217, such as EUR")
     secrets = tuple(env.str("EVENTS_SECRETS", "").split())
     if not all(signatures.is_secret(secret) for secret in secrets):
         raise ConfigError(
@@ -82,6 +82,7 @@ def common(env: FileAwareEnv) -> dict[str, object]:
     return {
         "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
         "environment": environment,
+        "scopes": scopes,
         "keyring": keyring,
         "auth_off": mode == "off",
         "key_cache_seconds": seconds(env, "KEY_CACHE_SECONDS", 5.0),
@@ -93,8 +94,6 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
         "web_threads": positive(env, "WEB_THREADS", 6),
         "log_level": level,
-        "default_currency": default_currency,
-        "default_payment_method": env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),
         "relay_concurrency": positive(env, "RELAY_CONCURRENCY", 8),
         "lease_seconds": seconds(env, "LEASE_SECONDS", 20.0),
         "poll_seconds": seconds(env, "POLL_SECONDS", 1.0),
@@ -170,6 +169,14 @@ def seconds(env: FileAwareEnv, name: str, default: float) -> float:
     value = env.float(name, default)
     if not 0 < value < float("inf"):
         raise ConfigError(f"{name}={value}: must be more than 0 seconds")
+    return value
+
+
+def currency(env: FileAwareEnv, name: str, default: str) -> str:
+    """A currency code of ISO 4217. Raises ConfigError."""
+    value = env.str(name, default)
+    if not money.is_currency(value):
+        raise ConfigError(f"{name}={value}: not a code of ISO 4217, such as EUR")
     return value
 
 

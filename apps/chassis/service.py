@@ -69,7 +69,7 @@ def create_app(
     """
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
-    app.url_map.merge_slashes = False  # //v1/orders is no path of ours, and no redirect to one
+    app.url_map.merge_slashes = False  # a path with two slashes is unknown, not a redirect
     app.config.update(
         MAX_CONTENT_LENGTH=parsing.MAX_BODY,
         API_TITLE=title,
@@ -99,7 +99,7 @@ def create_app(
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(Exception, _exception)
-    metrics.announce(__version__)
+    metrics.set_build(__version__)
     if settings.auth_off:
         log.warning("auth_is_off", advice="anybody who reaches this port can act for any merchant")
     return app
@@ -167,7 +167,7 @@ def _end(response: Response) -> Response:
     route = req.url_rule.rule if req.url_rule else "unmatched"
     seconds = time.perf_counter() - context.began
     method = method if method in _METHODS else "OTHER"
-    metrics.answered(method, route, status)(seconds)
+    metrics.count_request(method, route, status, seconds)
     service().request_log.write(context, method, route, path, status, seconds)
     return response
 

@@ -8,11 +8,16 @@ from typing import Any
 from chassis import config
 from order.webhooks import config as webhooks
 
+SCOPES = frozenset({"orders:read", "orders:write", "operator:read", "operator:write"})
+"""The scopes of the order service, besides those that all services have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings(config.Settings):
     """All settings of the order service; times in seconds."""
 
+    default_currency: str
+    default_payment_method: str
     payment_url: str
     payment_api_key: str
     payment_timeout: float
@@ -24,9 +29,11 @@ class Settings(config.Settings):
 def load() -> Settings:
     """Read the environment. Raises config.ConfigError or environs.EnvError, which name the variable."""
     env = config.reader()
-    fields: dict[str, Any] = config.common(env)
+    fields: dict[str, Any] = config.common(env, SCOPES)
     return Settings(
         **fields,
+        default_currency=config.currency(env, "DEFAULT_CURRENCY", "EUR"),
+        default_payment_method=env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),
         payment_url=config.http_url(env, "PAYMENT_URL", "http://localhost:8081"),
         payment_api_key=env.str("PAYMENT_API_KEY", ""),
         sweep_seconds=config.seconds(env, "SWEEP_SECONDS", 60.0),

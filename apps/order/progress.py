@@ -182,7 +182,7 @@ class Locked:
         """Measure the steps; to be called after the commit."""
         for before, after in self.steps:
             if before != after:
-                metrics.moved("order", before, after).inc()
+                metrics.count_transition("order", before, after)
 
 
 @dataclass(slots=True)

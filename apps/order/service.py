@@ -299,7 +299,7 @@ class Orders:
         return locked
 
     def _placed(self, row: Row) -> None:
-        metrics.moved("order", "", row["status"]).inc()
+        metrics.count_transition("order", "", row["status"])
         if row["told"]:
             self.webhooks.wake()
 

@@ -21,8 +21,9 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.messaging.remote import Remote
 from chassis.postgres.database import Database, Row, Session
-from chassis.telemetry import logs, metrics, tracing
-from payment import model, reconcile, store
+from chassis.telemetry import logs, tracing
+from chassis.telemetry.metrics import count_transition
+from payment import metrics, model, reconcile, store
 from payment.config import Settings
 from payment.model import Kind, Operation, Outcome, Result, Status
 from payment.providers import Announcing, Faulty, NotGenuine, Provider, ProviderFault
@@ -281,7 +282,7 @@ class Payments:
             1,
             payment["owner"],
         )
-        metrics.moved("payment", "", Status.PROCESSING).inc()
+        count_transition("payment", "", Status.PROCESSING)
         return self.execute(operation) or row
 
     def _earlier(self, session: Session, claim: Claim) -> Created:
@@ -352,7 +353,7 @@ def _count(operation: Operation, outcome: Outcome, settlement: model.Settlement)
             metrics.money.labels(operation.kind, operation.currency).inc(entry.amount)
     if settlement.status is not None:
         before = Status.PROCESSING if operation.kind in (Kind.SALE, Kind.AUTHORIZE) else Status.AUTHORIZED
-        metrics.moved("payment", before, settlement.status).inc()
+        count_transition("payment", before, settlement.status)
 
 
 def _faulty(provider: Provider) -> Faulty:

@@ -11,7 +11,7 @@ from typing import Protocol
 from flask import Request, g, request
 
 from chassis.auth import rate_limits, tokens
-from chassis.auth.keyring import Key, Keyring, is_merchant
+from chassis.auth.keyring import ANY_MERCHANT, Key, Keyring, is_merchant
 from chassis.auth.rate_limits import Limit, Limiter
 from chassis.auth.stored_keys import Keys
 from chassis.auth.tokens import Tokens
@@ -83,9 +83,9 @@ class Guard:
                 self._count_failure()
             raise
         g.key = key.id
-        # What order asks of payment is for orders that were accepted already: held up here it would leave them
-        # unpaid, and one merchant's burst would be taken for a payment service that is down.
-        if self._merchants is not None and "merchants:any" not in key.scopes:
+        # A key for any merchant belongs to another service, whose requests complete work that it has accepted.
+        # A limit would delay that work, and that service would take a merchant's burst for an outage of this one.
+        if self._merchants is not None and ANY_MERCHANT not in key.scopes:
             self._merchants.pass_or_refuse(key.merchant)
         if scope not in key.scopes:
             raise _lacks(scope, f"The key lacks the scope {scope}.")
@@ -139,8 +139,8 @@ def _merchant(req: Request, key: Key) -> str:
     named = req.headers.get("Tandem-Merchant", "")
     if not named or named == key.merchant:
         return key.merchant
-    if "merchants:any" not in key.scopes:
-        raise _lacks("merchants:any", "Only a key with the scope merchants:any may name another merchant.")
+    if ANY_MERCHANT not in key.scopes:
+        raise _lacks(ANY_MERCHANT, f"Only a key with the scope {ANY_MERCHANT} may name another merchant.")
     if not is_merchant(named):
         raise Problem("forbidden", "No merchant can have the name in Tandem-Merchant.")
     return named

@@ -18,17 +18,10 @@ _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{8,255}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
-SCOPES = frozenset(
-    {
-        "orders:read",
-        "orders:write",
-        "payments:read",
-        "payments:write",
-        "merchants:any",
-        "operator:read",
-        "operator:write",
-    }
-)
+_SCOPE = re.compile(r"[a-z]+:[a-z]+")
+
+ANY_MERCHANT = "merchants:any"
+"""The scope that lets a key act for the merchant that the header Tandem-Merchant names. All services have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +45,10 @@ class Keyring:
         self._keys = keys
 
     @classmethod
-    def parse(cls, text: str) -> Keyring:
+    def parse(cls, text: str, scopes: frozenset[str]) -> Keyring:
         """Read the API_KEYS setting: a JSON list of {"key" or "sha256", "merchant", "scopes"}.
 
+        `scopes` are this service's. Services may share one list, so an entry may also name scopes of another service.
         Raises ValueError; its message never quotes a key.
         """
         try:
@@ -66,7 +60,7 @@ class Keyring:
         keys: dict[str, Key] = {}
         for number, entry in enumerate(entries):
             try:
-                digested, key = _entry(entry)
+                digested, key = _entry(entry, scopes)
             except ValueError as error:
                 raise ValueError(f"entry {number} {error}") from error
             if digested in keys:
@@ -88,15 +82,28 @@ def is_merchant(name: str) -> bool:
     return _MERCHANT.fullmatch(name) is not None
 
 
-def _entry(entry: object) -> tuple[str, Key]:
+def _may_be_scope(scope: object, known: frozenset[str]) -> bool:
+    """Return whether `scope` is one of `known`, or may be a scope of another service.
+
+    With `books:read` known, `books:reed` is a mistake, and `shelves:read` may be a scope of another service.
+    """
+    if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
+        return False
+    resource = scope.partition(":")[0]
+    return scope in known or resource not in {each.partition(":")[0] for each in known}
+
+
+def _entry(entry: object, known: frozenset[str]) -> tuple[str, Key]:
     """The digest of an entry's key and what it stands for. Raises ValueError; its message quotes nothing secret."""
     if not isinstance(entry, dict) or ("key" in entry) == ("sha256" in entry):
         raise ValueError('must be an object with "merchant", "scopes" and either "key" or "sha256"')
     merchant, scopes = entry.get("merchant"), entry.get("scopes")
     if not isinstance(merchant, str) or not is_merchant(merchant):
         raise ValueError('must have a "merchant" of 1 to 64 letters, digits, dots, dashes and underscores')
-    if not isinstance(scopes, list) or not all(isinstance(scope, str) and scope in SCOPES for scope in scopes):
-        raise ValueError(f'must have "scopes", a list of some of {", ".join(sorted(SCOPES))}')
+    if not isinstance(scopes, list) or not all(_may_be_scope(scope, known) for scope in scopes):
+        raise ValueError(
+            f'must have "scopes", a list of some of {", ".join(sorted(known))}, or scopes of other services (word:word)'
+        )
     if "key" in entry:
         if not isinstance(entry["key"], str) or not _KEY.fullmatch(entry["key"]):
             raise ValueError('must have a "key" of 8 to 255 visible characters')

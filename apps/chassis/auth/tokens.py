@@ -235,7 +235,7 @@ class Tokens:
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
-    """Those of our scopes that a token grants: RFC 8693's `scope`, or else what some issuers call it."""
+    """Return the scopes that a token grants: RFC 8693's `scope`, or else what some issuers call it."""
     granted = next((claims[name] for name in ("scope", "scp", "scopes") if name in claims), "")
     names = granted.split() if isinstance(granted, str) else granted if isinstance(granted, list) else []
-    return keyring.SCOPES.intersection(name for name in names if isinstance(name, str))
+    return frozenset(name for name in names if isinstance(name, str))

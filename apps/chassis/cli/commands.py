@@ -98,7 +98,7 @@ def reconcile(app: Flask, columns: Sequence[str], differences: Callable[[str, st
     @click.option("--since", default=None, help="Begin of the period (RFC 3339); a day before its end by default.")
     @click.option("--until", default=None, help="End of the period (RFC 3339); a minute ago by default.")
     def reconcile_command(since: str | None, until: str | None) -> None:
-        """Compare what is written here with what others know of the same money."""
+        """Compare the records of this service with those of the systems that it calls."""
         end = _time(until) if until else datetime.now(UTC) - timedelta(minutes=1)
         begin = _time(since) if since else end - timedelta(days=1)
         rows: list[Sequence[str]] = []

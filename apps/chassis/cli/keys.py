@@ -31,6 +31,7 @@ _COLUMNS: dict[str, tuple[int, Callable[[Row], str]]] = {
 
 def register(app: Flask) -> None:
     """Add the commands to the application."""
+    scopes: frozenset[str] = app.extensions["tandem"].settings.scopes
     group = AppGroup("keys", help="API keys in this service's database, besides those in API_KEYS.")
     app.cli.add_command(group)
 
@@ -50,7 +51,7 @@ def register(app: Flask) -> None:
         "scopes",
         required=True,
         multiple=True,
-        type=click.Choice(sorted(keyring.SCOPES)),
+        type=click.Choice(sorted(scopes)),
         help="What the key may do; may be given several times.",
     )
     @click.option("--expires-in", type=click.IntRange(1, 36500), metavar="DAYS", help="Days that the key is valid.")

@@ -1,4 +1,7 @@
-"""How gunicorn serves either service: `gunicorn -c python:chassis.gunicorn_conf "order:create_app()"`."""
+"""gunicorn's settings, the same for every service.
+
+Start a service with `gunicorn -c python:chassis.server.gunicorn_conf "PACKAGE:create_app()"`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 /livez depends on nothing, so that a database outage never makes Kubernetes restart pods in circles.
 /readyz asks the service's own database, and whether its schema has what this code needs; it never asks
-the other service, for an order is accepted while payment is down.
+another service: a service accepts requests while the one that it calls is down.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -68,17 +68,22 @@ if _folder is not None:
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
-duration = Histogram("http_request_duration_seconds", "Time to answer.", ["method", "route"], buckets=_LATENCY)
-deliveries = Counter("outbox_deliveries_total", "Attempts to deliver an outbox row.", ["topic", "outcome"])
-delivery_seconds = Histogram("outbox_delivery_seconds", "Time of one attempt.", ["topic"], buckets=_LATENCY)
-transitions = Counter("state_transitions_total", "Changes of state.", ["kind", "from", "to"])
-provider_seconds = Histogram(
-    "provider_call_seconds", "Time of one call to the provider.", ["kind", "outcome"], buckets=_LATENCY
-)
-operations = Counter("operations_total", "Operations settled with the provider.", ["kind", "result"])
-money = Counter("money_minor_units_total", "Money moved, in minor units.", ["kind", "currency"])
-ledger = Counter("ledger_minor_units_total", "Entries made, in minor units.", ["account", "direction", "currency"])
+
+def counter(name: str, about: str, labels: Sequence[str]) -> Counter:
+    """Define a counter of a service. `about` is its help text; the service's own label is added at the scrape."""
+    return Counter(name, about, labels)
+
+
+def latency(name: str, about: str, labels: Sequence[str]) -> Histogram:
+    """Define a histogram of seconds, with the buckets of all latencies: 1 ms to 10 s."""
+    return Histogram(name, about, labels, buckets=_LATENCY)
+
+
+requests = counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
+duration = latency("http_request_duration_seconds", "Time to answer.", ["method", "route"])
+deliveries = counter("outbox_deliveries_total", "Attempts to deliver an outbox row.", ["topic", "outcome"])
+delivery_seconds = latency("outbox_delivery_seconds", "Time of one attempt.", ["topic"])
+transitions = counter("state_transitions_total", "Changes of state.", ["kind", "from", "to"])
 breaker_open = Gauge(
     "breaker_open",
     "Whether the destination is taken to be down, as who has called it last sees it.",
@@ -218,24 +223,29 @@ def takes_to_be_down(destination: str) -> bool:
     )
 
 
+# Finding the child of a metric by its labels takes a lock: each is looked up once.
 @cache
-def moved(kind: str, before: str, after: str) -> Counter:
-    """What counts a change of state; looked up once for each."""
+def _transition(kind: str, before: str, after: str) -> Counter:
     return transitions.labels(kind, before, after)
 
 
 @cache
-def answered(method: str, route: str, status: int) -> Callable[[float], None]:
-    """What counts an answer with this status and observes its seconds; looked up once for each."""
-    count, took = requests.labels(method, route, str(status)), duration.labels(method, route)
-
-    def measure(seconds: float) -> None:
-        count.inc()
-        took.observe(seconds, tracing.exemplar())
-
-    return measure
+def _request(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return requests.labels(method, route, str(status)), duration.labels(method, route)
 
 
-def announce(version: str) -> None:
+def count_transition(kind: str, before: str, after: str) -> None:
+    """Count a change of state of a `kind` of aggregate; `before` is empty for a new one."""
+    _transition(kind, before, after).inc()
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a response with this status and observe the seconds that it took."""
+    count, took = _request(method, route, status)
+    count.inc()
+    took.observe(seconds, tracing.exemplar())
+
+
+def set_build(version: str) -> None:
     """Set `build_info` for this process."""
     build.labels(version, platform.python_version()).set(1)

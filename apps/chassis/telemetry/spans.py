@@ -268,7 +268,7 @@ _READS = re.compile(r"\b(SELECT)\b.*?\bFROM ([\w.]+)")
 
 @lru_cache(512)
 def described(query: Any) -> tuple[str, str]:
-    """A statement in one line, and the summary of what it does to which tables: `INSERT orders INSERT outbox`."""
+    """A statement in one line, and the summary of what it does to which tables: `INSERT api_keys INSERT outbox`."""
     text = " ".join((query.decode() if isinstance(query, bytes) else str(query)).split())
     named = _WRITES.findall(text) or _READS.findall(text)[:1]
     words = [word for groups in named for word in groups if word]

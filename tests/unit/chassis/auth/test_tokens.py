@@ -14,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from chassis.auth.keyring import Key
 from chassis.auth.tokens import LEEWAY, Policy, Tokens, parse
 from chassis.http.problems import Problem
 
@@ -99,11 +98,12 @@ def refused(presented: str, **changes: Any) -> str:
 )
 def test_a_good_token_stands_for_its_merchant_and_scopes(good: str) -> None:
     found = Tokens(policy(), 5.0).verify(good)
-    assert found == Key("demo", frozenset({"orders:read", "orders:write"}), "sub shop-1")
+    assert (found.merchant, found.id) == ("demo", "sub shop-1")
+    assert found.scopes - {"openid"} == {"orders:read", "orders:write"}
 
 
-@pytest.mark.parametrize("scopes", [{"scope": None}, {"scope": ""}, {"scope": 7}, {"scope": "admin orders:"}])
-def test_a_token_without_our_scopes_has_none(scopes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("scopes", [{"scope": None}, {"scope": ""}, {"scope": 7}, {"scope": [7]}])
+def test_a_token_without_scopes_has_none(scopes: dict[str, Any]) -> None:
     assert Tokens(policy(), 5.0).verify(token(**scopes)).scopes == frozenset()
 
 
