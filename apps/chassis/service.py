@@ -46,7 +46,7 @@ class Service:
     admin: admin.Application
     request_log: logs.RequestLog
     guard: Guard
-    parts: dict[str, Any]
+    use_cases: dict[str, Any]
 
 
 def create_app(
@@ -59,13 +59,14 @@ def create_app(
     about: str,
     webhooks: Iterable[openapi.Webhook] = (),
     migrations: str,
-    parts: dict[str, Any],
+    use_cases: dict[str, Any],
     admin_pages: Mapping[str, admin.Application] | None = None,
 ) -> Flask:
     """The application `name`: its blueprints, health, problems, and in its extension `tandem` the admin port's.
 
     `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `migrations` is the folder of
-    alembic's scripts; `parts` is what the service's own views need; `admin_pages` are what the admin port has besides.
+    alembic's scripts; `use_cases` are objects for the service's own views, by name; `admin_pages` are further
+    applications of the admin port, by path.
     """
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
@@ -82,7 +83,9 @@ def create_app(
     admin_app = admin.application(settings.database_url, checks, gauges, admin_pages or {})
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
-    app.extensions["tandem"] = Service(name, settings, database, checks, gauges, admin_app, request_log, guard, parts)
+    app.extensions["tandem"] = Service(
+        name, settings, database, checks, gauges, admin_app, request_log, guard, use_cases
+    )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     tracing.follow(app, _QUIET, _METHODS)

@@ -47,7 +47,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         ]
         + [openapi.Webhook(TEST, TestEvent, "Tell a merchant that its endpoint is reached")],
         migrations=MIGRATIONS,
-        parts={"orders": orders, "webhooks": webhooks},
+        use_cases={"orders": orders, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)

@@ -33,7 +33,7 @@ _load_event = fast_load.loader(schemas.PaymentEvent())
 
 def orders() -> Orders:
     """The use cases, on this application's database."""
-    found: Orders = service().parts["orders"]
+    found: Orders = service().use_cases["orders"]
     return found
 
 

@@ -38,7 +38,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         about="Asks a payment provider for an order's money, once, and knows at all times what it does not know.",
         webhooks=[openapi.Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service of a payment")],
         migrations=MIGRATIONS,
-        parts={"payments": payments},
+        use_cases={"payments": payments},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, "payment.updated")
     commands.add_gauges(app.extensions["tandem"].gauges)

@@ -28,7 +28,7 @@ _VOIDED = {"status": "voided", "captured_amount": 0, "authorized_amount": 0}
 
 def payments() -> Payments:
     """The use cases, on this application's database."""
-    found: Payments = service().parts["payments"]
+    found: Payments = service().use_cases["payments"]
     return found
 
 

@@ -22,7 +22,7 @@ blueprint = parsing.Blueprint(
 
 def payments() -> Payments:
     """The use cases, on this application's database."""
-    found: Payments = service().parts["payments"]
+    found: Payments = service().use_cases["payments"]
     return found
 
 

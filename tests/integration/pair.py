@@ -74,10 +74,10 @@ class Pair:
         with mock.patch.dict(os.environ, environment(self.databases.payment, peers)):
             self.payment_app = payment.create_app()
         self._serve(self._running, self.order_app, self.order.url)
-        parts = self.order_app.extensions["tandem"]
-        self._loop(self._running, *order.commands.loops(parts.parts["orders"], parts.settings))
-        parts = self.payment_app.extensions["tandem"]
-        self._loop(self._running, *payment.commands.loops(parts.parts["payments"], parts.settings))
+        service = self.order_app.extensions["tandem"]
+        self._loop(self._running, *order.commands.loops(service.use_cases["orders"], service.settings))
+        service = self.payment_app.extensions["tandem"]
+        self._loop(self._running, *payment.commands.loops(service.use_cases["payments"], service.settings))
         self.start_payment()
         return self
 

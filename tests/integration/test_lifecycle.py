@@ -125,9 +125,8 @@ def test_cancel_before_payment_was_asked_charges_nothing(pair: Pair) -> None:
     pair.stop_payment()
     for _ in range(6):  # until the relay takes payment to be down, and asks for no more
         pair.order.post("/v1/orders", ORDER)
-    eventually(
-        lambda: pair.order_app.extensions["tandem"].parts["orders"].relay.breaker.is_open, "payment is taken to be down"
-    )
+    breaker = pair.order_app.extensions["tandem"].use_cases["orders"].relay.breaker
+    eventually(lambda: breaker.is_open, "payment is taken to be down")
     order = pair.order.post("/v1/orders", ORDER).json()
     canceled = pair.order.post(f"/v1/orders/{order['id']}/cancel").json()
     pair.start_payment()
@@ -324,7 +323,7 @@ def test_a_lost_event_delays_and_loses_nothing(pair: Pair) -> None:
     pair.databases.query("order", "UPDATE orders SET swept_at = now() - interval '1 day'")
     service = pair.order_app.extensions["tandem"]
     pair.databases.query("order", "UPDATE outbox SET delivered_at = now() - interval '1 day'")
-    service.parts["orders"].sweep(service.database.session(), 0.0, 0.0)
+    service.use_cases["orders"].sweep(service.database.session(), 0.0, 0.0)
     eventually(lambda: pair.order.get(f"/v1/orders/{other['id']}").json()["status"] == "canceled", "the sweep asked")
 
 

@@ -124,11 +124,11 @@ def requires(scope: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            part, req = current_app.extensions["tandem"], request._get_current_object()  # type: ignore[attr-defined]
-            if part.settings.auth_off:
+            service, req = current_app.extensions["tandem"], request._get_current_object()  # type: ignore[attr-defined]
+            if service.settings.auth_off:
                 g.merchant = req.headers.get("Tandem-Merchant") or "demo"
             else:
-                g.merchant = part.guard.admit(req, scope)
+                g.merchant = service.guard.admit(req, scope)
             return view(*args, **kwargs)
 
         guarded.scope = scope  # type: ignore[attr-defined]  # OpenAPI says it

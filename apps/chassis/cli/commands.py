@@ -42,10 +42,10 @@ def register(
     @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database to answer.")
     def migrate_command(wait: float) -> None:
         """Bring this service's database to the newest schema. Safe to run again, and by several at once."""
-        part: Service = app.extensions["tandem"]
+        service: Service = app.extensions["tandem"]
         try:
-            migrate.wait_for(part.database, wait, click.echo)
-            before, after = migrate.upgrade(part.settings.database_url, migrations)
+            migrate.wait_for(service.database, wait, click.echo)
+            before, after = migrate.upgrade(service.settings.database_url, migrations)
         except psycopg.OperationalError as error:
             raise click.ClickException(f"the database does not answer: {str(error).splitlines()[0]}") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
@@ -60,9 +60,9 @@ def register(
     @app.cli.command("purge")
     def purge_command() -> None:
         """Delete what is done with and older than IDEMPOTENCY_KEY_DAYS, in small steps."""
-        part: Service = app.extensions["tandem"]
-        days = part.settings.key_days
-        session = part.database.session()
+        service: Service = app.extensions["tandem"]
+        days = service.settings.key_days
+        session = service.database.session()
         counts = [f"{_purge(session, table, old, days)} of {table}" for table, old in {**_OLD, **old_rows}.items()]
         click.echo(f"{app.name}: purged what is older than {days} days: {', '.join(counts)}")
 
@@ -127,7 +127,7 @@ def _time(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def run_loops(part: Service, loops: Sequence[LeaseLoop]) -> None:
+def run_loops(service: Service, loops: Sequence[LeaseLoop]) -> None:
     """Run each loop in a thread of its own until SIGTERM or SIGINT; exit status 1 if one dies."""
     stopping = threading.Event()
 
@@ -139,9 +139,9 @@ def run_loops(part: Service, loops: Sequence[LeaseLoop]) -> None:
     threads = [threading.Thread(target=loop.run, name=loop.name) for loop in loops]
     for thread in threads:
         thread.start()
-    part.health.alive = lambda: all(loop.is_alive() for loop in loops)
-    if part.settings.relay_admin_port:
-        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), part.settings.relay_admin_port), part.admin)
+    service.health.alive = lambda: all(loop.is_alive() for loop in loops)
+    if service.settings.relay_admin_port:
+        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), service.settings.relay_admin_port), service.admin)
     log.info("relay_started", loops=[loop.name for loop in loops])
     while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
         pass

@@ -37,9 +37,9 @@ def register(app: Flask) -> None:
 
     @contextmanager
     def database() -> Iterator[Session]:
-        part: Service = app.extensions["tandem"]
+        service: Service = app.extensions["tandem"]
         try:
-            yield part.database.session()
+            yield service.database.session()
         except DOWN as error:
             reason = str(error).splitlines()[0]
             raise click.ClickException(f"the database does not answer, or is not migrated: {reason}") from error

@@ -24,7 +24,7 @@ blueprint = parsing.Blueprint(
 
 def webhooks() -> Webhooks:
     """The use cases, on this application's database."""
-    found: Webhooks = service().parts["webhooks"]
+    found: Webhooks = service().use_cases["webhooks"]
     return found
 
 

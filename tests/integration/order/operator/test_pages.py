@@ -384,15 +384,15 @@ def test_the_ledger_goes_from_merchant_to_merchant(desk: Desk, databases: Databa
 
 
 def test_a_real_provider_has_no_switches(databases: Databases, pair: Pair, desk: Desk) -> None:
-    parts = pair.payment_app.extensions["tandem"].parts["payments"]
-    simulator = parts._provider
+    payments = pair.payment_app.extensions["tandem"].use_cases["payments"]
+    simulator = payments._provider
     try:
-        parts._provider = type("Real", (), {"name": "real"})()
+        payments._provider = type("Real", (), {"name": "real"})()
         page = desk.page("/operator/provider")
         assert "it has no faults to switch" in page.text
         assert [action for action, _ in page.forms] == ["/operator/sign-out"]
     finally:
-        parts._provider = simulator
+        payments._provider = simulator
 
 
 def test_while_the_order_database_is_away_pages_say_so_and_metrics_are_still_there(

@@ -31,7 +31,7 @@ from tests.integration.pair import ORDER, Pair
 @contextmanager
 def settings(pair: Pair, **changes: Any) -> Iterator[None]:
     """Other settings of webhooks for a while, for the loop that runs."""
-    webhooks = pair.order_app.extensions["tandem"].parts["webhooks"]
+    webhooks = pair.order_app.extensions["tandem"].use_cases["webhooks"]
     with mock.patch.object(webhooks, "_settings", dataclasses.replace(webhooks._settings, **changes)):
         yield
 
