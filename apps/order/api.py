@@ -16,7 +16,7 @@ from chassis.http.answers import answer
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
 from chassis.openapi import document as openapi
-from chassis.service import onward, service
+from chassis.service import propagated_headers, service
 from order import gateway, schemas
 from order.model import Status
 from order.service import Done, Orders
@@ -49,7 +49,7 @@ def place_order(wanted: dict[str, Any]) -> Response:
     `Prefer: wait=N` waits up to N seconds (10 at most) for the outcome.
     """
     with _waiting() as (wait, headers):
-        done = orders().place(idempotency.claim(), wanted, onward(), wait)
+        done = orders().place(idempotency.claim(), wanted, propagated_headers(), wait)
     headers["Location"] = f"/v1/orders/{done.row['id']}"
     return _answer(done, 201, headers)
 
@@ -81,7 +81,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Try again to have an order paid, after a payment has failed; 202 while it is under way."""
     with _waiting() as (wait, headers):
         method = wanted["payment_method"]
-        done = orders().pay_again(idempotency.claim(), str(order_id), method, onward(), wait)
+        done = orders().pay_again(idempotency.claim(), str(order_id), method, propagated_headers(), wait)
     return _answer(done, 202 if done.row["status"] == Status.PENDING_PAYMENT else 200, headers)
 
 
@@ -93,7 +93,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Take the money of an authorized order (`capture: manual`); 202 while it is under way."""
     with _waiting() as (wait, headers):
-        done = orders().capture(idempotency.claim(), str(order_id), onward(), wait)
+        done = orders().capture(idempotency.claim(), str(order_id), propagated_headers(), wait)
     return _answer(done, 202 if done.row["status"] == Status.AUTHORIZED else 200, headers)
 
 
@@ -105,7 +105,7 @@ def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Cancel an order, giving back what was taken; 202 while that is under way."""
     with _waiting() as (wait, headers):
-        done = orders().cancel(idempotency.claim(), str(order_id), onward(), wait)
+        done = orders().cancel(idempotency.claim(), str(order_id), propagated_headers(), wait)
     return _answer(done, 202 if done.row["status"] == Status.CANCELING else 200, headers)
 
 
@@ -118,7 +118,7 @@ def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Give money of a paid order back, all that is left or a part."""
     with _waiting() as (wait, headers):
         amount, reason = wanted.get("amount"), wanted.get("reason")
-        done = orders().refund(idempotency.claim(), str(order_id), amount, reason, onward(), wait)
+        done = orders().refund(idempotency.claim(), str(order_id), amount, reason, propagated_headers(), wait)
     headers["Location"] = f"/v1/orders/{order_id}/refunds"
     return _answer(done, 201, headers)
 
@@ -177,5 +177,7 @@ def receive_payment_event() -> Response:
         gateway.refund_outcome(event["operation"]),
         gateway.void_declined(event["operation"]),
     )
-    orders().receive(request.headers["webhook-id"], event["merchant"], event["data"]["order_id"], told, onward())
+    orders().receive(
+        request.headers["webhook-id"], event["merchant"], event["data"]["order_id"], told, propagated_headers()
+    )
     return Response(status=204)

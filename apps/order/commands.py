@@ -10,7 +10,7 @@ from chassis.cli import commands
 from chassis.messaging.leases import LeaseLoop
 from chassis.messaging.outbox import Message
 from chassis.postgres.database import Session
-from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
+from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 from order import reconcile, store
 from order.config import Settings
 from order.service import Orders
@@ -67,7 +67,7 @@ def add_gauges(gauges: DatabaseGauges) -> None:
 
     gauges.add(
         {
-            "orders_waiting": f"Orders that wait for a payment, a capture or a cancel, of the oldest {MOST:,}.",
+            "orders_waiting": f"Orders that wait for a payment, a capture or a cancel, of the oldest {COUNT_LIMIT:,}.",
             "orders_oldest_seconds": "For how long nothing has happened to the one that waits longest.",
         },
         ("status",),

@@ -15,7 +15,7 @@ from chassis.http import parsing
 from chassis.http.answers import answer
 from chassis.http.problems import invalid
 from chassis.openapi import document as openapi
-from chassis.service import onward, service
+from chassis.service import propagated_headers, service
 from order import schemas
 from order.api import orders
 
@@ -38,7 +38,7 @@ def place_order(wanted: dict[str, Any]) -> Response:
         "currency": settings.default_currency,
         "payment_method": settings.default_payment_method,
     }
-    orders().place_by_id(g.merchant, wanted["id"], order, onward())
+    orders().place_by_id(g.merchant, wanted["id"], order, propagated_headers())
     body = _body(wanted["id"], wanted["items"], order["total_amount"], order["currency"])
     return answer(body, 201, headers={"Location": f"/orders/{wanted['id']}"})
 

@@ -1,4 +1,4 @@
-"""The order service's settings, from the environment."""
+"""The settings of the order service, read from the environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCOPES = frozenset({"orders:read", "orders:write", "operator:read", "operator:wr
 
 @dataclass(frozen=True, slots=True)
 class Settings(config.Settings):
-    """All settings of the order service; times in seconds."""
+    """The settings of the order service. Times are in seconds."""
 
     default_currency: str
     default_payment_method: str
@@ -27,7 +27,7 @@ class Settings(config.Settings):
 
 
 def load() -> Settings:
-    """Read the environment. Raises config.ConfigError or environs.EnvError, which name the variable."""
+    """Read the environment. Raises config.ConfigError or environs.EnvError; the message names the variable."""
     env = config.reader()
     fields: dict[str, Any] = config.common(env, SCOPES)
     return Settings(

@@ -9,7 +9,7 @@ from typing import Any
 from chassis.http.idempotency import Claim
 from chassis.messaging.outbox import DELIVERED, Message
 from chassis.postgres.database import Row, Session, json_time, to_json
-from chassis.telemetry.metrics import MOST
+from chassis.telemetry.metrics import COUNT_LIMIT
 from order import model
 from order.webhooks.store import tell
 
@@ -377,7 +377,7 @@ def waiting(session: Session) -> list[Row]:
                SELECT status, updated_at FROM orders WHERE status IN ('pending_payment', 'authorized', 'canceling')
                ORDER BY updated_at LIMIT %s) AS those USING (status)
            GROUP BY status""",
-        (MOST,),
+        (COUNT_LIMIT,),
     ).fetchall()
 
 

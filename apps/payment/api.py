@@ -12,7 +12,7 @@ from chassis.auth.keyring import requires
 from chassis.http import idempotency, paging, parsing
 from chassis.http.answers import answer
 from chassis.openapi import document as openapi
-from chassis.service import onward, service
+from chassis.service import propagated_headers, service
 from payment import ledger, schemas
 from payment.model import Kind
 from payment.service import Created, Payments
@@ -43,7 +43,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
     A decline is a payment that failed, not an error. While the provider has not said what became of it, the
     payment is `processing`. An order has one live payment: asking for another gives that one, with 200.
     """
-    created = payments().create(idempotency.claim(), wanted, onward())
+    created = payments().create(idempotency.claim(), wanted, propagated_headers())
     headers = {"Location": f"/v1/payments/{created.row['id']}", **_replayed(created)}
     return answer(created.row["body"], created.status, version=created.row["version"], headers=headers)
 
@@ -56,7 +56,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
 def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Take the money of an authorized payment, all or a part; 202 while the provider has not said what became of it."""
     amount = wanted.get("amount")
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, onward(), amount))
+    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.CAPTURE, propagated_headers(), amount))
 
 
 @blueprint.post("/payments/<uuid:payment_id>/void")
@@ -66,7 +66,7 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
     """Give the hold of an authorized payment back; 202 while the provider has not said what became of it."""
-    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID, onward()))
+    return _acted(payments().act(idempotency.claim(), str(payment_id), Kind.VOID, propagated_headers()))
 
 
 def _acted(done: Created) -> Response:
@@ -86,7 +86,7 @@ def _replayed(done: Created) -> dict[str, str]:
 def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Give money of a captured payment back, all that is left or a part."""
     amount, reason = wanted.get("amount"), wanted.get("reason")
-    done = payments().refund(idempotency.claim(), str(payment_id), amount, reason, onward())
+    done = payments().refund(idempotency.claim(), str(payment_id), amount, reason, propagated_headers())
     location = {"Location": f"/v1/payments/{payment_id}/refunds"}
     return answer(done.row["body"], 201, tagged=True, headers={**location, **_replayed(done)})
 

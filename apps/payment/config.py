@@ -1,4 +1,4 @@
-"""The payment service's settings, from the environment."""
+"""The settings of the payment service, read from the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCOPES = frozenset({"payments:read", "payments:write"})
 
 @dataclass(frozen=True, slots=True)
 class Settings(config.Settings):
-    """All settings of the payment service; times in seconds."""
+    """The settings of the payment service. Times are in seconds."""
 
     default_currency: str
     default_payment_method: str
@@ -28,7 +28,7 @@ class Settings(config.Settings):
 
 
 def load() -> Settings:
-    """Read the environment. Raises config.ConfigError or environs.EnvError, which name the variable."""
+    """Read the environment. Raises config.ConfigError or environs.EnvError; the message names the variable."""
     env = config.reader()
     fields: dict[str, Any] = config.common(env, SCOPES)
     provider = env.str("PROVIDER", "simulator")

@@ -201,12 +201,12 @@ class Payments:
         One that was tried before is looked up first and, if the provider never heard of it, sent again
         under the same id. An outcome that stays unknown is neither success nor failure: it is asked for again.
         """
-        with logs.about(operation.headers):
+        with logs.request_context(operation.headers):
             return self._settle(operation, self._ask(operation))
 
     def _ask(self, operation: Operation) -> Outcome:
         attributes = _attributes(operation, self._provider.name)
-        with tracing.work(f"provider {operation.kind}", operation.headers, attributes, calls=True) as note:
+        with tracing.span(f"provider {operation.kind}", operation.headers, attributes, calls=True) as note:
             began = time.perf_counter()
             try:
                 outcome = self._provider.lookup(operation) if operation.attempts > 1 else None

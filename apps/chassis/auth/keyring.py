@@ -1,4 +1,4 @@
-"""Keys: what they stand for, those that the settings name, and which views ask for one (see guard.py)."""
+"""API keys in the settings, scopes, and the decorator that makes a view require one (see guard.py)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANY_MERCHANT = "merchants:any"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an API key or a token stands for; `id` names it in logs, if anything does."""
+    """A valid API key or token: the merchant it acts for, and its scopes. `id` names it in logs."""
 
     merchant: str
     scopes: frozenset[str]
@@ -34,14 +34,14 @@ class Key:
 
 
 class Keyring:
-    """The keys that a service knows, by SHA-256 digest.
+    """The keys in the API_KEYS setting, by their SHA-256 digests.
 
-    Keys are random and long, so a plain digest is safe at rest, and looking a digest up tells a guesser
-    nothing through its timing: which digest a guess has is not in the guesser's hands.
+    Keys are random and long, so an unsalted digest is safe at rest. A look-up by digest leaks nothing through its
+    timing, because a caller cannot choose the digest of a guess.
     """
 
     def __init__(self, keys: dict[str, Key]) -> None:
-        """`keys` maps the hexadecimal SHA-256 of each key to what it stands for."""
+        """`keys` maps the hexadecimal SHA-256 of each key to its merchant and scopes."""
         self._keys = keys
 
     @classmethod
@@ -69,16 +69,16 @@ class Keyring:
         return cls(keys)
 
     def find(self, key: str) -> Key | None:
-        """What this key stands for, or None when it is not known."""
+        """Return the merchant and scopes of a key, or None if it is unknown."""
         return self.find_digest(digest(key))
 
     def find_digest(self, digested: str) -> Key | None:
-        """What the key with this hexadecimal SHA-256 stands for, or None when it is not known."""
+        """Return the merchant and scopes of the key with this hexadecimal SHA-256, or None if it is unknown."""
         return self._keys.get(digested)
 
 
 def is_merchant(name: str) -> bool:
-    """Whether a merchant may have this name: 1 to 64 letters, digits, dots, dashes and underscores."""
+    """Return whether a merchant name is valid: 1 to 64 letters, digits, dots, dashes and underscores."""
     return _MERCHANT.fullmatch(name) is not None
 
 
@@ -94,7 +94,7 @@ def _may_be_scope(scope: object, known: frozenset[str]) -> bool:
 
 
 def _entry(entry: object, known: frozenset[str]) -> tuple[str, Key]:
-    """The digest of an entry's key and what it stands for. Raises ValueError; its message quotes nothing secret."""
+    """Return the digest of an entry's key, and the key. Raises ValueError; its message never quotes a secret."""
     if not isinstance(entry, dict) or ("key" in entry) == ("sha256" in entry):
         raise ValueError('must be an object with "merchant", "scopes" and either "key" or "sha256"')
     merchant, scopes = entry.get("merchant"), entry.get("scopes")
@@ -114,12 +114,12 @@ def _entry(entry: object, known: frozenset[str]) -> tuple[str, Key]:
 
 
 def digest(key: str) -> str:
-    """The hexadecimal SHA-256 of a key."""
+    """Return the hexadecimal SHA-256 of a key."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
 def requires(scope: str) -> Callable[[View], View]:
-    """Let a view run only for a key with this scope, and put the key's merchant into `g.merchant`."""
+    """Make a view require a key with this scope. It finds the merchant that the request acts for in `g.merchant`."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -131,7 +131,7 @@ def requires(scope: str) -> Callable[[View], View]:
                 g.merchant = service.guard.admit(req, scope)
             return view(*args, **kwargs)
 
-        guarded.scope = scope  # type: ignore[attr-defined]  # OpenAPI says it
+        guarded.scope = scope  # type: ignore[attr-defined]  # for the OpenAPI document
         return cast(View, guarded)
 
     return decorate

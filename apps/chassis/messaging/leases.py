@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from chassis.postgres.database import DOWN, Database, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Session
 from chassis.telemetry import logs, metrics
 
 log = logs.get_logger()
@@ -84,7 +84,7 @@ class LeaseLoop:
             try:
                 more = self._fill()
                 failures = 0
-            except DOWN as error:
+            except UNAVAILABLE as error:
                 failures += 1
                 log.warning("loop_waits_for_database", loop=self.name, error=error)
                 self._stopping.wait(min(2.0, 0.1 * 2**failures))
@@ -123,7 +123,7 @@ class LeaseLoop:
         self._in_flight.discard(future)
         self._awake.set()
         error = future.exception()
-        if isinstance(error, DOWN):
+        if isinstance(error, UNAVAILABLE):
             log.warning("work_lost_database", loop=self.name, error=error)
         elif error is not None:
             log.error("work_failed", loop=self.name, exc_info=error)
@@ -136,6 +136,6 @@ class LeaseLoop:
                 while not self._stopping.is_set():
                     for _ in session.notifies(timeout=self._poll, stop_after=1):
                         self._awake.set()
-            except DOWN as error:
+            except UNAVAILABLE as error:
                 log.warning("listener_waits_for_database", loop=self.name, error=error)
                 self._stopping.wait(1.0)

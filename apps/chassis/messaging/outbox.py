@@ -17,7 +17,7 @@ import uuid_utils
 
 from chassis.postgres.database import Database, Session
 from chassis.telemetry import logs
-from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
+from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 
 log = logs.get_logger()
 
@@ -115,13 +115,13 @@ def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
                FROM (SELECT topic, created_at FROM outbox WHERE delivered_at IS NULL
                      ORDER BY sequence LIMIT %s) AS waiting
                GROUP BY topic""",
-            (MOST,),
+            (COUNT_LIMIT,),
         )
         found = dict.fromkeys(topics, (0.0, 0.0)) | {row["topic"]: (row["depth"], row["oldest"]) for row in rows}
         return [((topic,), numbers) for topic, numbers in found.items()]
 
     meanings = {
-        "outbox_depth": f"Undelivered rows, of the oldest {MOST:,}.",
+        "outbox_depth": f"Undelivered rows, of the oldest {COUNT_LIMIT:,}.",
         "outbox_oldest_seconds": "Age of the oldest undelivered row.",
     }
     gauges.add(meanings, ("topic",), read)

@@ -52,7 +52,7 @@ class Relay:
         Raises psycopg.Error when our own database fails; the row comes back when its lease runs out.
         """
         began = time.perf_counter()
-        with tracing.work(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
+        with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
             try:
                 answer = self._send(message, timeout)
             except (Unreachable, Refused) as error:

@@ -1,4 +1,4 @@
-"""SQL for the tables that both services have, for their migrations. What has landed is never edited."""
+"""SQL of the tables that every service has, for the migrations. Never edit what a released migration uses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ CREATE TABLE api_keys (
 );
 """
 
-# Not worth writing ahead: after a crash of the server everybody's quota is full again.
+# Unlogged: after a crash of the database server all quotas are full again, which is acceptable.
 RATE_LIMITS = """
 CREATE UNLOGGED TABLE rate_limits (
     caller  text          PRIMARY KEY,
@@ -80,7 +80,7 @@ END $$;
 
 
 def append_only(table: str) -> str:
-    """Make a table refuse UPDATE, DELETE and TRUNCATE; APPEND_ONLY must have been run."""
+    """Return SQL that makes a table reject UPDATE, DELETE and TRUNCATE. Execute APPEND_ONLY before it."""
     return f"""
 CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
     FOR EACH ROW EXECUTE FUNCTION append_only();
@@ -89,9 +89,9 @@ CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION a
 
 
 def index_concurrently(op: Any, name: str, on: str) -> None:
-    """Build an index without holding up those who write; `op` is alembic's.
+    """Create an index without blocking writes. `op` is Alembic's.
 
-    Outside of a transaction, so a build that was cut off leaves an index behind that does not count: it goes first.
+    This runs outside of a transaction: an interrupted build leaves an invalid index, which is dropped first.
     """
     with op.get_context().autocommit_block():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, json
 
 from chassis.postgres import migrate
-from chassis.postgres.database import DOWN, Database
+from chassis.postgres.database import UNAVAILABLE, Database
 
 
 class Health:
@@ -38,7 +38,7 @@ class Health:
         begin = time.perf_counter()
         try:
             row = (database or self._database).session().execute("SELECT version_num FROM alembic_version").fetchone()
-        except DOWN as error:
+        except UNAVAILABLE as error:
             missing = "not migrated" if "alembic_version" in str(error) else "does not answer"
             return 503, {"status": "not ready", "database": missing}
         if row is None or row["version_num"] in self._older:

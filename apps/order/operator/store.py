@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from chassis.postgres.database import Row, Session
-from chassis.telemetry.metrics import MOST
+from chassis.telemetry.metrics import COUNT_LIMIT
 
 # Merchants are found one after the other in the primary key (a loose index scan), however many orders each has.
 _MERCHANTS: LiteralString = """
@@ -80,7 +80,7 @@ def today(session: Session, statuses: Sequence[str]) -> list[Row]:
                         SELECT FROM orders WHERE merchant = merchants.merchant AND status = wanted.status
                         AND created_at > now() - interval '1 day' LIMIT %(most)s) these) counted) AS count
             FROM unnest(%(statuses)s::text[]) WITH ORDINALITY AS wanted(status, place) ORDER BY wanted.place""",
-        {"most": MOST, "statuses": list(statuses)},
+        {"most": COUNT_LIMIT, "statuses": list(statuses)},
         prepare=False,
     ).fetchall()
 
@@ -112,7 +112,7 @@ def topics(session: Session) -> list[Row]:
            FROM (SELECT topic, created_at, attempts, last_error FROM outbox WHERE delivered_at IS NULL
                  ORDER BY sequence LIMIT %s) AS waiting
            GROUP BY topic ORDER BY topic""",
-        (MOST,),
+        (COUNT_LIMIT,),
     ).fetchall()
 
 
@@ -137,7 +137,7 @@ def webhooks_pending(session: Session, limit: int) -> list[Row]:
            FROM (SELECT merchant, endpoint_id, attempts, last_error, trying_since FROM webhook_deliveries
                  WHERE status = 'pending' ORDER BY trying_since LIMIT %s) AS waiting
            GROUP BY merchant, endpoint_id ORDER BY oldest DESC LIMIT %s""",
-        (MOST, limit),
+        (COUNT_LIMIT, limit),
     ).fetchall()
 
 

@@ -72,7 +72,7 @@ def overview() -> str | Response:
         problem=problem,
         statuses=list(Status),
         today=store.today(session, list(Status)),
-        most=metrics.MOST,
+        most=metrics.COUNT_LIMIT,
         waiting={row["status"]: row for row in orders.waiting(session)},
         refunds=orders.refunds_waiting(session),
         topics=store.topics(session),
@@ -84,7 +84,7 @@ def overview() -> str | Response:
 def _payment() -> dict[str, Any]:
     """Whether payment can serve, what it says, and whether this pod's breaker is open."""
     ready, said = parts().payments.readiness()
-    return {"ready": ready, "said": said, "broken": metrics.takes_to_be_down("payment")}
+    return {"ready": ready, "said": said, "broken": metrics.is_breaker_open("payment")}
 
 
 def _wrong(wanted: dict[str, str]) -> str | None:

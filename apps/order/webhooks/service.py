@@ -210,10 +210,10 @@ class Webhooks:
         Does not raise for what the endpoint does. Raises psycopg.Error when our own database fails; the delivery
         comes back when its lease runs out.
         """
-        with tracing.work(f"deliver {delivery.type}", delivery.headers, _attributes(delivery)) as note:
+        with tracing.span(f"deliver {delivery.type}", delivery.headers, _attributes(delivery)) as note:
             self._attempt(delivery, note)
 
-    def _attempt(self, delivery: Delivery, note: tracing.Note) -> None:
+    def _attempt(self, delivery: Delivery, note: tracing.SetAttribute) -> None:
         if not store.is_ours(self._database.session(), delivery):
             return  # it has waited for this thread, and the endpoint is deleted or somebody else has it
         attempt = self._send(delivery)
@@ -260,7 +260,9 @@ class Webhooks:
             return [((), (store.oldest_seconds(session),))]
 
         gauges.add(
-            {"webhook_deliveries": f"Deliveries by status, {metrics.MOST:,} of each at most."}, ("status",), count
+            {"webhook_deliveries": f"Deliveries by status, {metrics.COUNT_LIMIT:,} of each at most."},
+            ("status",),
+            count,
         )
         gauges.add({"webhook_oldest_seconds": "Age of the oldest pending one."}, (), oldest)
 

@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 from psycopg.types.json import Jsonb
 
 from chassis.postgres.database import Row, Session, json_time
-from chassis.telemetry.metrics import MOST
+from chassis.telemetry.metrics import COUNT_LIMIT
 from order.webhooks.model import Attempt, Status, Verdict
 
 CHANNEL = "webhooks"
@@ -379,7 +379,7 @@ def backlog(session: Session) -> dict[str, float]:
                                          WHERE status = 'pending' LIMIT %(most)s) AS these)::float8 AS pending,
                   (SELECT count(*) FROM (SELECT FROM webhook_deliveries
                                          WHERE status = 'dead' LIMIT %(most)s) AS these)::float8 AS dead""",
-        {"most": MOST},
+        {"most": COUNT_LIMIT},
     )
     return dict(row or {})
 

@@ -105,7 +105,7 @@ def test_nobody_learns_why_a_key_is_refused(app: Flask, databases: Databases) ->
     for key in (revoked, expired, unknown, "tdm_nonsense", "a.b.c"):
         response = get(app, key)
         told.add((refused(response, 401, "unauthorized")["detail"], response.headers["WWW-Authenticate"]))
-    assert told == {("The key is not known.", 'Bearer error="invalid_token"')}
+    assert told == {("The key is not valid.", 'Bearer error="invalid_token"')}
     assert states(app) == ["revoked", "expired"]
 
 
@@ -281,7 +281,7 @@ def test_without_the_database_known_keys_work_and_others_are_503(databases: Data
             assert "WWW-Authenticate" not in response.headers
         refused(get(app, "tdm_no_key_of_ours"), 401, "unauthorized")
         listed = run(app, "list")
-        assert (listed.exit_code, "database does not answer" in listed.output) == (1, True)
+        assert (listed.exit_code, "database does not respond" in listed.output) == (1, True)
         with app.test_request_context(headers={"Authorization": f"Bearer {key}"}):
             assert app.extensions["tandem"].guard.admit(request, f"{service}s:read") == "demo"
         proxy.mode = "pass"

@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from chassis.auth import tokens
-from chassis.auth.tokens import COOL, FRESH, LEEWAY, RETRY, KeySet
+from chassis.auth.tokens import LEEWAY, MAX_AGE, RETRY_INTERVAL, UNKNOWN_KEY_INTERVAL, KeySet
 from chassis.http.problems import Problem
 from ci.state import ROOT
 from tests.integration.chassis.applications import SERVICES, get, make, refused
@@ -70,13 +70,13 @@ def test_a_token_without_the_scope_is_403_and_told_which(app: Flask, issuer: Iss
 def test_a_bad_token_is_401_and_told_why(app: Flask, issuer: Issuer) -> None:
     for wrong, reason in (
         ({"exp": int(time.time() - LEEWAY - 5)}, "The token has expired"),
-        ({"iss": "https://other.example"}, "The token is of another issuer"),
+        ({"iss": "https://other.example"}, "The token has the wrong issuer"),
         ({"aud": "other"}, "The token is for another audience"),
-        ({"merchant": None}, "The token names no merchant"),
+        ({"merchant": None}, "The token does not name a merchant"),
     ):
         told = challenge(app, issuer.token(**wrong))
         assert told == f'Bearer error="invalid_token", error_description="{reason}"'
-    assert challenge(app, "a.b.c") == 'Bearer error="invalid_token", error_description="The token is not good"'
+    assert challenge(app, "a.b.c") == 'Bearer error="invalid_token", error_description="The token is not valid"'
 
 
 def test_where_tokens_are_not_set_up_they_are_unknown_keys(databases: Databases, issuer: Issuer) -> None:
@@ -122,13 +122,13 @@ def test_a_new_key_is_fetched_when_it_is_first_used_and_a_flood_of_others_is_not
     assert known.find("k1") is not None
     issuer.publish("k1", "k2")
     assert known.find("k2") is None, "the keys were fetched just now"
-    clock.now += COOL
+    clock.now += UNKNOWN_KEY_INTERVAL
     assert known.find("k2") is not None
     assert issuer.fetches == 2
     for guess in range(100):
         assert known.find(f"guess-{guess}") is None
     assert issuer.fetches == 2
-    clock.now += COOL
+    clock.now += UNKNOWN_KEY_INTERVAL
     for guess in range(100):
         assert known.find(f"guess-{guess}") is None
     assert issuer.fetches == 3
@@ -139,7 +139,7 @@ def test_a_key_that_the_issuer_has_withdrawn_is_forgotten(issuer: Issuer) -> Non
     known = KeySet(issuer.url, ES256, clock)
     assert known.find("k1") is not None
     issuer.publish("k2")
-    clock.now += FRESH - 1
+    clock.now += MAX_AGE - 1
     assert known.find("k1") is not None
     assert issuer.fetches == 1
     clock.now += 1
@@ -154,7 +154,7 @@ def test_the_last_good_keys_are_kept_while_the_issuer_is_down(issuer: Issuer) ->
     assert known.find("k1") is not None
     issuer.status = 500
     for round_number in range(2, 5):
-        clock.now += FRESH
+        clock.now += MAX_AGE
         assert known.find("k1") is not None
         eventually(lambda wanted=round_number: issuer.fetches == wanted, "it was tried")  # type: ignore[misc]
     eventually(lambda: known._failed and not known._fetching.locked(), "the last try has failed")
@@ -165,7 +165,7 @@ def test_the_last_good_keys_are_kept_while_the_issuer_is_down(issuer: Issuer) ->
     assert issuer.fetches == 4
     issuer.status = 200
     issuer.publish("k1", "k2")
-    clock.now += RETRY
+    clock.now += RETRY_INTERVAL
     assert known.find("k2") is not None
 
 
@@ -181,7 +181,7 @@ def test_many_requests_at_once_fetch_once(issuer: Issuer) -> None:
 
 
 def test_an_issuer_that_never_answers_holds_nobody_for_long(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "DEADLINE", 0.1)
+    monkeypatch.setattr(tokens, "FETCH_TIMEOUT", 0.1)
     known = KeySet(issuer.url, ES256)
     issuer.answering.clear()
     first = threading.Thread(target=lambda: pytest.raises(Problem, known.find, "k1"))
@@ -208,7 +208,7 @@ def test_what_is_no_jwks_takes_no_key_away(issuer: Issuer, status: int, body: by
         known.find("k1")
     assert caught.value.name == "unavailable"
     issuer.status, issuer.body = 200, good
-    clock.now += RETRY
+    clock.now += RETRY_INTERVAL
     assert known.find("k1") is not None
     assert issuer.fetches == 2
 

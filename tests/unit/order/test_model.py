@@ -322,11 +322,11 @@ class AnOrder(RuleBasedStateMachine):
     @rule(to=st.sampled_from(["authorized", "captured", "failed", "voided", "expired"]))
     def the_payment_moves_on(self, to: str) -> None:
         before = self.said[-1]
-        onward = {
+        propagated_headers = {
             "processing": {"authorized", "captured", "failed"},
             "authorized": {"captured", "voided", "expired"},
         }
-        if to in onward.get(before.status, set()):
+        if to in propagated_headers.get(before.status, set()):
             captured = 900 if to == "captured" else 0
             self.said.append(replace(before, version=before.version + 1, status=to, captured_amount=captured))
 

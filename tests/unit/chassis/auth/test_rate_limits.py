@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.auth import rate_limits
-from chassis.auth.rate_limits import Limit, Verdict
+from chassis.auth.rate_limits import Decision, Limit
 
 
 @pytest.mark.parametrize(
@@ -38,20 +38,20 @@ LIMITS = st.builds(Limit, st.just("any"), st.integers(1, 50), st.integers(1, 100
 
 @given(LIMITS)
 def test_a_burst_is_the_whole_quota_and_not_one_request_more(limit: Limit) -> None:
-    verdict = Verdict(True, (0.0,))
+    decision = Decision(True, (0.0,))
     for _ in range(limit.quota):
-        verdict = rate_limits.count([limit], verdict.ahead)
-        assert verdict.passed
-    refused = rate_limits.count([limit], verdict.ahead)
+        decision = rate_limits.count([limit], decision.ahead)
+        assert decision.passed
+    refused = rate_limits.count([limit], decision.ahead)
     assert not refused.passed
-    assert refused.ahead == verdict.ahead, "a request that is refused uses up nothing"
+    assert refused.ahead == decision.ahead, "a request that is refused uses up nothing"
     assert 0 < refused.wait([limit]) <= limit.gap + 1e-6
 
 
 @given(LIMITS, st.lists(st.floats(0, 20), max_size=200))
 def test_no_window_lets_more_pass_than_a_burst_and_what_came_back_in_it(limit: Limit, pauses: list[float]) -> None:
     now, passed = 0.0, list[float]()
-    held = Verdict(True, (0.0,))
+    held = Decision(True, (0.0,))
     for pause in pauses:
         now += pause
         held = rate_limits.count([limit], held.later(pause).ahead)
@@ -64,7 +64,7 @@ def test_no_window_lets_more_pass_than_a_burst_and_what_came_back_in_it(limit: L
 
 def test_a_refusal_by_one_limit_takes_nothing_from_another() -> None:
     both = rate_limits.parse("2/second;100/minute")
-    held = Verdict(True, (0.0, 0.0))
+    held = Decision(True, (0.0, 0.0))
     for passes in (True, True, False, False):
         held = rate_limits.count(both, held.ahead)
         assert held.passed is passes

@@ -19,7 +19,7 @@ Observe = Callable[[str, float, str, float], None]
 def observe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Observe:
     """Observe, as a process, an amount with a trace at a time, in a histogram of the buckets 0.1 and 1."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.setattr(exemplars, "_REST", 0.0)
+    monkeypatch.setattr(exemplars, "_WRITE_INTERVAL", 0.0)
     made: dict[tuple[str, str], Any] = {}
 
     def observe(process: str, amount: float, trace: str, at: float) -> None:
@@ -35,7 +35,7 @@ def observe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Observe:
 
 def seen(folder: Path) -> dict[str, str]:
     """The trace of each bucket that has one."""
-    collector = exemplars.WithExemplars(folder, MultiProcessCollector(None, path=str(folder)))  # type: ignore[no-untyped-call]
+    collector = exemplars.ExemplarCollector(folder, MultiProcessCollector(None, path=str(folder)))  # type: ignore[no-untyped-call]
     samples = [sample for metric in collector.collect() for sample in metric.samples]
     return {sample.labels["le"]: sample.exemplar.labels["trace_id"] for sample in samples if sample.exemplar}
 
@@ -50,13 +50,13 @@ def test_of_all_processes_the_newest_of_each_bucket_is_shown(observe: Observe, t
 def test_those_of_a_process_that_is_gone_are_not_shown(observe: Observe, tmp_path: Path) -> None:
     observe("web.1", 0.05, "older", 1.0)
     observe("web.2", 0.06, "newer", 2.0)
-    exemplars.forget(tmp_path, "web.2")
-    exemplars.forget(tmp_path, "web.3")
+    exemplars.remove(tmp_path, "web.2")
+    exemplars.remove(tmp_path, "web.3")
     assert seen(tmp_path) == {"0.1": "older"}
 
 
 def test_a_file_is_written_once_in_a_while(observe: Observe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exemplars, "_REST", 3600.0)
+    monkeypatch.setattr(exemplars, "_WRITE_INTERVAL", 3600.0)
     observe("web.1", 0.05, "first", 1.0)
     observe("web.1", 0.05, "second", 2.0)
     assert seen(tmp_path) == {"0.1": "first"}

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from chassis.telemetry import spans
+from chassis.telemetry import database_spans, spans
 from ci.state import ROOT
 from tests.integration.settings import environment
 
@@ -66,7 +66,7 @@ def test_an_endpoint_switches_it_on(name: str) -> None:
     ("settings", "said"),
     [
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}, "OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL"),
-        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: traces are sent by"),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: only http"),
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
     ],
 )
@@ -101,7 +101,7 @@ def test_headers_that_are_none_are_refused_and_not_quoted(name: str, headers: st
     ],
 )  # fmt: skip
 def test_a_statement_is_named_by_what_it_does_to_which_tables(statement: str | bytes, summary: str) -> None:
-    text, named = spans.described(statement)
+    text, named = database_spans.describe(statement)
     assert named == summary
     assert "\n" not in text
 
@@ -111,7 +111,7 @@ def test_of_an_error_only_its_type_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(kept))
     monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
-    with pytest.raises(ValueError, match="quoted"), spans.work("deliver", None, {}):
+    with pytest.raises(ValueError, match="quoted"), spans.span("deliver", None, {}):
         raise ValueError("what a client has sent is quoted here")
     (span,) = kept.get_finished_spans()
     assert not span.status.is_ok
