@@ -1,4 +1,4 @@
-"""A service's application with settings of the test's own, called without a network."""
+"""Applications with settings of a test, called without a network."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SERVICES = ("order", "payment")
 
 
 def make(databases: Databases, service: str, *, url: str | None = None, **settings: str) -> Flask:
-    """The application; `url` is its database's, if not the one in `databases`."""
+    """Create an application. `url` replaces the URL of its database in `databases`."""
     wanted = environment(url or getattr(databases, service), settings)
     with mock.patch.dict(os.environ, wanted):
         return order.create_app() if service == "order" else payment.create_app()
 
 
 def get(app: Flask | FlaskClient, key: str | None, address: str = "127.0.0.1", **headers: str) -> TestResponse:
-    """Ask for something that is not there: 404 for whoever may read; more headers by name, `_` for `-`."""
+    """GET a resource that does not exist: 404 if the key may read. `headers` are written with `_` for `-`."""
     service = (app.application if isinstance(app, FlaskClient) else app).name
     named: dict[str, Any] = {name.replace("_", "-"): value for name, value in headers.items()}
     if key is not None:
@@ -38,7 +38,7 @@ def get(app: Flask | FlaskClient, key: str | None, address: str = "127.0.0.1", *
 
 
 def refused(response: TestResponse, status: int, name: str) -> dict[str, Any]:
-    """The problem that the response is."""
+    """Assert that the response is this problem, and return its body."""
     assert (response.status_code, response.mimetype) == (status, "application/problem+json"), response.text
     body: dict[str, Any] = response.get_json()
     assert (body["type"], body["status"]) == (f"/problems/{name}", status)

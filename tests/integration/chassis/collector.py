@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector as far as traces need one: OTLP over HTTP, and all spans that have come."""
+"""An OpenTelemetry collector for traces: it receives OTLP over HTTP and keeps all spans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.listening import listening
 
 @dataclass(frozen=True)
 class Seen:
-    """One span: `by` is the service and the role of who made it, `kind` is `server`, `client`, ..."""
+    """A received span. `by` is the service and the role of its process; `kind` is `server`, `client` and so on."""
 
     by: tuple[str, str]
     trace: str
@@ -36,10 +36,9 @@ class Seen:
 
 
 class Collector:
-    """Listens on a port of its own, in threads."""
+    """Listens on a free port within a `with` block."""
 
     def __init__(self) -> None:
-        """Nothing listens before the `with`."""
         self.raw: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self._spans: list[Seen] = []
@@ -64,7 +63,7 @@ class Collector:
                 self.wfile.write(answer)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -78,11 +77,11 @@ class Collector:
 
     @property
     def url(self) -> str:
-        """What OTEL_EXPORTER_OTLP_ENDPOINT is to be."""
+        """The value for OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def take(self, body: bytes, headers: dict[str, str]) -> None:
-        """Keep what was sent."""
+        """Keep the spans of a request."""
         request = ExportTraceServiceRequest.FromString(body)
         with self._lock:
             self.raw.append(body)
@@ -93,22 +92,22 @@ class Collector:
                 self._spans += [_seen(by, span) for scope in of.scope_spans for span in scope.spans]
 
     def of(self, trace: str) -> list[Seen]:
-        """The spans of a trace, so far."""
+        """Return the spans of a trace that have been received."""
         with self._lock:
             return [span for span in self._spans if span.trace == trace]
 
     def everything(self) -> list[Seen]:
-        """All spans, so far."""
+        """Return all spans that have been received."""
         with self._lock:
             return list(self._spans)
 
     def wait(self, what: str, which: Callable[[Seen], bool], trace: str | None = None) -> Seen:
-        """The first span, of a trace or all, that is as wanted; fails if there is none within seconds."""
+        """Wait for a span, of one trace or of any, for which `which` is true. `what` describes it in a failure."""
 
         def look() -> Seen | None:
             return next((span for span in (self.of(trace) if trace else self.everything()) if which(span)), None)
 
-        found = eventually(look, f"there is a span: {what}")
+        found = eventually(look, f"a span was received: {what}")
         assert found is not None
         return found
 

@@ -1,4 +1,4 @@
-"""An issuer of access tokens: keys that it can rotate, and a JWKS on a real port that can fail."""
+"""An issuer of access tokens. It can rotate its keys, and its JWKS, on a real port, can fail."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ NAME, AUDIENCE = "https://issuer.example", "tandem"
 
 
 class Issuer:
-    """Signs with ES256. `fetches` counts how often its JWKS was asked for; `body` and `status` are what it says."""
+    """Signs with ES256. `fetches` counts requests for the JWKS; `status` and `body` are the response to them.
+
+    While `answering` is not set, requests hang.
+    """
 
     def __init__(self) -> None:
-        """It answers within the `with`."""
         self.fetches, self.status, self.body = 0, 200, b""
         self.answering = threading.Event()
         self.answering.set()
@@ -41,7 +43,7 @@ class Issuer:
                 self.wfile.write(issuer.body)
 
             def log_message(self, format: str, *arguments: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._running = ExitStack()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -49,20 +51,20 @@ class Issuer:
         self.publish("k1")
 
     def publish(self, *kids: str) -> None:
-        """Have keys with just these ids; those that were there already stay the same."""
+        """Publish keys with exactly these ids. Existing keys stay the same."""
         self._keys = {kid: self._keys.get(kid) or ec.generate_private_key(ec.SECP256R1()) for kid in kids}
         es256 = jwt.get_algorithm_by_name("ES256")
         public = [{**json.loads(es256.to_jwk(key.public_key())), "kid": kid} for kid, key in self._keys.items()]
         self.body = json.dumps({"keys": public}).encode()
 
     def token(self, kid: str = "k1", **changes: Any) -> str:
-        """A good token but for `changes`."""
+        """Return a token that is valid except for `changes` to its claims."""
         now = int(time.time())
         claims = {"iss": NAME, "aud": AUDIENCE, "exp": now + 300, "iat": now, "merchant": "demo", **changes}
         return jwt.encode(claims, self._keys[kid], "ES256", {"kid": kid, "typ": "at+jwt"})
 
     def settings(self) -> dict[str, str]:
-        """What a service has to know."""
+        """Return the settings of a service that accepts the issuer's tokens."""
         return {"JWT_ISSUER": NAME, "JWT_AUDIENCE": AUDIENCE, "JWT_JWKS_URL": self.url}
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The fixtures `databases` and `pair` for one module instead of one test: its tests use ids and keys of their own."""
+"""The fixtures `databases` and `pair` with the scope of a module. Its tests use their own ids and keys."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.integration.pair import Pair
 
 @pytest.fixture(scope="module")
 def databases(server: Postgres, templates: Databases) -> Databases:
-    """A pair of databases that start empty."""
+    """Return a pair of empty databases."""
     with psycopg.connect(server.url("postgres"), autocommit=True) as administrator:
         return templates.copies(administrator, f"_{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture(scope="module")
 def pair(databases: Databases) -> Iterator[Pair]:
-    """Both services and their relays, in this process and on real ports."""
+    """Run both services and their relays in this process, on real ports."""
     with Pair(databases) as pair:
         yield pair

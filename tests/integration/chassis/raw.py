@@ -1,4 +1,4 @@
-"""Requests byte by byte, as no client library would send them."""
+"""Sends requests as bytes, which no client library would send."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ KIB = 1024
 
 
 def connect(client: Client) -> socket.socket:
-    """A connection to a service, on which nothing is waited for longer than 20 s."""
+    """Connect to a service, with a timeout of 20 s."""
     address = urlsplit(client.url)
     assert address.hostname is not None
     return socket.create_connection((address.hostname, address.port or 80), timeout=20)
 
 
 def receive(connection: socket.socket, so_far: bytes = b"") -> tuple[int, dict[str, str], bytes, bytes]:
-    """One answer: its status, headers and body, and what came after it."""
+    """Receive a response; return its status, headers and body, and the bytes after it."""
     while b"\r\n\r\n" not in so_far:
         more = connection.recv(64 * KIB)
-        assert more, f"hung up after {so_far!r}"
+        assert more, f"closed after {so_far!r}"
         so_far += more
     top, _, body = so_far.partition(b"\r\n\r\n")
     first, *lines = top.decode().split("\r\n")
@@ -33,7 +33,7 @@ def receive(connection: socket.socket, so_far: bytes = b"") -> tuple[int, dict[s
     length = int(headers.get("content-length", "0"))
     while len(body) < length:
         more = connection.recv(64 * KIB)
-        assert more, "the answer breaks off"
+        assert more, "the response is truncated"
         body += more
     return int(first.split()[1]), headers, body[:length], body[length:]
 
@@ -55,14 +55,14 @@ def chunked(data: bytes, size: int = 8 * KIB) -> bytes:
 
 
 def exchange(client: Client, request: bytes, *, hang_up: bool = False) -> tuple[int, dict[str, str], Any]:
-    """Send these bytes; the status, headers and JSON of the answer."""
+    """Send these bytes; return the status, headers and JSON of the response."""
     with connect(client) as connection:
         try:
             connection.sendall(request)
             if hang_up:
                 connection.shutdown(socket.SHUT_WR)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it has heard enough, and has answered
+            pass  # the server has already responded
         status, headers, body, _ = receive(connection)
     return status, headers, json.loads(body)
 

@@ -1,4 +1,4 @@
-"""What every refusal of either service looks like."""
+"""Checks of the problem that every rejected request gets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
 
 
 def refused(response: requests.Response, status: int, name: str, *pointers: str) -> dict[str, Any]:
-    """The problem that the response is, which has this status and type and points at just these fields."""
+    """Assert that the response is this problem, with errors for exactly these fields. Returns its body."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
@@ -32,7 +32,7 @@ def refused(response: requests.Response, status: int, name: str, *pointers: str)
 
 
 def send(client: Client, path: str, data: bytes, **headers: str) -> requests.Response:
-    """POST these very bytes as JSON; more headers by name, `_` for `-`, and "" for none."""
+    """POST these bytes as JSON. `headers` are written with `_` for `-`; "" removes one."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     wanted = {"Content-Type": "application/json", "Idempotency-Key": "bytes", **named}
     return client.request("POST", path, data=data, headers={name: value for name, value in wanted.items() if value})

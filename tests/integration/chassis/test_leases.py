@@ -1,4 +1,4 @@
-"""A lease that ran out is lost, also to the process that had it: whoever claims later is the one who counts."""
+"""A row belongs to the last worker that claimed it. An earlier claim is lost, also one of the same process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def session(databases: Databases) -> Iterator[Session]:
 
 
 def post(session: Session, aggregate: str | None = None) -> str:
-    """A row for the outbox; its id."""
+    """Insert a row into the outbox and return its id."""
     message_id = str(uuid.uuid4())
     session.execute(
         "INSERT INTO outbox (id, merchant, aggregate_id, topic, payload) VALUES (%s, 'demo', %s, 'test', '{}')",
@@ -30,8 +30,8 @@ def post(session: Session, aggregate: str | None = None) -> str:
     return message_id
 
 
-def run_out(session: Session) -> None:
-    """Let all leases end now."""
+def expire_leases(session: Session) -> None:
+    """Let all leases expire now."""
     session.execute("UPDATE outbox SET leased_until = now() - interval '1 second' WHERE leased_until IS NOT NULL")
 
 
@@ -39,7 +39,7 @@ def test_a_process_is_fenced_from_its_own_earlier_claim(session: Session) -> Non
     post(session)
     (first,) = outbox.claim(session, "the process", 60, 10)
     assert outbox.claim(session, "the process", 60, 10) == []
-    run_out(session)
+    expire_leases(session)
     (second,) = outbox.claim(session, "the process", 60, 10)
     assert (second.id, second.attempts) == (first.id, first.attempts + 1)
     assert second.owner != first.owner
@@ -49,10 +49,10 @@ def test_a_process_is_fenced_from_its_own_earlier_claim(session: Session) -> Non
     assert not outbox.mark_delivered(session, second)
 
 
-def test_who_lost_a_lease_cannot_give_back_what_another_has(session: Session) -> None:
+def test_a_lost_lease_does_not_release_the_row_of_another_worker(session: Session) -> None:
     post(session)
     (first,) = outbox.claim(session, "one", 60, 10)
-    run_out(session)
+    expire_leases(session)
     (second,) = outbox.claim(session, "another", 60, 10)
     assert not outbox.release(session, first, 0, "too late")
     assert outbox.claim(session, "a third", 60, 10) == []
@@ -60,32 +60,32 @@ def test_who_lost_a_lease_cannot_give_back_what_another_has(session: Session) ->
     assert [message.id for message in outbox.claim(session, "a third", 60, 10)] == [second.id]
 
 
-def test_a_lease_that_ran_out_counts_as_long_as_nobody_else_has_claimed(session: Session) -> None:
+def test_an_expired_lease_is_valid_until_another_worker_claims_the_row(session: Session) -> None:
     post(session)
     (message,) = outbox.claim(session, "one", 60, 10)
-    run_out(session)
+    expire_leases(session)
     assert outbox.mark_delivered(session, message)
 
 
-def test_of_one_aggregate_only_the_oldest_is_ever_claimed(session: Session) -> None:
+def test_only_the_oldest_row_of_an_aggregate_is_claimed(session: Session) -> None:
     aggregate = str(uuid.uuid4())
     ids = [post(session, aggregate) for _ in range(3)]
     other = post(session)
     assert [message.id for message in outbox.claim(session, "one", 60, 10)] == [ids[0], other]
     assert outbox.claim(session, "another", 60, 10) == []
-    run_out(session)
+    expire_leases(session)
     for message_id in ids:
         claimed = {message.id: message for message in outbox.claim(session, "one", 60, 10)}
         assert set(claimed) - {other} == {message_id}
         assert outbox.mark_delivered(session, claimed[message_id])
 
 
-def test_a_backlog_that_came_while_the_plan_was_made_for_nothing_is_claimed_at_once(databases: Databases) -> None:
+def test_a_backlog_is_claimed_quickly_with_a_plan_made_for_an_empty_table(databases: Databases) -> None:
     hasty = Database(databases.order, "test", statement_timeout=1.0).connect()
     try:
         hasty.execute("TRUNCATE outbox")
         hasty.execute("VACUUM ANALYZE outbox")
-        for _ in range(12):  # often enough for psycopg and PostgreSQL to keep a plan, if they are let
+        for _ in range(12):  # more often than psycopg and PostgreSQL need to keep a plan
             assert outbox.claim(hasty, "the process", 60, 16) == []
         hasty.execute(
             """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)

@@ -1,4 +1,4 @@
-"""What a caller can read about a service: its problems and its OpenAPI document, without a key."""
+"""Pages that need no key: problems, the OpenAPI document, and the documentation page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_problem_has_a_page_that_says_what_to_do(stranger: Client) -> None
         assert f"HTTP status {kind.status}" in text
 
 
-def test_every_link_of_a_page_leads_somewhere_and_all_pages_are_listed(stranger: Client) -> None:
+def test_every_link_of_a_page_works_and_all_pages_are_listed(stranger: Client) -> None:
     seen, follow = set(), {"/problems"}
     while follow:
         path = follow.pop()
@@ -44,7 +44,7 @@ def test_every_link_of_a_page_leads_somewhere_and_all_pages_are_listed(stranger:
 
 
 @pytest.mark.parametrize("path", ["/problems", "/problems/validation"])
-def test_nothing_runs_on_a_page_and_nothing_comes_from_elsewhere(stranger: Client, path: str) -> None:
+def test_pages_run_no_scripts_and_load_nothing_from_other_hosts(stranger: Client, path: str) -> None:
     page = stranger.get(path)
     policy = dict(part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
@@ -55,7 +55,7 @@ def test_nothing_runs_on_a_page_and_nothing_comes_from_elsewhere(stranger: Clien
 
 
 @pytest.mark.parametrize("name", ["nonsense", "Validation", "%3Cscript%3E"])
-def test_a_problem_that_is_none_has_no_page(stranger: Client, name: str) -> None:
+def test_an_unknown_problem_has_no_page(stranger: Client, name: str) -> None:
     refused(stranger.get(f"/problems/{name}"), 404, "not-found")
 
 
@@ -68,7 +68,7 @@ def test_every_problem_that_the_code_names_is_in_the_catalogue() -> None:
 
 
 @pytest.mark.parametrize("status", range(400, 600))
-def test_every_error_status_is_some_problem(status: int) -> None:
+def test_every_error_status_maps_to_a_problem(status: int) -> None:
     assert problems.name_for(status) in problems.CATALOGUE
 
 
@@ -80,7 +80,7 @@ def test_the_openapi_document_needs_no_key_and_is_sent_once(stranger: Client) ->
     assert stranger.get("/openapi.json", headers=known).status_code == 304
 
 
-def test_the_documentation_page_needs_no_key_and_trusts_nothing_but_the_service(stranger: Client) -> None:
+def test_the_documentation_page_needs_no_key_and_loads_only_from_the_service(stranger: Client) -> None:
     page = stranger.get("/docs")
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
@@ -105,5 +105,5 @@ def test_the_documentation_page_needs_no_key_and_trusts_nothing_but_the_service(
 
 
 @pytest.mark.parametrize("asset", ["index.html", "nonsense", "..%2Fopenapi.py", "swagger-ui.js", ".."])
-def test_the_documentation_page_has_no_other_parts(stranger: Client, asset: str) -> None:
+def test_other_files_of_the_documentation_page_are_404(stranger: Client, asset: str) -> None:
     refused(stranger.get(f"/docs/{asset}"), 404, "not-found")

@@ -38,7 +38,7 @@ def sources() -> Iterator[Path]:
             yield path.relative_to(ROOT)
 
 
-def test_the_search_finds_words_in_names_and_tells_english_from_orders() -> None:
+def test_the_search_splits_names_and_tells_plain_english_from_orders() -> None:
     assert named("def place_order(): ...") == {"order"}
     assert named("class PaymentGateway") == {"payment"}
     assert named("MERCHANT_PAYABLE = 'merchant_payable'") == {"payable"}

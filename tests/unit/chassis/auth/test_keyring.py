@@ -16,7 +16,7 @@ def entry(**changes: object) -> str:
     return json.dumps([{"key": SECRET, "merchant": "demo", "scopes": ["orders:read"], **changes}])
 
 
-def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
+def test_a_setting_names_a_key_by_its_text_or_by_its_digest() -> None:
     by_digest = [
         json.dumps([{"sha256": digest, "merchant": "demo", "scopes": ["orders:read"]}])
         for digest in (DIGEST, DIGEST.upper())
@@ -67,19 +67,19 @@ NO_SCOPES: list[object] = [None, 1, {"orders:read": True}, [["orders:read"]], [N
         "",
     ],
 )
-def test_wrong_settings_are_refused_and_no_key_is_quoted(text: str) -> None:
+def test_malformed_settings_are_rejected_without_quoting_a_key(text: str) -> None:
     with pytest.raises(ValueError, match="must|is not|has|entry") as caught:
         Keyring.parse(text, SCOPES)
     assert SECRET not in str(caught.value)
 
 
-def test_what_is_wrong_is_named_by_its_number() -> None:
+def test_an_error_names_the_entry_by_its_number() -> None:
     good = json.loads(entry())[0]
     with pytest.raises(ValueError, match="entry 1"):
         Keyring.parse(json.dumps([good, {**good, "scopes": ["nonsense"]}]), SCOPES)
 
 
-def test_no_keys_are_a_keyring_that_knows_nobody() -> None:
+def test_an_empty_list_has_no_keys() -> None:
     assert Keyring.parse("[]", SCOPES).find(SECRET) is None
 
 

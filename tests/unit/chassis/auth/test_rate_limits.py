@@ -19,7 +19,7 @@ from chassis.auth.rate_limits import Decision, Limit
         ("1000/15 minutes", [("15-minutes", 1000, 900)]),
     ],
 )
-def test_limits_are_read(text: str, wanted: list[tuple[str, int, int]]) -> None:
+def test_limits_are_parsed(text: str, wanted: list[tuple[str, int, int]]) -> None:
     assert list(rate_limits.parse(text)) == [Limit(*each) for each in wanted]
 
 
@@ -28,7 +28,7 @@ def test_limits_are_read(text: str, wanted: list[tuple[str, int, int]]) -> None:
     ["600", "600/", "/minute", "0/minute", "-1/minute", "1.5/second", "many/minute", "5/week", "5/0minutes",
      "5/minute 6/hour", "5/minute;6/60seconds", "5/minute;5/minute", "100001/second", "9999999999/day", "٥/minute"],
 )  # fmt: skip
-def test_what_is_no_limit_is_refused(text: str) -> None:
+def test_malformed_limits_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="must"):
         rate_limits.parse(text)
 
@@ -37,7 +37,7 @@ LIMITS = st.builds(Limit, st.just("any"), st.integers(1, 50), st.integers(1, 100
 
 
 @given(LIMITS)
-def test_a_burst_is_the_whole_quota_and_not_one_request_more(limit: Limit) -> None:
+def test_a_burst_may_use_the_whole_quota_and_no_more(limit: Limit) -> None:
     decision = Decision(True, (0.0,))
     for _ in range(limit.quota):
         decision = rate_limits.count([limit], decision.ahead)
@@ -49,7 +49,7 @@ def test_a_burst_is_the_whole_quota_and_not_one_request_more(limit: Limit) -> No
 
 
 @given(LIMITS, st.lists(st.floats(0, 20), max_size=200))
-def test_no_window_lets_more_pass_than_a_burst_and_what_came_back_in_it(limit: Limit, pauses: list[float]) -> None:
+def test_a_window_admits_at_most_a_burst_and_what_is_available_again(limit: Limit, pauses: list[float]) -> None:
     now, passed = 0.0, list[float]()
     held = Decision(True, (0.0,))
     for pause in pauses:
@@ -62,7 +62,7 @@ def test_no_window_lets_more_pass_than_a_burst_and_what_came_back_in_it(limit: L
         assert len(within) <= 2 * limit.quota + 1
 
 
-def test_a_refusal_by_one_limit_takes_nothing_from_another() -> None:
+def test_a_request_rejected_by_one_limit_uses_no_quota_of_another() -> None:
     both = rate_limits.parse("2/second;100/minute")
     held = Decision(True, (0.0, 0.0))
     for passes in (True, True, False, False):

@@ -65,7 +65,7 @@ def fingerprint(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_what_the_server_overrides_or_relies_on_is_what_it_was_tried_with(name: str) -> None:
+def test_gunicorn_is_what_the_server_was_tried_with(name: str) -> None:
     found = fingerprint(name)
     assert found == RECORDED[name], (
         f"{name} is not what the server was tried with. Read what changed in gunicorn, and check the code that"
