@@ -9,7 +9,7 @@ from chassis import config
 from order.webhooks import config as webhooks
 
 SCOPES = frozenset({"orders:read", "orders:write", "operator:read", "operator:write"})
-"""The scopes of the order service, besides those that all services have."""
+"""The scopes of the order service, in addition to `merchants:any`, which every service has."""
 
 
 @dataclass(frozen=True, slots=True)

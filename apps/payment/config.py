@@ -8,7 +8,7 @@ from typing import Any
 from chassis import config
 
 SCOPES = frozenset({"payments:read", "payments:write"})
-"""The scopes of the payment service, besides those that all services have."""
+"""The scopes of the payment service, in addition to `merchants:any`, which every service has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Admits a request: it needs a valid key or token, the scope, the right to act for the merchant, and quota.
+"""Admits requests with a valid key or token, the scope, the right to act for the merchant, and quota left.
 
 Responses follow RFC 6750. A response to an invalid key does not reveal whether the key ever existed.
 """
@@ -84,8 +84,8 @@ class Guard:
                 self._count_failure()
             raise
         g.key = key.id
-        # A key for any merchant belongs to another service, whose requests complete work that it has accepted.
-        # A limit would delay that work, and that service would take a merchant's burst for an outage of this one.
+        # Other services have keys for any merchant, and their requests complete work that they have accepted.
+        # A limit would delay that work, and they would take the burst of one merchant for an outage of this service.
         if self._merchant_limiter is not None and ANY_MERCHANT not in key.scopes:
             self._merchant_limiter.count_request(key.merchant)
         if scope not in key.scopes:

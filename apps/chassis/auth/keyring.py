@@ -17,7 +17,6 @@ View = TypeVar("View", bound=Callable[..., Any])
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{8,255}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-
 _SCOPE = re.compile(r"[a-z]+:[a-z]+")
 
 ANY_MERCHANT = "merchants:any"

@@ -5,8 +5,8 @@ the whole quota will be available again. A request moves this time by window / q
 then be further ahead than the window. So the whole quota may be used in a burst, and becomes available again evenly;
 there is no rush at the start of a window.
 
-The limits of a caller are one row, counted by one statement. The response to a rejected caller is cached until its next
-request may pass, which no other process can change. While the database is unavailable, each process counts for itself.
+The limits of a caller are one row, counted by one statement. A rejection is cached until the caller's next request may
+pass, which no other process can bring forward. While the database is unavailable, each process counts for itself.
 
 Flask-Limiter is not used: it counts before a view knows its merchant, sends several statements per limit, and sends
 other headers.

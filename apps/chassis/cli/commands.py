@@ -147,11 +147,11 @@ def run_loops(service: Service, loops: Sequence[LeaseLoop]) -> None:
     log.info("relay_started", loops=[loop.name for loop in loops])
     while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
         pass
-    died = not stopping.is_set()
+    crashed = not stopping.is_set()
     for loop in loops:
         loop.stop()
     for thread in threads:
         thread.join()
     tracing.stop()
     log.info("relay_stopped")
-    sys.exit(1 if died else 0)
+    sys.exit(1 if crashed else 0)

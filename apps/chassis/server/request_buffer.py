@@ -18,7 +18,7 @@ MAX_HEAD = 64 * 1024
 MAX_LINE = 4094
 """The most bytes of a request line."""
 _MAX_CHUNKED = 4 * MAX_BODY  # bytes of a chunked body with its size lines, which are longer than one-byte chunks
-_MAX_READ = MAX_BODY + 4096  # nobody reads more of a chunked body: one byte too many, and gunicorn's read-ahead
+_MAX_READ = MAX_BODY + 4096  # no more of a chunked body is ever read: one byte too many, and gunicorn's read-ahead
 _MAX_CHUNK_LINE = 8 * 1024  # bytes of a chunk's size line with its extensions, or of all trailers
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,19})[ \t]*\r\n")

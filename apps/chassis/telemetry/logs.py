@@ -27,7 +27,7 @@ def _mask_cards(_: object, __: str, event: MutableMapping[str, Any]) -> MutableM
 
 
 def _shorten_exceptions(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    # In one line. Card numbers that the text quotes are masked later, like those in other values.
+    # An exception becomes one line. Card numbers in it are masked later, as in all values.
     error = event.pop("error", None)
     if isinstance(error, BaseException):
         event["error"] = f"{type(error).__name__}: {error}".replace("\n", " ")[:500]

@@ -106,7 +106,7 @@ Read = Callable[[Session], Samples]
 
 
 class DatabaseGauges(Collector):
-    """Gauges whose values are read from the database when Prometheus asks."""
+    """Gauges that are read from the database at each scrape."""
 
     def __init__(self, service: str) -> None:
         """`service` is the value of the label on all metrics."""
