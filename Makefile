@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi dashboards chaos fuzz monitoring bench restore-drill browser mutations e2e images package clean
+.PHONY: help run test lint format charts manifests openapi schema dashboards chaos fuzz monitoring bench restore-drill browser mutations e2e images package clean
 .DEFAULT_GOAL := help
 
 # The newest of the Pythons that are new enough, unless PYTHON says which one.
@@ -41,6 +41,9 @@ manifests: $(DEV) ## k8s: the kustomize base and overlays, from the charts
 
 openapi: $(DEV) ## docs/openapi: both services' OpenAPI documents, written anew
 	PYTHONPATH=apps $(BIN)/python -m ci.openapi
+
+schema: $(DEV) ## docs/schema: both databases as SQL with comments, from the migrations
+	PYTHONPATH=apps $(BIN)/python -m ci.generate.schema
 
 dashboards: $(DEV) ## The charts' dashboards and alerts, from ci/dashboards.py and ci/alerts.py
 	$(BIN)/python -m ci.dashboards

@@ -15,9 +15,10 @@ from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
 from order.service import Orders
+from order.transition import EVENTS
 from order.webhooks import api as webhooks_api
 from order.webhooks import commands as webhooks_commands
-from order.webhooks.model import EVENTS, TEST
+from order.webhooks.model import TEST
 from order.webhooks.schemas import ABOUT, OrderEvent, RefundEvent, TestEvent
 from order.webhooks.service import Webhooks
 
@@ -33,7 +34,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     database = Database(settings.database_url, "order")
     gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
     webhooks = Webhooks(database, settings.webhooks)
-    orders = Orders(database, gateway, webhooks, waiting=max(1, settings.web_threads // 2))
+    orders = Orders(database, gateway, webhooks.wake, waiting=max(1, settings.web_threads // 2))
     app = chassis.service.create_app(
         "order",
         "Tandem orders",
@@ -53,6 +54,13 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     commands.add_gauges(app.extensions["tandem"].gauges)
     webhooks.add_gauges(app.extensions["tandem"].gauges)
-    commands.register(app, MIGRATIONS, orders, settings)
+    commands.register(
+        app,
+        MIGRATIONS,
+        orders,
+        settings,
+        # Webhooks have a loop of their own: nothing else waits for slow receivers.
+        lambda: [webhooks.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)],
+    )
     webhooks_commands.register(app, webhooks)
     return app

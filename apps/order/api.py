@@ -172,12 +172,7 @@ def receive_payment_event() -> Response:
     except ValidationError as error:
         raise Problem("validation", "Not a payment event.", errors=parsing.pointers(error.messages)) from error
     g.merchant = event["merchant"]
-    told = gateway.Answer(
-        gateway.snapshot(event["data"]),
-        gateway.refund_outcome(event["operation"]),
-        gateway.void_declined(event["operation"]),
-    )
-    orders().receive(
-        request.headers["webhook-id"], event["merchant"], event["data"]["order_id"], told, propagated_headers()
+    orders().receive_payment_event(
+        event["merchant"], event["data"]["order_id"], gateway.from_event(event), propagated_headers()
     )
     return Response(status=204)

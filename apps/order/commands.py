@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flask import Flask
 
@@ -11,19 +11,22 @@ from chassis.messaging.leases import LeaseLoop
 from chassis.messaging.outbox import Message
 from chassis.postgres.database import Session
 from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
-from order import reconcile, store
+from order import reconcile
 from order.config import Settings
 from order.service import Orders
+from order.store import waiting
 
 
-def register(app: Flask, migrations: str, orders: Orders, settings: Settings) -> None:
-    """Add the commands to the application."""
+def register(
+    app: Flask, migrations: str, orders: Orders, settings: Settings, more: Callable[[], Sequence[LeaseLoop]]
+) -> None:
+    """Add the commands to the application. `more` returns loops that `relay` runs besides those of orders."""
     # An event that comes later than this was never fresh enough to be taken.
     old_rows = {
         "inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))",
         "webhook_deliveries": "created_at < now() - make_interval(days => %s) AND status <> 'pending'",
     }
-    commands.register(app, migrations, lambda: loops(orders, settings), old_rows)
+    commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows)
     commands.reconcile(
         app,
         ("order", "what", "order says", "payment says", "provider says"),
@@ -32,10 +35,7 @@ def register(app: Flask, migrations: str, orders: Orders, settings: Settings) ->
 
 
 def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
-    """What `relay` runs: the relay carries commands to payment, the sweep asks again about what waits too long.
-
-    Webhooks have a loop of their own, which nothing else waits for.
-    """
+    """Return what `relay` runs: the relay that carries commands to payment, and the sweep."""
 
     def sweep(session: Session, _: int) -> list[Message]:
         orders.sweep(session, settings.sweep_seconds, settings.sweep_authorized_seconds)
@@ -52,17 +52,17 @@ def loops(orders: Orders, settings: Settings) -> Sequence[LeaseLoop]:
         concurrency=1,
         poll=settings.sweep_seconds / 4,
     )
-    return [relay, sweeper, orders.webhooks.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)]
+    return [relay, sweeper]
 
 
 def add_gauges(gauges: DatabaseGauges) -> None:
     """Measure the orders and refunds that wait for something; what is over is in the counters."""
 
     def orders(session: Session) -> Samples:
-        return [((row["status"],), (row["count"], row["oldest"])) for row in store.waiting(session)]
+        return [((row["status"],), (row["count"], row["oldest"])) for row in waiting.by_status(session)]
 
     def refunds(session: Session) -> Samples:
-        row = store.refunds_waiting(session)
+        row = waiting.refunds(session)
         return [((), (row["count"], row["oldest"]))] if row else []
 
     gauges.add(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import marshmallow
@@ -14,39 +13,18 @@ from chassis.http.fast_load import Load
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused, Remote
 from order import model
-from order.model import Command
+from order.model import Command, Outcome
 from order.schemas import PaymentSnapshot, RefundSnapshot
+from order.transition import Answer
 
 _payment = fast_load.loader(PaymentSnapshot())
 _refund = fast_load.loader(RefundSnapshot())
 
-# What payment says of a command that has come too late: something else was quicker, and counts.
+# Payment's problems for a command that came too late: another operation has changed the payment first.
 _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
 
-
-@dataclass(frozen=True, slots=True)
-class RefundOutcome:
-    """What became of the refund with this id: succeeded, or failed and why.
-
-    `declined` by the provider, or else overtaken by something that left too little to give back.
-    """
-
-    id: str
-    status: str
-    reason: str | None
-    declined: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What payment says: the payment as it stands, and what became of what was asked, if that is known.
-
-    `void_declined` is why the provider has declined a void.
-    """
-
-    payment: model.Payment
-    refund: RefundOutcome | None = None
-    void_declined: str | None = None
+_DONE = {Command.CAPTURE: ("captured",), Command.VOID: ("voided", "expired")}
+"""The payment's status after a capture or void that succeeded."""
 
 
 class PaymentGateway(Remote):
@@ -57,30 +35,37 @@ class PaymentGateway(Remote):
         super().__init__("payment", url, {"Authorization": f"Bearer {api_key}"}, timeout)
 
     def send(self, message: Message, timeout: float | None = None) -> Answer:
-        """Carry out the command of an outbox row; the row's id is the idempotency key.
+        """Send the command of an outbox row; the row's id is its idempotency key at payment.
 
-        Raises remote.Unreachable when it is not known what happened (asking again is safe), and remote.Refused.
+        Raises remote.Unreachable if it is not known what happened (a retry is safe), and remote.Refused.
         """
         headers = {**message.headers, "Tandem-Merchant": message.merchant}
         keyed = {**headers, "Idempotency-Key": message.id}
         body = dict(message.payload)
         if message.topic == Command.CREATE:
-            return Answer(_parse(self.post("/v1/payments", _json(body), keyed, timeout)))
+            return Answer(_parse(self.post("/v1/payments", _json(body), keyed, timeout)), answers=message.id)
         path = f"/v1/payments/{body.pop('payment_id')}"
         if message.topic == Command.REFUND:
-            refund = self._refund(message, f"{path}/refunds", body, keyed, timeout)
-            return Answer(_parse(self.get(path, headers, timeout)), refund)
-        action = message.topic.removeprefix("payment.")
+            outcome = self._refund(message, f"{path}/refunds", body, keyed, timeout)
+            return Answer(_parse(self.get(path, headers, timeout)), outcome, message.id)
+        return self._act(message, path, body, keyed, timeout)
+
+    def _act(
+        self, message: Message, path: str, body: dict[str, Any], keyed: dict[str, str], timeout: float | None
+    ) -> Answer:
+        """Capture or void."""
+        command = Command(message.topic)
+        action = command.removeprefix("payment.")
         try:
             response = self.post(f"{path}/{action}", _json(body), keyed, timeout)
         except Refused as error:
-            if error.problem not in _OVERTAKEN:
+            payment = _parse(self.get(path, keyed, timeout))
+            # While the payment is authorized, another operation is under way that may still fail: retry later.
+            if error.problem not in _OVERTAKEN or payment.status == "authorized":
                 raise
-            return Answer(_parse(self.get(path, headers, timeout)))
+            return Answer(payment, Outcome(message.id, succeeded=False), message.id)
         payment = _parse(response)
-        # 200 says that it has ended: a void that has left the payment as it was has been declined.
-        declined = action == "void" and response.status_code == 200 and payment.status == "authorized"
-        return Answer(payment, void_declined="void_declined" if declined else None)
+        return Answer(payment, action_outcome(message.id, command, response.status_code == 202, payment), message.id)
 
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         """All payments of an order, newest first, as payment answers. Raises Unreachable and Refused."""
@@ -96,39 +81,47 @@ class PaymentGateway(Remote):
 
     def _refund(
         self, message: Message, path: str, body: dict[str, Any], headers: dict[str, str], timeout: float | None
-    ) -> RefundOutcome | None:
+    ) -> Outcome | None:
         try:
             answer = _load(_refund, self.post(path, _json(body), headers, timeout))
         except Refused as error:
             if error.problem not in _OVERTAKEN:
                 raise
-            return RefundOutcome(message.id, "failed", error.problem)
+            return Outcome(message.id, succeeded=False, reason=error.problem)
         if answer["status"] == "pending":
             return None
-        return RefundOutcome(
-            message.id, answer["status"], answer["failure_reason"], declined=answer["status"] == "failed"
-        )
+        failed = answer["status"] == "failed"
+        return Outcome(message.id, not failed, failed, answer["failure_reason"])
+
+
+def action_outcome(message_id: str, command: Command, under_way: bool, payment: model.Payment) -> Outcome | None:
+    """Return what a capture or void came to, from the payment as it stands; None while it is `under_way`.
+
+    A payment that is still authorized afterwards says that the provider declined.
+    """
+    if under_way:
+        return None
+    declined = payment.status == "authorized"
+    reason = f"{command.removeprefix('payment.')}_declined" if declined else None
+    return Outcome(message_id, payment.status in _DONE[command], declined, reason)
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:
-    """Validated fields of a payment as a snapshot to decide on."""
+    """Return validated fields of a payment as a snapshot to decide on."""
     return model.Payment(**{name: value for name, value in fields.items() if name != "order_id"})
 
 
-def refund_outcome(operation: dict[str, Any]) -> RefundOutcome | None:
-    """What became of a refund of ours, if that is what a payment event's operation was."""
-    if operation["kind"] != "refund" or operation["idempotency_key"] is None:
-        return None
-    declined = operation["status"] != "succeeded"
-    status = "failed" if declined else "succeeded"
-    return RefundOutcome(operation["idempotency_key"], status, operation["reason"], declined)
+def from_event(event: dict[str, Any]) -> Answer:
+    """Return what a validated payment event reports.
 
-
-def void_declined(operation: dict[str, Any]) -> str | None:
-    """Why a void was declined, if that is what a payment event's operation was."""
-    if operation["kind"] != "void" or operation["status"] != "declined":
-        return None
-    return str(operation["reason"] or "void_declined")
+    The idempotency key of its operation is the id of the message that asked for it, if an order asked.
+    """
+    operation = event["operation"]
+    outcome = None
+    if operation["idempotency_key"] is not None:
+        succeeded = operation["status"] == "succeeded"
+        outcome = Outcome(operation["idempotency_key"], succeeded, not succeeded, operation["reason"])
+    return Answer(snapshot(event["data"]), outcome)
 
 
 def _json(body: dict[str, Any]) -> bytes:

@@ -1,17 +1,18 @@
-"""What an order is and what follows from what is known of it: pure decisions, no input or output.
+"""What an order is, and what follows from its facts: pure decisions without input or output.
 
-`decide` is the heart. Placing an order, canceling it, a payment's answer, an event that comes twice or
-late: all end in it, so the same facts always lead to the same order.
+Read `decide` first. It says the next step of an order from what the order's row holds. `order.transition` repeats it
+until nothing follows, for every request, answer and event.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where an order stands. `canceled`, `refunded` and `expired` are final."""
+    """The states of an order. `canceled`, `refunded` and `expired` are final."""
 
     PENDING_PAYMENT = "pending_payment"
     AUTHORIZED = "authorized"
@@ -25,14 +26,13 @@ class Status(StrEnum):
 
 FINAL = frozenset({Status.CANCELED, Status.REFUNDED, Status.EXPIRED})
 WAITING = frozenset({Status.PENDING_PAYMENT, Status.CANCELING})
-"""An order does not stay in one of these: something is under way that ends it."""
-
+"""States that an order leaves by itself: a command to payment is under way."""
 LIVE = frozenset({"processing", "authorized", "captured"})
 """States of a payment that is under way or holds money."""
 
 
 class Command(StrEnum):
-    """What an order asks of the payment service; the topic of the outbox row that carries it."""
+    """What an order asks of the payment service; also the topic of the outbox message that carries it."""
 
     CREATE = "payment.create"
     CAPTURE = "payment.capture"
@@ -42,7 +42,7 @@ class Command(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A snapshot of a payment as the payment service told it; only a newer version counts. Minor units."""
+    """A snapshot of a payment, as the payment service reported it. Amounts are in minor units."""
 
     id: str
     version: int
@@ -56,30 +56,83 @@ class Payment:
 
     @property
     def held(self) -> int:
-        """What the merchant has of the customer's money."""
+        """The customer's money that is captured and not refunded."""
         return self.captured_amount - self.refunded_amount
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """The facts of an order that decisions depend on. Amounts in minor units.
+class Asked:
+    """A command that was sent to payment and has no known outcome.
 
-    `past` are the ids of payments that came to nothing before the one it has now; `asked` are the commands
-    that have not been answered, and REFUND while one of its refunds is pending.
+    `id` is the id of its outbox message and its idempotency key at payment. `amount` (minor units) and `to_cancel` are
+    a refund's: the latter is true if the order asked for it in order to be canceled.
     """
 
+    id: str
+    command: Command
+    amount: int = 0
+    to_cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the command with this message id. If it neither succeeded nor was declined, it came too late."""
+
+    id: str
+    succeeded: bool
+    declined: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The newest decline of a command by the provider; it stays until a command succeeds."""
+
+    command: Command
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All facts of an order that decisions depend on; they stand in the order's row. Amounts are in minor units.
+
+    `payment` is the newest snapshot of its payment, `past` the ids of earlier payments, which no longer count, and
+    `asked` the commands without a known outcome.
+    """
+
+    id: str
     status: Status
     total_amount: int
     currency: str
+    payment_method: str
+    capture: str = "automatic"
     paid_amount: int = 0
     refunded_amount: int = 0
+    failure_reason: str | None = None
+    payment: Payment | None = None
     past: frozenset[str] = frozenset()
-    asked: frozenset[Command] = frozenset()
+    asked: tuple[Asked, ...] = ()
+    last_error: LastError | None = None
+    version: int = 0
+
+    @property
+    def refunding_amount(self) -> int:
+        """The sum of the refunds that have no known outcome."""
+        return sum(asked.amount for asked in self.asked if asked.command is Command.REFUND)
+
+    @property
+    def refundable_amount(self) -> int:
+        """How much is left to refund."""
+        return self.paid_amount - self.refunded_amount - self.refunding_amount
+
+    def waits_for(self, *commands: Command) -> bool:
+        """Return whether one of these commands has no known outcome."""
+        return any(asked.command in commands for asked in self.asked)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An order's next state, and one thing to ask of payment; `refund_amount` goes with the command REFUND."""
+    """An order's next state, and at most one command for payment. `refund_amount` belongs to the command REFUND."""
 
     status: Status
     paid_amount: int = 0
@@ -89,51 +142,62 @@ class Decision:
     refund_amount: int = 0
 
 
-def is_news(past: frozenset[str], known: Payment | None, payment: Payment) -> bool:
-    """Whether a snapshot is newer than the one that is known: twice, late or reordered is no news.
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an order does not allow a request: the name of the problem and its detail."""
 
-    `past` are the order's payments that count no more.
-    """
-    if payment.id in past:
+    problem: str
+    detail: str
+
+
+def is_newer(order: Order, payment: Payment) -> bool:
+    """Return whether a snapshot is newer than the one that the order has. A duplicate or late one is not."""
+    known = order.payment
+    if payment.id in order.past:
         return False
     if known is None or payment.id == known.id:
         return known is None or payment.version > known.version
-    # Another payment counts only after ours has come to nothing: an order has one live payment at a time.
+    # An order has one live payment at a time: another one counts only after the known one has failed or ended.
     return known.status not in LIVE
 
 
-def decide(order: Order, payment: Payment | None, declined: str | None = None) -> Decision:
-    """What follows for an order from its newest payment (None: there is none yet).
+def fits(order: Order, payment: Payment) -> bool:
+    """Return whether a payment has the order's amount and currency. A third party may have paid another amount."""
+    return (payment.amount, payment.currency) == (order.total_amount, order.currency)
 
-    One step: it is asked again until nothing follows. `declined` is why the void or refund that was to cancel
-    the order was declined just now.
+
+def stay(order: Order) -> Decision:
+    """Return the decision that changes nothing."""
+    return Decision(order.status, order.paid_amount, order.refunded_amount)
+
+
+def decide(order: Order, declined: str | None = None) -> Decision:
+    """Return the next step of an order; call again until it returns `stay(order)`.
+
+    `declined` is the reason if the void or refund that was to cancel the order has been declined.
     """
-    now = Decision(order.status, order.paid_amount, order.refunded_amount)
+    now = stay(order)
     if order.status in FINAL:
-        return _let_go(order, payment, now)
+        return _return_money(order, now)
     if order.status is Status.CANCELING:
-        return _cancel(order, payment, now, declined)
+        return _cancel(order, now, declined)
     if order.total_amount == 0:
         return replace(now, status=Status.PAID)
+    payment = order.payment
     if payment is None:
         return _ask(order, now, Command.CREATE) if order.status is Status.PENDING_PAYMENT else now
     if order.status is Status.PAYMENT_FAILED:
-        # Somebody else has begun to pay for this order: it is a new attempt like any other.
+        # A third party has begun to pay for this order. It counts as a new attempt.
         begun = payment.status in LIVE and fits(order, payment)
         return replace(now, status=Status.PENDING_PAYMENT) if begun else now
     return _pay(order, payment, now)
-
-
-def fits(order: Order, payment: Payment) -> bool:
-    """Whether the payment is for this order's total: somebody may have charged another amount in its name."""
-    return (payment.amount, payment.currency) == (order.total_amount, order.currency)
 
 
 def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
     pending = order.status is Status.PENDING_PAYMENT
     if not fits(order, payment):
         return replace(now, status=Status.PAYMENT_FAILED, failure_reason="amount_mismatch") if pending else now
-    # An order goes through each state, even where it has missed what led from one to the next.
+    # An order passes through each state, even if it missed the snapshots in between.
     match payment.status:
         case "captured" if payment.captured_amount < order.total_amount:
             return replace(now, paid_amount=payment.captured_amount, status=Status.AUTHORIZED)
@@ -154,11 +218,12 @@ def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
             return now
 
 
-def _cancel(order: Order, payment: Payment | None, now: Decision, declined: str | None) -> Decision:
-    if Command.CREATE in order.asked:
-        return now  # whatever has been asked for may still happen
+def _cancel(order: Order, now: Decision, declined: str | None) -> Decision:
+    payment = order.payment
+    if order.waits_for(Command.CREATE, Command.CAPTURE):
+        return now  # it may still take money: what to give back is known only afterwards
     if payment is None or not fits(order, payment):
-        return replace(now, status=Status.CANCELED)  # it has no money; what is somebody else's it lets go of
+        return replace(now, status=Status.CANCELED)  # it holds no money; `_return_money` handles a third party's
     amounts = replace(now, paid_amount=payment.captured_amount, refunded_amount=payment.refunded_amount)
     if declined is not None and payment.held > 0:
         whole = payment.captured_amount == order.total_amount
@@ -171,50 +236,62 @@ def _cancel(order: Order, payment: Payment | None, now: Decision, declined: str 
         return _ask(order, now, Command.VOID)
     if payment.held == 0:
         return replace(amounts, status=Status.CANCELED)
-    return _give_back(order, payment, amounts)
+    return _refund(order, payment, amounts)
 
 
-def _let_go(order: Order, payment: Payment | None, now: Decision) -> Decision:
-    """An order that is over keeps no money that somebody takes for it afterwards."""
-    if payment is not None and payment.status == "authorized":
+def _return_money(order: Order, now: Decision) -> Decision:
+    """Return money that was authorized or captured after the order became final.
+
+    What the provider has declined is not asked again: nobody would end the loop.
+    """
+    payment, error = order.payment, order.last_error
+    if payment is None or order.waits_for(Command.CAPTURE):
+        return now
+    if payment.status == "authorized" and not (error and error.command is Command.VOID):
         return _ask(order, now, Command.VOID)
-    return _give_back(order, payment, now) if payment is not None and payment.held > 0 else now
+    if payment.held > 0 and not (error and error.command is Command.REFUND):
+        return _refund(order, payment, now)
+    return now
 
 
-def _give_back(order: Order, payment: Payment, now: Decision) -> Decision:
+def _refund(order: Order, payment: Payment, now: Decision) -> Decision:
     left = payment.held - payment.refunding_amount
-    return replace(_ask(order, now, Command.REFUND), refund_amount=left) if left > 0 else now
+    if left <= 0 or order.waits_for(Command.REFUND):
+        return now
+    return replace(now, command=Command.REFUND, refund_amount=left)
 
 
 def _ask(order: Order, now: Decision, command: Command) -> Decision:
-    return now if command in order.asked else replace(now, command=command)
+    return now if order.waits_for(command) else replace(now, command=command)
 
 
-def follow(order: Order, decision: Decision) -> Order:
-    """The order after a decision has been carried out."""
-    return replace(
-        order,
-        status=decision.status,
-        paid_amount=decision.paid_amount,
-        refunded_amount=decision.refunded_amount,
-        asked=order.asked | {decision.command} if decision.command else order.asked,
-    )
+_ALLOWED = {
+    Command.CREATE: (Status.PAYMENT_FAILED, "Only an order whose payment failed can be paid again"),
+    Command.CAPTURE: (Status.AUTHORIZED, "Only an authorized order can be captured"),
+    Command.REFUND: (Status.PAID, "Only a paid order can be refunded"),
+}
 
 
-def why_not_cancel(order: Order) -> str | None:
-    """Why an order can't be canceled; None when it can, or is already."""
-    return (
-        f"Nothing is left to cancel: the order is {order.status}."
-        if order.status in (Status.REFUNDED, Status.EXPIRED)
-        else None
-    )
+def refusal(order: Order, command: Command, amount: int | None = None) -> Refusal | None:
+    """Return why a payment attempt, capture or refund (of `amount`; None: all that is left) is refused, or None."""
+    status, detail = _ALLOWED[command]
+    if order.status is not status:
+        return Refusal("order-state", f"{detail}: this one is {order.status}.")
+    if command is Command.REFUND and order.refundable_amount < (amount or 1):
+        left = f"Of {order.paid_amount} paid, {order.refundable_amount} is left to refund."
+        return Refusal("amount-exceeds-captured", left)
+    return None
 
 
-def total(lines: list[tuple[int, int]]) -> int:
-    """The sum of quantity times unit amount over (quantity, unit amount) lines, in minor units.
+def cancel_refusal(order: Order) -> Refusal | None:
+    """Return why an order can't be canceled, or None if it can be or is canceled already."""
+    if order.status in (Status.REFUNDED, Status.EXPIRED):
+        return Refusal("order-state", f"Nothing is left to cancel: the order is {order.status}.")
+    return None
 
-    Raises ValueError when it does not fit the 64 bits of the database.
-    """
+
+def total(lines: Iterable[tuple[int, int]]) -> int:
+    """Return the sum of quantity times unit amount in minor units. Raises ValueError if it exceeds 64 bits."""
     amount = sum(quantity * unit_amount for quantity, unit_amount in lines)
     if amount > 2**63 - 1:
         raise ValueError("the total is larger than an amount can be")

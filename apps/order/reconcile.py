@@ -7,13 +7,13 @@ from typing import Any
 
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.postgres.database import Session
-from order import store
 from order.gateway import PaymentGateway
+from order.store import waiting
 
 
 def differences(session: Session, gateway: PaymentGateway, since: str, until: str) -> Iterator[tuple[str, ...]]:
     """What the three do not agree on, for orders placed in a period: (order, what, order's, payment's, provider's)."""
-    for order in store.between(session, since, until):
+    for order in waiting.between(session, since, until):
         yield from _compare(order, gateway)
 
 

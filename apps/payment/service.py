@@ -15,7 +15,7 @@ from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim
 from chassis.http.if_match import ANY
 from chassis.http.problems import Problem
-from chassis.messaging import signatures
+from chassis.messaging import outbox, signatures
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
@@ -48,7 +48,7 @@ class Payments:
         self, database: Database, events: Database, provider: Provider, order: Remote, settings: Settings
     ) -> None:
         """`order` is told about payments; `events` is the same database, for the relay that tells it."""
-        self.database = database
+        self.database, self._events = database, events
         self.relay = Relay(events, order.breaker, self._send_event)
         self._provider, self._order, self._settings = provider, order, settings
 
@@ -301,10 +301,11 @@ class Payments:
             reason=outcome.reason,
         )
 
-    def _send_event(self, message: Message, timeout: float | None) -> None:
+    def _send_event(self, message: Message, timeout: float | None) -> str:
         body = json.dumps(message.payload).encode()
         signature = signatures.sign(self._settings.events_secrets[0], message.id, body)
         self._order.post("/v1/payment-events", body, {**message.headers, **signature}, timeout)
+        return "delivered" if outbox.mark_delivered(self._events.session(), message) else "lease_lost"
 
 
 def _new_operation(merchant: str, payment_id: str, kind: Kind, note: str | None = None) -> Operation:

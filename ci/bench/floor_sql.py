@@ -14,7 +14,7 @@ import psycopg
 from chassis.postgres import migrate
 from ci import launch
 from ci.postgres import Postgres, binary
-from order import store as orders
+from order.store import placing, steps
 from payment import store as payments
 
 _KEYS = """SELECT uuidv7() AS oid, uuidv7() AS cid, uuidv7() AS pid, uuidv7() AS opid, uuidv7() AS eid,
@@ -48,6 +48,7 @@ _PLACE = {
     "lease": "NULL",
     "event_id": ":eid::uuid",
     "paid_event_id": "NULL",
+    "asked": """jsonb_build_array(jsonb_build_object('id', :cid::uuid, 'command', 'payment.create'))""",
 }
 _PAY = {
     "merchant": "'demo'",
@@ -84,25 +85,12 @@ _SETTLE = {
     "entries": _ENTRIES,
     "event_id": ":eid",
 }
-_CHANGE = {
-    **dict.fromkeys(("command_id", "topic", "command_payload", "headers", "lease", "owner"), "NULL"),
-    **dict.fromkeys(("refund_amount", "reason", "to_cancel", "failure_reason"), "NULL"),
-    "refunding": "0",
-    "merchant": "'demo'",
-    "id": ":oid::uuid",
-    "seen": "1",
-    "before": "'pending_payment'",
-    "status": "'paid'",
-    "type": "'order.paid'",
-    "actor": "'payment'",
-    "paid_amount": "1800",
-    "refunded_amount": "0",
-    "payment": _PAYMENT,
-    "past": "'{}'",
-    "payment_method": "'pm_ok'",
-    "data": "'{}'",
-    "event_id": ":eid::uuid",
-}
+_STEPS = f"""jsonb_build_array(jsonb_build_object(
+    'merchant', 'demo', 'id', :oid::uuid, 'seen', 1, 'type', 'order.paid', 'actor', 'payment',
+    'before', 'pending_payment', 'status', 'paid', 'paid_amount', 1800, 'refunded_amount', 0, 'refunding_amount', 0,
+    'payment', {_PAYMENT}, 'past', '[]'::jsonb, 'payment_method', 'pm_ok', 'asked', '[]'::jsonb,
+    'data', jsonb_build_object('payment_id', :pid::uuid, 'payment_status', 'captured'),
+    'headers', '{{}}'::jsonb, 'event_id', :eid::uuid))"""
 
 
 def _with(statement: str, values: dict[str, str]) -> str:
@@ -115,16 +103,15 @@ def script() -> str:
     """What one client of pgbench does again and again: one order, from placed to paid."""
     return (
         _KEYS
-        + _with(orders._PLACE, _PLACE)
+        + _with(placing._INSERT_UNDER_KEY, _PLACE)
         + "BEGIN;\nINSERT INTO pay.idempotency_keys (merchant, key, fingerprint, status, resource_id)"
         + " VALUES ('demo', :cid, '\\x00', 201, :pid::uuid) ON CONFLICT DO NOTHING;\n"
         + _with(payments._INSERT, _PAY)
         + _with(payments._SETTLE, _SETTLE).replace("INTO outbox", "INTO pay.outbox")
         + "COMMIT;\nBEGIN;\n"
         + "UPDATE outbox SET delivered_at = now() WHERE id = :cid::uuid AND delivered_at IS NULL;\n"
-        + "SELECT version FROM orders WHERE merchant = 'demo' AND id = :oid::uuid FOR NO KEY UPDATE;\n"
-        + _with(orders._CHANGE, _CHANGE)
-        + "INSERT INTO inbox (id) VALUES (:eid) ON CONFLICT DO NOTHING;\nCOMMIT;\n"
+        + _with(steps._WRITE, {"steps": _STEPS})
+        + "COMMIT;\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: WEBHOOK_SECRET=whsec_... flask --app docs/examples/webhook_receiver run --port 5000"""
+"""A webhook receiver: WEBHOOK_SECRET=whsec_... flask --app docs/examples/webhook_receiver run --port 5000"""
 
 import os
 
@@ -7,12 +7,12 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 app = Flask(__name__)
 webhook = Webhook(os.environ["WEBHOOK_SECRET"])
-seen: set[str] = set()  # in earnest a table, written in the transaction of what the event leads to
+seen: set[str] = set()  # in production a table, written in the transaction that acts on the event
 
 
 @app.post("/hook")
 def hook() -> tuple[str, int]:
-    """Believe what is signed, act on it once, and answer at once."""
+    """Verify the signature, act on each event once, and respond at once."""
     try:
         event = webhook.verify(request.get_data(), dict(request.headers))
     except WebhookVerificationError:

@@ -1,6 +1,6 @@
-"""Places orders until there are enough of them or the time is over, then waits until each is paid.
+"""Places orders until ORDERS are placed or SECONDS have passed, then waits until each is paid.
 
-Ends with 1 when an order that was acknowledged is not paid in the end, or none was.
+Exits with status 1 if no order was acknowledged, or if an acknowledged order is not paid in time.
 """
 
 import os
@@ -16,8 +16,8 @@ import requests
 URL = os.environ["ORDER_URL"] + "/v1/orders"
 KEY = Path(os.environ["API_KEY_FILE"]).read_text().strip()
 ORDERS, SECONDS, CALLERS = (int(os.environ[name]) for name in ("ORDERS", "SECONDS", "CALLERS"))
-AGAIN = (429, 500, 502, 503, 504)
-PATIENCE = 60.0  # seconds for the last of them to be paid
+RETRYABLE = (429, 500, 502, 503, 504)
+PAYMENT_TIMEOUT = 60.0  # seconds, for all placed orders to be paid
 ORDER = {
     "currency": "EUR",
     "payment_method": "pm_ok",
@@ -26,101 +26,100 @@ ORDER = {
 
 
 class Load:
-    """What all callers share."""
+    """The state that all caller threads share."""
 
     def __init__(self):
-        """The time begins now."""
         self.began = time.monotonic()
-        self.until = self.began + SECONDS
-        self.left = ORDERS
-        self.placed, self.seconds, self.outcomes = [], [], Counter()
+        self.deadline = self.began + SECONDS
+        self.remaining = ORDERS
+        self.placed, self.durations, self.outcomes = [], [], Counter()
         self.lock = threading.Lock()
 
-    def next(self):
-        """Whether one more order is to be placed."""
+    def take(self):
+        """Take one order to place; return False if there are none left or the time is over."""
         with self.lock:
-            self.left -= 1
-            return self.left >= 0 and time.monotonic() < self.until
+            self.remaining -= 1
+            return self.remaining >= 0 and time.monotonic() < self.deadline
 
-    def call(self):
-        """One caller, with one connection."""
-        with session() as mine:
-            while self.next():
-                self.place(mine)
+    def run_caller(self):
+        """Place orders over one connection until there are no more to place."""
+        with new_session() as session:
+            while self.take():
+                self.place(session)
 
-    def place(self, mine):
-        """One order, asked for under one key until it is answered or the time is over."""
+    def place(self, session):
+        """Place one order, retrying with the same idempotency key until there is a final response or no time left."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         while True:
             began = time.monotonic()
             try:
-                answer = mine.post(URL, json=ORDER, headers=headers, timeout=10)
+                response = session.post(URL, json=ORDER, headers=headers, timeout=10)
             except requests.RequestException as error:
-                self.note(type(error).__name__)
+                self.count(type(error).__name__)
                 pause = 0.2
             else:
-                self.note(answer.status_code)
-                if answer.status_code == 201:
-                    self.seconds.append(time.monotonic() - began)
-                    self.placed.append(answer.json()["id"])
-                if answer.status_code not in AGAIN:
+                self.count(response.status_code)
+                if response.status_code == 201:
+                    self.durations.append(time.monotonic() - began)
+                    self.placed.append(response.json()["id"])
+                if response.status_code not in RETRYABLE:
                     return
-                pause = float(answer.headers.get("Retry-After", 0.2))
-            if time.monotonic() + pause > self.until:
+                pause = float(response.headers.get("Retry-After", 0.2))
+            if time.monotonic() + pause > self.deadline:
                 return
             time.sleep(pause)
 
-    def note(self, outcome):
-        """Count an answer, or what there was instead of one."""
+    def count(self, outcome):
+        """Count an outcome: a status code, or the name of the exception."""
         with self.lock:
             self.outcomes[outcome] += 1
 
     def unpaid(self):
-        """The orders that are not paid when patience ends."""
-        waiting, until = list(self.placed), time.monotonic() + PATIENCE
-        with session() as mine:
-            while waiting and time.monotonic() < until:
-                waiting = [order for order in waiting if not is_paid(mine, order)]
+        """Wait up to PAYMENT_TIMEOUT for all placed orders to be paid; return the ids of those that are not."""
+        waiting, deadline = list(self.placed), time.monotonic() + PAYMENT_TIMEOUT
+        with new_session() as session:
+            while waiting and time.monotonic() < deadline:
+                waiting = [order for order in waiting if not is_paid(session, order)]
                 time.sleep(0.2 if waiting else 0)
         return waiting
 
 
-def session():
-    """A connection that is kept, with the key."""
-    made = requests.Session()
-    made.headers["Authorization"] = f"Bearer {KEY}"
-    return made
+def new_session():
+    """Create a session that sends the API key and keeps its connection."""
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {KEY}"
+    return session
 
 
-def is_paid(mine, order):
-    """Whether it is; no answer says nothing."""
+def is_paid(session, order):
+    """Return whether the order is known to be paid. A failed request counts as not paid."""
     try:
-        answer = mine.get(f"{URL}/{order}", timeout=10)
+        response = session.get(f"{URL}/{order}", timeout=10)
     except requests.RequestException:
         return False
-    return answer.ok and answer.json()["status"] == "paid"
+    return response.ok and response.json()["status"] == "paid"
 
 
 def main():
-    """Print how it goes, and what came of it."""
+    """Run the load and print its progress every 5 seconds, then the result."""
     load = Load()
-    callers = [threading.Thread(target=load.call, daemon=True) for _ in range(CALLERS)]
+    callers = [threading.Thread(target=load.run_caller, daemon=True) for _ in range(CALLERS)]
     for caller in callers:
         caller.start()
-    told = load.began
+    reported = load.began
     while any(caller.is_alive() for caller in callers):
         time.sleep(0.1)
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
-            print(f"{told - load.began:4.0f} s  {len(load.placed)} of {ORDERS} orders", flush=True)
-    took, times = time.monotonic() - load.began, sorted(load.seconds)
+        if time.monotonic() - reported > 5:
+            reported = time.monotonic()
+            print(f"{reported - load.began:4.0f} s  {len(load.placed)} of {ORDERS} orders", flush=True)
+    took, times = time.monotonic() - load.began, sorted(load.durations)
     if not times:
         sys.exit(f"FAILED: no order was acknowledged: {dict(load.outcomes)}")
-    print(f"{len(times)} orders in {took:.1f} s, {len(times) / took:.0f} a second; answers: {dict(load.outcomes)}")
+    print(f"{len(times)} orders in {took:.1f} s, {len(times) / took:.0f} per second; outcomes: {dict(load.outcomes)}")
     print(f"milliseconds: {times[len(times) // 2] * 1000:.1f} median, {times[len(times) * 99 // 100] * 1000:.1f} p99")
     if unpaid := load.unpaid():
-        sys.exit(f"FAILED: acknowledged and not paid: {unpaid}")
-    print(f"every one of the {len(times)} is paid", flush=True)
+        sys.exit(f"FAILED: acknowledged but not paid: {unpaid}")
+    print(f"all {len(times)} orders are paid", flush=True)
 
 
 if __name__ == "__main__":

@@ -60,10 +60,10 @@ def test_an_orders_journey_is_found_and_read(stack: Stack, operator: Visitor, ar
     operator.keep_picture(artifacts, "operator-orders")
     operator.press(page.get_by_role("link", name=order["id"]))
     expect(page.get_by_role("heading", level=1)).to_contain_text(order["id"])
-    picture = page.get_by_role("img", name="The journey as a picture")
+    picture = page.get_by_role("img", name="The journey as a diagram")
     for said in ("order.placed", "payment.create", "sale ×2", "ledger", "order.paid", "refund.succeeded"):
         expect(picture.get_by_text(said).first).to_be_visible()
-    rows = page.get_by_role("table", name="Every step").get_by_role("row")
+    rows = page.get_by_role("table", name="All steps").get_by_role("row")
     assert rows.count() == page.locator("svg g").count() + 1
     expect(rows.filter(has_text="debit provider_clearing 9.00 EUR, credit merchant_payable 9.00 EUR")).to_have_count(1)
     operator.keep_picture(artifacts, "operator-order", page.get_by_role("heading", name="Journey"))
@@ -78,7 +78,7 @@ def test_a_fault_makes_an_order_wait_and_without_it_the_order_is_paid(
     open_page(operator, "Provider")
     expect(page.get_by_text("no faults")).to_be_visible()
     operator.write(page.get_by_label("Requests lost, %"), "100")
-    operator.press(page.get_by_role("button", name="Switch to this"))
+    operator.press(page.get_by_role("button", name="Apply"))
     expect(page.get_by_text("100 % of requests are lost")).to_be_visible()
     operator.keep_picture(artifacts, "operator-fault")
 
@@ -90,18 +90,18 @@ def test_a_fault_makes_an_order_wait_and_without_it_the_order_is_paid(
     open_page(operator, "Pending")
     operator.keep_picture(artifacts, "operator-pending")
     operator.press(there)
-    expect(page.get_by_text("It waits for sale, from payment to provider")).to_be_visible()
+    expect(page.get_by_text("Waiting for sale, from payment to provider")).to_be_visible()
     operator.keep_picture(artifacts, "operator-waits")
 
     open_page(operator, "Provider")
-    operator.press(page.get_by_role("button", name="Switch all off"))
+    operator.press(page.get_by_role("button", name="Turn all off"))
     expect(page.get_by_text("no faults")).to_be_visible()
     eventually(lambda: stack.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid", 60)
     open_page(operator, "Orders")
     operator.write(page.get_by_label("Order id"), order["id"])
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("paid")
-    expect(page.get_by_text("It waits for")).to_have_count(0)
+    expect(page.get_by_text("Waiting for")).to_have_count(0)
     assert len(stack.databases.charges(order["id"])) == 1
     assert operator.complaints == []
 
@@ -118,7 +118,7 @@ def test_a_dead_webhook_is_redelivered(stack: Stack, operator: Visitor, artifact
         row = page.get_by_role("row").filter(has_text=order["id"])
         operator.keep_picture(artifacts, "operator-dead-letters")
         operator.press(row.get_by_role("button", name="Redeliver"))
-        expect(page.get_by_role("status")).to_have_text("Delivering again.")
+        expect(page.get_by_role("status")).to_have_text("Redelivery requested.")
         eventually(lambda: states(stack.databases, endpoint) == ["delivered"], "it is delivered")
         stack.order.request("DELETE", path_of(endpoint))
     expect(row).to_have_count(0)
@@ -134,9 +134,9 @@ def test_while_payment_is_away_the_page_says_so(stack: Stack, operator: Visitor,
         for name in names:
             stack.processes[name].kill()
         open_page(operator, "Orders")
-        expect(page.get_by_text("not reachable")).to_be_visible()
+        expect(page.get_by_text("unavailable", exact=True)).to_be_visible()
         operator.press(page.get_by_role("link", name=order["id"]))
-        expect(page.get_by_role("alert")).to_contain_text("Payment has not told everything")
+        expect(page.get_by_role("alert")).to_contain_text("Data from the payment service is missing below")
         expect(page.get_by_role("img").get_by_text("order.paid")).to_be_visible()
         operator.keep_picture(artifacts, "operator-payment-away")
     finally:

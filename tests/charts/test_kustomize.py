@@ -152,7 +152,7 @@ def secrets_wanted(objects: list[Object]) -> dict[str, set[str]]:
 
 def test_dev_makes_every_secret_that_is_wanted_there_and_new_ones_each_time() -> None:
     script_of_dev = script(DEV / "make_secrets.py")
-    made, again = script_of_dev.made(), script_of_dev.made()
+    made, again = script_of_dev.new_secrets(), script_of_dev.new_secrets()
     wanted = secrets_wanted(kustomize.build(DEV))
     for folder in (K8S / "test", K8S / "load"):
         for name, keys in secrets_wanted(kustomize.build(folder)).items():
@@ -169,7 +169,7 @@ def test_dev_makes_every_secret_that_is_wanted_there_and_new_ones_each_time() ->
 def test_dev_s_database_urls_open_the_databases_that_are_there() -> None:
     objects = kustomize.build(DEV)
     for name in ("order", "payment"):
-        secret = script(DEV / "make_secrets.py").made()[f"tandem-{name}-database"]
+        secret = script(DEV / "make_secrets.py").new_secrets()[f"tandem-{name}-database"]
         service = one(objects, "Service", f"tandem-{name}-postgresql")
         port = service["spec"]["ports"][0]["port"]
         host = service["metadata"]["name"]
@@ -219,15 +219,15 @@ def test_the_load_is_bounded_in_count_and_time() -> None:
     spec = one(kustomize.build(K8S / "load"), "Job", "tandem-load")["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     settings = {each["name"]: each["value"] for each in container["env"]}
-    patience = patience_of(K8S / "load" / "load.py")
+    payment_timeout = payment_timeout_of(K8S / "load" / "load.py")
     assert int(settings["ORDERS"]) > 0
-    assert int(settings["SECONDS"]) + patience < spec["activeDeadlineSeconds"]
+    assert int(settings["SECONDS"]) + payment_timeout < spec["activeDeadlineSeconds"]
     assert spec["backoffLimit"] == 0
 
 
-def patience_of(path: Path) -> float:
-    """The patience that the script has; it cannot be imported without its settings."""
-    found = re.search(r"^PATIENCE = ([0-9.]+)", path.read_text(), re.MULTILINE)
+def payment_timeout_of(path: Path) -> float:
+    """The script's PAYMENT_TIMEOUT in seconds, read from its text: importing it needs its environment variables."""
+    found = re.search(r"^PAYMENT_TIMEOUT = ([0-9.]+)", path.read_text(), re.MULTILINE)
     assert found is not None
     return float(found[1])
 
@@ -253,12 +253,12 @@ def test_dev_s_secrets_are_made_and_those_that_are_there_are_kept(
         responses.post(SECRETS_OF_SHOP, status=status, json={})
     account.main()
     asked = [json.loads(call.request.body or "") for call in responses.calls]
-    assert [each["metadata"]["name"] for each in asked] == list(account.made())
+    assert [each["metadata"]["name"] for each in asked] == list(account.new_secrets())
     assert all(call.request.headers["Authorization"] == "Bearer t0ken" for call in responses.calls)
     for each in asked:
         utils.validate(each, NEWEST, strict=True)
     said = capsys.readouterr().out
-    assert said.splitlines()[1] == "tandem-order-database is there"
+    assert said.splitlines()[1] == "tandem-order-database exists already and is kept"
     assert not any(value in said for each in asked for value in each["stringData"].values())
 
 

@@ -1,6 +1,6 @@
-"""What Helm prints in the end: it is about what these values make, and its commands are right.
+"""NOTES.txt, which Helm prints after an installation: it describes what the values install, and its commands are valid.
 
-That they also work is for the end-to-end tests, which run them.
+The end-to-end tests run the commands.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ def test_commands_show_what_the_values_have_made(name: str, kinds: set[str]) -> 
         ("laptop", ["without\nreplicas or backups", "delete pvc,secret"], ["Gateway", "NetworkPolicy", "From outside"]),
         ("external-database", ["the Secret\ntandem-order-database"], ["backups", "delete pvc", "passwords"]),
         ("cloudnativepg", ["order-db-app", "payment-db-app"], ["backups", "delete pvc"]),
-        ("existing-secrets", ["get secret tandem-keys", "order-database says", "backups"], ["tandem-credentials"]),
+        (
+            "existing-secrets",
+            ["get secret tandem-keys", "the Secret\norder-database.", "backups"],
+            ["tandem-credentials"],
+        ),
         (
             "ingress-tls",
             ["https://orders.shop.example/", "https://events.shop.example/v1/provider-events"],

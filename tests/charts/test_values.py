@@ -177,3 +177,18 @@ def test_image_and_settings_reach_every_role() -> None:
         ["Deployment/order/web", "Deployment/order/relay", "Job/order-migrate/migrate", "CronJob/order-purge/purge"],
         ("example.com/order:9", "debug"),
     )
+
+
+@pytest.mark.parametrize("service", ["order", "payment"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"env": {"IDEMPOTENCY_KEY_DAYS": 90}},
+        {"extraEnv": [{"name": "IDEMPOTENCY_KEY_DAYS", "value": "90"}, {"name": "POLL_SECONDS", "value": "2"}]},
+    ],
+)
+def test_the_purge_keeps_keys_as_long_as_the_settings_say(service: str, values: dict[str, Any]) -> None:
+    containers = dict(Case(service, values, release=service).containers())
+    purge = {one["name"]: one.get("value") for one in containers[f"CronJob/{service}-purge/purge"]["env"]}
+    assert purge["IDEMPOTENCY_KEY_DAYS"] == "90"
+    assert "POLL_SECONDS" not in purge

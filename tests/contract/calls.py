@@ -15,7 +15,7 @@ from chassis.messaging.remote import Refused
 from order import reconcile
 from order.gateway import PaymentGateway
 from order.model import Command
-from order.operator.payments import Account, Payments
+from order.operator.payments import PaymentRecords, Payments
 from tests.contract.expectations import Body, read_by
 
 URL = "http://payment"
@@ -91,7 +91,7 @@ FAULTS = {**NO_FAULTS, "changed_at": NOW}
 def all_of(seen: object) -> object:
     """What the page has seen. Raises Refused when something was missing: the page would say that, and go on."""
     ok, said = seen if isinstance(seen, tuple) else (True, None)
-    missing = seen.missing if isinstance(seen, Account) else said if not ok or isinstance(ok, dict) else None
+    missing = seen.missing if isinstance(seen, PaymentRecords) else said if not ok or isinstance(ok, dict) else None
     if missing:
         raise Refused(str(missing))
     return seen
@@ -187,7 +187,7 @@ CALLS = [
         "page: an order's payments",
         [(200, {"data": [seen()]}), (200, {"data": [OPERATION]}), (200, {"data": [ENTRY]})],
         given={},
-        page=lambda page: all_of(page.account("demo", ORDER_ID)),
+        page=lambda page: all_of(page.records("demo", ORDER_ID)),
     ),
     Call(
         "page: an order's payment that was declined",
@@ -197,7 +197,7 @@ CALLS = [
             (200, {"data": []}),
         ],
         given={"payment_method": "pm_declined"},
-        page=lambda page: all_of(page.account("demo", ORDER_ID)),
+        page=lambda page: all_of(page.records("demo", ORDER_ID)),
     ),
     Call(
         "page: trial balance",

@@ -76,6 +76,7 @@ class Pair:
         self._serve(self._running, self.order_app, self.order.url)
         service = self.order_app.extensions["tandem"]
         self._loop(self._running, *order.commands.loops(service.use_cases["orders"], service.settings))
+        self._loop(self._running, service.use_cases["webhooks"].loop(lease=20.0, poll=service.settings.poll_seconds))
         service = self.payment_app.extensions["tandem"]
         self._loop(self._running, *payment.commands.loops(service.use_cases["payments"], service.settings))
         self.start_payment()

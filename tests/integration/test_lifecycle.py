@@ -5,13 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import psycopg
 import pytest
 import requests
 
-from chassis.postgres.database import Database
-from order import progress
-from order.model import Command
 from tests.integration.eventually import eventually
 from tests.integration.pair import ORDER, Pair
 
@@ -209,35 +205,6 @@ def test_an_authorization_expires(pair: Pair) -> None:
     assert payment_of(pair, order["id"])["status"] == "expired"
     assert pair.order.post(f"/v1/orders/{order['id']}/capture").status_code == 409
     assert pair.order.post(f"/v1/orders/{order['id']}/cancel").status_code == 409
-
-
-def test_a_command_that_commits_while_its_order_is_waited_for_is_seen(pair: Pair) -> None:
-    order = place(pair, "paid")
-    seen: list[frozenset[Command]] = []
-
-    def look() -> None:
-        database = Database(pair.databases.order, "look", lock_timeout=20.0)
-        with database.transaction() as session:
-            locked = progress.lock(session, "demo", order["id"], {}, "test")
-            assert locked is not None
-            seen.append(locked.order.asked)
-        database.close()
-
-    with psycopg.connect(pair.databases.order) as other:
-        other.execute("SELECT FROM orders WHERE id = %s FOR UPDATE", (order["id"],))
-        waiting = threading.Thread(target=look)
-        waiting.start()
-        eventually(
-            lambda: pair.databases.query("order", "SELECT pid FROM pg_locks WHERE NOT granted"),
-            "somebody waits for the order",
-        )
-        other.execute(
-            """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, available_at)
-               VALUES (gen_random_uuid(), 'demo', %s, 'payment.capture', '{}', now() + interval '1 day')""",
-            (order["id"],),
-        )
-    waiting.join()
-    assert seen == [frozenset({Command.CAPTURE})]
 
 
 def together(count: int, call: Any) -> list[requests.Response]:

@@ -16,8 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import order.model as orders
 import payment.model as payments
+from order.model import Command
+from order.transition import Answer
 from payment.model import Kind, Outcome
-from tests.unit.world import Answer, Event, OrderRow, PaymentRow, PaymentService, Request, Tried
+from tests.unit.world import Mail, OrderRow, PaymentRow, PaymentService, Request, Tried
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ class Simulation(RuleBasedStateMachine):
         self.orders: dict[str, OrderRow] = {}
         self.payment = PaymentService(self.numbers)
         self.to_payment: list[Request] = []
-        self.to_order: list[Answer | Event] = []
+        self.to_order: list[Mail] = []
         self.late: list[tuple[Tried, int, Outcome]] = []
         self.meddled: set[str] = set()
         self.newest: dict[tuple[str, str], int] = {}
@@ -81,9 +83,9 @@ class Simulation(RuleBasedStateMachine):
     @rule(which=PICKS)
     def an_order_is_canceled(self, which: int) -> None:
         order = pick(self._orders(), which)
-        before = order.version
+        before = order.facts
         if order.cancel() is not None:
-            assert order.version == before
+            assert order.facts == before
 
     @precondition(lambda self: self._orders(orders.Status.AUTHORIZED))
     @rule(which=PICKS)
@@ -134,26 +136,27 @@ class Simulation(RuleBasedStateMachine):
         request = pick(self.to_payment, which)
         if not again:
             self.to_payment.remove(request)
-        answer = self.payment.carry_out(request)
+        mail = self.payment.carry_out(request)
         if at_once:
             for tried in self.payment.unsettled():
-                if tried.key == request.command.id:
+                if tried.key == request.sent.id:
                     self.payment.settle(*self.payment.attempt(tried, fault))
-            answer = self.payment.carry_out(request)
-        self.to_order.append(answer)
+            mail = self.payment.carry_out(request)
+        if mail is not None:
+            self.to_order.append(mail)
 
     @precondition(lambda self: self.to_order)
     @rule(which=PICKS, again=st.booleans())
-    def order_hears_of_it(self, which: int, again: bool) -> None:
+    def order_receives_it(self, which: int, again: bool) -> None:
         mail = pick(self.to_order, which)
         if not again:
             self.to_order.remove(mail)
-        self.orders[mail.order_id].hear(mail)
+        self.orders[mail.order_id].receive(mail)
 
     @precondition(lambda self: (self.to_payment or self.to_order) and self.steps % 5 == 1)
     @rule(which=PICKS)
     def mail_is_lost(self, which: int) -> None:
-        bags: list[list[Request] | list[Answer | Event]] = [bag for bag in (self.to_payment, self.to_order) if bag]
+        bags: list[list[Request] | list[Mail]] = [bag for bag in (self.to_payment, self.to_order) if bag]
         bag = pick(bags, which)
         bag.pop(which % len(bag))
 
@@ -227,17 +230,18 @@ class Simulation(RuleBasedStateMachine):
             # order, until they are heard. Of what it has asked for itself its sweep learns without them.
             for row in self.payment.rows.values():
                 if row.order_id in self.meddled:
-                    self.to_order.append(Event(row.order_id, row.snapshot(), None))
+                    self.to_order.append(Mail(row.order_id, Answer(row.snapshot())))
             for order in self.orders.values():
                 order.sweep()
                 request = order.claim()
                 if request is not None:
                     self.to_payment.append(request)
             while self.to_payment:
-                self.to_order.append(self.payment.carry_out(self.to_payment.pop(0)))
+                answered = self.payment.carry_out(self.to_payment.pop(0))
+                self.to_order += [answered] if answered is not None else []
             while self.to_order:
                 mail = self.to_order.pop(0)
-                self.orders[mail.order_id].hear(mail)
+                self.orders[mail.order_id].receive(mail)
             if self._is_quiet():
                 return
         raise AssertionError(f"something waits for ever: {self._unfinished()}")
@@ -250,7 +254,7 @@ class Simulation(RuleBasedStateMachine):
         refunds = [
             f"{order.id} has a refund that is pending"
             for order in self.orders.values()
-            if any(refund.succeeded is None for refund in order.refunds.values())
+            if None in order.refunds.values()
         ]
         operations = [f"{tried.operation.kind} is pending" for tried in self.payment.unsettled()]
         return [*waiting, *refunds, *operations, *["an event is under way"] * len(self.payment.events)]
@@ -276,6 +280,7 @@ class Simulation(RuleBasedStateMachine):
         self._every_operation_balances()
         self._what_was_settled_is_what_the_provider_says()
         self._histories_walk_legal_paths()
+        self._one_intent_is_one_command()
 
     def _the_provider_acted_at_most_once(self) -> None:
         for row in self.payment.rows.values():
@@ -296,7 +301,8 @@ class Simulation(RuleBasedStateMachine):
             assert sum(done(row.id, Kind.REFUND)) <= sum(captured) <= sum(authorized) <= row.amount
         for order in self.orders.values():
             assert 0 <= order.facts.refunded_amount <= order.facts.paid_amount <= order.facts.total_amount
-            assert order.refunding >= 0
+            pending_refunds = {asked.id for asked in order.facts.asked if asked.command is Command.REFUND}
+            assert pending_refunds == {name for name, outcome in order.refunds.items() if outcome is None}
 
     def _an_order_is_never_in_two_minds_about_money(self) -> None:
         for order in self.orders.values():
@@ -345,7 +351,7 @@ class Simulation(RuleBasedStateMachine):
     def _histories_walk_legal_paths(self) -> None:
         for order in self.orders.values():
             _legal(order.history, ORDER_PATHS)
-            assert order.version == len(order.history)
+            assert order.facts.version == len(order.history)
         for row in self.payment.rows.values():
             _legal(row.history, PAYMENT_PATHS)
             assert row.versions == list(range(1, len(row.history) + 1))
@@ -353,6 +359,30 @@ class Simulation(RuleBasedStateMachine):
         for order_id in self.orders:
             live = [row for row in self._payments_of(order_id) if row.facts.status in payments.LIVE]
             assert len(live) <= 1
+
+    def _one_intent_is_one_command(self) -> None:
+        for order in self.orders.values():
+            # Each payment that an order ever had may have to be voided once when the order is final.
+            payments_known = len(self._payments_of(order.id))
+            bounds = {
+                Command.CREATE: 1 + order.requests[Command.CREATE],
+                Command.CAPTURE: order.requests[Command.CAPTURE],
+                Command.VOID: order.requests[Command.VOID] + payments_known,
+                # A cancel refunds what is left again whenever somebody else's refund came in between.
+                Command.REFUND: order.requests[Command.REFUND]
+                + order.requests[Command.VOID]
+                + payments_known
+                + self._refunds_at_payment(order.id),
+            }
+            for command, bound in bounds.items():
+                assert order.commands(command) <= bound, f"{command} was sent {order.commands(command)} times"
+                waiting = [asked for asked in order.facts.asked if asked.command is command]
+                assert command in (Command.CREATE, Command.REFUND) or len(waiting) <= 1
+
+    def _refunds_at_payment(self, order_id: str) -> int:
+        rows = {row.id for row in self._payments_of(order_id)}
+        operations = (tried.operation for tried in self.payment.operations.values())
+        return sum(operation.kind is Kind.REFUND and operation.payment_id in rows for operation in operations)
 
     def teardown(self) -> None:
         self._calm()
@@ -374,8 +404,9 @@ class Simulation(RuleBasedStateMachine):
             assert self._net(order) == facts.paid_amount - facts.refunded_amount
         if status in (orders.Status.CANCELED, orders.Status.EXPIRED):
             # Who pays for an order that is over gets it back, unless the provider declines that.
-            assert self._net(order) == 0 or any(refund.declined for refund in order.refunds.values())
-        assert order.refunding == 0
+            assert self._net(order) == 0 or any(outcome and outcome.declined for outcome in order.refunds.values())
+        assert order.facts.refunding_amount == 0
+        assert order.facts.asked == ()
         newest = [row for row in self._payments_of(order.id) if row.facts.status in payments.LIVE]
         if newest and order.payment is not None and facts.status is not orders.Status.PAYMENT_FAILED:
             assert order.payment == newest[0].snapshot()

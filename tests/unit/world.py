@@ -1,74 +1,58 @@
 """Both services and a provider without clocks, threads, network or database: what they decide is the real code.
 
-Around the pure functions of `order.model` and `payment.model` stands only what `order.progress`, `order.service` and
-`payment.service` do with them: rows that are changed, commands that are asked until answered, operations that are
-tried until their outcome is known. Whoever drives it says what happens next.
+Around the pure functions of `order.transition` and `payment.model` stands only what `order.changes` and
+`payment.service` do with them: rows that are written, commands that are sent until answered, operations that are tried
+until their outcome is known. The test that drives it decides what happens next.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import order.model as orders
 import payment.model as payments
+from order import gateway, transition
 from order.model import Command
-from payment.model import Kind, Operation, Outcome, Refusal, Result
+from order.transition import Answer, Cancel, Capture, PayAgain, Refund
+from payment.model import Kind, Operation, Refusal, Result
+from payment.model import Outcome as ProviderOutcome
 
 CURRENCY = "EUR"
-
-
-@dataclass(frozen=True, slots=True)
-class RefundOutcome:
-    """What became of a refund that an order asked for; `declined` by the provider, or else overtaken."""
-
-    id: str
-    succeeded: bool
-    reason: str | None
-    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A command on its way from order to payment, sent by one claim of its outbox row."""
 
-    command: Asked
+    sent: Sent
     claim: int
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What payment says on its way back, to one claim."""
+class Mail:
+    """What payment reports: the answer to a request, or an event if there is none."""
 
     order_id: str
-    payment: orders.Payment
-    refund: RefundOutcome | None
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What payment tells of its own accord."""
-
-    order_id: str
-    payment: orders.Payment
-    refund: RefundOutcome | None
+    answer: Answer
+    request: Request | None = None
 
 
 class Provider:
     """Never acts twice on the same operation, but does all else that it is asked: the bounds are ours to keep."""
 
     def __init__(self) -> None:
-        self.books: dict[str, tuple[Operation, Outcome]] = {}
+        self.books: dict[str, tuple[Operation, ProviderOutcome]] = {}
         self.let_go: set[str] = set()
 
-    def send(self, operation: Operation) -> Outcome:
+    def send(self, operation: Operation) -> ProviderOutcome:
         """Act, unless it was done before."""
         if operation.id not in self.books:
             self.books[operation.id] = (operation, self._decide(operation))
         return self.books[operation.id][1]
 
-    def lookup(self, operation: Operation) -> Outcome | None:
+    def lookup(self, operation: Operation) -> ProviderOutcome | None:
         """What was done under this id."""
         done = self.books.get(operation.id)
         return done[1] if done else None
@@ -85,8 +69,8 @@ class Provider:
         """What was taken and not given back."""
         return sum(self.done(payment_id, Kind.SALE, Kind.CAPTURE)) - sum(self.done(payment_id, Kind.REFUND))
 
-    def _decide(self, operation: Operation) -> Outcome:
-        succeeded = Outcome(Result.SUCCEEDED, f"ref-{operation.id}")
+    def _decide(self, operation: Operation) -> ProviderOutcome:
+        succeeded = ProviderOutcome(Result.SUCCEEDED, f"ref-{operation.id}")
         payment_id, kind = operation.payment_id, operation.kind
         if kind in (Kind.SALE, Kind.AUTHORIZE):
             return _declined("card_declined") if operation.payment_method == "pm_declined" else succeeded
@@ -95,8 +79,8 @@ class Provider:
         return _declined("authorization_is_gone") if payment_id in self.let_go else succeeded
 
 
-def _declined(reason: str) -> Outcome:
-    return Outcome(Result.DECLINED, None, reason)
+def _declined(reason: str) -> ProviderOutcome:
+    return ProviderOutcome(Result.DECLINED, None, reason)
 
 
 @dataclass(slots=True)
@@ -158,7 +142,7 @@ class PaymentService:
         self.operations: dict[str, Tried] = {}
         self.keys: dict[str, str] = {}
         self.ledger: list[tuple[str, payments.Entry]] = []
-        self.events: list[Event] = []
+        self.events: list[Mail] = []
         self._numbers = numbers
 
     def create(self, key: str, order_id: str, amount: int, method: str, capture: str) -> PaymentRow:
@@ -193,7 +177,7 @@ class PaymentService:
         self.keys[key] = tried.operation.id
         return tried
 
-    def attempt(self, tried: Tried, fault: str) -> tuple[Tried, int, Outcome]:
+    def attempt(self, tried: Tried, fault: str) -> tuple[Tried, int, ProviderOutcome]:
         """Claim an operation and ask the provider; what has become known of it, for `settle`."""
         tried.attempts += 1
         tried.claim = next(self._numbers)
@@ -202,11 +186,11 @@ class PaymentService:
         outcome = self.provider.lookup(operation) if tried.attempts > 1 else None
         if outcome is None:
             if fault == "request lost":
-                return tried, tried.claim, Outcome(Result.UNKNOWN)
+                return tried, tried.claim, ProviderOutcome(Result.UNKNOWN)
             outcome = self.provider.send(operation)
-        return tried, tried.claim, Outcome(Result.UNKNOWN) if fault == "answer lost" else outcome
+        return tried, tried.claim, ProviderOutcome(Result.UNKNOWN) if fault == "answer lost" else outcome
 
-    def settle(self, tried: Tried, claim: int, outcome: Outcome) -> None:
+    def settle(self, tried: Tried, claim: int, outcome: ProviderOutcome) -> None:
         """Commit an outcome, unless nothing is known or the operation is somebody else's by now."""
         if outcome.result is Result.UNKNOWN or tried.status is not None or tried.claim != claim:
             return
@@ -228,21 +212,28 @@ class PaymentService:
                 facts.busy if operation.kind is Kind.REFUND else None,
             )
         )
-        self.events.append(Event(row.order_id, row.snapshot(), _outcome(tried)))
+        self.events.append(Mail(row.order_id, Answer(row.snapshot(), _outcome(tried))))
 
-    def carry_out(self, request: Request) -> Answer:
-        """What `order.gateway` gets for a command: a command that comes too late gets the payment as it stands."""
-        command = request.command
-        if command.topic is Command.CREATE:
-            row = self.create(command.id, command.order_id, command.amount, command.method, command.capture)
-            return Answer(command.order_id, row.snapshot(), None, request)
-        kind = Kind(command.topic.removeprefix("payment."))
-        amount = command.amount if kind is Kind.REFUND else None
-        done = self.act(command.id, command.payment_id, kind, amount)
-        refund = None
-        if kind is Kind.REFUND:
-            refund = RefundOutcome(command.id, False, done.problem) if isinstance(done, Refusal) else _outcome(done)
-        return Answer(command.order_id, self.rows[command.payment_id].snapshot(), refund, request)
+    def carry_out(self, request: Request) -> Mail | None:
+        """Answer a command as `order.gateway` reads it; None if it is refused for now and retried later."""
+        message, order_id = request.sent.message, request.sent.order_id
+        body = message.payload
+        if message.command is Command.CREATE:
+            row = self.create(message.id, order_id, body["amount"], body["payment_method"], body["capture"])
+            return Mail(order_id, Answer(row.snapshot(), None, message.id), request)
+        kind = Kind(message.command.removeprefix("payment."))
+        done = self.act(message.id, body["payment_id"], kind, body.get("amount"))
+        row = self.rows[body["payment_id"]]
+        payment = row.snapshot()
+        if isinstance(done, Refusal):
+            if kind is not Kind.REFUND and payment.status == "authorized":
+                return None
+            outcome: orders.Outcome | None = orders.Outcome(message.id, False, False, done.problem)
+        elif kind is Kind.REFUND:
+            outcome = _outcome(done)
+        else:
+            outcome = gateway.action_outcome(message.id, message.command, row.facts.busy is not None, payment)
+        return Mail(order_id, Answer(payment, outcome, message.id), request)
 
     def unsettled(self) -> list[Tried]:
         """Operations whose outcome is not known."""
@@ -264,193 +255,128 @@ class PaymentService:
         return self.operations[operation_id]
 
 
-def _outcome(tried: Tried) -> RefundOutcome | None:
-    if tried.operation.kind is not Kind.REFUND or tried.status is None:
+def _outcome(tried: Tried) -> orders.Outcome | None:
+    if tried.status is None:
         return None
     succeeded = tried.status is Result.SUCCEEDED
-    return RefundOutcome(tried.key, succeeded, tried.reason, declined=not succeeded)
+    return orders.Outcome(tried.key, succeeded, not succeeded, tried.reason)
 
 
 @dataclass(slots=True, eq=False)
-class Asked:
-    """A command in order's outbox; `amount` is what a payment or refund is to be of."""
+class Sent:
+    """A row of order's outbox."""
 
-    id: str
     order_id: str
-    topic: Command
-    payment_id: str
-    amount: int
-    method: str
-    capture: str
+    message: transition.Message
     attempts: int = 0
     claim: int = 0
     delivered: bool = False
 
-
-@dataclass(slots=True)
-class Refund:
-    """A refund's row."""
-
-    amount: int
-    to_cancel: bool
-    succeeded: bool | None = None
-    declined: bool = False
+    @property
+    def id(self) -> str:
+        """The message's id, which is its idempotency key at payment."""
+        return self.message.id
 
 
 class OrderRow:
-    """An order's row with its refunds and outbox, and what `order.service` and `order.progress` do with it."""
+    """An order's row with its outbox. What follows from a change is `order.transition`'s own."""
 
     def __init__(self, order_id: str, total: int, method: str, capture: str, numbers: itertools.count[int]) -> None:
-        self.id, self.method, self.capture = order_id, method, capture
-        self.facts = orders.Order(orders.Status.PENDING_PAYMENT, total, CURRENCY)
-        self.payment: orders.Payment | None = None
-        self.version = 0
-        self.refunding = 0
-        self.refunds: dict[str, Refund] = {}
-        self.outbox: list[Asked] = []
+        self._numbers = numbers
+        self.id = order_id
+        self.outbox: list[Sent] = []
         self.last: str | None = None
         self.history: list[orders.Status] = []
-        self.steps: list[tuple[str, orders.Status]] = []
-        self._numbers = numbers
-        self._step("order.placed", orders.decide(self.facts, None))
+        self.requests: Counter[Command] = Counter()
+        self.refunds: dict[str, orders.Outcome | None] = {}
+        new = orders.Order(order_id, orders.Status.PENDING_PAYMENT, total, CURRENCY, method, capture)
+        self.facts = new
+        self._write([transition.place(new, self._new_id)])
+
+    @property
+    def payment(self) -> orders.Payment | None:
+        """The newest snapshot that the order has."""
+        return self.facts.payment
 
     def cancel(self) -> str | None:
-        """Cancel; why not, or None."""
-        self._lock()
-        refused = orders.why_not_cancel(self.facts)
+        """Cancel; return why not, or None."""
+        refused = orders.cancel_refusal(self.facts)
         if refused is not None:
-            return refused
-        if self.facts.status in (orders.Status.CANCELING, orders.Status.CANCELED):
-            return None
+            return refused.detail
+        withdrawn: frozenset[str] = frozenset()
         if self.facts.status is orders.Status.PENDING_PAYMENT:
-            unasked = [asked for asked in self.outbox if not asked.delivered and asked.attempts == 0]
-            if unasked:
-                self.outbox = [asked for asked in self.outbox if asked not in unasked]
-                self.facts = replace(self.facts, asked=frozenset())
-        failed = self.facts.status is orders.Status.PAYMENT_FAILED
-        self._step("order.cancel", self._as_is(orders.Status.CANCELED if failed else orders.Status.CANCELING))
-        self._go_on()
+            withdrawn = frozenset(sent.id for sent in self.outbox if not sent.delivered and sent.attempts == 0)
+            self.outbox = [sent for sent in self.outbox if sent.id not in withdrawn]
+        self.requests[Command.VOID] += 1
+        self._apply(Cancel(withdrawn))
         return None
 
     def ask_capture(self) -> None:
-        """Take the money of an authorized order."""
-        self._lock()
-        if self.facts.status is orders.Status.AUTHORIZED and Command.CAPTURE not in self.facts.asked:
-            self._step("payment.capture_requested", replace(self._as_is(), command=Command.CAPTURE))
+        """Capture an authorized order."""
+        if orders.refusal(self.facts, Command.CAPTURE) is None:
+            self.requests[Command.CAPTURE] += 1
+            self._apply(Capture())
 
     def pay_again(self, method: str) -> None:
         """Try another payment method after a payment has failed."""
-        self._lock()
-        if self.facts.status is orders.Status.PAYMENT_FAILED:
-            if self.payment is not None and self.payment.status not in orders.LIVE:
-                self._leave_payment()
-            self.method = method
-            again = self._as_is(orders.Status.PENDING_PAYMENT)
-            self._step("order.payment_attempted", replace(again, command=Command.CREATE))
+        if orders.refusal(self.facts, Command.CREATE) is None:
+            self.requests[Command.CREATE] += 1
+            self._apply(PayAgain(method))
 
     def refund(self, amount: int | None) -> None:
-        """Give back so much of a paid order, or all that is left."""
-        self._lock()
-        left = self.facts.paid_amount - self.facts.refunded_amount - self.refunding
-        if self.facts.status is orders.Status.PAID and left >= (amount or 1):
-            asked = replace(self._as_is(), command=Command.REFUND, refund_amount=amount or left)
-            self._step("payment.refund_requested", asked)
+        """Refund so much of a paid order, or all that is left."""
+        if orders.refusal(self.facts, Command.REFUND, amount) is None:
+            self.requests[Command.REFUND] += 1
+            self._apply(Refund(self._new_id(), amount))
 
     def claim(self) -> Request | None:
-        """Lease the oldest command that has no answer."""
-        for asked in self.outbox:
-            if not asked.delivered:
-                asked.attempts += 1
-                asked.claim = next(self._numbers)
-                return Request(asked, asked.claim)
+        """Lease the oldest command that is not delivered."""
+        for sent in self.outbox:
+            if not sent.delivered:
+                sent.attempts += 1
+                sent.claim = next(self._numbers)
+                return Request(sent, sent.claim)
         return None
 
-    def hear(self, mail: Answer | Event) -> None:
-        """Take in what payment says; an answer counts for the claim that asked, and only once."""
-        if isinstance(mail, Answer):
-            asked = mail.request.command
-            if asked.delivered or asked.claim != mail.request.claim or asked not in self.outbox:
+    def receive(self, mail: Mail) -> None:
+        """Apply what payment reports. An answer counts for the claim that holds the lease, and once."""
+        if mail.request is not None:
+            sent = mail.request.sent
+            if sent.delivered or sent.claim != mail.request.claim or sent not in self.outbox:
                 return
-            asked.delivered = True
-        self._lock()
-        self._learn(mail.payment, mail.refund)
+            sent.delivered = True
+        self._apply(mail.answer)
 
     def sweep(self) -> None:
-        """Ask again about what has waited for long: the last command, and refunds that have not ended."""
+        """Send again what has waited for long: the last command, and refunds without an outcome."""
         waiting = self.facts.status in orders.WAITING | {orders.Status.AUTHORIZED}
-        again = {name for name, refund in self.refunds.items() if refund.succeeded is None}
+        again = {name for name, outcome in self.refunds.items() if outcome is None}
         if waiting and self.last is not None:
             again.add(self.last)
-        for asked in self.outbox:
-            if asked.id in again and asked.delivered:
-                asked.delivered = False
+        for sent in self.outbox:
+            if sent.id in again and sent.delivered:
+                sent.delivered = False
 
-    def _lock(self) -> None:
-        asked = {each.topic for each in self.outbox if not each.delivered}
-        if any(refund.succeeded is None for refund in self.refunds.values()):
-            asked.add(Command.REFUND)
-        if self.facts.status in orders.FINAL and any(refund.declined for refund in self.refunds.values()):
-            asked.add(Command.REFUND)  # for ever: the provider will not, however often it is asked
-        self.facts = replace(self.facts, asked=frozenset(asked))
+    def commands(self, command: Command) -> int:
+        """How many messages with this command were ever sent."""
+        return sum(sent.message.command is command for sent in self.outbox)
 
-    def _as_is(self, status: orders.Status | None = None) -> orders.Decision:
-        return orders.Decision(status or self.facts.status, self.facts.paid_amount, self.facts.refunded_amount)
+    def _new_id(self) -> str:
+        return f"c{next(self._numbers)}"
 
-    def _go_on(self, declined: str | None = None) -> None:
-        while True:
-            decision = orders.decide(self.facts, self.payment, declined)
-            if orders.follow(self.facts, decision) == self.facts:
-                return
-            declined = None
-            self._step("follows", decision)
+    def _apply(self, change: transition.Change) -> None:
+        self._write(transition.apply(self.facts, change, self._new_id))
 
-    def _learn(self, payment: orders.Payment, outcome: RefundOutcome | None) -> None:
-        ended = self.refunds.get(outcome.id) if outcome else None
-        if ended is not None and ended.succeeded is not None:
-            ended = None
-        news = orders.is_news(self.facts.past, self.payment, payment)
-        if news:
-            if self.payment is not None and self.payment.id != payment.id:
-                self._leave_payment()
-            self.payment = payment
-        version = self.version
-        declined = None
-        if ended is not None and outcome is not None:
-            ended.succeeded, ended.declined = outcome.succeeded, outcome.declined
-            self._lock()
-            self.refunding -= ended.amount
-            self._step("refund.ended", self._as_is())
-            if outcome.declined and ended.to_cancel:
-                declined = outcome.reason or "declined"
-        self._go_on(declined)
-        if news and self.version == version:
-            self._step("payment.updated", self._as_is())
-
-    def _leave_payment(self) -> None:
-        assert self.payment is not None
-        self.facts = replace(self.facts, past=self.facts.past | {self.payment.id})
-        self.payment = None
-
-    def _step(self, kind: str, decision: orders.Decision) -> None:
-        before = self.facts.status
-        if decision.command is not None:
-            create = decision.command is Command.CREATE
-            assert create or self.payment is not None, "there is no payment to ask this of"
-            command = Asked(
-                f"c{next(self._numbers)}",
-                self.id,
-                decision.command,
-                self.payment.id if self.payment and not create else "",
-                self.facts.total_amount if create else decision.refund_amount,
-                self.method,
-                self.capture,
-            )
-            self.outbox.append(command)
-            self.last = command.id
-            if decision.command is Command.REFUND:
-                self.refunds[command.id] = Refund(decision.refund_amount, before is orders.Status.CANCELING)
-                self.refunding += decision.refund_amount
-        self.facts = orders.follow(self.facts, decision)
-        self.version += 1
-        self.history.append(self.facts.status)
-        self.steps.append((kind, self.facts.status))
+    def _write(self, steps: list[transition.Step]) -> None:
+        for step in steps:
+            assert step.before == self.facts
+            self.facts = step.after
+            self.history.append(step.after.status)
+            if step.message is not None:
+                self.outbox.append(Sent(self.id, step.message))
+                self.last = step.message.id
+                if step.message.command is Command.REFUND:
+                    self.refunds[step.message.id] = None
+            if step.ended is not None:
+                assert self.refunds[step.ended.id] is None, "a refund ends once"
+                self.refunds[step.ended.id] = step.ended

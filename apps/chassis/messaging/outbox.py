@@ -86,6 +86,14 @@ def mark_delivered(session: Session, message: Message) -> bool:
     return done is not None
 
 
+def is_leased(session: Session, message: Message) -> bool:
+    """Return whether the lease is still ours and the message undelivered."""
+    there = session.one(
+        "SELECT id FROM outbox WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL", (message.id, message.owner)
+    )
+    return there is not None
+
+
 def release(session: Session, message: Message, delay: float, error: str) -> bool:
     """Give the lease back; the row is due again after `delay` seconds. `error` says what went wrong."""
     done = session.execute(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from chassis.messaging import leases, outbox
 from chassis.messaging.leases import LeaseLoop, backoff
@@ -15,74 +14,43 @@ from chassis.telemetry import logs, metrics, tracing
 
 log = logs.get_logger()
 
-Settle = Callable[[Session, Message, Any], Callable[[], None] | None]
+Handle = Callable[[Message, float | None], str]
+"""Sends a message within so many seconds, commits what follows, and returns `delivered` or `lease_lost`.
+
+May raise Unreachable or Refused.
+"""
 
 
 class Relay:
-    """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`.
+    """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`."""
 
-    `send(message, timeout)` tells the destination and may raise Unreachable or Refused; `settle(session,
-    message, answer)` writes what follows from the answer, in the transaction that marks the row delivered,
-    and may return something to be called after the commit; without it, nothing follows. `settle_at_once` may do
-    all that in one statement, and returns None when that can't be and nothing is done.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        breaker: Breaker,
-        send: Callable[[Message, float | None], Any],
-        settle: Settle | None = None,
-        settle_at_once: Settle | None = None,
-    ) -> None:
-        """Opens nothing yet."""
+    def __init__(self, database: Database, breaker: Breaker, handle: Handle) -> None:
         self.breaker = breaker
-        self._database, self._send = database, send
-        self._settle, self._settle_at_once = settle, settle_at_once
+        self._database, self._handle = database, handle
         self._waker = outbox.Waker(database)
 
     def wake(self) -> None:
         """Tell the loops that a row has been committed."""
         self._waker.wake()
 
-    def deliver(self, message: Message, timeout: float | None = None, settle_at_once: Settle | None = None) -> None:
-        """Carry out one row that is leased to us; the caller may have a way of its own to settle it at once.
+    def deliver(self, message: Message, timeout: float | None = None, handle: Handle | None = None) -> None:
+        """Deliver one message that is leased to us; `handle` replaces the relay's own for this once.
 
-        Does not raise for what the destination does or fails to do: the row is given back and tried again.
-        Raises psycopg.Error when our own database fails; the row comes back when its lease runs out.
+        What the destination does is never raised: the message is released and tried again. Raises psycopg.Error if our
+        own database fails; the message is claimed again after its lease expires.
         """
         began = time.perf_counter()
         with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
             try:
-                answer = self._send(message, timeout)
+                outcome = (handle or self._handle)(message, timeout)
             except (Unreachable, Refused) as error:
                 self._give_back(message, error)
                 outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
                 note("error.type", outcome)
-            else:
-                outcome = self._commit(message, answer, settle_at_once or self._settle_at_once)
             note("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()
             took = time.perf_counter() - began
             metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
-
-    def _commit(self, message: Message, answer: Any, settle_at_once: Settle | None) -> str:
-        if self._settle is None:
-            return "delivered" if outbox.mark_delivered(self._database.session(), message) else "lease_lost"
-        after_commit = None
-        if settle_at_once is not None:
-            after_commit = settle_at_once(self._database.session(), message, answer)
-        if after_commit is not None:
-            after_commit()
-            return "delivered"
-        with self._database.transaction() as session:
-            if not outbox.mark_delivered(session, message):
-                # Whoever holds the lease now asks again and gets the same answer: it is theirs to apply.
-                return "lease_lost"
-            after_commit = self._settle(session, message, answer)
-        if after_commit is not None:
-            after_commit()
-        return "delivered"
 
     def _give_back(self, message: Message, error: Exception) -> None:
         # A destination that is down is the breaker's business; only a refused row waits longer and longer.

@@ -92,7 +92,12 @@ def document(
     paths = {path: _item(item) for path, item in spec["paths"].items()}
     return {
         "openapi": "3.1.0",
-        "info": {"title": api.spec.title, "version": api.spec.version, "description": f"{about}\n\n{parts.ABOUT}"},
+        "info": {
+            "title": api.spec.title,
+            "version": api.spec.version,
+            "description": f"{about}\n\n{parts.ABOUT}",
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        },
         "servers": [{"url": "/", "description": "This service"}],
         "tags": [*spec["tags"], parts.TAG],
         "paths": {**paths, **parts.service_paths({rule.rule for rule in app.url_map.iter_rules()})},

@@ -55,10 +55,17 @@ class Session(Connection[DictRow]):
 
     def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
         """Execute a statement and return its first row, or None. It is prepared on its first use."""
+        return self._statement(query).first(self.pgconn, parameters)
+
+    def all(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
+        """Execute a statement and return all of its rows. It is prepared on its first use."""
+        return self._statement(query).all(self.pgconn, parameters)
+
+    def _statement(self, query: LiteralString) -> Prepared:
         statement = self._statements.get(query)
         if statement is None:
             statement = self._statements[query] = Prepared(self.pgconn, f"tandem_{len(self._statements)}", query)
-        return statement.first(self.pgconn, parameters)
+        return statement
 
     @contextmanager
     def atomic(self) -> Iterator[None]:

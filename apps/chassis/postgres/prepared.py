@@ -40,17 +40,28 @@ class Prepared:
         self._columns: list[str] = []
 
     def first(self, pgconn: PGconn, parameters: Parameters) -> dict[str, Any] | None:
-        """Execute the statement on its connection; return the first row, or None. Raises psycopg.Error."""
+        """Execute on the connection and return the first row, or None. Raises psycopg.Error."""
+        result = self._execute(pgconn, parameters)
+        return self._row(result, 0) if result.ntuples else None
+
+    def all(self, pgconn: PGconn, parameters: Parameters) -> list[dict[str, Any]]:
+        """Execute on the connection and return all rows. Raises psycopg.Error."""
+        result = self._execute(pgconn, parameters)
+        return [self._row(result, number) for number in range(result.ntuples)]
+
+    def _execute(self, pgconn: PGconn, parameters: Parameters) -> PGresult:
         texts = [
             value.encode() if type(value) is str else None if value is None else self._text(value)
             for value in self._values(parameters)
         ]
         result = _check(pgconn, pgconn.exec_prepared(self._name, texts))  # type: ignore[arg-type]
-        if result.ntuples == 0:
-            return None
-        self._columns = self._columns or [(result.fname(at) or b"").decode() for at in range(result.nfields)]
-        self._transformer.set_pgresult(result)
-        return dict(zip(self._columns, self._transformer.load_row(0, tuple), strict=True))
+        if result.ntuples:
+            self._columns = self._columns or [(result.fname(at) or b"").decode() for at in range(result.nfields)]
+            self._transformer.set_pgresult(result)
+        return result
+
+    def _row(self, result: PGresult, number: int) -> dict[str, Any]:
+        return dict(zip(self._columns, self._transformer.load_row(number, tuple), strict=True))
 
     def _text(self, value: Any) -> Buffer | None:
         encode = _ENCODERS.get(type(value))

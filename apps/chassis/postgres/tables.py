@@ -96,3 +96,93 @@ def index_concurrently(op: Any, name: str, on: str) -> None:
     with op.get_context().autocommit_block():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {on}")
+
+
+def comment(on: str, text: str) -> str:
+    """Return SQL for a comment in the database, on an object such as `INDEX outbox_due`."""
+    quoted = text.replace("'", "''")
+    return f"COMMENT ON {on} IS '{quoted}';\n"
+
+
+def comments(table: str, about: str, **columns: str) -> str:
+    r"""Return SQL for comments in the database, on a table and its columns. psql shows them with `\d+`."""
+    of_columns = (comment(f"COLUMN {table}.{name}", text) for name, text in columns.items())
+    return comment(f"TABLE {table}", about) + "".join(of_columns)
+
+
+def outbox_comments(aggregate: str, topics: str) -> str:
+    """Return SQL for the comments on the outbox. Its messages concern an `aggregate`, such as "book"."""
+    return comments(
+        "outbox",
+        "Transactional outbox: messages to the other service. A row commits with the change it is about.",
+        sequence="Insertion order.",
+        id="UUIDv7. The receiver takes it as the idempotency key; it is the same at each attempt.",
+        merchant=f"Merchant of the {aggregate}.",
+        aggregate_id=f"The {aggregate}. Only its oldest undelivered row is claimed, so its messages arrive in order.",
+        topic=topics,
+        payload="Body of the message.",
+        headers="X-Request-Id and trace context of the request that caused the message; sent with it.",
+        attempts="Number of claims.",
+        created_at="Time of insertion.",
+        available_at="The row is not claimed before this time (backoff).",
+        leased_until="End of the lease. After it, any relay may claim the row.",
+        lease_owner="Holder of the lease. Only the holder can mark the row delivered.",
+        delivered_at="Time of delivery; NULL while the row waits.",
+        last_error="Why the last attempt failed.",
+    ) + (
+        comment("INDEX outbox_due", "Claims of the relay, gauges.")
+        + comment("INDEX outbox_aggregate", f"The oldest undelivered row of an {aggregate}.")
+        + comment("INDEX outbox_age", "The purge.")
+    )
+
+
+IDEMPOTENCY_KEYS_COMMENTS = comments(
+    "idempotency_keys",
+    "Idempotency keys and the resources they name. A row commits with the effect of its request; errors store none.",
+    merchant="Merchant that sent the key.",
+    key="The Idempotency-Key header.",
+    fingerprint="SHA-256 of method, path and canonical body. Another request with the same key is refused.",
+    status="Status code of the completed request; 201 if it created the resource.",
+    resource_id="The resource that the request made or changed. A replay shows it as it is now.",
+    created_at="Time of the request. The purge deletes the row IDEMPOTENCY_KEY_DAYS later.",
+) + comment("INDEX idempotency_keys_age", "The purge.")
+
+INBOX_COMMENTS = comments(
+    "inbox",
+    "Written by releases before 0.3 only, and dropped in a later one: events are compared with the row they change.",
+    id="The webhook-id of the event.",
+    received_at="Time of the first delivery. The purge deletes the row after a day; signatures expire after minutes.",
+) + comment("INDEX inbox_age", "The purge.")
+
+
+def api_keys_comments(scope: str) -> str:
+    """Return SQL for the comments on the API keys; `scope` is an example."""
+    return comments(
+        "api_keys",
+        "API keys made by `flask keys create`. Keys of the setting API_KEYS are not stored here.",
+        id="Name of the key in `flask keys`, in logs and on the operator's page.",
+        digest="SHA-256 of the key. The key itself is not stored.",
+        last_four="Last four characters of the key.",
+        name="Label.",
+        merchant="Merchant that the bearer acts for.",
+        scopes=f"What the bearer may do, such as {scope}.",
+        lifetime="Validity when the key was made, inherited by its successor in a rotation; NULL for no end.",
+        created_at="Time of creation.",
+        expires_at="End of validity; NULL for no end.",
+        revoked_at="Time of revocation; NULL if it is not revoked.",
+    )
+
+
+RATE_LIMITS_COMMENTS = comments(
+    "rate_limits",
+    "Used quota by caller (GCRA). Unlogged: a crash of the server gives every caller a full quota.",
+    caller="`merchant NAME`, or `address NETWORK` for requests with invalid keys.",
+    full_at="For each limit, the time at which the whole quota is available again.",
+    passed="Whether the last request was allowed.",
+)
+
+ALEMBIC_COMMENTS = comments(
+    "alembic_version",
+    "The newest migration that was applied; one row.",
+    version_num="Its revision, the number in front of its file name.",
+)

@@ -63,6 +63,11 @@ class TracedSession(Session):
         with _statement(self, query):
             return super().one(query, parameters)
 
+    def all(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
+        """Execute a statement in a span and return all of its rows. Raises psycopg.Error."""
+        with _statement(self, query):
+            return super().all(query, parameters)
+
     @contextmanager
     def atomic(self) -> Iterator[None]:
         """Run the block in a transaction and in a span. After the last statement, the span shows the commit."""

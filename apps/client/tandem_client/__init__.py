@@ -1,12 +1,12 @@
-"""A typed client of Tandem that does it right: one key a call, deadlines, retries that do nothing twice.
+"""Typed client for Tandem. One idempotency key per call, deadlines, and retries that never act twice.
 
 ::
 
     tandem = Client.from_env()
     order = tandem.place_order(items=[Item("tea-100", 2, 450)], currency="EUR", payment_method="pm_ok", wait=5)
 
-`Client` has a method for every call of both services; `errors` is the tree of what can go wrong, `webhooks.verify`
-checks what Tandem sends to you.
+`Client` has one method per operation of both services. `errors` documents the exceptions. `webhooks.verify` checks the
+webhooks that Tandem sends you.
 """
 
 from tandem_client.answers import Answer, Several

@@ -1,4 +1,4 @@
-"""What an answer consists of, and reading JSON into the types of `model`."""
+"""`Answer`, and the functions that read JSON into the dataclasses of `model`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tandem_client.errors import UnexpectedAnswer
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The HTTP answer that a result was read from.
+    """The HTTP response that a result was read from.
 
-    `status` 202 says that what was asked for is under way. `replayed` says that an earlier request with the same
-    `idempotency_key` had done it. `request_id` finds it in the services' logs. `body` is the JSON as it came, with
-    whatever a newer service says and this client has no name for.
+    `status` 202 means that the requested action is still in progress. `replayed` means that an earlier request with the
+    same `idempotency_key` did the work. `request_id` identifies the request in the services' logs. `body` is the JSON
+    as received, including fields that this client does not know.
     """
 
     status: int
@@ -27,7 +27,7 @@ class Answer:
 
 
 class Result(Protocol):
-    """A dataclass that can be read: it has a member `answer`."""
+    """A dataclass with a field `answer`."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -36,68 +36,71 @@ T = TypeVar("T", bound=Result)
 
 
 class Several(tuple[T, ...]):
-    """Results that came in one answer, in its order; `answer` is that answer."""
+    """The results of one response, in its order. `answer` is that response."""
 
     answer: Answer
 
 
-def origin() -> Any:
-    """The member `answer` of a result: where it was read from, which makes no difference to what it is."""
+def answer_field() -> Any:
+    """Declare the field `answer` of a result. `repr` and `==` ignore it."""
     return field(repr=False, compare=False)
 
 
-def member(name: str | None = None, read: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
-    """A member of a result that has another name in JSON, or is to be read by a function unless it is null.
+def json_field(name: str | None = None, read: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
+    """Declare a field that has another name in JSON, or that `read` converts unless it is null.
 
-    With a default it need not be there.
+    With a default, the JSON need not have the field.
     """
     return field(metadata={"name": name, "read": read}, default=default)
 
 
-def time() -> Any:
-    """A member that is a point in time (RFC 3339)."""
-    return member(read=datetime.fromisoformat)
+def time_field() -> Any:
+    """Declare a field that is a point in time (RFC 3339)."""
+    return json_field(read=datetime.fromisoformat)
 
 
 def read(kind: type[T], answer: Answer) -> T:
-    """The result that an answer's body is. What it has more than is known is passed over.
+    """Read the body of `answer` as a `kind`. Fields that `kind` does not have are ignored.
 
-    Raises UnexpectedAnswer when it lacks something, or has what cannot be read.
+    Raises UnexpectedAnswer if a field is missing or cannot be read.
     """
     return _read(kind, answer.body, answer)
 
 
 def read_all(kind: type[T], answer: Answer) -> Several[T]:
-    """The results that an answer's `data` holds; each one's `answer.body` is its own part. Raises UnexpectedAnswer."""
+    """Read the list `data` in the body of `answer`. The `answer.body` of each result is its own JSON object.
+
+    Raises UnexpectedAnswer if there is no such list, or if a field is missing or cannot be read.
+    """
     data = answer.body.get("data")
     if not isinstance(data, list):
         raise UnexpectedAnswer(
-            "The answer has no list named data.", status=answer.status, body=answer.body, request_id=answer.request_id
+            "The response has no list named data.", status=answer.status, body=answer.body, request_id=answer.request_id
         )
     results = Several(_read(kind, each, answer) for each in data)
     results.answer = answer
     return results
 
 
-def part(kind: type[Any]) -> Callable[[Mapping[str, Any]], Any]:
-    """A function that reads an object within a result."""
-    return lambda members: kind(**_members(kind, members))
+def nested(kind: type[Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """Return a function that reads a JSON object within a result as a `kind`."""
+    return lambda members: kind(**_field_values(kind, members))
 
 
-def parts(kind: type[Any]) -> Callable[[Iterable[Mapping[str, Any]]], Any]:
-    """A function that reads a list of objects within a result."""
-    return lambda all_of_them: tuple(kind(**_members(kind, members)) for members in all_of_them)
+def nested_list(kind: type[Any]) -> Callable[[Iterable[Mapping[str, Any]]], Any]:
+    """Return a function that reads a list of JSON objects within a result as a tuple of `kind`."""
+    return lambda items: tuple(kind(**_field_values(kind, members)) for members in items)
 
 
 def _read(kind: type[T], members: Mapping[str, Any], answer: Answer) -> T:
     make: Callable[..., T] = kind
-    own = replace(answer, body=members)
+    own_answer = replace(answer, body=members)
     try:
-        return make(**_members(kind, members), answer=own)
+        return make(**_field_values(kind, members), answer=own_answer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(
-            f"The answer is not what this client takes for {kind.__name__} ({type(error).__name__}: {error}): "
-            "is this client older than the service, or the address another server's?",
+            f"The response is not a valid {kind.__name__} ({type(error).__name__}: {error}). "
+            "Check that the URL is Tandem's and that this client is not older than the service.",
             status=answer.status,
             body=members,
             request_id=answer.request_id,
@@ -105,8 +108,8 @@ def _read(kind: type[T], members: Mapping[str, Any], answer: Answer) -> T:
         ) from error
 
 
-def _members(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
+def _field_values(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
+    values = {}
     for each in fields(kind):
         if each.name == "answer":
             continue
@@ -114,5 +117,5 @@ def _members(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
         if name not in members and each.default is not MISSING:
             continue
         value, reader = members[name], each.metadata.get("read")
-        found[each.name] = value if value is None or reader is None else reader(value)
-    return found
+        values[each.name] = value if value is None or reader is None else reader(value)
+    return values

@@ -1,4 +1,4 @@
-"""One call and one attempt at it: a request, and what its answer means."""
+"""A call, and a single attempt at it: send one request and interpret the response."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import urllib3
 
 from tandem_client import errors, retry
 from tandem_client.answers import Answer
-from tandem_client.connections import Bearer, Connections, base
+from tandem_client.connections import BearerAuth, Connections, check_url
 from tandem_client.errors import FieldError, Problem
 from tandem_client.version import __version__
 
-CONNECT = 3.05
-"""Seconds to wait for a connection: a little more than a lost packet of TCP's handshake costs."""
+CONNECT_TIMEOUT = 3.05
+"""Seconds to wait for a connection: slightly more than TCP needs to send a lost SYN packet again."""
 
-LONGEST_WAIT = 10
-"""Seconds: services wait for an outcome no longer, whatever is preferred."""
+MAX_WAIT = 10
+"""The services' upper limit for `Prefer: wait`, in seconds."""
 
 _CHUNK = 65536
 _NOT_CONNECTED = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
@@ -34,9 +34,9 @@ _AGENT = f"tandem-client/{__version__} python-requests/{requests.__version__} py
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One intention. Every attempt at it has the same key, body and request id.
+    """One API call. All its attempts send the same idempotency key, body and request id.
 
-    `key` is the idempotency key of what changes something. `wait` is in seconds.
+    `key` is the idempotency key; only POST requests have one. `wait` is in seconds.
     """
 
     method: str
@@ -51,58 +51,61 @@ class Call:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
-    def headers(self, left: float) -> dict[str, str]:
-        """The header fields that are this call's own, when so many seconds are left for it."""
-        named = {
+    def headers(self, seconds_left: float) -> dict[str, str]:
+        """Return this call's own headers for an attempt with `seconds_left` until the deadline."""
+        headers = {
             "X-Request-Id": self.request_id,
             "Idempotency-Key": self.key,
             "Content-Type": None if self.body is None else "application/json",
             "If-Match": None if self.if_match is None else f'"{self.if_match}"',
-            "Prefer": f"wait={self.wait_at_most(left)}" if self.wait else None,
+            "Prefer": f"wait={self.preferred_wait(seconds_left)}" if self.wait else None,
         }
-        return {name: value for name, value in named.items() if value is not None}
+        return {name: value for name, value in headers.items() if value is not None}
 
-    def wait_at_most(self, left: float) -> int:
-        """How many seconds the service is asked to wait: never so many that its answer would come too late."""
-        return max(0, min(self.wait or 0, LONGEST_WAIT, int(left) - 1))
+    def preferred_wait(self, seconds_left: float) -> int:
+        """Return how many seconds the service should wait so that its response still arrives in time."""
+        return max(0, min(self.wait or 0, MAX_WAIT, int(seconds_left) - 1))
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """An attempt that may be made again: what was seen, and whether the service may have acted on it.
+class FailedAttempt:
+    """An attempt without a final response. `reason` continues a sentence that starts with the service's name.
 
-    `problem` is what it answered, if it did, and `retry_after` the seconds that it asks for; what is hopeless stays as
-    it is whenever it is tried.
+    `may_have_acted` is True if the service may have received and handled the request. `problem` is its response, if
+    there was one, and `retry_after` the seconds it asks to wait. `is_permanent` is True if a retry cannot succeed.
     """
 
-    saw: str
+    reason: str
     may_have_acted: bool
     problem: Problem | None = None
     retry_after: float | None = None
     cause: Exception | None = None
-    is_hopeless: bool = False
+    is_permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: for one attempt, without what it prefers to wait, and for a call in all."""
+    """Limits in seconds: `timeout` for one attempt, not counting `Call.wait`; `deadline` for a whole call."""
 
     timeout: float
     deadline: float
 
     def __post_init__(self) -> None:
         if not (0 < self.timeout < float("inf") and 0 < self.deadline < float("inf")):
-            raise ValueError("timeout and deadline are seconds, more than 0 and not without end")
+            raise ValueError("timeout and deadline are in seconds and must be more than 0 and finite")
 
 
-class Peer:
-    """One service as it is reached, and who reaches for it."""
+class Service:
+    """One service: its URL, and the session, API key and headers of the requests to it."""
 
     def __init__(
-        self, name: str, url: str, connections: Connections, auth: Bearer, merchant: str | None, limits: Limits
+        self, name: str, url: str, connections: Connections, auth: BearerAuth, merchant: str | None, limits: Limits
     ) -> None:
-        """`name` is for messages, `merchant` the one to act for. Raises ValueError for what cannot be."""
-        self.name, self.url, self.limits = name, base(url), limits
+        """`name` is used in messages. `merchant` is the merchant to act for, if not the key's own.
+
+        Raises ValueError if `url` or `merchant` is not valid.
+        """
+        self.name, self.url, self.limits = name, check_url(url), limits
         self._connections, self._auth = connections, auth
         self._headers = {"Accept": "application/json", "User-Agent": _AGENT}
         if merchant is not None:
@@ -110,120 +113,121 @@ class Peer:
                 raise ValueError("a merchant's name has 1 to 64 letters, digits, dots, dashes and underscores")
             self._headers["Tandem-Merchant"] = merchant
 
-    def attempt(self, call: Call, until: float) -> Answer | Failed:
-        """Make one request, which has until then (on the monotonic clock) at most.
+    def attempt(self, call: Call, until: float) -> Answer | FailedAttempt:
+        """Send one request. It has until `until` on the monotonic clock; a slow body can overrun by one timeout.
 
-        Raises ApiError when the service says no, UnexpectedAnswer when something else than Tandem answers, and
-        OutcomeUnknown when it answers with success and does not say of what.
+        Raises ApiError if the service refuses the request, UnexpectedAnswer if the response is not Tandem's, and
+        OutcomeUnknown if a POST succeeds but the response has no JSON object.
         """
         began = time.monotonic()
-        left = max(0.001, until - began)
-        limit = min(self.limits.timeout + call.wait_at_most(left), left)
+        seconds_left = max(0.001, until - began)
+        limit = min(self.limits.timeout + call.preferred_wait(seconds_left), seconds_left)
         try:
             response = self._connections.session.request(
                 call.method,
                 self.url + call.path,
                 params=call.query,
                 data=call.body,
-                headers={**self._headers, **call.headers(left)},
+                headers={**self._headers, **call.headers(seconds_left)},
                 auth=self._auth,
-                timeout=(min(CONNECT, limit), limit),
+                timeout=(min(CONNECT_TIMEOUT, limit), limit),
                 allow_redirects=False,
                 stream=True,
             )
-            body = b"".join(_chunks(response, began + limit))
+            body = b"".join(_body_chunks(response, began + limit))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             if isinstance(error, ValueError):
-                raise  # it was never a request: a proxy's address that is none, for one
-            if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
-                return Failed("has no certificate that is trusted here", False, cause=error, is_hopeless=True)
-            never = any(isinstance(one, _NOT_CONNECTED) for one in _causes(error))
-            saw = "could not be reached" if never else "gave no answer"
-            return Failed(f"{saw} ({type(error).__name__})", may_have_acted=not never, cause=error)
-        return self._understand(call, response, body)
+                raise  # The request could not be built, for example because the proxy's URL is not valid.
+            if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+                return FailedAttempt("has no trusted certificate", False, cause=error, is_permanent=True)
+            never_sent = any(isinstance(cause, _NOT_CONNECTED) for cause in _causes(error))
+            reason = "could not be reached" if never_sent else "did not respond"
+            return FailedAttempt(f"{reason} ({type(error).__name__})", may_have_acted=not never_sent, cause=error)
+        return self._interpret(call, response, body)
 
-    def _understand(self, call: Call, response: requests.Response, body: bytes) -> Answer | Failed:
-        """An answer that was read to its end. Raises ApiError and UnexpectedAnswer."""
+    def _interpret(self, call: Call, response: requests.Response, body: bytes) -> Answer | FailedAttempt:
+        """Interpret a complete response. Raises what `attempt` raises."""
         status = response.status_code
         request_id = response.headers.get("X-Request-Id", call.request_id)
         if status >= 400:
-            problem = _problem(status, response, body, request_id, self.url)
-            after = retry.after(response.headers.get("Retry-After"))
-            if not retry.is_passing(problem):
-                raise errors.of(problem, idempotency_key=call.key)
-            return Failed(f"answered {status} {problem.name}", status != 429, problem, after)
-        members = {} if status == 204 else _json(body)
+            problem = _parse_problem(status, response, body, request_id, self.url)
+            retry_after = retry.parse_retry_after(response.headers.get("Retry-After"))
+            if not retry.is_temporary(problem):
+                raise errors.from_problem(problem, idempotency_key=call.key)
+            return FailedAttempt(f"responded with {status} {problem.name}", status != 429, problem, retry_after)
+        members = {} if status == 204 else _parse_json(body)
         if 200 <= status < 300 and isinstance(members, dict):
             replayed = response.headers.get("Idempotency-Replayed") == "true"
             return Answer(status, members, request_id, replayed, call.key)
-        where = f" (to {response.headers['Location']})" if response.is_redirect else ""
-        odd = errors.UnexpectedAnswer(
-            f"{call} was answered with {status}{where} and not with a JSON object, which is not what Tandem does: "
-            f"is {self.url} the address of {self.name}?",
+        target = f" (to {response.headers['Location']})" if response.is_redirect else ""
+        unexpected = errors.UnexpectedAnswer(
+            f"{call} got a response that is not Tandem's: {status}{target} without a JSON object. "
+            f"Check that {self.url} is the URL of the {self.name} service.",
             status=status,
             body=body,
             idempotency_key=call.key,
             request_id=request_id,
         )
         if call.key is not None and status < 300:
-            raise unknown(call, f"{self.url} answered {status}, and not with a JSON object") from odd
-        raise odd
+            raise outcome_unknown(call, f"{self.url} responded with {status} without a JSON object") from unexpected
+        raise unexpected
 
 
-def unknown(call: Call, saw: str, attempts: int = 1) -> errors.OutcomeUnknown:
-    """The error that says that a call may have been carried out, and how to find out."""
+def outcome_unknown(call: Call, reason: str, attempts: int = 1) -> errors.OutcomeUnknown:
+    """Return the exception for a call that the service may have carried out."""
     assert call.key is not None
     return errors.OutcomeUnknown(
-        f"It is not known what became of {call}: {saw} (request {call.request_id}). It has not failed: make the same "
-        f"call again with idempotency_key={call.key!r}, and nothing is done twice.",
+        f"The outcome of {call} is unknown: {reason} (request {call.request_id}). This is not a failure. Make the same "
+        f"call again with idempotency_key={call.key!r}: it is not carried out twice.",
         attempts=attempts,
         idempotency_key=call.key,
         request_id=call.request_id,
     )
 
 
-def _chunks(response: requests.Response, until: float) -> Iterator[bytes]:
-    """The body, as it comes; a server that sends it drop by drop does not outlast the attempt."""
+def _body_chunks(response: requests.Response, until: float) -> Iterator[bytes]:
+    """Yield the body as it arrives. Raises ReadTimeout if a server that sends it slowly exceeds `until`."""
     try:
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             yield chunk
             if time.monotonic() > until:
-                raise requests.ReadTimeout("the answer did not end in time")
+                raise requests.ReadTimeout("the response did not end in time")
     except BaseException:
         response.close()
         raise
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what requests and urllib3 have wrapped in it."""
-    seen: list[BaseException | None] = [error]
-    while seen:
-        one = seen.pop()
-        if one is not None:
-            yield one
-            seen += [each for each in (*one.args, getattr(one, "reason", None)) if isinstance(each, BaseException)]
+    """Yield an exception and those that requests and urllib3 wrapped in it."""
+    remaining: list[BaseException | None] = [error]
+    while remaining:
+        cause = remaining.pop()
+        if cause is not None:
+            yield cause
+            wrapped = (*cause.args, getattr(cause, "reason", None))
+            remaining += [each for each in wrapped if isinstance(each, BaseException)]
 
 
-def _json(body: bytes) -> object:
+def _parse_json(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
 
 
-def _problem(status: int, response: requests.Response, body: bytes, request_id: str, url: str) -> Problem:
-    """The problem that an answer holds; one of its status alone where somebody else than Tandem has answered."""
-    told = _json(body)
-    members: Mapping[str, Any] = told if isinstance(told, dict) else {}
+def _parse_problem(status: int, response: requests.Response, body: bytes, request_id: str, url: str) -> Problem:
+    """Return the problem in a response, or one made from the status if the response is not Tandem's."""
+    parsed = _parse_json(body)
+    members: Mapping[str, Any] = parsed if isinstance(parsed, dict) else {}
     kind = str(members.get("type", "about:blank"))
     listed = members.get("errors")
-    wrong = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    field_errors = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     return Problem(
         type=kind,
         title=str(members.get("title") or response.reason or ""),
         status=status,
         detail=str(members.get("detail") or ""),
-        errors=tuple(FieldError(str(each.get("pointer", "")), str(each.get("detail", ""))) for each in wrong),
+        errors=tuple(FieldError(str(each.get("pointer", "")), str(each.get("detail", ""))) for each in field_errors),
         request_id=request_id,
         about=url + kind if kind.startswith("/") else None,
     )

@@ -1,4 +1,4 @@
-"""Connections: a session that threads share, and the key that goes with every request."""
+"""The HTTP session that all threads share, and the API key in every request."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from requests.adapters import HTTPAdapter
 
 
 class Connections:
-    """One session for all threads, in each process its own.
+    """Owner of the requests.Session: one for all threads of a process.
 
-    requests.Session is safe to share as long as nobody changes it, and then its pool is worth most: nothing here
-    changes it, and it takes no cookies. What a parent process has opened before a fork is left alone: two
-    processes on one connection would read each other's answers. A session of the caller's is used as it is.
+    Threads can share a requests.Session as long as nobody changes it. This class changes nothing after creation, and
+    the session accepts no cookies. A child process does not use the connections that its parent opened before a
+    fork: two processes on one connection would read each other's responses. A session passed by the caller is used
+    unchanged.
     """
 
     def __init__(self, session: requests.Session | None = None) -> None:
-        """`session` is the caller's, if there is one."""
-        self._given, self._own = session, session
+        """`session` is the caller's own, or None to create one."""
+        self._callers, self._session = session, session
         self._process = os.getpid()
         self._lock = threading.Lock()
 
     @property
     def session(self) -> requests.Session:
         """The session to use in this process."""
-        if self._own is None or (self._given is None and self._process != os.getpid()):
+        if self._session is None or (self._callers is None and self._process != os.getpid()):
             with self._lock:
-                if self._own is None or self._process != os.getpid():
-                    self._own, self._process = _new_session(), os.getpid()
-        return self._own
+                if self._session is None or self._process != os.getpid():
+                    self._session, self._process = _new_session(), os.getpid()
+        return self._session
 
     def close(self) -> None:
-        """Close what was opened here; a later call opens it anew."""
-        if self._own is not None and self._given is None:
-            self._own.close()
+        """Close the session, unless it is the caller's own. A later call opens new connections."""
+        if self._session is not None and self._callers is None:
+            self._session.close()
 
 
 def _new_session() -> requests.Session:
@@ -48,26 +49,26 @@ def _new_session() -> requests.Session:
     return session
 
 
-class Bearer(requests.auth.AuthBase):
-    """The Authorization header. As requests' own `auth`, it keeps a .netrc from replacing it."""
+class BearerAuth(requests.auth.AuthBase):
+    """Sets the Authorization header. Because it is requests' `auth`, a .netrc cannot replace it."""
 
     def __init__(self, key: str) -> None:
-        """`key` is the API key. Raises ValueError, which does not quote it, for what can't be sent."""
+        """`key` is the API key. Raises ValueError, without quoting it, if it cannot be sent in a header."""
         if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError("the API key is missing or has characters that no key has")
+            raise ValueError("the API key is empty or has characters that no API key has")
         self._key = key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the key into a request."""
+        """Set the header on a request."""
         request.headers["Authorization"] = f"Bearer {self._key}"
         return request
 
 
-def base(url: str) -> str:
-    """The address of a service, without a slash at its end. Raises ValueError."""
+def check_url(url: str) -> str:
+    """Return the base URL of a service without a trailing slash. Raises ValueError if it is not valid."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"not the address of a service, such as http://localhost:8080: {parts.hostname or url!r}")
+        raise ValueError(f"not the URL of a service, such as http://localhost:8080: {parts.hostname or url!r}")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("an address holds no user name and no password: the API key is given by itself")
+        raise ValueError("a service URL must not contain a user name or password: pass the API key as api_key")
     return url.rstrip("/")

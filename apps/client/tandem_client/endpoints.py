@@ -1,4 +1,4 @@
-"""The calls about webhooks: where events are sent, and what became of each."""
+"""The operations on webhook endpoints and their deliveries."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PATH = "webhook-endpoints"
 
 
 class WebhookEndpoints:
-    """What can be done with webhook endpoints; `webhooks.verify` is for those who receive.
+    """Operations on webhook endpoints. Use `webhooks.verify` to check the webhooks you receive.
 
-    `idempotency_key` and the errors are as with orders.
+    `idempotency_key` and the exceptions are those of `Orders`.
     """
 
     _order: Transport
@@ -28,58 +28,58 @@ class WebhookEndpoints:
         description: str | None = None,
         idempotency_key: str | None = None,
     ) -> WebhookEndpoint:
-        """Have events sent to a URL: those of these types, or without any, every outcome.
+        """Send events to a URL: those of the given types, by default every outcome.
 
-        Its `secret` is what `webhooks.verify` needs; it is told here and in `rotate_webhook_secret`, and never again.
+        `webhooks.verify` needs the endpoint's `secret`. Only this call and `rotate_webhook_secret` return it.
         """
         body = {"url": url, "events": None if events is None else list(events), "description": description}
         return read(WebhookEndpoint, self._order.post(_PATH, body=body, key=idempotency_key))
 
     def list_webhook_endpoints(self) -> Several[WebhookEndpoint]:
-        """All endpoints, newest first."""
+        """Return all endpoints, newest first."""
         return read_all(WebhookEndpoint, self._order.get(_PATH))
 
     def get_webhook_endpoint(self, endpoint_id: str) -> WebhookEndpoint:
-        """An endpoint as it stands."""
+        """Return the current state of an endpoint."""
         return read(WebhookEndpoint, self._order.get(_PATH, endpoint_id))
 
     def delete_webhook_endpoint(self, endpoint_id: str) -> None:
-        """Forget an endpoint, and what waits for it."""
+        """Delete an endpoint and its undelivered events (status `pending` or `dead`)."""
         self._order.delete(_PATH, endpoint_id)
 
     def rotate_webhook_secret(
         self, endpoint_id: str, *, overlap_seconds: int | None = None, idempotency_key: str | None = None
     ) -> WebhookEndpoint:
-        """Make a new secret; for so many seconds, a day unless said otherwise, the old one signs besides it."""
+        """Create a new secret. The old one keeps signing, too, for `overlap_seconds` (by default one day)."""
         body = {"overlap_seconds": overlap_seconds}
         answer = self._order.post(_PATH, endpoint_id, "rotate-secret", body=body, key=idempotency_key)
         return read(WebhookEndpoint, answer)
 
     def enable_webhook_endpoint(self, endpoint_id: str, *, idempotency_key: str | None = None) -> WebhookEndpoint:
-        """Send events again to an endpoint that is `disabled`, since it has answered 410."""
+        """Enable an endpoint that is `disabled` because it responded with 410."""
         return read(WebhookEndpoint, self._order.post(_PATH, endpoint_id, "enable", key=idempotency_key))
 
     def test_webhook_endpoint(self, endpoint_id: str, *, idempotency_key: str | None = None) -> WebhookDelivery:
-        """Have an event `webhook.test` sent there."""
+        """Send the endpoint an event `webhook.test`."""
         return read(WebhookDelivery, self._order.post(_PATH, endpoint_id, "test", key=idempotency_key))
 
     def list_webhook_deliveries(
         self, endpoint_id: str, *, status: str | None = None, page_size: int | None = None
     ) -> Iterator[WebhookDelivery]:
-        """What was and is to be sent to an endpoint, all or what has this status; newest event first, read as needed.
+        """Iterate over an endpoint's deliveries, newest event first, optionally filtered by status.
 
-        They come without their payload and attempts.
+        They come without payload and attempts. Pages are requested as needed.
         """
         path = (_PATH, endpoint_id, "deliveries")
-        return paging.every(WebhookDelivery, self._order, *path, status=status, limit=page_size)
+        return paging.iterate(WebhookDelivery, self._order, *path, status=status, limit=page_size)
 
     def get_webhook_delivery(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
-        """A delivery, with its payload and each attempt."""
+        """Return a delivery with its payload and attempts."""
         return read(WebhookDelivery, self._order.get(_PATH, endpoint_id, "deliveries", delivery_id))
 
     def redeliver_webhook(
         self, endpoint_id: str, delivery_id: str, *, idempotency_key: str | None = None
     ) -> WebhookDelivery:
-        """Send an event once more, under the same id, whatever has become of it."""
+        """Send an event again with the same id, whatever the delivery's status."""
         path = (_PATH, endpoint_id, "deliveries", delivery_id, "redeliver")
         return read(WebhookDelivery, self._order.post(*path, key=idempotency_key))

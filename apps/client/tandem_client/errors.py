@@ -1,25 +1,25 @@
-"""What can go wrong, as a tree.
+"""The exceptions of this client.
 
 ::
 
-    TandemError                  everything below
-    ├── ApiError                 the service has answered, and said no
-    │   ├── BadRequest           400  the request could not be read
-    │   ├── Unauthorized         401  the API key is missing or not known
-    │   ├── Forbidden            403  the key may not do this
-    │   ├── NotFound             404  no such thing, or it is another merchant's
-    │   ├── Conflict             409  not in this state: look at the resource
-    │   ├── PreconditionFailed   412  it has changed since you read it (`if_match`)
-    │   ├── Invalid              422  `error.problem.errors` points to the fields
-    │   ├── RateLimited          429  still, when the deadline had passed
-    │   └── ServerError          500  a fault of the service, done wholly or not at all: repeat with the same key
-    ├── OutcomeUnknown           no answer within the deadline: it may have been done, or may yet be
-    ├── Unavailable              no answer within the deadline, and this call has done nothing
-    ├── UnexpectedAnswer         an answer that is not Tandem's, or of a Tandem that this client does not know
-    └── InvalidSignature         a webhook that nobody with one of the secrets has signed, or not just now
+    TandemError                  base of all exceptions below
+    ├── ApiError                 the service refused the request
+    │   ├── BadRequest           400  the request is malformed
+    │   ├── Unauthorized         401  the API key is missing or unknown
+    │   ├── Forbidden            403  the API key may not do this
+    │   ├── NotFound             404  the resource does not exist, or belongs to another merchant
+    │   ├── Conflict             409  the resource's state does not allow this
+    │   ├── PreconditionFailed   412  the resource has changed since you read it (`if_match`)
+    │   ├── Invalid              422  the request is not valid: see `error.problem.errors`
+    │   ├── RateLimited          429  still too many requests when the deadline passed
+    │   └── ServerError          500  a fault of the service: retry with the same idempotency key
+    ├── OutcomeUnknown           no final response before the deadline: the call may have been carried out
+    ├── Unavailable              no final response before the deadline, and no POST was carried out
+    ├── UnexpectedAnswer         a response that is not Tandem's, or from a version that this client does not support
+    └── InvalidSignature         a webhook that none of the secrets signed within five minutes
 
-Never take `OutcomeUnknown` for a failure: make the same call again, with `idempotency_key=error.idempotency_key`.
-No message and no attribute of these holds the API key.
+`OutcomeUnknown` is not a failure: make the same call again with `idempotency_key=error.idempotency_key`.
+No message and no attribute contains the API key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field: `pointer` is a JSON pointer into the request's body (RFC 6901)."""
+    """What is wrong with one field. `pointer` is a JSON pointer into the request body (RFC 6901)."""
 
     pointer: str
     detail: str
@@ -39,7 +39,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a service said no (RFC 9457, problem details). `about` is the address of a page that says what to do."""
+    """Why a service refused a request (RFC 9457, problem details). `about` is the URL of a page with advice."""
 
     type: str
     title: str
@@ -51,25 +51,24 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """The last part of the type, such as `order-not-found`."""
+        """The last segment of `type`, such as `order-not-found`."""
         return self.type.rpartition("/")[2]
 
 
 class TandemError(Exception):
-    """The base of all errors of this client.
+    """Base of all exceptions of this client.
 
-    `idempotency_key` is the key that the call had, if it was one that changes something: make the call again with
-    it and it continues the same intention. `request_id` finds the call in the logs of the services.
+    `idempotency_key` is the call's key, or None if it had none. A call with the same key continues the earlier one.
+    `request_id` identifies the call in the services' logs.
     """
 
     def __init__(self, message: str, *, idempotency_key: str | None = None, request_id: str | None = None) -> None:
-        """`message` says what happened and what to do."""
         super().__init__(message)
         self.idempotency_key = idempotency_key
         self.request_id = request_id
 
     def __reduce__(self) -> tuple[Callable[..., TandemError], tuple[Any, ...]]:
-        # Errors cross processes (task queues, pools); Exception's own way knows no keyword arguments.
+        # Exceptions are pickled by process pools and task queues; Exception.__reduce__ drops keyword arguments.
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -80,13 +79,12 @@ def _restore(kind: type[TandemError], args: tuple[Any, ...], members: Mapping[st
 
 
 class ApiError(TandemError):
-    """The service has answered, and said no; `problem` says why. Itself, where none of those below has the status."""
+    """The service refused the request; `problem` says why. Statuses without a subclass raise ApiError itself."""
 
     advice: ClassVar[str] = ""
 
     def __init__(self, problem: Problem, *, idempotency_key: str | None = None) -> None:
-        """The message is made of the problem."""
-        super().__init__(_explain(problem, self.advice), idempotency_key=idempotency_key, request_id=problem.request_id)
+        super().__init__(_message(problem, self.advice), idempotency_key=idempotency_key, request_id=problem.request_id)
         self.problem = problem
 
     @property
@@ -96,80 +94,80 @@ class ApiError(TandemError):
 
 
 class BadRequest(ApiError):
-    """400: the request could not be read."""
+    """400: the request is malformed."""
 
 
 class Unauthorized(ApiError):
-    """401: the API key is missing, not known or no longer valid."""
+    """401: the API key is missing, unknown or no longer valid."""
 
-    advice = "Give the client a key that this service knows (api_key, or API_KEY in the environment)."
+    advice = "Use an API key of this service (api_key, or API_KEY in the environment)."
 
 
 class Forbidden(ApiError):
-    """403: the key is known and may not do this."""
+    """403: the API key is valid, but may not do this."""
 
-    advice = "Use a key that has the scope."
+    advice = "Use an API key that has the scope."
 
 
 class NotFound(ApiError):
-    """404: there is no such thing, or it belongs to another merchant."""
+    """404: the resource does not exist, or belongs to another merchant."""
 
-    advice = "Check the id, and that the key belongs to its merchant."
+    advice = "Check the id, and that the API key belongs to the same merchant."
 
 
 class Conflict(ApiError):
-    """409: the resource does not allow this in the state that it is in."""
+    """409: the resource's current state does not allow this."""
 
-    advice = "Look at it as it stands now, and decide anew."
+    advice = "Read the resource, then decide whether to retry."
 
 
 class PreconditionFailed(ApiError):
-    """412: the resource is no longer in the version that `if_match` named."""
+    """412: the resource no longer has the version given as `if_match`."""
 
-    advice = "Read it again, and decide anew."
+    advice = "Read the resource again, then decide whether to retry."
 
 
 class Invalid(ApiError):
-    """422: the request is not valid; `problem.errors` points to the fields."""
+    """422: the request is not valid. `problem.errors` names the fields."""
 
 
 class RateLimited(ApiError):
-    """429: too many requests, all through the deadline; this call did nothing. `retry_after` is in seconds."""
+    """429: too many requests until the deadline. This call changed nothing. `retry_after` is in seconds."""
 
-    advice = "Slow down, and make the call again later."
+    advice = "Send fewer requests, and make the call again later."
     retry_after: float | None = None
 
 
 class ServerError(ApiError):
-    """500: a fault of the service. What was asked for is done wholly or not at all, and this does not say which."""
+    """500: a fault of the service. The request was carried out completely or not at all; it is not known which."""
 
     advice = "Make the same call again, with the same idempotency key if it has one."
 
 
 class OutcomeUnknown(TandemError):
-    """The deadline has passed and no answer has come: it may have been done, or may yet be done.
+    """The service may have carried out the call, or may still do so: no response says which.
 
-    This is not a failure. Make the same call again with `idempotency_key=error.idempotency_key`, now or in an
-    hour: nothing is done twice, and its answer says what came of it. `attempts` counts the requests that were made.
+    This is not a failure. Make the same call again with `idempotency_key=error.idempotency_key`, now or in an hour: it
+    is not carried out twice, and the response tells the outcome. `attempts` is the number of requests sent.
     """
 
     def __init__(self, message: str, *, attempts: int, idempotency_key: str, request_id: str | None = None) -> None:
-        """`message` says what was seen last."""
         super().__init__(message, idempotency_key=idempotency_key, request_id=request_id)
         self.attempts = attempts
 
 
 class Unavailable(TandemError):
-    """The service could not be reached within the deadline.
+    """There was no final response before the deadline, and no POST was carried out.
 
-    It was only asked to show something, or no request of this call has left for it: either way this call did nothing.
+    Either the call was a GET or a DELETE, or the service handled none of its requests. A DELETE may have been carried
+    out; it is safe to repeat.
     """
 
 
 class UnexpectedAnswer(TandemError):
-    """An answer that is not Tandem's (a proxy, another server), or that lacks what this client needs.
+    """A response that is not Tandem's (a proxy's, another server's), or that lacks a field that this client needs.
 
-    `body` is what was answered, `status` its HTTP status.
+    `status` is its HTTP status, `body` its content.
     """
 
     def __init__(
@@ -181,13 +179,12 @@ class UnexpectedAnswer(TandemError):
         idempotency_key: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """`message` says what is odd about it."""
         super().__init__(message, idempotency_key=idempotency_key, request_id=request_id)
         self.status, self.body = status, body
 
 
 class InvalidSignature(TandemError):
-    """A webhook that was not signed with one of the secrets, not for these bytes, or not within five minutes."""
+    """A webhook that none of the secrets signed, that was changed, or that was signed more than five minutes ago."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -202,8 +199,8 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-def of(problem: Problem, *, idempotency_key: str | None = None, retry_after: float | None = None) -> ApiError:
-    """The error that a problem is, by its status."""
+def from_problem(problem: Problem, *, idempotency_key: str | None = None, retry_after: float | None = None) -> ApiError:
+    """Return the exception for a problem, chosen by its status."""
     kind = _BY_STATUS.get(problem.status, ServerError if problem.status >= 500 else ApiError)
     error = kind(problem, idempotency_key=idempotency_key)
     if isinstance(error, RateLimited):
@@ -211,9 +208,9 @@ def of(problem: Problem, *, idempotency_key: str | None = None, retry_after: flo
     return error
 
 
-def _explain(problem: Problem, advice: str) -> str:
-    said = f"{problem.status} {problem.name or problem.title}: {problem.detail or problem.title}"
-    wrong = "; ".join(f"{error.pointer or '/'}: {error.detail}" for error in problem.errors)
+def _message(problem: Problem, advice: str) -> str:
+    summary = f"{problem.status} {problem.name or problem.title}: {problem.detail or problem.title}"
+    field_errors = "; ".join(f"{error.pointer or '/'}: {error.detail}" for error in problem.errors)
     request = f"(request {problem.request_id})" if problem.request_id else ""
     about = f"See {problem.about}" if problem.about else ""
-    return " ".join(part for part in (said, wrong, advice, about, request) if part)
+    return " ".join(part for part in (summary, field_errors, advice, about, request) if part)

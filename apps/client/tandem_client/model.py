@@ -1,7 +1,7 @@
-"""What the services answer with, as frozen dataclasses. Amounts are in minor units: 450 is 4.50 EUR.
+"""The resources that the services return, as frozen dataclasses. Amounts are in minor units: 450 is 4.50 EUR.
 
-`status` and `type` are plain texts, and each result's `answer.body` has the JSON as it came: a service may learn
-to say more, and older clients go on.
+`status` and `type` are strings, and each result's `answer.body` has the JSON as received, so that a service can add
+values and fields without breaking older clients.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tandem_client.answers import Answer, member, origin, part, parts, time
+from tandem_client.answers import Answer, answer_field, json_field, nested, nested_list, time_field
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line of an order: to place one, and as it is shown. `amount` is quantity times unit amount.
+    """One line of an order, in requests and responses. `amount` is `quantity` times `unit_amount`.
 
-    Only orders of the original sketch's API have lines without a sku and a unit amount.
+    `sku` and `unit_amount` are None only in orders placed through the original sketch's API.
     """
 
     sku: str | None
@@ -30,7 +30,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class OrderPayment:
-    """What an order shows of its payment; `failure_reason` says why it was declined."""
+    """An order's payment. `failure_reason` says why it was declined."""
 
     id: str
     status: str
@@ -42,7 +42,7 @@ class Order:
     """An order. Its status is `pending_payment`, `authorized`, `paid`, `payment_failed`, `canceling`, `canceled`,
     `refunded` or `expired`.
 
-    `version` is what `if_match` takes: a change is then made only to the order as you know it.
+    Pass `version` as `if_match` to change the order only if it still has that version.
     """
 
     id: str
@@ -51,35 +51,35 @@ class Order:
     total_amount: int
     paid_amount: int
     refunded_amount: int
-    items: tuple[Item, ...] = member(read=parts(Item))
+    items: tuple[Item, ...] = json_field(read=nested_list(Item))
     customer: str | None
     payment_method: str
     capture: str
     metadata: Mapping[str, str]
-    payment: OrderPayment | None = member(read=part(OrderPayment))
+    payment: OrderPayment | None = json_field(read=nested(OrderPayment))
     version: int
-    created_at: datetime = time()
-    updated_at: datetime = time()
-    answer: Answer = origin()
+    created_at: datetime = time_field()
+    updated_at: datetime = time_field()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderEvent:
-    """One step of an order's history: `before` and `after` are the order's status, `data` depends on `type`."""
+    """One entry of an order's history. `before` and `after` are the order's status; `data` depends on `type`."""
 
     version: int
     type: str
-    before: str | None = member("from")
-    after: str = member("to")
+    before: str | None = json_field("from")
+    after: str = json_field("to")
     actor: str
     data: Mapping[str, Any]
-    at: datetime = time()
-    answer: Answer = origin()
+    at: datetime = time_field()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """A refund of an order or payment. Its status is `pending`, `succeeded` or `failed` (see `failure_reason`)."""
+    """A refund of an order or a payment. Its status is `pending`, `succeeded` or `failed` (see `failure_reason`)."""
 
     id: str
     status: str
@@ -87,8 +87,8 @@ class Refund:
     currency: str
     reason: str | None
     failure_reason: str | None
-    created_at: datetime = time()
-    answer: Answer = origin()
+    created_at: datetime = time_field()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Payment:
     """A payment. Its status is `processing`, `authorized`, `captured`, `failed` (see `failure_reason`), `voided`
     or `expired`.
 
-    `refunding_amount` is under way to the customer; `provider_reference` is the provider's name for the charge.
+    `refunding_amount` is the sum of refunds in progress. `provider_reference` is the provider's id of the charge.
     """
 
     id: str
@@ -114,15 +114,15 @@ class Payment:
     provider: str
     provider_reference: str | None
     version: int
-    created_at: datetime = time()
-    updated_at: datetime = time()
-    answer: Answer = origin()
+    created_at: datetime = time_field()
+    updated_at: datetime = time_field()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One thing that was asked of the provider for a payment: `kind` is `sale`, `authorize`, `capture`, `void` or
-    `refund`, status `pending`, `succeeded` or `declined`.
+    """One request to the provider for a payment. `kind` is `sale`, `authorize`, `capture`, `void` or `refund`; `status`
+    is `pending`, `succeeded` or `declined`.
     """
 
     id: str
@@ -133,36 +133,36 @@ class Operation:
     attempts: int
     provider_reference: str | None
     reason: str | None
-    created_at: datetime = time()
-    settled_at: datetime | None = time()
-    answer: Answer = origin()
+    created_at: datetime = time_field()
+    settled_at: datetime | None = time_field()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderAccount:
-    """A payment by the provider's own account; `untold` counts operations that it did not tell of."""
+    """A payment as the provider's own records show it. `untold` counts operations that the provider did not report."""
 
     captured_amount: int
     refunded_amount: int
     untold: int
-    answer: Answer = origin()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """The sums of one account of the ledger in one currency; `balance` is debits less credits."""
+    """The totals of one ledger account in one currency. `balance` is debits minus credits."""
 
     account: str
     currency: str
     debits: int
     credits: int
     balance: int
-    answer: Answer = origin()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One side of a double entry; `direction` is `debit` or `credit`."""
+    """One side of a double entry. `direction` is `debit` or `credit`."""
 
     id: str
     operation_id: str
@@ -171,43 +171,43 @@ class Entry:
     direction: str
     amount: int
     currency: str
-    at: datetime = time()
-    answer: Answer = origin()
+    at: datetime = time_field()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEndpoint:
-    """Where events are sent. Its status is `enabled` or `disabled` (see `disabled_reason`).
+    """A URL that events are sent to. Its status is `enabled` or `disabled` (see `disabled_reason`).
 
-    `secret` is there only in what made it; until `signed_until`, the secrets before it sign besides.
+    `secret` is present only in the response that created it. Until `signed_until`, earlier secrets sign as well.
     """
 
     id: str
     url: str
     description: str | None
-    events: tuple[str, ...] = member(read=tuple)
+    events: tuple[str, ...] = json_field(read=tuple)
     status: str
     disabled_reason: str | None
-    signed_until: datetime | None = time()
-    created_at: datetime = time()
+    signed_until: datetime | None = time_field()
+    created_at: datetime = time_field()
     secret: str | None = field(default=None, repr=False)
-    answer: Answer = origin()
+    answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookAttempt:
-    """One attempt at a delivery: the status code of the answer, or an error; `duration` is in seconds."""
+    """One attempt at a delivery, with the status code of the response or an error. `duration` is in seconds."""
 
     number: int
     status_code: int | None
     error: str | None
     duration: float
-    at: datetime = time()
+    at: datetime = time_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDelivery:
-    """An event on its way to an endpoint; its id is the `id` of `webhooks.Event`.
+    """The delivery of an event to an endpoint. Its `id` is the `id` of `webhooks.Event`.
 
     Its status is `pending`, `delivered` or `dead`. `payload` and `attempts` are None in lists.
     """
@@ -220,9 +220,9 @@ class WebhookDelivery:
     attempt_count: int
     last_status_code: int | None
     last_error: str | None
-    next_attempt_at: datetime | None = time()
-    created_at: datetime = time()
-    settled_at: datetime | None = time()
+    next_attempt_at: datetime | None = time_field()
+    created_at: datetime = time_field()
+    settled_at: datetime | None = time_field()
     payload: Mapping[str, Any] | None = None
-    attempts: tuple[WebhookAttempt, ...] | None = member(read=parts(WebhookAttempt), default=None)
-    answer: Answer = origin()
+    attempts: tuple[WebhookAttempt, ...] | None = json_field(read=nested_list(WebhookAttempt), default=None)
+    answer: Answer = answer_field()

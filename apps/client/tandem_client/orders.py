@@ -1,4 +1,4 @@
-"""The order service's calls."""
+"""The operations of the order service, except webhook endpoints."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tandem_client.transport import Transport
 
 
 class Orders:
-    """What can be done with orders.
+    """Operations on orders.
 
-    `wait` is how many seconds, 10 at most, the service waits for the outcome before it answers with what stands
-    then; without it, it answers at once. `idempotency_key` is made for each call, and every retry has it; give one
-    to continue an earlier call, or to call once only even if your own process is started again meanwhile.
-    `if_match` is the `version` of the order that you know: if it has changed since, PreconditionFailed is raised.
-    All raise the errors that `tandem_client.errors` lists.
+    `wait` is how many seconds, at most 10, the service waits for the outcome before it responds with the current
+    state; by default it responds at once. Each call generates an `idempotency_key`, and its retries send the same one.
+    Pass one to continue an earlier call, or so that a restart of your process does not repeat the call. `if_match` is
+    the `version` of the order as you know it: PreconditionFailed is raised if the order has changed since. Every method
+    raises the exceptions in `tandem_client.errors`.
     """
 
     _order: Transport
@@ -36,9 +36,9 @@ class Orders:
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> Order:
-        """Place an order, to be paid at once (`capture` is `automatic`, as without it) or when captured (`manual`).
+        """Place an order. With `capture` `automatic` (the default) it is paid at once, with `manual` on `capture`.
 
-        A payment that is declined is no error: the order is `payment_failed`.
+        A declined payment raises nothing: the order's status is `payment_failed`.
         """
         body = {
             "currency": currency,
@@ -51,7 +51,7 @@ class Orders:
         return read(Order, self._order.post("orders", body=body, key=idempotency_key, wait=wait))
 
     def get_order(self, order_id: str) -> Order:
-        """An order as it stands."""
+        """Return the current state of an order."""
         return read(Order, self._order.get("orders", order_id))
 
     def list_orders(
@@ -63,23 +63,23 @@ class Orders:
         created_before: datetime | None = None,
         page_size: int | None = None,
     ) -> Iterator[Order]:
-        """All orders, or those with this status, this customer or made in this time; newest first, read as needed.
+        """Iterate over orders, newest first, optionally filtered by status, customer and time of creation.
 
-        `page_size` is how many come at once, 100 at most.
+        `page_size` is the number of orders per request, at most 100. Pages are requested as needed.
         """
-        return paging.every(
+        return paging.iterate(
             Order,
             self._order,
             "orders",
             status=status,
             customer=customer,
-            created_after=paging.moment(created_after),
-            created_before=paging.moment(created_before),
+            created_after=paging.query_time(created_after),
+            created_before=paging.query_time(created_before),
             limit=page_size,
         )
 
     def order_events(self, order_id: str) -> Several[OrderEvent]:
-        """An order's history, oldest first."""
+        """Return an order's history, oldest first."""
         return read_all(OrderEvent, self._order.get("orders", order_id, "events"))
 
     def pay_again(
@@ -91,7 +91,7 @@ class Orders:
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Order:
-        """Try to have an order paid that is `payment_failed`, by this or another payment method."""
+        """Try again to pay an order that is `payment_failed`, with the same or another payment method."""
         body = {"payment_method": payment_method}
         return self._act(order_id, "payment-attempts", body, wait, idempotency_key, if_match)
 
@@ -103,7 +103,7 @@ class Orders:
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Order:
-        """Take the money of an order that is `authorized`; it is `paid` when that is done."""
+        """Capture the payment of an order that is `authorized`. The order is `paid` when that is done."""
         return self._act(order_id, "capture", None, wait, idempotency_key, if_match)
 
     def cancel(
@@ -114,7 +114,7 @@ class Orders:
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Order:
-        """Cancel an order and give back what was taken; it is `canceling` until that is done."""
+        """Cancel an order and return the customer's money. The order is `canceling` until that is done."""
         return self._act(order_id, "cancel", None, wait, idempotency_key, if_match)
 
     def refund(
@@ -127,7 +127,7 @@ class Orders:
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Refund:
-        """Give so many minor units of a paid order back, or all that is left."""
+        """Refund `amount` minor units of a paid order, or all that is left."""
         body = {"amount": amount, "reason": reason}
         answer = self._order.post(
             "orders", order_id, "refunds", body=body, key=idempotency_key, wait=wait, if_match=if_match
@@ -135,7 +135,7 @@ class Orders:
         return read(Refund, answer)
 
     def list_refunds(self, order_id: str) -> Several[Refund]:
-        """All refunds of an order, newest first."""
+        """Return all refunds of an order, newest first."""
         return read_all(Refund, self._order.get("orders", order_id, "refunds"))
 
     def _act(

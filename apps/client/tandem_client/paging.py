@@ -1,4 +1,4 @@
-"""Lists that are longer than a page."""
+"""Iterating over lists that come in pages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tandem_client.transport import Transport
 T = TypeVar("T", bound=Result)
 
 
-def every(kind: type[T], transport: Transport, *path: str, **query: Any) -> Iterator[T]:
-    """All results of a list, newest first; the next page is asked for when the last one has been used up.
+def iterate(kind: type[T], transport: Transport, *path: str, **query: Any) -> Iterator[T]:
+    """Yield all results of a list, newest first. A page is requested when the one before it is used up.
 
-    What is made meanwhile does not move those that follow. Raises what asking for a page raises, where it happens:
-    what came before stays good.
+    Entries created meanwhile do not shift the pages that follow. A failed request raises at the result where it
+    happens; the results before it are valid.
     """
     cursor = None
     while True:
@@ -28,7 +28,7 @@ def every(kind: type[T], transport: Transport, *path: str, **query: Any) -> Iter
             return
         if not isinstance(following, str) or following == cursor:
             raise UnexpectedAnswer(
-                f"The list {'/'.join(path)} goes round in circles: its page names itself as the next one.",
+                f"The list {'/'.join(path)} cannot be continued: its next_cursor is not valid or repeats itself.",
                 status=answer.status,
                 body=answer.body,
                 request_id=answer.request_id,
@@ -36,10 +36,10 @@ def every(kind: type[T], transport: Transport, *path: str, **query: Any) -> Iter
         cursor = following
 
 
-def moment(time: datetime | None) -> str | None:
-    """A point in time as queries have it (RFC 3339, UTC). Raises ValueError for one that has no time zone."""
+def query_time(time: datetime | None) -> str | None:
+    """Format a point in time for a query (RFC 3339, UTC). Raises ValueError if it has no time zone."""
     if time is None:
         return None
     if time.tzinfo is None:
-        raise ValueError(f"{time!r} has no time zone: datetime.now(UTC) has one")
+        raise ValueError(f"{time!r} has no time zone: use datetime.now(UTC), for example")
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")

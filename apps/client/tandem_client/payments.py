@@ -1,4 +1,4 @@
-"""The payment service's calls."""
+"""The operations of the payment service."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from tandem_client.transport import Transport
 
 
 class Payments:
-    """What can be done with payments. Orders make their own: this is for looking at them, and for money without
-    an order.
+    """Operations on payments. Orders create their own; use these to look at them, or to take money without an order.
 
-    `idempotency_key`, `if_match` (a payment's `version`) and the errors are as with orders.
+    `idempotency_key` and the exceptions are those of `Orders`; `if_match` is a payment's `version`.
     """
 
-    _to_payment: Transport | None
+    _optional_payment: Transport | None
 
     @property
     def _payment(self) -> Transport:
-        if self._to_payment is None:
-            raise ValueError("this client has no payment_url: give it one to call the payment service")
-        return self._to_payment
+        if self._optional_payment is None:
+            raise ValueError("this client has no payment_url, which calls of the payment service need")
+        return self._optional_payment
 
     def create_payment(
         self,
@@ -35,9 +34,9 @@ class Payments:
         capture: str | None = None,
         idempotency_key: str | None = None,
     ) -> Payment:
-        """Pay so many minor units for an order, or with `capture` `manual` have them authorized.
+        """Charge `amount` minor units for an order, or with `capture` `manual` authorize them.
 
-        An order has one live payment: asking for another gives that one.
+        An order has at most one live payment. If it already has one, that payment is returned.
         """
         body = {
             "order_id": str(order_id),
@@ -49,14 +48,17 @@ class Payments:
         return read(Payment, self._payment.post("payments", body=body, key=idempotency_key))
 
     def get_payment(self, payment_id: str) -> Payment:
-        """A payment as it stands."""
+        """Return the current state of a payment."""
         return read(Payment, self._payment.get("payments", payment_id))
 
     def list_payments(
         self, *, order_id: str | None = None, status: str | None = None, page_size: int | None = None
     ) -> Iterator[Payment]:
-        """All payments, or those of this order or with this status; newest first, read as needed."""
-        return paging.every(Payment, self._payment, "payments", order_id=order_id, status=status, limit=page_size)
+        """Iterate over payments, newest first, optionally filtered by order and status.
+
+        `page_size` is the number of payments per request. Pages are requested as needed.
+        """
+        return paging.iterate(Payment, self._payment, "payments", order_id=order_id, status=status, limit=page_size)
 
     def capture_payment(
         self,
@@ -66,7 +68,7 @@ class Payments:
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Payment:
-        """Take all or a part of what is authorized; the rest is released."""
+        """Capture `amount` minor units of the authorized amount, or all of it. The rest is released."""
         answer = self._payment.post(
             "payments", payment_id, "capture", body={"amount": amount}, key=idempotency_key, if_match=if_match
         )
@@ -75,7 +77,7 @@ class Payments:
     def void_payment(
         self, payment_id: str, *, idempotency_key: str | None = None, if_match: int | None = None
     ) -> Payment:
-        """Release what is authorized."""
+        """Release the authorized amount."""
         return read(Payment, self._payment.post("payments", payment_id, "void", key=idempotency_key, if_match=if_match))
 
     def refund_payment(
@@ -87,7 +89,7 @@ class Payments:
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Refund:
-        """Give so many minor units of a captured payment back, or all that is left."""
+        """Refund `amount` minor units of a captured payment, or all that is left."""
         body = {"amount": amount, "reason": reason}
         answer = self._payment.post(
             "payments", payment_id, "refunds", body=body, key=idempotency_key, if_match=if_match
@@ -95,21 +97,21 @@ class Payments:
         return read(Refund, answer)
 
     def list_payment_refunds(self, payment_id: str) -> Several[Refund]:
-        """All refunds of a payment, newest first."""
+        """Return all refunds of a payment, newest first."""
         return read_all(Refund, self._payment.get("payments", payment_id, "refunds"))
 
     def operations(self, payment_id: str) -> Several[Operation]:
-        """Everything that was asked of the provider for a payment, oldest first."""
+        """Return all requests to the provider for a payment, oldest first."""
         return read_all(Operation, self._payment.get("payments", payment_id, "operations"))
 
     def provider_account(self, payment_id: str) -> ProviderAccount:
-        """What the provider says, now, that it has captured and refunded for a payment."""
+        """Ask the provider what it has captured and refunded for a payment."""
         return read(ProviderAccount, self._payment.get("payments", payment_id, "provider"))
 
     def balances(self, *, currency: str | None = None) -> Several[Balance]:
-        """The merchant's trial balance, of all currencies or one."""
+        """Return the merchant's trial balance, in all currencies or one."""
         return read_all(Balance, self._payment.get("ledger", "balances", currency=currency))
 
     def entries(self, *, payment_id: str | None = None, page_size: int | None = None) -> Iterator[Entry]:
-        """The ledger's entries, all or those of a payment; newest first, read as needed."""
-        return paging.every(Entry, self._payment, "ledger", "entries", payment_id=payment_id, limit=page_size)
+        """Iterate over ledger entries, newest first, optionally of one payment. Pages are requested as needed."""
+        return paging.iterate(Entry, self._payment, "ledger", "entries", payment_id=payment_id, limit=page_size)

@@ -1,4 +1,4 @@
-"""When a request is made again, and after how long."""
+"""Which responses are retried, and how long to pause before a retry."""
 
 from __future__ import annotations
 
@@ -8,29 +8,34 @@ from email.utils import parsedate_to_datetime
 
 from tandem_client.errors import Problem
 
-FIRST, LONGEST = 0.1, 5.0
-"""Seconds: the longest first pause, and the longest of all that no Retry-After asks for."""
+FIRST_PAUSE = 0.1
+"""Upper limit of the first pause, in seconds."""
+LONGEST_PAUSE = 5.0
+"""Upper limit of any pause, in seconds, not counting Retry-After."""
 
-_PASSING = frozenset({429, 502, 503, 504})
+_TEMPORARY = frozenset({429, 502, 503, 504})
 
 
-def is_passing(problem: Problem) -> bool:
-    """Whether a refusal is for now only: the same request, with the same key, may be answered well in a moment."""
-    return problem.status in _PASSING or (problem.status == 409 and problem.name == "idempotency-key-in-use")
+def is_temporary(problem: Problem) -> bool:
+    """Return whether the same request with the same key may succeed later."""
+    return problem.status in _TEMPORARY or (problem.status == 409 and problem.name == "idempotency-key-in-use")
 
 
 def pause(attempt: int, retry_after: float | None = None) -> float:
-    """Seconds before the next attempt, after this many: anything up to a limit that doubles (full jitter).
+    """Return the seconds to pause after attempt number `attempt`: full jitter plus `retry_after`.
 
-    Callers that failed together so come back apart. What a service asks for by Retry-After is waited in full.
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    The jitter is between 0 and a limit that doubles with each attempt, so that callers that failed together retry at
+    different times. https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
-    jitter = random.uniform(0, min(LONGEST, FIRST * 2.0 ** min(attempt - 1, 30)))
+    jitter = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt - 1, 30)))
     return jitter + (retry_after or 0.0)
 
 
-def after(header: str | None, now: datetime | None = None) -> float | None:
-    """The seconds that a Retry-After header asks for, as a number or a date (RFC 9110); None when it asks nonsense."""
+def parse_retry_after(header: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, as a number or a date (RFC 9110).
+
+    Returns None if the header is missing or not valid.
+    """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -1,4 +1,4 @@
-"""Sending a call to a service until it is answered or its deadline has passed."""
+"""Sending a call to a service, with retries until there is a final response or the deadline has passed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from tandem_client import errors, retry
 from tandem_client.answers import Answer
-from tandem_client.attempt import Call, Failed, Peer, unknown
+from tandem_client.attempt import Call, FailedAttempt, Service, outcome_unknown
 
 log = logging.getLogger("tandem_client")
 
@@ -22,14 +22,13 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class Transport:
-    """The calls to one service; parts of a path are quoted, and None in a query or body is left out."""
+    """Sends calls to one service. Path segments are percent-encoded; None in a query or body is left out."""
 
-    def __init__(self, peer: Peer) -> None:
-        """`peer` makes each single attempt."""
-        self.peer = peer
+    def __init__(self, service: Service) -> None:
+        self.service = service
 
     def get(self, *path: str, **query: Any) -> Answer:
-        """Ask for what is at /v1/... Raises what `send` raises."""
+        """Send GET /v1/{path}. Raises what `send` raises."""
         return self._send("GET", path, query={name: value for name, value in query.items() if value is not None})
 
     def post(
@@ -40,9 +39,9 @@ class Transport:
         wait: int | None = None,
         if_match: int | None = None,
     ) -> Answer:
-        """Have something done, once, whatever happens on the way. Raises what `send` raises.
+        """Send POST /v1/{path} with an idempotency key, so that retries act only once. Raises what `send` raises.
 
-        Without a `key` one is made here, for all attempts.
+        Without a `key`, a new one is generated; all attempts send it. Raises ValueError if `key` cannot be sent.
         """
         members = {name: value for name, value in (body or {}).items() if value is not None}
         data = json.dumps(members, allow_nan=False).encode()
@@ -52,65 +51,68 @@ class Transport:
         return self._send("POST", path, key=key, body=data, wait=wait, if_match=if_match)
 
     def delete(self, *path: str) -> Answer:
-        """Have what is at /v1/... forgotten. Raises what `send` raises."""
+        """Send DELETE /v1/{path}. Raises what `send` raises."""
         return self._send("DELETE", path)
 
     def _send(self, method: str, path: tuple[str, ...], **more: Any) -> Answer:
-        parts = [str(part) for part in path]
-        if not {"", ".", ".."}.isdisjoint(parts):
-            raise ValueError(f"{parts} has a part that is no id")
-        place = "/".join(["/v1", *(quote(part, safe="") for part in parts)])
-        return self.send(Call(method=method, path=place, request_id=str(uuid.uuid4()), **more))
+        segments = [str(segment) for segment in path]
+        if not {"", ".", ".."}.isdisjoint(segments):
+            raise ValueError(f"{segments} has a segment that is not an id")
+        full_path = "/".join(["/v1", *(quote(segment, safe="") for segment in segments)])
+        return self.send(Call(method=method, path=full_path, request_id=str(uuid.uuid4()), **more))
 
     def send(self, call: Call) -> Answer:
-        """The successful answer to a call.
+        """Send a call, retry it while that can help, and return the successful response.
 
-        Raises ApiError when the service says no; when the deadline has passed, OutcomeUnknown if it may have acted,
-        else RateLimited or Unavailable; UnexpectedAnswer when something else than Tandem answers.
+        Raises ApiError if the service refuses the request, and UnexpectedAnswer if the response is not Tandem's. After
+        the deadline, raises OutcomeUnknown if a POST may have been carried out, otherwise RateLimited or Unavailable.
         """
-        until = time.monotonic() + self.peer.limits.deadline
+        until = time.monotonic() + self.service.limits.deadline
         may_have_acted = False
         for attempt in itertools.count(1):
             try:
-                outcome = self.peer.attempt(call, until)
+                outcome = self.service.attempt(call, until)
             except (errors.ApiError, errors.UnexpectedAnswer) as error:
-                is_gone = isinstance(error, errors.NotFound) and _settles(error)
+                is_gone = isinstance(error, errors.NotFound) and _is_conclusive(error)
                 if may_have_acted and call.method == "DELETE" and is_gone:
-                    return Answer(204, {}, error.request_id)  # an earlier attempt has deleted it
-                if may_have_acted and call.key is not None and not _settles(error):
-                    raise unknown(call, f"after {attempt - 1} without an answer, {error}", attempt) from error
+                    return Answer(204, {}, error.request_id)  # An earlier attempt deleted it.
+                if may_have_acted and call.key is not None and not _is_conclusive(error):
+                    reason = f"attempt {attempt} failed after attempts without a response: {error}"
+                    raise outcome_unknown(call, reason, attempt) from error
                 raise
             if isinstance(outcome, Answer):
                 return outcome
             may_have_acted = may_have_acted or outcome.may_have_acted
             pause = retry.pause(attempt, outcome.retry_after)
-            if outcome.is_hopeless or time.monotonic() + pause >= until:
-                raise self._gave_up(call, outcome, attempt, may_have_acted) from outcome.cause
-            log.info("%s: %s %s, again in %.2f s (attempt %d)", self.peer.name, call, outcome.saw, pause, attempt)
+            if outcome.is_permanent or time.monotonic() + pause >= until:
+                raise self._final_error(call, outcome, attempt, may_have_acted) from outcome.cause
+            log.info("%s: attempt %d: %s %s, retry in %.2f s", call, attempt, self.service.name, outcome.reason, pause)
             time.sleep(pause)
         raise AssertionError("unreachable")
 
-    def _gave_up(self, call: Call, last: Failed, attempts: int, may_have_acted: bool) -> errors.TandemError:
+    def _final_error(self, call: Call, last: FailedAttempt, attempts: int, may_have_acted: bool) -> errors.TandemError:
         tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        saw = (
-            f"{self.peer.name} at {self.peer.url} {last.saw}; {tries}, the deadline was {self.peer.limits.deadline:g} s"
+        reason = (
+            f"{self.service.name} at {self.service.url} {last.reason} "
+            f"({tries}, deadline {self.service.limits.deadline:g} s)"
         )
         if call.key is not None and may_have_acted:
-            return unknown(call, saw, attempts)
+            return outcome_unknown(call, reason, attempts)
         if last.problem is not None and last.problem.status == 429:
-            return errors.of(last.problem, idempotency_key=call.key, retry_after=last.retry_after)
-        nothing = " Nothing was sent by this call: make it again when the service is there." if call.key else ""
+            return errors.from_problem(last.problem, idempotency_key=call.key, retry_after=last.retry_after)
+        not_sent = " This call changed nothing: make it again when the service is available." if call.key else ""
         return errors.Unavailable(
-            f"{call} has no answer: {saw} (request {call.request_id}).{nothing}",
+            f"{call} got no final response: {reason} (request {call.request_id}).{not_sent}",
             idempotency_key=call.key,
             request_id=call.request_id,
         )
 
 
-def _settles(error: errors.TandemError) -> bool:
-    """Whether a refusal tells what became of earlier attempts with the same key.
+def _is_conclusive(error: errors.TandemError) -> bool:
+    """Return whether a refusal also tells the outcome of earlier attempts with the same idempotency key.
 
-    The services look the key up before they look at the resource; who calls, they ask first. And a proxy knows nothing.
+    The services look up the idempotency key before the resource, but only after they have checked the API key (401,
+    403). A server error tells nothing about earlier attempts, and neither does a proxy's response (`about:blank`).
     """
     return (
         isinstance(error, errors.ApiError)

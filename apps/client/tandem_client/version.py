@@ -1,3 +1,3 @@
-"""The version of this client, in one place."""
+"""The client's version."""
 
 __version__ = "0.1.0"

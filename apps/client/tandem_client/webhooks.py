@@ -1,11 +1,11 @@
-"""Receiving webhooks: who has sent these bytes, and what do they say?
+"""Verifying the webhooks that Tandem sends you.
 
 In a Flask view::
 
     event = webhooks.verify(request.get_data(), request.headers, secrets)
 
-Answer 2xx once you have stored what you need, within seconds; what is not answered so is sent again, under the same
-`event.id`. So the same event may come twice, and events may come late or in another order.
+Store what you need, then respond with 2xx within seconds. Otherwise Tandem sends the event again with the same
+`event.id`. An event may therefore arrive twice, late, or out of order.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tandem_client.errors import InvalidSignature
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a webhook tells: `type` such as `order.paid`, and in `data` the resource as it stood at `timestamp`.
+    """The event in a webhook: `type`, such as `order.paid`, and `data`, the resource as it was at `timestamp`.
 
-    `id` is the same when the event is sent again: remember it to do nothing twice. `body` is all of it.
+    `id` stays the same when the event is sent again: store it to recognize duplicates. `body` is the whole JSON body.
     """
 
     id: str
@@ -37,38 +37,40 @@ class Event:
 
 
 def verify(body: bytes, headers: Mapping[str, str], secrets: str | Iterable[str]) -> Event:
-    """The event that a request holds, whose exact bytes one of the secrets has signed within five minutes.
+    """Verify the signature of a webhook (Standard Webhooks, standardwebhooks.com) and return its event.
 
-    Several secrets are valid while one is being replaced: give the old one and the new one. Standard Webhooks
-    (standardwebhooks.com). Raises InvalidSignature: answer 400 then, and believe nothing of it; ValueError, which
-    quotes nothing, for what is not a secret ("whsec_" and base64) or none at all.
+    `body` is the request's body, byte for byte. One of `secrets` must have signed it, not more than five minutes ago or
+    ahead. Pass the old and the new secret while you replace one.
+
+    Raises InvalidSignature: respond with 400 and do not use the body. Raises ValueError, without quoting it, if a
+    secret is not "whsec_" and base64, or if there is none.
     """
-    signers = [_signer(secret) for secret in ([secrets] if isinstance(secrets, str) else secrets)]
-    if not signers:
-        raise ValueError("no secret is given: whose webhooks are to be believed?")
+    verifiers = [_verifier(secret) for secret in ([secrets] if isinstance(secrets, str) else secrets)]
+    if not verifiers:
+        raise ValueError("no secret is given: pass the secret of the webhook endpoint")
     signed = {name.lower(): value for name, value in headers.items() if name.lower().startswith("webhook-")}
     reason: Exception | None = None
-    for signer in signers:
+    for verifier in verifiers:
         try:
-            signer.verify(body, signed, json_parse=False)
+            verifier.verify(body, signed, json_parse=False)
         except (WebhookVerificationError, ValueError) as error:  # ValueError: not UTF-8, not base64, no comma
             reason = error
         else:
-            return _event(signed["webhook-id"], body)
-    raise InvalidSignature(f"This is not a webhook signed with one of the secrets just now: {reason}.") from reason
+            return _parse_event(signed["webhook-id"], body)
+    raise InvalidSignature(f"None of the secrets signed this webhook within five minutes: {reason}.") from reason
 
 
-def _signer(secret: str) -> Webhook:
+def _verifier(secret: str) -> Webhook:
     try:
         return Webhook(secret)
     except (EmptyWebhookSecretError, ValueError):
-        raise ValueError("a secret of webhooks is whsec_ and base64") from None
+        raise ValueError("a webhook secret is whsec_ followed by base64") from None
 
 
-def _event(event_id: str, body: bytes) -> Event:
-    """The event; what was genuinely signed and is no event is as good as not signed."""
+def _parse_event(event_id: str, body: bytes) -> Event:
+    """Parse a signed body. A body that is not an event raises InvalidSignature too."""
     try:
         members = json.loads(body)
         return Event(event_id, members["type"], datetime.fromisoformat(members["timestamp"]), members["data"], members)
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidSignature("The signature is good, but this is not an event of Tandem's.") from error
+        raise InvalidSignature("The signature is valid, but the body is not an event of Tandem.") from error

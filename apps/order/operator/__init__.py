@@ -1,5 +1,5 @@
-"""The operator's page: what both services do now, for people, on the order service's admin port.
+"""The operator's page: web pages on the order service's admin port that show the state of both services.
 
-It reads the order database, asks payment over its API as order does, and lets an operator do the few things that
-commands do. Nothing of the service depends on it, and it has connections of its own.
+It reads the order database, reads payment over its API with order's API key, and offers a few of the actions that the
+commands offer. The order service does not depend on it, and it opens its own database connections.
 """

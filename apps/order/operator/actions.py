@@ -1,4 +1,4 @@
-"""What an operator can do: sign in and out, and what commands do, each the same use case in one transaction."""
+"""The operator's actions: sign in and out, retry a command, redeliver webhooks, set the simulator's faults."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from chassis.http.problems import Problem
 from chassis.messaging import outbox
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.telemetry import logs
-from order.operator import gate
-from order.operator.application import PATH, message, parts
+from order.operator import access
+from order.operator.application import PATH, message_page, resources
 
 log = logs.get_logger()
 
-NUMBERS = ("delay_ms", "lost_requests_percent", "lost_answers_percent")
-"""The simulator's switches that are numbers; `decline` is on or off."""
+NUMERIC_FAULTS = ("delay_ms", "lost_requests_percent", "lost_answers_percent")
+"""The simulator's faults that are numbers. The remaining one, `decline`, is on or off."""
 
 
 def register(app: Flask) -> None:
     """Add the views."""
     app.add_url_rule(f"{PATH}/sign-in", "sign_in", sign_in)
-    app.add_url_rule(f"{PATH}/sign-in", "present_key", present_key, methods=["POST"])
+    app.add_url_rule(f"{PATH}/sign-in", "submit_key", submit_key, methods=["POST"])
     app.add_url_rule(f"{PATH}/sign-out", "sign_out", sign_out, methods=["POST"])
     app.add_url_rule(f"{PATH}/outbox/<uuid:message_id>/retry", "retry", retry, methods=["POST"])
     app.add_url_rule(f"{PATH}/dead-letters", "redeliver", redeliver, methods=["POST"])
@@ -34,94 +34,96 @@ def register(app: Flask) -> None:
 
 
 def sign_in() -> str | AnyResponse:
-    """The form that takes a key."""
+    """Show the form for the API key."""
     if g.operator is not None:
         return redirect(url_for("overview"), 303)
-    return render_template("sign_in.html", wanted=request.args.get("wanted", ""), refused=None)
+    return render_template("sign_in.html", wanted=request.args.get("wanted", ""), error=None)
 
 
-def present_key() -> AnyResponse:
-    """Begin a session for the bearer of a key, and forget the one that was there."""
+def submit_key() -> AnyResponse:
+    """Start a session for an API key, and end the browser's previous session."""
     wanted, key = request.form.get("wanted", ""), request.form.get("key", "").strip()
     try:
-        begun = parts().sessions.begin(key)
+        begun = resources().sessions.begin(key)
     except Problem as problem:
         if problem.name != "unauthorized":
             raise
         log.warning("operator_refused", address=request.remote_addr, reason="unknown key")
-        return _refused(wanted, "This key is not known.", 401)
+        return _sign_in_error(wanted, "Unknown API key.", 401)
     if begun is None:
         log.warning("operator_refused", address=request.remote_addr, reason="lacks operator:read")
-        return _refused(wanted, "This key lacks the scope operator:read.", 403)
+        return _sign_in_error(wanted, "This API key lacks the scope operator:read.", 403)
     token, operator = begun
-    parts().sessions.end(g.token)
-    log.info("operator_signed_in", who=operator.who, address=request.remote_addr)
-    response = make_response(redirect(gate.destination(wanted, PATH), 303))
-    gate.keep(response, token, PATH)
-    g.fresh = False
+    resources().sessions.end(g.token)
+    log.info("operator_signed_in", who=operator.name, address=request.remote_addr)
+    response = make_response(redirect(access.redirect_target(wanted, PATH), 303))
+    access.set_cookie(response, token, PATH)
+    g.fresh = False  # The response must not replace the cookie by a new token.
     return response
 
 
-def _refused(wanted: str, reason: str, status: int) -> Response:
-    return make_response(render_template("sign_in.html", wanted=wanted, refused=reason), status)
+def _sign_in_error(wanted: str, error: str, status: int) -> Response:
+    return make_response(render_template("sign_in.html", wanted=wanted, error=error), status)
 
 
 def sign_out() -> AnyResponse:
-    """End the session, here and in the database."""
-    parts().sessions.end(g.token)
-    log.info("operator_signed_out", who=g.operator.who)
+    """Delete the session and its cookie."""
+    resources().sessions.end(g.token)
+    log.info("operator_signed_out", who=g.operator.name)
     response = redirect(url_for("sign_in"), 303)
-    response.delete_cookie(gate.COOKIE, path=PATH)
+    response.delete_cookie(access.COOKIE, path=PATH)
     return response
 
 
 def retry(message_id: UUID) -> AnyResponse:
-    """Let a row of the outbox that waits for its next attempt be due now."""
-    session = parts().database.session()
-    hurried = outbox.hurry(session, str(message_id))
+    """Make an outbox row that waits for its next attempt due now, and wake the relay."""
+    session = resources().database.session()
+    is_due = outbox.hurry(session, str(message_id))
     session.execute(f"NOTIFY {outbox.CHANNEL}".encode())
-    _say("retry", message_id=str(message_id), hurried=hurried)
-    return _back("dead_letters", "hurried" if hurried else "not-waiting")
+    _log_action("retry", message_id=str(message_id), is_due=is_due)
+    return _back("dead_letters", "retried" if is_due else "not-waiting")
 
 
 def redeliver() -> AnyResponse:
-    """Deliver one dead webhook again, or all whose endpoints are enabled."""
+    """Deliver one dead webhook again, or all dead webhooks of enabled endpoints."""
     everything = request.form.get("all") == "yes"
-    delivery, endpoint = (None, None) if everything else (_id("delivery"), _id("endpoint"))
-    count = parts().webhooks.redeliver_dead(None, delivery, endpoint)
-    _say("redeliver", delivery_id=delivery, endpoint_id=endpoint, count=count)
+    delivery, endpoint = (None, None) if everything else (_uuid("delivery"), _uuid("endpoint"))
+    count = resources().webhooks.redeliver_dead(None, delivery, endpoint)
+    _log_action("redeliver", delivery_id=delivery, endpoint_id=endpoint, count=count)
     return _back("dead_letters", "redelivered" if count else "not-dead")
 
 
 def switch_faults() -> AnyResponse:
-    """Tell the simulator which faults to have."""
-    wanted: dict[str, Any] = {"decline": request.form.get("decline") == "on"}
-    for name in NUMBERS:
-        given = request.form.get(name, "").strip() or "0"
-        if not re.fullmatch(r"[0-9]{1,5}", given):
-            raise BadRequest(f"{name} is not a whole number.")
-        wanted[name] = int(given)
+    """Replace the simulator's faults."""
+    faults: dict[str, Any] = {"decline": request.form.get("decline") == "on"}
+    for name in NUMERIC_FAULTS:
+        value = request.form.get(name, "").strip() or "0"
+        if not re.fullmatch(r"[0-9]{1,5}", value):
+            raise BadRequest(f"{name} is not a whole number from 0 to 99999.")
+        faults[name] = int(value)
     if request.form.get("off") == "yes":
-        wanted = {"decline": False, **dict.fromkeys(NUMBERS, 0)}
+        faults = {"decline": False, **dict.fromkeys(NUMERIC_FAULTS, 0)}
     try:
-        parts().payments.set_faults(wanted)
+        resources().payments.set_faults(faults)
     except Unreachable as error:
-        return message("Payment does not answer", f"It is not known whether the faults are switched: {error}", 503)
+        text = f"It is not known whether the faults have been changed: {error}"
+        return message_page("The payment service does not respond", text, 503)
     except Refused as error:
-        return message("Payment has refused", str(error), 400 if error.problem == "validation" else 502)
-    _say("switch_faults", **wanted)
+        status = 400 if error.problem == "validation" else 502
+        return message_page("The payment service refused the request", str(error), status)
+    _log_action("switch_faults", **faults)
     return _back("provider", "switched")
 
 
-def _id(name: str) -> str:
+def _uuid(name: str) -> str:
     try:
         return str(UUID(request.form.get(name, "")))
     except ValueError as error:
-        raise BadRequest(f"The form has no {name}.") from error
+        raise BadRequest(f"The form has no valid {name} id.") from error
 
 
-def _say(action: str, **about: Any) -> None:
-    log.warning("operator_action", action=action, who=g.operator.who, **about)
+def _log_action(action: str, **fields: Any) -> None:
+    log.warning("operator_action", action=action, who=g.operator.name, **fields)
 
 
 def _back(view: str, done: str) -> AnyResponse:

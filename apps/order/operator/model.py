@@ -1,4 +1,4 @@
-"""An order's journey: what both services know of it as one list of steps from one party to another. Pure."""
+"""An order's journey: the records of both services as one list of steps between parties. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
-Facts = Mapping[str, Any]
+Record = Mapping[str, Any]
 
 
 class Party(IntEnum):
-    """Who takes part, from left to right."""
+    """The parties of a journey, from left to right in the diagram."""
 
     MERCHANT = 0
     ORDER = 1
@@ -23,117 +23,119 @@ class Party(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that went from one party to another, or happened within one (`sender` is `receiver`).
+    """One step of a journey: something sent from `sender` to `receiver`, or done within one party if they are equal.
 
-    `at` is when it began and `until` when its outcome was known (None: not yet, or there is none to wait for).
-    `state` is `done`, `waiting` or `failed`.
+    `ended_at` is None while the outcome is unknown, and for steps that have no duration. `state` is `done`, `waiting`
+    or `failed`.
     """
 
-    at: datetime
+    started_at: datetime
     sender: Party
     receiver: Party
-    what: str
+    name: str
     state: str = "done"
-    until: datetime | None = None
+    ended_at: datetime | None = None
     attempts: int = 0
     detail: str = ""
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, once it is over."""
-        return None if self.until is None else max(0.0, (self.until - self.at).total_seconds())
+        """The duration, or None without `ended_at`. Never negative, although clocks may differ."""
+        return None if self.ended_at is None else max(0.0, (self.ended_at - self.started_at).total_seconds())
 
 
-_ONE_STATEMENT = timedelta(milliseconds=20)
+_STATEMENT_DURATION = timedelta(milliseconds=20)
 
 
 def journey(events: Iterable[Step], others: Iterable[Step]) -> list[Step]:
-    """All steps in the order in which they began.
+    """Sort all steps by start time.
 
-    What commits with an event, in one statement and so at nearly the same time, follows it.
+    Commands and deliveries are inserted in the same statement as the event that causes them, with a timestamp that
+    may be slightly earlier. They are listed after that event.
     """
     causes = list(events)
-    moments = [cause.at for cause in causes]
+    event_times = [cause.started_at for cause in causes]
 
-    def follow(step: Step) -> Step:
-        with_it = [moment for moment in moments if timedelta(0) < moment - step.at < _ONE_STATEMENT]
-        return replace(step, at=min(with_it)) if with_it and step.sender is Party.ORDER else step
+    def after_its_event(step: Step) -> Step:
+        following = [at for at in event_times if timedelta(0) < at - step.started_at < _STATEMENT_DURATION]
+        return replace(step, started_at=min(following)) if following and step.sender is Party.ORDER else step
 
-    return sorted([*causes, *map(follow, others)], key=lambda step: step.at)
+    return sorted([*causes, *map(after_its_event, others)], key=lambda step: step.started_at)
 
 
 def waits_for(steps: Iterable[Step]) -> Step | None:
-    """The first step without an outcome of those that an order waits for: for no webhook, that is."""
+    """Return the first step that the order waits for, or None. An order does not wait for webhooks."""
     return next((step for step in steps if step.state == "waiting" and step.receiver is not Party.ENDPOINT), None)
 
 
 _FAILED = ("order.payment_failed", "refund.failed")
 
 
-def event(row: Facts, said: str) -> Step:
-    """A step of the order's history: type, actor, from_status, to_status, at; `said` is the rest in words."""
+def event_step(row: Record, data: str) -> Step:
+    """Return the step for an order event: type, actor, from_status, to_status, at. `data` is its data as text."""
     sender = {"merchant": Party.MERCHANT, "payment": Party.PAYMENT}.get(row["actor"], Party.ORDER)
     change = row["to_status"] if row["from_status"] == row["to_status"] or row["from_status"] is None else ""
     change = change or f"{row['from_status']} → {row['to_status']}"
     state = "failed" if row["type"] in _FAILED else "done"
-    return Step(row["at"], sender, Party.ORDER, row["type"], state, detail=f"{change}; {said}" if said else change)
+    return Step(row["at"], sender, Party.ORDER, row["type"], state, detail=f"{change}; {data}" if data else change)
 
 
-def command(row: Facts) -> Step:
-    """What the outbox carries to payment: topic, attempts, created_at, delivered_at, last_error."""
-    over = row["delivered_at"] is not None
+def command_step(row: Record) -> Step:
+    """Return the step for an outbox row: topic, attempts, created_at, delivered_at, last_error."""
     return Step(
         row["created_at"],
         Party.ORDER,
         Party.PAYMENT,
         row["topic"],
-        "done" if over else "waiting",
+        "waiting" if row["delivered_at"] is None else "done",
         row["delivered_at"],
         row["attempts"],
         row["last_error"] or "",
     )
 
 
-def operation(fields: Facts) -> Step:
-    """What payment asked of the provider, as its API says."""
-    status, reason = fields["status"], fields["reason"]
+def operation_step(operation: Record) -> Step:
+    """Return the step for an operation of payment's API: payment's request to the provider."""
+    status, reason = operation["status"], operation["reason"]
     return Step(
-        fields["created_at"],
+        operation["created_at"],
         Party.PAYMENT,
         Party.PROVIDER,
-        fields["kind"],
+        operation["kind"],
         {"pending": "waiting", "succeeded": "done"}.get(status, "failed"),
-        fields["settled_at"],
-        fields["attempts"],
+        operation["settled_at"],
+        operation["attempts"],
         f"{status}: {reason}" if reason else status,
     )
 
 
-def booking(entries: Iterable[Facts], shown: Callable[[int, str], str]) -> list[Step]:
-    """The ledger's entries, one step for each operation; `shown` says amounts as people read them."""
-    found: dict[str, list[Facts]] = {}
+def ledger_steps(entries: Iterable[Record], format_amount: Callable[[int, str], str]) -> list[Step]:
+    """Return one step per operation for its ledger entries. `format_amount` takes minor units and a currency."""
+    by_operation: dict[str, list[Record]] = {}
     for entry in entries:
-        found.setdefault(entry["operation_id"], []).append(entry)
+        by_operation.setdefault(entry["operation_id"], []).append(entry)
     return [
         Step(
-            min(entry["at"] for entry in together),
+            min(entry["at"] for entry in group),
             Party.PAYMENT,
             Party.PAYMENT,
             "ledger",
             detail=", ".join(
-                f"{entry['direction']} {entry['account']} {shown(entry['amount'], entry['currency'])}"
-                for entry in sorted(together, key=lambda entry: entry["direction"], reverse=True)
+                f"{entry['direction']} {entry['account']} {format_amount(entry['amount'], entry['currency'])}"
+                for entry in sorted(group, key=lambda entry: entry["direction"], reverse=True)
             ),
         )
-        for together in found.values()
+        for group in by_operation.values()
     ]
 
 
-def delivery(row: Facts) -> Step:
-    """What an endpoint is told: type, url, status, attempts, created_at, settled_at, last_status_code, last_error."""
+def delivery_step(row: Record) -> Step:
+    """Return the step for a webhook delivery: type, url, status, attempts, created_at, settled_at, last_status_code,
+    last_error.
+    """
     state = {"pending": "waiting", "delivered": "done"}.get(row["status"], "failed")
     code = f"HTTP {row['last_status_code']}" if row["last_status_code"] else ""
-    said = ", ".join(filter(None, [row["status"], code, row["last_error"]]))
+    outcome = ", ".join(filter(None, [row["status"], code, row["last_error"]]))
     return Step(
         row["created_at"],
         Party.ORDER,
@@ -142,12 +144,12 @@ def delivery(row: Facts) -> Step:
         state,
         row["settled_at"],
         row["attempts"],
-        f"{said}; {row['url']}",
+        f"{outcome}; {row['url']}",
     )
 
 
-def imbalances(accounts: Iterable[Facts]) -> dict[str, int]:
-    """By how much debits and credits of a trial balance differ, by currency: all zero, or a mistake was made."""
+def imbalances(accounts: Iterable[Record]) -> dict[str, int]:
+    """Return debits minus credits per currency of a trial balance, in minor units. Zero means balanced."""
     sums: dict[str, int] = {}
     for account in accounts:
         sums[account["currency"]] = sums.get(account["currency"], 0) + account["debits"] - account["credits"]

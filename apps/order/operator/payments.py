@@ -1,4 +1,4 @@
-"""What the page reads of payment, over its API, with little patience: payment may be down, and the page says so."""
+"""Reading from payment over its API, with short timeouts. While payment is down, the page shows what is missing."""
 
 from __future__ import annotations
 
@@ -15,62 +15,63 @@ from marshmallow import Schema, ValidationError
 from chassis.messaging.remote import Refused, Remote, Unreachable
 from order.operator import schemas
 
-PATIENCE = 2.0
-"""How long payment may take for one answer, in seconds."""
-TOGETHER = 4.0
-"""How long it may take for all answers that a page needs."""
+TIMEOUT = 2.0
+"""Limit for one response of payment, in seconds."""
+PAGE_TIMEOUT = 4.0
+"""Limit for all responses that one page needs, in seconds."""
 
-MOST_PAYMENTS = 10
-"""Of how many of an order's payments a page shows everything: the newest."""
+MAX_PAYMENTS = 10
+"""Operations and ledger entries are read of an order's newest payments only, up to this number."""
 
-Facts = dict[str, Any]
+Record = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Account:
-    """What payment says of an order's payments; `missing` is why it is not all there is, if so."""
+class PaymentRecords:
+    """Payment's records of one order. `missing` says why they are incomplete; None if they are complete."""
 
-    payments: list[Facts] = field(default_factory=list)
-    operations: list[Facts] = field(default_factory=list)
-    entries: list[Facts] = field(default_factory=list)
+    payments: list[Record] = field(default_factory=list)
+    operations: list[Record] = field(default_factory=list)
+    entries: list[Record] = field(default_factory=list)
     missing: str | None = None
 
 
 class Payments(Remote):
-    """The payment service, for a page: with a breaker of its own, so that a slow page opens nobody else's."""
+    """Client of the payment service for the page. Its own circuit breaker keeps slow pages from opening order's."""
 
     def __init__(self, url: str, api_key: str) -> None:
         """`api_key` is order's own, which may act for any merchant."""
-        super().__init__("payment", url, {"Authorization": f"Bearer {api_key}"}, PATIENCE, measured=False)
+        super().__init__("payment", url, {"Authorization": f"Bearer {api_key}"}, TIMEOUT, measured=False)
 
     def readiness(self) -> tuple[bool, str]:
-        """Whether payment can serve, and what it or the network says."""
+        """Return whether payment is ready, and its status or the error."""
         try:
             return True, str(_read(self.get("/readyz", {}), schemas.Readiness().load)["status"])
         except (Unreachable, Refused) as error:
             return False, str(error)
 
-    def account(self, merchant: str, order_id: str) -> Account:
-        """All that payment knows of an order; as much of it as it answers in time."""
-        account, deadline = Account(), time.monotonic() + TOGETHER
+    def records(self, merchant: str, order_id: str) -> PaymentRecords:
+        """Return payment's records of an order, as far as payment returns them within PAGE_TIMEOUT."""
+        records, deadline = PaymentRecords(), time.monotonic() + PAGE_TIMEOUT
         try:
             payments = f"/v1/payments?order_id={quote(order_id)}&limit=100"
-            account.payments = self._list(schemas.Payment(), merchant, payments, deadline)
-            for payment in account.payments[:MOST_PAYMENTS]:
-                of = quote(payment["id"])
-                operations, entries = f"/v1/payments/{of}/operations", f"/v1/ledger/entries?payment_id={of}&limit=100"
-                account.operations += self._list(schemas.Operation(), merchant, operations, deadline)
-                account.entries += self._list(schemas.Entry(), merchant, entries, deadline)
+            records.payments = self._list(schemas.Payment(), merchant, payments, deadline)
+            for payment in records.payments[:MAX_PAYMENTS]:
+                payment_id = quote(payment["id"])
+                operations = f"/v1/payments/{payment_id}/operations"
+                entries = f"/v1/ledger/entries?payment_id={payment_id}&limit=100"
+                records.operations += self._list(schemas.Operation(), merchant, operations, deadline)
+                records.entries += self._list(schemas.Entry(), merchant, entries, deadline)
         except (Unreachable, Refused) as error:
-            account.missing = str(error)
-        if len(account.payments) > MOST_PAYMENTS:
-            account.missing = f"only the newest {MOST_PAYMENTS} payments are shown in full"
-        return account
+            records.missing = str(error)
+        if len(records.payments) > MAX_PAYMENTS:
+            records.missing = f"details are shown for the newest {MAX_PAYMENTS} payments only"
+        return records
 
-    def balances(self, merchants: list[str]) -> tuple[dict[str, list[Facts]], str | None]:
-        """The trial balance of each merchant, and why some are missing, if they are."""
-        found: dict[str, list[Facts]] = {}
-        deadline = time.monotonic() + TOGETHER
+    def balances(self, merchants: list[str]) -> tuple[dict[str, list[Record]], str | None]:
+        """Return the trial balance of each merchant, and the reason if some are missing, otherwise None."""
+        found: dict[str, list[Record]] = {}
+        deadline = time.monotonic() + PAGE_TIMEOUT
         try:
             for merchant in merchants:
                 found[merchant] = self._list(schemas.Balance(), merchant, "/v1/ledger/balances", deadline)
@@ -78,31 +79,34 @@ class Payments(Remote):
             return found, str(error)
         return found, None
 
-    def faults(self) -> Facts | None:
-        """The simulator's switches; None when the provider is a real one. Raises Unreachable and Refused."""
+    def faults(self) -> Record | None:
+        """Return the simulator's faults, or None if the provider is not the simulator.
+
+        Raises Unreachable and Refused.
+        """
         try:
-            found: Facts = _read(self.get("/v1/simulator/faults", {}), schemas.Faults().load)
-            return found
+            faults: Record = _read(self.get("/v1/simulator/faults", {}), schemas.Faults().load)
+            return faults
         except Refused as error:
             if error.problem == "not-found":
                 return None
             raise
 
-    def set_faults(self, wanted: Facts) -> None:
-        """Switch faults on and off. Raises Unreachable and Refused."""
-        self.put("/v1/simulator/faults", json.dumps(wanted).encode(), {})
+    def set_faults(self, faults: Record) -> None:
+        """Replace the simulator's faults. Raises Unreachable and Refused."""
+        self.put("/v1/simulator/faults", json.dumps(faults).encode(), {})
 
-    def _list(self, schema: Schema, merchant: str, path: str, deadline: float) -> list[Facts]:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise Unreachable(f"payment did not tell everything within {TOGETHER:g} s")
-        answer = self.get(path, {"Tandem-Merchant": merchant}, min(left, PATIENCE))
-        found: list[Facts] = _read(answer, lambda said: schema.load(said["data"], many=True))
-        return found
+    def _list(self, schema: Schema, merchant: str, path: str, deadline: float) -> list[Record]:
+        seconds_left = deadline - time.monotonic()
+        if seconds_left <= 0:
+            raise Unreachable(f"payment did not return everything within {PAGE_TIMEOUT:g} s")
+        response = self.get(path, {"Tandem-Merchant": merchant}, min(seconds_left, TIMEOUT))
+        records: list[Record] = _read(response, lambda body: schema.load(body["data"], many=True))
+        return records
 
 
-def _read(answer: requests.Response, load: Callable[[Any], Any]) -> Any:
+def _read(response: requests.Response, load: Callable[[Any], Any]) -> Any:
     try:
-        return load(answer.json())
+        return load(response.json())
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise Refused("payment answered with something that it should not") from error
+        raise Refused("payment sent a response that is not valid") from error

@@ -1,29 +1,28 @@
-"""What the page reads of payment's answers; payment may learn to say more without breaking it."""
+"""The fields that the page reads from payment's responses. Other fields are ignored, so payment can add some."""
 
 from __future__ import annotations
 
 from marshmallow import EXCLUDE, Schema, fields
 
 
-class _Seen(Schema):
-    """All that is read has to be there."""
+class _Response(Schema):
+    """Base of the schemas: the listed fields are required."""
 
     class Meta:
-        """What the page does not show is passed over."""
+        """Ignores fields that are not listed."""
 
         unknown = EXCLUDE
 
 
 class _Time(fields.AwareDateTime):
-    """A time of the API."""
+    """A required point in time (RFC 3339)."""
 
     def __init__(self, *, allow_none: bool = False) -> None:
-        """It has to be there, if only as null."""
         super().__init__(format="iso", required=True, allow_none=allow_none)
 
 
-class Payment(_Seen):
-    """A payment."""
+class Payment(_Response):
+    """A payment. Amounts are in minor units."""
 
     id = fields.String(required=True)
     status = fields.String(required=True)
@@ -35,8 +34,8 @@ class Payment(_Seen):
     provider_reference = fields.String(required=True, allow_none=True)
 
 
-class Operation(_Seen):
-    """What payment asked of the provider."""
+class Operation(_Response):
+    """A request of payment to the provider."""
 
     kind = fields.String(required=True)
     status = fields.String(required=True)
@@ -46,8 +45,8 @@ class Operation(_Seen):
     settled_at = _Time(allow_none=True)
 
 
-class Entry(_Seen):
-    """One side of a double entry."""
+class Entry(_Response):
+    """One side of a double entry of the ledger."""
 
     operation_id = fields.String(required=True)
     account = fields.String(required=True)
@@ -57,8 +56,8 @@ class Entry(_Seen):
     at = _Time()
 
 
-class Balance(_Seen):
-    """The sums of one account."""
+class Balance(_Response):
+    """The totals of one ledger account in one currency."""
 
     account = fields.String(required=True)
     currency = fields.String(required=True)
@@ -67,8 +66,8 @@ class Balance(_Seen):
     balance = fields.Integer(required=True, strict=True)
 
 
-class Faults(_Seen):
-    """The simulator's switches."""
+class Faults(_Response):
+    """The simulator's current faults."""
 
     decline = fields.Boolean(required=True)
     delay_ms = fields.Integer(required=True, strict=True)
@@ -77,7 +76,7 @@ class Faults(_Seen):
     changed_at = _Time(allow_none=True)
 
 
-class Readiness(_Seen):
-    """What /readyz says."""
+class Readiness(_Response):
+    """The response of /readyz."""
 
     status = fields.String(required=True)

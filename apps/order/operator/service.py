@@ -1,48 +1,48 @@
-"""Putting an order's journey together, from what order has and what payment tells."""
+"""Building an order's journey from the order database and the payment service."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from chassis.postgres.database import Row, Session
-from order.operator import model, store, words
+from order.operator import formatting, model, store
 from order.operator.model import Step
-from order.operator.payments import Account, Payments
+from order.operator.payments import PaymentRecords, Payments
 
-PARTIES = ("merchant", "order", "payment", "provider", "webhook")
-"""The names of model.Party's, in their order."""
+PARTY_NAMES = ("merchant", "order", "payment", "provider", "webhook")
+"""The names of `model.Party`, in its order."""
 
-MOST_STEPS = 200
-"""How many steps of one kind are looked for."""
+MAX_EVENTS = 200
+"""How many of an order's events are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """An order's steps across both services, what they are made of, and what it waits for."""
+    """An order's steps across both services, its refunds, payment's records, and the step it waits for."""
 
     steps: list[Step]
     refunds: list[Row]
-    account: Account
-    waits: Step | None
+    records: PaymentRecords
+    waiting_for: Step | None
 
     def offset(self, step: Step) -> float:
-        """Seconds from the first step to this one."""
-        return (step.at - self.steps[0].at).total_seconds()
+        """Return the seconds from the first step to `step`."""
+        return (step.started_at - self.steps[0].started_at).total_seconds()
 
 
 def journey(session: Session, payments: Payments, order: Row) -> Journey:
-    """The journey of an order; without payment's part where payment does not answer."""
+    """Return the journey of an order. What payment does not return in time is left out; see `records.missing`."""
     merchant, order_id = order["merchant"], str(order["id"])
-    events = store.events(session, merchant, order_id, MOST_STEPS)
-    around = store.windows([event["at"] for event in events])
-    account = payments.account(merchant, order_id)
+    events = store.events(session, merchant, order_id, MAX_EVENTS)
+    windows = store.time_windows([event["at"] for event in events])
+    records = payments.records(merchant, order_id)
     steps = model.journey(
-        (model.event(event, words.fields(event["data"], order["currency"])) for event in events),
+        (model.event_step(event, formatting.event_data(event["data"], order["currency"])) for event in events),
         [
-            *map(model.command, store.commands(session, merchant, order_id, around)),
-            *map(model.delivery, store.deliveries(session, merchant, order_id, around)),
-            *map(model.operation, account.operations),
-            *model.booking(account.entries, words.amount),
+            *map(model.command_step, store.commands(session, merchant, order_id, windows)),
+            *map(model.delivery_step, store.deliveries(session, merchant, order_id, windows)),
+            *map(model.operation_step, records.operations),
+            *model.ledger_steps(records.entries, formatting.amount),
         ],
     )
-    return Journey(steps, store.refunds(session, merchant, order_id), account, model.waits_for(steps))
+    return Journey(steps, store.refunds(session, merchant, order_id), records, model.waits_for(steps))

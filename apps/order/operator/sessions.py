@@ -1,8 +1,8 @@
-"""Who is signed in: a random token in the browser, its digest in the database, and which key it stands for.
+"""Operators' sessions: a random token in the browser; the SHA-256 of token and API key in the order database.
 
-Nothing is signed, so there is no secret to share among pods and none to lose: a token is 256 random bits, and only
-who has it has its digest's preimage. The key itself is in neither place. Each request asks anew whether the key is
-still good, so revoking a key ends its sessions within KEY_CACHE_SECONDS; signing out ends one for ever.
+A token has 256 random bits, so nothing needs to be signed and pods share no secret. Neither the browser nor the
+database stores the API key. Every request checks that the key is still valid: revoking a key ends its sessions within
+KEY_CACHE_SECONDS. Signing out deletes the session.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from chassis.auth.guard import Guard
 from chassis.auth.keyring import Key, digest
 from chassis.postgres.database import Database
 
-SECONDS = 3600
-"""How long a session lasts, whatever is done in it."""
+LIFETIME = 3600
+"""Seconds after which a session ends, even if it is in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Somebody who is signed in; `who` names the key in logs and on the page."""
+    """The signed-in operator. `name` identifies the API key in logs and on the page."""
 
-    who: str
+    name: str
     scopes: frozenset[str]
 
     @property
     def may_act(self) -> bool:
-        """Whether more than looking is allowed."""
+        """Whether the key has the scope `operator:write`."""
         return "operator:write" in self.scopes
 
 
 def new_token() -> str:
-    """A token that nobody guesses."""
+    """Return a random session token: 43 characters, 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 def form_token(token: str) -> str:
-    """What each form of a page has to carry: known to who has the token, and of no use for anything else."""
+    """Return the token that every form of this session must contain (protection against CSRF)."""
     return hmac.new(token.encode(), b"form", hashlib.sha256).hexdigest()
 
 
 def is_form_token(token: str, given: str) -> bool:
-    """Whether a form came from a page that was made for this token."""
+    """Return whether `given` is the form token of the session `token`."""
     return hmac.compare_digest(form_token(token).encode(), given.encode(errors="replace"))
 
 
 class Sessions:
-    """Sessions in the order database."""
+    """The sessions in the order database."""
 
     def __init__(self, database: Database, guard: Guard) -> None:
-        """`guard` knows the keys."""
+        """`guard` looks up API keys."""
         self._database, self._guard = database, guard
 
-    def begin(self, presented: str) -> tuple[str, Operator] | None:
-        """A new session's token for the bearer of a key; None when the key may not see these pages.
+    def begin(self, api_key: str) -> tuple[str, Operator] | None:
+        """Create a session and return its token. Returns None if the key lacks the scope `operator:read`.
 
         Raises Problem `unauthorized`, `too-many-requests`.
         """
-        key = self._guard.authenticate(presented)
-        operator = Operator(self._name(key, digest(presented)), key.scopes)
+        key = self._guard.authenticate(api_key)
+        operator = Operator(self._key_name(key, digest(api_key)), key.scopes)
         if "operator:read" not in key.scopes:
             return None
         token = new_token()
@@ -70,12 +70,12 @@ class Sessions:
             session.execute(
                 """INSERT INTO operator_sessions (digest, key_digest, who, expires_at)
                    VALUES (decode(%s, 'hex'), decode(%s, 'hex'), %s, now() + make_interval(secs => %s))""",
-                (digest(token), digest(presented), operator.who, SECONDS),
+                (digest(token), digest(api_key), operator.name, LIFETIME),
             )
         return token, operator
 
     def find(self, token: str) -> Operator | None:
-        """Who has this session, if it is not over and its key still allows it."""
+        """Return the operator of a session, or None if it has ended or its API key is no longer valid."""
         row = self._database.session().one(
             """SELECT encode(key_digest, 'hex') AS key, who FROM operator_sessions
                WHERE digest = decode(%s, 'hex') AND expires_at > now()""",
@@ -87,14 +87,14 @@ class Sessions:
         return Operator(row["who"], key.scopes)
 
     def end(self, token: str) -> None:
-        """Forget a session."""
+        """Delete a session, if it exists."""
         self._database.session().execute(
             "DELETE FROM operator_sessions WHERE digest = decode(%s, 'hex')", (digest(token),)
         )
 
-    def _name(self, key: Key, digested: str) -> str:
+    def _key_name(self, key: Key, key_digest: str) -> str:
         if key.id is None:
-            return f"key {digested[:8]} of API_KEYS, of {key.merchant}"
+            return f"key {key_digest[:8]} of API_KEYS, of {key.merchant}"
         row = self._database.session().one("SELECT name FROM api_keys WHERE id = %s", (int(key.id),))
         name = row["name"] if row else ""
         return f"key {key.id}{f' ({name})' if name else ''}, of {key.merchant}"

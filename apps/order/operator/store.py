@@ -1,4 +1,4 @@
-"""The SQL of the operator's page: of all merchants, and never more than a screen of it."""
+"""SQL queries of the operator's page. They cover all merchants and limit their number of rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 from chassis.postgres.database import Row, Session
 from chassis.telemetry.metrics import COUNT_LIMIT
 
-# Merchants are found one after the other in the primary key (a loose index scan), however many orders each has.
+# A loose index scan over the primary key: one index lookup per merchant, however many orders each has.
 _MERCHANTS: LiteralString = """
 found AS (
     (SELECT merchant FROM orders ORDER BY merchant LIMIT 1)
@@ -20,7 +20,7 @@ merchants AS (SELECT merchant FROM found WHERE merchant IS NOT NULL)"""
 
 
 def merchants(session: Session, after: str, limit: int) -> list[str]:
-    """Names of merchants that have orders, in their order, from after a name on; so many at most."""
+    """Return up to `limit` names of merchants that have orders, sorted, starting after the name `after`."""
     rows = session.execute(
         f"WITH RECURSIVE {_MERCHANTS} SELECT merchant FROM merchants WHERE merchant > %s ORDER BY merchant LIMIT %s",
         (after, limit),
@@ -31,26 +31,27 @@ def merchants(session: Session, after: str, limit: int) -> list[str]:
 def newest(
     session: Session, merchant: str | None, statuses: Sequence[str], after: tuple[datetime, str] | None, limit: int
 ) -> list[Row]:
-    """Orders of a merchant or of all in some states, newest first, from after a time and id on; `limit` + 1 at most.
+    """Return up to `limit` + 1 orders, newest first, with one of `statuses`, of one merchant or of all (None).
 
-    By the index of the API's lists: the newest of each merchant and status, and of those the newest.
+    `after` is the creation time and id of the last order of the page before. The query reads the newest orders of each
+    merchant and status from the index of the API's lists, and merges them.
     """
-    of = "merchants AS (SELECT %(merchant)s::text AS merchant)" if merchant is not None else _MERCHANTS
-    seen = "AND (created_at, id) < (%(at)s, %(id)s)" if after else ""
-    at, last = after or (None, None)
+    chosen = "merchants AS (SELECT %(merchant)s::text AS merchant)" if merchant is not None else _MERCHANTS
+    older = "AND (created_at, id) < (%(at)s, %(id)s)" if after else ""
+    at, last_id = after or (None, None)
     return session.execute(
-        f"""WITH RECURSIVE {of},
+        f"""WITH RECURSIVE {chosen},
             page AS MATERIALIZED (
                 SELECT merchants.merchant, these.* FROM merchants
                 CROSS JOIN unnest(%(statuses)s::text[]) AS wanted(status)
                 CROSS JOIN LATERAL (
                     SELECT id, created_at FROM orders
-                    WHERE merchant = merchants.merchant AND status = wanted.status {seen}
+                    WHERE merchant = merchants.merchant AND status = wanted.status {older}
                     ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) these
                 ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1)
             SELECT {_ORDER} FROM page JOIN orders o ON o.merchant = page.merchant AND o.id = page.id
             ORDER BY page.created_at DESC, page.id DESC""",
-        {"merchant": merchant, "statuses": list(statuses), "at": at, "id": last, "limit": limit},
+        {"merchant": merchant, "statuses": list(statuses), "at": at, "id": last_id, "limit": limit},
         prepare=False,
     ).fetchall()
 
@@ -62,7 +63,7 @@ _ORDER: LiteralString = """o.merchant, o.id, o.status, o.currency, o.total_amoun
 
 
 def by_id(session: Session, order_id: str) -> list[Row]:
-    """The orders with this id: one at most of each merchant, and of nearly all none."""
+    """Return the orders with this id: at most one per merchant, so normally only one."""
     return session.execute(
         f"""WITH RECURSIVE {_MERCHANTS} SELECT {_ORDER} FROM merchants
             JOIN orders o ON o.merchant = merchants.merchant AND o.id = %s ORDER BY o.created_at DESC LIMIT 100""",
@@ -70,8 +71,8 @@ def by_id(session: Session, order_id: str) -> list[Row]:
     ).fetchall()
 
 
-def today(session: Session, statuses: Sequence[str]) -> list[Row]:
-    """Of each status: how many orders of the last 24 hours have it, counting no merchant's further than gauges do."""
+def placed_in_last_day(session: Session, statuses: Sequence[str]) -> list[Row]:
+    """Count the orders of the last 24 hours by status: at most metrics.COUNT_LIMIT per merchant and status."""
     return session.execute(
         f"""WITH RECURSIVE {_MERCHANTS}
             SELECT wanted.status, (
@@ -86,7 +87,7 @@ def today(session: Session, statuses: Sequence[str]) -> list[Row]:
 
 
 def waiting_longest(session: Session, limit: int) -> list[Row]:
-    """Orders whose payment or cancelation is under way, the longest unchanged first."""
+    """Return orders whose payment or cancellation is in progress, longest unchanged first."""
     return session.execute(
         f"""SELECT {_ORDER} FROM orders o WHERE status IN ('pending_payment', 'canceling')
             ORDER BY updated_at LIMIT %s""",
@@ -95,7 +96,7 @@ def waiting_longest(session: Session, limit: int) -> list[Row]:
 
 
 def refunds_pending(session: Session, limit: int) -> list[Row]:
-    """Refunds without a known outcome, the oldest first."""
+    """Return refunds without a known outcome, oldest first."""
     return session.execute(
         """SELECT merchant, id, order_id, amount, currency, created_at,
                   extract(epoch FROM now() - created_at)::float8 AS age
@@ -105,7 +106,7 @@ def refunds_pending(session: Session, limit: int) -> list[Row]:
 
 
 def topics(session: Session) -> list[Row]:
-    """Of each topic with undelivered rows: how many, the age of the oldest, and the most attempts."""
+    """Return the undelivered outbox rows per topic: count, age of the oldest in seconds, most attempts, failed rows."""
     return session.execute(
         """SELECT topic, count(*) AS count, extract(epoch FROM now() - min(created_at))::float8 AS oldest,
                   max(attempts) AS attempts, count(last_error) AS failing
@@ -117,7 +118,7 @@ def topics(session: Session) -> list[Row]:
 
 
 def undelivered(session: Session, limit: int, *, failing: bool = False) -> list[Row]:
-    """Rows of the outbox that wait, the oldest first; only those whose last attempt has failed with `failing`."""
+    """Return undelivered outbox rows, oldest first. `failing`: only rows whose last attempt failed."""
     only: LiteralString = "AND last_error IS NOT NULL" if failing else ""
     return session.execute(
         f"""SELECT id, merchant, aggregate_id, topic, attempts, last_error, created_at, available_at,
@@ -130,7 +131,7 @@ def undelivered(session: Session, limit: int, *, failing: bool = False) -> list[
 
 
 def webhooks_pending(session: Session, limit: int) -> list[Row]:
-    """Of each endpoint with pending deliveries: how many, for how long the oldest is tried, attempts, last error."""
+    """Return the pending deliveries per endpoint: count, age of the oldest in seconds, most attempts, one error."""
     return session.execute(
         """SELECT merchant, endpoint_id, count(*) AS count, max(attempts) AS attempts, max(last_error) AS last_error,
                   extract(epoch FROM now() - min(trying_since))::float8 AS oldest
@@ -142,7 +143,7 @@ def webhooks_pending(session: Session, limit: int) -> list[Row]:
 
 
 def order(session: Session, merchant: str, order_id: str) -> Row | None:
-    """An order with its lines, and its payment as order knows it."""
+    """Return an order with its lines and its payment as the order service knows it, or None."""
     return session.one(
         f"""SELECT {_ORDER}, o.refunding_amount, o.capture, o.items, o.metadata, o.payment, o.version
             FROM orders o WHERE merchant = %s AND id = %s""",
@@ -151,7 +152,7 @@ def order(session: Session, merchant: str, order_id: str) -> Row | None:
 
 
 def events(session: Session, merchant: str, order_id: str, limit: int) -> list[Row]:
-    """An order's history, oldest first."""
+    """Return an order's events, oldest first."""
     return session.execute(
         """SELECT version, type, from_status, to_status, actor, data, at FROM order_events
            WHERE merchant = %s AND order_id = %s ORDER BY version LIMIT %s""",
@@ -160,7 +161,7 @@ def events(session: Session, merchant: str, order_id: str, limit: int) -> list[R
 
 
 def refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
-    """An order's refunds, oldest first."""
+    """Return an order's refunds, oldest first."""
     return session.execute(
         """SELECT id, status, amount, currency, reason, failure_reason, created_at FROM refunds
            WHERE merchant = %s AND order_id = %s ORDER BY created_at""",
@@ -171,39 +172,39 @@ def refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
 _MARGIN = timedelta(seconds=2)
 
 
-def windows(moments: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
-    """The times around some moments, in their order, those that overlap as one."""
-    found: list[tuple[datetime, datetime]] = []
-    for moment in sorted(moments):
-        begin, end = moment - _MARGIN, moment + _MARGIN
-        if found and begin <= found[-1][1]:
-            found[-1] = (found[-1][0], end)
+def time_windows(times: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
+    """Return sorted windows of 2 seconds before and after each time. Overlapping windows are merged."""
+    windows: list[tuple[datetime, datetime]] = []
+    for time in sorted(times):
+        begin, end = time - _MARGIN, time + _MARGIN
+        if windows and begin <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], end)
         else:
-            found.append((begin, end))
-    return found
+            windows.append((begin, end))
+    return windows
 
 
-def commands(session: Session, merchant: str, order_id: str, around: Sequence[tuple[datetime, datetime]]) -> list[Row]:
-    """What an order has asked of payment, as far as the outbox still has it.
+def commands(session: Session, merchant: str, order_id: str, windows: Sequence[tuple[datetime, datetime]]) -> list[Row]:
+    """Return the outbox rows of an order created within `windows`, as far as they have not been purged.
 
-    Delivered rows have no index by order, which each order would have to pay for. A command commits with the event
-    that tells of it, so it is looked for `around` the events' moments, by the block range index of the rows' age.
+    Delivered rows have no index by order, because every order would pay for it. A row is committed together with an
+    event of the order, so it is found near the event's time, with the BRIN index on `created_at`.
     """
-    return _around(
+    return _created_within(
         session,
         """SELECT id, topic, attempts, last_error, created_at, delivered_at FROM outbox
            WHERE merchant = %(merchant)s AND aggregate_id = %(order)s""",
         merchant,
         order_id,
-        around,
+        windows,
     )
 
 
 def deliveries(
-    session: Session, merchant: str, order_id: str, around: Sequence[tuple[datetime, datetime]]
+    session: Session, merchant: str, order_id: str, windows: Sequence[tuple[datetime, datetime]]
 ) -> list[Row]:
-    """What endpoints are told of an order, found in the same way."""
-    return _around(
+    """Return the webhook deliveries of an order created within `windows`. See `commands`."""
+    return _created_within(
         session,
         """SELECT id, endpoint_id, type, status, attempts, last_status_code, last_error, created_at, settled_at,
                   COALESCE((SELECT url FROM webhook_endpoints e
@@ -211,23 +212,23 @@ def deliveries(
            FROM webhook_deliveries d WHERE merchant = %(merchant)s AND order_id = %(order)s""",
         merchant,
         order_id,
-        around,
+        windows,
     )
 
 
-def _around(
+def _created_within(
     session: Session,
     select: LiteralString,
     merchant: str,
     order_id: str,
-    around: Sequence[tuple[datetime, datetime]],
+    windows: Sequence[tuple[datetime, datetime]],
 ) -> list[Row]:
-    named: dict[str, Any] = {"merchant": merchant, "order": order_id}
+    parameters: dict[str, Any] = {"merchant": merchant, "order": order_id}
     bounds: list[str] = []
-    for number, (begin, end) in enumerate(around):
-        named |= {f"begin{number}": begin, f"end{number}": end}
+    for number, (begin, end) in enumerate(windows):
+        parameters |= {f"begin{number}": begin, f"end{number}": end}
         bounds.append(f"created_at BETWEEN %(begin{number})s AND %(end{number})s")
     if not bounds:
         return []
     query = f"{select} AND ({' OR '.join(bounds)}) ORDER BY created_at LIMIT 200"
-    return session.execute(query.encode(), named, prepare=False).fetchall()
+    return session.execute(query.encode(), parameters, prepare=False).fetchall()

@@ -1,4 +1,4 @@
-"""What an operator sees: the newest orders, one order's journey, what is pending, dead letters, the ledger, faults."""
+"""The operator's pages: orders, one order's journey, pending work, dead letters, the trial balance, faults."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from chassis.http import paging
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.server import admin
 from chassis.telemetry import metrics
-from order import store as orders
 from order.config import Settings
 from order.model import Status
 from order.operator import actions, model, service, store
-from order.operator.application import PATH, create, parts, wsgi
+from order.operator.application import PATH, create, resources, wsgi
+from order.store import waiting
 from order.webhooks import store as webhooks
 
-PAGE = 25
-"""Orders or other rows of a list that one page has."""
-MERCHANTS = 10
-"""Merchants whose trial balances one page has."""
-DEAD = 100
-"""Dead letters that one page has: the oldest."""
+PAGE_SIZE = 25
+"""Rows per list on a page."""
+MERCHANTS_PER_PAGE = 10
+"""Trial balances on a page."""
+MAX_DEAD_LETTERS = 100
+"""Dead letters on the page: the oldest."""
 
-DONE = {
-    "hurried": "It is due now: the relay tries again at once.",
-    "not-waiting": "It does not wait any more: it has been delivered, or is being delivered now.",
-    "redelivered": "Delivering again.",
-    "not-dead": "Nothing to do: it is not dead any more, or its endpoint is disabled.",
-    "switched": "The simulator has been told.",
+INVALID_MERCHANT = "This is not a valid merchant name."
+
+MESSAGES = {
+    "retried": "Retry requested. The command is due now.",
+    "not-waiting": "Nothing changed: the command has been delivered or is being delivered.",
+    "redelivered": "Redelivery requested.",
+    "not-dead": "Nothing changed: the webhook is no longer dead, or its endpoint is disabled.",
+    "switched": "Faults changed.",
 }
+"""What a page says after an action, by the query parameter `done`."""
 
 
 def application(settings: Settings) -> admin.Application:
-    """The operator's page for the admin port. It connects to nothing until somebody asks for it."""
+    """Return the operator's page as an application for the admin port. Connects only when needed."""
     app = create(settings)
     app.add_url_rule(PATH, "overview", overview, strict_slashes=False)
     app.add_url_rule(f"{PATH}/orders/<uuid:order_id>", "order", order)
@@ -47,34 +50,34 @@ def application(settings: Settings) -> admin.Application:
     app.add_url_rule(f"{PATH}/ledger", "ledger", ledger)
     app.add_url_rule(f"{PATH}/provider", "provider", provider)
     actions.register(app)
-    app.context_processor(lambda: {"done": DONE.get(request.args.get("done", ""))})
+    app.context_processor(lambda: {"done": MESSAGES.get(request.args.get("done", ""))})
     return wsgi(app)
 
 
 def overview() -> str | Response:
-    """How things are, and the newest orders."""
-    wanted = {name: request.args.get(name, "").strip() for name in ("merchant", "status", "order")}
-    problem = _wrong(wanted)
-    if wanted["order"] and problem is None:
-        merchant = wanted["merchant"] or None
-        return redirect(url_for("order", order_id=UUID(wanted["order"]), merchant=merchant), 303)
-    session = parts().database.session()
+    """Show the current state of both services and the newest orders, or redirect to the order with a given id."""
+    filters = {name: request.args.get(name, "").strip() for name in ("merchant", "status", "order")}
+    error = _filter_error(filters)
+    if filters["order"] and error is None:
+        merchant = filters["merchant"] or None
+        return redirect(url_for("order", order_id=UUID(filters["order"]), merchant=merchant), 303)
+    session = resources().database.session()
     cursor = request.args.get("cursor")
-    statuses = [wanted["status"]] if wanted["status"] else list(Status)
+    statuses = [filters["status"]] if filters["status"] else list(Status)
     after = paging.after_moment(cursor)
-    rows = [] if problem else store.newest(session, wanted["merchant"] or None, statuses, after, PAGE)
+    rows = [] if error else store.newest(session, filters["merchant"] or None, statuses, after, PAGE_SIZE)
     return render_template(
         "overview.html",
-        rows=rows[:PAGE],
-        next_cursor=paging.cursor_of(rows[PAGE - 1]) if len(rows) > PAGE else None,
+        rows=rows[:PAGE_SIZE],
+        next_cursor=paging.cursor_of(rows[PAGE_SIZE - 1]) if len(rows) > PAGE_SIZE else None,
         cursor=cursor,
-        wanted=wanted,
-        problem=problem,
+        filters=filters,
+        error=error,
         statuses=list(Status),
-        today=store.today(session, list(Status)),
-        most=metrics.COUNT_LIMIT,
-        waiting={row["status"]: row for row in orders.waiting(session)},
-        refunds=orders.refunds_waiting(session),
+        last_day=store.placed_in_last_day(session, list(Status)),
+        count_limit=metrics.COUNT_LIMIT,
+        waiting={row["status"]: row for row in waiting.by_status(session)},
+        refunds=waiting.refunds(session),
         topics=store.topics(session),
         backlog=webhooks.backlog(session),
         payment=_payment(),
@@ -82,33 +85,33 @@ def overview() -> str | Response:
 
 
 def _payment() -> dict[str, Any]:
-    """Whether payment can serve, what it says, and whether this pod's breaker is open."""
-    ready, said = parts().payments.readiness()
-    return {"ready": ready, "said": said, "broken": metrics.is_breaker_open("payment")}
+    """Return payment's readiness, the detail or error, and whether this pod's circuit breaker is open."""
+    ready, detail = resources().payments.readiness()
+    return {"ready": ready, "detail": detail, "breaker_open": metrics.is_breaker_open("payment")}
 
 
-def _wrong(wanted: dict[str, str]) -> str | None:
-    """What is wrong with what somebody has typed, if anything is."""
-    if wanted["merchant"] and not is_merchant(wanted["merchant"]):
-        return "No merchant can have this name."
-    if wanted["status"] and wanted["status"] not in list(Status):
-        return "There is no such status."
-    if wanted["order"]:
+def _filter_error(filters: dict[str, str]) -> str | None:
+    """Return why a filter is not valid, or None if all are."""
+    if filters["merchant"] and not is_merchant(filters["merchant"]):
+        return INVALID_MERCHANT
+    if filters["status"] and filters["status"] not in list(Status):
+        return "Unknown status."
+    if filters["order"]:
         try:
-            UUID(wanted["order"])
+            UUID(filters["order"])
         except ValueError:
-            return "An order's id is a UUID, such as 0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70."
+            return "An order id is a UUID, such as 0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70."
     return None
 
 
 def order(order_id: UUID) -> str | Response:
-    """One order, and its journey."""
-    session = parts().database.session()
+    """Show one order and its journey, or a choice if several merchants have an order with this id."""
+    session = resources().database.session()
     merchant = request.args.get("merchant", "")
     if not is_merchant(merchant):
         found = store.by_id(session, str(order_id))
         if len(found) > 1:
-            return render_template("choose.html", rows=found, order_id=order_id)
+            return render_template("choose_merchant.html", rows=found, order_id=order_id)
         if not found:
             raise NotFound("No merchant has an order with this id.")
         merchant = found[0]["merchant"]
@@ -116,70 +119,76 @@ def order(order_id: UUID) -> str | Response:
     if row is None:
         raise NotFound(f"The merchant {merchant} has no order with this id.")
     refresh = request.args.get("refresh") == "5"
-    journey = service.journey(session, parts().payments, row)
+    journey = service.journey(session, resources().payments, row)
     return render_template(
-        "order.html", order=row, journey=journey, refresh=refresh, parties=service.PARTIES, waits=journey.waits
+        "order.html",
+        order=row,
+        journey=journey,
+        refresh=refresh,
+        party_names=service.PARTY_NAMES,
+        waiting_for=journey.waiting_for,
     )
 
 
 def pending() -> str:
-    """What waits for something, and since when."""
-    session = parts().database.session()
+    """Show the work in progress of both services, with its age."""
+    session = resources().database.session()
     return render_template(
         "pending.html",
-        waiting=orders.waiting(session),
-        longest=store.waiting_longest(session, PAGE),
-        refunds=orders.refunds_waiting(session),
-        oldest_refunds=store.refunds_pending(session, PAGE),
+        waiting=waiting.by_status(session),
+        longest=store.waiting_longest(session, PAGE_SIZE),
+        refunds=waiting.refunds(session),
+        oldest_refunds=store.refunds_pending(session, PAGE_SIZE),
         topics=store.topics(session),
-        rows=store.undelivered(session, PAGE),
+        rows=store.undelivered(session, PAGE_SIZE),
         backlog=webhooks.backlog(session),
         oldest_webhook=webhooks.oldest_seconds(session),
-        endpoints=store.webhooks_pending(session, PAGE),
+        endpoints=store.webhooks_pending(session, PAGE_SIZE),
         payment=_payment(),
         refresh=request.args.get("refresh") == "5",
     )
 
 
 def dead_letters() -> str:
-    """What nobody tries any more, and what is tried in vain."""
-    dead = parts().webhooks.dead(None, DEAD + 1)
+    """Show dead webhooks, and commands to payment whose last attempt failed."""
+    dead = resources().webhooks.dead(None, MAX_DEAD_LETTERS + 1)
     return render_template(
         "dead_letters.html",
-        dead=dead[:DEAD],
-        more=len(dead) > DEAD,
-        rows=store.undelivered(parts().database.session(), PAGE, failing=True),
+        dead=dead[:MAX_DEAD_LETTERS],
+        more=len(dead) > MAX_DEAD_LETTERS,
+        rows=store.undelivered(resources().database.session(), PAGE_SIZE, failing=True),
     )
 
 
 def ledger() -> str:
-    """Payment's trial balance, merchant by merchant: debits and credits of a currency are equal."""
-    wanted = request.args.get("merchant", "").strip()
-    problem = "No merchant can have this name." if wanted and not is_merchant(wanted) else None
+    """Show payment's trial balance of each merchant, and whether debits and credits are equal in each currency."""
+    merchant = request.args.get("merchant", "").strip()
+    error = INVALID_MERCHANT if merchant and not is_merchant(merchant) else None
     after = request.args.get("after", "")
-    if wanted or problem:
-        names = [] if problem else [wanted]
+    if merchant:
+        names = [] if error else [merchant]
     else:
-        names = store.merchants(parts().database.session(), after if is_merchant(after) else "", MERCHANTS + 1)
-    found, missing = parts().payments.balances(names[:MERCHANTS])
+        start = after if is_merchant(after) else ""
+        names = store.merchants(resources().database.session(), start, MERCHANTS_PER_PAGE + 1)
+    balances, missing = resources().payments.balances(names[:MERCHANTS_PER_PAGE])
     return render_template(
         "ledger.html",
-        found=found,
-        differences={merchant: model.imbalances(accounts) for merchant, accounts in found.items()},
+        balances=balances,
+        imbalances={name: model.imbalances(accounts) for name, accounts in balances.items()},
         missing=missing,
-        unknown=names[len(found) : MERCHANTS],
-        wanted=wanted,
-        problem=problem,
-        next_after=names[MERCHANTS - 1] if len(names) > MERCHANTS else None,
+        missing_merchants=names[len(balances) : MERCHANTS_PER_PAGE],
+        merchant=merchant,
+        error=error,
+        next_after=names[MERCHANTS_PER_PAGE - 1] if len(names) > MERCHANTS_PER_PAGE else None,
     )
 
 
 def provider() -> str | Response:
-    """The simulator's switches, if the provider is the simulator."""
+    """Show the simulator's faults, and the form to change them. Another provider has none."""
     faults: dict[str, Any] | None = None
     missing = None
     try:
-        faults = parts().payments.faults()
+        faults = resources().payments.faults()
     except (Unreachable, Refused) as error:
         missing = str(error)
     return render_template("provider.html", faults=faults, missing=missing)

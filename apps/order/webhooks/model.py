@@ -5,19 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-EVENTS = (
-    "order.placed",
-    "order.authorized",
-    "order.paid",
-    "order.payment_failed",
-    "order.canceling",
-    "order.canceled",
-    "order.refunded",
-    "order.expired",
-    "refund.succeeded",
-    "refund.failed",
-)
-"""What can be subscribed to: steps of an order's history, by the same names."""
+from order.transition import EVENTS
 
 UNLESS_ASKED_OTHERWISE = tuple(event for event in EVENTS if event not in ("order.placed", "order.canceling"))
 """What an endpoint is told when it has not said: outcomes, and not what the merchant has just done by itself."""
@@ -61,11 +49,6 @@ class Verdict:
     delay: float = 0.0
     pause: float = 0.0
     gone: bool = False
-
-
-def is_event(kind: str) -> bool:
-    """Whether a step of an order's history is an event to others by itself; what a refund came to is told apart."""
-    return kind.startswith("order.") and kind in EVENTS
 
 
 def judge(attempt: Attempt, tries: int, failures: int, left: float, first_delay: float, chance: float) -> Verdict:

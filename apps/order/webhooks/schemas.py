@@ -6,6 +6,7 @@ from marshmallow import fields, validate
 
 from chassis.http.fields import Choice, Cursor, Id, Integer, NextCursor, PageSize, Schema, Text, Time, says
 from order.schemas import OrderView, RefundView
+from order.transition import EVENTS
 from order.webhooks import model
 
 _URL = says(
@@ -21,8 +22,8 @@ class NewEndpoint(Schema):
     url = Text(2000, required=True, metadata=_URL)
     description = Text(200, metadata=says("What it is for; shown, and used for nothing.", "the warehouse"))
     events = fields.List(
-        Choice(model.EVENTS, "A type of event."),
-        validate=validate.Length(1, len(model.EVENTS)),
+        Choice(EVENTS, "A type of event."),
+        validate=validate.Length(1, len(EVENTS)),
         load_default=list(model.UNLESS_ASKED_OTHERWISE),
         metadata=_EVENTS,
     )
@@ -43,7 +44,7 @@ class EndpointView(Schema):
     id = Id(metadata=says("The endpoint's id."))
     url = fields.String(metadata=_URL)
     description = fields.String(allow_none=True, metadata=says("What it is for.", "the warehouse"))
-    events = fields.List(Choice(model.EVENTS, "A type of event."), metadata=_EVENTS)
+    events = fields.List(Choice(EVENTS, "A type of event."), metadata=_EVENTS)
     status = Choice(["enabled", "disabled"], "Nothing is sent to a disabled one.")
     disabled_reason = fields.String(allow_none=True, metadata=says("Why it is disabled.", None))
     signed_until = Time("When its old secrets sign no more; null where only the newest does.", allow_none=True)
@@ -67,7 +68,7 @@ class EndpointList(Schema):
 class OrderEvent(Schema):
     """What is posted to an endpoint when something has happened to an order (Standard Webhooks)."""
 
-    type = Choice(model.EVENTS, "What has happened.", "order.paid")
+    type = Choice(EVENTS, "What has happened.", "order.paid")
     timestamp = Time("When it was written down.")
     data = fields.Nested(OrderView, metadata=says("The order as it was then; its version says which came first."))
 
@@ -121,7 +122,7 @@ class DeliveryView(Schema):
     id = Id(metadata=says("The delivery's id, and the `webhook-id` of each attempt."))
     endpoint_id = Id(metadata=says("The endpoint that it is for."))
     order_id = Id(allow_none=True, metadata=says("The order that it is about; null for a test."))
-    type = Choice([*model.EVENTS, model.TEST], "The type of the event.")
+    type = Choice([*EVENTS, model.TEST], "The type of the event.")
     status = Choice([status.value for status in model.Status], "`dead` ones are sent again only when asked for.")
     attempt_count = Integer(metadata=says("How often it was tried.", 1))
     last_status_code = Integer(allow_none=True, metadata=says("What the endpoint answered last.", 200))

@@ -14,23 +14,6 @@ from order.webhooks.model import Attempt, Status, Verdict
 CHANNEL = "webhooks"
 
 
-def tell(source: LiteralString, data: LiteralString, more: LiteralString = "") -> LiteralString:
-    """SQL that stores a delivery for each enabled endpoint that wants an event; part of the statement of a step.
-
-    `source` has the order as `o` and the event as `n(id, type)`, an id of None for no event; `data` is what the event
-    says of the order, and `more` further members of the payload. The statement's parameter `headers` (JSON) is kept
-    beside it: those of the request that it comes of.
-    """
-    return f"""
-    INSERT INTO webhook_deliveries (merchant, endpoint_id, id, order_id, type, headers, payload)
-    SELECT e.merchant, e.id, n.id, o.id, n.type, %(headers)s::jsonb, json_build_object(
-               'type', n.type, 'timestamp', {json_time("clock_timestamp()")}, 'data', {data}{more})::text
-    FROM {source} JOIN webhook_endpoints e
-         ON e.merchant = o.merchant AND e.status = 'enabled' AND n.type = ANY (e.events)
-    WHERE n.id IS NOT NULL
-    RETURNING id"""
-
-
 _ENDPOINT = f"""json_build_object(
     'id', e.id, 'url', e.url, 'description', e.description, 'events', e.events, 'status', e.status,
     'disabled_reason', e.disabled_reason,

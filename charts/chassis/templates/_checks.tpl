@@ -1,67 +1,71 @@
-{{- /* chassis.checks: fails for values that a schema cannot see to be wrong, since each by itself is right */ -}}
+{{- /*
+chassis.checks: renders nothing. Fails if values contradict each other, which values.schema.json cannot express because
+each value alone is valid. The message lists all errors, one a line, each with the path of the value.
+*/ -}}
 {{- define "chassis.checks" -}}
-{{- $faults := list -}}
+{{- $errors := list -}}
 {{- $values := .Values -}}
 {{- $database := compact (list
   (ternary "database.url" "" (ne $values.database.url ""))
   (ternary "database.existingSecret" "" (ne $values.database.existingSecret ""))
   (ternary "database.cloudNativePG" "" (ne $values.database.cloudNativePG ""))) -}}
 {{- if and $values.postgresql.enabled $database -}}
-{{- $faults = append $faults (printf "%s: is without effect while postgresql.enabled is true; set that to false" (first $database)) -}}
+{{- $errors = append $errors (printf "%s: has no effect while postgresql.enabled is true; set postgresql.enabled to false or remove this value" (first $database)) -}}
 {{- else if not (or $values.postgresql.enabled $database) -}}
-{{- $faults = append $faults "postgresql.enabled is false: set database.url, database.existingSecret or database.cloudNativePG" -}}
+{{- $errors = append $errors "postgresql.enabled is false: set database.url, database.existingSecret or database.cloudNativePG" -}}
 {{- else if gt (len $database) 1 -}}
-{{- $faults = append $faults (printf "%s: set one of them" (join " and " $database)) -}}
+{{- $errors = append $errors (printf "%s: set only one of them" (join " and " $database)) -}}
 {{- end -}}
 
-{{- $outside := compact (list (ternary "ingress" "" $values.ingress.enabled) (ternary "httpRoute" "" $values.httpRoute.enabled)) -}}
+{{- $entryPoints := compact (list (ternary "ingress" "" $values.ingress.enabled) (ternary "httpRoute" "" $values.httpRoute.enabled)) -}}
 {{- if and $values.ingress.enabled (not $values.ingress.hosts) -}}
-{{- $faults = append $faults "ingress.hosts: must name at least one host when ingress.enabled is true" -}}
+{{- $errors = append $errors "ingress.hosts: must contain at least one host when ingress.enabled is true" -}}
 {{- end -}}
 {{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) -}}
-{{- $faults = append $faults "httpRoute.parentRefs: must name at least one Gateway when httpRoute.enabled is true" -}}
+{{- $errors = append $errors "httpRoute.parentRefs: must contain at least one Gateway when httpRoute.enabled is true" -}}
 {{- end -}}
 {{- with $values.networkPolicy -}}
-{{- if and .enabled (not .anyNamespace) $outside (not .ingressNamespace) (not .from) -}}
-{{- $faults = append $faults (printf "networkPolicy.ingressNamespace: must name the namespace of the ingress controller or Gateway when %s.enabled is true, or networkPolicy.from say who else calls" (first $outside)) -}}
+{{- if and .enabled (not .anyNamespace) $entryPoints (not .ingressNamespace) (not .from) -}}
+{{- $errors = append $errors (printf "networkPolicy.ingressNamespace: set it to the namespace of the ingress controller or Gateway, or list the callers in networkPolicy.from, because %s.enabled is true and networkPolicy.anyNamespace is false" (first $entryPoints)) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $values.service.nodePort (eq $values.service.type "ClusterIP") -}}
-{{- $faults = append $faults "service.nodePort: is without effect when service.type is ClusterIP" -}}
+{{- $errors = append $errors "service.nodePort: has no effect while service.type is ClusterIP" -}}
 {{- end -}}
 {{- if and $values.metrics.serviceMonitor.enabled (ne $values.service.type "ClusterIP") -}}
-{{- $faults = append $faults (printf "metrics.serviceMonitor.enabled: a Service of type %s has no port for metrics; use metrics.podMonitor" $values.service.type) -}}
+{{- $errors = append $errors (printf "metrics.serviceMonitor.enabled: a Service of type %s does not expose the metrics port; use metrics.podMonitor" $values.service.type) -}}
 {{- end -}}
 {{- if and $values.metrics.serviceMonitor.enabled $values.metrics.podMonitor.enabled -}}
-{{- $faults = append $faults "metrics.podMonitor.enabled and metrics.serviceMonitor.enabled: each pod would be scraped twice" -}}
+{{- $errors = append $errors "metrics.podMonitor.enabled and metrics.serviceMonitor.enabled: set only one of them, or each pod is scraped twice" -}}
 {{- end -}}
 {{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
-{{- $faults = append $faults "autoscaling.minReplicas: must not be more than autoscaling.maxReplicas" -}}
+{{- $errors = append $errors "autoscaling.minReplicas: must not be greater than autoscaling.maxReplicas" -}}
 {{- end -}}
 {{- if and (has (toString $values.updateStrategy.maxUnavailable) (list "0" "0%")) (has (toString $values.updateStrategy.maxSurge) (list "0" "0%")) -}}
-{{- $faults = append $faults "updateStrategy.maxSurge: must be more than 0 when updateStrategy.maxUnavailable is 0" -}}
+{{- $errors = append $errors "updateStrategy.maxSurge: must be greater than 0 when updateStrategy.maxUnavailable is 0" -}}
 {{- end -}}
 {{- range $claim := list "issuer" "audience" -}}
 {{- if and $values.jwt.jwksUrl (not (get $values.jwt $claim)) -}}
-{{- $faults = append $faults (printf "jwt.%s: must be set, since jwt.jwksUrl is" $claim) -}}
+{{- $errors = append $errors (printf "jwt.%s: must be set when jwt.jwksUrl is set" $claim) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $values.tracing.headers.existingSecret (not $values.tracing.endpoint) -}}
-{{- $faults = append $faults "tracing.headers.existingSecret: is without effect while tracing.endpoint is empty" -}}
+{{- $errors = append $errors "tracing.headers.existingSecret: has no effect while tracing.endpoint is empty" -}}
 {{- end -}}
-{{- $least := add $values.preStopSeconds 25 -}}
-{{- if lt (int $values.terminationGracePeriodSeconds) (int $least) -}}
-{{- $faults = append $faults (printf "terminationGracePeriodSeconds: must be at least preStopSeconds and 25 s for the requests under way, %d" $least) -}}
+{{- $minimum := add $values.preStopSeconds 25 -}}
+{{- if lt (int $values.terminationGracePeriodSeconds) (int $minimum) -}}
+{{- $errors = append $errors (printf "terminationGracePeriodSeconds: must be at least %d seconds, which is preStopSeconds plus 25 s to finish requests in progress" $minimum) -}}
 {{- end -}}
+{{- /* Any other parent chart may define globals of its own, so they are checked only if this chart or tandem is on top. */ -}}
 {{- $known := list "imageRegistry" "imagePullSecrets" -}}
 {{- if has (splitList "/" .Template.BasePath | first) (list "tandem" .Chart.Name) -}}
 {{- range $key, $_ := $values.global -}}
 {{- if not (has $key $known) -}}
-{{- $faults = append $faults (printf "global.%s: is not one of %s" $key (join ", " $known)) -}}
+{{- $errors = append $errors (printf "global.%s: is unknown; known are %s" $key (join ", " $known)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- with $faults -}}
+{{- with $errors -}}
 {{- fail (printf "\n%s" (join "\n" .)) -}}
 {{- end -}}
 {{- end }}

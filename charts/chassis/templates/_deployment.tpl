@@ -1,3 +1,7 @@
+{{- /*
+chassis.deployment: the Deployment. Each pod has a web container, which serves the API, and a relay container, which
+sends what requests left in the outbox.
+*/ -}}
 {{- define "chassis.deployment" -}}
 {{- include "chassis.checks" . -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
@@ -39,7 +43,7 @@ spec:
       topologySpreadConstraints:
         {{- range $constraint := . }}
         - {{- toYaml $constraint | nindent 10 }}
-          {{- range $key, $value := include "chassis.spread" $ | fromYaml }}
+          {{- range $key, $value := include "chassis.spreadDefaults" $ | fromYaml }}
           {{- if not (hasKey $constraint $key) }}
           {{- toYaml (dict $key $value) | nindent 10 }}
           {{- end }}
@@ -78,7 +82,7 @@ spec:
             periodSeconds: 2
             timeoutSeconds: 2
           lifecycle:
-            preStop: # until every node has taken the pod out of the Service
+            preStop: # keeps serving until every node has removed the pod from the Service
               sleep: {seconds: {{ .Values.preStopSeconds }}}
           {{- with .Values.extraEnvFrom }}
           envFrom:
@@ -103,7 +107,7 @@ spec:
             httpGet: {path: /livez, port: relay-admin}
             periodSeconds: 1
             failureThreshold: 90
-          livenessProbe: # and no readiness probe: a slow relay is no reason to take no more orders
+          livenessProbe: # no readiness probe: a slow relay must not stop the pod from accepting requests
             httpGet: {path: /livez, port: relay-admin}
             periodSeconds: 10
             timeoutSeconds: 5
@@ -118,9 +122,9 @@ spec:
           projected:
             defaultMode: 0440
             sources:
-              - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecret" .)) | nindent 16 }}
+              - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecretName" .)) | nindent 16 }}
               - secret:
-                  name: {{ include "chassis.credentialsSecret" . }}
+                  name: {{ include "chassis.credentialsSecretName" . }}
                   items:
                     {{- range $facts.secrets }}
                     - {key: {{ . }}, path: {{ . }}}
@@ -131,7 +135,7 @@ spec:
                   items:
                     - {key: {{ $source.key }}, path: {{ $name }}}
               {{- end }}
-        - name: metrics # what the processes of this pod count, for /metrics to add up
+        - name: metrics # counters of all processes of the pod; /metrics sums them
           emptyDir: {medium: Memory, sizeLimit: 64Mi}
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
@@ -140,8 +144,11 @@ spec:
         {{- end }}
 {{- end }}
 
-{{- /* chassis.spread: what a topologySpreadConstraint has when it does not say: the pods of one revision count */ -}}
-{{- define "chassis.spread" -}}
+{{- /*
+chassis.spreadDefaults: the fields that are added to a topologySpreadConstraint that lacks them. The pods of each
+revision are spread separately, so that old pods do not distort the placement of new ones during a rollout.
+*/ -}}
+{{- define "chassis.spreadDefaults" -}}
 maxSkew: 1
 whenUnsatisfiable: ScheduleAnyway
 labelSelector:

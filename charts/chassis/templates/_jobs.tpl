@@ -1,4 +1,7 @@
-{{- /* chassis.jobPod (list CONTEXT COMPONENT COMMAND DATABASE-SECRET): a pod that does one thing to the database and ends */ -}}
+{{- /*
+chassis.jobPod (list CONTEXT COMPONENT COMMAND DATABASE-SECRET): the pod template of a Job that runs COMMAND against the
+database. DATABASE-SECRET is the name of the Secret with the database URL.
+*/ -}}
 {{- define "chassis.jobPod" -}}
 {{- $context := index . 0 -}}
 metadata:
@@ -13,6 +16,16 @@ spec:
         {{- include "chassis.databaseEnv" $context | nindent 8 }}
         - name: LOG_LEVEL
           value: {{ $context.Values.logLevel }}
+        {{- /* The purge must keep keys for as long as the services promise. Other settings need Secrets, and a job has none. */}}
+        {{- with (include "chassis.settings" $context | fromYaml).IDEMPOTENCY_KEY_DAYS }}
+        - name: IDEMPOTENCY_KEY_DAYS
+          value: {{ . | quote }}
+        {{- end }}
+        {{- range $context.Values.extraEnv }}
+        {{- if eq .name "IDEMPOTENCY_KEY_DAYS" }}
+        - {{- toYaml . | nindent 10 }}
+        {{- end }}
+        {{- end }}
       volumeMounts:
         - {name: secrets, mountPath: /etc/tandem, readOnly: true}
         - {name: tmp, mountPath: /tmp}
@@ -33,26 +46,31 @@ spec:
 {{- end }}
 
 {{- /*
-chassis.migrateFirst: not empty when the migration runs before anything else of this release is changed. It does so
-at an upgrade: when it fails, the old pods go on serving. It does not at an install, nor when the embedded database
-is new: the database then comes with the other objects, and the web pods wait for its schema before they are ready.
+chassis.preUpgradeMigration: "yes" if the migration is a pre-upgrade hook, otherwise empty. As a hook it runs before any
+other object changes, so a failed migration leaves the old pods serving. On install, or when this upgrade adds the
+embedded database, the database is created with the other objects. The migration is then an ordinary Job, and web pods
+become ready when it has run.
 */ -}}
-{{- define "chassis.migrateFirst" -}}
+{{- define "chassis.preUpgradeMigration" -}}
 {{- $database := printf "%s-postgresql" (include "chassis.fullname" .) -}}
 {{- if and .Release.IsUpgrade (or (not .Values.postgresql.enabled) (lookup "apps/v1" "StatefulSet" .Release.Namespace $database)) -}}
 yes
 {{- end -}}
 {{- end }}
 
+{{- /*
+chassis.migration: the Job that migrates the schema. As a pre-upgrade hook it comes with a Secret of its own if
+database.url is set.
+*/ -}}
 {{- define "chassis.migration" -}}
-{{- $first := include "chassis.migrateFirst" . -}}
+{{- $first := include "chassis.preUpgradeMigration" . -}}
 {{- $name := printf "%s-migrate" (include "chassis.fullname" .) -}}
 {{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (toString .Values.migration.wait) -}}
-{{- $secret := include "chassis.databaseSecret" . -}}
+{{- $secret := include "chassis.databaseSecretName" . -}}
 {{- if $first }}{{ $name = printf "%s-first" $name }}{{ end -}}
 {{- if and $first .Values.database.url -}}
 {{- $secret = $name -}}
-# The URL may be new in this upgrade, and the Secret of the web pods is not changed before the migration has run.
+# A copy for the migration: this upgrade may change the URL, and the Secret of the web pods is updated after the hook.
 apiVersion: v1
 kind: Secret
 metadata:
@@ -78,12 +96,13 @@ metadata:
 spec:
   backoffLimit: {{ ternary 1 5 (not (empty $first)) }}
   {{- if $first }}
-  ttlSecondsAfterFinished: 3600 # Helm does not uninstall what a failed hook left behind
+  ttlSecondsAfterFinished: 3600 # helm uninstall does not delete the Job of a failed hook
   {{- end }}
   template:
     {{- include "chassis.jobPod" (list . "migrate" $command $secret) | nindent 4 }}
 {{- end }}
 
+{{- /* chassis.purge: the CronJob that deletes expired rows, if purge.enabled */ -}}
 {{- define "chassis.purge" -}}
 {{- if .Values.purge.enabled -}}
 {{- $command := list "flask" "--app" .Chart.Name "purge" -}}
@@ -101,6 +120,6 @@ spec:
     spec:
       backoffLimit: 2
       template:
-        {{- include "chassis.jobPod" (list . "purge" $command (include "chassis.databaseSecret" .)) | nindent 8 }}
+        {{- include "chassis.jobPod" (list . "purge" $command (include "chassis.databaseSecretName" .)) | nindent 8 }}
 {{- end }}
 {{- end }}

@@ -1,4 +1,9 @@
-{{- /* What the Prometheus operator and Grafana's sidecar look for. The admin port of a pod has the metrics of all its processes. */ -}}
+{{- /*
+Objects for the Prometheus operator and for Grafana's dashboard sidecar. The admin port of a pod serves the metrics of
+all processes of the pod, so one scrape target per pod is enough.
+*/ -}}
+
+{{- /* chassis.serviceMonitor: the ServiceMonitor, if metrics.serviceMonitor.enabled */ -}}
 {{- define "chassis.serviceMonitor" -}}
 {{- $monitor := .Values.metrics.serviceMonitor -}}
 {{- if $monitor.enabled -}}
@@ -11,10 +16,11 @@ spec:
     matchLabels:
       {{- include "chassis.selector" (list . "server") | nindent 6 }}
   endpoints:
-    - {{- include "chassis.scraped" $monitor | nindent 6 }}
+    - {{- include "chassis.metricsEndpoint" $monitor | nindent 6 }}
 {{- end }}
 {{- end }}
 
+{{- /* chassis.podMonitor: the PodMonitor, if metrics.podMonitor.enabled */ -}}
 {{- define "chassis.podMonitor" -}}
 {{- $monitor := .Values.metrics.podMonitor -}}
 {{- if $monitor.enabled -}}
@@ -27,11 +33,12 @@ spec:
     matchLabels:
       {{- include "chassis.selector" (list . "server") | nindent 6 }}
   podMetricsEndpoints:
-    - {{- include "chassis.scraped" $monitor | nindent 6 }}
+    - {{- include "chassis.metricsEndpoint" $monitor | nindent 6 }}
 {{- end }}
 {{- end }}
 
-{{- define "chassis.scraped" -}}
+{{- /* chassis.metricsEndpoint MONITOR: the endpoint of a monitor; MONITOR is its values, with `interval` */ -}}
+{{- define "chassis.metricsEndpoint" -}}
 port: admin
 path: /metrics
 {{- with .interval }}
@@ -39,15 +46,18 @@ interval: {{ . }}
 {{- end }}
 {{- end }}
 
-{{- /* chassis.rules: the chart's files/rules/*.yaml, which are rule files as Prometheus itself reads them */ -}}
-{{- define "chassis.rules" -}}
+{{- /*
+chassis.prometheusRules: a PrometheusRule for each file of files/rules, if metrics.rules.enabled. The files are rule
+files that Prometheus itself can read.
+*/ -}}
+{{- define "chassis.prometheusRules" -}}
 {{- if .Values.metrics.rules.enabled -}}
 {{- range $path, $_ := .Files.Glob "files/rules/*.yaml" }}
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
-  {{- $name := include "chassis.fileName" (list $ $path) }}
+  {{- $name := include "chassis.fileObjectName" (list $ $path) }}
   {{- include "chassis.metadata" (list $ "server" $name $.Values.metrics.rules.labels) | nindent 2 }}
 spec:
   {{- $.Files.Get $path | replace "docs/runbook.md" ($.Values.metrics.rules.runbookUrl | default "docs/runbook.md") | nindent 2 }}
@@ -55,7 +65,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.dashboards: the chart's files/dashboards/*.json */ -}}
+{{- /* chassis.dashboards: a ConfigMap for each file of files/dashboards, if metrics.dashboards.enabled */ -}}
 {{- define "chassis.dashboards" -}}
 {{- $dashboards := .Values.metrics.dashboards -}}
 {{- if $dashboards.enabled -}}
@@ -64,7 +74,7 @@ spec:
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  {{- include "chassis.metadata" (list $ "server" (include "chassis.fileName" (list $ $path)) $dashboards.labels) | nindent 2 }}
+  {{- include "chassis.metadata" (list $ "server" (include "chassis.fileObjectName" (list $ $path)) $dashboards.labels) | nindent 2 }}
   {{- with $dashboards.annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
@@ -76,8 +86,8 @@ data:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.fileName (list CONTEXT PATH): the name of the object that holds a file of the chart */ -}}
-{{- define "chassis.fileName" -}}
+{{- /* chassis.fileObjectName (list CONTEXT PATH): the name of the object made from the chart file PATH */ -}}
+{{- define "chassis.fileObjectName" -}}
 {{- $file := base (index . 1) | trimSuffix (ext (index . 1)) | lower | replace "_" "-" -}}
 {{ printf "%s-%s" (include "chassis.fullname" (index . 0)) $file }}
 {{- end }}

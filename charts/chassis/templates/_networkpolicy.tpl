@@ -1,40 +1,44 @@
-{{- /* chassis.peers (list CONTEXT PEER): the pods of the other service, whichever release they came with */ -}}
-{{- define "chassis.peers" -}}
+{{- /*
+chassis.peerPods (list CONTEXT PEER): a NetworkPolicyPeer that selects the pods of the other service, of any release.
+PEER is `peer` of chassis.facts.
+*/ -}}
+{{- define "chassis.peerPods" -}}
 {{- $peer := index . 1 -}}
 - podSelector:
     matchLabels:
       app.kubernetes.io/name: {{ $peer.name }}
       app.kubernetes.io/part-of: tandem
   {{- with $peer.namespace }}
-  {{- include "chassis.inNamespace" . | nindent 2 }}
+  {{- include "chassis.namespaceSelector" . | nindent 2 }}
   {{- end }}
 {{- end }}
 
-{{- define "chassis.inNamespace" -}}
+{{- /* chassis.namespaceSelector NAMESPACE: a selector for the namespace of that name */ -}}
+{{- define "chassis.namespaceSelector" -}}
 namespaceSelector:
   matchLabels:
     kubernetes.io/metadata.name: {{ . }}
 {{- end }}
 
-{{- /* chassis.callers: who may call the API besides those that networkPolicy.from lists */ -}}
-{{- define "chassis.callers" -}}
+{{- /* chassis.apiCallers: the NetworkPolicyPeers that may call the API, without those of networkPolicy.from */ -}}
+{{- define "chassis.apiCallers" -}}
 {{- if .Values.networkPolicy.anyNamespace -}}
 - namespaceSelector: {}
 {{- else -}}
-{{ include "chassis.peers" (list . (include "chassis.facts" . | fromYaml).peer) }}
+{{ include "chassis.peerPods" (list . (include "chassis.facts" . | fromYaml).peer) }}
 {{- if .Files.Get "files/test.py" }}
 - podSelector:
     matchLabels:
       {{- include "chassis.selector" (list . "test") | nindent 6 }}
 {{- end }}
 {{- with .Values.networkPolicy.ingressNamespace }}
-- {{- include "chassis.inNamespace" . | nindent 2 }}
+- {{- include "chassis.namespaceSelector" . | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{- /* chassis.ofService: selects the pods that run the service's image, and need its database */ -}}
-{{- define "chassis.ofService" -}}
+{{- /* chassis.servicePodSelector: a selector for the pods that use the database: server, migration and purge */ -}}
+{{- define "chassis.servicePodSelector" -}}
 matchLabels:
   app.kubernetes.io/name: {{ .Chart.Name }}
   app.kubernetes.io/instance: {{ .Release.Name }}
@@ -42,7 +46,7 @@ matchExpressions:
   - {key: app.kubernetes.io/component, operator: In, values: [server, migrate, purge]}
 {{- end }}
 
-{{- /* chassis.databasePeers: where the database is; empty when nobody has said */ -}}
+{{- /* chassis.databasePeers: the NetworkPolicyPeers of the database; empty if its address is not restricted */ -}}
 {{- define "chassis.databasePeers" -}}
 {{- if .Values.postgresql.enabled -}}
 - podSelector:
@@ -57,14 +61,14 @@ matchExpressions:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.urlPort (URL): the port that a URL leads to */ -}}
+{{- /* chassis.urlPort URL: the port of the URL, or the default of its scheme: 443 for https, otherwise 80 */ -}}
 {{- define "chassis.urlPort" -}}
 {{- $url := urlParse . -}}
 {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) }}
 {{- end }}
 
-{{- /* chassis.internet (list CIDRS): the whole internet without private networks, or these networks */ -}}
-{{- define "chassis.internet" -}}
+{{- /* chassis.internetPeers CIDRS: NetworkPolicyPeers for these networks; for an empty list, all public addresses */ -}}
+{{- define "chassis.internetPeers" -}}
 {{- range . }}
 - ipBlock: {cidr: {{ . | quote }}}
 {{- else }}
@@ -76,6 +80,10 @@ matchExpressions:
 {{- end }}
 {{- end }}
 
+{{- /*
+chassis.networkPolicy: if networkPolicy.enabled, the NetworkPolicy of the service's pods, and one of the embedded
+database's pod if there is one.
+*/ -}}
 {{- define "chassis.networkPolicy" -}}
 {{- if .Values.networkPolicy.enabled -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
@@ -86,32 +94,32 @@ metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
 spec:
   podSelector:
-    {{- include "chassis.ofService" . | nindent 4 }}
+    {{- include "chassis.servicePodSelector" . | nindent 4 }}
   policyTypes: [Ingress, Egress]
   ingress:
     - ports:
         - port: http
       from:
-        {{- include "chassis.callers" . | nindent 8 }}
+        {{- include "chassis.apiCallers" . | nindent 8 }}
         {{- with .Values.networkPolicy.from }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-    - ports: # metrics and health
+    - ports: # metrics, health and order's operator page
         - port: admin
       from:
         {{- with .Values.networkPolicy.monitoringNamespace }}
-        - {{- include "chassis.inNamespace" . | nindent 10 }}
+        - {{- include "chassis.namespaceSelector" . | nindent 10 }}
         {{- else }}
         - namespaceSelector: {}
         {{- end }}
   egress:
-    - ports: # DNS, wherever the cluster has it: a Service, a cache on the node
+    - ports: # DNS, to any address: it may be a Service or a cache on the node
         - {port: 53, protocol: UDP}
         - {port: 53, protocol: TCP}
     - ports:
         - port: {{ $facts.peer.port }}
       to:
-        {{- include "chassis.peers" (list . $facts.peer) | nindent 8 }}
+        {{- include "chassis.peerPods" (list . $facts.peer) | nindent 8 }}
     - ports:
         - port: {{ ternary 5432 .Values.networkPolicy.database.port (or .Values.postgresql.enabled (not (empty .Values.database.cloudNativePG))) }}
       {{- with include "chassis.databasePeers" . }}
@@ -136,7 +144,7 @@ spec:
         - port: {{ . }}
         {{- end }}
       to:
-        {{- include "chassis.internet" .cidrs | nindent 8 }}
+        {{- include "chassis.internetPeers" .cidrs | nindent 8 }}
     {{- end }}
     {{- with .Values.networkPolicy.egress }}
     {{- toYaml . | nindent 4 }}
@@ -157,7 +165,7 @@ spec:
         - port: postgresql
       from:
         - podSelector:
-            {{- include "chassis.ofService" . | nindent 12 }}
+            {{- include "chassis.servicePodSelector" . | nindent 12 }}
 {{- end }}
 {{- end }}
 {{- end }}

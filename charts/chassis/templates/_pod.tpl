@@ -1,8 +1,11 @@
-{{- /* Pod Security "restricted", for a pod that runs as this user and group (list CONTEXT UID) */ -}}
+{{- /*
+chassis.podSecurity (list CONTEXT UID): the fields of a pod spec that Pod Security "restricted" needs, for the user and
+group UID; and the image pull secrets and scheduling values that every pod has.
+*/ -}}
 {{- define "chassis.podSecurity" -}}
 {{- $values := (index . 0).Values -}}
 automountServiceAccountToken: false
-enableServiceLinks: false {{- /* or a Service called "order" would set ORDER_PORT */}}
+enableServiceLinks: false {{- /* otherwise a Service named "order" would set ORDER_PORT in the pods */}}
 securityContext:
   runAsNonRoot: true
   runAsUser: {{ index . 1 }}
@@ -23,6 +26,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{- /* chassis.containerSecurity: the container securityContext that Pod Security "restricted" needs */ -}}
 {{- define "chassis.containerSecurity" -}}
 securityContext:
   allowPrivilegeEscalation: false
@@ -31,7 +35,7 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{- /* chassis.pod: what every pod that runs the service's image has besides its containers and volumes */ -}}
+{{- /* chassis.pod: the pod spec, without containers and volumes, of every pod that runs the service's image */ -}}
 {{- define "chassis.pod" -}}
 serviceAccountName: {{ include "chassis.serviceAccountName" . }}
 {{ include "chassis.podSecurity" (list . 10001) }}
@@ -41,7 +45,10 @@ dnsConfig:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.container (list CONTEXT NAME COMMAND RESOURCES): the service's image in one of its roles */ -}}
+{{- /*
+chassis.container (list CONTEXT NAME COMMAND RESOURCES): a container of the service's image. COMMAND is a list; nil runs
+the image's own command, the web server.
+*/ -}}
 {{- define "chassis.container" -}}
 {{- $context := index . 0 -}}
 {{- $image := $context.Values.image -}}

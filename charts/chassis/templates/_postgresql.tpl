@@ -1,24 +1,25 @@
 {{- /*
-chassis.postgresql: a database of the service's own: one PostgreSQL, one claim, and a role that owns the service's
-database and nothing else. It is for laptops and trials; production brings a database that has replicas and backups.
+chassis.postgresql: the embedded database, if postgresql.enabled: a StatefulSet of one pod with one volume claim, its
+Service, its passwords, and an init script. The script creates the service's database and a role that owns only that
+database. It is for development and evaluation; in production use a database with replicas and backups.
 */ -}}
 {{- define "chassis.postgresql" -}}
 {{- if .Values.postgresql.enabled -}}
 {{- $name := printf "%s-postgresql" (include "chassis.fullname" .) -}}
-{{- $secret := include "chassis.databaseSecret" . -}}
+{{- $secret := include "chassis.databaseSecretName" . -}}
 {{- if not .Values.postgresql.existingSecret -}}
-{{- $kept := include "chassis.kept" (list . $secret) | fromJson -}}
-{{- $password := get $kept "password" | default (randAlphaNum 32) -}}
+{{- $existing := include "chassis.existingSecretData" (list . $secret) | fromJson -}}
+{{- $password := get $existing "password" | default (randAlphaNum 32) -}}
 apiVersion: v1
 kind: Secret
 metadata:
   {{- include "chassis.metadata" (list . "postgresql" $secret) | nindent 2 }}
   annotations:
-    helm.sh/resource-policy: keep # it opens the claim, which stays too
+    helm.sh/resource-policy: keep # the volume claim also remains, and its data needs these passwords
 stringData:
   password: {{ $password }}
-  postgres-password: {{ get $kept "postgres-password" | default (randAlphaNum 32) }}
-  url: {{ get $kept "url" | default (printf "postgresql://%s:%s@%s:5432/%s" .Chart.Name $password $name .Chart.Name) }}
+  postgres-password: {{ get $existing "postgres-password" | default (randAlphaNum 32) }}
+  url: {{ get $existing "url" | default (printf "postgresql://%s:%s@%s:5432/%s" .Chart.Name $password $name .Chart.Name) }}
 ---
 {{ end -}}
 apiVersion: v1
@@ -78,7 +79,7 @@ spec:
               value: /etc/postgresql-secrets/postgres-password
             - name: PGDATA
               value: /var/lib/postgresql/18/docker
-          # Over TCP: while the first start prepares the data, the server answers on its socket only.
+          # Probe over TCP: while the first start initializes the data, the server listens on its Unix socket only.
           startupProbe:
             exec: &ready {command: [pg_isready, --quiet, --host=127.0.0.1, --username=postgres]}
             periodSeconds: 1
@@ -119,7 +120,7 @@ spec:
       kind: PersistentVolumeClaim
       metadata:
         name: data
-        labels: # as the selector's, since nothing here can change in an upgrade
+        labels: # only those of the selector: an upgrade cannot change a claim template
           {{- include "chassis.selector" (list . "postgresql") | nindent 10 }}
       spec:
         accessModes: [ReadWriteOnce]

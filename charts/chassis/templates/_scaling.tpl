@@ -1,3 +1,4 @@
+{{- /* chassis.horizontalPodAutoscaler: the HorizontalPodAutoscaler, if autoscaling.enabled */ -}}
 {{- define "chassis.horizontalPodAutoscaler" -}}
 {{- if .Values.autoscaling.enabled -}}
 apiVersion: autoscaling/v2
@@ -12,7 +13,7 @@ spec:
   minReplicas: {{ .Values.autoscaling.minReplicas }}
   maxReplicas: {{ .Values.autoscaling.maxReplicas }}
   metrics:
-    - type: ContainerResource # of the web container: a relay that catches up is no reason for more of them
+    - type: ContainerResource # the web container only: a relay that works off a backlog must not add pods
       containerResource:
         name: cpu
         container: web
@@ -30,8 +31,8 @@ spec:
 {{- end }}
 
 {{- /*
-chassis.podDisruptionBudget: at least one of several pods stays. Pods that do not serve may go at any time, so a drain
-never waits for one that is broken.
+chassis.podDisruptionBudget: the PodDisruptionBudget, if it is enabled and there can be more than one pod. Pods that are
+not ready may always be evicted, so that a broken pod does not block a drain.
 */ -}}
 {{- define "chassis.podDisruptionBudget" -}}
 {{- $pods := ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled | int -}}

@@ -1,44 +1,49 @@
 {{- /*
-chassis.kept (list CONTEXT SECRET): what a Secret of the cluster holds, or an empty dict. What is generated is
-generated once: upgrades find it here. Tools that render without a cluster (Argo CD, kustomize) find nothing and would
-make it anew each time; they want the `existingSecret` values.
+chassis.existingSecretData (list CONTEXT SECRET): the data of the Secret named SECRET in the cluster, as JSON; an empty
+object if there is none. An upgrade reads generated values here, so they are generated only once. Tools that render
+without a cluster (Argo CD, kustomize) find nothing and would generate new values each time: set the `existingSecret`
+values with them.
 */ -}}
-{{- define "chassis.kept" -}}
-{{- $kept := dict -}}
+{{- define "chassis.existingSecretData" -}}
+{{- $existing := dict -}}
 {{- range $key, $value := (lookup "v1" "Secret" (index . 0).Release.Namespace (index . 1)).data -}}
-{{- $kept = set $kept $key ($value | b64dec) -}}
+{{- $existing = set $existing $key ($value | b64dec) -}}
 {{- end -}}
-{{- toJson $kept -}}
+{{- toJson $existing -}}
 {{- end }}
 
-{{- /* chassis.credentials: the Secret that both services read, and the people who call them */ -}}
-{{- define "chassis.credentials" -}}
+{{- /*
+chassis.credentialsSecret: unless credentials.existingSecret is set, the Secret with the keys that both services read:
+the API keys, the key that order sends to payment, the signing secrets of events, and an API key for people.
+*/ -}}
+{{- define "chassis.credentialsSecret" -}}
 {{- if not .Values.credentials.existingSecret -}}
-{{- $name := include "chassis.credentialsSecret" . -}}
-{{- $kept := include "chassis.kept" (list . $name) | fromJson -}}
-{{- $mine := get $kept "api-key" | default (printf "tdm_%s" (randAlphaNum 40)) -}}
-{{- $orders := get $kept "payment-api-key" | default (printf "tdm_%s" (randAlphaNum 40)) -}}
+{{- $name := include "chassis.credentialsSecretName" . -}}
+{{- $existing := include "chassis.existingSecretData" (list . $name) | fromJson -}}
+{{- $apiKey := get $existing "api-key" | default (printf "tdm_%s" (randAlphaNum 40)) -}}
+{{- $paymentApiKey := get $existing "payment-api-key" | default (printf "tdm_%s" (randAlphaNum 40)) -}}
 {{- $keys := list
-  (dict "key" $mine "merchant" .Values.credentials.merchant "scopes" (list "orders:read" "orders:write" "payments:read" "payments:write"))
-  (dict "key" $orders "merchant" "tandem" "scopes" (list "payments:read" "payments:write" "merchants:any")) -}}
+  (dict "key" $apiKey "merchant" .Values.credentials.merchant "scopes" (list "orders:read" "orders:write" "payments:read" "payments:write"))
+  (dict "key" $paymentApiKey "merchant" "tandem" "scopes" (list "payments:read" "payments:write" "merchants:any")) -}}
 apiVersion: v1
 kind: Secret
 metadata:
   {{- include "chassis.metadata" (list . "credentials" $name) | nindent 2 }}
 stringData:
-  api-key: {{ $mine }}
-  payment-api-key: {{ $orders }}
-  api-keys: {{ get $kept "api-keys" | default (toJson $keys) | quote }}
-  events-secrets: {{ get $kept "events-secrets" | default (printf "whsec_%s" (randBytes 32)) | quote }}
+  api-key: {{ $apiKey }}
+  payment-api-key: {{ $paymentApiKey }}
+  api-keys: {{ get $existing "api-keys" | default (toJson $keys) | quote }}
+  events-secrets: {{ get $existing "events-secrets" | default (printf "whsec_%s" (randBytes 32)) | quote }}
 {{- end }}
 {{- end }}
 
-{{- define "chassis.database" -}}
+{{- /* chassis.databaseSecret: the Secret with database.url, if that is set */ -}}
+{{- define "chassis.databaseSecret" -}}
 {{- if .Values.database.url -}}
 apiVersion: v1
 kind: Secret
 metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.databaseSecret" .)) | nindent 2 }}
+  {{- include "chassis.metadata" (list . "server" (include "chassis.databaseSecretName" .)) | nindent 2 }}
 stringData:
   url: {{ .Values.database.url | quote }}
 {{- end }}

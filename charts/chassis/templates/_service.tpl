@@ -1,6 +1,7 @@
+{{- /* chassis.service: the Service, with the API's port, and with the admin port if its type is ClusterIP */ -}}
 {{- define "chassis.service" -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
-{{- $inside := eq .Values.service.type "ClusterIP" -}}
+{{- $clusterOnly := eq .Values.service.type "ClusterIP" -}}
 apiVersion: v1
 kind: Service
 metadata:
@@ -18,14 +19,15 @@ spec:
       port: {{ $facts.port }}
       targetPort: http
       appProtocol: http
-      {{- if and .Values.service.nodePort (not $inside) }}
+      {{- if and .Values.service.nodePort (not $clusterOnly) }}
       nodePort: {{ .Values.service.nodePort }}
       {{- end }}
-    {{- if $inside }} {{- /* metrics are nobody's business outside the cluster */}}
+    {{- if $clusterOnly }} {{- /* the admin port must not be reachable from outside the cluster */}}
     - {name: admin, port: 9090, targetPort: admin, appProtocol: http}
     {{- end }}
 {{- end }}
 
+{{- /* chassis.serviceAccount: the ServiceAccount of the service's pods, if serviceAccount.create */ -}}
 {{- define "chassis.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 apiVersion: v1
@@ -40,6 +42,7 @@ automountServiceAccountToken: false
 {{- end }}
 {{- end }}
 
+{{- /* chassis.ingress: the Ingress, if ingress.enabled */ -}}
 {{- define "chassis.ingress" -}}
 {{- if .Values.ingress.enabled -}}
 apiVersion: networking.k8s.io/v1
@@ -73,6 +76,7 @@ spec:
 {{- end }}
 {{- end }}
 
+{{- /* chassis.httpRoute: the HTTPRoute, if httpRoute.enabled */ -}}
 {{- define "chassis.httpRoute" -}}
 {{- if .Values.httpRoute.enabled -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}

@@ -1,15 +1,23 @@
-{{- /* Settings are plain variables; secrets are files, so that neither `kubectl describe` nor a crash dump shows them. */ -}}
+{{- /*
+Settings are environment variables. Secrets are files, and variables NAME_FILE hold their paths, so that secrets appear
+neither in `kubectl describe` nor in a crash dump.
+*/ -}}
+
+{{- /* chassis.databaseEnv: the variable that holds the path of the database URL's file */ -}}
 {{- define "chassis.databaseEnv" -}}
 - name: DATABASE_URL_FILE
   value: /etc/tandem/database-url
 {{- end }}
 
-{{- /* chassis.scalar: a value as text; a large number without an exponent */ -}}
+{{- /* chassis.scalar VALUE: a scalar as text. JSON formatting keeps large numbers free of an exponent. */ -}}
 {{- define "chassis.scalar" -}}
 {{ kindIs "string" . | ternary . (toJson .) }}
 {{- end }}
 
-{{- /* chassis.settings: the plain settings as YAML {NAME: text}; what is more special wins */ -}}
+{{- /*
+chassis.settings: the settings that are not secret, as YAML {NAME: text}. `env` overrides the settings that other values
+set. Names that are in extraEnv or secretEnv are left out, so that no variable is set twice.
+*/ -}}
 {{- define "chassis.settings" -}}
 {{- $settings := dict -}}
 {{- $common := dict
@@ -27,7 +35,10 @@
 {{ toYaml $settings }}
 {{- end }}
 
-{{- /* chassis.secretEnv: the secret settings as YAML {NAME: {secret: ..., key: ...}}; what is more special wins */ -}}
+{{- /*
+chassis.secretEnv: the secret settings as YAML {NAME: {secret: ..., key: ...}}. The value secretEnv overrides
+tracing.headers.
+*/ -}}
 {{- define "chassis.secretEnv" -}}
 {{- $common := dict -}}
 {{- with .Values.tracing.headers -}}
@@ -38,6 +49,7 @@
 {{ toYaml (merge dict .Values.secretEnv $common) }}
 {{- end }}
 
+{{- /* chassis.env: the environment variables that the web container and the relay container share */ -}}
 {{- define "chassis.env" -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 - name: ENVIRONMENT
@@ -64,7 +76,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* chassis.databaseSource (list CONTEXT SECRET): the database's URL out of its Secret, for a projected volume */ -}}
+{{- /* chassis.databaseSource (list CONTEXT SECRET): the source of a projected volume that mounts the database URL */ -}}
 {{- define "chassis.databaseSource" -}}
 {{- $values := (index . 0).Values -}}
 secret:
@@ -80,7 +92,8 @@ secret:
       path: database-url
 {{- end }}
 
-{{- define "chassis.databaseSecret" -}}
+{{- /* chassis.databaseSecretName: the name of the Secret with the database URL */ -}}
+{{- define "chassis.databaseSecretName" -}}
 {{- $own := printf "%s-%s" (include "chassis.fullname" .) (ternary "postgresql" "database" .Values.postgresql.enabled) -}}
 {{- if .Values.postgresql.enabled -}}
 {{ tpl .Values.postgresql.existingSecret . | default $own }}
@@ -91,6 +104,7 @@ secret:
 {{- end -}}
 {{- end }}
 
-{{- define "chassis.credentialsSecret" -}}
+{{- /* chassis.credentialsSecretName: the name of the Secret with the API keys and signing secrets */ -}}
+{{- define "chassis.credentialsSecretName" -}}
 {{ tpl .Values.credentials.existingSecret . | default (printf "%s-credentials" .Release.Name) }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{- /* chassis.test: runs the chart's files/test.py with the service's own image, for `helm test` */ -}}
+{{- /* chassis.test: the pod of `helm test`, which runs the chart's files/test.py in the service's image */ -}}
 {{- define "chassis.test" -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 apiVersion: v1
@@ -27,7 +27,7 @@ spec:
   volumes:
     - name: secrets
       secret:
-        secretName: {{ include "chassis.credentialsSecret" . }}
+        secretName: {{ include "chassis.credentialsSecretName" . }}
         defaultMode: 0440
         items:
           - {key: api-key, path: api-key}

@@ -1,4 +1,7 @@
-"""Takes orders through their lives by way of the two Services, and says each step: what `helm test` runs."""
+"""The chart test that `helm test` runs: takes orders through their states by calling both Services.
+
+Prints one line per passed step. The first failed step prints the response and ends the test with exit status 1.
+"""
 
 import os
 import sys
@@ -20,63 +23,73 @@ session = requests.Session()
 session.headers["Authorization"] = "Bearer " + Path(os.environ["API_KEY_FILE"]).read_text().strip()
 
 
-def step(truth, answer, claim):
-    """Print what holds, or end the test with the answer that contradicts it."""
-    if not truth:
-        sys.exit(f"FAILED: {claim}: HTTP {answer.status_code} {answer.text}")
-    print("ok:", claim, flush=True)
+def check(passed, response, step):
+    """Print the step if it passed; otherwise end the test and print the response."""
+    if not passed:
+        sys.exit(f"FAILED: {step}: HTTP {response.status_code} {response.text}")
+    print("ok:", step, flush=True)
 
 
 def post(url, body, key=None):
-    """One request, which waits a while for its outcome."""
+    """Send a POST request that waits up to 5 seconds for the outcome; return the response."""
     headers = {"Idempotency-Key": key or f"helm-test-{uuid.uuid4()}", "Prefer": "wait=5"}
     return session.post(url, json=body, headers=headers, timeout=15)
 
 
-def get(url, until, seconds=30):
-    """The answer of which `until` is true, or the last one after some seconds."""
+def get_until(url, is_done, seconds=30):
+    """Poll until `is_done` is true of the JSON body or `seconds` have passed; return the last response."""
     deadline = time.monotonic() + seconds
     while True:
-        answer = session.get(url, timeout=15)
-        if time.monotonic() > deadline or (answer.ok and until(answer.json())):
-            return answer
+        response = session.get(url, timeout=15)
+        if time.monotonic() > deadline or (response.ok and is_done(response.json())):
+            return response
         time.sleep(0.2)
 
 
-def ends(answer, status):
-    """Whether an order is in this state, or gets there."""
-    return get(f"{ORDERS}/{answer.json()['id']}", lambda order: order["status"] == status)
+def wait_for_status(placed, status):
+    """Poll the order of the response `placed` until it has this status; return the last response."""
+    return get_until(f"{ORDERS}/{placed.json()['id']}", lambda order: order["status"] == status)
 
 
 key = f"helm-test-{uuid.uuid4()}"
 placed = post(ORDERS, ORDER, key)
-step(placed.status_code == 201, placed, f"POST {ORDERS} places an order of 9.00 EUR")
+check(placed.status_code == 201, placed, f"POST {ORDERS} places an order of 9.00 EUR")
 order = placed.json()["id"]
 
-answer = ends(placed, "paid")
-step(answer.json()["status"] == "paid", answer, f"order {order} is paid")
+response = wait_for_status(placed, "paid")
+check(response.json()["status"] == "paid", response, f"order {order} is paid")
 
-answer = post(ORDERS, ORDER, key)
-step(answer.status_code == 201 and answer.json()["id"] == order, answer, "the same key again names the same order")
+response = post(ORDERS, ORDER, key)
+check(
+    response.status_code == 201 and response.json()["id"] == order,
+    response,
+    "a retry with the same idempotency key returns the same order",
+)
 
-answer = get(f"{PAYMENTS}?order_id={order}", lambda found: found["data"])
-amounts = [payment["captured_amount"] for payment in answer.json()["data"]]
-step(amounts == [900], answer, f"GET {PAYMENTS} shows one payment of 9.00 EUR for it")
+response = get_until(f"{PAYMENTS}?order_id={order}", lambda found: found["data"])
+amounts = [payment["captured_amount"] for payment in response.json()["data"]]
+check(amounts == [900], response, f"GET {PAYMENTS} returns one payment of 9.00 EUR for it")
 
-answer = post(f"{ORDERS}/{order}/refunds", {"amount": 400, "reason": "helm test"})
-step(answer.status_code == 201, answer, "4.00 EUR of it are to be refunded")
-answer = get(f"{ORDERS}/{order}", lambda found: found["refunded_amount"] == 400)
-step(answer.json()["refunded_amount"] == 400, answer, "4.00 EUR are refunded")
+response = post(f"{ORDERS}/{order}/refunds", {"amount": 400, "reason": "helm test"})
+check(response.status_code == 201, response, "a refund of 4.00 EUR is accepted")
+response = get_until(f"{ORDERS}/{order}", lambda found: found["refunded_amount"] == 400)
+check(response.json()["refunded_amount"] == 400, response, "4.00 EUR are refunded")
 
-answer = post(f"{ORDERS}/{order}/cancel", {})
-step(answer.status_code in (200, 202), answer, "the order is to be canceled")
-answer = ends(placed, "canceled")
-shown = answer.json()
-step((shown["status"], shown["refunded_amount"]) == ("canceled", 900), answer, "it is canceled and all of it is given back")
+response = post(f"{ORDERS}/{order}/cancel", {})
+check(response.status_code in (200, 202), response, "the cancellation of the order is accepted")
+response = wait_for_status(placed, "canceled")
+found = response.json()
+check(
+    (found["status"], found["refunded_amount"]) == ("canceled", 900),
+    response,
+    "the order is canceled and all 9.00 EUR are refunded",
+)
 
 placed = post(ORDERS, ORDER | {"capture": "manual"})
-answer = ends(placed, "authorized")
-step(answer.json()["status"] == "authorized", answer, f"order {answer.json()['id']} is authorized, without taking money")
-post(f"{ORDERS}/{answer.json()['id']}/cancel", {})
-answer = ends(placed, "canceled")
-step(answer.json()["status"] == "canceled", answer, "it is canceled, and no money was taken")
+response = wait_for_status(placed, "authorized")
+check(
+    response.json()["status"] == "authorized", response, f"order {placed.json()['id']} is authorized but not captured"
+)
+post(f"{ORDERS}/{placed.json()['id']}/cancel", {})
+response = wait_for_status(placed, "canceled")
+check(response.json()["status"] == "canceled", response, "it is canceled without a capture")

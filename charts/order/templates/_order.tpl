@@ -1,10 +1,11 @@
+{{- /* order.facts: see chassis.facts */ -}}
 {{- define "order.facts" -}}
-{{- $_ := required "credentials.existingSecret must name the Secret that the payment chart made" .Values.credentials.existingSecret -}}
+{{- $_ := required "credentials.existingSecret: must name the Secret that the payment chart created" .Values.credentials.existingSecret -}}
 {{- $webhooks := .Values.webhooks -}}
 port: 8080
 peer: {name: payment, port: 8081, namespace: {{ .Values.payment.namespace | quote }}}
 env:
-  PAYMENT_URL: {{ tpl (required "payment.url must say where the payment service is" .Values.payment.url) . | quote }}
+  PAYMENT_URL: {{ tpl (required "payment.url: must be the URL of the payment service" .Values.payment.url) . | quote }}
   WEBHOOK_ALLOWED_NETWORKS: {{ join "," $webhooks.allowedNetworks | quote }}
 secrets:
   API_KEYS: api-keys
@@ -19,28 +20,30 @@ egress:
   {{- end }}
 {{- end }}
 
-{{- /* order.firstCalls: how to place an order, in commands to paste */ -}}
-{{- define "order.firstCalls" -}}
-Wait until it is ready, then place an order and see it paid:
+{{- /* order.gettingStarted: the part of NOTES.txt that shows how to place an order */ -}}
+{{- define "order.gettingStarted" -}}
+Wait until the pods are ready, then place an order. The response shows whether it is paid:
 
-{{ include "chassis.notes.reach" . }}
+{{ include "chassis.notes.access" . }}
   curl --silent --write-out '\nHTTP %{http_code}\n' --retry 9 --retry-connrefused http://localhost:8080/v1/orders \
     -H "Authorization: Bearer $API_KEY" -H "Idempotency-Key: $(date +%s)" -H 'Prefer: wait=5' \
     -H 'Content-Type: application/json' \
     -d '{"currency": "EUR", "payment_method": "pm_ok", "items": [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450}]}'
   kill %%
 
-More of it from inside the cluster, down to refunds:
+Run the chart test, which pays, refunds and cancels orders from inside the cluster:
 
   helm -n {{ .Release.Namespace }} test {{ .Release.Name }} --logs
 
-What both services do is on a page for operators, http://localhost:9090/operator, after
-`kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 9090`. A key to sign in with, good for a day:
+A page for operators shows the work of both services. To open it, run
+`kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 9090` and go to http://localhost:9090/operator.
+Create a key to sign in with, valid for one day:
 
   kubectl -n {{ .Release.Namespace }} exec deployment/{{ include "chassis.fullname" . }} -c web -- flask --app order keys create \
     --merchant operators --scope operator:read --scope operator:write --expires-in 1
 {{ end }}
 
+{{- /* order.notes: NOTES.txt of the order chart when it is installed by itself */ -}}
 {{- define "order.notes" -}}
 {{ include "chassis.notes" (list .) }}
 {{- end }}

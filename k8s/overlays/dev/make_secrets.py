@@ -1,6 +1,6 @@
-"""Makes the Secrets of a trial: new ones in each namespace, and none where there are some already.
+"""Creates the Secrets of the dev overlay with random values, so that no file contains a secret.
 
-Nothing that opens anything is in a file that way. All other pods wait for their Secrets to be mounted.
+Secrets that already exist are kept. All other pods wait until their Secrets exist.
 """
 
 import json
@@ -16,16 +16,16 @@ READ_AND_WRITE = ["orders:read", "orders:write", "payments:read", "payments:writ
 PEER = ["payments:read", "payments:write", "merchants:any"]
 
 
-def made():
-    """The Secrets' names and what is in them, anew at each call."""
-    mine, orders = (f"tdm_{secrets.token_hex(20)}" for _ in range(2))
+def new_secrets():
+    """Return {Secret name: {key: value}} with new random values at each call."""
+    api_key, payment_api_key = (f"tdm_{secrets.token_hex(20)}" for _ in range(2))
     keys = [
-        {"key": mine, "merchant": "demo", "scopes": READ_AND_WRITE},
-        {"key": orders, "merchant": "tandem", "scopes": PEER},
+        {"key": api_key, "merchant": "demo", "scopes": READ_AND_WRITE},
+        {"key": payment_api_key, "merchant": "tandem", "scopes": PEER},
     ]
     credentials = {
-        "api-key": mine,
-        "payment-api-key": orders,
+        "api-key": api_key,
+        "payment-api-key": payment_api_key,
         "api-keys": json.dumps(keys),
         "events-secrets": "whsec_" + b64encode(secrets.token_bytes(32)).decode(),
     }
@@ -34,26 +34,26 @@ def made():
 
 
 def database(name):
-    """The passwords of an embedded database, and its URL for the service that it belongs to."""
+    """Return new passwords of an embedded database, and its URL for the service `name`."""
     password = secrets.token_hex(16)
     url = f"postgresql://{name}:{password}@tandem-{name}-postgresql:5432/{name}"
     return {"password": password, "postgres-password": secrets.token_hex(16), "url": url}
 
 
 def main():
-    """Ask the cluster's API to keep each; 409 says that it has one of that name, which stays."""
+    """Create each Secret through the Kubernetes API; status 409 means that it exists already, and it is kept."""
     namespace, token = ((ACCOUNT / name).read_text() for name in ("namespace", "token"))
-    for name, values in made().items():
-        answer = requests.post(
+    for name, values in new_secrets().items():
+        response = requests.post(
             f"https://kubernetes.default.svc/api/v1/namespaces/{namespace}/secrets",
             json={"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values},
             headers={"Authorization": f"Bearer {token}"},
             verify=str(ACCOUNT / "ca.crt"),
             timeout=10,
         )
-        if answer.status_code not in (201, 409):
-            sys.exit(f"{name}: HTTP {answer.status_code} {answer.json().get('message', '')}")
-        print(name, "made" if answer.status_code == 201 else "is there", flush=True)
+        if response.status_code not in (201, 409):
+            sys.exit(f"{name}: HTTP {response.status_code} {response.json().get('message', '')}")
+        print(name, "created" if response.status_code == 201 else "exists already and is kept", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every call of the client on the real pair, and on a network that cuts."""
+"""The client's operations against both services, and over a network that loses connections."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def place(tandem: Client, **change: Any) -> Order:
     return tandem.place_order(**wanted)
 
 
-def test_an_order_is_placed_paid_shown_and_refunded(tandem: Client) -> None:
+def test_an_order_is_placed_paid_read_and_refunded(tandem: Client) -> None:
     order = place(tandem, customer="cus_17", metadata={"cart": "9"})
     assert (order.status, order.paid_amount, order.customer, order.metadata) == ("paid", 900, "cus_17", {"cart": "9"})
     assert order.items == (Item("tea-100", 2, 450, "Green tea", 900),)
@@ -64,21 +64,21 @@ def test_an_order_is_placed_paid_shown_and_refunded(tandem: Client) -> None:
     assert caught.value.problem.name == "order-state"
 
 
-def test_a_declined_order_is_paid_at_the_second_attempt(tandem: Client) -> None:
+def test_a_declined_order_can_be_paid_again(tandem: Client) -> None:
     order = place(tandem, payment_method="pm_declined")
     assert order.payment is not None
     assert (order.status, order.payment.failure_reason) == ("payment_failed", "card_declined")
     assert tandem.pay_again(order.id, payment_method="pm_ok", wait=10).status == "paid"
 
 
-def test_orders_are_captured_and_canceled(tandem: Client) -> None:
+def test_authorized_orders_are_captured_and_canceled(tandem: Client) -> None:
     orders = [place(tandem, capture="manual") for _ in range(2)]
     assert [order.status for order in orders] == ["authorized"] * 2
     assert tandem.capture(orders[0].id, wait=10).status == "paid"
     assert tandem.cancel(orders[1].id, wait=10).status == "canceled"
 
 
-def test_the_money_of_a_payment_is_followed(tandem: Client) -> None:
+def test_a_payment_is_captured_refunded_and_booked(tandem: Client) -> None:
     def make(capture: str, key: str | None = None) -> Any:
         return tandem.create_payment(
             order_id=str(uuid.UUID(int=77)) if key else str(uuid.uuid4()),
@@ -119,12 +119,12 @@ def test_a_long_list_is_read_page_by_page(tandem: Client) -> None:
     placed = [place(tandem).id for _ in range(5)]
     payments = tandem.list_payments(status="captured", page_size=2)
     first = next(payments)
-    place(tandem)  # what is made meanwhile moves nothing
+    place(tandem)  # A payment created meanwhile does not shift the pages.
     found = [payment.order_id for payment in itertools.chain([first], payments)]
     assert found == placed[::-1]
 
 
-def test_refusals_are_typed(pair: Pair, tandem: Client) -> None:
+def test_each_refusal_raises_its_exception(pair: Pair, tandem: Client) -> None:
     with pytest.raises(NotFound):
         tandem.get_order(str(uuid.uuid4()))
     with pytest.raises(Invalid) as caught:
@@ -143,7 +143,7 @@ def test_refusals_are_typed(pair: Pair, tandem: Client) -> None:
         Client(pair.order.url, api_key=OTHER_KEY).get_order(order.id)
 
 
-def test_a_key_for_any_merchant_names_the_merchant(pair: Pair, tandem: Client) -> None:
+def test_an_api_key_for_any_merchant_acts_for_the_named_merchant(pair: Pair, tandem: Client) -> None:
     (payment,) = tandem.list_payments(order_id=place(tandem).id)
     peer = Client(pair.order.url, pair.payment.url, api_key=INTERNAL_KEY)
     assert peer.with_options(merchant="demo").get_payment(payment.id) == payment
@@ -152,14 +152,14 @@ def test_a_key_for_any_merchant_names_the_merchant(pair: Pair, tandem: Client) -
 
 
 @pytest.mark.parametrize("mode", ["refuse", "cut_request", "cut_response", "swallow_response"])
-def test_through_a_network_that_cuts_one_order_is_placed(pair: Pair, mode: str) -> None:
-    mended = threading.Timer(0.7, lambda: setattr(proxy, "mode", "pass"))
+def test_one_order_is_placed_over_a_network_that_loses_connections(pair: Pair, mode: str) -> None:
+    recovery = threading.Timer(0.7, lambda: setattr(proxy, "mode", "pass"))
     with Proxy("127.0.0.1", int(pair.order.url.rpartition(":")[2])) as proxy:
         tandem = Client(proxy.url, api_key=KEY, timeout=0.3, deadline=20)
         proxy.mode = mode
-        mended.start()
+        recovery.start()
         order = tandem.place_order(items=[TEA], currency="EUR", payment_method="pm_ok")
-        mended.join()
+        recovery.join()
         tandem.close()
     rows = pair.databases.query("order", "SELECT id FROM orders")
     assert [str(row["id"]) for row in rows] == [order.id]
@@ -167,7 +167,7 @@ def test_through_a_network_that_cuts_one_order_is_placed(pair: Pair, mode: str) 
     eventually(lambda: pair.databases.charges(order.id) == [{"amount": 900, "currency": "EUR"}], "one charge")
 
 
-def test_an_unknown_outcome_is_continued_with_its_key(pair: Pair) -> None:
+def test_a_call_with_an_unknown_outcome_continues_with_its_key(pair: Pair) -> None:
     with Proxy("127.0.0.1", int(pair.order.url.rpartition(":")[2])) as proxy:
         tandem = Client(proxy.url, api_key=KEY, timeout=0.3, deadline=1)
         proxy.mode = "cut_response"
@@ -182,16 +182,16 @@ def test_an_unknown_outcome_is_continued_with_its_key(pair: Pair) -> None:
     assert len(pair.databases.query("order", "SELECT id FROM orders")) == 1
 
 
-def test_a_service_that_is_not_there_has_done_nothing(pair: Pair, tandem: Client) -> None:
+def test_a_service_that_is_down_raises_unavailable(pair: Pair, tandem: Client) -> None:
     pair.stop_payment()
-    hasty = tandem.with_options(deadline=0.5)
-    with pytest.raises(Unavailable, match="Nothing was sent"):
-        hasty.create_payment(order_id=str(uuid.uuid4()), amount=1, currency="EUR", payment_method="pm_ok")
+    impatient = tandem.with_options(deadline=0.5)
+    with pytest.raises(Unavailable, match="This call changed nothing"):
+        impatient.create_payment(order_id=str(uuid.uuid4()), amount=1, currency="EUR", payment_method="pm_ok")
     with pytest.raises(Unavailable):
-        hasty.balances()
+        impatient.balances()
 
 
-def test_what_one_request_sets_off_has_its_id(pair: Pair, tandem: Client) -> None:
+def test_the_command_to_payment_has_the_id_of_the_request(pair: Pair, tandem: Client) -> None:
     order = place(tandem)
     headers = pair.databases.query("order", "SELECT headers FROM outbox WHERE aggregate_id = %s", order.id)
     assert headers[0]["headers"]["X-Request-Id"] == order.answer.request_id

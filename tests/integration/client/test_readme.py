@@ -1,4 +1,4 @@
-"""The README's example is run, as it stands, against both services."""
+"""Runs the example in the README against both services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.pair import Pair
 from tests.integration.settings import KEY
 
 
-def test_the_readme_s_example_runs(pair: Pair) -> None:
+def test_the_example_in_the_readme_works(pair: Pair) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert "tandem_client" in example
     env = {

@@ -18,10 +18,10 @@ from typing import Any
 
 FUNCTIONS = {
     "order": (
-        "order.store:place",
-        "order.store:change",
-        "order.store:change_and_deliver",
-        "order.service:Orders.receive",
+        "order.store.placing:insert_under_key",
+        "order.store.steps:read",
+        "order.store.steps:write",
+        "order.changes:Changes.receive",
         "order.gateway:PaymentGateway.send",
         "chassis.messaging.outbox:claim",
         "chassis.messaging.outbox:mark_delivered",

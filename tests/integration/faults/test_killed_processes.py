@@ -19,8 +19,7 @@ _AFTER_A_LOST_ANSWER = (
     "claim_operations",
     "release_operation",
     "lookup",
-    "order order.store:change ",
-    "order chassis.outbox:mark_delivered",
+    "order chassis.messaging.outbox:mark_delivered",
 )
 # A step that an order leaves out when payment's event is there before payment's answer.
 _MAY_BE_LEFT_OUT = "change_and_deliver"

@@ -1,4 +1,4 @@
-"""Capture, cancel, payment attempts and refunds of orders: how they answer, when repeated, and what they refuse."""
+"""Capture, cancel, payment attempts and refunds of orders: responses, replays and refusals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_AMOUNTS: list[Any] = [0, -1, 2**63, 10**30, 1.0, 1.5, "1", True, None, [1], {
 
 
 def place(pair: Pair, action: str) -> dict[str, Any]:
-    """An order that allows the action."""
+    """Place an order that allows the action."""
     change, status = READY[action]
     order: dict[str, Any] = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10").json()
     assert order["status"] == status
@@ -48,7 +48,7 @@ def history(pair: Pair, order: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_who_waits_gets_the_outcome_and_is_told_how_long_was_waited(pair: Pair, action: str) -> None:
+def test_an_action_with_wait_returns_the_outcome_and_the_applied_preference(pair: Pair, action: str) -> None:
     order = place(pair, action)
     done = pair.order.post(path_of(order, action), BODIES.get(action), Prefer="wait=10")
     assert (done.status_code, done.json()["status"]) == (201 if action == "refunds" else 200, DONE[action])
@@ -59,7 +59,7 @@ def test_who_waits_gets_the_outcome_and_is_told_how_long_was_waited(pair: Pair, 
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_who_does_not_wait_is_told_that_it_is_under_way_and_it_ends(pair: Pair, action: str) -> None:
+def test_an_action_without_wait_returns_at_once_and_is_carried_out(pair: Pair, action: str) -> None:
     order, key = place(pair, action), str(uuid.uuid4())
     pair.stop_payment()
     try:
@@ -76,14 +76,14 @@ def test_who_does_not_wait_is_told_that_it_is_under_way_and_it_ends(pair: Pair, 
         answer = pair.order.post(path_of(order, action), BODIES.get(action), key, Prefer="wait=10")
         return answer if answer.json()["status"] == DONE[action] else None
 
-    ended = eventually(repeated, "it ends")
+    ended = eventually(repeated, "the action has ended")
     assert (ended.status_code, ended.headers["Idempotency-Replayed"]) == (201 if action == "refunds" else 200, "true")
     if action == "refunds":
         assert ended.json()["id"] == asked.json()["id"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_repeated_action_is_done_once(pair: Pair, action: str) -> None:
+def test_a_repeated_action_is_carried_out_once(pair: Pair, action: str) -> None:
     order, key = place(pair, action), str(uuid.uuid4())
     body = BODIES.get(action, {"amount": 300} if action == "refunds" else {})
     first = pair.order.post(path_of(order, action), body, key, Prefer="wait=10")
@@ -115,7 +115,7 @@ def test_a_key_belongs_to_one_path_and_body(pair: Pair, action: str) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_refused_action_leaves_the_key_free_and_no_trace(pair: Pair, action: str) -> None:
+def test_a_refused_action_changes_nothing_and_does_not_use_up_the_key(pair: Pair, action: str) -> None:
     right, key = place(pair, action), str(uuid.uuid4())
     wrong = pair.order.post(
         "/v1/orders", {**ORDER, "items": [{"sku": "a", "quantity": 1, "unit_amount": 5}]}, Prefer="wait=10"
@@ -136,7 +136,7 @@ def test_a_refused_action_leaves_the_key_free_and_no_trace(pair: Pair, action: s
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_an_action_needs_a_key_and_the_scope(pair: Pair, action: str) -> None:
+def test_an_action_needs_an_idempotency_key_and_the_scope(pair: Pair, action: str) -> None:
     order = {"id": str(uuid.uuid4())}
     body = BODIES.get(action, {})
     refused(pair.order.request("POST", path_of(order, action), json=body), 400, "idempotency-key-missing")
@@ -145,7 +145,7 @@ def test_an_action_needs_a_key_and_the_scope(pair: Pair, action: str) -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_nothing_of_another_merchants_order_can_be_seen_or_done(pair: Pair, action: str) -> None:
+def test_another_merchants_order_cannot_be_read_or_changed(pair: Pair, action: str) -> None:
     order = place(pair, action)
     before = history(pair, order)
     other = Client(pair.order.url, OTHER_KEY)
@@ -156,7 +156,7 @@ def test_nothing_of_another_merchants_order_can_be_seen_or_done(pair: Pair, acti
 
 
 @pytest.mark.parametrize("amount", NO_AMOUNTS)
-def test_an_amount_that_is_none_is_pointed_at(pair: Pair, amount: Any) -> None:
+def test_an_invalid_amount_is_named(pair: Pair, amount: Any) -> None:
     path = path_of({"id": uuid.uuid4()}, "refunds")
     refused(pair.order.post(path, {"amount": amount}), 422, "validation", "/amount")
 
@@ -175,7 +175,7 @@ def test_an_amount_that_is_none_is_pointed_at(pair: Pair, amount: Any) -> None:
         ("refunds", {"reason": 1, "amount": 0}, ["/reason", "/amount"]),
     ],
 )
-def test_what_is_not_valid_is_pointed_at(pair: Pair, action: str, body: dict[str, Any], pointers: list[str]) -> None:
+def test_each_invalid_field_is_named(pair: Pair, action: str, body: dict[str, Any], pointers: list[str]) -> None:
     refused(pair.order.post(path_of({"id": uuid.uuid4()}, action), body), 422, "validation", *pointers)
 
 
@@ -205,7 +205,7 @@ def test_refunds_are_listed_newest_first_with_an_etag(pair: Pair) -> None:
     assert (unchanged.status_code, unchanged.content) == (304, b"")
 
 
-def test_a_history_that_has_not_grown_is_304(pair: Pair) -> None:
+def test_an_unchanged_history_is_304(pair: Pair) -> None:
     order = place(pair, "refunds")
     path = f"/v1/orders/{order['id']}/events"
     etag = pair.order.get(path).headers["ETag"]
@@ -216,14 +216,14 @@ def test_a_history_that_has_not_grown_is_304(pair: Pair) -> None:
     assert (grown.status_code, len(grown.json()["data"]) > 2) == (200, True)
 
 
-def test_the_first_preference_to_wait_counts(pair: Pair) -> None:
+def test_the_first_wait_preference_applies(pair: Pair) -> None:
     placed = pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_slow"}, Prefer="wait=0, wait=10")
     assert (placed.json()["status"], placed.headers["Preference-Applied"]) == ("pending_payment", "wait=0")
     nonsense = pair.order.post("/v1/orders", ORDER, Prefer="wait=soon, wait=10")
     assert "Preference-Applied" not in nonsense.headers
 
 
-def test_what_a_refused_payment_method_was_stays_in_the_history(pair: Pair) -> None:
+def test_the_history_keeps_the_reason_of_every_declined_payment(pair: Pair) -> None:
     order = place(pair, "payment-attempts")
     body = {"payment_method": "pm_insufficient_funds"}
     failed = pair.order.post(path_of(order, "payment-attempts"), body, Prefer="wait=10").json()
@@ -234,7 +234,7 @@ def test_what_a_refused_payment_method_was_stays_in_the_history(pair: Pair) -> N
     assert failed["payment"]["id"] != order["payment"]["id"]
 
 
-def test_two_refunds_and_a_cancel_end_in_a_canceled_order_and_no_money(pair: Pair) -> None:
+def test_two_refunds_and_a_cancel_return_all_money(pair: Pair) -> None:
     order = place(pair, "cancel")
     pair.stop_payment()
     try:
@@ -251,47 +251,47 @@ def test_two_refunds_and_a_cancel_end_in_a_canceled_order_and_no_money(pair: Pai
     assert sum(refund["amount"] for refund in refunds if refund["status"] == "succeeded") == 900
 
 
-def pay_behind_its_back(pair: Pair, order: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Somebody's payment for an order, of whatever amount."""
+def create_payment(pair: Pair, order: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Create a payment for an order directly at payment, without the order service."""
     body = {"order_id": order["id"], "amount": 900, "currency": "EUR", "payment_method": "pm_ok", **changes}
     made: dict[str, Any] = pair.payment.post("/v1/payments", body).json()
     return made
 
 
-def test_money_that_cannot_be_given_back_is_not_asked_for_for_ever(pair: Pair) -> None:
+def test_a_declined_refund_of_a_final_order_is_not_requested_forever(pair: Pair) -> None:
     order = place(pair, "cancel")
     pair.order.post(path_of(order, "cancel"), Prefer="wait=10")
     free = {**ORDER, "items": [{"sku": "gift", "quantity": 1, "unit_amount": 0}]}
     over = pair.order.post("/v1/orders", free).json()
     assert pair.order.post(path_of(over, "cancel")).json()["status"] == "canceled"
-    pay_behind_its_back(pair, over, payment_method="pm_refund_declined")
+    create_payment(pair, over, payment_method="pm_refund_declined")
     path = path_of(over, "refunds")
     eventually(lambda: [r for r in pair.order.get(path).json()["data"] if r["status"] == "failed"], "it was declined")
-    other = place(pair, "refunds")  # and while this one is placed, paid and refunded
+    other = place(pair, "refunds")  # Meanwhile another order is placed, paid and refunded.
     pair.order.post(path_of(other, "refunds"), Prefer="wait=10")
     assert len(pair.order.get(path).json()["data"]) <= 2
     assert pair.order.get(f"/v1/orders/{over['id']}").json()["status"] == "canceled"
 
 
-def test_a_new_attempt_while_money_of_another_amount_is_held_ends(pair: Pair) -> None:
+def test_a_payment_attempt_ends_while_a_payment_of_another_amount_exists(pair: Pair) -> None:
     order = {"id": str(uuid.uuid4())}
-    pay_behind_its_back(pair, order, amount=500)
+    create_payment(pair, order, amount=500)
     placed = pair.order.request("POST", "/orders", json={"id": order["id"], "items": ["tea"], "total": 9.0})
     assert placed.status_code == 201
     where = f"/v1/orders/{order['id']}"
-    eventually(lambda: pair.order.get(where).json()["status"] == "payment_failed", "the amount is another")
+    eventually(lambda: pair.order.get(where).json()["status"] == "payment_failed", "the amount does not match")
     again = pair.order.post(path_of(order, "payment-attempts"), {"payment_method": "pm_ok"}, Prefer="wait=3")
     assert (again.status_code, again.json()["status"]) == (200, "payment_failed")
     assert again.json()["payment"]["failure_reason"] == "amount_mismatch"
 
 
-def test_a_cancel_of_an_order_captured_in_part_whose_refund_is_declined_does_not_wait_for_ever(pair: Pair) -> None:
+def test_a_cancel_ends_if_the_refund_of_a_partial_capture_is_declined(pair: Pair) -> None:
     body = {**ORDER, "capture": "manual", "payment_method": "pm_refund_declined"}
     order = pair.order.post("/v1/orders", body, Prefer="wait=10").json()
     part = pair.payment.post(f"/v1/payments/{order['payment']['id']}/capture", {"amount": 400})
     assert part.json()["captured_amount"] == 400
     where = f"/v1/orders/{order['id']}"
-    eventually(lambda: pair.order.get(where).json()["paid_amount"] == 400, "the order knows")
+    eventually(lambda: pair.order.get(where).json()["paid_amount"] == 400, "the order has the captured amount")
     canceled = pair.order.post(path_of(order, "cancel"), Prefer="wait=3")
     assert canceled.status_code == 200, canceled.text
     assert canceled.json()["status"] != "canceling"

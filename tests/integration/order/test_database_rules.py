@@ -1,4 +1,4 @@
-"""What the order database refuses whoever asks, so that no program can break it."""
+"""The constraints and triggers of the order database, which hold for every program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MONEY = {"paid": (100, 0), "refunded": (100, 100)}
 
 @pytest.fixture
 def database(databases: Databases) -> Iterator[Connection[Any]]:
-    """A connection of the service's own role, whose work is undone."""
+    """A connection with the service's role. Its changes are rolled back."""
     with psycopg.connect(databases.order) as connection:
         yield connection
         connection.rollback()
@@ -60,7 +60,7 @@ def insert(database: Connection[Any], status: str = "pending_payment", **changes
 
 
 def update(database: Connection[Any], order_id: str, **changes: Any) -> None:
-    """Within a savepoint, so that a refusal leaves the transaction usable."""
+    """Update an order within a savepoint, so that the transaction can be used after a refusal."""
     with database.transaction():
         database.execute(
             sql.SQL("UPDATE orders SET {} WHERE id = {}").format(
@@ -74,7 +74,7 @@ def update(database: Connection[Any], order_id: str, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("before", LEGAL)
-def test_an_order_walks_legal_paths_only(database: Connection[Any], before: str) -> None:
+def test_only_legal_changes_of_status_are_accepted(database: Connection[Any], before: str) -> None:
     walked = set()
     for after in LEGAL:
         order_id = insert(database, before)
@@ -95,7 +95,7 @@ def test_versions_have_no_gaps(database: Connection[Any], version: int) -> None:
     update(database, order_id, version=2)
 
 
-def test_that_it_was_swept_says_nothing_of_the_order_and_makes_no_version(database: Connection[Any]) -> None:
+def test_swept_at_can_change_without_a_new_version(database: Connection[Any]) -> None:
     order_id = insert(database, "canceling")
     for moment in ("2026-01-01", "2026-01-02", None):
         update(database, order_id, swept_at=moment)
@@ -118,7 +118,7 @@ def test_that_it_was_swept_says_nothing_of_the_order_and_makes_no_version(databa
         {"customer": "somebody"},
     ],
 )
-def test_whatever_else_changes_makes_a_version_swept_or_not(database: Connection[Any], changes: dict[str, Any]) -> None:
+def test_every_other_change_needs_a_new_version(database: Connection[Any], changes: dict[str, Any]) -> None:
     order_id = insert(database)
     for more in ({}, {"swept_at": "2026-01-01"}):
         with pytest.raises(errors.CheckViolation, match="version 1 cannot follow 1"):
@@ -126,7 +126,7 @@ def test_whatever_else_changes_makes_a_version_swept_or_not(database: Connection
     update(database, order_id, **changes, swept_at="2026-01-01", version=2)
 
 
-def test_an_illegal_step_is_refused_swept_or_not(database: Connection[Any]) -> None:
+def test_an_illegal_change_of_status_is_refused_even_if_swept_at_changes(database: Connection[Any]) -> None:
     order_id = insert(database)
     with pytest.raises(errors.CheckViolation, match="pending_payment cannot become refunded"):
         update(
@@ -141,7 +141,7 @@ def test_an_illegal_step_is_refused_swept_or_not(database: Connection[Any]) -> N
 
 
 def refund(database: Connection[Any], order_id: str, **changes: Any) -> str:
-    """A refund's row, within a savepoint; its id."""
+    """Insert a refund within a savepoint, and return its id."""
     row = {
         "merchant": "demo",
         "id": str(uuid.uuid4()),
@@ -162,7 +162,9 @@ def refund(database: Connection[Any], order_id: str, **changes: Any) -> str:
 
 
 @pytest.mark.parametrize("changes", [{"amount": 0}, {"amount": -1}, {"status": "declined"}, {"status": ""}])
-def test_a_refund_is_of_something_and_ends_well_or_not(database: Connection[Any], changes: dict[str, Any]) -> None:
+def test_a_refund_needs_a_positive_amount_and_a_known_status(
+    database: Connection[Any], changes: dict[str, Any]
+) -> None:
     order_id = insert(database, "paid")
     for status in ("pending", "succeeded", "failed"):
         refund(database, order_id, status=status)
@@ -170,7 +172,7 @@ def test_a_refund_is_of_something_and_ends_well_or_not(database: Connection[Any]
         refund(database, order_id, **changes)
 
 
-def test_a_refund_is_of_an_order_of_its_merchant(database: Connection[Any]) -> None:
+def test_a_refund_belongs_to_an_order_of_the_same_merchant(database: Connection[Any]) -> None:
     order_id = insert(database, "paid")
     with pytest.raises(errors.ForeignKeyViolation):
         refund(database, str(uuid.uuid4()))
@@ -192,7 +194,7 @@ def test_a_refund_is_of_an_order_of_its_merchant(database: Connection[Any]) -> N
         {"created_at": "2020-01-01"},
     ],
 )
-def test_what_was_ordered_never_changes(database: Connection[Any], changes: dict[str, Any]) -> None:
+def test_the_content_of_an_order_never_changes(database: Connection[Any], changes: dict[str, Any]) -> None:
     with pytest.raises(errors.CheckViolation, match="never changes"):
         update(database, insert(database), version=2, **changes)
 
@@ -215,7 +217,7 @@ def test_what_was_ordered_never_changes(database: Connection[Any], changes: dict
         *({"status": status} for status in ("", "Paid", "nonsense", "processing", "captured")),
     ],
 )
-def test_an_order_is_never_in_two_minds_about_money(database: Connection[Any], row: dict[str, Any]) -> None:
+def test_the_amounts_of_an_order_must_match_its_status(database: Connection[Any], row: dict[str, Any]) -> None:
     with pytest.raises(errors.CheckViolation):
         insert(database, **row)
 
@@ -235,7 +237,7 @@ def test_an_amount_that_64_bits_cannot_hold_is_refused(database: Connection[Any]
         "TRUNCATE order_events",
     ],
 )
-def test_history_is_only_ever_added_to(database: Connection[Any], statement: str) -> None:
+def test_the_history_is_append_only(database: Connection[Any], statement: str) -> None:
     database.execute(
         "INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)"
         " VALUES ('demo', gen_random_uuid(), 1, 'order.placed', 'pending_payment', 'merchant')"
@@ -244,7 +246,7 @@ def test_history_is_only_ever_added_to(database: Connection[Any], statement: str
         database.execute(statement.encode())
 
 
-def test_one_version_is_told_once(database: Connection[Any]) -> None:
+def test_a_version_has_only_one_event(database: Connection[Any]) -> None:
     statement = (
         b"INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)"
         b" VALUES ('demo', '00000000-0000-0000-0000-000000000001', 1, 'order.placed', 'pending_payment', 'merchant')"

@@ -1,4 +1,4 @@
-"""An idempotency key names an order: the table on the page of the domain, line by line."""
+"""Idempotency keys when placing orders: replays, reuse, conflicts and concurrency."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def orders_of(pair: Pair, key: str) -> list[dict[str, Any]]:
     return pair.databases.query("order", "SELECT merchant, resource_id FROM idempotency_keys WHERE key = %s", key)
 
 
-def test_a_repeated_request_gets_the_same_answer_with_the_order_as_it_stands_now(pair: Pair) -> None:
+def test_a_replay_returns_the_same_order_in_its_current_state(pair: Pair) -> None:
     key = new_key()
     first = pair.order.post("/v1/orders", ORDER, key)
     assert "Idempotency-Replayed" not in first.headers
@@ -40,7 +40,7 @@ def test_a_repeated_request_gets_the_same_answer_with_the_order_as_it_stands_now
     assert len(pair.databases.charges(first.json()["id"])) == 1
 
 
-def test_a_repeated_request_may_wait_for_the_outcome(pair: Pair) -> None:
+def test_a_replay_can_wait_for_the_outcome(pair: Pair) -> None:
     key = new_key()
     pair.stop_payment()
     first = pair.order.post("/v1/orders", ORDER, key)
@@ -51,7 +51,7 @@ def test_a_repeated_request_may_wait_for_the_outcome(pair: Pair) -> None:
     assert (again.headers["Idempotency-Replayed"], again.headers["Preference-Applied"]) == ("true", "wait=10")
 
 
-def test_the_spelling_of_the_body_does_not_matter(pair: Pair) -> None:
+def test_the_formatting_of_the_body_does_not_matter(pair: Pair) -> None:
     key = new_key()
     first = send(pair.order, "/v1/orders", json.dumps(ORDER).encode(), Idempotency_Key=key)
     turned = {name: ORDER[name] for name in reversed(ORDER)}
@@ -76,7 +76,7 @@ def test_the_spelling_of_the_body_does_not_matter(pair: Pair) -> None:
         {"items": [{"sku": "tea-100", "name": "Green tea", "quantity": 3, "unit_amount": 450}]},
     ],
 )
-def test_a_key_for_another_request_is_422_and_changes_nothing(pair: Pair, changes: dict[str, Any]) -> None:
+def test_a_key_reused_for_another_request_is_422_and_changes_nothing(pair: Pair, changes: dict[str, Any]) -> None:
     key = new_key()
     first = pair.order.post("/v1/orders", ORDER, key)
     refused(pair.order.post("/v1/orders", {**ORDER, **changes}, key), 422, "idempotency-key-reused")
@@ -92,7 +92,7 @@ def test_a_missing_or_malformed_key_is_400(pair: Pair, key: str | bytes) -> None
 
 
 @pytest.mark.parametrize("key", ["x", "x" * 255, "!~'\"%;--"])
-def test_a_key_may_be_any_visible_characters(pair: Pair, key: str) -> None:
+def test_a_key_may_have_any_visible_characters(pair: Pair, key: str) -> None:
     mine = f"{key[:200]}{uuid.uuid4()}" if len(key) < 255 else str(uuid.uuid4()).ljust(255, "x")
     first = pair.order.post("/v1/orders", ORDER, mine)
     assert first.status_code == 201
@@ -100,12 +100,12 @@ def test_a_key_may_be_any_visible_characters(pair: Pair, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["4111111111111111", "x-4111-1111-1111-1111", "5555555555554444x"])
-def test_a_card_number_in_a_key_is_422_and_stored_nowhere(pair: Pair, key: str) -> None:
+def test_a_card_number_in_a_key_is_422_and_not_stored(pair: Pair, key: str) -> None:
     refused(pair.order.post("/v1/orders", ORDER, key), 422, "card-number")
     assert pair.databases.query("order", "SELECT FROM idempotency_keys WHERE key = %s", key) == []
 
 
-def test_each_merchant_has_keys_of_its_own(pair: Pair) -> None:
+def test_each_merchant_has_its_own_keys(pair: Pair) -> None:
     key = new_key()
     mine = pair.order.post("/v1/orders", ORDER, key)
     theirs = Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**ORDER, "currency": "USD"}, key)
@@ -114,7 +114,7 @@ def test_each_merchant_has_keys_of_its_own(pair: Pair) -> None:
     assert {row["merchant"] for row in orders_of(pair, key)} == {"demo", "other"}
 
 
-def test_a_refused_request_leaves_the_key_free(pair: Pair) -> None:
+def test_a_refused_request_does_not_use_up_the_key(pair: Pair) -> None:
     key = new_key()
     assert send(pair.order, "/v1/orders", b"{", Idempotency_Key=key).status_code == 400
     assert send(pair.order, "/v1/orders", b"{}", Idempotency_Key=key).status_code == 422
@@ -127,7 +127,7 @@ def test_a_refused_request_leaves_the_key_free(pair: Pair) -> None:
     assert "Idempotency-Replayed" not in placed.headers
 
 
-def test_a_key_that_another_transaction_holds_is_409_after_a_second_and_free_when_that_rolls_back(pair: Pair) -> None:
+def test_a_key_in_use_is_409_after_a_second_and_free_after_a_rollback(pair: Pair) -> None:
     key = new_key()
     with psycopg.connect(pair.databases.order) as holder:
         holder.execute(
@@ -148,7 +148,7 @@ def test_a_key_that_another_transaction_holds_is_409_after_a_second_and_free_whe
     assert "Idempotency-Replayed" not in placed.headers
 
 
-def test_one_key_in_32_threads_makes_one_order_and_one_charge(pair: Pair) -> None:
+def test_one_key_in_32_threads_creates_one_order_and_one_charge(pair: Pair) -> None:
     key = new_key()
 
     def place(_: int) -> requests.Response:
@@ -166,7 +166,7 @@ def test_one_key_in_32_threads_makes_one_order_and_one_charge(pair: Pair) -> Non
     assert len(orders_of(pair, key)) == 1
 
 
-def test_32_keys_in_as_many_threads_make_32_orders(pair: Pair) -> None:
+def test_32_keys_in_32_threads_create_32_orders(pair: Pair) -> None:
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(lambda _: pair.order.post("/v1/orders", ORDER), range(32)))
     ids = {answer.json()["id"] for answer in answers}

@@ -1,4 +1,4 @@
-"""A merchant's orders, a page at a time."""
+"""Listing a merchant's orders: pages, filters, cursors and indexes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from urllib.parse import quote, urlencode
 import psycopg
 import pytest
 
-from order import store
+from order.store import views
 from tests.integration.chassis.refusals import refused
 from tests.integration.pair import ORDER, Client, Pair
 from tests.integration.settings import OTHER_KEY
 
 
 def someone() -> str:
-    """A customer that no other test has."""
+    """Return a customer id that no other test uses."""
     return f"cus_{uuid.uuid4()}"
 
 
 def placed(pair: Pair, customer: str, number: int, **more: Any) -> list[str]:
-    """So many orders of a customer, oldest first."""
+    """Place `number` orders of a customer and return their ids, oldest first."""
     body = {**ORDER, "customer": customer, **more}
     return [pair.order.post("/v1/orders", body).json()["id"] for _ in range(number)]
 
@@ -38,7 +38,7 @@ def listed(pair: Pair, **query: Any) -> list[str]:
     return ids(answer.json())
 
 
-def test_pages_lead_through_all_orders_newest_first_and_keep_the_filters(pair: Pair) -> None:
+def test_links_lead_through_all_pages_newest_first_and_keep_the_filters(pair: Pair) -> None:
     customer = someone()
     made = placed(pair, customer, 7)
     path: str | None = f"/v1/orders?customer={customer}&limit=3&created_after=2001-01-01T00:00:00%2B02:00"
@@ -56,7 +56,7 @@ def test_pages_lead_through_all_orders_newest_first_and_keep_the_filters(pair: P
     assert pages == [made[:3:-1], made[3:0:-1], made[:1]]
 
 
-def test_orders_that_arrive_meanwhile_move_nothing(pair: Pair) -> None:
+def test_orders_placed_meanwhile_do_not_shift_pages(pair: Pair) -> None:
     customer = someone()
     made = placed(pair, customer, 6)
     seen, cursor = [], ""
@@ -68,7 +68,7 @@ def test_orders_that_arrive_meanwhile_move_nothing(pair: Pair) -> None:
     assert seen == made[::-1]
 
 
-def test_orders_whose_ids_the_caller_chose_stand_where_their_time_puts_them(pair: Pair) -> None:
+def test_orders_are_sorted_by_time_even_if_the_caller_chose_their_ids(pair: Pair) -> None:
     customer = someone()
     (before,) = placed(pair, customer, 1)
     chosen = ["ffffffff" + str(uuid.uuid4())[8:], "00000000" + str(uuid.uuid4())[8:]]
@@ -79,7 +79,7 @@ def test_orders_whose_ids_the_caller_chose_stand_where_their_time_puts_them(pair
     assert listed(pair, limit=4) == [after, chosen[1], chosen[0], before]
 
 
-def test_orders_of_one_moment_are_all_shown_once(pair: Pair) -> None:
+def test_orders_created_at_the_same_time_are_all_listed_once(pair: Pair) -> None:
     customer, moment = someone(), "2020-02-02T02:02:02Z"
     pair.databases.query(
         "order",
@@ -102,7 +102,7 @@ def test_orders_of_one_moment_are_all_shown_once(pair: Pair) -> None:
         assert seen == sorted(set(seen), reverse=True)
 
 
-def test_a_list_can_be_of_a_status_a_customer_a_time_or_of_all_of_them(pair: Pair) -> None:
+def test_lists_can_be_filtered_by_status_customer_and_time(pair: Pair) -> None:
     customer, other = someone(), someone()
     paid = pair.order.post("/v1/orders", {**ORDER, "customer": customer}, Prefer="wait=10").json()
     failed = pair.order.post(
@@ -123,7 +123,7 @@ def test_a_list_can_be_of_a_status_a_customer_a_time_or_of_all_of_them(pair: Pai
     assert listed(pair, status="paid", created_after=failed["created_at"], customer=customer) == []
 
 
-def test_times_may_have_any_distance_from_utc(pair: Pair) -> None:
+def test_times_may_have_any_utc_offset(pair: Pair) -> None:
     (made,) = placed(pair, someone(), 1)
     at = datetime.fromisoformat(pair.order.get(f"/v1/orders/{made}").json()["created_at"])
     before, later = at - timedelta(microseconds=1), at + timedelta(microseconds=1)
@@ -137,14 +137,14 @@ def test_times_may_have_any_distance_from_utc(pair: Pair) -> None:
         assert listed(pair, created_after=text, created_before=later.isoformat()) == [made]
 
 
-def test_a_listed_order_is_what_its_own_path_shows(pair: Pair) -> None:
+def test_a_listed_order_equals_the_order_at_its_own_path(pair: Pair) -> None:
     customer = someone()
     made = pair.order.post("/v1/orders", {**ORDER, "customer": customer}, Prefer="wait=10").json()
     (shown,) = pair.order.get(f"/v1/orders?customer={customer}").json()["data"]
     assert shown == pair.order.get(f"/v1/orders/{made['id']}").json() == made
 
 
-def test_twenty_are_shown_unless_a_limit_is_given(pair: Pair) -> None:
+def test_a_page_has_twenty_orders_unless_a_limit_is_given(pair: Pair) -> None:
     customer = someone()
     made = placed(pair, customer, 21, items=[{"sku": "x", "quantity": 1, "unit_amount": 0}])
     assert listed(pair, customer=customer) == made[:0:-1]
@@ -155,7 +155,7 @@ def test_twenty_are_shown_unless_a_limit_is_given(pair: Pair) -> None:
     assert pair.order.get(f"/v1/orders?customer={someone()}").json() == {"data": [], "next_cursor": None}
 
 
-def test_a_merchants_list_has_nothing_of_anybody_else_whatever_the_cursor(pair: Pair) -> None:
+def test_a_list_never_has_orders_of_another_merchant_whatever_the_cursor(pair: Pair) -> None:
     customer = someone()
     mine, other = placed(pair, customer, 3), Client(pair.order.url, OTHER_KEY)
     theirs = [other.post("/v1/orders", {**ORDER, "customer": customer}).json()["id"] for _ in range(3)]
@@ -163,12 +163,14 @@ def test_a_merchants_list_has_nothing_of_anybody_else_whatever_the_cursor(pair: 
     path = f"/v1/orders?customer={customer}&limit=1"
     assert ids(other.get(path).json()) == theirs[:1:-1]
     cursor = pair.order.get(path).json()["next_cursor"]
-    assert ids(other.get(f"{path}&cursor={cursor}").json()) == []  # a place in time, before theirs
+    assert (
+        ids(other.get(f"{path}&cursor={cursor}").json()) == []
+    )  # The cursor is a point in time before the other merchant's orders.
     cursor = other.get(path).json()["next_cursor"]
     assert ids(pair.order.get(f"{path}&cursor={cursor}").json()) == mine[:1:-1]
 
 
-def test_a_cursor_under_other_filters_is_a_place_in_that_list(pair: Pair) -> None:
+def test_a_cursor_can_be_used_with_other_filters(pair: Pair) -> None:
     first, second = someone(), someone()
     a, b, c = (placed(pair, customer, 1)[0] for customer in (second, first, second))
     placed(pair, first, 1)
@@ -178,7 +180,7 @@ def test_a_cursor_under_other_filters_is_a_place_in_that_list(pair: Pair) -> Non
     assert listed(pair, cursor=cursor, limit=3) == [c, b, a]
 
 
-def test_a_cursor_that_was_tampered_with_is_422_or_a_place(pair: Pair) -> None:
+def test_a_changed_cursor_is_422_or_lists_only_orders_of_the_merchant(pair: Pair) -> None:
     customer = someone()
     made = placed(pair, customer, 2)
     cursor = pair.order.get(f"/v1/orders?customer={customer}&limit=1").json()["next_cursor"]
@@ -213,11 +215,11 @@ def test_a_cursor_that_was_tampered_with_is_422_or_a_place(pair: Pair) -> None:
         ("limit=1&limit=1", "/limit"),
     ],
 )
-def test_a_query_that_makes_no_sense_is_422(pair: Pair, query: str, pointer: str) -> None:
+def test_an_invalid_query_is_422(pair: Pair, query: str, pointer: str) -> None:
     refused(pair.order.get(f"/v1/orders?{query}"), 422, "validation", pointer)
 
 
-def test_a_time_from_the_ends_of_the_calendar_is_a_time(pair: Pair) -> None:
+def test_the_first_and_last_times_of_the_calendar_are_accepted(pair: Pair) -> None:
     (made,) = placed(pair, someone(), 1)
     assert listed(pair, created_after="0001-01-01T00:00:00+23:59", limit=1) == [made]
     assert listed(pair, created_before="9999-12-31T23:59:59.999999999-23:59", limit=1) == [made]
@@ -234,7 +236,7 @@ def test_a_list_that_has_not_changed_is_304(pair: Pair) -> None:
     assert len(ids(pair.order.get(path, headers={"If-None-Match": etag}).json())) == 2
 
 
-def test_every_list_is_found_by_an_index(pair: Pair) -> None:
+def test_every_list_is_read_from_an_index(pair: Pair) -> None:
     pair.databases.query(
         "order",
         """INSERT INTO orders (merchant, id, status, currency, total_amount, paid_amount, items, customer,
@@ -270,5 +272,5 @@ def test_every_list_is_found_by_an_index(pair: Pair) -> None:
         for query in queries:
             for after in (None, (moment, str(uuid.uuid4()))):
                 explaining = Explaining(connection)
-                store.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
-                assert 0 < explaining.read < 200, (query, after)  # the table alone has more than 300 pages
+                views.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
+                assert 0 < explaining.read < 200, (query, after)  # The table has more than 300 pages.

@@ -1,4 +1,4 @@
-"""What payment tells of its own accord: believed only when signed, applied only when new. Nobody else speaks here."""
+"""Events from payment: accepted only with a valid signature, applied only if they are new."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAYMENT = str(uuid.uuid4())
 
 @pytest.fixture(scope="module")
 def pair(databases: Databases) -> Iterator[Pair]:
-    """Payment does not answer, so that orders stay as they are unless an event of the test's changes them."""
+    """Payment is stopped, so that only the events of the test change an order."""
     with Pair(databases) as pair:
         pair.stop_payment()
         yield pair
@@ -42,7 +42,7 @@ OPERATION = {"id": str(uuid.uuid4()), "kind": "sale", "status": "succeeded", "am
 
 
 def event(order: dict[str, Any], status: str, version: int, **changes: Any) -> bytes:
-    """The body of an event; `operation` is what it says besides, of the operation whose end it tells."""
+    """Return the body of an event. `operation` changes the fields of the operation that has ended."""
     operation = {**OPERATION, "idempotency_key": None, **changes.pop("operation", {})}
     data = {
         "id": changes.pop("payment_id", PAYMENT),
@@ -59,12 +59,12 @@ def event(order: dict[str, Any], status: str, version: int, **changes: Any) -> b
         **changes,
     }
     now = datetime.now(UTC).isoformat()
-    told = {"type": "payment.updated", "timestamp": now, "merchant": "demo", "data": data, "operation": operation}
-    return json.dumps(told).encode()
+    body = {"type": "payment.updated", "timestamp": now, "merchant": "demo", "data": data, "operation": operation}
+    return json.dumps(body).encode()
 
 
-def tell(pair: Pair, body: bytes, headers: dict[str, str] | None = None) -> requests.Response:
-    """Post an event, with the right signature unless other headers are given."""
+def post_event(pair: Pair, body: bytes, headers: dict[str, str] | None = None) -> requests.Response:
+    """Post an event, with a valid signature unless other headers are given."""
     signed = signatures.sign(SECRET, str(uuid.uuid4()), body) if headers is None else headers
     return requests.post(f"{pair.order.url}/v1/payment-events", data=body, headers=signed, timeout=30)
 
@@ -74,9 +74,7 @@ def seen(pair: Pair, order: dict[str, Any]) -> tuple[dict[str, Any], list[dict[s
     return pair.order.get(path).json(), pair.order.get(f"{path}/events").json()["data"]
 
 
-def test_an_event_that_is_not_signed_as_it_must_be_is_400_and_changes_nothing(
-    pair: Pair, placed: dict[str, Any]
-) -> None:
+def test_an_event_without_a_valid_signature_is_400_and_changes_nothing(pair: Pair, placed: dict[str, Any]) -> None:
     before = seen(pair, placed)
     body = event(placed, "captured", 2)
     good = signatures.sign(SECRET, "msg_1", body)
@@ -100,16 +98,16 @@ def test_an_event_that_is_not_signed_as_it_must_be_is_400_and_changes_nothing(
         *({name: value for name, value in good.items() if name != missing} for missing in good),
     ]
     for headers in bad:
-        refused(tell(pair, body, headers), 400, "invalid-signature")
-    refused(tell(pair, body.replace(b"captured", b"Captured"), good), 400, "invalid-signature")
-    refused(tell(pair, body + b" ", good), 400, "invalid-signature")
-    refused(tell(pair, b"", good), 400, "invalid-signature")
-    refused(tell(pair, b"\xff", good), 400, "invalid-signature")
+        refused(post_event(pair, body, headers), 400, "invalid-signature")
+    refused(post_event(pair, body.replace(b"captured", b"Captured"), good), 400, "invalid-signature")
+    refused(post_event(pair, body + b" ", good), 400, "invalid-signature")
+    refused(post_event(pair, b"", good), 400, "invalid-signature")
+    refused(post_event(pair, b"\xff", good), 400, "invalid-signature")
     assert seen(pair, placed) == before
 
 
-def test_a_genuine_event_is_applied_and_told_in_the_history(pair: Pair, placed: dict[str, Any]) -> None:
-    assert tell(pair, event(placed, "captured", 2)).status_code == 204
+def test_a_signed_event_is_applied_and_added_to_the_history(pair: Pair, placed: dict[str, Any]) -> None:
+    assert post_event(pair, event(placed, "captured", 2)).status_code == 204
     order, history = seen(pair, placed)
     assert (order["status"], order["paid_amount"], order["version"]) == ("paid", 900, 2)
     assert order["payment"] == {"id": PAYMENT, "status": "captured", "failure_reason": None}
@@ -119,9 +117,11 @@ def test_a_genuine_event_is_applied_and_told_in_the_history(pair: Pair, placed: 
     ]
 
 
-def test_what_comes_twice_late_or_from_another_payment_changes_nothing(pair: Pair, placed: dict[str, Any]) -> None:
+def test_an_event_that_is_duplicate_late_or_of_another_payment_changes_nothing(
+    pair: Pair, placed: dict[str, Any]
+) -> None:
     captured = event(placed, "captured", 2)
-    assert tell(pair, captured).status_code == 204
+    assert post_event(pair, captured).status_code == 204
     before = seen(pair, placed)
     for body in (
         captured,
@@ -130,147 +130,151 @@ def test_what_comes_twice_late_or_from_another_payment_changes_nothing(pair: Pai
         event(placed, "failed", 99, payment_id=str(uuid.uuid4())),
         event(placed, "captured", 99, payment_id=str(uuid.uuid4())),
     ):
-        assert tell(pair, body).status_code == 204
+        assert post_event(pair, body).status_code == 204
         assert seen(pair, placed) == before
 
 
-def test_steps_may_come_one_by_one(pair: Pair, placed: dict[str, Any]) -> None:
-    for version, (told, shown) in enumerate(
+def test_a_payment_may_pass_through_every_status(pair: Pair, placed: dict[str, Any]) -> None:
+    for version, (payment_status, order_status) in enumerate(
         [("processing", "pending_payment"), ("authorized", "authorized"), ("captured", "paid")], 1
     ):
-        tell(pair, event(placed, told, version))
-        assert seen(pair, placed)[0]["status"] == shown
+        post_event(pair, event(placed, payment_status, version))
+        assert seen(pair, placed)[0]["status"] == order_status
     assert [step["version"] for step in seen(pair, placed)[1]] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("changes", [{"amount": 899, "captured_amount": 899}, {"currency": "USD"}])
-def test_money_of_another_amount_or_currency_does_not_pay(
+def test_a_payment_of_another_amount_or_currency_does_not_pay_the_order(
     pair: Pair, placed: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    assert tell(pair, event(placed, "captured", 2, **changes)).status_code == 204
+    assert post_event(pair, event(placed, "captured", 2, **changes)).status_code == 204
     order, _ = seen(pair, placed)
     assert (order["status"], order["paid_amount"]) == ("payment_failed", 0)
     assert order["payment"]["failure_reason"] == "amount_mismatch"
-    tell(pair, event(placed, "captured", 3, refunding_amount=1, **changes))
+    post_event(pair, event(placed, "captured", 3, refunding_amount=1, **changes))
     order, _ = seen(pair, placed)
     assert order["payment"]["failure_reason"] == "amount_mismatch", "the reason stays visible"
 
 
-def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_the_right_amount(
+def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_its_amount(
     pair: Pair, placed: dict[str, Any]
 ) -> None:
-    tell(pair, event(placed, "failed", 2))
+    post_event(pair, event(placed, "failed", 2))
     assert seen(pair, placed)[0]["status"] == "payment_failed"
     another = str(uuid.uuid4())
-    tell(pair, event(placed, "failed", 3, payment_id=str(uuid.uuid4())))
+    post_event(pair, event(placed, "failed", 3, payment_id=str(uuid.uuid4())))
     assert seen(pair, placed)[0]["status"] == "payment_failed"
-    tell(pair, event(placed, "captured", 2, payment_id=another))
+    post_event(pair, event(placed, "captured", 2, payment_id=another))
     order, history = seen(pair, placed)
     assert [step["to"] for step in history][-2:] == ["pending_payment", "paid"]
     assert (order["status"], order["payment"]["id"], order["payment"]["failure_reason"]) == ("paid", another, None)
 
 
-def test_an_event_of_no_order_is_taken_and_forgotten(pair: Pair, placed: dict[str, Any]) -> None:
+def test_an_event_of_an_unknown_order_is_accepted_and_ignored(pair: Pair, placed: dict[str, Any]) -> None:
     nobody = {**placed, "id": str(uuid.uuid4())}
-    assert tell(pair, event(nobody, "captured", 2)).status_code == 204
+    assert post_event(pair, event(nobody, "captured", 2)).status_code == 204
     refused(pair.order.get(f"/v1/orders/{nobody['id']}"), 404, "order-not-found")
 
 
-def test_an_event_is_for_the_merchant_that_it_names(pair: Pair, placed: dict[str, Any]) -> None:
+def test_an_event_applies_only_to_the_merchant_that_it_names(pair: Pair, placed: dict[str, Any]) -> None:
     before = seen(pair, placed)
     body = event(placed, "captured", 2).replace(b'"demo"', b'"other"')
-    assert tell(pair, body).status_code == 204
+    assert post_event(pair, body).status_code == 204
     assert seen(pair, placed) == before
     theirs = Client(pair.order.url, OTHER_KEY).post("/v1/orders", ORDER).json()
-    tell(pair, event(theirs, "captured", 2).replace(b'"demo"', b'"other"'))
+    post_event(pair, event(theirs, "captured", 2).replace(b'"demo"', b'"other"'))
     assert Client(pair.order.url, OTHER_KEY).get(f"/v1/orders/{theirs['id']}").json()["status"] == "paid"
 
 
-def test_a_genuine_event_that_makes_no_sense_is_refused(pair: Pair, placed: dict[str, Any]) -> None:
+def test_a_signed_event_that_is_not_valid_is_refused(pair: Pair, placed: dict[str, Any]) -> None:
     before = seen(pair, placed)
-    refused(tell(pair, b"{"), 400, "malformed-request")
-    refused(tell(pair, b"[]"), 400, "malformed-request")
-    refused(tell(pair, b"{}"), 422, "validation", "/type", "/timestamp", "/merchant", "/data", "/operation")
+    refused(post_event(pair, b"{"), 400, "malformed-request")
+    refused(post_event(pair, b"[]"), 400, "malformed-request")
+    refused(post_event(pair, b"{}"), 422, "validation", "/type", "/timestamp", "/merchant", "/data", "/operation")
     body = event(placed, "captured", 2)
-    refused(tell(pair, body.replace(b"payment.updated", b"payment.deleted")), 422, "validation", "/type")
-    refused(tell(pair, body.replace(b'"version": 2', b'"version": 2.0')), 422, "validation", "/data/version")
-    refused(tell(pair, event(placed, "captured", 2, order_id="x")), 422, "validation", "/data/order_id")
-    refused(tell(pair, event(placed, "captured", 2, operation={"kind": None})), 422, "validation", "/operation/kind")
+    refused(post_event(pair, body.replace(b"payment.updated", b"payment.deleted")), 422, "validation", "/type")
+    refused(post_event(pair, body.replace(b'"version": 2', b'"version": 2.0')), 422, "validation", "/data/version")
+    refused(post_event(pair, event(placed, "captured", 2, order_id="x")), 422, "validation", "/data/order_id")
+    refused(
+        post_event(pair, event(placed, "captured", 2, operation={"kind": None})), 422, "validation", "/operation/kind"
+    )
     for number in (0, -1, 2**63, 10**30):
-        refused(tell(pair, event(placed, "captured", number)), 422, "validation", "/data/version")
+        refused(post_event(pair, event(placed, "captured", number)), 422, "validation", "/data/version")
     for name in ("captured_amount", "refunded_amount", "refunding_amount"):
         for number in (-1, 2**63, 10**30):
-            answer = tell(pair, event(placed, "captured", 2, **{name: number}))
+            answer = post_event(pair, event(placed, "captured", 2, **{name: number}))
             refused(answer, 422, "validation", f"/data/{name}")
-    refused(tell(pair, event(placed, "captured", 2, amount=2**63)), 422, "validation", "/data/amount")
+    refused(post_event(pair, event(placed, "captured", 2, amount=2**63)), 422, "validation", "/data/amount")
     for merchant in (b'""', b'"a b"', b'"a\\u0000"', b'"\xc2\x9b"'):
-        refused(tell(pair, body.replace(b'"demo"', merchant)), 422, "validation", "/merchant")
+        refused(post_event(pair, body.replace(b'"demo"', merchant)), 422, "validation", "/merchant")
     assert seen(pair, placed) == before
 
 
-def test_the_largest_version_is_taken_and_is_the_last(pair: Pair, placed: dict[str, Any]) -> None:
-    assert tell(pair, event(placed, "authorized", 2**63 - 1)).status_code == 204
+def test_the_largest_version_is_accepted_and_nothing_follows_it(pair: Pair, placed: dict[str, Any]) -> None:
+    assert post_event(pair, event(placed, "authorized", 2**63 - 1)).status_code == 204
     assert seen(pair, placed)[0]["status"] == "authorized"
-    assert tell(pair, event(placed, "captured", 3)).status_code == 204
+    assert post_event(pair, event(placed, "captured", 3)).status_code == 204
     assert seen(pair, placed)[0]["status"] == "authorized"
 
 
 @pytest.mark.parametrize("first", ["processing", "authorized", "captured", "failed", "voided", "expired", "nonsense"])
 @pytest.mark.parametrize("then", ["processing", "authorized", "captured", "failed", "voided", "expired", "nonsense"])
-def test_a_step_that_no_payment_takes_breaks_nothing(pair: Pair, first: str, then: str) -> None:
+def test_an_impossible_change_of_status_leaves_the_order_consistent(pair: Pair, first: str, then: str) -> None:
     placed = pair.order.post("/v1/orders", ORDER).json()
     for version, status in enumerate((first, then), 2):
-        assert tell(pair, event(placed, status, version)).status_code == 204
+        assert post_event(pair, event(placed, status, version)).status_code == 204
         order, history = seen(pair, placed)
         assert [step["version"] for step in history] == list(range(1, order["version"] + 1))
         assert (order["status"] == "paid") == (order["paid_amount"] == 900 and order["status"] != "canceling")
 
 
 @pytest.mark.parametrize("changes", [{"amount": 901, "captured_amount": 901}, {"amount": 1, "captured_amount": 1}])
-def test_a_canceled_order_never_shows_somebody_elses_money_as_its_own(
+def test_a_canceled_order_never_counts_a_payment_of_another_amount(
     pair: Pair, placed: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     canceled = pair.order.post(f"/v1/orders/{placed['id']}/cancel")
     assert canceled.status_code in (200, 202)
-    assert tell(pair, event(placed, "captured", 2, **changes)).status_code == 204
+    assert post_event(pair, event(placed, "captured", 2, **changes)).status_code == 204
     order, _ = seen(pair, placed)
     assert (order["paid_amount"], order["refunded_amount"]) == (0, 0)
 
 
-def test_a_free_order_that_somebody_has_paid_for_can_be_canceled(pair: Pair) -> None:
+def test_a_free_order_with_a_payment_can_be_canceled(pair: Pair) -> None:
     free = {**ORDER, "items": [{"sku": "gift", "quantity": 1, "unit_amount": 0}]}
     placed = pair.order.post("/v1/orders", free).json()
-    assert tell(pair, event({**placed, "total_amount": 500}, "captured", 2)).status_code == 204
+    assert post_event(pair, event({**placed, "total_amount": 500}, "captured", 2)).status_code == 204
     canceled = pair.order.post(f"/v1/orders/{placed['id']}/cancel")
     assert canceled.status_code in (200, 202), canceled.text
     assert canceled.json()["paid_amount"] == 0
 
 
-def test_the_end_of_a_refund_is_told_by_its_key(pair: Pair, placed: dict[str, Any]) -> None:
-    tell(pair, event(placed, "captured", 2))
+def test_an_event_settles_the_refund_that_its_idempotency_key_names(pair: Pair, placed: dict[str, Any]) -> None:
+    post_event(pair, event(placed, "captured", 2))
     path = f"/v1/orders/{placed['id']}/refunds"
     refunds = [pair.order.post(path, {"amount": amount}).json() for amount in (300, 200)]
     assert [refund["status"] for refund in refunds] == ["pending", "pending"]
     done = {"kind": "refund", "status": "succeeded", "idempotency_key": refunds[0]["id"]}
-    assert tell(pair, event(placed, "captured", 4, refunded_amount=300, operation=done)).status_code == 204
+    assert post_event(pair, event(placed, "captured", 4, refunded_amount=300, operation=done)).status_code == 204
     declined = {"kind": "refund", "status": "declined", "reason": "no_way", "idempotency_key": refunds[1]["id"]}
-    assert tell(pair, event(placed, "captured", 6, refunded_amount=300, operation=declined)).status_code == 204
+    assert post_event(pair, event(placed, "captured", 6, refunded_amount=300, operation=declined)).status_code == 204
     shown = pair.order.get(path).json()["data"]
     assert [(each["status"], each["failure_reason"]) for each in shown] == [("failed", "no_way"), ("succeeded", None)]
     order, history = seen(pair, placed)
     assert (order["status"], order["refunded_amount"]) == ("paid", 300)
-    told = [step["type"] for step in history]
-    assert [kind for kind in told if kind.startswith("refund.")] == ["refund.succeeded", "refund.failed"]
+    types = [step["type"] for step in history]
+    assert [kind for kind in types if kind.startswith("refund.")] == ["refund.succeeded", "refund.failed"]
 
 
-def test_a_refund_that_is_told_to_have_ended_ends_once(pair: Pair, placed: dict[str, Any]) -> None:
-    tell(pair, event(placed, "captured", 2))
+def test_a_refund_is_settled_only_once(pair: Pair, placed: dict[str, Any]) -> None:
+    post_event(pair, event(placed, "captured", 2))
     refund = pair.order.post(f"/v1/orders/{placed['id']}/refunds", {"amount": 300}).json()
     done = {"kind": "refund", "status": "succeeded", "idempotency_key": refund["id"]}
-    tell(pair, event(placed, "captured", 4, refunded_amount=300, operation=done))
+    post_event(pair, event(placed, "captured", 4, refunded_amount=300, operation=done))
     before = seen(pair, placed)
     for contrary in (done, {**done, "status": "declined"}, {**done, "idempotency_key": str(uuid.uuid4())}):
-        assert tell(pair, event(placed, "captured", 4, refunded_amount=300, operation=contrary)).status_code == 204
+        assert (
+            post_event(pair, event(placed, "captured", 4, refunded_amount=300, operation=contrary)).status_code == 204
+        )
     assert seen(pair, placed) == before
     left = pair.order.post(f"/v1/orders/{placed['id']}/refunds").json()
     assert left["amount"] == 600

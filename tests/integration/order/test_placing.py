@@ -1,4 +1,4 @@
-"""Placing an order through /v1 and looking at it."""
+"""Placing an order with /v1/orders, and reading it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def line(**changes: Any) -> dict[str, Any]:
     return order(items=items)
 
 
-def test_an_order_is_shown_as_it_was_placed(pair: Pair) -> None:
+def test_an_order_is_returned_as_it_was_placed(pair: Pair) -> None:
     wanted = order(
         items=[{**LINE, "name": "Green tea", "quantity": 3}, {**LINE, "sku": "cup", "unit_amount": 0}],
         customer="cus_17",
@@ -58,7 +58,7 @@ def test_an_order_is_shown_as_it_was_placed(pair: Pair) -> None:
         assert datetime.fromisoformat(body[name]).tzinfo is not None
 
 
-def test_only_what_is_required_has_to_be_said(pair: Pair) -> None:
+def test_optional_fields_have_defaults(pair: Pair) -> None:
     body = pair.order.post("/v1/orders", line()).json()
     assert (body["customer"], body["metadata"], body["capture"]) == (None, {}, "automatic")
 
@@ -98,12 +98,12 @@ def test_only_what_is_required_has_to_be_said(pair: Pair) -> None:
         (order(items=[{**LINE, "quantity": 10**6, "unit_amount": 10**12}] * 10), ["/items"]),
     ],
 )
-def test_what_is_not_valid_is_pointed_at(pair: Pair, body: dict[str, Any], pointers: list[str]) -> None:
+def test_each_invalid_field_is_named(pair: Pair, body: dict[str, Any], pointers: list[str]) -> None:
     refused(pair.order.post("/v1/orders", body), 422, "validation", *pointers)
 
 
 @pytest.mark.parametrize("number", [b"1e2", b"1E+400", b"-0.0", b"9" * 400])
-def test_numbers_of_any_size_and_spelling_are_refused_where_they_do_not_fit(pair: Pair, number: bytes) -> None:
+def test_numbers_out_of_range_are_refused_in_any_notation(pair: Pair, number: bytes) -> None:
     data = b'{"currency":"EUR","payment_method":"pm_ok","items":[{"sku":"a","quantity":1,"unit_amount":%s}]}' % number
     refused(send(pair.order, "/v1/orders", data), 422, "validation", "/items/0/unit_amount")
 
@@ -118,7 +118,7 @@ def test_numbers_of_any_size_and_spelling_are_refused_where_they_do_not_fit(pair
         ([{**LINE, "sku": "x" * 100, "name": "y" * 200}], 450),
     ],
 )
-def test_the_largest_values_are_taken_exactly(pair: Pair, items: list[dict[str, Any]], total: int) -> None:
+def test_the_largest_values_are_stored_exactly(pair: Pair, items: list[dict[str, Any]], total: int) -> None:
     placed = pair.order.post("/v1/orders", order(items=items))
     assert placed.status_code == 201
     seen = pair.order.get(placed.headers["Location"]).json()
@@ -126,21 +126,21 @@ def test_the_largest_values_are_taken_exactly(pair: Pair, items: list[dict[str, 
     assert sum(item["amount"] for item in seen["items"]) == total
 
 
-def test_text_of_any_language_comes_back_as_it_was(pair: Pair) -> None:
+def test_text_in_any_language_is_returned_unchanged(pair: Pair) -> None:
     text = "Grüner Tee ' \" \\ </script> %s {} \N{TEACUP WITHOUT HANDLE} شاي"
     placed = pair.order.post("/v1/orders", order(items=[{**LINE, "name": text}], metadata={text[:40]: text}))
     seen = pair.order.get(placed.headers["Location"]).json()
     assert (seen["items"][0]["name"], seen["metadata"]) == (text, {text[:40]: text})
 
 
-def test_what_was_refused_was_not_stored(pair: Pair) -> None:
+def test_a_refused_order_is_not_stored(pair: Pair) -> None:
     before = pair.databases.query("order", "SELECT count(*) FROM orders")
     for body in ({}, order(currency="eur"), line(quantity=0), order(customer="4111 1111 1111 1111")):
         assert pair.order.post("/v1/orders", body).status_code == 422
     assert pair.databases.query("order", "SELECT count(*) FROM orders") == before
 
 
-def test_an_order_of_nothing_but_gifts_is_paid_at_once_and_charges_nobody(pair: Pair) -> None:
+def test_a_free_order_is_paid_at_once_without_a_charge(pair: Pair) -> None:
     placed = pair.order.post("/v1/orders", line(unit_amount=0))
     assert placed.json()["status"] == "paid"
     assert (placed.json()["total_amount"], placed.json()["paid_amount"], placed.json()["payment"]) == (0, 0, None)
@@ -151,7 +151,7 @@ def test_an_order_of_nothing_but_gifts_is_paid_at_once_and_charges_nobody(pair: 
     assert pair.payment.get(f"/v1/payments?order_id={placed.json()['id']}").json()["data"] == []
 
 
-def test_the_history_tells_who_did_what_when(pair: Pair) -> None:
+def test_the_history_has_the_actor_and_time_of_each_change(pair: Pair) -> None:
     placed = pair.order.post("/v1/orders", order(payment_method="pm_declined"), Prefer="wait=10")
     path = placed.headers["Location"]
     eventually(lambda: pair.order.get(path).json()["status"] == "payment_failed", "the payment has failed")
@@ -164,19 +164,19 @@ def test_the_history_tells_who_did_what_when(pair: Pair) -> None:
     assert (failing["version"], placing["at"] < failing["at"]) == (seen["version"], True)
 
 
-def test_an_order_whose_money_is_only_to_be_held_is_authorized(pair: Pair) -> None:
+def test_an_order_with_manual_capture_is_authorized(pair: Pair) -> None:
     path = pair.order.post("/v1/orders", order(capture="manual")).headers["Location"]
     eventually(lambda: pair.order.get(path).json()["status"] == "authorized", "the order is authorized")
     seen = pair.order.get(path).json()
     assert (seen["paid_amount"], seen["payment"]["status"]) == (0, "authorized")
 
 
-def test_an_unknown_order_is_404_and_has_no_history(pair: Pair) -> None:
+def test_an_unknown_order_and_its_history_are_404(pair: Pair) -> None:
     for path in (f"/v1/orders/{uuid.uuid4()}", f"/v1/orders/{uuid.uuid4()}/events"):
         refused(pair.order.get(path), 404, "order-not-found")
 
 
-def test_what_has_not_changed_is_304(pair: Pair) -> None:
+def test_an_unchanged_order_is_304(pair: Pair) -> None:
     path = pair.order.post("/v1/orders", line(unit_amount=0)).headers["Location"]
     etag = pair.order.get(path).headers["ETag"]
     for same in (etag, f"W/{etag}", f'"nonsense", {etag}', "*"):
@@ -188,7 +188,7 @@ def test_what_has_not_changed_is_304(pair: Pair) -> None:
     assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", etag)
 
 
-def test_what_has_changed_is_not_304(pair: Pair) -> None:
+def test_a_changed_order_is_not_304(pair: Pair) -> None:
     placed = pair.order.post("/v1/orders", ORDER)
     path = placed.headers["Location"]
     eventually(lambda: pair.order.get(path).json()["status"] == "paid", "the order is paid")
@@ -197,13 +197,13 @@ def test_what_has_changed_is_not_304(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("prefer", ["wait=nonsense", "wait=-1", "respond-async", "", "wait=1.5"])
-def test_a_preference_that_cannot_be_read_is_ignored(pair: Pair, prefer: str) -> None:
+def test_an_invalid_preference_is_ignored(pair: Pair, prefer: str) -> None:
     placed = pair.order.post("/v1/orders", ORDER, Prefer=prefer)
     assert placed.status_code == 201
     assert "Preference-Applied" not in placed.headers
 
 
-def test_the_request_id_and_the_trace_go_with_the_order_to_payment_and_back(pair: Pair) -> None:
+def test_the_request_id_and_the_trace_are_passed_to_payment_and_back(pair: Pair) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     placed = pair.order.post("/v1/orders", ORDER, X_Request_Id="the-first", traceparent=trace)
     order_id = placed.json()["id"]

@@ -1,10 +1,10 @@
-"""What payment answers is settled in one statement, or not at all: whatever has come in between is left as it is."""
+"""Steps are written for the version that was read, together with the message that was answered, or not at all."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
@@ -15,10 +15,12 @@ import order
 from chassis.messaging import outbox
 from chassis.messaging.outbox import Message
 from chassis.postgres.database import Database, Session
-from order import progress, store
-from order.gateway import Answer, RefundOutcome
-from order.model import Payment
-from order.progress import Overtaken, Seen
+from order import transition
+from order.changes import new_id
+from order.model import Command, Order, Outcome, Payment
+from order.store import steps, views
+from order.store.steps import Path
+from order.transition import Answer, Capture, Refund
 from tests.integration.databases import Databases
 from tests.integration.eventually import eventually
 from tests.integration.pair import ORDER
@@ -54,10 +56,16 @@ def post(client: Any, path: str, body: Any = None, **more: str) -> dict[str, Any
 
 
 @pytest.fixture
-def message(client: Any, session: Session) -> Message:
-    """What a new order asks of payment, leased to us."""
-    placed = post(client, "/v1/orders", ORDER)
-    return next(message for message in outbox.claim(session, "us", 60, 100) if message.aggregate_id == placed["id"])
+def messages(client: Any, session: Session) -> list[Message]:
+    """What three new orders ask of payment, leased to us."""
+    placed = {post(client, "/v1/orders", ORDER)["id"] for _ in range(3)}
+    claimed = outbox.claim(session, "us", 60, 100)
+    return [message for message in claimed if message.aggregate_id in placed]
+
+
+@pytest.fixture
+def message(messages: list[Message]) -> Message:
+    return messages[0]
 
 
 def payment(status: str = "captured") -> Payment:
@@ -65,23 +73,21 @@ def payment(status: str = "captured") -> Payment:
     return Payment(str(uuid.uuid4()), 2, status, 900, "EUR", captured_amount=captured)
 
 
-def looked(session: Session, message: Message) -> Seen:
-    seen = progress.look(session, message)
-    assert seen is not None
-    return seen
+def read(session: Session, message: Message) -> Order:
+    found = steps.read(session, message.merchant, message.aggregate_id)
+    assert found is not None
+    return found
 
 
-def settled(seen: Seen, answer: Answer) -> bool:
-    """Whether what was seen could be settled; if not, it was overtaken."""
-    try:
-        seen.learn(answer)
-    except Overtaken:
-        return False
-    return True
+def path(session: Session, message: Message, answer: Answer | None = None) -> Path:
+    """What follows from an answer to the message; that the payment was captured, if none is given."""
+    answer = answer or Answer(payment(), answers=message.id)
+    taken = transition.apply(read(session, message), answer, new_id)
+    return Path(message.merchant, taken, "payment", {}, answered=message)
 
 
 def stands(session: Session, message: Message) -> tuple[Any, ...]:
-    """The order's status and version, how many events tell of it, and whether the message was delivered."""
+    """The order's status and version, how many events it has, and whether the message was delivered."""
     row = session.one(
         """SELECT status, version, (SELECT count(*) FROM order_events WHERE order_id = o.id) AS events,
                   (SELECT delivered_at IS NOT NULL FROM outbox WHERE id = %(message)s) AS delivered
@@ -93,27 +99,26 @@ def stands(session: Session, message: Message) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize(
-    ("status", "then"), [("captured", "paid"), ("authorized", "authorized"), ("failed", "payment_failed")]
+    ("status", "then"),
+    [
+        ("captured", ("paid", 2, 2, True)),
+        ("authorized", ("authorized", 2, 2, True)),
+        ("failed", ("payment_failed", 2, 2, True)),
+        ("processing", ("pending_payment", 2, 2, True)),
+        ("voided", ("canceled", 3, 3, True)),
+    ],
 )
-def test_the_order_s_step_and_the_message_s_mark_are_one(
-    session: Session, message: Message, status: str, then: str
+def test_all_steps_and_the_mark_of_the_message_are_one(
+    session: Session, message: Message, status: str, then: tuple[Any, ...]
 ) -> None:
-    seen = looked(session, message)
-    answer = Answer(payment(status))
-    assert seen.is_one_step(answer)
-    seen.learn(answer)
-    assert stands(session, message) == (then, 2, 2, True)
-    assert seen.steps == [("pending_payment", then)]
-    assert outbox.claim(session, "another", 60, 100) == []
+    taken = path(session, message, Answer(payment(status), answers=message.id))
+    assert message.aggregate_id in steps.write(session, [taken])
+    assert stands(session, message) == then
+    assert message.id not in [claimed.id for claimed in outbox.claim(session, "another", 60, 100)]
 
 
 def write(session: Session, message: Message) -> None:
     session.execute("UPDATE orders SET version = version + 1 WHERE id = %s", (message.aggregate_id,))
-
-
-def write_without_a_version(session: Session, message: Message) -> None:
-    # As the sweep does, when it puts the command back.
-    session.execute("UPDATE orders SET swept_at = now() WHERE id = %s", (message.aggregate_id,))
 
 
 def take_the_lease(session: Session, message: Message) -> None:
@@ -125,101 +130,125 @@ def deliver(session: Session, message: Message) -> None:
     assert outbox.mark_delivered(session, message)
 
 
-@pytest.mark.parametrize("what", [write, write_without_a_version, take_the_lease, deliver])
-def test_what_came_in_between_leaves_all_as_it_is(
-    session: Session, other: Session, message: Message, what: Any
+@pytest.mark.parametrize("status", ["captured", "voided"])
+@pytest.mark.parametrize("what", [write, take_the_lease, deliver])
+def test_nothing_is_written_after_another_change(
+    session: Session, other: Session, message: Message, what: Any, status: str
 ) -> None:
-    seen = looked(session, message)
+    taken = path(session, message, Answer(payment(status), answers=message.id))
     what(other, message)
     before = stands(session, message)
-    with pytest.raises(Overtaken):
-        seen.learn(Answer(payment()))
+    assert steps.write(session, [taken]) == {}
     assert stands(session, message) == before
 
 
+def test_of_many_orders_those_are_written_that_still_have_their_version(
+    session: Session, other: Session, messages: list[Message]
+) -> None:
+    paths = [path(session, message) for message in messages]
+    write(other, messages[1])
+    before = stands(session, messages[1])
+    written = steps.write(session, paths)
+    assert written.keys() == {messages[0].aggregate_id, messages[2].aggregate_id}
+    assert [stands(session, message) for message in (messages[0], messages[2])] == [("paid", 2, 2, True)] * 2
+    assert stands(session, messages[1]) == before
+
+
+def test_orders_with_different_numbers_of_steps_are_written_together(session: Session, messages: list[Message]) -> None:
+    told = ["captured", "voided", "authorized"]
+    answers = [Answer(payment(status), answers=each.id) for status, each in zip(told, messages, strict=True)]
+    written = steps.write(session, [path(session, *each) for each in zip(messages, answers, strict=True)])
+    assert len(written) == 3
+    assert [stands(session, message)[:2] for message in messages] == [("paid", 2), ("canceled", 3), ("authorized", 2)]
+
+
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
-@pytest.mark.parametrize("what", [write, write_without_a_version, deliver])
-def test_what_is_under_way_is_waited_for(
+@pytest.mark.parametrize("what", [write, deliver])
+def test_a_change_that_is_under_way_is_waited_for(
     session: Session, other: Session, message: Message, what: Any, end: str
 ) -> None:
-    seen = looked(session, message)
+    taken = path(session, message)
     other.execute("BEGIN")
     what(other, message)
     with ThreadPoolExecutor(1) as pool:
-        outcome = pool.submit(settled, seen, Answer(payment()))
+        written = pool.submit(steps.write, session, [taken])
         waits = "SELECT FROM pg_stat_activity WHERE application_name = 'settling-test' AND wait_event_type = 'Lock'"
         eventually(lambda: other.execute(waits.encode()).fetchone() is not None, "it waits for the lock", 5)
         other.execute(end.encode())
-        assert outcome.result() is (end == "ROLLBACK")
+        assert bool(written.result()) is (end == "ROLLBACK")
     assert (stands(session, message) == ("paid", 2, 2, True)) is (end == "ROLLBACK")
 
 
-def test_only_one_of_two_settles(databases: Databases, session: Session, message: Message) -> None:
-    answer = Answer(payment())
-    seen = [looked(Database(databases.order, "two").connect(), message) for _ in range(2)]
+def test_only_one_of_two_writes(databases: Databases, session: Session, message: Message) -> None:
+    taken = path(session, message)
+    sessions = [Database(databases.order, "two").connect() for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(settled, seen, [answer, answer])) == [False, True]
+        written = list(pool.map(lambda each: steps.write(each, [taken]), sessions))
+    assert sorted(map(len, written)) == [0, 1]
     assert stands(session, message) == ("paid", 2, 2, True)
-    for one in seen:
-        one.session.close()
+    for one in sessions:
+        one.close()
 
 
-def test_what_is_more_than_one_step_is_left_to_the_lock(client: Any, session: Session, message: Message) -> None:
-    pending = looked(session, message)
-    refund = RefundOutcome(str(uuid.uuid4()), "succeeded", None)
-    assert not pending.is_one_step(Answer(payment("processing")))
-    assert not pending.is_one_step(Answer(payment("voided")))  # canceling, then canceled
-    assert not pending.is_one_step(Answer(payment(), refund))
-    assert not pending.is_one_step(Answer(payment(), void_declined="void_declined"))
-    assert pending.is_one_step(Answer(payment()))
-    post(client, f"/v1/orders/{message.aggregate_id}/cancel", {})
-    asked = str(uuid.uuid4())
-    session.execute(
-        "INSERT INTO outbox (id, merchant, aggregate_id, topic, payload) VALUES (%s, %s, %s, 'payment.void', '{}')",
-        (asked, message.merchant, message.aggregate_id),
+def test_what_was_asked_and_declined_is_read_as_it_was_written(session: Session, message: Message) -> None:
+    assert [asked.command for asked in read(session, message).asked] == [Command.CREATE]
+    steps.write(session, [path(session, message, Answer(payment("authorized"), answers=message.id))])
+
+    def change(made: transition.Change) -> Order:
+        taken: Sequence[transition.Step] = transition.apply(read(session, message), made, new_id)
+        assert steps.write(session, [Path(message.merchant, taken, "merchant", {})])
+        assert read(session, message) == taken[-1].after
+        return taken[-1].after
+
+    known = read(session, message).payment
+    assert known is not None
+    capture = change(Capture()).asked[0]
+    assert capture.command is Command.CAPTURE
+    declined = change(Answer(known, Outcome(capture.id, False, True, "no_way")))
+    assert (declined.asked, declined.last_error and declined.last_error.code) == ((), "no_way")
+    capture = change(Capture()).asked[0]
+    captured = Payment(known.id, 9, "captured", 900, "EUR", captured_amount=900)
+    paid = change(Answer(captured, Outcome(capture.id, True)))
+    assert (paid.status, paid.asked, paid.last_error) == ("paid", (), None)
+    ids = [new_id(), new_id()]
+    change(Refund(ids[0], 300))
+    assert [(each.id, each.amount) for each in change(Refund(ids[1], 200)).asked] == [(ids[0], 300), (ids[1], 200)]
+    refunded = Payment(known.id, 10, "captured", 900, "EUR", 900, 300, 200)
+    left = change(Answer(refunded, Outcome(ids[0], True)))
+    assert (left.refunded_amount, left.refunding_amount) == (300, 200)
+
+
+def test_an_order_that_the_release_before_wrote_is_read_from_its_outbox_and_refunds(
+    session: Session, message: Message
+) -> None:
+    steps.write(session, [path(session, message)])
+    refund = Refund(new_id(), 300)
+    taken = transition.apply(read(session, message), refund, new_id)
+    steps.write(session, [Path(message.merchant, taken, "merchant", {})])
+    written = read(session, message)
+    session.execute(  # it does not know the columns
+        "UPDATE orders SET asked = '[]', version = version + 1 WHERE id = %s", (message.aggregate_id,)
     )
-    assert not looked(session, message).is_one_step(Answer(payment("failed")))
-    session.execute("DELETE FROM outbox WHERE id = %s", (asked,))
-    assert looked(session, message).is_one_step(Answer(payment("failed")))
+    assert read(session, message).asked == written.asked
 
 
-def test_old_news_is_no_step(session: Session, message: Message) -> None:
-    told = Answer(payment("authorized"))
-    looked(session, message).learn(told)
-    assert not looked(session, message).is_one_step(told)
-    assert not looked(session, message).is_one_step(Answer(payment()))  # another payment than the one it has
+def test_a_placed_order_is_read_as_the_request_has_it(
+    client: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[Order] = []
+    place = transition.place
+
+    def remember(*given: Any) -> transition.Step:
+        step = place(*given)
+        known.append(step.after)
+        return step
+
+    monkeypatch.setattr(transition, "place", remember)
+    placed = post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # payment can't be reached
+    assert steps.read(session, "demo", placed["id"]) == known[0]
 
 
-def test_what_was_looked_at_is_what_a_lock_finds(session: Session, message: Message) -> None:
-    found = store.look(session, message.merchant, message.aggregate_id, message.id)
-    assert found is not None
-    seen_as = found.pop("seen_as")
-    with session.atomic():
-        locked = store.lock(session, message.merchant, message.aggregate_id)
-    assert locked is not None
-    assert locked.pop("asked") == ["payment.create"]  # which is answered
-    assert found.pop("asked") == []
-    assert (found, bool(seen_as)) == (locked, True)
-
-
-def test_what_was_placed_is_what_a_look_finds(client: Any, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    known: list[Seen] = []
-    placed = progress.placed
-
-    def remember(*given: Any) -> Seen:
-        known.append(placed(*given))
-        return known[-1]
-
-    monkeypatch.setattr(progress, "placed", remember)
-    post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # payment can't be reached
-    (one,) = known
-    seen = looked(session, one.answers)
-    assert (one.order, one.payment, one.headers, one.id) == (seen.order, seen.payment, seen.headers, seen.id)
-    assert {name: one.row[name] for name in seen.row} == seen.row
-
-
-def test_the_view_is_the_order_s(session: Session, message: Message) -> None:
-    seen = looked(session, message)
-    seen.learn(Answer(payment()))
-    assert seen.view is not None
-    assert seen.view["body"] == (store.get(session, message.merchant, message.aggregate_id) or {})["body"]
+def test_the_view_is_that_of_the_last_step(session: Session, message: Message) -> None:
+    taken = path(session, message, Answer(payment("voided"), answers=message.id))
+    view = steps.write(session, [taken])[message.aggregate_id]
+    assert view["body"] == (views.get(session, message.merchant, message.aggregate_id) or {})["body"]

@@ -1,4 +1,4 @@
-"""The original sketch's calls for orders, exactly as they were drawn."""
+"""The order API of the original sketch: POST /orders and GET /orders/{id}."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sketch(**changes: Any) -> dict[str, Any]:
 
 
 def place(pair: Pair, body: dict[str, Any]) -> Any:
-    """Without an idempotency key: the order's id is one."""
+    """Place an order. The order's id serves as the idempotency key."""
     return pair.order.request("POST", "/orders", json=body)
 
 
@@ -34,7 +34,7 @@ def with_total(number: str) -> bytes:
     return b'{"id": "%s", "items": ["a"], "total": %s}' % (str(uuid.uuid4()).encode(), number.encode())
 
 
-def test_an_order_is_placed_shown_and_paid(pair: Pair) -> None:
+def test_an_order_is_placed_read_and_paid(pair: Pair) -> None:
     body = sketch()
     placed = place(pair, body)
     assert (placed.status_code, placed.json()) == (201, body)
@@ -50,7 +50,7 @@ def test_an_unknown_order_is_404(pair: Pair) -> None:
     refused(pair.order.get("/orders/item1"), 404, "not-found")
 
 
-def test_repeating_it_answers_as_before_and_charges_once(pair: Pair) -> None:
+def test_a_repeated_request_returns_the_same_response_and_charges_once(pair: Pair) -> None:
     body = sketch()
     answers = [place(pair, body) for _ in range(3)]
     eventually(lambda: pair.order.get(f"/orders/{body['id']}").json()["status"] == "paid", "the order is paid")
@@ -61,7 +61,7 @@ def test_repeating_it_answers_as_before_and_charges_once(pair: Pair) -> None:
     assert len(pair.databases.charges(body["id"])) == 1
 
 
-def test_repeating_it_in_16_threads_makes_one_order(pair: Pair) -> None:
+def test_the_same_request_in_16_threads_creates_one_order(pair: Pair) -> None:
     body = sketch()
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: place(pair, body), range(16)))
@@ -84,7 +84,7 @@ def test_the_same_id_with_other_content_is_409(pair: Pair, changes: dict[str, An
     assert pair.order.get(f"/orders/{body['id']}").json()["items"] == ["item1", "item2"]
 
 
-def test_an_id_of_an_order_of_v1_is_taken(pair: Pair) -> None:
+def test_the_id_of_an_order_of_v1_cannot_be_used(pair: Pair) -> None:
     order_id = pair.order.post("/v1/orders", ORDER).json()["id"]
     refused(place(pair, sketch(id=order_id, items=["Green tea"], total=9)), 409, "order-exists")
 
@@ -112,7 +112,7 @@ def test_a_total_of_zero_is_a_free_order(pair: Pair, total: float) -> None:
         ("92233720368547758.07", 2**63 - 1),
     ],
 )
-def test_a_total_is_read_as_a_decimal_and_kept_exactly(pair: Pair, number: str, minor: int) -> None:
+def test_a_total_is_read_as_a_decimal_and_stored_exactly(pair: Pair, number: str, minor: int) -> None:
     placed = send(pair.order, "/orders", with_total(number), Idempotency_Key="")
     assert placed.status_code == 201
     assert json.loads(placed.text, parse_float=Decimal, parse_int=Decimal)["total"] == Decimal(minor) / 100
@@ -128,7 +128,7 @@ def test_a_total_is_read_as_a_decimal_and_kept_exactly(pair: Pair, number: str, 
         "0.010000000000000000000000000000001", '"100.0"', "true", "null", "[1]", "{}",
     ],
 )  # fmt: skip
-def test_a_total_that_is_no_amount_of_the_currency_is_422(pair: Pair, number: str) -> None:
+def test_a_total_that_is_not_an_amount_of_the_currency_is_422(pair: Pair, number: str) -> None:
     response = send(pair.order, "/orders", with_total(number), Idempotency_Key="")
     refused(response, 422, "validation", "/total")
 
@@ -144,12 +144,12 @@ def test_a_total_that_is_no_amount_of_the_currency_is_422(pair: Pair, number: st
         (sketch(total=...), ["/total"]),
     ],
 )
-def test_what_is_not_valid_is_pointed_at(pair: Pair, body: dict[str, Any], pointers: list[str]) -> None:
+def test_each_invalid_field_is_named(pair: Pair, body: dict[str, Any], pointers: list[str]) -> None:
     refused(place(pair, body), 422, "validation", *pointers)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "01", ".5", "1.", "1E+1000000000000000000"])
-def test_a_number_that_json_does_not_have_is_400(pair: Pair, number: str) -> None:
+def test_a_number_that_is_not_json_is_400(pair: Pair, number: str) -> None:
     response = send(pair.order, "/orders", with_total(number), Idempotency_Key="")
     refused(response, 400, "malformed-request")
 
@@ -158,7 +158,7 @@ def test_a_card_number_is_422(pair: Pair) -> None:
     refused(place(pair, sketch(items=["a", "4111 1111 1111 1111"])), 422, "card-number", "/items/1")
 
 
-def test_an_order_placed_so_is_an_ordinary_order(pair: Pair) -> None:
+def test_an_order_of_the_sketch_is_an_ordinary_order_in_v1(pair: Pair) -> None:
     body = sketch(total=12.5)
     place(pair, body)
     seen = pair.order.get(f"/v1/orders/{body['id']}").json()
@@ -169,7 +169,7 @@ def test_an_order_placed_so_is_an_ordinary_order(pair: Pair) -> None:
     assert pair.order.get(f"/v1/orders/{body['id']}/events").json()["data"][0]["type"] == "order.placed"
 
 
-def test_an_order_whose_payment_was_declined_is_paid_by_the_sketchs_call_for_payments(pair: Pair) -> None:
+def test_an_order_whose_payment_was_declined_can_be_paid_with_the_sketchs_payment_call(pair: Pair) -> None:
     placed = pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_declined"}, Prefer="wait=10").json()
     assert placed["status"] == "payment_failed"
     paid = pair.payment.request("POST", "/payments", json={"order_id": placed["id"], "amount": 9.0})
@@ -182,7 +182,7 @@ def test_an_order_whose_payment_was_declined_is_paid_by_the_sketchs_call_for_pay
     assert pair.databases.charges(placed["id"]) == [{"amount": 900, "currency": "EUR"}]
 
 
-def test_an_order_of_v1_is_shown_as_the_sketch_would(pair: Pair) -> None:
+def test_an_order_of_v1_can_be_read_in_the_format_of_the_sketch(pair: Pair) -> None:
     items = [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450}, {**LINE, "sku": "cup"}]
     order_id = pair.order.post("/v1/orders", {**ORDER, "items": items, "currency": "JPY"}).json()["id"]
     seen = pair.order.get(f"/orders/{order_id}").json()

@@ -1,4 +1,4 @@
-"""Services that answer as a test says, over the `responses` library or a bare socket, and a client of them."""
+"""A client, and the `responses` library in place of the services."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ ORDER: dict[str, Any] = {
 
 @pytest.fixture
 def service() -> Iterator[responses.RequestsMock]:
-    """Answers in the order they are added; asking for more than was added is a lost connection."""
+    """Mocked services. Responses are returned in the order they are added; a further request is a lost connection."""
     with responses.RequestsMock(registry=responses.registries.OrderedRegistry) as mock:
         yield mock
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    """A client that is in a hurry."""
-    monkeypatch.setattr(retry, "FIRST", 0.002)
-    monkeypatch.setattr(retry, "LONGEST", 0.002)
+    """A client with very short pauses."""
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.002)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.002)
     return Client(ORDER_URL, PAYMENT_URL, api_key=KEY, timeout=2, deadline=5)
 
 
@@ -54,5 +54,5 @@ def place(client: Client, **options: Any) -> Any:
 
 
 def sent(service: responses.RequestsMock, name: str) -> list[Any]:
-    """One header field of all requests so far."""
+    """Return one header of all requests so far."""
     return [call.request.headers.get(name) for call in service.calls]

@@ -1,4 +1,4 @@
-"""Where a client goes, as whom, and what it never lets itself be talked into."""
+"""Connections, the API key, and the checks of the client's settings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import requests
 import responses
 
 from tandem_client import Client, __version__
-from tests.unit.client import bare
+from tests.unit.client import socket_server
 from tests.unit.client.conftest import KEY, ORDER, ORDERS, sent
 
-ANSWER = bare.json_answer(json.dumps(ORDER).encode(), more="Set-Cookie: track=me\r\n")
+RESPONSE = socket_server.json_response(json.dumps(ORDER).encode(), more="Set-Cookie: track=me\r\n")
 
 
-def answer(connection: socket.socket, _: bytes) -> None:
-    connection.sendall(ANSWER)
+def respond(connection: socket.socket, _: bytes) -> None:
+    connection.sendall(RESPONSE)
 
 
-def test_connections_are_used_again(client: Client) -> None:
-    with bare.server(answer) as (url, connections), Client(url, api_key=KEY) as tandem:
+def test_connections_are_reused(client: Client) -> None:
+    with socket_server.serve(respond) as (url, connections), Client(url, api_key=KEY) as tandem:
         for _ in range(5):
             tandem.get_order("1")
             tandem.with_options(deadline=3, merchant="demo").get_order("1")
@@ -38,15 +38,15 @@ def test_connections_are_used_again(client: Client) -> None:
 def test_threads_share_one_client() -> None:
     def work() -> None:
         for number in range(20):
-            wanted = f"{threading.get_ident()}-{number}"
-            results.append(tandem.get_order(wanted).id == wanted)
+            order_id = f"{threading.get_ident()}-{number}"
+            results.append(tandem.get_order(order_id).id == order_id)
 
     def echo(connection: socket.socket, request: bytes) -> None:
         order_id = request.split()[1].rpartition(b"/")[2].decode()
-        connection.sendall(bare.json_answer(json.dumps({**ORDER, "id": order_id}).encode()))
+        connection.sendall(socket_server.json_response(json.dumps({**ORDER, "id": order_id}).encode()))
 
     results: list[bool] = []
-    with bare.server(echo) as (url, connections), Client(url, api_key=KEY) as tandem:
+    with socket_server.serve(echo) as (url, connections), Client(url, api_key=KEY) as tandem:
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -56,8 +56,8 @@ def test_threads_share_one_client() -> None:
     assert len(connections) <= 8
 
 
-def test_a_forked_child_makes_connections_of_its_own() -> None:
-    with bare.server(answer) as (url, connections), Client(url, api_key=KEY) as tandem:
+def test_a_forked_child_opens_its_own_connections() -> None:
+    with socket_server.serve(respond) as (url, connections), Client(url, api_key=KEY) as tandem:
         tandem.get_order("1")
         child = os.fork()
         if child == 0:
@@ -71,13 +71,13 @@ def test_a_forked_child_makes_connections_of_its_own() -> None:
         assert len(connections) == 2
 
 
-def test_no_cookie_is_kept() -> None:
-    def look(connection: socket.socket, request: bytes) -> None:
+def test_cookies_are_not_kept() -> None:
+    def record(connection: socket.socket, request: bytes) -> None:
         seen.append(request)
-        answer(connection, request)
+        respond(connection, request)
 
     seen: list[bytes] = []
-    with bare.server(look) as (url, _), Client(url, api_key=KEY) as tandem:
+    with socket_server.serve(record) as (url, _), Client(url, api_key=KEY) as tandem:
         tandem.get_order("1")
         tandem.get_order("1")
     assert len(seen) == 2
@@ -85,7 +85,7 @@ def test_no_cookie_is_kept() -> None:
 
 
 @pytest.mark.parametrize("session", [False, True])
-def test_a_netrc_does_not_replace_the_key(
+def test_a_netrc_does_not_replace_the_api_key(
     service: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, session: bool
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -98,21 +98,21 @@ def test_a_netrc_does_not_replace_the_key(
     assert sent(service, "Authorization") == [f"Bearer {KEY}"]
 
 
-def test_proxies_come_from_the_environment_unless_the_session_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    with bare.server(answer) as (proxy, connections):
+def test_proxies_come_from_the_environment_unless_the_session_ignores_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket_server.serve(respond) as (proxy, connections):
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.setenv("no_proxy", "")
         assert Client("http://order.test", api_key=KEY).get_order("1").id == ORDER["id"]
         assert connections[0].startswith(b"GET http://order.test/v1/orders/1 ")
         direct = requests.Session()
         direct.trust_env = False
-        with bare.server(answer) as (url, served):
+        with socket_server.serve(respond) as (url, served):
             Client(url, api_key=KEY, session=direct).get_order("1")
             assert len(served) == 1
         assert len(connections) == 1
 
 
-def test_requests_say_who_makes_them(service: responses.RequestsMock) -> None:
+def test_requests_name_the_client_and_the_merchant(service: responses.RequestsMock) -> None:
     service.get(f"{ORDERS}/1", json=ORDER)
     Client("http://order.test/", api_key=KEY, merchant="other").get_order("1")
     assert sent(service, "User-Agent")[0].startswith(f"tandem-client/{__version__} ")
@@ -124,23 +124,23 @@ ENV = {"ORDER_URL": "http://order.test", "PAYMENT_URL": "http://payment.test", "
 
 
 @pytest.mark.parametrize(
-    ("environ", "shown"),
+    ("environ", "expected"),
     [
         (ENV, "<tandem_client.Client order=http://order.test payment=http://payment.test>"),
         ({**ENV, "PAYMENT_URL": ""}, "<tandem_client.Client order=http://order.test payment=None>"),
     ],
 )
-def test_a_client_is_made_from_the_environment(environ: dict[str, str], shown: str) -> None:
-    assert repr(Client.from_env(environ, deadline=3)) == shown
+def test_a_client_is_created_from_the_environment(environ: dict[str, str], expected: str) -> None:
+    assert repr(Client.from_env(environ, deadline=3)) == expected
 
 
 @pytest.mark.parametrize("name", ["ORDER_URL", "API_KEY"])
-def test_what_the_environment_lacks_is_named(name: str) -> None:
+def test_a_missing_environment_variable_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is not set"):
         Client.from_env({**ENV, name: ""})
 
 
-def test_without_a_payment_url_payments_say_what_is_missing() -> None:
+def test_without_a_payment_url_payment_methods_name_what_is_missing() -> None:
     with pytest.raises(ValueError, match="no payment_url"):
         Client("http://order.test", api_key=KEY).get_payment("1")
 
@@ -166,7 +166,7 @@ def test_without_a_payment_url_payments_say_what_is_missing() -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_at_once_and_the_key_not_quoted(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - each says something else
+def test_an_invalid_setting_raises_and_the_message_has_no_api_key(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - each has another message
         Client(**{"order_url": "http://order.test", "api_key": KEY, **change})
     assert KEY not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What errors say, keep to themselves, and survive."""
+"""The messages of exceptions, pickling, and responses that are not Tandem's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tandem_client import (
 )
 from tests.unit.client.conftest import KEY, ORDER_URL, ORDERS, place
 
-WRONG = {
+VALIDATION_PROBLEM = {
     "type": "/problems/validation",
     "title": "The request is not valid",
     "status": 422,
@@ -35,8 +35,8 @@ WRONG = {
 }
 
 
-def test_an_error_says_what_is_wrong_where_and_what_to_read(client: Client, service: responses.RequestsMock) -> None:
-    service.post(ORDERS, json=WRONG, status=422, headers={"X-Request-Id": "req-7"})
+def test_an_exception_names_the_field_and_a_page_to_read(client: Client, service: responses.RequestsMock) -> None:
+    service.post(ORDERS, json=VALIDATION_PROBLEM, status=422, headers={"X-Request-Id": "req-7"})
     with pytest.raises(Invalid) as caught:
         place(client)
     error = caught.value
@@ -59,7 +59,7 @@ def test_an_error_says_what_is_wrong_where_and_what_to_read(client: Client, serv
         ("[" * 100_000, 500, ServerError),
     ],
 )
-def test_whoever_answers_whatever_the_error_is_typed(
+def test_any_error_response_raises_the_exception_of_its_status(
     client: Client, service: responses.RequestsMock, body: str, status: int, kind: type[ApiError]
 ) -> None:
     service.post(ORDERS, body=body, status=status)
@@ -72,29 +72,31 @@ def test_whoever_answers_whatever_the_error_is_typed(
 @pytest.mark.parametrize(
     "error",
     [
-        errors.of(Problem("/problems/rate-limited", "Slow", 429, "Too fast."), idempotency_key="k", retry_after=3.0),
+        errors.from_problem(
+            Problem("/problems/rate-limited", "Slow", 429, "Too fast."), idempotency_key="k", retry_after=3.0
+        ),
         OutcomeUnknown("gone", attempts=3, idempotency_key="k", request_id="r"),
         UnexpectedAnswer("odd", status=200, body=b"<html>"),
         errors.InvalidSignature("forged"),
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_errors_cross_processes(error: TandemError) -> None:
+def test_exceptions_can_be_pickled(error: TandemError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
 
 
-def test_the_tree_in_the_documentation_is_the_tree() -> None:
-    drawn = (errors.__doc__ or "").splitlines()
+def test_the_tree_in_the_docstring_matches_the_classes() -> None:
+    lines = (errors.__doc__ or "").splitlines()
     kinds: list[Any] = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     for kind in (kind for kind in kinds if issubclass(kind, TandemError)):
-        (line,) = [line for line in drawn if f" {kind.__name__} " in line]
+        (line,) = [line for line in lines if f" {kind.__name__} " in line]
         depth = len(kind.__mro__) - len(TandemError.__mro__)
         assert line.index(kind.__name__) == 4 + 4 * depth, kind
 
 
-def test_a_rate_limit_without_a_time_has_none() -> None:
-    error = errors.of(Problem("about:blank", "Slow", 429, ""))
+def test_a_rate_limit_without_retry_after_has_none() -> None:
+    error = errors.from_problem(Problem("about:blank", "Slow", 429, ""))
     assert isinstance(error, RateLimited)
     assert error.retry_after is None
     assert "429 about:blank: Slow" in str(error)

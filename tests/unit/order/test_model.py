@@ -1,7 +1,8 @@
-"""What an order makes of what it is told, whatever the order and the number of times it is told."""
+"""How an order follows the snapshots of its payment, in any sequence and with duplicates."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,17 +12,21 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from order.model import (
     FINAL,
+    Asked,
     Command,
     Decision,
     Order,
+    Outcome,
     Payment,
     Status,
+    cancel_refusal,
     decide,
-    follow,
-    is_news,
+    is_newer,
+    refusal,
+    stay,
     total,
-    why_not_cancel,
 )
+from order.transition import Answer, apply
 
 MAX = 2**63 - 1
 TOTALS = st.integers(1, MAX)
@@ -49,15 +54,15 @@ LEGAL = {
 
 
 def pending(amount: int) -> Order:
-    return Order(Status.PENDING_PAYMENT, amount, "EUR")
+    return Order("o1", Status.PENDING_PAYMENT, amount, "EUR", "pm_ok")
 
 
 def paid(amount: int, **facts: object) -> Order:
-    return replace(Order(Status.PAID, amount, "EUR", paid_amount=amount), **facts)  # type: ignore[arg-type]
+    return replace(pending(amount), status=Status.PAID, paid_amount=amount, **facts)  # type: ignore[arg-type]
 
 
 def snapshots(journey: tuple[str, ...], amount: int, payment_id: str = "p1") -> list[Payment]:
-    """What payment would say at each of its versions."""
+    """Return the snapshot of each version of a payment."""
     return [
         Payment(
             payment_id,
@@ -73,84 +78,96 @@ def snapshots(journey: tuple[str, ...], amount: int, payment_id: str = "p1") -> 
 
 
 def steps(order: Order, payment: Payment | None, declined: str | None = None) -> list[Decision]:
-    """Everything that follows, one step after the other."""
-    taken: list[Decision] = []
-    while True:
-        decision = decide(order, payment, declined)
-        after = follow(order, decision)
-        if after == order:
-            return taken
-        assert after.status is order.status or after.status in LEGAL.get(order.status, set())
-        order, declined = after, None
+    """Return all decisions that follow, in sequence."""
+    order, taken = replace(order, payment=payment), list[Decision]()
+    while (decision := decide(order, declined)) != stay(order):
+        assert decision.status is order.status or decision.status in LEGAL.get(order.status, set())
+        order, declined = follow(order, decision), None
         taken.append(decision)
-        assert len(taken) < 10, "it never ends"
+        assert len(taken) < 10, "the decisions never end"
+    return taken
+
+
+def follow(order: Order, decision: Decision) -> Order:
+    command = decision.command
+    asked = (Asked("m", command, decision.refund_amount),) if command else ()
+    return replace(
+        order,
+        status=decision.status,
+        paid_amount=decision.paid_amount,
+        refunded_amount=decision.refunded_amount,
+        asked=order.asked + asked,
+    )
 
 
 def end(order: Order, payment: Payment | None, declined: str | None = None) -> Order:
-    """The order when nothing follows any more."""
+    """Return the order after all decisions."""
     for decision in steps(order, payment, declined):
         order = follow(order, decision)
     return order
 
 
-def tell(order: Order, known: Payment | None, payment: Payment) -> tuple[Order, Payment | None]:
-    if not is_news(order.past, known, payment):
-        return order, known
-    if known is not None and known.id != payment.id:
-        order = replace(order, past=order.past | {known.id})
-    return end(order, payment), payment
+def deliver(order: Order, payment: Payment, outcome: Outcome | None = None) -> Order:
+    """The order after an answer of payment has been applied."""
+    ids = (f"m{number}" for number in itertools.count())
+    taken = apply(order, Answer(payment, outcome), lambda: next(ids))
+    for before, step in zip([order, *(step.after for step in taken)], taken, strict=False):
+        assert step.before == before
+        assert step.after.version == before.version + 1
+    return taken[-1].after if taken else order
 
 
 @given(TOTALS, JOURNEYS, st.data())
-def test_duplicated_and_reordered_snapshots_end_where_the_newest_one_leads(
+def test_duplicate_and_reordered_snapshots_end_in_the_state_of_the_newest(
     amount: int, journey: tuple[str, ...], data: st.DataObject
 ) -> None:
     history = snapshots(journey, amount)
     noise = data.draw(st.lists(st.sampled_from(history), max_size=8))
-    told = data.draw(st.permutations([*noise, history[-1]]))
-    order, known = pending(amount), None
-    for payment in told:
-        order, known = tell(order, known, payment)
+    deliveries = data.draw(st.permutations([*noise, history[-1]]))
+    order = pending(amount)
+    for payment in deliveries:
+        order = deliver(order, payment)
     assert order.status is ENDS[journey[-1]]
     assert order.paid_amount == (amount if journey[-1] == "captured" else 0)
-    assert known == history[-1]
+    assert order.payment == history[-1]
 
 
 @given(TOTALS, JOURNEYS)
-def test_what_was_told_already_is_no_news(amount: int, journey: tuple[str, ...]) -> None:
-    order, known = pending(amount), None
+def test_a_snapshot_that_is_not_newer_is_no_news(amount: int, journey: tuple[str, ...]) -> None:
+    order = pending(amount)
     history = snapshots(journey, amount)
     for payment in history:
-        assert is_news(order.past, known, payment)
-        order, known = tell(order, known, payment)
-        assert not any(is_news(order.past, known, old) for old in history[: payment.version])
+        assert is_newer(order, payment)
+        order = deliver(order, payment)
+        assert not any(is_newer(order, old) for old in history[: payment.version])
 
 
 @given(TOTALS, JOURNEYS, st.sampled_from(["processing", "authorized", "captured"]))
-def test_another_payment_is_no_news_while_the_orders_own_is_live(
+def test_another_payment_is_ignored_while_the_orders_payment_is_live(
     amount: int, journey: tuple[str, ...], status: str
 ) -> None:
     known = replace(snapshots((status,), amount)[0], version=1)
-    for stranger in snapshots(journey, amount, "p2"):
-        assert not is_news(pending(amount).past, known, replace(stranger, version=stranger.version + 100))
+    order = replace(pending(amount), payment=known)
+    for other in snapshots(journey, amount, "p2"):
+        assert not is_newer(order, replace(other, version=other.version + 100))
 
 
 @given(TOTALS, JOURNEYS, st.sampled_from([DECLINED, VOIDED, EXPIRED]))
-def test_another_payment_is_news_when_the_orders_own_came_to_nothing_and_the_old_one_never_again(
+def test_a_new_payment_replaces_one_that_failed_and_the_old_one_is_ignored(
     amount: int, journey: tuple[str, ...], over: tuple[str, ...]
 ) -> None:
-    order, known = tell(pending(amount), None, snapshots(over, amount)[-1])
+    order = deliver(pending(amount), snapshots(over, amount)[-1])
     another = snapshots(journey, amount, "p2")[-1]
-    assert is_news(order.past, known, another)
-    order, known = tell(order, known, another)
-    assert known == another
+    assert is_newer(order, another)
+    order = deliver(order, another)
+    assert order.payment == another
     assert order.past == frozenset({"p1"})
     for old in snapshots(over, amount):
-        assert not is_news(order.past, known, replace(old, version=old.version + 100))
+        assert not is_newer(order, replace(old, version=old.version + 100))
 
 
 @given(TOTALS, st.integers(0, MAX), st.sampled_from(["processing", "authorized", "captured", "failed", "voided"]))
-def test_paid_means_that_exactly_the_total_was_captured(amount: int, captured: int, status: str) -> None:
+def test_an_order_is_paid_only_if_its_total_was_captured(amount: int, captured: int, status: str) -> None:
     payment = Payment("p1", 2, status, amount, "EUR", min(captured, amount) if status == "captured" else 0)
     order = end(pending(amount), payment)
     assert (order.status is Status.PAID) == (status == "captured" and captured >= amount)
@@ -158,11 +175,11 @@ def test_paid_means_that_exactly_the_total_was_captured(amount: int, captured: i
 
 
 @given(TOTALS, TOTALS, st.sampled_from(["EUR", "USD"]), JOURNEYS)
-def test_another_amount_or_currency_is_not_the_orders_money(
+def test_a_payment_of_another_amount_or_currency_does_not_pay_the_order(
     amount: int, other: int, currency: str, journey: tuple[str, ...]
 ) -> None:
     payment = replace(snapshots(journey, other)[-1], currency=currency)
-    decision = decide(pending(amount), payment)
+    decision = decide(replace(pending(amount), payment=payment))
     if (other, currency) != (amount, "EUR"):
         assert (decision.status, decision.failure_reason) == (Status.PAYMENT_FAILED, "amount_mismatch")
         assert decision.paid_amount == 0
@@ -170,8 +187,8 @@ def test_another_amount_or_currency_is_not_the_orders_money(
 
 
 @given(st.integers(0, MAX))
-def test_a_new_order_asks_for_its_money_unless_it_is_free(amount: int) -> None:
-    decision = decide(pending(amount), None)
+def test_a_new_order_requests_a_payment_unless_it_is_free(amount: int) -> None:
+    decision = decide(pending(amount))
     if amount == 0:
         assert (decision.status, decision.paid_amount, decision.command) == (Status.PAID, 0, None)
     else:
@@ -179,28 +196,30 @@ def test_a_new_order_asks_for_its_money_unless_it_is_free(amount: int) -> None:
 
 
 @given(TOTALS, st.sampled_from(Status))
-def test_nothing_is_asked_for_twice(amount: int, status: Status) -> None:
-    order = replace(pending(amount), status=status, asked=frozenset(Command))
+def test_no_command_is_sent_twice(amount: int, status: Status) -> None:
+    order = replace(
+        pending(amount), status=status, asked=tuple(Asked(str(n), command) for n, command in enumerate(Command))
+    )
     for payment in (None, *snapshots(SALE, amount), *snapshots(MANUAL, amount)):
         assert all(decision.command is None for decision in steps(order, payment))
 
 
 @given(JOURNEYS, st.integers(1, MAX))
-def test_a_free_order_stays_paid_whatever_it_is_told(journey: tuple[str, ...], amount: int) -> None:
-    order, known = Order(Status.PAID, 0, "EUR"), None
+def test_a_free_order_stays_paid_whatever_snapshot_arrives(journey: tuple[str, ...], amount: int) -> None:
+    order = paid(0)
     for payment in snapshots(journey, amount):
-        order, known = tell(order, known, payment)
+        order = deliver(order, payment)
         assert (order.status, order.paid_amount) == (Status.PAID, 0)
 
 
-def test_a_failure_always_has_a_reason() -> None:
-    assert decide(pending(1), Payment("p1", 2, "failed", 1, "EUR")).failure_reason == "unknown"
+def test_a_failed_payment_always_has_a_reason() -> None:
+    assert decide(replace(pending(1), payment=Payment("p1", 2, "failed", 1, "EUR"))).failure_reason == "unknown"
     declined = Payment("p1", 2, "failed", 1, "EUR", failure_reason="card_declined")
-    assert decide(pending(1), declined).failure_reason == "card_declined"
+    assert decide(replace(pending(1), payment=declined)).failure_reason == "card_declined"
 
 
 @pytest.mark.parametrize("status", ["processing", "authorized", "captured"])
-def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_the_right_amount(status: str) -> None:
+def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_its_amount(status: str) -> None:
     failed = replace(pending(900), status=Status.PAYMENT_FAILED, past=frozenset({"p0"}))
     (payment,) = snapshots((status,), 900)
     assert [decision.status for decision in steps(failed, payment)][0] is Status.PENDING_PAYMENT
@@ -210,13 +229,13 @@ def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_the_right_a
 
 
 @pytest.mark.parametrize("status", ["failed", "voided", "expired"])
-def test_an_order_whose_payment_failed_does_not_follow_one_that_is_over(status: str) -> None:
+def test_an_order_whose_payment_failed_ignores_a_payment_that_has_ended(status: str) -> None:
     failed = replace(pending(900), status=Status.PAYMENT_FAILED)
     assert steps(failed, snapshots((status,), 900)[0]) == []
 
 
 @given(st.integers(2, MAX), st.data())
-def test_refunds_show_and_the_last_one_makes_the_order_refunded(amount: int, data: st.DataObject) -> None:
+def test_refunds_are_added_up_and_a_full_refund_makes_the_order_refunded(amount: int, data: st.DataObject) -> None:
     refunded = data.draw(st.integers(0, amount))
     payment = replace(snapshots(SALE, amount)[-1], refunded_amount=refunded)
     for order in (paid(amount), pending(amount)):
@@ -229,18 +248,18 @@ def canceling(amount: int, **facts: object) -> Order:
     return replace(pending(amount), status=Status.CANCELING, **facts)  # type: ignore[arg-type]
 
 
-def test_a_cancel_waits_for_a_payment_that_has_been_asked_for() -> None:
-    asked = canceling(900, asked=frozenset({Command.CREATE}))
+def test_a_cancel_waits_for_a_payment_that_was_requested() -> None:
+    asked = canceling(900, asked=(Asked("m1", Command.CREATE),))
     assert steps(asked, None) == []
-    assert steps(asked, snapshots(("failed",), 900)[0]) == [], "it is of an earlier attempt"
+    assert steps(asked, snapshots(("failed",), 900)[0]) == [], "this payment is of an earlier attempt"
     assert end(canceling(900), None).status is Status.CANCELED
 
 
-def test_a_cancel_waits_for_a_payment_that_is_under_way() -> None:
+def test_a_cancel_waits_for_a_payment_that_is_processing() -> None:
     assert steps(canceling(900), snapshots(("processing",), 900)[0]) == []
 
 
-def test_a_cancel_gives_back_what_is_held_and_then_is_over() -> None:
+def test_a_cancel_voids_an_authorized_payment_and_then_the_order_is_canceled() -> None:
     (held,) = snapshots(("authorized",), 900)
     assert [decision.command for decision in steps(canceling(900), held)] == [Command.VOID]
     for status in ("voided", "failed", "expired"):
@@ -248,7 +267,7 @@ def test_a_cancel_gives_back_what_is_held_and_then_is_over() -> None:
 
 
 @given(st.integers(0, 900), st.integers(0, 900))
-def test_a_cancel_asks_for_what_is_left_and_not_being_given_back_already(refunded: int, refunding: int) -> None:
+def test_a_cancel_refunds_what_is_neither_refunded_nor_being_refunded(refunded: int, refunding: int) -> None:
     refunding = min(refunding, 900 - refunded)
     payment = replace(snapshots(SALE, 900)[-1], refunded_amount=refunded, refunding_amount=refunding)
     taken = steps(canceling(900), payment)
@@ -260,16 +279,16 @@ def test_a_cancel_asks_for_what_is_left_and_not_being_given_back_already(refunde
 
 
 @given(st.integers(0, 899))
-def test_a_cancel_whose_refund_is_declined_returns_to_paid_and_says_why(refunded: int) -> None:
+def test_a_cancel_whose_refund_is_declined_returns_to_paid_with_the_reason(refunded: int) -> None:
     payment = replace(snapshots(SALE, 900)[-1], refunded_amount=refunded)
-    first = decide(canceling(900), payment, declined="refund_declined")
+    first = decide(canceling(900, payment=payment), declined="refund_declined")
     assert (first.status, first.failure_reason, first.command) == (Status.PAID, "refund_declined", None)
     after = end(canceling(900), payment, declined="refund_declined")
     assert (after.status, after.paid_amount, after.refunded_amount) == (Status.PAID, 900, refunded)
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
-def test_an_order_that_is_over_keeps_no_money_that_comes_afterwards(status: Status) -> None:
+def test_a_final_order_returns_money_that_arrives_afterwards(status: Status) -> None:
     over = replace(pending(900), status=status)
     (authorized,) = snapshots(("authorized",), 500, "p2")
     captured = snapshots(SALE, 500, "p2")[-1]
@@ -282,20 +301,44 @@ def test_an_order_that_is_over_keeps_no_money_that_comes_afterwards(status: Stat
 
 
 @given(st.integers(1, MAX), st.data())
-def test_a_cancel_of_somebody_elses_money_never_shows_it_as_the_orders(amount: int, data: st.DataObject) -> None:
+def test_a_cancel_never_counts_a_payment_of_another_amount_as_the_orders(amount: int, data: st.DataObject) -> None:
     other = data.draw(st.integers(1, MAX).filter(lambda other: other != amount))
     for order in (canceling(amount), canceling(0)):
         after = end(order, snapshots(SALE, other, "p2")[-1])
         assert 0 <= after.refunded_amount <= after.paid_amount <= order.total_amount
 
 
-def test_what_can_be_canceled() -> None:
-    refused = {status for status in Status if why_not_cancel(replace(pending(1), status=status)) is not None}
+def test_all_orders_can_be_canceled_except_refunded_and_expired_ones() -> None:
+    refused = {status for status in Status if cancel_refusal(replace(pending(1), status=status)) is not None}
     assert refused == {Status.REFUNDED, Status.EXPIRED}
 
 
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        (Command.CREATE, Status.PAYMENT_FAILED),
+        (Command.CAPTURE, Status.AUTHORIZED),
+        (Command.REFUND, Status.PAID),
+    ],
+)
+def test_each_command_is_allowed_in_one_status(command: Command, allowed: Status) -> None:
+    for status in Status:
+        refused = refusal(replace(paid(900), status=status), command)
+        assert (refused is None) == (status is allowed)
+        assert refused is None or (refused.problem == "order-state" and status in refused.detail)
+
+
+def test_a_refund_is_at_most_what_is_left() -> None:
+    order = paid(900, refunded_amount=100, asked=(Asked("r1", Command.REFUND, 300),))
+    assert refusal(order, Command.REFUND, 500) is None
+    refused = refusal(order, Command.REFUND, 501)
+    assert refused is not None
+    assert (refused.problem, refused.detail) == ("amount-exceeds-captured", "Of 900 paid, 500 is left to refund.")
+    assert refusal(replace(order, refunded_amount=600), Command.REFUND) is not None
+
+
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**12)), max_size=100))
-def test_a_total_is_the_exact_sum_or_refused(lines: list[tuple[int, int]]) -> None:
+def test_a_total_is_the_exact_sum_or_an_error(lines: list[tuple[int, int]]) -> None:
     exact = sum(quantity * unit_amount for quantity, unit_amount in lines)
     if exact <= MAX:
         assert total(lines) == exact
@@ -304,63 +347,63 @@ def test_a_total_is_the_exact_sum_or_refused(lines: list[tuple[int, int]]) -> No
             total(lines)
 
 
-def test_a_total_may_be_the_largest_amount_and_not_one_more() -> None:
+def test_a_total_above_the_largest_amount_is_an_error() -> None:
     assert total([(1, MAX)]) == MAX
     with pytest.raises(ValueError, match="larger"):
         total([(1, MAX), (1, 1)])
 
 
 class AnOrder(RuleBasedStateMachine):
-    """A payment moves on; what it says is delivered late, twice, out of order, and mixed with a stranger's."""
+    """A payment advances. Its snapshots arrive late, twice, out of order, and mixed with those of another payment."""
 
     def __init__(self) -> None:
         super().__init__()
         self.order = pending(900)
-        self.known: Payment | None = None
-        self.said = snapshots(("processing",), 900)
+        self.snapshots = snapshots(("processing",), 900)
 
     @rule(to=st.sampled_from(["authorized", "captured", "failed", "voided", "expired"]))
-    def the_payment_moves_on(self, to: str) -> None:
-        before = self.said[-1]
-        propagated_headers = {
+    def advance_the_payment(self, to: str) -> None:
+        before = self.snapshots[-1]
+        onward = {
             "processing": {"authorized", "captured", "failed"},
             "authorized": {"captured", "voided", "expired"},
         }
-        if to in propagated_headers.get(before.status, set()):
+        if to in onward.get(before.status, set()):
             captured = 900 if to == "captured" else 0
-            self.said.append(replace(before, version=before.version + 1, status=to, captured_amount=captured))
+            self.snapshots.append(replace(before, version=before.version + 1, status=to, captured_amount=captured))
 
     @rule(amount=st.integers(1, 900))
-    def money_is_given_back(self, amount: int) -> None:
-        before = self.said[-1]
+    def refund_the_payment(self, amount: int) -> None:
+        before = self.snapshots[-1]
         if amount <= before.held:
             refunded = before.refunded_amount + amount
-            self.said.append(replace(before, version=before.version + 1, refunded_amount=refunded))
+            self.snapshots.append(replace(before, version=before.version + 1, refunded_amount=refunded))
 
     @rule(data=st.data())
-    def something_said_is_delivered(self, data: st.DataObject) -> None:
-        self._deliver(data.draw(st.sampled_from(self.said)))
+    def deliver_a_snapshot(self, data: st.DataObject) -> None:
+        self._deliver(data.draw(st.sampled_from(self.snapshots)))
 
     @rule(version=st.integers(1, 9), status=st.sampled_from(["captured", "failed"]))
-    def a_stranger_speaks(self, version: int, status: str) -> None:
-        if self.known is not None and self.known.status in ("processing", "authorized", "captured"):
+    def deliver_a_snapshot_of_another_payment(self, version: int, status: str) -> None:
+        known = self.order.payment
+        if known is not None and known.status in ("processing", "authorized", "captured"):
             before = self.order
-            self._deliver(Payment("stranger", version, status, 900, "EUR", 900))
+            self._deliver(Payment("other", version, status, 900, "EUR", 900))
             assert self.order == before
 
     def _deliver(self, payment: Payment) -> None:
-        version = self.known.version if self.known else 0
-        self.order, self.known = tell(self.order, self.known, payment)
-        assert self.known is None or self.known.version >= version
+        version = self.order.payment.version if self.order.payment else 0
+        self.order = deliver(self.order, payment)
+        assert self.order.payment is None or self.order.payment.version >= version
 
     @invariant()
-    def paid_is_the_whole_total(self) -> None:
+    def paid_orders_have_paid_their_total(self) -> None:
         held = self.order.status in (Status.PAID, Status.REFUNDED)
         assert held == (self.order.paid_amount == self.order.total_amount)
         assert (self.order.status is Status.REFUNDED) == (self.order.refunded_amount == self.order.total_amount)
 
     def teardown(self) -> None:
-        newest = self.said[-1]
+        newest = self.snapshots[-1]
         self._deliver(newest)
         given_back = newest.status == "captured" and newest.held == 0
         assert self.order.status is (Status.REFUNDED if given_back else ENDS[newest.status])

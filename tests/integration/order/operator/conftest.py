@@ -1,4 +1,4 @@
-"""One pair of services for all tests of a module, and the order service's admin port."""
+"""One pair of services for all tests of a module, and browsers at the order service's admin port."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.integration.pair import Pair
 __all__ = ["databases", "pair"]
 
 
-def served(app: Flask, running: ExitStack) -> str:
-    """Where the admin port of an application listens from now on."""
+def serve_admin_port(app: Flask, running: ExitStack) -> str:
+    """Serve the admin port of an application and return its base URL."""
     server = make_server("127.0.0.1", 0, app.extensions["tandem"].admin, threaded=True)
     running.enter_context(listening(server))
     return f"http://127.0.0.1:{server.server_address[1]}"
@@ -28,27 +28,27 @@ def served(app: Flask, running: ExitStack) -> str:
 
 @pytest.fixture(scope="module")
 def admin_url(pair: Pair) -> Iterator[str]:
-    """Where order's admin port listens."""
+    """Base URL of the order service's admin port."""
     with ExitStack() as running:
-        yield served(pair.order_app, running)
+        yield serve_admin_port(pair.order_app, running)
 
 
 @pytest.fixture
-def stranger(admin_url: str) -> Desk:
-    """Somebody who is not signed in."""
+def anonymous(admin_url: str) -> Desk:
+    """A browser that is not signed in."""
     return Desk(admin_url)
 
 
 @pytest.fixture
-def desk(admin_url: str) -> Desk:
-    """Somebody who is signed in, and may act."""
-    desk = Desk(admin_url)
-    assert desk.sign_in().status_code == 303
-    return desk
+def operator(admin_url: str) -> Desk:
+    """A browser that is signed in with `operator:read` and `operator:write`."""
+    browser = Desk(admin_url)
+    assert browser.sign_in().status_code == 303
+    return browser
 
 
 @pytest.fixture
-def desk_of(databases: Databases) -> Iterator[Callable[..., Desk]]:
-    """A desk at an order service with settings of the test's own; nobody is signed in."""
+def browser_for(databases: Databases) -> Iterator[Callable[..., Desk]]:
+    """A function: starts another order service with the given settings, returns a browser that is not signed in."""
     with ExitStack() as running:
-        yield lambda **settings: Desk(served(make(databases, "order", **settings), running))
+        yield lambda **settings: Desk(serve_admin_port(make(databases, "order", **settings), running))

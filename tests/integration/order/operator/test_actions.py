@@ -1,4 +1,4 @@
-"""What an operator does: retry, redeliver, and switch faults; twice does no more than once."""
+"""The operator's actions: retry, redeliver and set faults. Repeating one has no further effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def dead(pair: Pair, receiver: Receiver, databases: Databases) -> Iterator[dict[str, Any]]:
-    """An endpoint with one webhook that is dead, of an order that was paid; it would take it now."""
+    """An endpoint with one dead webhook of a paid order. The endpoint would accept it now."""
     endpoint = register(pair.order, receiver.url, events=["order.paid"])
     receiver.answer = status(500)
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=5").json()
@@ -34,69 +34,74 @@ def dead(pair: Pair, receiver: Receiver, databases: Databases) -> Iterator[dict[
     pair.order.request("DELETE", path_of(endpoint))
 
 
-def test_a_dead_webhook_is_redelivered_once_however_often_it_is_asked_for(
-    desk: Desk, dead: dict[str, Any], receiver: Receiver, databases: Databases
+def test_a_dead_webhook_is_redelivered_once_even_if_requested_repeatedly(
+    operator: Desk, dead: dict[str, Any], receiver: Receiver, databases: Databases
 ) -> None:
-    page = desk.page("/operator/dead-letters")
+    page = operator.page("/operator/dead-letters")
     assert "answered 500" in page.text
     assert dead["order"]["id"] in page.links
     before = len(receiver.received)
-    token = desk.token
+    token = operator.token
     (form,) = (hidden for action, hidden in page.forms if hidden.get("endpoint") == dead["endpoint"]["id"])
-    answers = [desk.send("/operator/dead-letters", {**form, "token": token}) for _ in range(3)]
+    answers = [operator.send("/operator/dead-letters", {**form, "token": token}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [303] * 3
-    said = [answer.headers["Location"].partition("done=")[2] for answer in answers]
-    assert said == ["redelivered", "not-dead", "not-dead"]
+    done = [answer.headers["Location"].partition("done=")[2] for answer in answers]
+    assert done == ["redelivered", "not-dead", "not-dead"]
     eventually(lambda: states(databases, dead["endpoint"]) == ["delivered"], "it is delivered")
     assert len(receiver.received) == before + 1
-    assert "Delivering again." in desk.page(answers[0].headers["Location"]).text
-    assert dead["endpoint"]["id"] not in desk.page("/operator/dead-letters").text
+    assert "Redelivery requested." in operator.page(answers[0].headers["Location"]).text
+    assert dead["endpoint"]["id"] not in operator.page("/operator/dead-letters").text
 
 
 def test_another_endpoints_dead_webhook_of_the_same_event_stays_dead(
-    desk: Desk, pair: Pair, databases: Databases
+    operator: Desk, pair: Pair, databases: Databases
 ) -> None:
-    with Receiver() as one, Receiver() as other:
-        endpoints = [register(pair.order, each.url, events=["order.paid"]) for each in (one, other)]
-        one.answer = other.answer = status(500)
+    with Receiver() as first, Receiver() as second:
+        endpoints = [register(pair.order, each.url, events=["order.paid"]) for each in (first, second)]
+        first.answer = second.answer = status(500)
         pair.order.post("/v1/orders", ORDER, Prefer="wait=5")
         for endpoint in endpoints:
             kill(databases, endpoint)
-        one.answer = other.answer = status(204)
-        ours = endpoints[0]["id"]
-        (delivery,) = databases.query("order", "SELECT id FROM webhook_deliveries WHERE endpoint_id = %s", ours)
-        desk.press("/operator/dead-letters", "/operator/dead-letters", delivery=str(delivery["id"]), endpoint=ours)
+        first.answer = second.answer = status(204)
+        first_id = endpoints[0]["id"]
+        (delivery,) = databases.query("order", "SELECT id FROM webhook_deliveries WHERE endpoint_id = %s", first_id)
+        operator.press(
+            "/operator/dead-letters", "/operator/dead-letters", delivery=str(delivery["id"]), endpoint=first_id
+        )
         eventually(lambda: states(databases, endpoints[0]) == ["delivered"], "it is delivered")
         assert states(databases, endpoints[1]) == ["dead"]
-        desk.press("/operator/dead-letters", "/operator/dead-letters", all="yes")
-        eventually(lambda: states(databases, endpoints[1]) == ["delivered"], "and then the other, with all")
+        operator.press("/operator/dead-letters", "/operator/dead-letters", all="yes")
+        eventually(lambda: states(databases, endpoints[1]) == ["delivered"], "the other webhook is delivered, too")
         for endpoint in endpoints:
             pair.order.request("DELETE", path_of(endpoint))
 
 
-def test_a_disabled_endpoint_has_no_button_and_is_sent_nothing(
-    desk: Desk, dead: dict[str, Any], receiver: Receiver, databases: Databases
+def test_a_dead_webhook_of_a_disabled_endpoint_cannot_be_redelivered(
+    operator: Desk, dead: dict[str, Any], receiver: Receiver, databases: Databases
 ) -> None:
-    ours = dead["endpoint"]["id"]
-    (form,) = (each for _, each in desk.page("/operator/dead-letters").forms if each.get("endpoint") == ours)
+    endpoint_id = dead["endpoint"]["id"]
+    forms = operator.page("/operator/dead-letters").forms
+    (form,) = (hidden for _, hidden in forms if hidden.get("endpoint") == endpoint_id)
     databases.query(
         "order",
         "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s",
-        dead["endpoint"]["id"],
+        endpoint_id,
     )
-    page = desk.page("/operator/dead-letters")
-    assert "the endpoint is disabled" in page.text
-    assert not [hidden for _, hidden in page.forms if hidden.get("endpoint") == ours]
-    assert desk.send("/operator/dead-letters", form).headers["Location"].endswith("done=not-dead")
+    page = operator.page("/operator/dead-letters")
+    assert "endpoint disabled" in page.text
+    assert not [hidden for _, hidden in page.forms if hidden.get("endpoint") == endpoint_id]
+    assert operator.send("/operator/dead-letters", form).headers["Location"].endswith("done=not-dead")
     assert states(databases, dead["endpoint"]) == ["dead"]
 
 
 @pytest.mark.parametrize("fields", [{}, {"delivery": "17", "endpoint": "18"}, {"delivery": "\x00"}])
-def test_a_form_that_names_nothing_is_refused(desk: Desk, fields: dict[str, str]) -> None:
-    assert desk.send("/operator/dead-letters", {"token": desk.token, **fields}).status_code == 400
+def test_a_form_without_a_valid_delivery_is_refused(operator: Desk, fields: dict[str, str]) -> None:
+    assert operator.send("/operator/dead-letters", {"token": operator.token, **fields}).status_code == 400
 
 
-def test_a_refused_command_is_retried_at_once_and_done_once(desk: Desk, pair: Pair, databases: Databases) -> None:
+def test_a_refused_command_is_retried_at_once_and_takes_effect_once(
+    operator: Desk, pair: Pair, databases: Databases
+) -> None:
     pair.stop_payment()
     try:
         order = pair.order.post("/v1/orders", ORDER).json()
@@ -108,37 +113,37 @@ def test_a_refused_command_is_retried_at_once_and_done_once(desk: Desk, pair: Pa
                    WHERE aggregate_id = %s AND leased_until IS NULL AND last_error IS NOT NULL RETURNING id""",
                 order["id"],
             ),
-            "it has failed, and is left alone",
+            "it has failed and waits for its next attempt",
         )
     finally:
         pair.start_payment()
-    page = desk.page("/operator/dead-letters")
+    page = operator.page("/operator/dead-letters")
     assert "payment answered 422" in page.text
     (path,) = (action for action, _ in page.forms if "/outbox/" in action)
-    token = desk.token
-    first = desk.send(path, {"token": token})
-    assert first.headers["Location"] == "/operator/dead-letters?done=hurried"
+    token = operator.token
+    first = operator.send(path, {"token": token})
+    assert first.headers["Location"] == "/operator/dead-letters?done=retried"
     eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid")
-    assert desk.send(path, {"token": token}).headers["Location"] == "/operator/dead-letters?done=not-waiting"
+    assert operator.send(path, {"token": token}).headers["Location"] == "/operator/dead-letters?done=not-waiting"
     assert len(databases.charges(order["id"])) == 1
-    assert path not in [action for action, _ in desk.page("/operator/dead-letters").forms]
+    assert path not in [action for action, _ in operator.page("/operator/dead-letters").forms]
 
 
-def test_faults_are_switched_on_shown_and_switched_off(desk: Desk, pair: Pair) -> None:
-    assert "no faults" in desk.page("/operator/provider").text
-    wanted = {"decline": "on", "delay_ms": "10", "lost_requests_percent": "0", "lost_answers_percent": "20"}
-    assert desk.press("/operator/provider", "/operator/provider", **wanted).status_code == 303
-    page = desk.page("/operator/provider?done=switched")
-    assert "charges are declined, answers take 10 ms, 20 % of answers are lost." in page.text
+def test_faults_are_set_shown_and_turned_off(operator: Desk, pair: Pair) -> None:
+    assert "no faults" in operator.page("/operator/provider").text
+    faults = {"decline": "on", "delay_ms": "10", "lost_requests_percent": "0", "lost_answers_percent": "20"}
+    assert operator.press("/operator/provider", "/operator/provider", **faults).status_code == 303
+    page = operator.page("/operator/provider?done=switched")
+    assert "charges are declined, responses take 10 ms, 20 % of responses are lost." in page.text
     assert 'class="alarm banner"' in page.html
     peer = Client(pair.payment.url, INTERNAL_KEY)
     assert peer.get("/v1/simulator/faults").json()["delay_ms"] == 10
-    assert desk.press("/operator/provider", "/operator/provider", off="yes", **wanted).status_code == 303
-    assert "no faults" in desk.page("/operator/provider").text
+    assert operator.press("/operator/provider", "/operator/provider", off="yes", **faults).status_code == 303
+    assert "no faults" in operator.page("/operator/provider").text
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", "101", "٥", "999999"])
-def test_a_fault_that_makes_no_sense_is_refused(desk: Desk, value: str) -> None:
-    answer = desk.press("/operator/provider", "/operator/provider", lost_requests_percent=value)
+def test_an_invalid_fault_is_refused(operator: Desk, value: str) -> None:
+    answer = operator.press("/operator/provider", "/operator/provider", lost_requests_percent=value)
     assert answer.status_code == 400
-    assert "no faults" in desk.page("/operator/provider").text
+    assert "no faults" in operator.page("/operator/provider").text

@@ -1,4 +1,4 @@
-"""Forms count only from this page, for this session, and by who may act."""
+"""Forms are accepted only from this site, with the session's token, and with the scope to act."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ ACTIONS = {
     "/operator/dead-letters": {"all": "yes"},
     "/operator/outbox/0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72/retry": {},
 }
-EVERYTHING = {**ACTIONS, "/operator/sign-out": {}}
+FORMS = {**ACTIONS, "/operator/sign-out": {}}
 
 
 def faults(pair: Pair) -> list[dict[str, object]]:
     return pair.databases.query("payment", "SELECT decline FROM simulator.faults WHERE decline")
 
 
-@pytest.mark.parametrize("path", EVERYTHING)
+@pytest.mark.parametrize("path", FORMS)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://127.0.0.1:1", "http://127.0.0.1"])
-def test_a_form_of_another_site_is_refused(desk: Desk, pair: Pair, path: str, origin: str) -> None:
-    answer = desk.send(path, {"token": desk.token, **EVERYTHING[path]}, Origin=origin)
+def test_a_form_from_another_site_is_refused(operator: Desk, pair: Pair, path: str, origin: str) -> None:
+    answer = operator.send(path, {"token": operator.token, **FORMS[path]}, Origin=origin)
     assert answer.status_code == 403
-    assert desk.get("/operator").status_code == 200
+    assert operator.get("/operator").status_code == 200
     assert faults(pair) == []
 
 
-@pytest.mark.parametrize("path", EVERYTHING)
-def test_a_form_without_the_sessions_token_is_refused(desk: Desk, admin_url: str, pair: Pair, path: str) -> None:
+@pytest.mark.parametrize("path", FORMS)
+def test_a_form_without_the_sessions_token_is_refused(operator: Desk, admin_url: str, pair: Pair, path: str) -> None:
     other = Desk(admin_url)
     other.sign_in()
     for token in ("", "0" * 64, "é", other.token):
-        assert desk.send(path, {"token": token, **EVERYTHING[path]}).status_code == 403
-    assert desk.send(path, EVERYTHING[path]).status_code == 403
-    assert desk.get("/operator").status_code == 200
+        assert operator.send(path, {"token": token, **FORMS[path]}).status_code == 403
+    assert operator.send(path, FORMS[path]).status_code == 403
+    assert operator.get("/operator").status_code == 200
     assert faults(pair) == []
 
 
-def test_signing_in_is_a_form_like_any_other(stranger: Desk) -> None:
-    _, hidden = stranger.page("/operator/sign-in").forms[0]
-    given = {**hidden, "key": "tdm_operator"}
-    assert stranger.send("/operator/sign-in", given, Origin="https://evil.example").status_code == 403
-    assert stranger.send("/operator/sign-in", {**given, "token": "0" * 64}).status_code == 403
-    assert stranger.get("/operator").status_code == 303
-    assert stranger.send("/operator/sign-in", given).status_code == 303
+def test_the_sign_in_form_is_protected_like_any_other(anonymous: Desk) -> None:
+    _, hidden = anonymous.page("/operator/sign-in").forms[0]
+    fields = {**hidden, "key": "tdm_operator"}
+    assert anonymous.send("/operator/sign-in", fields, Origin="https://evil.example").status_code == 403
+    assert anonymous.send("/operator/sign-in", {**fields, "token": "0" * 64}).status_code == 403
+    assert anonymous.get("/operator").status_code == 303
+    assert anonymous.send("/operator/sign-in", fields).status_code == 303
 
 
 @pytest.mark.parametrize("path", ACTIONS)
-def test_who_may_only_look_changes_nothing(stranger: Desk, pair: Pair, path: str) -> None:
-    stranger.sign_in(LOOKING_KEY)
-    answer = stranger.send(path, {"token": stranger.token, **ACTIONS[path]})
+def test_an_operator_without_the_write_scope_cannot_act(anonymous: Desk, pair: Pair, path: str) -> None:
+    anonymous.sign_in(LOOKING_KEY)
+    answer = anonymous.send(path, {"token": anonymous.token, **ACTIONS[path]})
     assert answer.status_code == 403
     assert "operator:write" in answer.text
     assert faults(pair) == []
 
 
-def test_who_may_only_look_sees_no_buttons_but_the_one_to_sign_out(stranger: Desk) -> None:
-    stranger.sign_in(LOOKING_KEY)
+def test_an_operator_without_the_write_scope_sees_only_the_sign_out_button(anonymous: Desk) -> None:
+    anonymous.sign_in(LOOKING_KEY)
     for path in ("", "/pending", "/dead-letters", "/ledger", "/provider"):
-        assert [action for action, _ in stranger.page(f"/operator{path}").forms] == ["/operator/sign-out"]
-    assert stranger.press("/operator", "/operator/sign-out").status_code == 303
+        assert [action for action, _ in anonymous.page(f"/operator{path}").forms] == ["/operator/sign-out"]
+    assert anonymous.press("/operator", "/operator/sign-out").status_code == 303
 
 
-@pytest.mark.parametrize("path", [path for path in EVERYTHING if "outbox" in path or "sign-out" in path])
-def test_nothing_is_done_by_looking(desk: Desk, path: str) -> None:
-    assert desk.get(path).status_code == 405
-    assert desk.get("/operator").status_code == 200
+@pytest.mark.parametrize("path", [path for path in FORMS if "outbox" in path or "sign-out" in path])
+def test_a_get_request_does_not_act(operator: Desk, path: str) -> None:
+    assert operator.get(path).status_code == 405
+    assert operator.get("/operator").status_code == 200
 
 
-def test_a_body_that_is_too_large_is_refused(desk: Desk) -> None:
-    assert desk.send("/operator/provider", {"token": "0" * 20_000}).status_code == 413
+def test_a_form_that_is_too_large_is_refused(operator: Desk) -> None:
+    assert operator.send("/operator/provider", {"token": "0" * 20_000}).status_code == 413

@@ -1,4 +1,4 @@
-"""What the operator's pages show, of whatever is in the databases, and while payment is down."""
+"""What the operator's pages show, with unusual data, and while payment or the database is down."""
 
 from __future__ import annotations
 
@@ -38,50 +38,48 @@ def payment_down(pair: Pair) -> Iterator[None]:
     pair.start_payment()
 
 
-def test_the_newest_orders_of_all_merchants_are_shown(desk: Desk, pair: Pair) -> None:
-    ours = place(pair, customer="cus_17")
-    theirs = Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**ORDER, "payment_method": "pm_declined"}).json()
-    eventually(lambda: "card_declined" in desk.page("/operator").text, "the decline is shown")
-    page = desk.page("/operator")
-    assert page.links[ours["id"]] == f"/operator/orders/{ours['id']}?merchant=demo"
-    assert page.links[theirs["id"]] == f"/operator/orders/{theirs['id']}?merchant=other"
+def test_the_newest_orders_of_all_merchants_are_shown(operator: Desk, pair: Pair) -> None:
+    own = place(pair, customer="cus_17")
+    other = Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**ORDER, "payment_method": "pm_declined"}).json()
+    eventually(lambda: "card_declined" in operator.page("/operator").text, "the failure reason is shown")
+    page = operator.page("/operator")
+    assert page.links[own["id"]] == f"/operator/orders/{own['id']}?merchant=demo"
+    assert page.links[other["id"]] == f"/operator/orders/{other['id']}?merchant=other"
     for text in ("cus_17", "9.00 EUR", "paid", "payment failed", "Payment service ready"):
         assert text in page.text
 
 
-def test_orders_are_filtered_by_merchant_and_status_and_found_by_id(desk: Desk, pair: Pair) -> None:
-    ours = place(pair)
-    theirs = (
-        Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=5").json()
-    )
-    shown = desk.page("/operator?merchant=other").links
-    assert theirs["id"] in shown
-    assert ours["id"] not in shown
-    shown = desk.page("/operator?status=authorized&merchant=").links
-    assert theirs["id"] in shown
-    assert ours["id"] not in shown
-    assert desk.page("/operator?merchant=nobody").text.count("None.") == 1
-    found = desk.get(f"/operator?order={ours['id']}").headers["Location"]
-    assert ours["id"] in desk.page(found).text
+def test_orders_are_filtered_by_merchant_and_status_and_found_by_id(operator: Desk, pair: Pair) -> None:
+    own = place(pair)
+    other = Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=5").json()
+    shown = operator.page("/operator?merchant=other").links
+    assert other["id"] in shown
+    assert own["id"] not in shown
+    shown = operator.page("/operator?status=authorized&merchant=").links
+    assert other["id"] in shown
+    assert own["id"] not in shown
+    assert operator.page("/operator?merchant=nobody").text.count("None.") == 1
+    found = operator.get(f"/operator?order={own['id']}").headers["Location"]
+    assert own["id"] in operator.page(found).text
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "message"),
     [
-        ("merchant=no%20body", "No merchant can have this name."),
-        ("merchant=%00", "No merchant can have this name."),
-        ("merchant=%3Cscript%3E", "No merchant can have this name."),
-        ("status=lost", "There is no such status."),
-        ("order=17", "An order's id is a UUID"),
+        ("merchant=no%20body", "This is not a valid merchant name."),
+        ("merchant=%00", "This is not a valid merchant name."),
+        ("merchant=%3Cscript%3E", "This is not a valid merchant name."),
+        ("status=lost", "Unknown status."),
+        ("order=17", "An order id is a UUID"),
     ],
 )
-def test_what_cannot_be_is_said(desk: Desk, query: str, says: str) -> None:
-    page = desk.page(f"/operator?{query}")
-    assert says in page.text
+def test_an_invalid_filter_is_reported(operator: Desk, query: str, message: str) -> None:
+    page = operator.page(f"/operator?{query}")
+    assert message in page.text
     assert "script" not in page.tags
 
 
-def test_pages_follow_one_another_without_gaps_or_repetitions(desk: Desk, pair: Pair, databases: Databases) -> None:
+def test_paging_returns_every_order_once(operator: Desk, pair: Pair, databases: Databases) -> None:
     merchant = "pages"
     for number in range(60):
         databases.query(
@@ -92,10 +90,10 @@ def test_pages_follow_one_another_without_gaps_or_repetitions(desk: Desk, pair: 
             merchant,
             uuid.uuid4(),
             ("paid", "canceled", "expired")[number % 3],
-            # Several at the same moment: the id decides.
+            # Several orders have the same time; then the id decides.
             datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number // 7),
         )
-    there = [
+    expected = [
         str(row["id"])
         for row in databases.query(
             "order", "SELECT id FROM orders WHERE merchant = %s ORDER BY created_at DESC, id DESC", merchant
@@ -104,33 +102,34 @@ def test_pages_follow_one_another_without_gaps_or_repetitions(desk: Desk, pair: 
     seen: list[str] = []
     path = f"/operator?merchant={merchant}"
     for _ in range(3):
-        page = desk.page(path)
+        page = operator.page(path)
         seen += [text for text, link in page.links.items() if link.startswith("/operator/orders/")]
         path = page.links.get("Older orders", "")
     assert path == ""
-    assert seen == there
+    assert seen == expected
 
 
 @pytest.mark.parametrize("cursor", ["x", "%00", "z" * 32, "A" * 31])
-def test_a_cursor_that_is_not_ours_is_refused(desk: Desk, cursor: str) -> None:
-    answer = desk.get(f"/operator?cursor={cursor}")
+def test_an_invalid_cursor_is_refused(operator: Desk, cursor: str) -> None:
+    answer = operator.get(f"/operator?cursor={cursor}")
     assert answer.status_code == 422
     assert Page(answer.text).tags >= {"main", "h1"}
 
 
-def test_an_orders_journey_goes_through_both_services_and_back(desk: Desk, pair: Pair) -> None:
+def test_an_orders_journey_has_the_steps_of_both_services(operator: Desk, pair: Pair) -> None:
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url)
         order = place(pair, metadata={"cart": "9"})
         refund = pair.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 450, "reason": "wet"}, Prefer="wait=5")
         assert refund.json()["status"] == "succeeded"
-        eventually(lambda: "refund.succeeded" in receiver.types(), "the webhooks are told")
+        eventually(lambda: "refund.succeeded" in receiver.types(), "the webhooks have arrived")
         eventually(
-            lambda: desk.page(f"/operator/orders/{order['id']}").text.count("delivered, HTTP 204") >= 3, "and settled"
+            lambda: operator.page(f"/operator/orders/{order['id']}").text.count("delivered, HTTP 204") >= 3,
+            "the deliveries are recorded",
         )
-        page = desk.page(f"/operator/orders/{order['id']}")
+        page = operator.page(f"/operator/orders/{order['id']}")
         pair.order.request("DELETE", path_of(endpoint))
-    steps = page.text.partition("Every step")[2]
+    steps = page.text.partition("All steps")[2]
     for step in (
         "merchant order order.placed",
         "order payment payment.create",
@@ -154,14 +153,14 @@ def test_an_orders_journey_goes_through_both_services_and_back(desk: Desk, pair:
     ):
         assert text in page.text
     assert page.html.count("<polygon") >= 10
-    assert "It waits for" not in page.text
+    assert "Waiting for" not in page.text
 
 
-def test_all_commands_of_an_order_are_found_that_has_changed_days_apart(
-    desk: Desk, pair: Pair, databases: Databases
+def test_commands_of_an_order_are_found_even_if_they_are_days_apart(
+    operator: Desk, pair: Pair, databases: Databases
 ) -> None:
     order = place(pair, capture="manual")
-    # The block range index alone leads to them: nothing else says which rows of the outbox are an order's.
+    # Delivered outbox rows have no index by order: they are found by time, near the events.
     databases.query("order", "ALTER TABLE order_events DISABLE TRIGGER order_events_append_only")
     for table, of in (("order_events", "order_id"), ("outbox", "aggregate_id")):
         column = "at" if table == "order_events" else "created_at"
@@ -169,106 +168,108 @@ def test_all_commands_of_an_order_are_found_that_has_changed_days_apart(
             "order", f"UPDATE {table} SET {column} = {column} - interval '9 days' WHERE {of} = %s", order["id"]
         )
     pair.order.post(f"/v1/orders/{order['id']}/capture", Prefer="wait=5")
-    page = desk.page(f"/operator/orders/{order['id']}")
+    page = operator.page(f"/operator/orders/{order['id']}")
     assert "order payment payment.create" in page.text
     assert "order payment payment.capture" in page.text
 
 
-def test_what_an_order_waits_for_is_said(desk: Desk, pair: Pair, payment_down: None) -> None:
+def test_the_page_says_what_an_order_waits_for(operator: Desk, pair: Pair, payment_down: None) -> None:
     order = pair.order.post("/v1/orders", ORDER).json()
     eventually(
         lambda: (
-            "It waits for payment.create, from order to payment" in desk.page(f"/operator/orders/{order['id']}").text
+            "Waiting for payment.create, from order to payment" in operator.page(f"/operator/orders/{order['id']}").text
         ),
         "it waits",
     )
-    eventually(lambda: "payment: ConnectionError" in desk.page("/operator/pending").text, "and why")
-    page = desk.page("/operator/pending")
+    eventually(lambda: "payment: ConnectionError" in operator.page("/operator/pending").text, "the error is shown")
+    page = operator.page("/operator/pending")
     assert order["id"] in page.links
     assert page.text.count("payment.create") >= 2
-    eventually(lambda: "breaker open" in desk.page("/operator/pending").text, "the breaker is open")
+    eventually(lambda: "circuit breaker open" in operator.page("/operator/pending").text, "the circuit breaker is open")
 
 
-def test_webhooks_that_an_endpoint_does_not_take_are_pending(desk: Desk, pair: Pair) -> None:
+def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Desk, pair: Pair) -> None:
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url, events=["order.paid"])
         receiver.answer = status(500)
         place(pair)
-        eventually(lambda: "answered 500" in desk.page("/operator/pending").text, "it is shown, and why")
-        assert f"{endpoint['id']} demo" in desk.page("/operator/pending").text
+        eventually(
+            lambda: "answered 500" in operator.page("/operator/pending").text, "the webhook and its error are shown"
+        )
+        assert f"{endpoint['id']} demo" in operator.page("/operator/pending").text
         pair.order.request("DELETE", path_of(endpoint))
-    assert endpoint["id"] not in desk.page("/operator/pending").text
+    assert endpoint["id"] not in operator.page("/operator/pending").text
 
 
-def test_a_breaker_that_is_closed_is_not_worth_a_word(desk: Desk, pair: Pair) -> None:
+def test_a_closed_circuit_breaker_is_not_mentioned(operator: Desk, pair: Pair) -> None:
     place(pair)
-    eventually(lambda: "breaker open" not in desk.page("/operator").text, "the breaker is closed")
+    eventually(lambda: "breaker" not in operator.page("/operator").text, "the circuit breaker is closed")
 
 
-def test_while_payment_is_down_pages_say_so_and_show_all_that_order_knows(desk: Desk, pair: Pair) -> None:
+def test_while_payment_is_down_pages_say_so_and_show_the_data_of_order(operator: Desk, pair: Pair) -> None:
     order = place(pair, customer="cus_down")
     pair.stop_payment()
     try:
-        page = desk.page(f"/operator/orders/{order['id']}")
-        assert "Payment has not told everything" in page.text
+        page = operator.page(f"/operator/orders/{order['id']}")
+        assert "Data from the payment service is missing below" in page.text
         for text in ("cus_down", "merchant order order.placed", "order payment payment.create", "Green tea"):
             assert text in page.text
         assert "payment provider sale" not in page.text
         assert order["payment"]["id"] in page.text
-        assert "not reachable" in desk.page("/operator").text
-        assert "not reachable" in desk.page("/operator/pending").text
-        assert "Payment has not told anything" in desk.page("/operator/ledger?merchant=demo").text
-        assert "Payment does not tell which faults are on" in desk.page("/operator/provider").text
-        refused = desk.send("/operator/provider", {"token": desk.token, "decline": "on"})
+        assert "unavailable" in operator.page("/operator").text
+        assert "unavailable" in operator.page("/operator/pending").text
+        assert "All data from the payment service is missing" in operator.page("/operator/ledger?merchant=demo").text
+        assert "The payment service did not return the faults" in operator.page("/operator/provider").text
+        refused = operator.send("/operator/provider", {"token": operator.token, "decline": "on"})
         assert (refused.status_code, "not known whether" in refused.text) == (503, True)
-        assert desk.get("/operator/dead-letters").status_code == 200
+        assert operator.get("/operator/dead-letters").status_code == 200
     finally:
         pair.start_payment()
 
 
-def test_a_payment_service_that_hangs_holds_no_page_up_for_long(pair: Pair, desk_of: Callable[..., Desk]) -> None:
+def test_a_payment_service_that_hangs_delays_pages_only_briefly(pair: Pair, browser_for: Callable[..., Desk]) -> None:
     order = place(pair)
     target = urlsplit(pair.payment.url)
     assert target.hostname
     assert target.port
     with Proxy(target.hostname, target.port) as proxy:
-        desk = desk_of(PAYMENT_URL=proxy.url)
-        desk.sign_in()
-        assert "payment provider sale" in desk.page(f"/operator/orders/{order['id']}").text
+        operator = browser_for(PAYMENT_URL=proxy.url)
+        operator.sign_in()
+        assert "payment provider sale" in operator.page(f"/operator/orders/{order['id']}").text
         proxy.mode = "swallow_response"
         began = datetime.now()
-        page = desk.page(f"/operator/orders/{order['id']}")
+        page = operator.page(f"/operator/orders/{order['id']}")
         assert (datetime.now() - began).total_seconds() < 8
         began = datetime.now()
-        assert "not reachable" in desk.page("/operator").text
+        assert "unavailable" in operator.page("/operator").text
         assert (datetime.now() - began).total_seconds() < 5
-        assert "Payment has not told everything" in page.text
+        assert "Data from the payment service is missing below" in page.text
         assert "order payment payment.create" in page.text
 
 
-def test_pages_that_take_their_time_hold_up_neither_probes_nor_more_than_a_few_connections(
-    pair: Pair, databases: Databases, desk_of: Callable[..., Desk]
+def test_slow_pages_do_not_delay_probes_and_use_few_connections(
+    pair: Pair, databases: Databases, browser_for: Callable[..., Desk]
 ) -> None:
     order = place(pair)
     target = urlsplit(pair.payment.url)
     assert target.hostname
     assert target.port
-    with Proxy(target.hostname, target.port) as proxy, ThreadPoolExecutor(12) as crowd:
-        desk = desk_of(PAYMENT_URL=proxy.url)
-        desk.sign_in()
+    with Proxy(target.hostname, target.port) as proxy, ThreadPoolExecutor(12) as pool:
+        operator = browser_for(PAYMENT_URL=proxy.url)
+        operator.sign_in()
         proxy.mode = "swallow_response"
-        cookies = desk.session.cookies.get_dict()
-        url = f"{desk.url}/operator/orders/{order['id']}"
-        answers = [crowd.submit(requests.get, url, cookies=cookies, timeout=60) for _ in range(12)]
-        eventually(lambda: connections(databases) >= 4, "pages are being made")
+        cookies = operator.session.cookies.get_dict()
+        url = f"{operator.url}/operator/orders/{order['id']}"
+        answers = [pool.submit(requests.get, url, cookies=cookies, timeout=60) for _ in range(12)]
+        eventually(lambda: connections(databases) >= 4, "pages are being rendered")
         most = 0
         while not all(answer.done() for answer in answers):
             most = max(most, connections(databases))
-            assert desk.get("/livez").status_code == 200
-            assert desk.get("/readyz").status_code == 200
+            assert operator.get("/livez").status_code == 200
+            assert operator.get("/readyz").status_code == 200
         assert most == 4
         assert {answer.result().status_code for answer in answers} <= {200, 503}
-    eventually(lambda: connections(databases) == 0, "they are closed")
+    eventually(lambda: connections(databases) == 0, "the connections are closed")
 
 
 def connections(databases: Databases) -> int:
@@ -277,12 +278,12 @@ def connections(databases: Databases) -> int:
     return found
 
 
-def test_hostile_data_is_shown_as_it_is_and_does_nothing(desk: Desk, pair: Pair) -> None:
+def test_hostile_data_is_shown_as_text(operator: Desk, pair: Pair) -> None:
     line = {"sku": HOSTILE[:60], "name": BACKWARDS + HOSTILE, "quantity": 1, "unit_amount": 450}
     long = "W" * 200
     order = place(pair, items=[line], customer=HOSTILE, metadata={HOSTILE[:30]: HOSTILE, "long": long})
     for path in ("/operator", f"/operator/orders/{order['id']}"):
-        page = desk.page(path)
+        page = operator.page(path)
         assert HOSTILE in page.text
         assert not page.tags & {"script", "style", "iframe", "object"}
         assert not {name for name in page.attributes if name.startswith("on") or name == "style"}
@@ -292,14 +293,14 @@ def test_hostile_data_is_shown_as_it_is_and_does_nothing(desk: Desk, pair: Pair)
     assert long in page.text
 
 
-def test_orders_of_the_sketchs_api_are_shown_too(desk: Desk, pair: Pair) -> None:
+def test_orders_of_the_sketchs_api_are_shown(operator: Desk, pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     body = {"id": order_id, "items": ["book", "pen"], "total": 19.5}
     for client in (pair.order, Client(pair.order.url, OTHER_KEY)):
         assert client.post("/orders", body).status_code == 201
-    choice = desk.page(f"/operator/orders/{order_id}")
+    choice = operator.page(f"/operator/orders/{order_id}")
     assert f"Several merchants have an order {order_id}" in choice.text
-    page = desk.page(f"/operator/orders/{order_id}?merchant=other")
+    page = operator.page(f"/operator/orders/{order_id}?merchant=other")
     for text in ("book", "pen", "19.50 EUR", "Merchant other"):
         assert text in page.text
 
@@ -313,17 +314,17 @@ def test_orders_of_the_sketchs_api_are_shown_too(desk: Desk, pair: Pair) -> None
         "/operator/nothing",
     ],
 )
-def test_what_is_not_there_is_404_as_a_page(desk: Desk, path: str) -> None:
-    answer = desk.get(path)
+def test_an_unknown_order_or_path_is_a_404_page(operator: Desk, path: str) -> None:
+    answer = operator.get(path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
-    assert "To the newest orders" in answer.text
+    assert "Back to orders" in answer.text
 
 
 @pytest.mark.parametrize(
     "path", ["/operator", "/operator/sign-in", "/operator/nothing", "/operator/static/operator.css", "/operator/ledger"]
 )
-def test_every_answer_has_the_headers_that_keep_others_out(desk: Desk, stranger: Desk, path: str) -> None:
-    for visitor in (desk, stranger):
+def test_every_response_has_the_security_headers(operator: Desk, anonymous: Desk, path: str) -> None:
+    for visitor in (operator, anonymous):
         headers = visitor.get(path).headers
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -336,20 +337,20 @@ def test_every_answer_has_the_headers_that_keep_others_out(desk: Desk, stranger:
         assert headers["Cache-Control"] == ("no-cache, max-age=0" if "static" in path else "no-store")
 
 
-def test_no_page_that_takes_input_refreshes_itself(desk: Desk, pair: Pair) -> None:
+def test_pages_with_forms_do_not_refresh_themselves(operator: Desk, pair: Pair) -> None:
     order = place(pair)
     for path in ("/operator", "/operator/ledger", "/operator/provider", "/operator/dead-letters"):
-        assert not desk.page(f"{path}?refresh=5").refreshes
+        assert not operator.page(f"{path}?refresh=5").refreshes
     for path in ("/operator/pending", f"/operator/orders/{order['id']}"):
-        assert desk.page(f"{path}?refresh=5").refreshes
-        page = desk.page(path)
+        assert operator.page(f"{path}?refresh=5").refreshes
+        page = operator.page(path)
         assert not page.refreshes
-        assert desk.page(page.links["Refresh every 5 s"]).refreshes
+        assert operator.page(page.links["Refresh every 5 s"]).refreshes
 
 
-def test_the_trial_balance_is_zero_and_red_when_it_is_not(desk: Desk, pair: Pair, databases: Databases) -> None:
+def test_a_trial_balance_that_does_not_balance_is_reported(operator: Desk, pair: Pair, databases: Databases) -> None:
     place(pair)
-    page = desk.page("/operator/ledger")
+    page = operator.page("/operator/ledger")
     assert "demo balances" in page.text
     assert "merchant_payable" in page.text
     assert "does not balance" not in page.text
@@ -357,7 +358,7 @@ def test_the_trial_balance_is_zero_and_red_when_it_is_not(desk: Desk, pair: Pair
     (entry,) = databases.query("payment", "SELECT id FROM ledger_entries WHERE merchant = 'demo' LIMIT 1")
     try:
         databases.query("payment", "UPDATE ledger_entries SET amount = amount + 1 WHERE id = %s", entry["id"])
-        page = desk.page("/operator/ledger?merchant=demo")
+        page = operator.page("/operator/ledger?merchant=demo")
         assert "demo does not balance" in page.text
         assert "0.01 EUR" in page.text
     finally:
@@ -365,7 +366,7 @@ def test_the_trial_balance_is_zero_and_red_when_it_is_not(desk: Desk, pair: Pair
         databases.query("payment", "ALTER TABLE ledger_entries ENABLE TRIGGER USER")
 
 
-def test_the_ledger_goes_from_merchant_to_merchant(desk: Desk, databases: Databases) -> None:
+def test_the_ledger_lists_each_merchant_once(operator: Desk, databases: Databases) -> None:
     for number in range(12):
         databases.query(
             "order",
@@ -377,50 +378,52 @@ def test_the_ledger_goes_from_merchant_to_merchant(desk: Desk, databases: Databa
     seen = ""
     path = "/operator/ledger"
     while path:
-        page = desk.page(path)
+        page = operator.page(path)
         seen += page.text
         path = page.links.get("More merchants", "")
     assert all(seen.count(f"Accounts of book-{number:02}:") == 1 for number in range(12))
 
 
-def test_a_real_provider_has_no_switches(databases: Databases, pair: Pair, desk: Desk) -> None:
+def test_there_is_no_fault_form_if_the_provider_is_not_the_simulator(
+    databases: Databases, pair: Pair, operator: Desk
+) -> None:
     payments = pair.payment_app.extensions["tandem"].use_cases["payments"]
     simulator = payments._provider
     try:
         payments._provider = type("Real", (), {"name": "real"})()
-        page = desk.page("/operator/provider")
-        assert "it has no faults to switch" in page.text
+        page = operator.page("/operator/provider")
+        assert "there are no faults to set" in page.text
         assert [action for action, _ in page.forms] == ["/operator/sign-out"]
     finally:
         payments._provider = simulator
 
 
-def test_while_the_order_database_is_away_pages_say_so_and_metrics_are_still_there(
-    databases: Databases, desk_of: Callable[..., Desk]
+def test_while_the_order_database_is_down_pages_say_so_and_metrics_are_available(
+    databases: Databases, browser_for: Callable[..., Desk]
 ) -> None:
     parts = urlsplit(databases.order)
     assert parts.hostname
     assert parts.port
     with Proxy(parts.hostname, parts.port) as proxy:
         port = urlsplit(proxy.url).port
-        away = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
-        desk = desk_of(DATABASE_URL=away)
-        desk.sign_in()
+        proxied = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
+        operator = browser_for(DATABASE_URL=proxied)
+        operator.sign_in()
         proxy.mode = "refuse"
-        answer = desk.get("/operator")
+        answer = operator.get("/operator")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        assert "The order database does not answer" in answer.text
-        assert desk.get("/livez").status_code == 200
-        assert "database_up 0.0" in desk.get("/metrics").text.replace('{tandem="order"}', "")
+        assert "The order database does not respond" in answer.text
+        assert operator.get("/livez").status_code == 200
+        assert "database_up 0.0" in operator.get("/metrics").text.replace('{tandem="order"}', "")
         proxy.mode = "pass"
-        assert desk.get("/operator").status_code == 200
+        assert operator.get("/operator").status_code == 200
 
 
-def test_a_dead_webhook_shows_in_an_orders_journey(desk: Desk, pair: Pair, databases: Databases) -> None:
+def test_a_dead_webhook_is_part_of_the_journey(operator: Desk, pair: Pair, databases: Databases) -> None:
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url)
         receiver.answer = status(410)
         order = place(pair)
-        eventually(lambda: "dead, HTTP 410" in desk.page(f"/operator/orders/{order['id']}").text, "it is dead")
-        assert receiver.url in desk.page(f"/operator/orders/{order['id']}").text
+        eventually(lambda: "dead, HTTP 410" in operator.page(f"/operator/orders/{order['id']}").text, "it is dead")
+        assert receiver.url in operator.page(f"/operator/orders/{order['id']}").text
         pair.order.request("DELETE", path_of(endpoint))

@@ -1,4 +1,4 @@
-"""The page as it is in production: several workers, and logs that people read."""
+"""The page as in production: several worker processes, and its log lines."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["stack"]
 
 
 @pytest.fixture
-def desk(stack: Stack) -> Desk:
+def operator(stack: Stack) -> Desk:
     return Desk(f"http://127.0.0.1:{stack.admin_ports[0]}")
 
 
-def test_a_session_is_good_at_every_worker(desk: Desk) -> None:
-    assert desk.sign_in().status_code == 303
-    assert {desk.get("/operator/pending").status_code for _ in range(20)} == {200}
+def test_a_session_is_valid_in_every_worker(operator: Desk) -> None:
+    assert operator.sign_in().status_code == 303
+    assert {operator.get("/operator/pending").status_code for _ in range(20)} == {200}
 
 
-def test_who_is_refused_and_who_acts_is_logged_but_no_key(stack: Stack, desk: Desk) -> None:
-    desk.sign_in("tdm_a_guess")
-    Desk(desk.url).sign_in(LOOKING_KEY)
-    assert desk.sign_in().status_code == 303
-    assert desk.press("/operator/provider", "/operator/provider", off="yes").status_code == 303
+def test_refused_sign_ins_and_actions_are_logged_without_the_api_key(stack: Stack, operator: Desk) -> None:
+    operator.sign_in("tdm_a_guess")
+    Desk(operator.url).sign_in(LOOKING_KEY)
+    assert operator.sign_in().status_code == 303
+    assert operator.press("/operator/provider", "/operator/provider", off="yes").status_code == 303
     text = stack.processes["order-web"].log.read_text()
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     (refused,) = (line for line in lines if line["event"] == "operator_refused")

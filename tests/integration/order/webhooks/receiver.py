@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from standardwebhooks import Webhook
 
-from order.webhooks.model import EVENTS
+from order.transition import EVENTS
 from tests.integration.listening import listening
 from tests.integration.pair import Client
 

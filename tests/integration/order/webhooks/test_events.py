@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from order.webhooks.model import EVENTS, UNLESS_ASKED_OTHERWISE
+from order.transition import EVENTS
+from order.webhooks.model import UNLESS_ASKED_OTHERWISE
 from tests.integration.eventually import eventually
 from tests.integration.order.webhooks.receiver import Receiver, deliveries, path_of, register
 from tests.integration.pair import ORDER, Client, Pair

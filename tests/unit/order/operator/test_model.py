@@ -1,4 +1,4 @@
-"""The order of a journey's steps, what it waits for, and whether a ledger balances."""
+"""The order of a journey's steps, what an order waits for, and whether the ledger balances."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from order.operator import model
 from order.operator.model import Party, Step
-from order.operator.store import windows
+from order.operator.store import time_windows
 
 BEGIN = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
@@ -15,32 +15,32 @@ def at(seconds: float) -> datetime:
     return BEGIN + timedelta(seconds=seconds)
 
 
-def test_what_commits_with_an_event_follows_it_and_not_the_next_one() -> None:
+def test_a_command_is_listed_after_the_event_it_was_committed_with() -> None:
     placed = Step(at(0.0001), Party.MERCHANT, Party.ORDER, "order.placed")
     paid = Step(at(0.010), Party.PAYMENT, Party.ORDER, "order.paid")
     command = Step(at(0), Party.ORDER, Party.PAYMENT, "payment.create")
     sale = Step(at(0.005), Party.PAYMENT, Party.PROVIDER, "sale")
     webhook = Step(at(0.0099), Party.ORDER, Party.ENDPOINT, "order.paid")
     steps = model.journey([placed, paid], [webhook, sale, command])
-    assert [step.what for step in steps] == ["order.placed", "payment.create", "sale", "order.paid", "order.paid"]
+    assert [step.name for step in steps] == ["order.placed", "payment.create", "sale", "order.paid", "order.paid"]
     assert steps[-1].receiver is Party.ENDPOINT
-    assert steps[2].at == sale.at
+    assert steps[2].started_at == sale.started_at
 
 
-def test_an_order_waits_for_what_has_no_outcome_but_for_no_webhook() -> None:
-    told = Step(at(0), Party.ORDER, Party.ENDPOINT, "order.placed", "waiting")
-    asked = Step(at(1), Party.PAYMENT, Party.PROVIDER, "sale", "waiting", attempts=3)
-    assert model.waits_for([told, asked]) is asked
-    assert model.waits_for([told]) is None
+def test_an_order_waits_for_steps_without_an_outcome_except_webhooks() -> None:
+    webhook = Step(at(0), Party.ORDER, Party.ENDPOINT, "order.placed", "waiting")
+    sale = Step(at(1), Party.PAYMENT, Party.PROVIDER, "sale", "waiting", attempts=3)
+    assert model.waits_for([webhook, sale]) is sale
+    assert model.waits_for([webhook]) is None
 
 
-def test_how_long_a_step_took_is_known_once_it_is_over_and_never_negative() -> None:
+def test_the_duration_of_a_step_is_none_until_it_ends_and_never_negative() -> None:
     assert Step(at(0), Party.ORDER, Party.PAYMENT, "x").seconds is None
-    assert Step(at(0), Party.ORDER, Party.PAYMENT, "x", until=at(2)).seconds == 2
-    assert Step(at(1), Party.ORDER, Party.PAYMENT, "x", until=at(0)).seconds == 0
+    assert Step(at(0), Party.ORDER, Party.PAYMENT, "x", ended_at=at(2)).seconds == 2
+    assert Step(at(1), Party.ORDER, Party.PAYMENT, "x", ended_at=at(0)).seconds == 0
 
 
-def test_a_ledger_balances_currency_by_currency() -> None:
+def test_imbalances_are_computed_per_currency() -> None:
     accounts = [
         {"account": "a", "currency": "EUR", "debits": 5, "credits": 1},
         {"account": "b", "currency": "EUR", "debits": 0, "credits": 4},
@@ -49,6 +49,6 @@ def test_a_ledger_balances_currency_by_currency() -> None:
     assert model.imbalances(accounts) == {"EUR": 0, "JPY": 4}
 
 
-def test_times_around_moments_are_joined_where_they_meet() -> None:
-    assert windows([at(60), at(0), at(3)]) == [(at(-2), at(5)), (at(58), at(62))]
-    assert windows([]) == []
+def test_overlapping_time_windows_are_merged() -> None:
+    assert time_windows([at(60), at(0), at(3)]) == [(at(-2), at(5)), (at(58), at(62))]
+    assert time_windows([]) == []

@@ -1,4 +1,4 @@
-"""How the page says things: amounts, times and ages as people read them."""
+"""Formatting of amounts, times and durations for the pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chassis import money
 
 
 def amount(minor: Any, currency: Any) -> str:
-    """Minor units as major ones with the currency: 450 EUR is `4.50 EUR`."""
+    """Format minor units as major units with the currency: 450 EUR is `4.50 EUR`."""
     if minor is None:
         return "–"
     if not money.is_currency(str(currency)):
@@ -21,7 +21,7 @@ def amount(minor: Any, currency: Any) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """A duration in words, short: `0.012 s`, `4.2 s`, `3 min`, `2 h 5 min`, `9 d`."""
+    """Format a duration: `0.012 s`, `4.2 s`, `3 min`, `2 h 5 min`, `9 d`."""
     if seconds is None:
         return "–"
     if seconds < 1:
@@ -38,35 +38,37 @@ def age(seconds: float | None) -> str:
 
 
 def offset(seconds: float) -> str:
-    """How long after the beginning: to the millisecond within a minute."""
+    """Format the time since the first step, with milliseconds within the first minute: `+4.260 s`, `+3 min`."""
     return f"+{seconds:.3f} s" if seconds < 60 else f"+{age(seconds)}"
 
 
 def iso(at: datetime) -> str:
-    """A time for the attribute `datetime`."""
+    """Format a time for the HTML attribute `datetime`: `2030-01-31T12:00:00.250Z`."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def clock(at: datetime) -> str:
-    """A time for people, in UTC, to the second."""
+def utc(at: datetime) -> str:
+    """Format a time in UTC, to the second: `2030-01-31 12:00:00`."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def instant(at: datetime) -> str:
-    """The same to the millisecond."""
+def utc_milliseconds(at: datetime) -> str:
+    """Format a time in UTC, to the millisecond: `2030-01-31 12:00:00.250`."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
 
 
-def fields(values: Mapping[str, Any], currency: str) -> str:
-    """What an event says besides, in one line: amounts as people read them, and nothing of what is empty."""
-    said = {
+def event_data(data: Mapping[str, Any], currency: str) -> str:
+    """Format the data of an order event: `refund_amount 4.50 EUR, reason wet`. Empty values are left out."""
+    formatted = {
         name: amount(value, currency) if name.endswith("_amount") else value
-        for name, value in values.items()
-        if value and name != "payment_id"  # which the page has beside it
+        for name, value in data.items()
+        if value and name != "payment_id"  # The page shows the payment id elsewhere.
     }
-    return ", ".join(f"{name} {value}" for name, value in said.items())
+    return ", ".join(f"{name} {value}" for name, value in formatted.items())
 
 
 def register(app: Flask) -> None:
-    """Let templates say it."""
-    app.jinja_env.filters.update(amount=amount, age=age, offset=offset, iso=iso, clock=clock, instant=instant)
+    """Make the functions available as template filters."""
+    app.jinja_env.filters.update(
+        amount=amount, age=age, offset=offset, iso=iso, utc=utc, utc_milliseconds=utc_milliseconds
+    )

@@ -1,4 +1,4 @@
-"""A server below HTTP: it answers each connection's requests with whatever bytes, and pauses, it is given."""
+"""A TCP server whose handler sends arbitrary bytes, so that tests can send broken or slow HTTP responses."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from collections.abc import Callable, Iterator
 Handler = Callable[[socket.socket, bytes], None]
 
 
-def json_answer(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
-    """A whole answer."""
+def json_response(body: bytes, status: str = "200 OK", more: str = "") -> bytes:
+    """Return a complete HTTP response with a JSON body. `more` is further header lines."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode() + body
 
 
 @contextlib.contextmanager
-def server(handle: Handler) -> Iterator[tuple[str, list[bytes]]]:
-    """Its URL, and the head of each connection that was made; `handle` is given each request's bytes."""
+def serve(handle: Handler) -> Iterator[tuple[str, list[bytes]]]:
+    """Run a server that calls `handle` with each request. Yields its URL and the first request of each connection."""
     listener = socket.create_server(("127.0.0.1", 0))
     connections: list[bytes] = []
     threads: list[threading.Thread] = []
-    open_ones: list[socket.socket] = []
+    sockets: list[socket.socket] = []
 
-    def serve(connection: socket.socket) -> None:
+    def serve_connection(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
             first = True
-            while request := _request(connection):
+            while request := _read_request(connection):
                 if first:
                     connections.append(request)
                 first = False
@@ -36,8 +36,8 @@ def server(handle: Handler) -> Iterator[tuple[str, list[bytes]]]:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                open_ones.append(connection)
-                threads.append(threading.Thread(target=serve, args=(connection,)))
+                sockets.append(connection)
+                threads.append(threading.Thread(target=serve_connection, args=(connection,)))
                 threads[-1].start()
 
     accepting = threading.Thread(target=accept)
@@ -48,14 +48,14 @@ def server(handle: Handler) -> Iterator[tuple[str, list[bytes]]]:
         listener.shutdown(socket.SHUT_RDWR)
         accepting.join()
         listener.close()
-        for one in open_ones:
+        for each in sockets:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join()
 
 
-def _request(connection: socket.socket) -> bytes:
+def _read_request(connection: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(65536)

@@ -1,8 +1,7 @@
-"""Who may see the operator's page, and from where its forms may come.
+"""Access control of the operator's page: sessions, protection of forms against CSRF, and security headers.
 
-All is behind a session but the sign-in form and the style sheet. A form counts only with the cookie that its page was
-made for, the token that belongs to that cookie, and an Origin that is this very host: a page of another site has none
-of the three.
+Every page needs a session, except the sign-in form and the static files. A form is accepted only with the session
+cookie, the form token of that session, and an Origin that is this host. A page of another site has none of these.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from flask import Flask, Response, g, redirect, request, url_for
 from werkzeug.exceptions import Forbidden
 from werkzeug.wrappers import Response as AnyResponse
 
-from order.operator.sessions import SECONDS, Operator, Sessions, form_token, is_form_token, new_token
+from order.operator.sessions import LIFETIME, Operator, Sessions, form_token, is_form_token, new_token
 
 COOKIE = "tandem_operator"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
-_OPEN = frozenset({"static", "sign_in", "present_key"})
-_HARMLESS = frozenset({"present_key", "sign_out"})
+_WITHOUT_SESSION = frozenset({"static", "sign_in", "submit_key"})
+_WITHOUT_WRITE_SCOPE = frozenset({"submit_key", "sign_out"})
 
 HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -37,7 +36,7 @@ HEADERS = {
     ),
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    # Not `no-referrer`: with that a browser's forms say `Origin: null`.
+    # With `no-referrer`, browsers would send `Origin: null` with forms.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -45,13 +44,16 @@ HEADERS = {
 
 
 def register(app: Flask, path: str, sessions: Sessions) -> None:
-    """Guard all views of the application, which are at `path` and below it."""
+    """Protect all views of the application, which are below `path`.
+
+    Sets `g.token`, `g.fresh` (whether the token is new) and `g.operator` (None without a session).
+    """
 
     @app.before_request
-    def admit() -> AnyResponse | None:
+    def check_access() -> AnyResponse | None:
         g.operator = None
         cookie = request.cookies.get(COOKIE, "")
-        # A form has to have a token to belong to before anybody is signed in, too.
+        # The sign-in form needs a form token, too, so there is a token before anybody signs in.
         g.token = cookie if _TOKEN.fullmatch(cookie) else new_token()
         g.fresh = g.token != cookie
         if request.endpoint is None or request.endpoint == "static":
@@ -60,35 +62,36 @@ def register(app: Flask, path: str, sessions: Sessions) -> None:
             _check_form()
         g.operator = None if g.fresh else sessions.find(g.token)
         if g.operator is None:
-            return None if request.endpoint in _OPEN else _to_sign_in()
-        if request.method not in ("GET", "HEAD") and request.endpoint not in _HARMLESS and not g.operator.may_act:
-            raise Forbidden("The key that you have signed in with lacks the scope operator:write.")
+            return None if request.endpoint in _WITHOUT_SESSION else _to_sign_in()
+        is_action = request.method not in ("GET", "HEAD") and request.endpoint not in _WITHOUT_WRITE_SCOPE
+        if is_action and not g.operator.may_act:
+            raise Forbidden("The API key of this session lacks the scope operator:write.")
         return None
 
     @app.after_request
-    def finish(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
-        if g.get("fresh") and request.endpoint in _OPEN - {"static"}:
-            keep(response, g.token, path)
+        if g.get("fresh") and request.endpoint in _WITHOUT_SESSION - {"static"}:
+            set_cookie(response, g.token, path)
         return response
 
     @app.context_processor
-    def shown() -> dict[str, Any]:
+    def template_variables() -> dict[str, Any]:
         operator: Operator | None = g.get("operator")
         return {"operator": operator, "form_token": form_token(g.token) if "token" in g else ""}
 
 
-def keep(response: Response, token: str, path: str) -> None:
-    """Have the browser keep a session's token: for this path, this site's own pages, and no script."""
+def set_cookie(response: Response, token: str, path: str) -> None:
+    """Store a session token in the browser: for `path` only, not sent by other sites, not readable by scripts."""
     response.set_cookie(
-        COOKIE, token, max_age=SECONDS, path=path, secure=request.is_secure, httponly=True, samesite="Strict"
+        COOKIE, token, max_age=LIFETIME, path=path, secure=request.is_secure, httponly=True, samesite="Strict"
     )
 
 
-def destination(wanted: str, path: str) -> str:
-    """Where to go after signing in: a page of ours that was wanted, or the first one."""
+def redirect_target(wanted: str, path: str) -> str:
+    """Return `wanted` if it is a page below `path`, otherwise `path`. Prevents redirects to other sites."""
     plain = re.fullmatch(r"/[A-Za-z0-9/_.~%?&=:-]*", wanted) is not None and ".." not in wanted
     return wanted if plain and (wanted == path or wanted.startswith((f"{path}/", f"{path}?"))) else path
 
@@ -103,4 +106,4 @@ def _check_form() -> None:
     if urlsplit(origin).netloc != request.host or not origin:
         raise Forbidden("The form was not sent from a page of this site.")
     if g.fresh or not is_form_token(g.token, request.form.get("token", "")):
-        raise Forbidden("The form is older than your session: go back, load its page again, and repeat.")
+        raise Forbidden("The form does not belong to your session. Go back, reload the page and try again.")

@@ -1,4 +1,4 @@
-"""Finding orders, and changing only what is still as it was seen, on the real pair."""
+"""Filters of lists, and `if_match`, against both services."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_orders_are_found_by_status_customer_and_time(tandem: Client) -> None:
     assert next(tandem.list_orders()) == tandem.get_order(declined.id)
 
 
-def test_what_has_changed_since_it_was_seen_is_left_as_it_is(tandem: Client) -> None:
+def test_an_order_that_has_changed_is_not_acted_on(tandem: Client) -> None:
     actions: list[tuple[Order, Callable[[str, int], Order | Refund]]] = [
         (place(tandem, capture="manual"), lambda id_, version: tandem.capture(id_, if_match=version, wait=10)),
         (place(tandem, capture="manual"), lambda id_, version: tandem.cancel(id_, if_match=version, wait=10)),
@@ -66,7 +66,7 @@ def test_what_has_changed_since_it_was_seen_is_left_as_it_is(tandem: Client) -> 
         assert tandem.get_order(seen.id).version > seen.version
 
 
-def test_a_payment_that_has_changed_since_is_left_as_it_is(tandem: Client) -> None:
+def test_a_payment_that_has_changed_is_not_acted_on(tandem: Client) -> None:
     held = [next(tandem.list_payments(order_id=place(tandem, capture="manual").id)) for _ in range(2)]
     taken = next(tandem.list_payments(order_id=place(tandem).id))
     actions: list[tuple[Payment, Callable[[str, int], Payment | Refund]]] = [

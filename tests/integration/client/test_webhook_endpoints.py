@@ -1,4 +1,4 @@
-"""Webhooks through the client, on the real pair: endpoints are kept with it, and it believes what the product sends."""
+"""Webhook endpoints and `webhooks.verify` against both services."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from order.webhooks.model import EVENTS
+from order.transition import EVENTS
 from tandem_client import Client, Conflict, InvalidSignature, Item, NotFound, webhooks
 from tests.integration.eventually import eventually
 from tests.integration.order.webhooks.receiver import Receiver, status
@@ -29,9 +29,7 @@ def tandem(pair: Pair) -> Iterator[Client]:
         yield client
 
 
-def test_verify_believes_every_event_that_the_product_sends_and_nothing_else(
-    tandem: Client, receiver: Receiver
-) -> None:
+def test_verify_accepts_every_event_that_is_sent_and_no_changed_one(tandem: Client, receiver: Receiver) -> None:
     endpoint = tandem.create_webhook_endpoint(url=receiver.url, events=EVENTS)
     assert endpoint.secret is not None
     for method, capture in (("pm_ok", None), ("pm_declined", None), ("pm_ok", "manual"), ("pm_refund_declined", None)):
@@ -43,8 +41,8 @@ def test_verify_believes_every_event_that_the_product_sends_and_nothing_else(
         if capture == "manual":
             tandem.cancel(order.id, wait=10)
     tandem.test_webhook_endpoint(endpoint.id)
-    wanted = {*EVENTS, "webhook.test"} - {"order.expired"}  # which takes days
-    eventually(lambda: wanted <= set(receiver.types()), "every kind of event has come")
+    wanted = {*EVENTS, "webhook.test"} - {"order.expired"}  # An order expires only after days.
+    eventually(lambda: wanted <= set(receiver.types()), "every type of event has arrived")
     for received in receiver.received:
         event = webhooks.verify(received.body, received.headers, endpoint.secret)
         assert (event.id, event.type, event.body) == (received.id, received.event["type"], received.event)
@@ -57,37 +55,37 @@ def test_verify_believes_every_event_that_the_product_sends_and_nothing_else(
             webhooks.verify(received.body, {**received.headers, "webhook-id": str(uuid.uuid4())}, endpoint.secret)
 
 
-def test_an_endpoint_is_made_shown_rotated_and_forgotten(tandem: Client, receiver: Receiver) -> None:
-    made = tandem.create_webhook_endpoint(
+def test_an_endpoint_is_created_read_rotated_and_deleted(tandem: Client, receiver: Receiver) -> None:
+    created = tandem.create_webhook_endpoint(
         url=receiver.url, events=["order.paid"], description="the warehouse", idempotency_key="the-hook"
     )
-    again = tandem.create_webhook_endpoint(
+    repeated = tandem.create_webhook_endpoint(
         url=receiver.url, events=["order.paid"], description="the warehouse", idempotency_key="the-hook"
     )
-    assert (again.id, again.secret, again.answer.replayed) == (made.id, made.secret, True)
-    assert (made.url, made.events, made.description) == (receiver.url, ("order.paid",), "the warehouse")
-    assert (made.status, made.disabled_reason, made.signed_until) == ("enabled", None, None)
-    assert made.secret is not None
-    assert made.secret not in repr(made)
-    shown = tandem.get_webhook_endpoint(made.id)
-    assert (shown.id, shown.secret) == (made.id, None)
+    assert (repeated.id, repeated.secret, repeated.answer.replayed) == (created.id, created.secret, True)
+    assert (created.url, created.events, created.description) == (receiver.url, ("order.paid",), "the warehouse")
+    assert (created.status, created.disabled_reason, created.signed_until) == ("enabled", None, None)
+    assert created.secret is not None
+    assert created.secret not in repr(created)
+    shown = tandem.get_webhook_endpoint(created.id)
+    assert (shown.id, shown.secret) == (created.id, None)
     assert list(tandem.list_webhook_endpoints()) == [shown]
 
-    rotated = tandem.rotate_webhook_secret(made.id, overlap_seconds=3600)
-    assert rotated.secret not in (None, made.secret)
+    rotated = tandem.rotate_webhook_secret(created.id, overlap_seconds=3600)
+    assert rotated.secret not in (None, created.secret)
     assert rotated.signed_until is not None
-    delivery = tandem.test_webhook_endpoint(made.id)
-    eventually(lambda: receiver.received, "the test event has come")
-    for secret in (made.secret, str(rotated.secret)):
+    delivery = tandem.test_webhook_endpoint(created.id)
+    eventually(lambda: receiver.received, "the test event has arrived")
+    for secret in (created.secret, str(rotated.secret)):
         assert webhooks.verify(receiver.received[0].body, receiver.received[0].headers, secret).id == delivery.id
 
-    tandem.delete_webhook_endpoint(made.id)
+    tandem.delete_webhook_endpoint(created.id)
     assert list(tandem.list_webhook_endpoints()) == []
     with pytest.raises(NotFound):
-        tandem.delete_webhook_endpoint(made.id)
+        tandem.delete_webhook_endpoint(created.id)
 
 
-def test_deliveries_are_listed_shown_and_sent_again(tandem: Client, receiver: Receiver) -> None:
+def test_deliveries_are_listed_read_and_sent_again(tandem: Client, receiver: Receiver) -> None:
     receiver.answer = status(500)
     endpoint = tandem.create_webhook_endpoint(url=receiver.url, events=["order.paid"])
     orders = [tandem.place_order(items=[TEA], currency="EUR", payment_method="pm_ok", wait=10).id for _ in range(3)]
@@ -110,10 +108,10 @@ def test_deliveries_are_listed_shown_and_sent_again(tandem: Client, receiver: Re
     assert seen.attempts[0].at < seen.settled_at
     before = sum(each.id == seen.id for each in receiver.received)
     assert tandem.redeliver_webhook(endpoint.id, seen.id).id == seen.id
-    eventually(lambda: sum(each.id == seen.id for each in receiver.received) == before + 1, "it has come once more")
+    eventually(lambda: sum(each.id == seen.id for each in receiver.received) == before + 1, "it has arrived once more")
 
 
-def test_an_endpoint_that_is_gone_can_be_enabled_again(tandem: Client, receiver: Receiver) -> None:
+def test_an_endpoint_that_was_disabled_can_be_enabled_again(tandem: Client, receiver: Receiver) -> None:
     receiver.answer = status(410)
     endpoint = tandem.create_webhook_endpoint(url=receiver.url)
     assert "order.placed" not in endpoint.events

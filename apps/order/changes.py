@@ -1,0 +1,189 @@
+"""Changing orders: read the facts, apply a change, write the steps for the version that was read.
+
+No lock is held while anything is decided. If somebody else has written the order in between, nothing is written; the
+order is read again and the change applied again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import uuid_utils
+
+from chassis.http import idempotency
+from chassis.http.idempotency import Claim
+from chassis.http.problems import Problem
+from chassis.messaging import outbox
+from chassis.messaging.outbox import Message
+from chassis.messaging.relay import Relay
+from chassis.postgres.database import Database, Row, Session
+from chassis.telemetry import logs, metrics
+from order import transition
+from order.gateway import PaymentGateway
+from order.model import Order
+from order.store import steps
+from order.store.steps import Path
+from order.transition import Answer, Change, Step
+
+log = logs.get_logger()
+
+T = TypeVar("T")
+
+Plan = Callable[[Session, Order], Change | None]
+"""Returns the change that a request makes to an order as it stands, if any. May raise Problem."""
+
+
+class Overtaken(Exception):
+    """The order has another version than the one that was read: read it again."""
+
+
+class Changes:
+    """Applies changes to orders, whoever causes them, and sends the commands that follow."""
+
+    def __init__(self, database: Database, gateway: PaymentGateway, wake_webhooks: Callable[[], None]) -> None:
+        self.relay = Relay(database, gateway.breaker, self._deliver)
+        self._database, self._gateway, self._wake_webhooks = database, gateway, wake_webhooks
+
+    def once(
+        self,
+        claim: Claim,
+        order_id: str,
+        resource_id: str,
+        status: int,
+        headers: dict[str, str],
+        wait: float,
+        plan: Plan,
+    ) -> str | None:
+        """Apply the planned change once per key, and send the last command; return the key's resource if it is taken.
+
+        Raises Problem `order-not-found`, `precondition-failed`, and what `plan` raises.
+        """
+        while True:
+            try:
+                with idempotency.once(self._database, claim, resource_id, status) as (session, earlier):
+                    if earlier is not None:
+                        return earlier.resource_id
+                    order = found(steps.read(session, claim.merchant, order_id))
+                    claim.condition.check(order.version)
+                    change = plan(session, order)
+                    taken = transition.apply(order, change, new_id) if change else []
+                    message = outbox_message(claim.merchant, taken[-1], headers, wait) if taken else None
+                    owner = message.owner or None if message else None
+                    path = Path(claim.merchant, taken, "merchant", headers, owner=owner, lease=lease_seconds(wait))
+                    row = steps.write(session, [path]).get(order_id) if taken else None
+                    if taken and row is None:
+                        raise Overtaken  # rolls the key and withdrawn commands back, too
+            except Overtaken:
+                continue
+            if row is not None:
+                self._count(path, row)
+            self.send(message, wait)
+            return None
+
+    def receive(self, merchant: str, order_id: str, answer: Answer, headers: dict[str, str]) -> bool:
+        """Apply what an event of payment reports; return False if there is no such order.
+
+        A duplicate or late event changes nothing, because the order's row says what is known already.
+        """
+        while True:
+            session = self._database.session()
+            order = steps.read(session, merchant, order_id)
+            if order is None:
+                log.warning("payment_of_no_order", order_id=order_id, payment_id=answer.payment.id)
+                return False
+            path = Path(merchant, transition.apply(order, answer, new_id), "payment", headers)
+            if not path.steps or self._write(session, path) is not None:
+                return True
+
+    def pay_now(self, message: Message, placed: Order, wait: float) -> Row | None:
+        """Deliver the command of an order that was just placed; return the order's view if that changed it."""
+        paid: list[Row | None] = []
+
+        def handle(message: Message, timeout: float | None) -> str:
+            outcome, row = self._settle(message, self._gateway.send(message, timeout), placed)
+            paid.append(row)
+            return outcome
+
+        self.relay.deliver(message, wait, handle)
+        return paid[0] if paid else None
+
+    def send(self, message: Message | None, wait: float) -> None:
+        """After the commit: deliver a command now if the caller waits for it, or else wake the relay."""
+        if message is None:
+            return
+        if wait > 0:
+            self.relay.deliver(message, timeout=wait)
+        else:
+            self.relay.wake()
+
+    def count_placed(self, row: Row) -> None:
+        """After the commit of a new order: measure it, and wake the webhooks' loop if it has work."""
+        metrics.count_transition("order", "", row["status"])
+        if row["told"]:
+            self._wake_webhooks()
+
+    def _deliver(self, message: Message, timeout: float | None) -> str:
+        return self._settle(message, self._gateway.send(message, timeout))[0]
+
+    def _settle(self, message: Message, answer: Answer, order: Order | None = None) -> tuple[str, Row | None]:
+        """Commit what follows from payment's answer, together with the mark that the message is delivered.
+
+        `order` are the order's facts, if they are known. Returns the outcome and, if the order changed, its view.
+        """
+        session = self._database.session()
+        while True:
+            order = order or steps.read(session, message.merchant, message.aggregate_id)
+            taken = transition.apply(order, answer, new_id) if order else []
+            if not taken:
+                return ("delivered" if outbox.mark_delivered(session, message) else "lease_lost"), None
+            path = Path(message.merchant, taken, "payment", message.headers, answered=message)
+            row = self._write(session, path)
+            if row is not None:
+                return "delivered", row
+            if not outbox.is_leased(session, message):
+                # Whoever holds the lease now sends the message again, gets the same answer, and applies it.
+                return "lease_lost", None
+            order = None
+
+    def _write(self, session: Session, path: Path) -> Row | None:
+        row = steps.write(session, [path]).get(path.steps[0].before.id)
+        if row is not None:
+            self._count(path, row)
+        return row
+
+    def _count(self, path: Path, row: Row) -> None:
+        """After the commit: measure the steps, and wake the loops that have work now."""
+        for step in path.steps:
+            if step.before.status != step.after.status:
+                metrics.count_transition("order", step.before.status, step.after.status)
+        if row["told"]:
+            self._wake_webhooks()
+        if path.owner is None and any(step.message for step in path.steps):
+            self.relay.wake()
+
+
+def new_id() -> str:
+    """Return a new UUIDv7."""
+    return str(uuid_utils.uuid7())
+
+
+def lease_seconds(wait: float) -> float:
+    """Return the lease in seconds of a command that a waiting request delivers: a little longer than it waits."""
+    return wait + 3 if wait > 0 else 0
+
+
+def outbox_message(merchant: str, step: Step, headers: dict[str, str], wait: float) -> Message | None:
+    """Return the outbox message of a step; if the caller waits, it is leased to this request."""
+    message = step.message
+    if message is None:
+        return None
+    owner = f"request {message.id}" if wait > 0 else ""
+    return Message(0, message.id, merchant, step.after.id, message.command, message.payload, headers, 1, owner)
+
+
+def found(order: T | None) -> T:
+    """Return what was looked up. Raises Problem `order-not-found` if it is None."""
+    if order is None:
+        raise Problem("order-not-found", "This merchant has no order with this id.")
+    return order

@@ -1,0 +1,119 @@
+"""Placing an order: one statement commits the order, its first event, its command to payment and its key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import uuid_utils
+
+from chassis.http.idempotency import Claim
+from chassis.messaging.outbox import Message
+from chassis.postgres.database import Row, Session, to_json
+from order.model import Status
+from order.store import deliveries
+from order.store.steps import asked_json
+from order.store.views import OBJECT, VIEW
+from order.transition import Step
+
+_EVENTS = """seen o CROSS JOIN (
+    VALUES (%(event_id)s::uuid, 'order.placed', %(headers)s::jsonb),
+           (%(paid_event_id)s::uuid, 'order.paid', %(headers)s::jsonb)) n(id, type, headers)"""
+
+_PLACED = f"""
+placed AS (
+    INSERT INTO orders (merchant, id, status, currency, total_amount, items, customer, payment_method, capture,
+                        metadata, command_id, asked, asked_version)
+    SELECT %(merchant)s::text, %(id)s::uuid, %(status)s::text, %(currency)s::text, %(total_amount)s::bigint,
+           %(items)s::jsonb, %(customer)s::text, %(payment_method)s::text, %(capture)s::text, %(metadata)s::jsonb,
+           %(command_id)s::uuid, %(asked)s::jsonb, 1
+    {{source}}
+    RETURNING *),
+event AS (
+    INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)
+    SELECT merchant, id, version, 'order.placed', status, 'merchant' FROM placed),
+command AS (
+    INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
+    SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(command_payload)s::jsonb, %(headers)s::jsonb,
+           now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
+    FROM placed WHERE %(topic)s::text IS NOT NULL),
+seen AS (SELECT merchant, id, version, status, {OBJECT} AS object FROM placed o),
+told AS ({deliveries.queue(_EVENTS, "o.object")})
+SELECT object::text AS body, id, version, status, EXISTS (SELECT FROM told) AS told FROM seen
+"""
+
+_INSERT_UNDER_KEY = """
+WITH claim AS (
+    INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)
+    VALUES (%(merchant)s, %(key)s, %(fingerprint)s, 201, %(id)s::uuid)
+    ON CONFLICT DO NOTHING RETURNING merchant),
+""" + _PLACED.format(source="FROM claim")
+
+_INSERT = "WITH " + _PLACED.format(source="ON CONFLICT DO NOTHING")
+
+_NO_COMMAND = dict.fromkeys(("topic", "command_payload", "command_id", "owner", "lease"))
+
+
+def insert_under_key(session: Session, claim: Claim, order: dict[str, Any]) -> Row | None:
+    """Store an order under an idempotency key, in one statement.
+
+    Returns the order's view with `told`, which says whether webhooks are queued. Returns None if the key is taken; then
+    nothing is written. Raises psycopg.errors.LockNotAvailable if another transaction holds the key for longer than the
+    lock timeout.
+    """
+    return session.one(_INSERT_UNDER_KEY, {**order, "key": claim.key, "fingerprint": claim.fingerprint})
+
+
+def insert(session: Session, order: dict[str, Any]) -> Row | None:
+    """Store an order whose own id makes it unique. Returns None if the order exists; then nothing is written."""
+    return session.one(_INSERT, order)
+
+
+def get_by_key(session: Session, claim: Claim) -> Row | None:
+    """Return the view of the order that an earlier request with the same key and content placed, or None."""
+    return session.one(
+        f"""SELECT {VIEW} FROM idempotency_keys k JOIN orders o ON (o.merchant, o.id) = (k.merchant, k.resource_id)
+            WHERE k.merchant = %s AND k.key = %s AND k.fingerprint = %s""",
+        (claim.merchant, claim.key, claim.fingerprint),
+    )
+
+
+def parameters(
+    merchant: str,
+    step: Step,
+    lines: list[dict[str, Any]],
+    wanted: dict[str, Any],
+    headers: dict[str, str],
+    message: Message | None,
+    lease: float,
+) -> dict[str, Any]:
+    """Return the parameters of `insert` and `insert_under_key` for the first step of an order.
+
+    `wanted` has what decisions do not depend on: `customer` and `metadata`, both optional. The message is leased for
+    `lease` seconds if it has an owner.
+    """
+    order = step.after
+    parameters = {
+        "merchant": merchant,
+        "id": order.id,
+        "status": order.status,
+        "currency": order.currency,
+        "total_amount": order.total_amount,
+        "items": to_json(lines),
+        "customer": wanted.get("customer"),
+        "payment_method": order.payment_method,
+        "capture": order.capture,
+        "metadata": to_json(wanted.get("metadata", {})),
+        "event_id": str(uuid_utils.uuid7()),
+        "paid_event_id": str(uuid_utils.uuid7()) if order.status is Status.PAID else None,
+        "headers": to_json(headers),
+        "asked": to_json(asked_json(order)),
+    }
+    if message is None:
+        return {**_NO_COMMAND, **parameters}
+    return parameters | {
+        "command_id": message.id,
+        "topic": message.topic,
+        "command_payload": to_json(message.payload),
+        "owner": message.owner or None,
+        "lease": lease or None,
+    }

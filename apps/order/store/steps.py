@@ -1,0 +1,231 @@
+"""Reading the facts of an order, and writing the steps that follow, guarded by the version that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import uuid_utils
+from psycopg.pq import TransactionStatus
+
+from chassis.messaging import outbox
+from chassis.messaging.outbox import DELIVERED
+from chassis.postgres.database import Row, Session, to_json
+from order import transition
+from order.model import Asked, Command, LastError, Order, Payment, Status
+from order.store import deliveries
+from order.store.views import OBJECT, REFUND_OBJECT, VIEW
+from order.transition import Step
+
+_READ = """
+SELECT id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture, failure_reason,
+       payment, past_payments, asked, asked_version, last_error, version
+FROM orders WHERE merchant = %s AND id = %s"""
+
+# For rows that the release before this one has written since: it kept no `asked`. The next release can drop this.
+_ASKED_BEFORE = """
+SELECT COALESCE(jsonb_agg(asked), '[]') AS asked FROM (
+    SELECT jsonb_build_object('id', id, 'command', topic) AS asked FROM outbox
+    WHERE merchant = %(merchant)s AND aggregate_id = %(id)s AND delivered_at IS NULL AND topic <> 'payment.refund'
+    UNION ALL
+    SELECT jsonb_build_object('id', id, 'command', 'payment.refund', 'amount', amount, 'to_cancel', to_cancel)
+    FROM refunds WHERE merchant = %(merchant)s AND order_id = %(id)s AND status = 'pending') AS each"""
+
+_EVENT = """changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
+    CROSS JOIN LATERAL (SELECT s.event_id, s.type, s.headers) n(id, type, headers)"""
+
+# The answered message is locked first, and then its order: every statement that locks both does it in this order.
+_WRITE = f"""
+WITH step AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(steps)s::jsonb) AS s (
+        merchant text, id uuid, seen bigint, type text, actor text, before text, status text, paid_amount bigint,
+        refunded_amount bigint, refunding_amount bigint, failure_reason text, payment jsonb, past uuid[],
+        payment_method text, asked jsonb, last_error jsonb, data jsonb, headers jsonb, event_id uuid,
+        message_id uuid, topic text, payload jsonb, owner text, lease float8,
+        refund_amount bigint, reason text, to_cancel boolean,
+        ended_id uuid, ended_status text, ended_reason text, ended_declined boolean,
+        answered uuid, holder text)),
+held AS MATERIALIZED (
+    SELECT o.id FROM outbox o JOIN step s ON s.answered = o.id
+    WHERE o.merchant = s.merchant AND o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE OF o),
+changed AS (
+    UPDATE orders o SET status = s.status, paid_amount = s.paid_amount, refunded_amount = s.refunded_amount,
+           refunding_amount = s.refunding_amount, failure_reason = s.failure_reason, payment = s.payment,
+           past_payments = s.past, payment_method = s.payment_method,
+           command_id = COALESCE(s.message_id, o.command_id), asked = s.asked, asked_version = o.version + 1,
+           last_error = s.last_error, version = o.version + 1, updated_at = clock_timestamp()
+    FROM step s
+    WHERE o.merchant = s.merchant AND o.id = s.id AND o.version = s.seen
+      AND (s.answered IS NULL OR s.answered IN (SELECT id FROM held))
+    RETURNING o.*),
+delivered AS (
+    UPDATE outbox SET {DELIVERED} FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
+    WHERE outbox.id = s.answered),
+event AS (
+    INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data)
+    SELECT o.merchant, o.id, o.version, s.type, s.before, s.status, s.actor, s.data
+    FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id),
+refund AS (
+    INSERT INTO refunds (merchant, id, order_id, amount, currency, reason, to_cancel)
+    SELECT o.merchant, s.message_id, o.id, s.refund_amount, o.currency, s.reason, s.to_cancel
+    FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id WHERE s.refund_amount IS NOT NULL),
+ended AS (
+    UPDATE refunds r SET status = s.ended_status, failure_reason = s.ended_reason, declined = s.ended_declined
+    FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
+    WHERE r.merchant = o.merchant AND r.id = s.ended_id),
+command AS (
+    INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
+    SELECT s.message_id, o.merchant, o.id, s.topic, s.payload, s.headers,
+           now() + make_interval(secs => s.lease), s.owner, (s.owner IS NOT NULL)::int
+    FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id WHERE s.topic IS NOT NULL),
+told AS ({deliveries.queue(_EVENT, OBJECT)})
+SELECT {VIEW}, EXISTS (SELECT FROM told WHERE told.order_id = o.id) AS told FROM changed o
+"""
+
+_TELL_REFUND = deliveries.queue(
+    """orders o JOIN refunds r ON r.merchant = o.merchant AND r.order_id = o.id AND o.merchant = %(merchant)s
+       AND r.id = %(refund_id)s
+       CROSS JOIN LATERAL (
+           SELECT %(event_id)s::uuid, 'refund.' || r.status, %(headers)s::jsonb) n(id, type, headers)""",
+    OBJECT,
+    f", 'refund', {REFUND_OBJECT}",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The steps of one order that are to be written, and who caused them.
+
+    `headers` go with the commands and events. `answered` is the leased outbox message whose answer led to the steps: it
+    is marked delivered with the first of them. `owner` leases the last command to the request that is served, for
+    `lease` seconds.
+    """
+
+    merchant: str
+    steps: Sequence[Step]
+    actor: str
+    headers: dict[str, str]
+    answered: outbox.Message | None = None
+    owner: str | None = None
+    lease: float = 0.0
+
+
+def read(session: Session, merchant: str, order_id: str) -> Order | None:
+    """Return the facts of an order as they stand, without a lock; None if there is no such order."""
+    row = session.one(_READ, (merchant, order_id))
+    if row is None:
+        return None
+    asked = row["asked"]
+    if row["asked_version"] != row["version"]:
+        before = session.one(_ASKED_BEFORE, {"merchant": merchant, "id": order_id})
+        asked = before["asked"] if before else []
+    return Order(
+        order_id,
+        Status(row["status"]),
+        row["total_amount"],
+        row["currency"],
+        row["payment_method"],
+        row["capture"],
+        row["paid_amount"],
+        row["refunded_amount"],
+        row["failure_reason"],
+        Payment(**row["payment"]) if row["payment"] else None,
+        frozenset(str(past) for past in row["past_payments"]),
+        tuple(Asked(**{**each, "command": Command(each["command"])}) for each in asked),
+        LastError(Command(row["last_error"]["command"]), row["last_error"]["code"]) if row["last_error"] else None,
+        row["version"],
+    )
+
+
+def write(session: Session, paths: Sequence[Path]) -> dict[str, Row]:
+    """Write the steps of one or many orders; return the views, by order id, of those that were written.
+
+    All orders' first steps are one statement, and so on: mostly there is one step each. The steps of one order are
+    written together or not at all. They are not written if the order has another version by now, or if the lease of the
+    message that was answered is lost. `told` in a view says whether webhooks are queued.
+
+    Raises psycopg.errors.LockNotAvailable if another transaction holds a row for longer than the lock timeout.
+    """
+    depth = max(len(path.steps) for path in paths)
+    ends = any(step.ended for path in paths for step in path.steps)
+    alone = session.pgconn.transaction_status == TransactionStatus.IDLE
+    with session.atomic() if alone and (depth > 1 or ends) else nullcontext():
+        written: dict[str, Row] = {}
+        todo = list(paths)
+        for number in range(depth):
+            todo = [path for path in todo if len(path.steps) > number]
+            rows = session.all(_WRITE, {"steps": to_json([_parameters(path, number) for path in todo])})
+            views = {str(row["id"]): row for row in rows}
+            todo = [path for path in todo if path.steps[0].before.id in views]
+            for order_id, row in views.items():
+                row["told"] |= order_id in written and written[order_id]["told"]
+                written[order_id] = row
+        for path in paths:
+            order_id = path.steps[0].before.id
+            for step in path.steps if order_id in written else ():
+                written[order_id]["told"] |= step.ended is not None and _tell_refund(session, path, step.ended.id)
+    return written
+
+
+def _parameters(path: Path, number: int) -> dict[str, Any]:
+    """Return one element of the statement's JSON array; members that are left out are NULL."""
+    step = path.steps[number]
+    before, after, message, ended = step.before, step.after, step.message, step.ended
+    parameters = {
+        "merchant": path.merchant,
+        "id": after.id,
+        "seen": before.version,
+        "type": step.type,
+        "actor": path.actor,
+        "before": before.status,
+        "status": after.status,
+        "paid_amount": after.paid_amount,
+        "refunded_amount": after.refunded_amount,
+        "refunding_amount": after.refunding_amount,
+        "failure_reason": after.failure_reason,
+        "payment": asdict(after.payment) if after.payment else None,
+        "past": list(after.past),
+        "payment_method": after.payment_method,
+        "asked": asked_json(after),
+        "last_error": asdict(after.last_error) if after.last_error else None,
+        "data": step.data,
+        "headers": path.headers,
+        "event_id": str(uuid_utils.uuid7()) if transition.is_event(step.type) else None,
+    }
+    if message is not None:
+        leased = path.owner if message is path.steps[-1].message else None
+        parameters |= {"message_id": message.id, "topic": message.command, "payload": message.payload}
+        parameters |= {"owner": leased, "lease": path.lease if leased else None}
+        if message.command is Command.REFUND:
+            asked = after.asked[-1]
+            parameters |= {"refund_amount": asked.amount, "reason": message.reason, "to_cancel": asked.to_cancel}
+    if ended is not None:
+        status = "succeeded" if ended.succeeded else "failed"
+        parameters |= {"ended_id": ended.id, "ended_status": status, "ended_reason": ended.reason}
+        parameters |= {"ended_declined": ended.declined}
+    if path.answered is not None and number == 0:
+        parameters |= {"answered": path.answered.id, "holder": path.answered.owner}
+    return parameters
+
+
+def asked_json(order: Order) -> list[dict[str, Any]]:
+    """Return the commands without a known outcome as the column `asked` holds them: without default values."""
+    return [{name: value for name, value in asdict(asked).items() if value} for asked in order.asked]
+
+
+def _tell_refund(session: Session, path: Path, refund_id: str) -> bool:
+    """Queue the event of a refund that has ended, with its order after all steps; return whether anybody gets it."""
+    named = {"merchant": path.merchant, "refund_id": refund_id, "event_id": str(uuid_utils.uuid7())}
+    return session.execute(_TELL_REFUND, {**named, "headers": to_json(path.headers)}).rowcount > 0
+
+
+def withdraw(session: Session, merchant: str, order_id: str) -> frozenset[str]:
+    """Delete an order's commands that no relay has begun to send; return their ids."""
+    rows = session.execute(
+        """DELETE FROM outbox WHERE merchant = %s AND aggregate_id = %s AND delivered_at IS NULL AND attempts = 0
+           RETURNING id""",
+        (merchant, order_id),
+    )
+    return frozenset(str(row["id"]) for row in rows)

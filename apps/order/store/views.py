@@ -1,0 +1,105 @@
+"""Orders and refunds as the API shows them. A view has `body` (JSON text) and the columns that responses need."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from chassis.postgres.database import Row, Session, json_time
+from order import model
+
+OBJECT = f"""json_build_object(
+    'id', o.id, 'status', o.status, 'currency', o.currency, 'total_amount', o.total_amount,
+    'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', o.items,
+    'customer', o.customer, 'payment_method', o.payment_method, 'capture', o.capture, 'metadata', o.metadata,
+    'payment', CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
+        'status', o.payment->'status',
+        'failure_reason', COALESCE(o.failure_reason, o.payment->>'failure_reason')) END,
+    'version', o.version, 'created_at', {json_time("o.created_at")},
+    'updated_at', {json_time("o.updated_at")})"""
+
+VIEW = f"{OBJECT}::text AS body, o.id, o.version, o.status"
+
+REFUND_OBJECT = f"""json_build_object(
+    'id', r.id, 'status', r.status, 'amount', r.amount, 'currency', r.currency, 'reason', r.reason,
+    'failure_reason', r.failure_reason, 'created_at', {json_time("r.created_at")})"""
+
+_REFUND = f"{REFUND_OBJECT}::text AS body, r.id, r.status"
+
+
+def get(session: Session, merchant: str, order_id: str) -> Row | None:
+    """An order's view: body (JSON text), id, version, status."""
+    return session.one(f"SELECT {VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
+
+
+_BOUNDS = {
+    "created_after": "created_at > %(created_after)s",
+    "created_before": "created_at < %(created_before)s",
+    "seen_at": "(created_at, id) < (%(seen_at)s, %(seen_id)s)",
+}
+
+_NEWEST = """SELECT id, created_at FROM orders WHERE merchant = %(merchant)s AND {conditions}
+    ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
+
+# One index, by status and time, serves a list of one status and a list of all: the newest of each status are found
+# in it, and the newest of those are the newest of all.
+_NEWEST_OF_EACH = """SELECT newest.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
+    CROSS JOIN LATERAL ({newest}) AS newest ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
+
+
+def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
+    """Views of a merchant's orders, newest first, with `created_at`; `limit` + 1 at most.
+
+    `query` is what schemas.ListOrders loads; `after` is the time and id of the last order seen. Only the conditions
+    that are wanted are written, and planned for their values: that is what lets an index answer each of them.
+    """
+    seen_at, seen_id = after or (None, None)
+    wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
+    bounds = [condition for name, condition in _BOUNDS.items() if wanted.get(name) is not None]
+    if "customer" in query:
+        of_status = ["status = %(status)s"] if "status" in query else []
+        page = _NEWEST.format(conditions=" AND ".join(["customer = %(customer)s", *of_status, *bounds]))
+    else:
+        newest = _NEWEST.format(conditions=" AND ".join(["status = wanted.status", *bounds]))
+        page = _NEWEST_OF_EACH.format(newest=newest)
+        wanted["statuses"] = [query["status"]] if "status" in query else list(model.Status)
+    return session.execute(
+        f"""WITH page AS MATERIALIZED ({page})
+            SELECT {VIEW}, o.created_at FROM page JOIN orders o ON o.merchant = %(merchant)s AND o.id = page.id
+            ORDER BY page.created_at DESC, page.id DESC""",
+        wanted,
+        prepare=False,
+    ).fetchall()
+
+
+def sketch(session: Session, merchant: str, order_id: str) -> Row | None:
+    """What the sketch's API shows of an order: items, total_amount, currency, status."""
+    return session.one(
+        "SELECT items, total_amount, currency, status FROM orders WHERE merchant = %s AND id = %s",
+        (merchant, order_id),
+    )
+
+
+def events(session: Session, merchant: str, order_id: str) -> str | None:
+    """An order's history as JSON text, oldest first; None when there is no such order."""
+    row = session.one(
+        f"""SELECT json_build_object('data', json_agg(json_build_object(
+                'version', version, 'type', type, 'from', from_status, 'to', to_status, 'actor', actor,
+                'data', data, 'at', {json_time("at")}) ORDER BY version))::text AS body
+            FROM order_events WHERE merchant = %s AND order_id = %s HAVING count(*) > 0""",
+        (merchant, order_id),
+    )
+    return row["body"] if row else None
+
+
+def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
+    """A refund's view: body (JSON text), id, status."""
+    return session.one(f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND id = %s", (merchant, refund_id))
+
+
+def find_refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
+    """Views of an order's refunds, newest first."""
+    return session.execute(
+        f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND order_id = %s ORDER BY id DESC",
+        (merchant, order_id),
+    ).fetchall()

@@ -1,0 +1,66 @@
+"""Orders that wait: the sweep that sends their commands again, gauges, and what `reconcile` compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chassis.postgres.database import Row, Session
+from chassis.telemetry.metrics import COUNT_LIMIT
+
+_SWEEP = """
+WITH waiting AS MATERIALIZED (
+    SELECT merchant, id, command_id FROM orders
+    WHERE status IN ('pending_payment', 'authorized', 'canceling')
+      AND GREATEST(updated_at, swept_at) < now() - make_interval(
+          secs => CASE status WHEN 'authorized' THEN %(authorized)s::float8 ELSE %(seconds)s::float8 END)
+    ORDER BY updated_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED),
+marked AS (
+    UPDATE orders o SET swept_at = now() FROM waiting w WHERE o.merchant = w.merchant AND o.id = w.id),
+commands AS (
+    SELECT command_id AS id FROM waiting
+    UNION SELECT id FROM refunds
+    WHERE status = 'pending' AND created_at < now() - make_interval(secs => %(seconds)s::float8))
+UPDATE outbox SET delivered_at = NULL, available_at = now()
+FROM commands WHERE outbox.id = commands.id AND delivered_at < now() - make_interval(secs => %(seconds)s::float8)
+"""
+
+
+def sweep(session: Session, seconds: float, authorized: float) -> int:
+    """Ask again about orders and refunds that have waited for so many seconds; the number of them.
+
+    The last command goes back into the outbox: under the same key, payment answers with what stands now.
+    """
+    return session.execute(_SWEEP, {"seconds": seconds, "authorized": authorized}).rowcount
+
+
+def by_status(session: Session) -> list[Row]:
+    """Of each status that waits: how many orders have it, and for how many seconds the oldest has not changed."""
+    return session.execute(
+        """SELECT status, count(updated_at)::float8 AS count,
+                  COALESCE(extract(epoch FROM now() - min(updated_at)), 0)::float8 AS oldest
+           FROM unnest('{pending_payment,authorized,canceling}'::text[]) AS status LEFT JOIN (
+               SELECT status, updated_at FROM orders WHERE status IN ('pending_payment', 'authorized', 'canceling')
+               ORDER BY updated_at LIMIT %s) AS those USING (status)
+           GROUP BY status""",
+        (COUNT_LIMIT,),
+    ).fetchall()
+
+
+def refunds(session: Session) -> Row | None:
+    """How many refunds have no known outcome, and the age of the oldest in seconds."""
+    return session.one(
+        """SELECT count(*)::float8 AS count,
+                  COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
+           FROM refunds WHERE status = 'pending'"""
+    )
+
+
+def between(session: Session, since: str, until: str) -> Iterator[Row]:
+    """What orders placed in a period say of money: merchant, id, status, amounts, payment. Times in RFC 3339."""
+    with session.transaction(), session.cursor("reconcile") as cursor:
+        cursor.execute(
+            """SELECT merchant, id, status, paid_amount, refunded_amount, payment FROM orders
+               WHERE created_at >= %s AND created_at < %s ORDER BY created_at""",
+            (since, until),
+        )
+        yield from cursor

@@ -1,0 +1,440 @@
+-- The database of the order service, as its migrations leave it. `make schema` writes this file.
+-- Amounts are whole minor units of their currency; times are UTC.
+
+
+-- Orders --------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE orders (
+    merchant         text        NOT NULL,
+    id               uuid        NOT NULL,
+    status           text        NOT NULL
+        CHECK (status IN ('pending_payment', 'authorized', 'paid', 'payment_failed', 'canceling', 'canceled',
+        'refunded', 'expired')),
+    currency         text        NOT NULL,
+    total_amount     bigint      NOT NULL CHECK (total_amount >= 0),
+    paid_amount      bigint      NOT NULL DEFAULT 0,
+    refunded_amount  bigint      NOT NULL DEFAULT 0,
+    refunding_amount bigint      NOT NULL DEFAULT 0 CHECK (refunding_amount >= 0),
+    items            jsonb       NOT NULL,
+    customer         text,
+    payment_method   text        NOT NULL,
+    capture          text        NOT NULL CHECK (capture IN ('automatic', 'manual')),
+    metadata         jsonb       NOT NULL DEFAULT '{}',
+    payment          jsonb,
+    failure_reason   text,
+    past_payments    uuid[]      NOT NULL DEFAULT '{}',
+    command_id       uuid,
+    swept_at         timestamptz,
+    version          bigint      NOT NULL DEFAULT 1,
+    created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    asked            jsonb       NOT NULL DEFAULT '[]',
+    asked_version    bigint,
+    last_error       jsonb,
+    PRIMARY KEY (merchant, id),
+    CHECK (paid_amount >= 0 AND paid_amount <= total_amount),
+    CHECK (refunded_amount >= 0 AND refunded_amount <= paid_amount),
+    CHECK (status <> 'paid' OR paid_amount = total_amount AND (refunded_amount < total_amount OR total_amount = 0)),
+    CHECK (status <> 'refunded' OR total_amount > 0 AND refunded_amount = total_amount)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE orders IS 'Orders as they are now. Each change increments the version and adds a row to order_events.';
+COMMENT ON COLUMN orders.merchant IS 'Merchant that owns the order. Part of the primary key, so a query reads one merchant.';
+COMMENT ON COLUMN orders.id IS 'UUIDv7. Chosen by the caller if the order was placed with POST /orders.';
+COMMENT ON COLUMN orders.status IS 'State of the order. The trigger orders_guard allows only legal transitions.';
+COMMENT ON COLUMN orders.currency IS 'ISO 4217 code of all amounts.';
+COMMENT ON COLUMN orders.total_amount IS 'Amount to pay, in minor units. Immutable.';
+COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. Refunds do not reduce it.';
+COMMENT ON COLUMN orders.refunded_amount IS 'Refunded amount, in minor units.';
+COMMENT ON COLUMN orders.refunding_amount IS 'Amount reserved for refunds without a known outcome, in minor units.';
+COMMENT ON COLUMN orders.items IS 'Lines as they were placed: sku, name, quantity, unit_amount, amount. Immutable.';
+COMMENT ON COLUMN orders.customer IS 'The merchant''s reference for the customer.';
+COMMENT ON COLUMN orders.payment_method IS 'Token of the provider, used by the newest payment. Never a card number.';
+COMMENT ON COLUMN orders.capture IS 'automatic: the payment is captured at once. manual: it is authorized, and captured on request.';
+COMMENT ON COLUMN orders.metadata IS 'Data of the merchant, not interpreted.';
+COMMENT ON COLUMN orders.payment IS 'Newest snapshot of the current payment: id, version, status, amounts. NULL before the first.';
+COMMENT ON COLUMN orders.failure_reason IS 'Why the payment failed, while the status is payment_failed.';
+COMMENT ON COLUMN orders.past_payments IS 'Ids of earlier payments. Snapshots of these are ignored.';
+COMMENT ON COLUMN orders.command_id IS 'Newest command in the outbox. The sweep sends it again if the order waits too long.';
+COMMENT ON COLUMN orders.swept_at IS 'Last time that the sweep found the order waiting. Setting it makes no new version.';
+COMMENT ON COLUMN orders.version IS 'Version of the newest row in order_events; sent as the ETag.';
+COMMENT ON COLUMN orders.created_at IS 'Time at which the order was placed.';
+COMMENT ON COLUMN orders.updated_at IS 'Time of the newest version.';
+COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, and of a refund its amount.';
+COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
+COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command by the provider, until a command succeeds. NULL if there is none.';
+
+CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
+COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
+
+CREATE INDEX orders_of_customer ON orders (merchant, customer, created_at, id) WHERE customer IS NOT NULL;
+COMMENT ON INDEX orders_of_customer IS 'Lists of one customer.';
+
+CREATE INDEX orders_waiting ON orders (updated_at) WHERE status IN ('pending_payment', 'authorized', 'canceling');
+COMMENT ON INDEX orders_waiting IS 'The sweep, gauges.';
+
+CREATE FUNCTION orders_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.swept_at IS DISTINCT FROM OLD.swept_at THEN
+        OLD.swept_at := NEW.swept_at; -- says nothing of the order: alone, it makes no new version
+        IF NEW IS NOT DISTINCT FROM OLD THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    IF NEW.version <> OLD.version + 1 THEN
+        RAISE EXCEPTION 'order %: version % cannot follow %', OLD.id, NEW.version, OLD.version
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF (NEW.merchant, NEW.id, NEW.currency, NEW.total_amount, NEW.items, NEW.created_at)
+        IS DISTINCT FROM (OLD.merchant, OLD.id, OLD.currency, OLD.total_amount, OLD.items, OLD.created_at) THEN
+        RAISE EXCEPTION 'order %: what was ordered never changes', OLD.id USING ERRCODE = 'check_violation';
+    END IF;
+    IF NEW.status <> OLD.status AND NOT (CASE OLD.status
+        WHEN 'pending_payment' THEN NEW.status IN ('paid', 'authorized', 'payment_failed', 'canceling')
+        WHEN 'payment_failed' THEN NEW.status IN ('pending_payment', 'canceled')
+        WHEN 'authorized' THEN NEW.status IN ('paid', 'canceling', 'expired')
+        WHEN 'paid' THEN NEW.status IN ('refunded', 'canceling')
+        WHEN 'canceling' THEN NEW.status IN ('canceled', 'paid', 'authorized')
+        ELSE false END) THEN
+        RAISE EXCEPTION 'order %: % cannot become %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER orders_guard BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION orders_guard();
+COMMENT ON TRIGGER orders_guard ON orders IS 'The state machine of order.model, enforced for every writer.';
+
+CREATE TABLE order_events (
+    merchant    text        NOT NULL,
+    order_id    uuid        NOT NULL,
+    version     bigint      NOT NULL,
+    type        text        NOT NULL,
+    from_status text,
+    to_status   text        NOT NULL,
+    actor       text        NOT NULL,
+    data        jsonb       NOT NULL DEFAULT '{}',
+    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, order_id, version)
+);
+COMMENT ON TABLE order_events IS 'History of the orders, one row for each version. Append-only.';
+COMMENT ON COLUMN order_events.merchant IS 'Merchant that owns the order.';
+COMMENT ON COLUMN order_events.order_id IS 'The order.';
+COMMENT ON COLUMN order_events.version IS 'Version of the order after the event.';
+COMMENT ON COLUMN order_events.type IS 'What happened, such as order.paid, payment.refund_requested or refund.succeeded.';
+COMMENT ON COLUMN order_events.from_status IS 'Status before the event; NULL for the first.';
+COMMENT ON COLUMN order_events.to_status IS 'Status after the event. Equal to from_status if only amounts or commands changed.';
+COMMENT ON COLUMN order_events.actor IS 'Who caused the event: merchant or payment.';
+COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, refund_amount.';
+COMMENT ON COLUMN order_events.at IS 'Time of the event.';
+
+CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+END $$;
+COMMENT ON FUNCTION append_only() IS 'Refuses UPDATE, DELETE and TRUNCATE.';
+
+CREATE TRIGGER order_events_append_only BEFORE DELETE OR UPDATE ON order_events FOR EACH ROW
+    EXECUTE FUNCTION append_only();
+
+CREATE TRIGGER order_events_no_truncate BEFORE TRUNCATE ON order_events FOR EACH STATEMENT
+    EXECUTE FUNCTION append_only();
+
+CREATE TABLE refunds (
+    merchant       text        NOT NULL,
+    id             uuid        NOT NULL,
+    order_id       uuid        NOT NULL,
+    amount         bigint      NOT NULL CHECK (amount > 0),
+    currency       text        NOT NULL,
+    reason         text,
+    to_cancel      boolean     NOT NULL DEFAULT false,
+    status         text        NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'succeeded', 'failed')),
+    failure_reason text,
+    declined       boolean     NOT NULL DEFAULT false,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, id),
+    FOREIGN KEY (merchant, order_id) REFERENCES orders(merchant, id)
+);
+COMMENT ON TABLE refunds IS 'Refunds of orders, including those that cancel an order.';
+COMMENT ON COLUMN refunds.merchant IS 'Merchant that owns the order.';
+COMMENT ON COLUMN refunds.id IS 'UUIDv7. Also the id of the command in the outbox, and so the idempotency key at payment.';
+COMMENT ON COLUMN refunds.order_id IS 'The order.';
+COMMENT ON COLUMN refunds.amount IS 'Amount, in minor units.';
+COMMENT ON COLUMN refunds.currency IS 'ISO 4217 code.';
+COMMENT ON COLUMN refunds.reason IS 'Reason given by the merchant.';
+COMMENT ON COLUMN refunds.to_cancel IS 'Whether the refund cancels the order.';
+COMMENT ON COLUMN refunds.status IS 'pending until the outcome is known.';
+COMMENT ON COLUMN refunds.failure_reason IS 'Why the refund failed.';
+COMMENT ON COLUMN refunds.declined IS 'Whether the provider declined the refund. It also fails if too little is left to refund.';
+COMMENT ON COLUMN refunds.created_at IS 'Time of the request.';
+
+CREATE INDEX refunds_of_order ON refunds (merchant, order_id);
+COMMENT ON INDEX refunds_of_order IS 'Refunds of one order.';
+
+CREATE INDEX refunds_pending ON refunds (created_at) WHERE status = 'pending';
+COMMENT ON INDEX refunds_pending IS 'The sweep, gauges.';
+
+
+-- Commands to payment, and events from it -----------------------------------------------------------------------------
+
+CREATE TABLE outbox (
+    sequence     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    id           uuid        NOT NULL,
+    merchant     text        NOT NULL,
+    aggregate_id uuid        NOT NULL,
+    topic        text        NOT NULL,
+    payload      jsonb       NOT NULL,
+    headers      jsonb       NOT NULL DEFAULT '{}',
+    attempts     integer     NOT NULL DEFAULT 0,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    available_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    leased_until timestamptz,
+    lease_owner  text,
+    delivered_at timestamptz,
+    last_error   text,
+    PRIMARY KEY (sequence),
+    UNIQUE (id)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE outbox IS 'Transactional outbox: messages to the other service. A row commits with the change it is about.';
+COMMENT ON COLUMN outbox.sequence IS 'Insertion order.';
+COMMENT ON COLUMN outbox.id IS 'UUIDv7. The receiver takes it as the idempotency key; it is the same at each attempt.';
+COMMENT ON COLUMN outbox.merchant IS 'Merchant of the order.';
+COMMENT ON COLUMN outbox.aggregate_id IS 'The order. Only its oldest undelivered row is claimed, so its messages arrive in order.';
+COMMENT ON COLUMN outbox.topic IS 'In order payment.create, payment.capture, payment.void or payment.refund; in payment payment.updated.';
+COMMENT ON COLUMN outbox.payload IS 'Body of the message.';
+COMMENT ON COLUMN outbox.headers IS 'X-Request-Id and trace context of the request that caused the message; sent with it.';
+COMMENT ON COLUMN outbox.attempts IS 'Number of claims.';
+COMMENT ON COLUMN outbox.created_at IS 'Time of insertion.';
+COMMENT ON COLUMN outbox.available_at IS 'The row is not claimed before this time (backoff).';
+COMMENT ON COLUMN outbox.leased_until IS 'End of the lease. After it, any relay may claim the row.';
+COMMENT ON COLUMN outbox.lease_owner IS 'Holder of the lease. Only the holder can mark the row delivered.';
+COMMENT ON COLUMN outbox.delivered_at IS 'Time of delivery; NULL while the row waits.';
+COMMENT ON COLUMN outbox.last_error IS 'Why the last attempt failed.';
+
+CREATE INDEX outbox_age ON outbox USING brin (created_at);
+COMMENT ON INDEX outbox_age IS 'The purge.';
+
+CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
+COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
+
+CREATE INDEX outbox_due ON outbox (sequence) WHERE delivered_at IS NULL;
+COMMENT ON INDEX outbox_due IS 'Claims of the relay, gauges.';
+
+CREATE TABLE inbox (
+    id          text        NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (id)
+);
+COMMENT ON TABLE inbox IS 'Written by releases before 0.3 only, and dropped in a later one: events are compared with the row they change.';
+COMMENT ON COLUMN inbox.id IS 'The webhook-id of the event.';
+COMMENT ON COLUMN inbox.received_at IS 'Time of the first delivery. The purge deletes the row after a day; signatures expire after minutes.';
+
+CREATE INDEX inbox_age ON inbox USING brin (received_at);
+COMMENT ON INDEX inbox_age IS 'The purge.';
+
+
+-- Callers -------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE idempotency_keys (
+    merchant    text        NOT NULL,
+    key         text        NOT NULL,
+    fingerprint bytea       NOT NULL,
+    status      integer     NOT NULL,
+    resource_id uuid        NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, key)
+);
+COMMENT ON TABLE idempotency_keys IS 'Idempotency keys and the resources they name. A row commits with the effect of its request; errors store none.';
+COMMENT ON COLUMN idempotency_keys.merchant IS 'Merchant that sent the key.';
+COMMENT ON COLUMN idempotency_keys.key IS 'The Idempotency-Key header.';
+COMMENT ON COLUMN idempotency_keys.fingerprint IS 'SHA-256 of method, path and canonical body. Another request with the same key is refused.';
+COMMENT ON COLUMN idempotency_keys.status IS 'Status code of the completed request; 201 if it created the resource.';
+COMMENT ON COLUMN idempotency_keys.resource_id IS 'The resource that the request made or changed. A replay shows it as it is now.';
+COMMENT ON COLUMN idempotency_keys.created_at IS 'Time of the request. The purge deletes the row IDEMPOTENCY_KEY_DAYS later.';
+
+CREATE INDEX idempotency_keys_age ON idempotency_keys USING brin (created_at);
+COMMENT ON INDEX idempotency_keys_age IS 'The purge.';
+
+CREATE TABLE api_keys (
+    id         integer     NOT NULL GENERATED ALWAYS AS IDENTITY,
+    digest     bytea       NOT NULL CHECK (octet_length(digest) = 32),
+    last_four  text        NOT NULL,
+    name       text        NOT NULL,
+    merchant   text        NOT NULL,
+    scopes     text[]      NOT NULL,
+    lifetime   interval,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    PRIMARY KEY (id),
+    UNIQUE (digest)
+);
+COMMENT ON TABLE api_keys IS 'API keys made by `flask keys create`. Keys of the setting API_KEYS are not stored here.';
+COMMENT ON COLUMN api_keys.id IS 'Name of the key in `flask keys`, in logs and on the operator''s page.';
+COMMENT ON COLUMN api_keys.digest IS 'SHA-256 of the key. The key itself is not stored.';
+COMMENT ON COLUMN api_keys.last_four IS 'Last four characters of the key.';
+COMMENT ON COLUMN api_keys.name IS 'Label.';
+COMMENT ON COLUMN api_keys.merchant IS 'Merchant that the bearer acts for.';
+COMMENT ON COLUMN api_keys.scopes IS 'What the bearer may do, such as orders:read.';
+COMMENT ON COLUMN api_keys.lifetime IS 'Validity when the key was made, inherited by its successor in a rotation; NULL for no end.';
+COMMENT ON COLUMN api_keys.created_at IS 'Time of creation.';
+COMMENT ON COLUMN api_keys.expires_at IS 'End of validity; NULL for no end.';
+COMMENT ON COLUMN api_keys.revoked_at IS 'Time of revocation; NULL if it is not revoked.';
+
+CREATE UNLOGGED TABLE rate_limits (
+    caller  text          NOT NULL,
+    full_at timestamptz[] NOT NULL,
+    passed  boolean       NOT NULL,
+    PRIMARY KEY (caller)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE rate_limits IS 'Used quota by caller (GCRA). Unlogged: a crash of the server gives every caller a full quota.';
+COMMENT ON COLUMN rate_limits.caller IS '`merchant NAME`, or `address NETWORK` for requests with invalid keys.';
+COMMENT ON COLUMN rate_limits.full_at IS 'For each limit, the time at which the whole quota is available again.';
+COMMENT ON COLUMN rate_limits.passed IS 'Whether the last request was allowed.';
+
+
+-- Webhooks to merchants -----------------------------------------------------------------------------------------------
+
+CREATE TABLE webhook_endpoints (
+    merchant        text        NOT NULL,
+    id              uuid        NOT NULL,
+    url             text        NOT NULL,
+    description     text,
+    events          text[]      NOT NULL CHECK (cardinality(events) > 0),
+    secrets         jsonb       NOT NULL,
+    status          text        NOT NULL DEFAULT 'enabled' CHECK (status IN ('enabled', 'disabled')),
+    disabled_reason text,
+    failures        integer     NOT NULL DEFAULT 0,
+    paused_until    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, id),
+    CHECK ((disabled_reason IS NULL) = (status = 'enabled'))
+);
+COMMENT ON TABLE webhook_endpoints IS 'Webhook endpoints that merchants registered.';
+COMMENT ON COLUMN webhook_endpoints.merchant IS 'Merchant that owns the endpoint.';
+COMMENT ON COLUMN webhook_endpoints.id IS 'UUIDv7.';
+COMMENT ON COLUMN webhook_endpoints.url IS 'URL to which events are posted.';
+COMMENT ON COLUMN webhook_endpoints.description IS 'Note of the merchant.';
+COMMENT ON COLUMN webhook_endpoints.events IS 'Types of the events to send, such as order.paid.';
+COMMENT ON COLUMN webhook_endpoints.secrets IS 'Signing secrets, newest first: seed, key of WEBHOOK_KEYS that derives the secret, end of use.';
+COMMENT ON COLUMN webhook_endpoints.status IS 'disabled after the endpoint answered 410.';
+COMMENT ON COLUMN webhook_endpoints.disabled_reason IS 'Why the endpoint is disabled.';
+COMMENT ON COLUMN webhook_endpoints.failures IS 'Number of failed attempts in a row.';
+COMMENT ON COLUMN webhook_endpoints.paused_until IS 'No attempt is made before this time: after failures in a row, or as Retry-After asked.';
+COMMENT ON COLUMN webhook_endpoints.created_at IS 'Time of registration.';
+
+CREATE INDEX webhook_endpoints_enabled ON webhook_endpoints (merchant) INCLUDE (id, events) WHERE status = 'enabled';
+COMMENT ON INDEX webhook_endpoints_enabled IS 'Endpoints that want an event, read by each step of an order.';
+
+CREATE TABLE webhook_deliveries (
+    merchant         text        NOT NULL,
+    endpoint_id      uuid        NOT NULL,
+    id               uuid        NOT NULL,
+    order_id         uuid,
+    type             text        NOT NULL,
+    payload          text        NOT NULL,
+    status           text        NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'dead')),
+    attempts         integer     NOT NULL DEFAULT 0,
+    tries            integer     NOT NULL DEFAULT 0,
+    last_status_code integer,
+    last_error       text,
+    created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    available_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    trying_since     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    leased_until     timestamptz,
+    lease_owner      text,
+    settled_at       timestamptz,
+    headers          jsonb,
+    PRIMARY KEY (merchant, endpoint_id, id),
+    CHECK ((settled_at IS NULL) = (status = 'pending'))
+) WITH (fillfactor = 70);
+COMMENT ON TABLE webhook_deliveries IS 'Events to deliver to endpoints. A row commits with the step of the order that it reports.';
+COMMENT ON COLUMN webhook_deliveries.merchant IS 'Merchant that owns the endpoint.';
+COMMENT ON COLUMN webhook_deliveries.endpoint_id IS 'The endpoint. Without a foreign key: an order never waits for an endpoint that is deleted.';
+COMMENT ON COLUMN webhook_deliveries.id IS 'UUIDv7. Sent as webhook-id: the same for each attempt and for all endpoints of the merchant.';
+COMMENT ON COLUMN webhook_deliveries.order_id IS 'The order; NULL for a test event.';
+COMMENT ON COLUMN webhook_deliveries.type IS 'Type of the event.';
+COMMENT ON COLUMN webhook_deliveries.payload IS 'Body of the request, as it is signed and sent.';
+COMMENT ON COLUMN webhook_deliveries.status IS 'dead after WEBHOOK_GIVE_UP_SECONDS or a 410. A redelivery makes it pending again.';
+COMMENT ON COLUMN webhook_deliveries.attempts IS 'Number of claims.';
+COMMENT ON COLUMN webhook_deliveries.tries IS 'Number of claims since the last redelivery. Determines the backoff.';
+COMMENT ON COLUMN webhook_deliveries.last_status_code IS 'Status code of the last response.';
+COMMENT ON COLUMN webhook_deliveries.last_error IS 'Why the last attempt failed.';
+COMMENT ON COLUMN webhook_deliveries.created_at IS 'Time of the event.';
+COMMENT ON COLUMN webhook_deliveries.available_at IS 'The row is not claimed before this time (backoff).';
+COMMENT ON COLUMN webhook_deliveries.trying_since IS 'Time of the event or of the last redelivery. The delivery is given up by its age.';
+COMMENT ON COLUMN webhook_deliveries.leased_until IS 'End of the lease.';
+COMMENT ON COLUMN webhook_deliveries.lease_owner IS 'Holder of the lease. Only the holder can settle the delivery.';
+COMMENT ON COLUMN webhook_deliveries.settled_at IS 'Time at which it was delivered or became dead.';
+COMMENT ON COLUMN webhook_deliveries.headers IS 'X-Request-Id and trace context of the request that caused the event. Not sent.';
+
+CREATE INDEX webhook_deliveries_age ON webhook_deliveries (trying_since) WHERE status = 'pending';
+COMMENT ON INDEX webhook_deliveries_age IS 'Deliveries to give up, gauges.';
+
+CREATE INDEX webhook_deliveries_created ON webhook_deliveries USING brin (created_at);
+COMMENT ON INDEX webhook_deliveries_created IS 'The purge, the operator''s page.';
+
+CREATE INDEX webhook_deliveries_dead ON webhook_deliveries (merchant, endpoint_id, id) WHERE status = 'dead';
+COMMENT ON INDEX webhook_deliveries_dead IS 'Dead letters.';
+
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (merchant, endpoint_id, available_at)
+    WHERE status = 'pending';
+COMMENT ON INDEX webhook_deliveries_due IS 'Claims of the webhook loop.';
+
+CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (merchant, endpoint_id) WHERE leased_until IS NOT NULL;
+COMMENT ON INDEX webhook_deliveries_leased IS 'Attempts under way at one endpoint.';
+
+CREATE INDEX webhook_deliveries_order ON webhook_deliveries (merchant, endpoint_id, order_id, id)
+    WHERE status = 'pending';
+COMMENT ON INDEX webhook_deliveries_order IS 'Older pending events of an order, which are attempted first.';
+
+CREATE TABLE webhook_attempts (
+    merchant    text        NOT NULL,
+    endpoint_id uuid        NOT NULL,
+    delivery_id uuid        NOT NULL,
+    number      integer     NOT NULL,
+    status_code integer,
+    error       text,
+    seconds     float8      NOT NULL,
+    at          timestamptz NOT NULL,
+    PRIMARY KEY (merchant, endpoint_id, delivery_id, number),
+    FOREIGN KEY (merchant, endpoint_id, delivery_id)
+        REFERENCES webhook_deliveries(merchant, endpoint_id, id) ON DELETE CASCADE
+);
+COMMENT ON TABLE webhook_attempts IS 'Attempts at deliveries. Deleted with the delivery.';
+COMMENT ON COLUMN webhook_attempts.merchant IS 'Merchant that owns the endpoint.';
+COMMENT ON COLUMN webhook_attempts.endpoint_id IS 'The endpoint.';
+COMMENT ON COLUMN webhook_attempts.delivery_id IS 'The delivery.';
+COMMENT ON COLUMN webhook_attempts.number IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN webhook_attempts.status_code IS 'Status code of the response; NULL if there was none.';
+COMMENT ON COLUMN webhook_attempts.error IS 'Why the attempt failed.';
+COMMENT ON COLUMN webhook_attempts.seconds IS 'Duration, in seconds.';
+COMMENT ON COLUMN webhook_attempts.at IS 'Time at which the attempt began.';
+
+
+-- The operator's page -------------------------------------------------------------------------------------------------
+
+CREATE TABLE operator_sessions (
+    digest     bytea       NOT NULL CHECK (octet_length(digest) = 32),
+    key_digest bytea       NOT NULL CHECK (octet_length(key_digest) = 32),
+    who        text        NOT NULL,
+    expires_at timestamptz NOT NULL,
+    PRIMARY KEY (digest)
+);
+COMMENT ON TABLE operator_sessions IS 'Sessions of the operator''s page.';
+COMMENT ON COLUMN operator_sessions.digest IS 'SHA-256 of the token in the cookie. The token itself is not stored.';
+COMMENT ON COLUMN operator_sessions.key_digest IS 'SHA-256 of the API key. The session ends with the key.';
+COMMENT ON COLUMN operator_sessions.who IS 'Name of the key, for the page and the log.';
+COMMENT ON COLUMN operator_sessions.expires_at IS 'End of the session.';
+
+CREATE INDEX operator_sessions_expiring ON operator_sessions (expires_at);
+COMMENT ON INDEX operator_sessions_expiring IS 'Sessions that have ended.';
+
+
+-- Migrations ----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE alembic_version (
+    version_num varchar(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+COMMENT ON TABLE alembic_version IS 'The newest migration that was applied; one row.';
+COMMENT ON COLUMN alembic_version.version_num IS 'Its revision, the number in front of its file name.';

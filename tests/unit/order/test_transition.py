@@ -1,0 +1,187 @@
+"""All steps that follow from a request, an answer or an event; `decide` alone is in test_model.py."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order.model import Asked, Command, LastError, Order, Outcome, Payment, Status
+from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund, Step, apply, place
+
+AUTHORIZED = Payment("p1", 2, "authorized", 900, "EUR")
+CAPTURED = Payment("p1", 3, "captured", 900, "EUR", captured_amount=900)
+
+
+def new_ids() -> itertools.count[int]:
+    return itertools.count(1)
+
+
+def taken(order: Order, change: Change) -> list[Step]:
+    ids = new_ids()
+    return apply(order, change, lambda: f"m{next(ids)}")
+
+
+def after(order: Order, change: Change) -> Order:
+    steps = taken(order, change)
+    return steps[-1].after if steps else order
+
+
+def new(total: int = 900, **facts: object) -> Order:
+    order = Order("o1", Status.PENDING_PAYMENT, total, "EUR", "pm_ok", "manual")
+    return replace(order, **facts)  # type: ignore[arg-type]
+
+
+def authorized(**facts: object) -> Order:
+    return replace(new(status=Status.AUTHORIZED, payment=AUTHORIZED, version=2), **facts)  # type: ignore[arg-type]
+
+
+def paid(**facts: object) -> Order:
+    order = new(status=Status.PAID, payment=CAPTURED, paid_amount=900, version=3)
+    return replace(order, **facts)  # type: ignore[arg-type]
+
+
+def test_a_new_order_asks_for_its_payment() -> None:
+    step = place(new(), lambda: "m1")
+    assert (step.type, step.after.version, step.after.asked) == ("order.placed", 1, (Asked("m1", Command.CREATE),))
+    assert step.message is not None
+    assert step.message.payload == {
+        "order_id": "o1",
+        "amount": 900,
+        "currency": "EUR",
+        "payment_method": "pm_ok",
+        "capture": "manual",
+    }
+
+
+def test_a_free_order_is_paid_at_once_and_asks_for_nothing() -> None:
+    step = place(new(0), lambda: "m1")
+    assert (step.after.status, step.after.asked, step.message) == (Status.PAID, (), None)
+
+
+@pytest.mark.parametrize(
+    ("order", "change", "types", "command", "payload"),
+    [
+        (authorized(), Capture(), ["payment.capture_requested"], Command.CAPTURE, {"payment_id": "p1"}),
+        (authorized(), Cancel(), ["order.canceling", "payment.void_requested"], Command.VOID, {"payment_id": "p1"}),
+        (
+            paid(),
+            Cancel(),
+            ["order.canceling", "payment.refund_requested"],
+            Command.REFUND,
+            {"payment_id": "p1", "amount": 900, "reason": "order canceled"},
+        ),
+        (
+            paid(),
+            Refund("r1", 300, "wet"),
+            ["payment.refund_requested"],
+            Command.REFUND,
+            {"payment_id": "p1", "amount": 300, "reason": "wet"},
+        ),
+        (
+            new(status=Status.PAYMENT_FAILED, payment=Payment("p1", 2, "failed", 900, "EUR")),
+            PayAgain("pm_other"),
+            ["order.payment_attempted"],
+            Command.CREATE,
+            {"order_id": "o1", "amount": 900, "currency": "EUR", "payment_method": "pm_other", "capture": "manual"},
+        ),
+    ],
+)
+def test_a_request_sends_one_command(
+    order: Order, change: Change, types: list[str], command: Command, payload: dict[str, object]
+) -> None:
+    steps = taken(order, change)
+    messages = [step.message for step in steps if step.message]
+    assert [step.type for step in steps] == types
+    assert [(message.command, message.payload) for message in messages] == [(command, payload)]
+    assert [asked.id for asked in steps[-1].after.asked] == [messages[0].id]
+
+
+@pytest.mark.parametrize(("command", "change"), [(Command.VOID, Cancel()), (Command.CAPTURE, Capture())])
+@given(versions=st.lists(st.integers(3, 9), max_size=5))
+def test_a_command_without_an_outcome_is_never_sent_again(
+    command: Command, change: Change, versions: list[int]
+) -> None:
+    order = after(authorized(), change)
+    for version in versions:  # what payment reports while it does not know: 202, and events about other things
+        for answer in (
+            Answer(replace(AUTHORIZED, version=version), answers="m1"),
+            Answer(replace(AUTHORIZED, version=version), Outcome("somebody else's", True)),
+        ):
+            steps = taken(order, answer)
+            assert [step.message for step in steps if step.message] == []
+            order = steps[-1].after if steps else order
+    assert order.asked == (Asked("m1", command),)
+    assert taken(order, change) == []
+
+
+def test_a_capture_that_was_declined_can_be_requested_again_and_is_shown() -> None:
+    asked = after(authorized(), Capture())
+    steps = taken(asked, Answer(replace(AUTHORIZED, version=4), Outcome("m1", False, True, "no_funds"), "m1"))
+    assert [(step.type, step.data["failure_reason"]) for step in steps] == [("payment.capture_declined", "no_funds")]
+    order = steps[-1].after
+    assert (order.status, order.asked, order.last_error) == (
+        Status.AUTHORIZED,
+        (),
+        LastError(Command.CAPTURE, "no_funds"),
+    )
+    assert after(order, Capture()).waits_for(Command.CAPTURE)
+
+
+def test_an_error_is_forgotten_when_a_command_succeeds() -> None:
+    order = authorized(last_error=LastError(Command.CAPTURE, "no_funds"), asked=(Asked("m9", Command.CAPTURE),))
+    order = after(order, Answer(CAPTURED, Outcome("m9", True), "m9"))
+    assert (order.status, order.asked, order.last_error) == (Status.PAID, (), None)
+
+
+def test_a_cancel_waits_for_a_capture_without_an_outcome_and_then_refunds() -> None:
+    canceling = after(after(authorized(), Capture()), Cancel())
+    assert (canceling.status, [asked.command for asked in canceling.asked]) == (Status.CANCELING, [Command.CAPTURE])
+    steps = taken(canceling, Answer(CAPTURED, Outcome("m1", True)))
+    assert [step.message.command for step in steps if step.message] == [Command.REFUND]
+    voided = after(canceling, Answer(replace(AUTHORIZED, version=4), Outcome("m1", False, True, "no_funds")))
+    assert [asked.command for asked in voided.asked] == [Command.VOID]
+
+
+@pytest.mark.parametrize(
+    ("payment", "command", "kept"),
+    [(AUTHORIZED, Command.VOID, "authorized"), (CAPTURED, Command.REFUND, "captured")],
+)
+def test_a_final_order_asks_once_for_what_the_provider_declines(payment: Payment, command: Command, kept: str) -> None:
+    order = after(new(status=Status.CANCELED), Answer(payment))
+    assert [asked.command for asked in order.asked] == [command]
+    order = after(order, Answer(replace(payment, version=8), Outcome("m1", False, True, "no"), "m1"))
+    for version in range(9, 20):
+        order = after(order, Answer(replace(payment, version=version)))
+    assert order.payment is not None
+    assert (order.payment.status, order.asked, order.last_error) == (kept, (), LastError(command, "no"))
+
+
+def test_withdrawn_commands_are_forgotten() -> None:
+    order = place(new(), lambda: "m1").after
+    steps = taken(order, Cancel(frozenset({"m1"})))
+    assert [step.type for step in steps] == ["order.canceling", "order.canceled"]
+    assert steps[-1].after.asked == ()
+    assert after(order, Cancel()).status is Status.CANCELING
+
+
+def test_refunds_under_way_are_counted_apart_and_end_apart() -> None:
+    order = after(after(paid(), Refund("r1", 300)), Refund("r2", 200))
+    assert (order.refunding_amount, order.refundable_amount) == (500, 400)
+    refunded = replace(CAPTURED, version=5, refunded_amount=300, refunding_amount=200)
+    steps = taken(order, Answer(refunded, Outcome("r1", True), "r1"))
+    assert [step.type for step in steps] == ["refund.succeeded", "payment.updated"]
+    assert [step.ended.id for step in steps if step.ended] == ["r1"]
+    order = steps[-1].after
+    assert (order.refunded_amount, order.refunding_amount, order.refundable_amount) == (300, 200, 400)
+    assert taken(order, Answer(refunded, Outcome("r1", True), "r1")) == [], "it ends once"
+
+
+def test_an_event_that_comes_before_the_answer_leaves_nothing_to_do_for_the_answer() -> None:
+    order = place(new(), lambda: "m1").after
+    order = after(order, Answer(AUTHORIZED, Outcome("m1", True)))
+    assert (order.status, order.asked) == (Status.AUTHORIZED, ())
+    assert taken(order, Answer(AUTHORIZED, answers="m1")) == []

@@ -1,0 +1,106 @@
+"""The documents for those who join name files, modules, functions, commands and headings that exist."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from ci.state import ROOT
+
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+DOCUMENTS = [
+    *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    ARCHITECTURE,
+    ROOT / "docs" / "decisions" / "README.md",
+    *DECISIONS,
+]
+_CODE = re.compile(r"(?<![\w./-])(?:chassis|order|payment|tandem_client)(?:\.\w+)+")
+_PATH = re.compile(r"(?<![\w./-])(?:apps|charts|ci|docs|k8s|requirements|tests)/[\w./-]*\w")
+
+# What the documents name and the code does not have yet. Delete a name when it exists; in the end, delete this.
+COMING = {
+    "apps/payment/gateway.py",
+    *(f"apps/{service}/{name}.py" for service in ("order", "payment") for name in ("problems", "metrics")),
+}
+
+
+@cache
+def source() -> str:
+    """All the code of the services."""
+    return "\n".join(path.read_text() for path in sorted((ROOT / "apps").rglob("*.py")))
+
+
+def is_code(name: str) -> bool:
+    """Whether a dotted name is a module or something in one, or a literal such as an event's type."""
+    if f'"{name}"' in source():
+        return True
+    words = name.split(".")
+    for end in range(len(words), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(words[:end]))
+        except ModuleNotFoundError:
+            continue
+        for word in words[end:]:
+            if not hasattr(found, word):
+                return False
+            found = getattr(found, word)
+        return True
+    return False
+
+
+def missing(text: str) -> set[str]:
+    """Names of code and paths in a text that do not exist."""
+    paths = {path for path in _PATH.findall(text) if not (ROOT / path).exists()}
+    return paths | {name for name in _CODE.findall(text) if not is_code(name)}
+
+
+def test_all_code_and_files_that_are_named_exist() -> None:
+    assert set().union(*(missing(document.read_text()) for document in DOCUMENTS)) == COMING
+
+
+@pytest.mark.parametrize("name", ["chassis.nowhere", "order.model.Status.NONE", "apps/order/nothing.py"])
+def test_what_does_not_exist_is_noticed(name: str) -> None:
+    assert missing(f"See `{name}`.") == {name}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
+        path, _, heading = target.partition("#")
+        linked = document.parent / path
+        assert linked.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings], target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_commands_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^    )make ([a-z0-9-]+)", document.read_text(), re.MULTILINE)) <= targets
+
+
+def test_the_chassis_packages_are_shown_as_they_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract.get("containers") == ["chassis"])
+    text = ARCHITECTURE.read_text()
+    assert f"    {' > '.join(layers)}\n" in text
+    assert {name for layer in layers for name in layer.split(" | ")} == set(re.findall(r"`apps/chassis/(\w+)", text))
+
+
+def test_the_index_lists_all_decisions() -> None:
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    listed = re.findall(r"^\| \[(\d{4})\]\((\S+)\) \| (.+) \|$", index, re.MULTILINE)
+    assert [name for _, name, _ in listed] == [path.name for path in DECISIONS]
+    for number, (label, name, title) in enumerate(listed, 1):
+        text = (ROOT / "docs" / "decisions" / name).read_text()
+        assert (int(label), int(name[:4])) == (number, number)
+        assert text.startswith(f"# {number}. {title}\n")
+        headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert headings == ["Context", "Decision", "What was given up", "When to reconsider"], name
