@@ -10,7 +10,7 @@ import chassis.service
 from chassis.messaging import outbox
 from chassis.openapi import document as openapi
 from chassis.postgres.database import Database
-from order import api, commands, compat, config, model
+from order import api, commands, compat, config, metrics, model
 from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
@@ -52,7 +52,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         admin_pages={PATH: views.application(settings)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
-    commands.add_gauges(app.extensions["tandem"].gauges)
+    metrics.add_gauges(app.extensions["tandem"].gauges)
     webhooks.add_gauges(app.extensions["tandem"].gauges)
     commands.register(
         app,

@@ -11,7 +11,7 @@ from chassis.messaging import outbox
 from chassis.messaging.remote import Remote
 from chassis.openapi import document as openapi
 from chassis.postgres.database import Database
-from payment import api, commands, compat, config, providers, schemas, simulator_api
+from payment import api, commands, compat, config, metrics, providers, schemas, simulator_api
 from payment.service import Payments
 
 MIGRATIONS = str(Path(__file__).parent / "migrations")
@@ -41,6 +41,6 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         use_cases={"payments": payments},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, "payment.updated")
-    commands.add_gauges(app.extensions["tandem"].gauges)
+    metrics.add_gauges(app.extensions["tandem"].gauges)
     commands.register(app, MIGRATIONS, payments, settings)
     return app

@@ -1,4 +1,4 @@
-"""The payment service's commands: `flask --app payment migrate | relay | purge | reconcile`; gauges of its work."""
+"""The payment service's commands: `flask --app payment migrate | relay | purge | reconcile`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from chassis.config import ConfigError
 from chassis.messaging import leases
 from chassis.messaging.leases import LeaseLoop
 from chassis.postgres.database import Session
-from chassis.telemetry.metrics import DatabaseGauges, Samples
 from payment import store
 from payment.config import Settings
 from payment.model import Operation
@@ -58,17 +57,3 @@ def loops(payments: Payments, settings: Settings) -> Sequence[LeaseLoop]:
         loop("executor", claim, payments.execute),
         loop("expiry", payments.expired, payments.expire),
     ]
-
-
-def add_gauges(gauges: DatabaseGauges) -> None:
-    """Measure the operations whose outcome is not known."""
-
-    def read(session: Session) -> Samples:
-        row = store.pending(session)
-        return [((), (row["count"], row["oldest"]))] if row else []
-
-    meanings = {
-        "operations_pending": "Operations without a known outcome.",
-        "operations_oldest_seconds": "Age of the oldest of them.",
-    }
-    gauges.add(meanings, (), read)
