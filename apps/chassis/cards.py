@@ -1,9 +1,9 @@
-"""Finding card numbers, so that none is ever accepted, stored or logged.
+"""Finds card numbers, so that they are never accepted, stored or logged.
 
-A primary account number is 13 to 19 digits whose last is a Luhn check digit (ISO/IEC 7812-1). Those of cards begin
-with 3 to 6 or 2221 to 2720; people write them with spaces or hyphens between groups of digits. One in ten of all
-long numbers passes Luhn: without these two limits, one in ten of all time stamps and of the names that callers make
-of dates and counters would be refused.
+A card number has 13 to 19 digits, the last of which is a Luhn check digit (ISO/IEC 7812-1). It begins with 3 to 6 or
+with 2221 to 2720, and people write it with spaces or hyphens between groups of digits. One in ten of all long numbers
+passes the Luhn check. The first digits and the grouping are checked too, because otherwise one in ten timestamps, and
+of callers' names made of dates and counters, would be rejected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 _RUN = re.compile(r"\d(?:[\s\-]*\d){12,}")
 _GROUP = re.compile(r"\d+")
-# Random names have long runs of digits by chance: one in 600 of 32 hexadecimal characters would be refused.
+# Random ids contain long runs of digits by chance: one in 600 ids of 32 hexadecimal characters would be rejected.
 _RANDOM = re.compile(
     r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-fA-F])"  # UUIDs
     r"|(?<![0-9A-Za-z])(?=\d*[a-fA-F])[0-9a-fA-F]{16,}(?![0-9A-Za-z])"  # hexadecimal, with letters in it
@@ -22,7 +22,7 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def passes_luhn(digits: str) -> bool:
-    """Whether the last digit is the Luhn check digit of the others."""
+    """Return whether the last digit is the Luhn check digit of the others."""
     total = 0
     for place, digit in enumerate(reversed(digits)):
         total += _DOUBLED[int(digit)] if place % 2 else int(digit)
@@ -30,9 +30,9 @@ def passes_luhn(digits: str) -> bool:
 
 
 def _cards(text: str) -> Iterator[tuple[int, int]]:
-    """Where card numbers begin and end: groups of digits, with white space or hyphens between them at most.
+    """Yield the start and end of each card number: groups of digits, separated by white space or hyphens.
 
-    A number next to others ("2 4111111111111111 12/27") is found too: any groups in a row are looked at.
+    Each sequence of groups is checked, so a card number next to other numbers ("2 4111111111111111 12/27") is found.
     """
     text = _RANDOM.sub(lambda name: "x" * len(name.group()), text)
     for run in _RUN.finditer(text):
@@ -61,12 +61,12 @@ def _is_card(digits: str, lengths: list[int]) -> bool:
 
 
 def has_card_number(text: str) -> bool:
-    """Whether a string holds a card number; UUIDs and random hexadecimal names never count as one."""
+    """Return whether a text contains a card number. Digits within UUIDs and hexadecimal ids do not count."""
     return _RUN.search(text) is not None and any(True for _ in _cards(text))
 
 
 def mask(text: str) -> str:
-    """The text with each card number replaced by its last four digits (PCI DSS 3.4 allows as much)."""
+    """Return the text with each card number replaced by its last four digits, which PCI DSS 3.4 allows."""
     if not _RUN.search(text):
         return text
     masked, last = [], 0

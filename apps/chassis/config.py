@@ -1,4 +1,7 @@
-"""Settings that both services have, read from the environment (NAME_FILE may stand for NAME, for mounted secrets)."""
+"""The settings that every service has, read from the environment.
+
+Instead of NAME, NAME_FILE may name a file with the value, such as a mounted secret.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from environs import FileAwareEnv
 
 from chassis import money
 from chassis.auth import rate_limits, tokens
-from chassis.auth.keyring import Keyring
+from chassis.auth.keyring import ANY_MERCHANT, Keyring
 from chassis.auth.rate_limits import Limit
 from chassis.messaging import signatures
 from chassis.telemetry import tracing
@@ -20,15 +23,16 @@ _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
 class ConfigError(Exception):
-    """A setting is missing or makes no sense; the message names it and says what would be right."""
+    """A setting is missing or invalid. The message names it and says what is valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What order and payment have in common; each extends it in its own config.py."""
+    """The settings that every service has; each service extends them in its own config.py."""
 
     database_url: str
     environment: str
+    scopes: frozenset[str]
     keyring: Keyring
     auth_off: bool
     key_cache_seconds: float
@@ -40,8 +44,6 @@ class Settings:
     relay_admin_port: int | None
     web_threads: int
     log_level: str
-    default_currency: str
-    default_payment_method: str
     relay_concurrency: int
     lease_seconds: float
     poll_seconds: float
@@ -49,12 +51,16 @@ class Settings:
 
 
 def reader() -> FileAwareEnv:
-    """A reader of the environment's variables; raises environs.EnvError for a value of the wrong type."""
+    """Return a reader of environment variables. It raises environs.EnvError for a value of the wrong type."""
     return FileAwareEnv(strip_whitespace=True)
 
 
-def common(env: FileAwareEnv) -> dict[str, object]:
-    """The fields of `Settings`, from the environment. Raises ConfigError, environs.EnvError."""
+def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
+    """Read the fields of `Settings` from the environment; `scopes` are the service's own.
+
+    Raises ConfigError, environs.EnvError.
+    """
+    scopes |= {ANY_MERCHANT}
     environment = env.str("ENVIRONMENT", "production")
     if environment not in ("production", "development"):
         raise ConfigError(f"ENVIRONMENT={environment}: must be production or development")
@@ -62,26 +68,24 @@ def common(env: FileAwareEnv) -> dict[str, object]:
     if mode not in ("api_key", "off"):
         raise ConfigError(f"AUTH_MODE={mode}: must be api_key or off")
     if mode == "off" and environment == "production":
-        raise ConfigError("AUTH_MODE=off is refused when ENVIRONMENT=production: anybody could charge anybody")
+        raise ConfigError("AUTH_MODE=off is refused when ENVIRONMENT=production: anybody could act for any merchant")
     try:
-        keyring = Keyring.parse(env.str("API_KEYS", "[]"))
+        keyring = Keyring.parse(env.str("API_KEYS", "[]"), scopes)
     except ValueError as error:
         raise ConfigError(f"API_KEYS: {error}") from error
-    default_currency = env.str("DEFAULT_CURRENCY", "EUR")
-    if not money.is_currency(default_currency):
-        raise ConfigError(f"DEFAULT_CURRENCY={default_currency}: not a code of ISO 4217, such as EUR")
     secrets = tuple(env.str("EVENTS_SECRETS", "").split())
     if not all(signatures.is_secret(secret) for secret in secrets):
         raise ConfigError(
-            "EVENTS_SECRETS: must be one or more of whsec_<base64 of at least 24 bytes>, with spaces between"
+            "EVENTS_SECRETS: must be one or more of whsec_<base64 of at least 24 bytes>, separated by spaces"
         )
     level = env.str("LOG_LEVEL", "info")
     if level.upper() not in logging.getLevelNamesMapping():
         raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
-    _see_tracing(env)
+    _check_tracing(env)
     return {
         "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
         "environment": environment,
+        "scopes": scopes,
         "keyring": keyring,
         "auth_off": mode == "off",
         "key_cache_seconds": seconds(env, "KEY_CACHE_SECONDS", 5.0),
@@ -93,8 +97,6 @@ def common(env: FileAwareEnv) -> dict[str, object]:
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
         "web_threads": positive(env, "WEB_THREADS", 6),
         "log_level": level,
-        "default_currency": default_currency,
-        "default_payment_method": env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),
         "relay_concurrency": positive(env, "RELAY_CONCURRENCY", 8),
         "lease_seconds": seconds(env, "LEASE_SECONDS", 20.0),
         "poll_seconds": seconds(env, "POLL_SECONDS", 1.0),
@@ -102,9 +104,9 @@ def common(env: FileAwareEnv) -> dict[str, object]:
     }
 
 
-def _see_tracing(env: FileAwareEnv) -> None:
-    """See that traces can be sent as the variables of OpenTelemetry say, before they are lost one after the other."""
-    if not tracing.ON:
+def _check_tracing(env: FileAwareEnv) -> None:
+    """Raise ConfigError if OpenTelemetry's variables are invalid: otherwise each span would be lost later."""
+    if not tracing.ENABLED:
         return
     for name in tracing.ENDPOINTS:
         if env.str(name, ""):
@@ -112,15 +114,15 @@ def _see_tracing(env: FileAwareEnv) -> None:
     for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
         protocol = env.str(name, "")
         if protocol not in ("", "http/protobuf"):
-            raise ConfigError(f"{name}={protocol}: traces are sent by http/protobuf only, to port 4318 as a rule")
+            raise ConfigError(f"{name}={protocol}: only http/protobuf is supported, usually on port 4318")
     for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
-        # Not quoted: they have a token in them as a rule. The libraries that read them later would quote them.
+        # Not quoted, because they usually contain a token. Later, the libraries would quote them in an error.
         if not _HEADERS.fullmatch(unquote(env.str(name, ""))):
-            raise ConfigError(f"{name}: must be name=value, with commas between")
+            raise ConfigError(f"{name}: must be name=value, separated by commas")
 
 
 def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
-    """Which tokens are good; None when no tokens are."""
+    """Return which access tokens are valid, or None if tokens are not configured."""
     issuer, audience = env.str("JWT_ISSUER", ""), env.str("JWT_AUDIENCE", "")
     jwks = env.str("JWT_JWKS", "")
     url = _url(env, "JWT_JWKS_URL", None, ("http", "https")) if env.str("JWT_JWKS_URL", "") else ""
@@ -133,7 +135,7 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
     algorithms = tuple(filter(None, (each.strip() for each in env.str("JWT_ALGORITHMS", "RS256,ES256").split(","))))
     if not algorithms or not tokens.ALGORITHMS.issuperset(algorithms):
         raise ConfigError(
-            f"JWT_ALGORITHMS: must be some of {', '.join(sorted(tokens.ALGORITHMS))}, with commas between"
+            f"JWT_ALGORITHMS: must be some of {', '.join(sorted(tokens.ALGORITHMS))}, separated by commas"
         )
     if jwks:
         try:
@@ -153,12 +155,12 @@ def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:
 def _proxies(env: FileAwareEnv) -> int:
     value = env.int("TRUSTED_PROXIES", 0)
     if value < 0:
-        raise ConfigError(f"TRUSTED_PROXIES={value}: must be how many proxies are between clients and this service")
+        raise ConfigError(f"TRUSTED_PROXIES={value}: must be the number of proxies between clients and this service")
     return value
 
 
 def positive(env: FileAwareEnv, name: str, default: int) -> int:
-    """A whole number of at least 1. Raises ConfigError, environs.EnvError."""
+    """Return a whole number of at least 1. Raises ConfigError, environs.EnvError."""
     value = env.int(name, default)
     if value < 1:
         raise ConfigError(f"{name}={value}: must be at least 1")
@@ -166,21 +168,29 @@ def positive(env: FileAwareEnv, name: str, default: int) -> int:
 
 
 def seconds(env: FileAwareEnv, name: str, default: float) -> float:
-    """A time of more than 0 seconds. Raises ConfigError, environs.EnvError."""
+    """Return a positive number of seconds. Raises ConfigError, environs.EnvError."""
     value = env.float(name, default)
     if not 0 < value < float("inf"):
         raise ConfigError(f"{name}={value}: must be more than 0 seconds")
     return value
 
 
+def currency(env: FileAwareEnv, name: str, default: str) -> str:
+    """Return a currency code of ISO 4217. Raises ConfigError."""
+    value = env.str(name, default)
+    if not money.is_currency(value):
+        raise ConfigError(f"{name}={value}: not a code of ISO 4217, such as EUR")
+    return value
+
+
 def http_url(env: FileAwareEnv, name: str, default: str) -> str:
-    """An http or https URL without a slash at its end. Raises ConfigError."""
+    """Return an http or https URL without a slash at its end. Raises ConfigError."""
     return _url(env, name, default, ("http", "https")).rstrip("/")
 
 
 def _url(env: FileAwareEnv, name: str, default: str | None, schemes: tuple[str, ...]) -> str:
     value = env.str(name) if default is None else env.str(name, default)
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        # Not quoted: a database's URL has its password in it.
+        # The value is not quoted, because the URL of a database contains its password.
         raise ConfigError(f"{name}: must be a URL that starts with {' or '.join(schemes)}://")
     return value

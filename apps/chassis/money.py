@@ -7,28 +7,28 @@ from decimal import Decimal
 from iso4217 import Currency
 
 MAX_AMOUNT = 2**63 - 1
-"""The largest amount anywhere, in minor units: what a PostgreSQL bigint holds."""
+"""The largest amount in minor units: the largest bigint of PostgreSQL."""
 
 _EXPONENTS: dict[str, int] = {c.value: c.exponent for c in Currency if c.exponent is not None}
 
 CURRENCIES = frozenset(_EXPONENTS)
-"""The codes of ISO 4217 for money that has a minor unit (gold, XAU, has none)."""
+"""The codes of ISO 4217 for currencies with a minor unit. Gold (XAU) has none."""
 
 
 def is_currency(code: str) -> bool:
-    """Whether ISO 4217 has this code, for money that has a minor unit (gold, XAU, has none)."""
+    """Return whether a code is one of `CURRENCIES`."""
     return code in CURRENCIES
 
 
 def exponent(currency: str) -> int:
-    """How many decimals a major unit of the currency has: EUR 2, JPY 0, KWD 3."""
+    """Return the number of decimals of a currency: EUR 2, JPY 0, KWD 3."""
     return _EXPONENTS[currency]
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
-    """Major units as minor ones: 19.99 EUR is 1999.
+    """Convert major units to minor units: 19.99 EUR is 1999.
 
-    Raises ValueError if the currency has fewer decimals than the amount, or the amount is out of bounds.
+    Raises ValueError if the amount has more decimals than the currency, is not finite or is too large.
     """
     if not amount.is_finite():
         raise ValueError("must be a finite number")
@@ -39,7 +39,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
     digits = exponent(currency)
     sign, figures, point = amount.as_tuple()
     assert isinstance(point, int)
-    # By hand, not by decimal's arithmetic, whose context would round what has very many digits.
+    # Not with decimal's arithmetic: its context would round an amount with very many digits.
     written = "".join(map(str, figures)).rstrip("0")
     point += len(figures) - len(written)
     if point < -digits:
@@ -51,5 +51,5 @@ def to_minor(amount: Decimal, currency: str) -> int:
 
 
 def to_major(amount: int, currency: str) -> Decimal:
-    """Minor units as major ones, exactly: 1999 EUR is 19.99."""
+    """Convert minor units to major units, exactly: 1999 EUR is 19.99."""
     return Decimal(amount).scaleb(-exponent(currency))

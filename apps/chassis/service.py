@@ -1,4 +1,4 @@
-"""A service's Flask application: everything about HTTP that is the same in both services."""
+"""A service's Flask application: what is the same for every service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from chassis.http.generic_problems import from_status
 from chassis.http.problems import Catalogue, Problem, render, unavailable
 from chassis.openapi import page
 from chassis.openapi.document import Webhook, document
-from chassis.postgres.database import DOWN, Database
+from chassis.postgres.database import UNAVAILABLE, Database
 from chassis.server import admin, health
 from chassis.telemetry import logs, metrics, trace_context, tracing
 
@@ -38,7 +38,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 @dataclass(slots=True)
 class Service:
-    """What a request finds in `current_app.extensions["tandem"]`."""
+    """What views and hooks find in `current_app.extensions["tandem"]`."""
 
     name: str
     settings: Any
@@ -49,7 +49,7 @@ class Service:
     request_log: logs.RequestLog
     guard: Guard
     problems: Catalogue
-    parts: dict[str, Any]
+    use_cases: dict[str, Any]
 
 
 def create_app(
@@ -63,10 +63,10 @@ def create_app(
     webhooks: Iterable[Webhook] = (),
     problems: Catalogue,
     migrations: str,
-    parts: dict[str, Any],
+    use_cases: dict[str, Any],
     admin_pages: Mapping[str, admin.Application] | None = None,
 ) -> Flask:
-    """The application `name`: its blueprints, health, problems, and in its extension `tandem` the admin port's.
+    """Create the application of the service `name`, with its blueprints, health, OpenAPI document and error handling.
 
     `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `problems` has every kind of problem
     that it can answer with; `migrations` is the folder of alembic's scripts; `parts` is what the service's own views
@@ -82,11 +82,11 @@ def create_app(
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(
-        name, settings, database, checks, gauges, admin_app, request_log, guard, problems, parts
+        name, settings, database, checks, gauges, admin_app, request_log, guard, problems, use_cases
     )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
-    tracing.follow(app, _QUIET, _METHODS)
+    tracing.instrument(app, _QUIET, _METHODS)
     described = list(blueprints)
     for blueprint in described:
         app.register_blueprint(blueprint)
@@ -98,32 +98,35 @@ def create_app(
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(Exception, _exception)
-    metrics.announce(__version__)
+    metrics.set_build(__version__)
     if settings.auth_off:
-        log.warning("auth_is_off", advice="anybody who reaches this port can act for any merchant")
+        log.warning("auth_is_off", advice="anybody who can reach this port can act for any merchant")
     return app
 
 
 def service() -> Service:
-    """The service that is handling the current request."""
+    """Return the service that handles the current request."""
     found: Service = current_app.extensions["tandem"]
     return found
 
 
-def onward() -> dict[str, str]:
-    """The headers of this request that go with what it sets off: its id, and its trace if it has one."""
+def propagated_headers() -> dict[str, str]:
+    """Return the headers for later requests that continue this one: the request id and the trace context.
+
+    Work for the background is stored with them.
+    """
     context = g._get_current_object()
     headers = {"X-Request-Id": context.request_id}
     if context.trace_id is not None:
         headers["traceparent"] = request.headers["traceparent"]
         state = request.headers.get("tracestate", "")
-        if trace_context.has_state(state):
+        if trace_context.is_state(state):
             headers["tracestate"] = state
     return headers
 
 
 def _begin() -> None:
-    """Raises Problem `not-found`, or `validation` for a query."""
+    """Start a request. Raises Problem `not-found`, or `validation` for an unexpected query."""
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     context.began = time.perf_counter()
     given = req.headers.get("X-Request-Id", "")
@@ -131,7 +134,7 @@ def _begin() -> None:
     context.request_id = given if usable else str(uuid_utils.uuid7())
     traceparent = req.headers.get("traceparent")
     context.trace_id = trace_context.trace_id(traceparent) if traceparent else None
-    if req.environ["PATH_INFO"].startswith("//"):  # which werkzeug lets pass
+    if req.environ["PATH_INFO"].startswith("//"):  # werkzeug strips leading slashes
         raise Problem("not-found", "No path begins with two slashes.")
     if req.query_string and req.method != "OPTIONS":
         _refuse_query(req)
@@ -144,10 +147,10 @@ def _refuse_query(req: Request) -> None:
         parsing.refuse_query(req)
 
 
-# Whoever may keep an answer asks whether it still holds (ETag), and asks again with another key.
+# Caches must revalidate a response (ETag), and not use it for requests with another key.
 _VARY = ("Vary", "Authorization, Tandem-Merchant")
-_KEPT = (("Cache-Control", "private, no-cache"), _VARY)
-_NOT_KEPT = (("Cache-Control", "no-store"), _VARY)
+_CACHEABLE = (("Cache-Control", "private, no-cache"), _VARY)
+_NOT_CACHEABLE = (("Cache-Control", "no-store"), _VARY)
 
 
 def _end(response: Response) -> Response:
@@ -155,7 +158,7 @@ def _end(response: Response) -> Response:
     method, status = req.method, response.status_code
     added = [("X-Request-Id", context.request_id), ("X-Content-Type-Options", "nosniff")]
     if "Cache-Control" not in [name for name, _ in response.headers]:
-        added += _KEPT if status in (200, 304) and method in ("GET", "HEAD") else _NOT_KEPT
+        added += _CACHEABLE if status in (200, 304) and method in ("GET", "HEAD") else _NOT_CACHEABLE
     response.headers.extend(added)
     if status in (429, 503):
         response.headers.setdefault("Retry-After", "1")
@@ -165,7 +168,7 @@ def _end(response: Response) -> Response:
     route = req.url_rule.rule if req.url_rule else "unmatched"
     seconds = time.perf_counter() - context.began
     method = method if method in _METHODS else "OTHER"
-    metrics.answered(method, route, status)(seconds)
+    metrics.count_request(method, route, status, seconds)
     service().request_log.write(context, method, route, path, status, seconds)
     return response
 
@@ -186,8 +189,8 @@ def _http_exception(error: HTTPException) -> Response:
 
 
 def _exception(error: Exception) -> Response:
-    if isinstance(error, DOWN):
+    if isinstance(error, UNAVAILABLE):
         log.warning("database_unavailable", error=error)
-        return _problem(unavailable("The database of this service does not answer."))
+        return _problem(unavailable("The database of this service does not respond."))
     log.error("unexpected", exc_info=error)
-    return _problem(Problem("internal-error", "An unexpected error; nothing is half done."))
+    return _problem(Problem("internal-error", "An unexpected error. No change was applied in part."))

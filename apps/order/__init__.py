@@ -10,7 +10,7 @@ import chassis.service
 from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
-from order import api, commands, compat, config, model, problems
+from order import api, commands, compat, config, metrics, model, problems
 from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
@@ -48,11 +48,11 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         + [Webhook(TEST, TestEvent, "Test whether events reach a merchant's endpoint")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
-        parts={"orders": orders, "webhooks": webhooks},
+        use_cases={"orders": orders, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
-    commands.add_gauges(app.extensions["tandem"].gauges)
+    metrics.add_gauges(app.extensions["tandem"].gauges)
     webhooks_commands.add_gauges(app.extensions["tandem"].gauges)
     commands.register(
         app,

@@ -17,7 +17,7 @@ from chassis.http.blueprint import Blueprint
 from chassis.http.facts import STANDARD_WEBHOOKS, facts
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
-from chassis.service import onward, service
+from chassis.service import propagated_headers, service
 from order import gateway, schemas
 from order.model import Status
 from order.service import Done, Orders
@@ -34,7 +34,7 @@ _load_event = fast_load.loader(schemas.PaymentEvent())
 
 def orders() -> Orders:
     """Return the use cases of the current application."""
-    found: Orders = service().parts["orders"]
+    found: Orders = service().use_cases["orders"]
     return found
 
 
@@ -50,7 +50,7 @@ def place_order(wanted: dict[str, Any]) -> Response:
     `Prefer: wait=N` waits for the outcome for up to N seconds, at most 10.
     """
     with _waiting() as (wait, headers):
-        done = orders().place(idempotency.claim(), wanted, onward(), wait)
+        done = orders().place(idempotency.claim(), wanted, propagated_headers(), wait)
     headers["Location"] = f"/v1/orders/{done.row['id']}"
     return _answer(done, 201, headers)
 
@@ -85,7 +85,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
     """
     with _waiting() as (wait, headers):
         method = wanted["payment_method"]
-        done = orders().pay_again(idempotency.claim(), str(order_id), method, onward(), wait)
+        done = orders().pay_again(idempotency.claim(), str(order_id), method, propagated_headers(), wait)
     return _answer(done, 202 if done.row["status"] == Status.PENDING_PAYMENT else 200, headers)
 
 
@@ -100,7 +100,7 @@ def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
     The response is 202 while the capture is in progress.
     """
     with _waiting() as (wait, headers):
-        done = orders().capture(idempotency.claim(), str(order_id), onward(), wait)
+        done = orders().capture(idempotency.claim(), str(order_id), propagated_headers(), wait)
     return _answer(done, 202 if done.row["status"] == Status.AUTHORIZED else 200, headers)
 
 
@@ -115,7 +115,7 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     The response is 202 while the cancellation is in progress.
     """
     with _waiting() as (wait, headers):
-        done = orders().cancel(idempotency.claim(), str(order_id), onward(), wait)
+        done = orders().cancel(idempotency.claim(), str(order_id), propagated_headers(), wait)
     return _answer(done, 202 if done.row["status"] == Status.CANCELING else 200, headers)
 
 
@@ -128,7 +128,7 @@ def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Refund a paid order, completely or in part."""
     with _waiting() as (wait, headers):
         amount, reason = wanted.get("amount"), wanted.get("reason")
-        done = orders().refund(idempotency.claim(), str(order_id), amount, reason, onward(), wait)
+        done = orders().refund(idempotency.claim(), str(order_id), amount, reason, propagated_headers(), wait)
     headers["Location"] = f"/v1/orders/{order_id}/refunds"
     return _answer(done, 201, headers)
 
@@ -182,5 +182,7 @@ def receive_payment_event() -> Response:
     except ValidationError as error:
         raise Problem("validation", "Not a payment event.", errors=parsing.pointers(error.messages)) from error
     g.merchant = event["merchant"]
-    orders().receive_payment_event(event["merchant"], event["data"]["order_id"], gateway.from_event(event), onward())
+    orders().receive_payment_event(
+        event["merchant"], event["data"]["order_id"], gateway.from_event(event), propagated_headers()
+    )
     return Response(status=204)

@@ -119,7 +119,7 @@ class Changes:
 
     def count_placed(self, row: Row) -> None:
         """After the commit of a new order: measure it, and wake the webhooks' loop if it has work."""
-        metrics.moved("order", "", row["status"]).inc()
+        metrics.count_transition("order", "", row["status"])
         if row["told"]:
             self._wake_webhooks()
 
@@ -156,7 +156,7 @@ class Changes:
         """After the commit: measure the steps, and wake the loops that have work now."""
         for step in path.steps:
             if step.before.status != step.after.status:
-                metrics.moved("order", step.before.status, step.after.status).inc()
+                metrics.count_transition("order", step.before.status, step.after.status)
         if row["told"]:
             self._wake_webhooks()
         if path.owner is None and any(step.message for step in path.steps):

@@ -1,4 +1,4 @@
-"""The order service's commands (`flask --app order migrate | relay | purge | reconcile`) and its gauges."""
+"""The order service's commands (`flask --app order migrate | relay | purge | reconcile`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from chassis.cli import commands
 from chassis.messaging.outbox import Message
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
-from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
 from order import reconcile
 from order.config import Settings
 from order.service import Orders
-from order.store import waiting
 
 
 def register(
@@ -53,31 +51,3 @@ def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:
         poll=settings.sweep_seconds / 4,
     )
     return [relay, sweeper]
-
-
-def add_gauges(gauges: DatabaseGauges) -> None:
-    """Add gauges of the orders and refunds that wait for something. Counters cover what has ended."""
-
-    def orders(session: Session) -> Samples:
-        return [((row["status"],), (row["count"], row["oldest"])) for row in waiting.by_status(session)]
-
-    def refunds(session: Session) -> Samples:
-        row = waiting.refunds(session)
-        return [((), (row["count"], row["oldest"]))] if row else []
-
-    gauges.add(
-        {
-            "orders_waiting": f"Orders that wait for a payment, a capture or a cancel, of the oldest {MOST:,}.",
-            "orders_oldest_seconds": "For how long nothing has happened to the one that waits longest.",
-        },
-        ("status",),
-        orders,
-    )
-    gauges.add(
-        {
-            "refunds_pending": "Refunds without a known outcome.",
-            "refunds_oldest_seconds": "Age of the oldest of them.",
-        },
-        (),
-        refunds,
-    )

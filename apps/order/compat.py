@@ -14,7 +14,7 @@ from chassis.http.answers import answer, to_json
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import facts
 from chassis.http.problems import invalid
-from chassis.service import onward, service
+from chassis.service import propagated_headers, service
 from order import schemas
 from order.api import orders
 
@@ -40,7 +40,7 @@ def place_order(wanted: dict[str, Any]) -> Response:
         "currency": settings.default_currency,
         "payment_method": settings.default_payment_method,
     }
-    orders().place_by_id(g.merchant, wanted["id"], order, onward())
+    orders().place_by_id(g.merchant, wanted["id"], order, propagated_headers())
     body = _body(wanted["id"], wanted["items"], order["total_amount"], order["currency"])
     return answer(body, 201, headers={"Location": f"/orders/{wanted['id']}"})
 

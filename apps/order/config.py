@@ -1,4 +1,4 @@
-"""The order service's settings, from the environment."""
+"""The settings of the order service, read from the environment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 from chassis import config
 from order.webhooks import config as webhooks
 
+SCOPES = frozenset({"orders:read", "orders:write", "operator:read", "operator:write"})
+"""The scopes of the order service, in addition to `merchants:any`, which every service has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings(config.Settings):
-    """All settings of the order service; times in seconds."""
+    """The settings of the order service. Times are in seconds."""
 
+    default_currency: str
+    default_payment_method: str
     payment_url: str
     payment_api_key: str
     payment_timeout: float
@@ -22,11 +27,13 @@ class Settings(config.Settings):
 
 
 def load() -> Settings:
-    """Read the environment. Raises config.ConfigError or environs.EnvError, which name the variable."""
+    """Read the environment. Raises config.ConfigError or environs.EnvError; the message names the variable."""
     env = config.reader()
-    fields: dict[str, Any] = config.common(env)
+    fields: dict[str, Any] = config.common(env, SCOPES)
     return Settings(
         **fields,
+        default_currency=config.currency(env, "DEFAULT_CURRENCY", "EUR"),
+        default_payment_method=env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),
         payment_url=config.http_url(env, "PAYMENT_URL", "http://localhost:8081"),
         payment_api_key=env.str("PAYMENT_API_KEY", ""),
         sweep_seconds=config.seconds(env, "SWEEP_SECONDS", 60.0),

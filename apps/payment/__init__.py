@@ -10,7 +10,7 @@ import chassis.service
 from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
-from payment import api, commands, compat, config, problems, providers, schemas, simulator_api
+from payment import api, commands, compat, config, metrics, problems, providers, schemas, simulator_api
 from payment.gateway import OrderGateway
 from payment.service import Payments
 
@@ -38,9 +38,9 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         webhooks=[Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service the state of a payment")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
-        parts={"payments": payments},
+        use_cases={"payments": payments},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, "payment.updated")
-    commands.add_gauges(app.extensions["tandem"].gauges)
+    metrics.add_gauges(app.extensions["tandem"].gauges)
     commands.register(app, MIGRATIONS, payments, settings)
     return app

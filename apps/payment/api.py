@@ -13,7 +13,7 @@ from chassis.http import idempotency, paging, parsing
 from chassis.http.answers import answer
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import Signature, facts
-from chassis.service import onward, service
+from chassis.service import propagated_headers, service
 from payment import ledger, schemas
 from payment.service import Done, Payments
 
@@ -30,7 +30,7 @@ _VOIDED = {"status": "voided", "captured_amount": 0, "authorized_amount": 0}
 
 def payments() -> Payments:
     """Return the use cases of the current application."""
-    found: Payments = service().parts["payments"]
+    found: Payments = service().use_cases["payments"]
     return found
 
 
@@ -45,7 +45,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
     A declined payment is a payment with the status `failed`, not an error. It is `processing` until the provider's
     outcome is known. An order has one live payment: a request for another one is answered with it, and 200.
     """
-    created = payments().create(idempotency.claim(), wanted, onward())
+    created = payments().create(idempotency.claim(), wanted, propagated_headers())
     headers = {"Location": f"/v1/payments/{created.row['id']}", **_replayed(created)}
     return answer(created.row["body"], created.status, version=created.row["version"], headers=headers)
 
@@ -61,7 +61,7 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     The response is 202 until the provider's outcome is known.
     """
     amount = wanted.get("amount")
-    return _acted(payments().capture(idempotency.claim(), str(payment_id), amount, onward()))
+    return _acted(payments().capture(idempotency.claim(), str(payment_id), amount, propagated_headers()))
 
 
 @blueprint.post("/payments/<uuid:payment_id>/void")
@@ -74,7 +74,7 @@ def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
 
     The response is 202 until the provider's outcome is known.
     """
-    return _acted(payments().void(idempotency.claim(), str(payment_id), onward()))
+    return _acted(payments().void(idempotency.claim(), str(payment_id), propagated_headers()))
 
 
 def _acted(done: Done) -> Response:
@@ -94,7 +94,7 @@ def _replayed(done: Done) -> dict[str, str]:
 def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Refund a captured payment, completely or in part."""
     amount, reason = wanted.get("amount"), wanted.get("reason")
-    done = payments().refund(idempotency.claim(), str(payment_id), amount, reason, onward())
+    done = payments().refund(idempotency.claim(), str(payment_id), amount, reason, propagated_headers())
     location = {"Location": f"/v1/payments/{payment_id}/refunds"}
     return answer(done.row["body"], 201, tagged=True, headers={**location, **_replayed(done)})
 

@@ -1,4 +1,4 @@
-"""The payment service's commands, `flask --app payment migrate | relay | purge | reconcile`, and its gauges."""
+"""The payment service's commands: `flask --app payment migrate | relay | purge | reconcile`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from chassis.cli import commands
 from chassis.config import ConfigError
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
-from chassis.telemetry.metrics import DatabaseGauges, Samples
-from payment import operations, store
+from payment import store
 from payment.config import Settings
 from payment.service import Payments
 
@@ -50,17 +49,3 @@ def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:
         loop("executor", payments.executor.claim, payments.executor.execute),
         loop("expiry", store.find_expired, payments.expire),
     ]
-
-
-def add_gauges(gauges: DatabaseGauges) -> None:
-    """Measure the operations without a known outcome."""
-
-    def read(session: Session) -> Samples:
-        row = operations.pending(session)
-        return [((), (row["count"], row["oldest"]))] if row else []
-
-    meanings = {
-        "operations_pending": "Operations without a known outcome.",
-        "operations_oldest_seconds": "Age of the oldest of them.",
-    }
-    gauges.add(meanings, (), read)

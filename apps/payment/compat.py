@@ -12,7 +12,7 @@ from chassis.http.answers import answer
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import facts
 from chassis.http.problems import Problem, invalid
-from chassis.service import onward, service
+from chassis.service import propagated_headers, service
 from payment import schemas
 from payment.api import payments
 from payment.model import Status
@@ -49,7 +49,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
             "payment_method": settings.default_payment_method,
             "capture": "automatic",
         },
-        onward(),
+        propagated_headers(),
         WAIT,
     )
     if (row["amount"], row["currency"]) != (amount, currency):

@@ -1,4 +1,4 @@
-"""The payment service's settings, from the environment."""
+"""The settings of the payment service, read from the environment."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Any
 
 from chassis import config
 
+SCOPES = frozenset({"payments:read", "payments:write"})
+"""The scopes of the payment service, in addition to `merchants:any`, which every service has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings(config.Settings):
-    """All settings of the payment service; times in seconds."""
+    """The settings of the payment service. Times are in seconds."""
 
+    default_currency: str
+    default_payment_method: str
     order_url: str
     order_timeout: float
     authorization_seconds: float
@@ -23,9 +28,9 @@ class Settings(config.Settings):
 
 
 def load() -> Settings:
-    """Read the environment. Raises config.ConfigError or environs.EnvError, which name the variable."""
+    """Read the environment. Raises config.ConfigError or environs.EnvError; the message names the variable."""
     env = config.reader()
-    fields: dict[str, Any] = config.common(env)
+    fields: dict[str, Any] = config.common(env, SCOPES)
     provider = env.str("PROVIDER", "simulator")
     if provider not in ("simulator", "stripe"):
         raise config.ConfigError(f"PROVIDER={provider}: must be simulator or stripe")
@@ -34,6 +39,8 @@ def load() -> Settings:
         raise config.ConfigError("STRIPE_API_KEY (or STRIPE_API_KEY_FILE) is missing: PROVIDER=stripe needs it")
     return Settings(
         **fields,
+        default_currency=config.currency(env, "DEFAULT_CURRENCY", "EUR"),
+        default_payment_method=env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),
         order_url=config.http_url(env, "ORDER_URL", "http://localhost:8080"),
         order_timeout=config.seconds(env, "ORDER_TIMEOUT", 5.0),
         authorization_seconds=config.seconds(env, "AUTHORIZATION_SECONDS", 7 * 24 * 3600.0),

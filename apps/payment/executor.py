@@ -9,8 +9,9 @@ import uuid_utils
 
 from chassis.messaging.leases import backoff
 from chassis.postgres.database import Database, Row, Session
-from chassis.telemetry import logs, metrics, tracing
-from payment import model, operations
+from chassis.telemetry import logs, tracing
+from chassis.telemetry.metrics import count_transition
+from payment import metrics, model, operations
 from payment.model import Kind, Operation, Outcome, Result, Settlement, Status
 from payment.providers import Provider, ProviderFault
 
@@ -35,12 +36,12 @@ class Executor:
         under the same id. An unknown outcome is neither success nor failure: the operation is released, and the
         executor's loop claims it again after a delay.
         """
-        with logs.about(operation.headers):
+        with logs.request_context(operation.headers):
             return self._settle(operation, self._ask(operation))
 
     def _ask(self, operation: Operation) -> Outcome:
         attributes = _attributes(operation, self._provider.name)
-        with tracing.work(f"provider {operation.kind}", operation.headers, attributes, calls=True) as note:
+        with tracing.span(f"provider {operation.kind}", operation.headers, attributes, calls=True) as note:
             began = time.perf_counter()
             try:
                 outcome = self._provider.lookup(operation) if operation.attempts > 1 else None
@@ -97,4 +98,4 @@ def _count(operation: Operation, outcome: Outcome, settlement: Settlement) -> No
             metrics.money.labels(operation.kind, operation.currency).inc(entry.amount)
     if settlement.status is not None:
         before = Status.PROCESSING if operation.kind in (Kind.SALE, Kind.AUTHORIZE) else Status.AUTHORIZED
-        metrics.moved("payment", before, settlement.status).inc()
+        count_transition("payment", before, settlement.status)

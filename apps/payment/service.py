@@ -16,7 +16,8 @@ from chassis.messaging import leases, outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import Database, Row, Session
-from chassis.telemetry import logs, metrics
+from chassis.telemetry import logs
+from chassis.telemetry.metrics import count_transition
 from payment import model, operations, reconcile, reservations, store
 from payment.config import Settings
 from payment.executor import Executor
@@ -233,7 +234,7 @@ class Payments:
             1,
             payment["owner"],
         )
-        metrics.moved("payment", "", Status.PROCESSING).inc()
+        count_transition("payment", "", Status.PROCESSING)
         return self.executor.execute(operation) or row
 
     def _deliver(self, message: Message, timeout: float | None) -> str:

@@ -22,7 +22,7 @@ blueprint = Blueprint(
 
 def payments() -> Payments:
     """Return the use cases of the current application."""
-    found: Payments = service().parts["payments"]
+    found: Payments = service().use_cases["payments"]
     return found
 
 

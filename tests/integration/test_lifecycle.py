@@ -121,9 +121,8 @@ def test_a_cancel_before_the_payment_request_charges_nothing(pair: Pair) -> None
     pair.stop_payment()
     for _ in range(6):  # until the circuit breaker opens, and the relay sends no more requests
         pair.order.post("/v1/orders", ORDER)
-    eventually(
-        lambda: pair.order_app.extensions["tandem"].parts["orders"].relay.breaker.is_open, "payment is taken to be down"
-    )
+    breaker = pair.order_app.extensions["tandem"].use_cases["orders"].relay.breaker
+    eventually(lambda: breaker.is_open, "payment is taken to be down")
     order = pair.order.post("/v1/orders", ORDER).json()
     canceled = pair.order.post(f"/v1/orders/{order['id']}/cancel").json()
     pair.start_payment()
@@ -291,7 +290,7 @@ def test_a_lost_event_only_delays_the_order(pair: Pair) -> None:
     pair.databases.query("order", "UPDATE orders SET swept_at = now() - interval '1 day'")
     service = pair.order_app.extensions["tandem"]
     pair.databases.query("order", "UPDATE outbox SET delivered_at = now() - interval '1 day'")
-    service.parts["orders"].sweep(service.database.session(), 0.0, 0.0)
+    service.use_cases["orders"].sweep(service.database.session(), 0.0, 0.0)
     eventually(
         lambda: pair.order.get(f"/v1/orders/{other['id']}").json()["status"] == "canceled",
         "the sweep has updated the order",

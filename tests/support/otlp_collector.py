@@ -107,7 +107,7 @@ class Collector:
         def look() -> Seen | None:
             return next((span for span in (self.of(trace) if trace else self.everything()) if which(span)), None)
 
-        found = eventually(look, f"there is a span: {what}")
+        found = eventually(look, f"a span was received: {what}")
         assert found is not None
         return found
 

@@ -75,11 +75,12 @@ class Pair:
         with mock.patch.dict(os.environ, environment(self.databases.payment, peers)):
             self.payment_app = payment.create_app()
         self._serve(self._running, self.order_app, self.order.url)
-        parts = self.order_app.extensions["tandem"]
-        self._loop(self._running, *order.commands.loops(parts.parts["orders"], parts.settings))
-        self._loop(self._running, parts.parts["webhooks"].deliverer.loop(lease=20.0, poll=parts.settings.poll_seconds))
-        parts = self.payment_app.extensions["tandem"]
-        self._loop(self._running, *payment.commands.loops(parts.parts["payments"], parts.settings))
+        service = self.order_app.extensions["tandem"]
+        self._loop(self._running, *order.commands.loops(service.use_cases["orders"], service.settings))
+        deliverer = service.use_cases["webhooks"].deliverer
+        self._loop(self._running, deliverer.loop(lease=20.0, poll=service.settings.poll_seconds))
+        service = self.payment_app.extensions["tandem"]
+        self._loop(self._running, *payment.commands.loops(service.use_cases["payments"], service.settings))
         self.start_payment()
         return self
 

@@ -1,1 +1,1 @@
-"""Who may call: API keys, access tokens, scopes and rate limits."""
+"""Authentication, authorization and rate limits: API keys, access tokens, and scopes."""

@@ -1,6 +1,6 @@
-"""Who may come in: the bearer of a key or a token, with the scope, for its merchant, within the rate limits.
+"""Admits requests with a valid key or token, the scope, the right to act for the merchant, and quota left.
 
-Answers are those of RFC 6750. Of a key that is not good nobody learns whether it ever was.
+Responses follow RFC 6750. A response to an invalid key does not reveal whether the key ever existed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 from flask import Request, g, request
 
 from chassis.auth import rate_limits, tokens
-from chassis.auth.keyring import Key, Keyring, is_merchant
+from chassis.auth.keyring import ANY_MERCHANT, Key, Keyring, is_merchant
 from chassis.auth.rate_limits import Limit, Limiter
 from chassis.auth.stored_keys import Keys
 from chassis.auth.tokens import Tokens
@@ -20,21 +20,21 @@ from chassis.postgres.database import Database
 
 
 class Settings(Protocol):
-    """The settings that a guard reads; `config.Settings` has them all."""
+    """The settings that a guard reads. `config.Settings` has all of them."""
 
     @property
     def database_url(self) -> str:
-        """The service's database."""
+        """The URL of the service's database."""
         ...
 
     @property
     def keyring(self) -> Keyring:
-        """The keys named in the environment."""
+        """The keys in the API_KEYS setting."""
         ...
 
     @property
     def key_cache_seconds(self) -> float:
-        """How long a key or token that was found valid is remembered, in seconds."""
+        """Seconds for which the result of a look-up or of a verification is cached."""
         ...
 
     @property
@@ -49,32 +49,33 @@ class Settings(Protocol):
 
     @property
     def rate_limit_unauthenticated(self) -> tuple[Limit, ...]:
-        """The limits of each address that presents invalid keys."""
+        """The limits of each address for requests with an invalid key."""
         ...
 
 
 class Guard:
-    """Asks the settings' keys first, then tokens, then the database's keys."""
+    """Identifies callers: by the keys in the settings first, then by tokens, then by the keys in the database."""
 
     def __init__(self, name: str, settings: Settings, database: Database) -> None:
-        """`name` is the service's. Raises ValueError when the settings have a JWKS that is not usable."""
+        """`name` is the service's. Raises ValueError if `settings.jwt` has a JWKS that is not usable."""
         self._keyring = settings.keyring
         self._keys = Keys(database, settings.key_cache_seconds)
         self._tokens = Tokens(settings.jwt, settings.key_cache_seconds) if settings.jwt else None
-        self._merchants = self._strangers = None
+        self._merchant_limiter = self._address_limiter = None
         self._databases = [database]
         if settings.rate_limit or settings.rate_limit_unauthenticated:
             counts = rate_limits.database(settings.database_url, name)
             self._databases.append(counts)
             if settings.rate_limit:
-                self._merchants = Limiter("merchant", settings.rate_limit, counts)
+                self._merchant_limiter = Limiter("merchant", settings.rate_limit, counts)
             if settings.rate_limit_unauthenticated:
-                self._strangers = Limiter("address", settings.rate_limit_unauthenticated, counts)
+                self._address_limiter = Limiter("address", settings.rate_limit_unauthenticated, counts)
 
     def admit(self, req: Request, scope: str) -> str:
-        """The merchant for whom the request that is being served acts.
+        """Return the merchant that the current request acts for.
 
-        Raises Problem `unauthorized`, `forbidden`, `too-many-requests` or `unavailable`, and one of database.DOWN.
+        Raises Problem `unauthorized`, `forbidden`, `too-many-requests` or `unavailable`, and one of
+        database.UNAVAILABLE.
         """
         try:
             key = self._identify(req)
@@ -83,27 +84,30 @@ class Guard:
                 self._count_failure()
             raise
         g.key = key.id
-        # What order asks of payment is for orders that were accepted already: held up here it would leave them
-        # unpaid, and one merchant's burst would be taken for a payment service that is down.
-        if self._merchants is not None and "merchants:any" not in key.scopes:
-            self._merchants.pass_or_refuse(key.merchant)
+        # Other services have keys for any merchant, and their requests complete work that they have accepted.
+        # A limit would delay that work, and they would take the burst of one merchant for an outage of this service.
+        if self._merchant_limiter is not None and ANY_MERCHANT not in key.scopes:
+            self._merchant_limiter.count_request(key.merchant)
         if scope not in key.scopes:
             raise _lacks(scope, f"The key lacks the scope {scope}.")
         return _merchant(req, key)
 
-    def recognize(self, presented: str) -> Key:
-        """What a key stands for that somebody has typed into a page; tokens are not taken there.
+    def authenticate(self, presented: str) -> Key:
+        """Return the key that a person has typed into a page. Access tokens are not accepted.
 
-        Raises Problem `unauthorized` or `too-many-requests`, and one of database.DOWN.
+        Raises Problem `unauthorized` or `too-many-requests`, and one of database.UNAVAILABLE.
         """
         key = self._keyring.find(presented) or self._keys.find(presented)
         if key is None:
             self._count_failure()
-            raise Problem("unauthorized", "The key is not known.")
+            raise Problem("unauthorized", "The key is not valid.")
         return key
 
-    def recall(self, digested: str) -> Key | None:
-        """What the key with this hexadecimal SHA-256 stands for by now. Raises one of database.DOWN."""
+    def find_digest(self, digested: str) -> Key | None:
+        """Return the key with this hexadecimal SHA-256, or None if it is not valid now.
+
+        Raises one of database.UNAVAILABLE.
+        """
         return self._keyring.find_digest(digested) or self._keys.find_digest(digested)
 
     def close(self) -> None:
@@ -112,9 +116,9 @@ class Guard:
             database.close()
 
     def _count_failure(self) -> None:
-        # Only failures count, so nobody can shut out a merchant by guessing keys from the same address.
-        if self._strangers is not None:
-            self._strangers.pass_or_refuse(_address())
+        # Only failures count, so guessing keys does not lock out a merchant behind the same address.
+        if self._address_limiter is not None:
+            self._address_limiter.count_request(_address())
 
     def _identify(self, req: Request) -> Key:
         scheme, _, presented = req.headers.get("Authorization", "").partition(" ")
@@ -130,7 +134,7 @@ class Guard:
             key = self._keys.find(presented)
         if key is None:
             raise Problem(
-                "unauthorized", "The key is not known.", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
+                "unauthorized", "The key is not valid.", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
             )
         return key
 
@@ -139,10 +143,10 @@ def _merchant(req: Request, key: Key) -> str:
     named = req.headers.get("Tandem-Merchant", "")
     if not named or named == key.merchant:
         return key.merchant
-    if "merchants:any" not in key.scopes:
-        raise _lacks("merchants:any", "Only a key with the scope merchants:any may name another merchant.")
+    if ANY_MERCHANT not in key.scopes:
+        raise _lacks(ANY_MERCHANT, f"Only a key with the scope {ANY_MERCHANT} may name another merchant.")
     if not is_merchant(named):
-        raise Problem("forbidden", "No merchant can have the name in Tandem-Merchant.")
+        raise Problem("forbidden", "The name in Tandem-Merchant is not a valid merchant name.")
     return named
 
 
@@ -152,7 +156,7 @@ def _lacks(scope: str, detail: str) -> Problem:
 
 
 def _address() -> str:
-    """The client's address; for IPv6 its network, of which one client has 2^64 addresses."""
+    """Return the client's address; for IPv6 its /64 network, because one client has all of its addresses."""
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:

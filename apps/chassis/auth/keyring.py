@@ -1,4 +1,4 @@
-"""Keys: what they stand for, those that the settings name, and which views ask for one (see guard.py)."""
+"""API keys in the settings, scopes, and the decorator that makes a view require one (see guard.py)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,15 @@ View = TypeVar("View", bound=Callable[..., Any])
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{8,255}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_SCOPE = re.compile(r"[a-z]+:[a-z]+")
 
-SCOPES = frozenset(
-    {
-        "orders:read",
-        "orders:write",
-        "payments:read",
-        "payments:write",
-        "merchants:any",
-        "operator:read",
-        "operator:write",
-    }
-)
+ANY_MERCHANT = "merchants:any"
+"""The scope that lets a key act for the merchant that the header Tandem-Merchant names. All services have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an API key or a token stands for; `id` names it in logs, if anything does."""
+    """A valid API key or token: the merchant it acts for, and its scopes. `id` names it in logs."""
 
     merchant: str
     scopes: frozenset[str]
@@ -43,20 +35,21 @@ class Key:
 
 
 class Keyring:
-    """The keys that a service knows, by SHA-256 digest.
+    """The keys in the API_KEYS setting, by their SHA-256 digests.
 
-    Keys are random and long, so a plain digest is safe at rest, and looking a digest up tells a guesser
-    nothing through its timing: which digest a guess has is not in the guesser's hands.
+    Keys are random and long, so an unsalted digest is safe at rest. A look-up by digest leaks nothing through its
+    timing, because a caller cannot choose the digest of a guess.
     """
 
     def __init__(self, keys: dict[str, Key]) -> None:
-        """`keys` maps the hexadecimal SHA-256 of each key to what it stands for."""
+        """`keys` maps the hexadecimal SHA-256 of each key to its merchant and scopes."""
         self._keys = keys
 
     @classmethod
-    def parse(cls, text: str) -> Keyring:
+    def parse(cls, text: str, scopes: frozenset[str]) -> Keyring:
         """Read the API_KEYS setting: a JSON list of {"key" or "sha256", "merchant", "scopes"}.
 
+        `scopes` are this service's. Services may share one list, so an entry may also name scopes of another service.
         Raises ValueError; its message never quotes a key.
         """
         try:
@@ -68,7 +61,7 @@ class Keyring:
         keys: dict[str, Key] = {}
         for number, entry in enumerate(entries):
             try:
-                digested, key = _entry(entry)
+                digested, key = _entry(entry, scopes)
             except ValueError as error:
                 raise ValueError(f"entry {number} {error}") from error
             if digested in keys:
@@ -77,28 +70,41 @@ class Keyring:
         return cls(keys)
 
     def find(self, key: str) -> Key | None:
-        """What this key stands for, or None when it is not known."""
+        """Return the merchant and scopes of a key, or None if it is unknown."""
         return self.find_digest(digest(key))
 
     def find_digest(self, digested: str) -> Key | None:
-        """What the key with this hexadecimal SHA-256 stands for, or None when it is not known."""
+        """Return the merchant and scopes of the key with this hexadecimal SHA-256, or None if it is unknown."""
         return self._keys.get(digested)
 
 
 def is_merchant(name: str) -> bool:
-    """Whether a merchant may have this name: 1 to 64 letters, digits, dots, dashes and underscores."""
+    """Return whether a merchant name is valid: 1 to 64 letters, digits, dots, dashes and underscores."""
     return _MERCHANT.fullmatch(name) is not None
 
 
-def _entry(entry: object) -> tuple[str, Key]:
-    """The digest of an entry's key and what it stands for. Raises ValueError; its message quotes nothing secret."""
+def _may_be_scope(scope: object, known: frozenset[str]) -> bool:
+    """Return whether `scope` is one of `known`, or may be a scope of another service.
+
+    With `books:read` known, `books:reed` is a mistake, and `shelves:read` may be a scope of another service.
+    """
+    if not isinstance(scope, str) or not _SCOPE.fullmatch(scope):
+        return False
+    resource = scope.partition(":")[0]
+    return scope in known or resource not in {each.partition(":")[0] for each in known}
+
+
+def _entry(entry: object, known: frozenset[str]) -> tuple[str, Key]:
+    """Return the digest of an entry's key, and the key. Raises ValueError; its message never quotes a secret."""
     if not isinstance(entry, dict) or ("key" in entry) == ("sha256" in entry):
         raise ValueError('must be an object with "merchant", "scopes" and either "key" or "sha256"')
     merchant, scopes = entry.get("merchant"), entry.get("scopes")
     if not isinstance(merchant, str) or not is_merchant(merchant):
         raise ValueError('must have a "merchant" of 1 to 64 letters, digits, dots, dashes and underscores')
-    if not isinstance(scopes, list) or not all(isinstance(scope, str) and scope in SCOPES for scope in scopes):
-        raise ValueError(f'must have "scopes", a list of some of {", ".join(sorted(SCOPES))}')
+    if not isinstance(scopes, list) or not all(_may_be_scope(scope, known) for scope in scopes):
+        raise ValueError(
+            f'must have "scopes", a list of some of {", ".join(sorted(known))}, or scopes of other services (word:word)'
+        )
     if "key" in entry:
         if not isinstance(entry["key"], str) or not _KEY.fullmatch(entry["key"]):
             raise ValueError('must have a "key" of 8 to 255 visible characters')
@@ -109,21 +115,21 @@ def _entry(entry: object) -> tuple[str, Key]:
 
 
 def digest(key: str) -> str:
-    """The hexadecimal SHA-256 of a key."""
+    """Return the hexadecimal SHA-256 of a key."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
 def requires(scope: str) -> Callable[[View], View]:
-    """Let a view run only for a key with this scope, and put the key's merchant into `g.merchant`."""
+    """Make a view require a key with this scope. It finds the merchant that the request acts for in `g.merchant`."""
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            part, req = current_app.extensions["tandem"], request._get_current_object()  # type: ignore[attr-defined]
-            if part.settings.auth_off:
+            service, req = current_app.extensions["tandem"], request._get_current_object()  # type: ignore[attr-defined]
+            if service.settings.auth_off:
                 g.merchant = req.headers.get("Tandem-Merchant") or "demo"
             else:
-                g.merchant = part.guard.admit(req, scope)
+                g.merchant = service.guard.admit(req, scope)
             return view(*args, **kwargs)
 
         record(guarded).scope = scope

@@ -1,14 +1,15 @@
-"""Rate limits that all workers and pods of a service share, by way of its own database.
+"""Rate limits that all workers and pods of a service share through its own database.
 
-The algorithm is GCRA (ITU-T I.371, the virtual scheduling one): for each caller and limit only the time is kept at
-which the whole quota would be there again. A request moves it on by window / quota, and is refused where it would
-get further ahead than the window. So a full quota may be used in a burst, and then comes back evenly: no window
-begins anew with a rush.
+The algorithm is GCRA (ITU-T I.371, virtual scheduling). For each caller and limit, the database stores one time: when
+the whole quota will be available again. A request moves this time by window / quota, and is rejected if the time would
+then be further ahead than the window. So the whole quota may be used in a burst, and becomes available again evenly;
+there is no rush at the start of a window.
 
-All limits of a caller are one row and one statement. A caller that was refused is refused from memory until its
-time has come, which no other process can bring forward. Without the database each process counts for itself.
-Flask-Limiter was looked at and left out: it counts before views know their merchant, asks its storage several times
-for each limit, and sends other headers.
+The limits of a caller are one row, counted by one statement. A rejection is cached until the caller's next request may
+pass, which no other process can bring forward. While the database is unavailable, each process counts for itself.
+
+Flask-Limiter is not used: it counts before a view knows its merchant, sends several statements per limit, and sends
+other headers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cachetools import LRUCache, TLRUCache
 from flask import Response, after_this_request
 
 from chassis.http.problems import Problem
-from chassis.postgres.database import DOWN, Database
+from chassis.postgres.database import UNAVAILABLE, Database
 from chassis.telemetry import logs
 
 log = logs.get_logger()
@@ -32,15 +33,15 @@ log = logs.get_logger()
 _LIMIT = re.compile(r"([1-9]\d{0,8})\s*/\s*([1-9]\d{0,3})?\s*(second|minute|hour|day)s?")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
-PATIENCE = 0.25
-"""How long the database may take to count a request, in seconds."""
-REST = 2.0
-"""How long a database that did not answer is left alone, in seconds."""
+COUNT_TIMEOUT = 0.25
+"""Seconds that the database may take to count a request."""
+RETRY_AFTER = 2.0
+"""Seconds until a database that did not respond is used again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many requests in so many seconds."""
+    """A quota of requests per window, in seconds."""
 
     name: str
     quota: int
@@ -48,51 +49,51 @@ class Limit:
 
     @property
     def gap(self) -> float:
-        """The seconds in which one request's worth of quota comes back."""
+        """Seconds after which the quota of one request is available again."""
         return self.window / self.quota
 
 
 def parse(text: str) -> tuple[Limit, ...]:
-    """Read limits such as "600/minute; 50/second; 1000/15 minutes"; none for an empty text. Raises ValueError."""
+    """Parse limits such as "600/minute; 50/second; 1000/15 minutes". An empty text has none. Raises ValueError."""
     limits = []
     for part in filter(None, (part.strip() for part in text.split(";"))):
         found = _LIMIT.fullmatch(part)
         if found is None:
-            raise ValueError("must be one or more of NUMBER/second, /minute, /hour or /day, with semicolons between")
+            raise ValueError("must be one or more of NUMBER/second, /minute, /hour or /day, separated by semicolons")
         quota, count, unit = int(found[1]), int(found[2] or 1), found[3]
         if quota > 100_000 * count * _SECONDS[unit]:
-            raise ValueError("must not allow more than 100000 a second")
+            raise ValueError("must not allow more than 100000 per second")
         limits.append(Limit(f"{count}-{unit}s" if count > 1 else unit, quota, count * _SECONDS[unit]))
     if len({limit.window for limit in limits}) < len(limits):
-        raise ValueError("must not have two limits for the same time")
+        raise ValueError("must not have two limits with the same window")
     return tuple(limits)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a request may pass, and for each limit in how many seconds its quota is full again."""
+class Decision:
+    """Whether a request may pass; `ahead` are the seconds until the whole quota of each limit is available again."""
 
     passed: bool
     ahead: tuple[float, ...]
 
-    def later(self, seconds: float) -> Verdict:
-        """The same, so many seconds later."""
-        return Verdict(self.passed, tuple(max(0.0, each - seconds) for each in self.ahead))
+    def later(self, seconds: float) -> Decision:
+        """Return the decision as it is `seconds` later: the quotas have recovered by that."""
+        return Decision(self.passed, tuple(max(0.0, each - seconds) for each in self.ahead))
 
     def wait(self, limits: Sequence[Limit]) -> float:
-        """In how many seconds a request may pass."""
+        """Return the seconds until a request may pass."""
         pairs = zip(limits, self.ahead, strict=True)
         return max(0.0, *(ahead + limit.gap - limit.window for limit, ahead in pairs))
 
 
-def count(limits: Sequence[Limit], ahead: Sequence[float]) -> Verdict:
-    """The verdict on one more request."""
+def count(limits: Sequence[Limit], ahead: Sequence[float]) -> Decision:
+    """Count one more request and decide whether it passes. A rejected request uses no quota."""
     after = tuple(each + limit.gap for limit, each in zip(limits, ahead, strict=True))
     passed = all(each <= limit.window + 1e-6 for limit, each in zip(limits, after, strict=True))
-    return Verdict(passed, after if passed else tuple(ahead))
+    return Decision(passed, after if passed else tuple(ahead))
 
 
-# The same as `count`, for everybody. A time further ahead than its window is of limits that were other ones before.
+# The same as `count`, in SQL. A time further ahead than its window was stored under other limits, and is cut.
 _COUNT = """
 INSERT INTO rate_limits AS held (caller, full_at, passed)
 VALUES (%(caller)s, ARRAY(SELECT now() + make_interval(secs => gap) FROM unnest(%(gaps)s::float8[]) AS gap), true)
@@ -111,76 +112,76 @@ RETURNING passed, ARRAY(SELECT extract(epoch FROM each - now())::float8 FROM unn
 
 
 class Limiter:
-    """Counts the requests of callers of one kind against limits."""
+    """Limits the requests of one kind of callers, such as merchants."""
 
     def __init__(
         self, kind: str, limits: Sequence[Limit], database: Database, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`kind` sets these callers apart from others in the table; `clock` is in seconds."""
+        """`kind` separates these callers from others in the table. `clock` returns seconds."""
         self._kind, self._limits, self._database, self._clock = kind, tuple(limits), database, clock
         self._statement = {"gaps": [limit.gap for limit in limits], "windows": [limit.window for limit in limits]}
-        self._resting_until = -math.inf
+        self._database_retry_at = -math.inf
         self._lock = threading.Lock()
-        # By caller, at what time what was said: for each who was refused, and of all while the database is away.
-        self._refused: TLRUCache[str, tuple[float, Verdict]] = TLRUCache(
-            4096, lambda _, told, now: told[0] + told[1].wait(self._limits), timer=clock
+        # The time of the last decision and the decision, by caller: rejections, and all while the database is away.
+        self._rejected: TLRUCache[str, tuple[float, Decision]] = TLRUCache(
+            4096, lambda _, entry, now: entry[0] + entry[1].wait(self._limits), timer=clock
         )
-        self._alone: LRUCache[str, tuple[float, Verdict]] = LRUCache(4096)
+        self._local: LRUCache[str, tuple[float, Decision]] = LRUCache(4096)
         self._policy = ", ".join(f'"{limit.name}";q={limit.quota};w={limit.window}' for limit in limits)
 
-    def pass_or_refuse(self, caller: str) -> None:
-        """Count this request, and let the answer's headers say what is left (draft-ietf-httpapi-ratelimit-headers-11).
+    def count_request(self, caller: str) -> None:
+        """Count the current request, and add the remaining quota to the headers of its response.
 
-        Raises Problem `too-many-requests`.
+        The headers are those of draft-ietf-httpapi-ratelimit-headers-11. Raises Problem `too-many-requests`.
         """
-        verdict = self.take(caller)
-        after_this_request(lambda response: self._tell(response, verdict))
-        if not verdict.passed:
-            seconds = max(1, math.ceil(verdict.wait(self._limits)))
+        decision = self.take(caller)
+        after_this_request(lambda response: self._add_headers(response, decision))
+        if not decision.passed:
+            seconds = max(1, math.ceil(decision.wait(self._limits)))
             raise Problem(
                 "too-many-requests",
-                f"The quota is used up; there is room again in {seconds} s.",
+                f"The quota is used up. The next request is allowed in {seconds} s.",
                 headers={"Retry-After": str(seconds)},
             )
 
-    def take(self, caller: str) -> Verdict:
-        """The verdict on one more request of this caller's, now."""
+    def take(self, caller: str) -> Decision:
+        """Count a request of this caller and decide whether it passes."""
         now = self._clock()
         with self._lock:
-            told = self._refused.get(caller)
-        if told is not None:
-            return told[1].later(now - told[0])
-        verdict = self._ask(caller, now) or self._count_alone(caller, now)
-        if not verdict.passed:
+            entry = self._rejected.get(caller)
+        if entry is not None:
+            return entry[1].later(now - entry[0])
+        decision = self._count_in_database(caller, now) or self._count_locally(caller, now)
+        if not decision.passed:
             with self._lock:
-                self._refused[caller] = (now, verdict)
-        return verdict
+                self._rejected[caller] = (now, decision)
+        return decision
 
-    def _ask(self, caller: str, now: float) -> Verdict | None:
-        """The verdict of the database, None when it does not answer."""
-        if now < self._resting_until:
+    def _count_in_database(self, caller: str, now: float) -> Decision | None:
+        """Count in the database. Returns None while it is unavailable."""
+        if now < self._database_retry_at:
             return None
         try:
-            named = {"caller": f"{self._kind} {caller}", **self._statement}
-            row = self._database.session().one(_COUNT, named)
-        except DOWN as error:
-            self._resting_until = self._clock() + REST
+            parameters = {"caller": f"{self._kind} {caller}", **self._statement}
+            row = self._database.session().one(_COUNT, parameters)
+        except UNAVAILABLE as error:
+            self._database_retry_at = self._clock() + RETRY_AFTER
             log.warning("rate_limits_are_counted_alone", error=error)
             return None
         assert row is not None
-        return Verdict(row["passed"], tuple(max(0.0, each) for each in row["ahead"]))
+        return Decision(row["passed"], tuple(max(0.0, each) for each in row["ahead"]))
 
-    def _count_alone(self, caller: str, now: float) -> Verdict:
+    def _count_locally(self, caller: str, now: float) -> Decision:
         with self._lock:
-            then, held = self._alone.get(caller, (now, Verdict(True, (0.0,) * len(self._limits))))
-            verdict = count(self._limits, held.later(now - then).ahead)
-            self._alone[caller] = (now, verdict)
-            return verdict
+            then, held = self._local.get(caller, (now, Decision(True, (0.0,) * len(self._limits))))
+            decision = count(self._limits, held.later(now - then).ahead)
+            self._local[caller] = (now, decision)
+            return decision
 
-    def _tell(self, response: Response, verdict: Verdict) -> Response:
+    def _add_headers(self, response: Response, decision: Decision) -> Response:
         left = ", ".join(
             f'"{limit.name}";r={max(0, math.floor((limit.window - ahead) / limit.gap + 1e-6))};t={math.ceil(ahead)}'
-            for limit, ahead in zip(self._limits, verdict.ahead, strict=True)
+            for limit, ahead in zip(self._limits, decision.ahead, strict=True)
         )
         response.headers["RateLimit-Policy"] = self._policy
         response.headers["RateLimit"] = left
@@ -188,5 +189,7 @@ class Limiter:
 
 
 def database(url: str, name: str) -> Database:
-    """Connections of their own, one a thread, that wait for nothing: neither for long nor for the disk."""
-    return Database(url, f"{name}-limits", statement_timeout=PATIENCE, lock_timeout=PATIENCE, synchronous_commit=False)
+    """Return separate connections for counting, with short timeouts. Commits do not wait for the disk."""
+    return Database(
+        url, f"{name}-limits", statement_timeout=COUNT_TIMEOUT, lock_timeout=COUNT_TIMEOUT, synchronous_commit=False
+    )

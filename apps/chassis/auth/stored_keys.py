@@ -1,8 +1,8 @@
-"""API keys that a service keeps in its own database, and what it remembers of them for a few seconds.
+"""API keys in a service's own database, cached for a few seconds.
 
-A key is `tandem_`, 40 random characters (238 bits) and 6 that check them, so that people and secret scanners know
-one when they see one, and nobody is asked about what cannot be one. Only its SHA-256 is kept: see `auth.Keyring`
-for why that is enough, and why finding a key by its digest compares no secret with another.
+A key is `tandem_`, 40 random characters (238 bits) and a checksum of 6 characters, so that people and secret scanners
+recognize it, and malformed keys are rejected without a query. Only its SHA-256 is stored; `Keyring` says why that is
+safe.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ _FORMAT = re.compile(r"tandem_([0-9A-Za-z]{40})([0-9A-Za-z]{6})")
 
 
 def generate() -> str:
-    """A new key."""
+    """Generate a key."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(40))
-    return f"tandem_{body}{_check(body)}"
+    return f"tandem_{body}{_checksum(body)}"
 
 
 def is_well_formed(key: str) -> bool:
-    """Whether this may be one of our keys; says nothing of whether it is."""
+    """Return whether a text has the format and the checksum of a key. The key may still be unknown."""
     found = _FORMAT.fullmatch(key)
-    return found is not None and _check(found[1]) == found[2]
+    return found is not None and _checksum(found[1]) == found[2]
 
 
-def _check(body: str) -> str:
+def _checksum(body: str) -> str:
+    """Return the CRC-32 in base 62."""
     number, digits = zlib.crc32(body.encode()), ""
     for _ in range(6):
         number, digit = divmod(number, 62)
@@ -47,13 +48,13 @@ def _check(body: str) -> str:
 
 
 class Keys:
-    """The valid keys, each remembered for `seconds` at most: so long may one be used after it was revoked.
+    """The valid keys, each cached for `seconds` at most. A revoked key keeps working for that long.
 
-    What is not known is remembered too, apart, so that guesses push out no known key and ask the database once each.
+    Unknown keys are cached too, so each is looked up once; separately, so that guesses do not evict valid keys.
     """
 
     def __init__(self, database: Database, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` is in seconds."""
+        """`clock` returns seconds."""
 
         def until(_: str, found: tuple[Key, float], now: float) -> float:
             return now + min(seconds, found[1])
@@ -64,14 +65,14 @@ class Keys:
         self._lock = threading.Lock()
 
     def find(self, key: str) -> Key | None:
-        """What a key stands for; None when it is unknown, expired or revoked.
+        """Return a key's merchant and scopes, or None if it is unknown, expired or revoked.
 
-        Raises one of database.DOWN when the database has to be asked and does not answer.
+        Raises one of database.UNAVAILABLE if the key is not cached and the database does not respond.
         """
         return self.find_digest(digest(key)) if is_well_formed(key) else None
 
     def find_digest(self, digested: str) -> Key | None:
-        """The same by the hexadecimal SHA-256 of a key."""
+        """Return the merchant and scopes of the key with this hexadecimal SHA-256; see `find`."""
         with self._lock:
             held = self._known.get(digested)
             if held is not None or digested in self._unknown:
@@ -90,7 +91,7 @@ _VALID: LiteralString = "revoked_at IS NULL AND (expires_at IS NULL OR expires_a
 
 
 def find(session: Session, digested: str) -> Row | None:
-    """The valid key with this hexadecimal digest, and for how many seconds it will be."""
+    """Return the valid key with this hexadecimal digest, with the `seconds_left` until it expires."""
     return session.one(
         f"""SELECT id, merchant, scopes,
             COALESCE(extract(epoch FROM expires_at - now()), 'infinity')::float8 AS seconds_left
@@ -102,7 +103,7 @@ def find(session: Session, digested: str) -> Row | None:
 def create(
     session: Session, merchant: str, scopes: Sequence[str], *, name: str = "", lifetime: timedelta | None = None
 ) -> tuple[int, str]:
-    """Store a new key; its id, and the key itself, which nobody can tell ever after."""
+    """Store a new key; return its id and the key. The key can't be read again later."""
     key = generate()
     row = session.one(
         """INSERT INTO api_keys (digest, last_four, name, merchant, scopes, lifetime, expires_at)
@@ -114,7 +115,7 @@ def create(
 
 
 def revoke(session: Session, key_id: int) -> bool:
-    """End a key, for ever; False when there is none with this id. One that is revoked stays as it is."""
+    """Revoke a key for good. Returns False if no key has this id. A revoked key keeps the time of its revocation."""
     done = session.execute(
         "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, clock_timestamp()) WHERE id = %s", (key_id,)
     )
@@ -122,9 +123,9 @@ def revoke(session: Session, key_id: int) -> bool:
 
 
 def rotate(session: Session, key_id: int, overlap: timedelta) -> tuple[int, str] | None:
-    """Store a successor with the same name, merchant, scopes and lifetime, and let the old key end after `overlap`.
+    """Store a successor with the same name, merchant, scopes and lifetime; the old key expires after `overlap`.
 
-    None when there is no valid key with this id. An old key that ends sooner anyway still does.
+    Returns None if no valid key has this id. An old key that expires earlier anyway still does.
     """
     with session.transaction():
         old = session.one(
@@ -138,7 +139,7 @@ def rotate(session: Session, key_id: int, overlap: timedelta) -> tuple[int, str]
 
 
 def listed(session: Session) -> list[Row]:
-    """All keys there ever were, oldest first, with their state: active, expired or revoked."""
+    """Return all keys, oldest first, with their state: active, expired or revoked."""
     return session.execute(
         """SELECT id, name, last_four, merchant, scopes, created_at, expires_at,
            CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= now() THEN 'expired'

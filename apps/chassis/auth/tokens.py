@@ -1,8 +1,8 @@
-"""Access tokens: JWTs (RFC 7519, RFC 9068) that an issuer signs and whose keys it publishes as a JWKS (RFC 7517).
+"""Access tokens: JWTs (RFC 7519, RFC 9068) signed by an issuer that publishes its keys as a JWKS (RFC 7517).
 
-What RFC 8725 asks for: algorithms are asymmetric, chosen by the operator and bound to each key, so that no token
-chooses how it is verified; issuer, audience and expiry are required. PyJWT, and with it cryptography, is loaded only
-where tokens are set up.
+As RFC 8725 recommends, algorithms are asymmetric, allowed by the operator and bound to a key, so a token does not
+choose how it is verified; issuer, audience and expiry are required. PyJWT and cryptography are imported only if tokens
+are configured.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "ES256K", "EdDSA"}
 )
 LEEWAY = 10.0
-"""How far our clock and the issuer's may be apart, in seconds."""
-DEADLINE = 3.0
-"""How long a request may wait for the issuer's keys, in seconds."""
-FRESH = 300.0
-"""After how many seconds the issuer's keys are fetched anew."""
-COOL = 30.0
-"""How many seconds must lie between two fetches for keys that are not known."""
-RETRY = 2.0
-"""How many seconds must lie between a fetch that failed and the next."""
-_LARGEST = 256 * 1024
+"""Seconds that our clock and the issuer's may differ."""
+FETCH_TIMEOUT = 3.0
+"""Seconds that a request may wait for the issuer's keys."""
+MAX_AGE = 300.0
+"""Seconds after which the issuer's keys are fetched again."""
+UNKNOWN_KEY_INTERVAL = 30.0
+"""Seconds between two fetches because of unknown key ids."""
+RETRY_INTERVAL = 2.0
+"""Seconds between a failed fetch and the next one."""
+_MAX_JWKS = 256 * 1024  # bytes
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which tokens are good. Either `jwks_url` says where the issuer's keys are, or `jwks` is them, as JSON."""
+    """Which tokens are valid. The issuer's keys are in `jwks`, as JSON, or at `jwks_url`; one of these is empty."""
 
     issuer: str
     audience: str
@@ -60,53 +60,56 @@ class Policy:
 
 
 def is_token(presented: str) -> bool:
-    """Whether this has the form of a signed JWT; says nothing of whether it is good."""
+    """Return whether a text has the form of a signed JWT. It may still be invalid."""
     return presented.count(".") == 2
 
 
 def invalid(reason: str) -> Problem:
-    """A token that is not good, as RFC 6750 has it; `reason` is for the caller, and quotes nothing of the token."""
+    """Return the problem for an invalid token (RFC 6750). `reason` is for the caller, and must not quote the token."""
     challenge = f'Bearer error="invalid_token", error_description="{reason}"'
     return Problem("unauthorized", f"{reason}.", headers={"WWW-Authenticate": challenge})
 
 
 class KeySet:
-    """The issuer's keys by their ids, fetched when they are needed; the last good ones stay while it is down."""
+    """The issuer's keys by their ids, fetched when needed. While the issuer is down, the last fetched keys are used."""
 
     def __init__(self, url: str, algorithms: tuple[str, ...], clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is fetched before the first token comes; `clock` is in seconds."""
+        """The first token triggers the first fetch. `clock` returns seconds."""
         self._url, self._algorithms, self._clock = url, algorithms, clock
         self._keys: Mapping[str | None, PyJWK] | None = None
-        self._tried = -float("inf")
+        self._fetched_at = -float("inf")
         self._failed = False
         self._fetching = threading.Lock()
 
     def find(self, kid: str | None) -> PyJWK | None:
-        """The key with this id, None when the issuer has none. Raises Problem `unavailable` when it does not say."""
+        """Return the key with this id, or None if the issuer has none.
+
+        Raises Problem `unavailable` if the key is unknown and the issuer does not respond.
+        """
         keys = self._keys
         if keys is not None and kid in keys:
-            if self._is_due(FRESH) and not self._fetching.locked():
-                # Nobody waits for what is only to be up to date.
-                threading.Thread(target=self._refresh, args=(FRESH, 0.0), name="jwks", daemon=True).start()
+            if self._is_due(MAX_AGE) and not self._fetching.locked():
+                # In the background: the request can use the key that is known.
+                threading.Thread(target=self._refresh, args=(MAX_AGE, 0.0), name="jwks", daemon=True).start()
             return keys[kid]
-        # While the issuer is known to be down, one request at a time looks whether it still is.
-        if not self._refresh(COOL, 0.0 if self._failed else DEADLINE):
-            raise unavailable("The issuer's keys can't be had now, and without them no token can be checked.", 2)
+        # After a failed fetch, only one request at a time tries again, and the others do not wait for it.
+        if not self._refresh(UNKNOWN_KEY_INTERVAL, 0.0 if self._failed else FETCH_TIMEOUT):
+            raise unavailable("The issuer's keys are not available, so the token can't be verified.", 2)
         return (self._keys or {}).get(kid)
 
-    def _is_due(self, rest: float) -> bool:
-        return self._clock() - self._tried >= (RETRY if self._failed else rest)
+    def _is_due(self, interval: float) -> bool:
+        return self._clock() - self._fetched_at >= (RETRY_INTERVAL if self._failed else interval)
 
-    def _refresh(self, rest: float, patience: float) -> bool:
-        """Fetch the keys, if that was not done in the last `rest` seconds; whether the newest fetch went well.
+    def _refresh(self, interval: float, timeout: float) -> bool:
+        """Fetch the keys unless the last fetch is less than `interval` seconds ago. Returns whether it succeeded.
 
-        Somebody else's fetch is waited for so many seconds.
+        Waits up to `timeout` seconds for a fetch of another thread.
         """
-        if not self._fetching.acquire(timeout=patience):
+        if not self._fetching.acquire(timeout=timeout):
             return False
         try:
-            if self._is_due(rest):
-                self._tried = self._clock()
+            if self._is_due(interval):
+                self._fetched_at = self._clock()
                 try:
                     self._keys = parse(_fetch(self._url), self._algorithms)
                     self._failed = False
@@ -119,9 +122,9 @@ class KeySet:
 
 
 def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None, PyJWK]:
-    """The keys of a JWKS that can verify one of the algorithms; others are left out. Raises ValueError if none can.
+    """Return the keys of a JWKS for these algorithms; others are left out. Raises ValueError if there are none.
 
-    A key is for the algorithm that it names or else for the usual one of its kind: RS256, or its curve's.
+    A key without an algorithm is used with the default one for its type: RS256, or that of its curve.
     """
     from jwt import PyJWK, PyJWTError
 
@@ -149,24 +152,24 @@ def _may_verify(jwk: Mapping[str, Any]) -> bool:
 
 
 def _fetch(url: str) -> bytes:
-    """The body at the URL. Raises requests' and urllib3's errors, also for one that is too large or long in coming."""
-    until = time.monotonic() + DEADLINE
+    """Return the body at the URL. Raises errors of requests and urllib3, also if it is too large or takes too long."""
+    deadline = time.monotonic() + FETCH_TIMEOUT
     with requests.get(url, timeout=(1.0, 2.0), stream=True, allow_redirects=False) as response:
         if response.status_code != 200:
             raise requests.HTTPError(f"answered {response.status_code}")
         body = b""
         while chunk := response.raw.read1(65536, decode_content=True):
             body += chunk
-            if len(body) > _LARGEST or time.monotonic() > until:
-                raise requests.ConnectionError("too large, or too long in coming")
+            if len(body) > _MAX_JWKS or time.monotonic() > deadline:
+                raise requests.ConnectionError("too large or too slow")
         return body
 
 
 class Tokens:
-    """Verifies tokens, and remembers good ones for `seconds`, but never past their expiry."""
+    """Verifies tokens. Valid ones are cached for `seconds`, but not past their expiry."""
 
     def __init__(self, policy: Policy, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` is in seconds. Raises ValueError when `policy.jwks` is set and not usable."""
+        """`clock` returns seconds. Raises ValueError if `policy.jwks` is set and not usable."""
         import jwt
 
         self._policy, self._seconds = policy, seconds
@@ -177,30 +180,30 @@ class Tokens:
         else:
             self._find = KeySet(policy.jwks_url, policy.algorithms, clock).find
 
-        def until(_: bytes, good: tuple[Key, float], now: float) -> float:
-            return now + min(seconds, good[1] + LEEWAY - time.time())
+        def until(_: bytes, entry: tuple[Key, float], now: float) -> float:
+            return now + min(seconds, entry[1] + LEEWAY - time.time())
 
-        self._good: TLRUCache[bytes, tuple[Key, float]] = TLRUCache(1024, until, timer=clock)
+        self._verified: TLRUCache[bytes, tuple[Key, float]] = TLRUCache(1024, until, timer=clock)
         self._lock = threading.Lock()
 
     def verify(self, token: str) -> Key:
-        """What a token stands for. Raises Problem `unauthorized` or `unavailable`."""
+        """Return the merchant and scopes of a token. Raises Problem `unauthorized` or `unavailable`."""
         digested = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
         with self._lock:
-            good = self._good.get(digested)
-        if good is None:
+            entry = self._verified.get(digested)
+        if entry is None:
             claims = self._claims(token)
-            good = (self._key(claims), float(claims["exp"]))
+            entry = (self._key(claims), float(claims["exp"]))
             with self._lock:
-                self._good[digested] = good
-        return good[0]
+                self._verified[digested] = entry
+        return entry[0]
 
     def _claims(self, token: str) -> dict[str, Any]:
         jwt, policy = self._jwt, self._policy
         try:
             header = jwt.get_unverified_header(token)
             if str(header.get("typ") or "jwt").lower() not in _TYPES:
-                raise invalid("The token is of another type")
+                raise invalid("The token has the wrong type")
             key = self._find(header.get("kid"))
             if key is None:
                 raise invalid("The token is not signed by a key of the issuer")
@@ -218,24 +221,24 @@ class Tokens:
         except jwt.ImmatureSignatureError as error:
             raise invalid("The token is not valid yet") from error
         except jwt.InvalidIssuerError as error:
-            raise invalid("The token is of another issuer") from error
+            raise invalid("The token has the wrong issuer") from error
         except jwt.InvalidAudienceError as error:
             raise invalid("The token is for another audience") from error
         except jwt.MissingRequiredClaimError as error:
             raise invalid("The token must have iss, aud and exp") from error
         except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise invalid("The token is not good") from error
+            raise invalid("The token is not valid") from error
         return claims
 
     def _key(self, claims: Mapping[str, Any]) -> Key:
         merchant = claims.get(self._policy.merchant_claim)
         if not isinstance(merchant, str) or not keyring.is_merchant(merchant):
-            raise invalid("The token names no merchant")
+            raise invalid("The token does not name a merchant")
         return Key(merchant, _scopes(claims), cards.mask(f"sub {claims.get('sub', 'unnamed')}"[:64]))
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
-    """Those of our scopes that a token grants: RFC 8693's `scope`, or else what some issuers call it."""
+    """Return the scopes of a token: the claim `scope` (RFC 8693), or `scp` or `scopes`, which some issuers use."""
     granted = next((claims[name] for name in ("scope", "scp", "scopes") if name in claims), "")
     names = granted.split() if isinstance(granted, str) else granted if isinstance(granted, list) else []
-    return keyring.SCOPES.intersection(name for name in names if isinstance(name, str))
+    return frozenset(name for name in names if isinstance(name, str))

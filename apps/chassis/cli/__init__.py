@@ -1,1 +1,1 @@
-"""The `flask` commands that both services have."""
+"""The `flask` commands that every service has."""

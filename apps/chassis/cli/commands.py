@@ -1,4 +1,4 @@
-"""The commands that both services have: `flask migrate`, `flask relay`, `flask purge`, and `flask keys`."""
+"""The commands `flask migrate`, `relay`, `purge` and `keys`, and `reconcile` for services that need it."""
 
 from __future__ import annotations
 
@@ -33,42 +33,42 @@ def register(
 ) -> None:
     """Add the commands to the application.
 
-    `loops` makes what `flask relay` runs; `old_rows` says by table which rows `flask purge` deletes, besides or
-    instead of those that both services have: a condition with `%s` for the days.
+    `loops` creates the loops that `flask relay` runs. `old_rows` maps tables to SQL conditions for the rows that
+    `flask purge` deletes, with `%s` for the days. It adds to, or replaces, those of the tables that every service has.
     """
     keys.register(app)
 
     @app.cli.command("migrate")
-    @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database to answer.")
+    @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database.")
     def migrate_command(wait: float) -> None:
-        """Bring this service's database to the newest schema. Safe to run again, and by several at once."""
-        part: Service = app.extensions["tandem"]
+        """Migrate this service's database to the newest schema. Safe to repeat, and to run several at once."""
+        service: Service = app.extensions["tandem"]
         try:
-            migrate.wait_for(part.database, wait, click.echo)
-            before, after = migrate.upgrade(part.settings.database_url, migrations)
+            migrate.wait_for(service.database, wait, click.echo)
+            before, after = migrate.upgrade(service.settings.database_url, migrations)
         except psycopg.OperationalError as error:
-            raise click.ClickException(f"the database does not answer: {str(error).splitlines()[0]}") from error
+            raise click.ClickException(f"the database does not respond: {str(error).splitlines()[0]}") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
 
     @app.cli.command("relay")
     def relay_command() -> None:
-        """Carry out what requests left to do, until SIGTERM."""
+        """Run the background loops of this service until SIGTERM."""
         metrics.set_role("relay")
         tracing.start(app.name, "relay")
         run_loops(app.extensions["tandem"], loops())
 
     @app.cli.command("purge")
     def purge_command() -> None:
-        """Delete what is done with and older than IDEMPOTENCY_KEY_DAYS, in small steps."""
-        part: Service = app.extensions["tandem"]
-        days = part.settings.key_days
-        session = part.database.session()
+        """Delete finished rows that are older than IDEMPOTENCY_KEY_DAYS, in small steps."""
+        service: Service = app.extensions["tandem"]
+        days = service.settings.key_days
+        session = service.database.session()
         counts = [f"{_purge(session, table, old, days)} of {table}" for table, old in {**_OLD, **old_rows}.items()]
-        click.echo(f"{app.name}: purged what is older than {days} days: {', '.join(counts)}")
+        click.echo(f"{app.name}: purged rows older than {days} days: {', '.join(counts)}")
 
 
 _OLD: dict[LiteralString, LiteralString] = {
-    # Whatever the days: who has no row has the whole quota, as those of these rows have.
+    # Independent of the days: these callers have their whole quota again, as if they had no row.
     "rate_limits": "%s > 0 AND now() > ALL (full_at)",
     "idempotency_keys": "created_at < now() - make_interval(days => %s)",
     "outbox": "created_at < now() - make_interval(days => %s) AND delivered_at IS NOT NULL",
@@ -77,7 +77,7 @@ _STEP = 5000
 
 
 def _purge(session: Session, table: LiteralString, old: LiteralString, days: int) -> int:
-    """Delete the old rows of a table a few thousand at a time, so that no statement takes long; how many there were."""
+    """Delete the old rows of a table, a few thousand per statement so that none takes long. Returns their number."""
     total = 0
     while True:
         done = session.execute(
@@ -89,16 +89,16 @@ def _purge(session: Session, table: LiteralString, old: LiteralString, days: int
 
 
 def reconcile(app: Flask, columns: Sequence[str], differences: Callable[[str, str], Iterable[Sequence[str]]]) -> None:
-    """Add `flask reconcile`: print what does not agree in a period as a table; exit status 1 if there is anything.
+    """Add `flask reconcile`: print the differences in a period as a table; exit status 1 if there are any.
 
-    `differences(since, until)` gives a row of `columns` for each disagreement.
+    `differences(since, until)` returns a row of `columns` for each difference. The times are RFC 3339.
     """
 
     @app.cli.command("reconcile")
-    @click.option("--since", default=None, help="Begin of the period (RFC 3339); a day before its end by default.")
-    @click.option("--until", default=None, help="End of the period (RFC 3339); a minute ago by default.")
+    @click.option("--since", default=None, help="Start of the period (RFC 3339). Default: a day before its end.")
+    @click.option("--until", default=None, help="End of the period (RFC 3339). Default: a minute ago.")
     def reconcile_command(since: str | None, until: str | None) -> None:
-        """Compare what is written here with what others know of the same money."""
+        """Compare the records of this service with those of the systems that it calls."""
         end = _time(until) if until else datetime.now(UTC) - timedelta(minutes=1)
         begin = _time(since) if since else end - timedelta(days=1)
         rows: list[Sequence[str]] = []
@@ -110,7 +110,9 @@ def reconcile(app: Flask, columns: Sequence[str], differences: Callable[[str, st
             rows.append(row)
             click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, _widths(columns), strict=True)))
         period = f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-        click.echo(f"{app.name}: {len(rows)} differences, {period}" if rows else f"{app.name}: all agree, {period}")
+        click.echo(
+            f"{app.name}: {len(rows)} differences, {period}" if rows else f"{app.name}: no differences, {period}"
+        )
         if rows:
             sys.exit(1)
 
@@ -127,8 +129,8 @@ def _time(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def run_loops(part: Service, loops: Sequence[WorkLoop]) -> None:
-    """Run each loop in a thread of its own until SIGTERM or SIGINT; exit status 1 if one dies."""
+def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:
+    """Run each loop in its own thread until SIGTERM or SIGINT. The exit status is 1 if one of them crashes."""
     stopping = threading.Event()
 
     def stop(*_: Any) -> None:
@@ -139,17 +141,17 @@ def run_loops(part: Service, loops: Sequence[WorkLoop]) -> None:
     threads = [threading.Thread(target=loop.run, name=loop.name) for loop in loops]
     for thread in threads:
         thread.start()
-    part.health.alive = lambda: all(loop.is_alive() for loop in loops)
-    if part.settings.relay_admin_port:
-        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), part.settings.relay_admin_port), part.admin)
+    service.health.alive = lambda: all(loop.is_alive() for loop in loops)
+    if service.settings.relay_admin_port:
+        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), service.settings.relay_admin_port), service.admin)
     log.info("relay_started", loops=[loop.name for loop in loops])
     while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
         pass
-    died = not stopping.is_set()
+    crashed = not stopping.is_set()
     for loop in loops:
         loop.stop()
     for thread in threads:
         thread.join()
     tracing.stop()
     log.info("relay_stopped")
-    sys.exit(1 if died else 0)
+    sys.exit(1 if crashed else 0)

@@ -1,4 +1,4 @@
-"""`flask keys create | list | revoke | rotate`: the keys in a service's own database."""
+"""`flask keys create | list | revoke | rotate`: the API keys in a service's own database."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from chassis.auth import keyring, stored_keys
-from chassis.postgres.database import DOWN, Row, Session
+from chassis.postgres.database import UNAVAILABLE, Row, Session
 from chassis.service import Service
 
-# Each column, the most that it may be wide, and what stands in it: 80 characters with the gaps.
+# The columns with their maximum widths and contents. With the gaps, a line has 80 characters.
 _COLUMNS: dict[str, tuple[int, Callable[[Row], str]]] = {
     "id": (4, lambda row: str(row["id"])),
     "key": (5, lambda row: f"…{row['last_four']}"),
@@ -31,39 +31,45 @@ _COLUMNS: dict[str, tuple[int, Callable[[Row], str]]] = {
 
 def register(app: Flask) -> None:
     """Add the commands to the application."""
-    group = AppGroup("keys", help="API keys in this service's database, besides those in API_KEYS.")
+    scopes: frozenset[str] = app.extensions["tandem"].settings.scopes
+    group = AppGroup("keys", help="API keys in this service's database, in addition to those in API_KEYS.")
     app.cli.add_command(group)
 
     @contextmanager
     def database() -> Iterator[Session]:
-        part: Service = app.extensions["tandem"]
+        service: Service = app.extensions["tandem"]
         try:
-            yield part.database.session()
-        except DOWN as error:
+            yield service.database.session()
+        except UNAVAILABLE as error:
             reason = str(error).splitlines()[0]
-            raise click.ClickException(f"the database does not answer, or is not migrated: {reason}") from error
+            raise click.ClickException(f"the database does not respond, or is not migrated: {reason}") from error
 
     @group.command("create")
-    @click.option("--merchant", required=True, callback=_merchant, help="Whom the key acts for.")
+    @click.option("--merchant", required=True, callback=_merchant, help="The merchant that the key acts for.")
     @click.option(
         "--scope",
         "scopes",
         required=True,
         multiple=True,
-        type=click.Choice(sorted(keyring.SCOPES)),
-        help="What the key may do; may be given several times.",
+        type=click.Choice(sorted(scopes)),
+        help="What the key may do. Repeat the option for several scopes.",
     )
-    @click.option("--expires-in", type=click.IntRange(1, 36500), metavar="DAYS", help="Days that the key is valid.")
-    @click.option("--name", default="", callback=_name, help="What the key is for, to speak of it.")
+    @click.option(
+        "--expires-in",
+        type=click.IntRange(1, 36500),
+        metavar="DAYS",
+        help="Days for which the key is valid. Default: no limit.",
+    )
+    @click.option("--name", default="", callback=_name, help="A name that says what the key is for.")
     def create(merchant: str, scopes: Sequence[str], expires_in: int | None, name: str) -> None:
-        """Make a key and print it, this once."""
+        """Create a key and print it. It is not shown again."""
         lifetime = timedelta(days=expires_in) if expires_in else None
         with database() as session:
             _show(stored_keys.create(session, merchant, scopes, name=name, lifetime=lifetime))
 
     @group.command("list")
     def list_keys() -> None:
-        """Print all keys as a table, by their last four characters; times are UTC."""
+        """Print a table of all keys, with their last four characters. Times are UTC."""
         with database() as session:
             for line in _table(stored_keys.listed(session)):
                 click.echo(line)
@@ -71,7 +77,7 @@ def register(app: Flask) -> None:
     @group.command("revoke")
     @click.argument("key_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
     def revoke(key_id: int) -> None:
-        """End a key, for ever, within KEY_CACHE_SECONDS."""
+        """Revoke a key for good. It stops working within KEY_CACHE_SECONDS."""
         with database() as session:
             if not stored_keys.revoke(session, key_id):
                 raise click.ClickException(f"there is no key {key_id}")
@@ -85,10 +91,10 @@ def register(app: Flask) -> None:
         default=24,
         show_default=True,
         metavar="HOURS",
-        help="Hours that the old key stays valid.",
+        help="Hours for which the old key stays valid.",
     )
     def rotate(key_id: int, overlap: int) -> None:
-        """Make a successor of a key and print it, this once; the old key ends after the overlap."""
+        """Create a successor of a key and print it. The old key expires after the overlap."""
         with database() as session:
             made = stored_keys.rotate(session, key_id, timedelta(hours=overlap))
         if made is None:
@@ -97,9 +103,9 @@ def register(app: Flask) -> None:
 
 
 def _show(made: tuple[int, str]) -> None:
-    # The key alone goes to standard output, so that it can be piped to where it belongs.
+    # Only the key goes to standard output, so that it can be piped.
     key_id, key = made
-    click.echo(f"This is key {key_id}. It is kept nowhere and never shown again.", err=True)
+    click.echo(f"This is key {key_id}. It is not stored and will not be shown again.", err=True)
     click.echo(key)
 
 
@@ -120,7 +126,7 @@ def _minute(time: datetime | None) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    """Lines of a table of at most 80 characters: what is too wide for its column goes on in the next line."""
+    """Return the lines of a table, at most 80 characters wide. Cells that are too wide are wrapped."""
     lines = [[[column] for column in _COLUMNS]]
     lines += [[textwrap.wrap(text(row), width) for width, text in _COLUMNS.values()] for row in rows]
     widths = [max(len(part) for cell in column for part in cell or [""]) for column in zip(*lines, strict=True)]

@@ -12,7 +12,7 @@ from typing import Any
 from chassis.messaging import leases
 from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
 from chassis.postgres.database import Session
-from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
+from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 
 CHANNEL = "outbox"
 """The NOTIFY channel of the relays."""
@@ -97,13 +97,13 @@ def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
                FROM (SELECT topic, created_at FROM outbox WHERE delivered_at IS NULL
                      ORDER BY sequence LIMIT %s) AS waiting
                GROUP BY topic""",
-            (MOST,),
+            (COUNT_LIMIT,),
         )
         found = dict.fromkeys(topics, (0.0, 0.0)) | {row["topic"]: (row["depth"], row["oldest"]) for row in rows}
         return [((topic,), numbers) for topic, numbers in found.items()]
 
     meanings = {
-        "outbox_depth": f"Undelivered rows, of the oldest {MOST:,}.",
+        "outbox_depth": f"Undelivered rows, of the oldest {COUNT_LIMIT:,}.",
         "outbox_oldest_seconds": "Age of the oldest undelivered row.",
     }
     gauges.add(meanings, ("topic",), read)

@@ -41,7 +41,7 @@ class Relay:
         own database fails; the message is claimed again after its lease expires.
         """
         began = time.perf_counter()
-        with tracing.work(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
+        with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
             try:
                 outcome = (handle or self._handle)(message, timeout)
             except (Unreachable, Refused) as error:

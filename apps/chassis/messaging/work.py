@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from chassis.postgres.database import DOWN, Database, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Session
 from chassis.telemetry import logs, metrics
 
 log = logs.get_logger()
@@ -68,7 +68,7 @@ class WorkLoop:
             try:
                 more = self._fill()
                 failures = 0
-            except DOWN as error:
+            except UNAVAILABLE as error:
                 failures += 1
                 log.warning("loop_waits_for_database", loop=self.name, error=error)
                 self._stopping.wait(min(2.0, 0.1 * 2**failures))
@@ -107,7 +107,7 @@ class WorkLoop:
         self._in_flight.discard(future)
         self._awake.set()
         error = future.exception()
-        if isinstance(error, DOWN):
+        if isinstance(error, UNAVAILABLE):
             log.warning("work_lost_database", loop=self.name, error=error)
         elif error is not None:
             log.error("work_failed", loop=self.name, exc_info=error)
@@ -120,7 +120,7 @@ class WorkLoop:
                 while not self._stopping.is_set():
                     for _ in session.notifies(timeout=self._poll, stop_after=1):
                         self._awake.set()
-            except DOWN as error:
+            except UNAVAILABLE as error:
                 log.warning("listener_waits_for_database", loop=self.name, error=error)
                 self._stopping.wait(1.0)
 

@@ -1,1 +1,1 @@
-"""PostgreSQL: connections, prepared statements, migrations, and the tables that both services have."""
+"""PostgreSQL: connections, prepared statements, migrations, and the tables that every service has."""

@@ -1,9 +1,8 @@
-"""PostgreSQL, reached with one connection a thread.
+"""PostgreSQL, with one connection per thread.
 
-gunicorn's gthread workers and the relays have a fixed number of threads, so a connection each is the
-pool: nothing to queue for, nothing to tune. psycopg_pool was looked at and left out: after a failure it
-retries in the background with a growing delay, so that the first requests after a database has come
-back still fail; here the next request simply connects.
+gunicorn's workers and the relays have a fixed number of threads, so one connection per thread replaces a pool: there is
+no queue and nothing to tune. psycopg_pool is not used because it reconnects in the background with a growing delay
+after a failure, so the first requests after the database is back still fail. Here the next request connects.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from psycopg.rows import DictRow, dict_row
 
 from chassis.postgres.prepared import Parameters, Prepared, command
 
-# Errors that say "not now": the database is away, restarting, failing over, out of room, or not migrated yet.
-DOWN = (
+UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
@@ -32,15 +30,17 @@ DOWN = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidSchemaName,
 )
+"""Errors that may go away: the database is down, restarts, fails over, is out of space, or is not migrated yet."""
 
 Row = DictRow
 
-_FIRST_PLANS = 0.5  # seconds for which the first plans of a connection are kept
-_KEEP_PLANS = 10.0  # and the longest for any: to plan ten statements takes a millisecond
+# Seconds for which plans are kept: those of a new connection at first, and at most. Planning ten statements takes 1 ms.
+_FIRST_PLAN_AGE = 0.5
+_MAX_PLAN_AGE = 10.0
 
 
 def to_json(value: Any) -> str:
-    """A value as JSON text, for a parameter that the statement casts to jsonb."""
+    """Return a value as JSON text, for a parameter that the statement casts to jsonb."""
     return orjson.dumps(value).decode()
 
 
@@ -48,18 +48,17 @@ class Session(Connection[DictRow]):
     """A connection, in autocommit mode."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take psycopg's arguments."""
         super().__init__(*args, **kwargs)
         self._poller: select.poll | None = None
         self._opened = self._planned = time.monotonic()
         self._statements: dict[str, Prepared] = {}
 
     def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
-        """Execute a statement and return its first row, or None. It is prepared when it is first executed."""
+        """Execute a statement and return its first row, or None. It is prepared on its first use."""
         return self._statement(query).first(self.pgconn, parameters)
 
     def all(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
-        """Execute a statement and return all of its rows. It is prepared when it is first executed."""
+        """Execute a statement and return all of its rows. It is prepared on its first use."""
         return self._statement(query).all(self.pgconn, parameters)
 
     def _statement(self, query: LiteralString) -> Prepared:
@@ -70,12 +69,12 @@ class Session(Connection[DictRow]):
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        """Let what is done be one transaction; an exception rolls back and goes on.
+        """Run the block in a transaction. An exception rolls back and is raised again.
 
-        What psycopg's `transaction` does, without savepoints. Raises psycopg.ProgrammingError within another one.
+        Unlike psycopg's `transaction`, it does not nest: raises psycopg.ProgrammingError within a transaction.
         """
         if self.pgconn.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
-            raise psycopg.ProgrammingError("a transaction is under way on this connection")
+            raise psycopg.ProgrammingError("this connection is already in a transaction")
         command(self.pgconn, b"BEGIN")
         try:
             yield
@@ -84,27 +83,27 @@ class Session(Connection[DictRow]):
                 command(self.pgconn, b"ROLLBACK")
             raise
         if command(self.pgconn, b"COMMIT").command_status != b"COMMIT":
-            raise psycopg.InternalError("a transaction in which a statement had failed was to be committed")
+            raise psycopg.InternalError("the transaction was rolled back because one of its statements had failed")
 
-    def plan_anew(self) -> None:
-        """Have statements planned for the tables as they are now, where that was last done a while ago.
+    def discard_old_plans(self) -> None:
+        """Make PostgreSQL plan the prepared statements again, if their plans are old.
 
-        PostgreSQL keeps a plan for as long as nobody analyses the tables. One that was made when they were empty takes
-        whatever index comes first, or none, and reads one row more with each that comes. So a plan is kept for about
-        as long as its connection was old when it was made, and ten seconds at most: no table has grown much since.
+        PostgreSQL keeps a plan until the tables are analyzed. A plan from when they were empty uses any index, or none,
+        and gets slower with each row. Therefore a plan is kept for about as long as the connection was old when it was
+        made, and for ten seconds at most: in that time a table does not grow by much.
         """
         now = time.monotonic()
-        if now - self._planned < min(_FIRST_PLANS + self._planned - self._opened, _KEEP_PLANS):
+        if now - self._planned < min(_FIRST_PLAN_AGE + self._planned - self._opened, _MAX_PLAN_AGE):
             return
         if self.pgconn.transaction_status == TransactionStatus.IDLE:
             command(self.pgconn, b"DISCARD PLANS")
             self._planned = now
 
-    def has_hung_up(self) -> bool:
-        """Whether the server has closed the connection.
+    def is_closed_by_server(self) -> bool:
+        """Return whether the server has closed this connection, which is idle.
 
-        Idle, it has nothing to say: if it can be read, that was goodbye. Asking the kernel costs microseconds, where
-        a `SELECT 1` before each request would cost a round trip.
+        The server sends nothing on an idle connection, so one that is readable has been closed. To ask the kernel takes
+        microseconds; a `SELECT 1` before each request would take a round trip.
         """
         if self._poller is None:
             self._poller = select.poll()
@@ -113,9 +112,9 @@ class Session(Connection[DictRow]):
 
 
 class Database:
-    """One database, as seen by the threads of this process. Nothing is opened before it is needed."""
+    """A database with one connection per thread of this process, opened on first use."""
 
-    session_class = Session  # chassis.spans has one of its own
+    session_class = Session  # with tracing, chassis.telemetry.http_spans replaces it
 
     def __init__(
         self,
@@ -126,9 +125,9 @@ class Database:
         lock_timeout: float = 1.0,
         synchronous_commit: bool = True,
     ) -> None:
-        """`url` is a libpq URL, `name` what PostgreSQL shows as application_name; time-outs in seconds.
+        """`url` is a libpq URL, `name` the application_name; the timeouts are in seconds.
 
-        Without `synchronous_commit`, what was committed may be lost when the server crashes.
+        Without `synchronous_commit`, the last commits may be lost if the database server crashes.
         """
         self._url = url
         self._name = name
@@ -140,9 +139,9 @@ class Database:
         self._local = threading.local()
 
     def connect(self) -> Session:
-        """A new connection in autocommit mode.
+        """Return a new connection in autocommit mode.
 
-        Raises psycopg.OperationalError when the database can't be reached within two seconds.
+        Raises psycopg.OperationalError if the database can't be reached within two seconds.
         """
         return self.session_class.connect(
             self._url,
@@ -158,11 +157,11 @@ class Database:
         )
 
     def session(self) -> Session:
-        """The connection of this thread, opened or opened anew where it is missing or broken."""
+        """Return this thread's connection; open a new one if there is none, or if it is closed."""
         held: Session | None = getattr(self._local, "session", None)
         if held is not None:
-            if not held.closed and not held.has_hung_up():
-                held.plan_anew()
+            if not held.closed and not held.is_closed_by_server():
+                held.discard_old_plans()
                 return held
             held.close()
             self._local.session = None
@@ -172,7 +171,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """The connection of this thread within BEGIN and COMMIT; an exception rolls back and goes on."""
+        """Run the block in a transaction on this thread's connection. An exception rolls back and is raised again."""
         session = self.session()
         with session.atomic():
             yield session
@@ -186,5 +185,5 @@ class Database:
 
 
 def json_time(expression: str) -> str:
-    """SQL for a time as the wire has it: RFC 3339, UTC, microseconds."""
+    """Return SQL that formats a time as in responses: RFC 3339, UTC, with microseconds."""
     return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""

@@ -1,8 +1,9 @@
-"""Schema migrations with alembic, safe to run by several processes at once and again."""
+"""Schema migrations with Alembic. Several processes may run them at once, and again."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import psycopg
 
 from chassis.postgres.database import Database
 
-_LOCK = 7_265_324_001  # any number that nobody else locks in this database
+_LOCK = 7_265_324_001  # the key of an advisory lock; nothing else in the database uses it
 
 
 def _script(migrations: str) -> tuple[Any, frozenset[str]]:
-    """Alembic's configuration for this folder, and the revisions that are in it."""
+    """Return Alembic's configuration for this folder, and the revisions in it."""
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
@@ -25,18 +26,21 @@ def _script(migrations: str) -> tuple[Any, frozenset[str]]:
 
 
 def older_revisions(migrations: str) -> frozenset[str]:
-    """The revisions before the head: a database at one of these lacks what the code needs.
+    """Return the revisions before the newest one: the schema of a database at one of them is older than the code.
 
-    Read from the file names, `NNNN_what.py` with revision NNNN, so that a web process need not load alembic.
+    They are read from the names of the files, `NNNN_what.py` for revision NNNN, so web processes do not load Alembic.
     """
     revisions = sorted(path.stem.partition("_")[0] for path in Path(migrations, "versions").glob("[0-9]*.py"))
     return frozenset(revisions[:-1])
 
 
-def wait_for(database: Database, seconds: float, say: Any) -> None:
-    """Return when the database answers. Raises psycopg.OperationalError after so many seconds."""
+def wait_for(database: Database, seconds: float, say: Callable[[str], None]) -> None:
+    """Wait until the database accepts a connection; tell `say` about it every 5 seconds.
+
+    Raises psycopg.OperationalError after `seconds`.
+    """
     deadline = time.monotonic() + seconds
-    told = 0.0
+    said = 0.0
     while True:
         try:
             database.connect().close()
@@ -44,29 +48,29 @@ def wait_for(database: Database, seconds: float, say: Any) -> None:
             now = time.monotonic()
             if now >= deadline:
                 raise
-            if now - told > 5:
-                told = now
-                say(f"waiting for the database, {deadline - now:.0f} s more: {str(error).splitlines()[0]}")
+            if now - said > 5:
+                said = now
+                say(f"waiting for the database, up to {deadline - now:.0f} s: {str(error).splitlines()[0]}")
             time.sleep(min(0.25, deadline - now))
         else:
             return
 
 
 def upgrade(url: str, migrations: str, to: str = "head") -> tuple[str | None, str | None]:
-    """Bring the schema to the newest revision, or to one before; the revisions before and after.
+    """Migrate the schema to the newest revision, or to revision `to`; return the revisions before and after.
 
-    Another migration that is running is waited for (an advisory lock). Each revision is a transaction.
-    A schema that is newer than this code is left as it is.
+    Waits for a migration that another process runs (an advisory lock). Each revision is one transaction. A schema that
+    is newer than this code is not changed.
     """
     from alembic import command
     from alembic.migration import MigrationContext
     from sqlalchemy import create_engine, text
 
     config, known = _script(migrations)
-    # The URL is libpq's to read, as everywhere else: SQLAlchemy knows other spellings.
+    # libpq reads the URL, as everywhere else: SQLAlchemy has another syntax.
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
     with engine.connect() as connection:
-        # Asked for again and again, not waited for: a waiting statement would hold up an index that is being built.
+        # Polled, because a statement that waits for the lock would block CREATE INDEX CONCURRENTLY in the migration.
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
             connection.commit()
             time.sleep(0.1)
@@ -75,7 +79,7 @@ def upgrade(url: str, migrations: str, to: str = "head") -> tuple[str | None, st
             before = MigrationContext.configure(connection).get_current_revision()
             connection.commit()
             if before is not None and before not in known:
-                # After a rollback the code is older than the schema, which stays compatible with it.
+                # The code was rolled back. Migrations are compatible with the code before them.
                 return before, before
             config.attributes["connection"] = connection
             command.upgrade(config, to)

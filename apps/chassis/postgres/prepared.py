@@ -1,8 +1,8 @@
-"""Statements that are prepared once for a connection and then sent in one call of libpq.
+"""Statements that are prepared once per connection and then executed in one call of libpq.
 
-psycopg waits for an answer in Python, which takes and leaves the interpreter's lock several times a statement; here
-it is left once, from sending to the last byte of the answer. How long a statement may take is the server's to say
-(statement_timeout), and for a server that is gone the socket's (tcp_user_timeout), as they are for psycopg.
+psycopg waits for a result in Python, and acquires and releases the GIL several times per statement. Here it is released
+once, from sending the statement to the last byte of the result. As with psycopg, statement_timeout limits how long a
+statement takes, and tcp_user_timeout how long it waits for a server that does not respond.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|(s)|(%))")
 
 
 class Prepared:
-    """One SELECT, INSERT, UPDATE or DELETE on one connection.
+    """A prepared SELECT, INSERT, UPDATE or DELETE of one connection.
 
-    Its parameters have no types: the server infers them, or a cast says them.
-    It does not hold the connection, which holds it: a thread that ends would leave both behind.
+    Parameters are sent without types: the server infers them, or the statement has a cast. The connection refers to its
+    statements but not the other way round, so both are freed when the thread ends.
     """
 
     def __init__(self, pgconn: PGconn, name: str, query: str) -> None:
-        """Prepare it, with placeholders as psycopg has them. Raises psycopg.Error."""
+        """Prepare `query`, with psycopg's placeholders. Raises psycopg.Error."""
         self._name = name.encode()
         text, self._values = _positional(query)
         self._transformer = Transformer()
-        # Said in SQL: psycopg keeps the interpreter's lock while libpq prepares and describes, however long that takes.
+        # In SQL, because psycopg holds the GIL while it calls libpq's prepare and describe functions.
         command(pgconn, f"PREPARE {name} AS {text}".encode())
         self._columns: list[str] = []
 
@@ -71,7 +71,7 @@ class Prepared:
 
 
 def command(pgconn: PGconn, text: bytes) -> PGresult:
-    """Say something that has no parameters. Raises psycopg.Error."""
+    """Execute SQL without parameters. Raises psycopg.Error."""
     return _check(pgconn, pgconn.exec_(text))
 
 
@@ -91,7 +91,7 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
 
 
 def _positional(query: str) -> tuple[str, Callable[[Any], Sequence[Any]]]:
-    """The query with numbered placeholders, and what takes their values from the parameters, in that order."""
+    """Return the query with numbered placeholders, and a function that puts the parameters in that order."""
     names: list[str] = []
 
     def number(found: re.Match[str]) -> str:

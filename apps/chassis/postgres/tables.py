@@ -1,4 +1,4 @@
-"""SQL for the tables that both services have, for their migrations. What has landed is never edited."""
+"""SQL of the tables that every service has, for the migrations. Never edit what a released migration uses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ CREATE TABLE api_keys (
 );
 """
 
-# Not worth writing ahead: after a crash of the server everybody's quota is full again.
+# Unlogged: after a crash of the database server all quotas are full again, which is acceptable.
 RATE_LIMITS = """
 CREATE UNLOGGED TABLE rate_limits (
     caller  text          PRIMARY KEY,
@@ -80,7 +80,7 @@ END $$;
 
 
 def append_only(table: str) -> str:
-    """Make a table refuse UPDATE, DELETE and TRUNCATE; APPEND_ONLY must have been run."""
+    """Return SQL that makes a table reject UPDATE, DELETE and TRUNCATE. Execute APPEND_ONLY before it."""
     return f"""
 CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
     FOR EACH ROW EXECUTE FUNCTION append_only();
@@ -89,9 +89,9 @@ CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION a
 
 
 def index_concurrently(op: Any, name: str, on: str) -> None:
-    """Build an index without holding up those who write; `op` is alembic's.
+    """Create an index without blocking writes. `op` is Alembic's.
 
-    Outside of a transaction, so a build that was cut off leaves an index behind that does not count: it goes first.
+    This runs outside of a transaction: an interrupted build leaves an invalid index, which is dropped first.
     """
     with op.get_context().autocommit_block():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
@@ -99,26 +99,27 @@ def index_concurrently(op: Any, name: str, on: str) -> None:
 
 
 def comment(on: str, text: str) -> str:
-    """SQL for a comment in the database, on a thing such as `INDEX orders_waiting`."""
+    """Return SQL for a comment in the database, on an object such as `INDEX outbox_due`."""
     quoted = text.replace("'", "''")
     return f"COMMENT ON {on} IS '{quoted}';\n"
 
 
 def comments(table: str, about: str, **columns: str) -> str:
-    r"""SQL for comments in the database, on a table and its columns; psql shows them with `\d+`."""
+    r"""Return SQL for comments in the database, on a table and its columns. psql shows them with `\d+`."""
     of_columns = (comment(f"COLUMN {table}.{name}", text) for name, text in columns.items())
     return comment(f"TABLE {table}", about) + "".join(of_columns)
 
 
-OUTBOX_COMMENTS = (
-    comments(
+def outbox_comments(aggregate: str, topics: str) -> str:
+    """Return SQL for the comments on the outbox. Its messages concern an `aggregate`, such as "book"."""
+    return comments(
         "outbox",
         "Transactional outbox: messages to the other service. A row commits with the change it is about.",
         sequence="Insertion order.",
         id="UUIDv7. The receiver takes it as the idempotency key; it is the same at each attempt.",
-        merchant="Merchant of the order.",
-        aggregate_id="The order. Only its oldest undelivered row is claimed, so its messages arrive in order.",
-        topic="In order payment.create, payment.capture, payment.void or payment.refund; in payment payment.updated.",
+        merchant=f"Merchant of the {aggregate}.",
+        aggregate_id=f"The {aggregate}. Only its oldest undelivered row is claimed, so its messages arrive in order.",
+        topic=topics,
         payload="Body of the message.",
         headers="X-Request-Id and trace context of the request that caused the message; sent with it.",
         attempts="Number of claims.",
@@ -128,11 +129,12 @@ OUTBOX_COMMENTS = (
         lease_owner="Holder of the lease. Only the holder can mark the row delivered.",
         delivered_at="Time of delivery; NULL while the row waits.",
         last_error="Why the last attempt failed.",
+    ) + (
+        comment("INDEX outbox_due", "Claims of the relay, gauges.")
+        + comment("INDEX outbox_aggregate", f"The oldest undelivered row of an {aggregate}.")
+        + comment("INDEX outbox_age", "The purge.")
     )
-    + comment("INDEX outbox_due", "Claims of the relay, gauges.")
-    + comment("INDEX outbox_aggregate", "The oldest undelivered row of an order.")
-    + comment("INDEX outbox_age", "The purge.")
-)
+
 
 IDEMPOTENCY_KEYS_COMMENTS = comments(
     "idempotency_keys",
@@ -152,20 +154,24 @@ INBOX_COMMENTS = comments(
     received_at="Time of the first delivery. The purge deletes the row after a day; signatures expire after minutes.",
 ) + comment("INDEX inbox_age", "The purge.")
 
-API_KEYS_COMMENTS = comments(
-    "api_keys",
-    "API keys made by `flask keys create`. Keys of the setting API_KEYS are not stored here.",
-    id="Name of the key in `flask keys`, in logs and on the operator's page.",
-    digest="SHA-256 of the key. The key itself is not stored.",
-    last_four="Last four characters of the key.",
-    name="Label.",
-    merchant="Merchant that the bearer acts for.",
-    scopes="What the bearer may do, such as orders:read.",
-    lifetime="Validity when the key was made, inherited by its successor in a rotation; NULL for no end.",
-    created_at="Time of creation.",
-    expires_at="End of validity; NULL for no end.",
-    revoked_at="Time of revocation; NULL if it is not revoked.",
-)
+
+def api_keys_comments(scope: str) -> str:
+    """Return SQL for the comments on the API keys; `scope` is an example."""
+    return comments(
+        "api_keys",
+        "API keys made by `flask keys create`. Keys of the setting API_KEYS are not stored here.",
+        id="Name of the key in `flask keys`, in logs and on the operator's page.",
+        digest="SHA-256 of the key. The key itself is not stored.",
+        last_four="Last four characters of the key.",
+        name="Label.",
+        merchant="Merchant that the bearer acts for.",
+        scopes=f"What the bearer may do, such as {scope}.",
+        lifetime="Validity when the key was made, inherited by its successor in a rotation; NULL for no end.",
+        created_at="Time of creation.",
+        expires_at="End of validity; NULL for no end.",
+        revoked_at="Time of revocation; NULL if it is not revoked.",
+    )
+
 
 RATE_LIMITS_COMMENTS = comments(
     "rate_limits",

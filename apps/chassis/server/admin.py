@@ -1,7 +1,7 @@
-"""The admin port: /metrics, /livez, /readyz and a service's own pages, on a listener and threads of its own.
+"""The admin port: /metrics, /livez, /readyz and a service's own pages, with their own listener and threads.
 
-However busy the service's threads are with slow requests, a probe is answered: Kubernetes must not take a
-busy pod for a dead one. These three need no key, so the port is not for the outside.
+Probes are answered however busy the threads of the main port are, so Kubernetes does not restart a busy pod. These
+three paths need no key: do not expose the port outside of the cluster.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from chassis.telemetry import metrics
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = 10  # seconds that a client may be silent
+class _RequestHandler(WSGIRequestHandler):
+    timeout = 10  # seconds that a client may send nothing
 
     def version_string(self) -> str:
-        """What the Server header says: nothing about what to attack."""
+        """Return the value of the Server header, without versions: they tell an attacker what to try."""
         return "tandem"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing: probes and scrapes come every few seconds."""
+        """Log nothing: probes and scrapes arrive every few seconds."""
 
 
 def application(
     url: str, health: Health, gauges: metrics.DatabaseGauges, pages: Mapping[str, Application]
 ) -> Application:
-    """The WSGI application of the admin port; `url` is of the service's database.
+    """Return the WSGI application of the admin port.
 
-    `pages` are applications of their own, each by the path that it and all below it answer.
+    `url` is the service's database. `pages` maps the first segment of a path, such as "/admin", to the WSGI application
+    that handles it and all paths below it.
     """
     database = Database(url, "admin", statement_timeout=3.0)
     gauges.use(database)
@@ -70,12 +71,12 @@ def application(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError when the port is taken."""
+    """Return a listening socket. Raises OSError if the port is in use."""
     return socket.create_server((host, port), backlog=64)
 
 
 def serve(listener: socket.socket, app: Application) -> None:
-    """Serve from a thread of this process; several processes may share the listener."""
+    """Serve `app` from a thread of this process. Several processes may share the listener."""
     host, port = listener.getsockname()[:2]
-    server = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
+    server = make_server(host, port, app, threaded=True, request_handler=_RequestHandler, fd=listener.fileno())
     threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

@@ -1,8 +1,8 @@
-"""Connections spread evenly over gunicorn's workers.
+"""Spreads connections evenly over gunicorn's workers.
 
-Workers take connections from one listener, whoever wakes first. Kept alive, a connection stays where it was
-taken: by chance all connections of a proxy may be one worker's, and the other cores idle. So a worker stops
-listening while it has more connections than another. What each has stands in memory that all share.
+All workers accept connections from the same listener, and the first to wake up gets one. A kept-alive connection stays
+with its worker: by chance, one worker may hold all connections of a proxy while other cores are idle. Therefore a
+worker stops accepting while another one has fewer connections. The workers see each other's counts in shared memory.
 """
 
 from __future__ import annotations
@@ -12,57 +12,60 @@ import time
 
 from gunicorn.workers.gthread import ThreadWorker
 
-_FREE = -1
-_LEAVING = 2**31 - 1
+_FREE = -1  # the count of a slot that no worker has
+_STOPPING = 2**31 - 1  # the count of a worker that accepts no more
 _SLOTS = 128
-# Seconds without a word after which a worker is stuck, and nobody leaves connections to it any more.
-_STUCK = 3.0
-# Seconds after which a worker that does not listen looks again whether it should.
-_LOOK_AGAIN = 0.02
+# Seconds without an update after which a worker is taken to be stuck. Others then accept although it has fewer.
+_STALE_AFTER = 3.0
+# Seconds after which a worker that does not accept compares the counts again.
+_RECHECK = 0.02
 
-# Made before the first fork: whoever imports this in the master shares it with all workers.
-_heard = memoryview(mmap.mmap(-1, 8 * _SLOTS)).cast("d")
+# Mapped before the first fork: the master imports this module, and all workers inherit the mapping.
+_updated_at = memoryview(mmap.mmap(-1, 8 * _SLOTS)).cast("d")
 _connections = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
 _connections[:] = memoryview(b"\xff" * 4 * _SLOTS).cast("i")
 
 
-class Balanced(ThreadWorker):  # type: ignore[misc]
-    """gthread's worker, which listens while it has no more connections than any other."""
+class BalancedWorker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's threaded worker, which accepts connections only while no other worker has fewer.
+
+    What it overrides in gunicorn is listed in `chassis.server`.
+    """
 
     slot = 0
 
-    def take_slot(self) -> None:
-        """In the master, before the fork: a place for what this worker has."""
+    def claim_slot(self) -> None:
+        """Take a slot in the shared memory. The master calls this before the fork."""
         self.slot = next((slot for slot in range(_SLOTS) if _connections[slot] == _FREE), _SLOTS - 1)
         _connections[self.slot] = 0
-        _heard[self.slot] = 0.0  # while it starts it takes none, so nobody leaves any to it
+        _updated_at[self.slot] = 0.0  # stale until the worker has started, so that others do not leave it connections
 
-    def leave_slot(self) -> None:
-        """In the master, after the worker's end, whatever of."""
+    def release_slot(self) -> None:
+        """Give the slot back. The master calls this when the worker has exited or was killed."""
         _connections[self.slot] = _FREE
 
     def _has_fewest(self) -> bool:
-        self._tell()
-        stuck = time.monotonic() - _STUCK
+        self._publish()
+        stale = time.monotonic() - _STALE_AFTER
         return all(
-            number == _FREE or number >= self.nr_conns or _heard[slot] < stuck
+            number == _FREE or number >= self.nr_conns or _updated_at[slot] < stale
             for slot, number in enumerate(_connections)
         )
 
-    def _tell(self) -> None:
-        _connections[self.slot] = self.nr_conns if self.alive else _LEAVING
-        _heard[self.slot] = time.monotonic()
+    def _publish(self) -> None:
+        _connections[self.slot] = self.nr_conns if self.alive else _STOPPING
+        _updated_at[self.slot] = time.monotonic()
 
-    def leave_the_next(self) -> None:
-        """Leave the next connection to others if they have fewer; to be called when one was taken."""
+    def pause_if_ahead(self) -> None:
+        """Stop accepting if another worker has fewer connections. Call this after accepting one."""
         if not self._has_fewest():
             self.set_accept_enabled(False)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Listen, unless others have fewer connections; the one with the fewest always listens."""
+        """Start or stop accepting. A worker with more connections than another one does not start."""
         super().set_accept_enabled(enabled and self._has_fewest())
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait, and tell the others what came of it."""
-        super().wait_for_and_dispatch_events(timeout if self._accepting else min(timeout, _LOOK_AGAIN))
-        self._tell()
+        """Dispatch events, then publish the number of connections. Returns early while this worker does not accept."""
+        super().wait_for_and_dispatch_events(timeout if self._accepting else min(timeout, _RECHECK))
+        self._publish()

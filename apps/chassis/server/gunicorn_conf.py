@@ -1,4 +1,7 @@
-"""How gunicorn serves either service: `gunicorn -c python:chassis.gunicorn_conf "order:create_app()"`."""
+"""gunicorn's settings, the same for every service.
+
+Start a service with `gunicorn -c python:chassis.server.gunicorn_conf "PACKAGE:create_app()"`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 from typing import Any
 
 from chassis.server import admin
-from chassis.server.arrivals import MAX_LINE
+from chassis.server.request_buffer import MAX_LINE
 from chassis.telemetry import metrics, tracing
 
 _host = os.environ.get("HOST", "0.0.0.0")
@@ -15,54 +18,54 @@ bind = f"{_host}:{os.environ.get('PORT', '8080')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "6"))
 worker_class = "chassis.server.worker.Worker"
-preload_app = True  # workers share the memory of what was imported; connections are opened after the fork
+preload_app = True  # workers share the memory of the imported modules; connections are opened after the fork
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 timeout = 30
 graceful_timeout = 25
-keepalive = 75  # longer than the idle time-out of common proxies and clients, so that they close first
-accesslog = None  # the application writes one line a request
+keepalive = 75  # longer than the idle timeout of common proxies and clients, so that they close first
+accesslog = None  # the application logs each request
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
-sendfile = False  # all answers go through the worker's own hands
-worker_connections = 500  # a worker's, all kept within 1024 open files
+sendfile = False  # responses must go through BufferedSocket.sendall
+worker_connections = 500  # per worker, so that it stays below 1024 open files
 limit_request_line = MAX_LINE
 limit_request_fields = 100
 limit_request_field_size = 8190
-header_map = "refuse"  # a_b and a-b are one name to a WSGI application: who sends the first means to be the second
-forwarder_headers = ""  # nobody sets SCRIPT_NAME for us, not even from this host
+header_map = "refuse"  # WSGI maps a_b and a-b to one name: a client could set a header that a proxy strips
+forwarder_headers = ""  # no client may set SCRIPT_NAME, not even one on this host
 secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:
-    """Open the admin port once, before the workers are forked: they share it. Raises OSError when it is taken."""
+    """Open the admin port before the fork, so that all workers share it. Raises OSError if the port is in use."""
     server.admin_listener = admin.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
 
 
 def when_ready(server: Any) -> None:
-    """Leave what was imported out of all garbage collections: it stays, and its pages stay shared."""
+    """Exclude all objects so far from garbage collection, which would write to pages that the workers share."""
     gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Answer on the admin port from a thread apart from those that serve requests, and send spans from another."""
+    """Start the threads of a new worker that serve the admin port and that export spans."""
     service = worker.app.wsgi().extensions["tandem"]
     admin.serve(worker.admin_listener, service.admin)
     tracing.start(service.name, metrics.WEB)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker what it shares with the others."""
-    worker.take_slot()
+    """Give a new worker its slot for counting connections, and the listener of the admin port."""
+    worker.claim_slot()
     worker.admin_listener = server.admin_listener
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Send the last spans, from the worker that ends."""
+    """Export the last spans of a worker that exits."""
     tracing.stop()
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget what a worker that is gone had."""
-    worker.leave_slot()
+    """Free the slot of a worker that has exited, and drop its gauges."""
+    worker.release_slot()
     metrics.process_died(worker.pid)

@@ -1,8 +1,8 @@
-"""Health: is the process alive, can it serve.
+"""Liveness and readiness.
 
-/livez depends on nothing, so that a database outage never makes Kubernetes restart pods in circles.
-/readyz asks the service's own database, and whether its schema has what this code needs; it never asks
-the other service, for an order is accepted while payment is down.
+/livez depends on nothing else, so that Kubernetes does not restart pods because of a database outage.
+/readyz checks that the service's own database responds and that its schema is as new as the code. It does not check
+other services: a service accepts requests while the one that it calls is down.
 """
 
 from __future__ import annotations
@@ -15,38 +15,41 @@ from flask import Blueprint, Response
 
 from chassis.http.answers import to_json
 from chassis.postgres import migrate
-from chassis.postgres.database import DOWN, Database
+from chassis.postgres.database import UNAVAILABLE, Database
 
 
 class Health:
-    """Answers the two questions of an orchestrator."""
+    """Computes the responses to the liveness and readiness probes."""
 
     def __init__(self, database: Database, migrations: str) -> None:
-        """`migrations` is the folder of alembic's scripts."""
+        """`migrations` is the folder of Alembic's scripts."""
         self._database = database
         self._older = migrate.older_revisions(migrations)
         self.alive: Callable[[], bool] = lambda: True
 
     def live(self) -> tuple[int, dict[str, Any]]:
-        """200 while the process does its work."""
+        """Return the status code and the body for /livez: 200, or 503 if a loop of the process is stuck."""
         return (200, {"status": "alive"}) if self.alive() else (503, {"status": "stuck"})
 
     def ready(self, database: Database | None = None) -> tuple[int, dict[str, Any]]:
-        """200 when requests can be served; otherwise 503 and what is missing. `database` if not the service's own."""
+        """Return the status code and the body for /readyz: 200, or 503 and what is missing.
+
+        The admin port passes a `database` of its own, with a shorter statement timeout.
+        """
         begin = time.perf_counter()
         try:
             row = (database or self._database).session().execute("SELECT version_num FROM alembic_version").fetchone()
-        except DOWN as error:
+        except UNAVAILABLE as error:
             missing = "not migrated" if "alembic_version" in str(error) else "does not answer"
             return 503, {"status": "not ready", "database": missing}
         if row is None or row["version_num"] in self._older:
-            # A revision that this code does not know is newer: migrations stay compatible with the code before.
+            # An unknown revision is newer than this code, and migrations stay compatible with the code before them.
             return 503, {"status": "not ready", "database": "schema is older than this code"}
         return 200, {"status": "ready", "database": "ok", "ms": round((time.perf_counter() - begin) * 1000, 2)}
 
 
 def blueprint(health: Health) -> Blueprint:
-    """The two health paths on the main port."""
+    """Return the blueprint of /livez and /readyz on the main port."""
     pages = Blueprint("health", __name__)
 
     def respond(outcome: tuple[int, dict[str, Any]]) -> Response:

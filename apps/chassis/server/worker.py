@@ -1,9 +1,20 @@
-"""gunicorn's threaded worker, made patient: threads are for requests that are there, not for those to come.
+"""gunicorn's worker for our services: it buffers each request fully before a thread gets it.
 
-gunicorn gives a connection a thread as soon as it is made and lets it wait there: as many silent clients as there
-are threads, and nobody else is served. Here the loop that waits for all connections collects each request
-(chassis.arrivals) and gives it a thread when all of it has come; a connection that is too slow is closed, and one
-that is being closed is waited for by the loop too. The worker's own refusals are problem+json as well.
+gunicorn's gthread worker gives a new connection a thread, which waits there for the request. As many silent clients as
+there are threads then block the service. Here the event loop, which waits for all connections at once, collects each
+request in a RequestBuffer and submits it to the thread pool when it is complete. Responses go through a BufferedSocket,
+so a thread does not wait for a client that reads slowly either. Slow connections are closed after a timeout.
+
+A connection is in one of five states:
+
+    receiving   the event loop collects a request (`_receiving`)
+    handling    a thread runs the application
+    sending     the event loop sends the rest of a response (`_sending`)
+    idle        the connection is kept alive and waits for a request (gunicorn's `keepalived_conns`)
+    lingering   the event loop waits for the client to read the last response and to close (`_lingering`)
+
+Only the thread of the event loop changes these collections. What this worker overrides in gunicorn is listed in
+`chassis.server`.
 """
 
 from __future__ import annotations
@@ -16,171 +27,147 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-import uuid_utils
 from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn
 
-from chassis import cards
-from chassis.http.generic_problems import GENERIC
-from chassis.http.problems import Problem, render
-from chassis.server.arrivals import MAX_HEAD, Arrival, State
-from chassis.server.balance import Balanced
-from chassis.telemetry import logs, metrics
+from chassis.http.problems import Problem
+from chassis.server import rejections
+from chassis.server.balance import BalancedWorker
+from chassis.server.buffered_socket import BufferedSocket
+from chassis.server.request_buffer import MAX_HEAD, RequestBuffer, State
+from chassis.telemetry import logs
 
 log = logs.get_logger()
 
-SILENCE = 10.0
-"""How long a new connection may say nothing, in seconds."""
-ARRIVAL = 20.0
-"""How long a request may take to arrive, in seconds."""
-_LINGER = 2.0  # how long a client has to read the last answer and close
-_ANSWER = 30.0  # how long a client may take to read an answer
-_STALL = struct.pack("ll", 5, 0)  # seconds and microseconds; for what no thread should wait for, should it do so
-_MAX_HELD = 32 * 1024 * 1024  # bytes of requests that are arriving, in all; and of answers that are not yet read
-_RECEIVE = 64 * 1024
+FIRST_BYTE_TIMEOUT = 10.0
+"""Seconds that a new connection may send nothing."""
+REQUEST_TIMEOUT = 20.0
+"""Seconds from the first byte of a request to its last."""
+_LINGER_TIMEOUT = 2.0  # seconds for the client to read the last response and to close
+_RESPONSE_TIMEOUT = 30.0  # seconds for the client to read a response
+# SO_RCVTIMEO and SO_SNDTIMEO: 5 seconds. A last resort, for a call of gunicorn that blocks a thread after all.
+_SOCKET_TIMEOUT = struct.pack("ll", 5, 0)
+_MAX_BUFFERED = 32 * 1024 * 1024  # bytes of all unfinished requests; and of all unsent responses
+_CHUNK = 64 * 1024
 
 
-class Patient:
-    """A socket whose writer never waits: what the client does not take at once is kept, for the loop to send."""
-
-    def __init__(self, client: socket.socket) -> None:
-        """All but `sendall` is the socket's own."""
-        self._client = client
-        self.unsent = bytearray()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def sendall(self, data: bytes) -> None:
-        """Send what there is room for. Raises OSError when the client has gone."""
-        self.unsent += data
-        self.flush()
-
-    def flush(self) -> None:
-        """Send more of what is left. Raises OSError when the client has gone."""
-        try:
-            while self.unsent:
-                del self.unsent[: self._client.send(self.unsent, socket.MSG_DONTWAIT)]
-        except BlockingIOError:
-            pass
-
-
-class Worker(Balanced):
-    """gthread's worker, whose threads never wait for a client: not to begin, not to go on, not to read."""
+class Worker(BalancedWorker):
+    """gunicorn's threaded worker, in which no thread waits for a client."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take gunicorn's arguments."""
         super().__init__(*args, **kwargs)
-        self._arrivals: dict[TConn, Arrival] = {}
-        self._answered: dict[TConn, Future[Any]] = {}
-        self._closing: set[TConn] = set()
-        self._held = 0
-        self._looked = 0.0
+        self._receiving: dict[TConn, RequestBuffer] = {}
+        self._sending: dict[TConn, Future[Any]] = {}
+        self._lingering: set[TConn] = set()
+        self._buffered = 0  # bytes in all of `_receiving`
+        self._timeouts_checked = 0.0
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection; its request is to come."""
+        """Accept a connection and start to receive its first request."""
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # another worker was quicker, or the client has gone
+            return  # another worker took the connection, or the client is gone
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            client.setsockopt(socket.SOL_SOCKET, option, _STALL)
+            client.setsockopt(socket.SOL_SOCKET, option, _SOCKET_TIMEOUT)
         self.nr_conns += 1
-        self.leave_the_next()
-        conn = TConn(self.cfg, Patient(client), address, listener.getsockname())
-        self._await(conn, SILENCE)
+        self.pause_if_ahead()
+        conn = TConn(self.cfg, BufferedSocket(client), address, listener.getsockname())
+        self._receive(conn, FIRST_BYTE_TIMEOUT)
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Begin to collect the next request of a connection that was kept alive."""
+        """Start to receive the next request of an idle connection."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        self._await(conn, ARRIVAL)
+        self._receive(conn, REQUEST_TIMEOUT)
         self._on_readable(conn, client)
 
-    def _await(self, conn: TConn, seconds: float) -> None:
-        self._arrivals[conn] = Arrival()
-        conn.timeout = time.monotonic() + seconds
+    def _receive(self, conn: TConn, timeout: float) -> None:
+        self._receiving[conn] = RequestBuffer()
+        conn.timeout = time.monotonic() + timeout
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_readable, conn))
 
     def _on_readable(self, conn: TConn, client: socket.socket) -> None:
         try:
-            data = client.recv(_RECEIVE)
+            data = client.recv(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._forget(conn)
-            self._drop(conn)
+            self._stop_receiving(conn)
+            self._close(conn)
             return
-        self._take(conn, data)
+        self._feed(conn, data)
 
-    def _take(self, conn: TConn, data: bytes) -> None:
-        arrival = self._arrivals[conn]
-        if not arrival.data:
+    def _feed(self, conn: TConn, data: bytes) -> None:
+        request = self._receiving[conn]
+        if not request.data:
             if not data:
-                self._forget(conn)
-                self._drop(conn)
+                self._stop_receiving(conn)
+                self._close(conn)
                 return
-            conn.timeout = time.monotonic() + ARRIVAL
-        before = len(arrival.data)
-        state = arrival.feed(data)
-        self._held += len(arrival.data) - before
-        if arrival.wants_continue and state is State.ARRIVING:
-            arrival.wants_continue = False
-            _say(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+            conn.timeout = time.monotonic() + REQUEST_TIMEOUT
+        before = len(request.data)
+        state = request.feed(data)
+        self._buffered += len(request.data) - before
+        if request.expects_continue and state is State.INCOMPLETE:
+            request.expects_continue = False
+            _try_send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
         if state is State.HEAD_TOO_LARGE:
-            self._refuse(conn, "headers-too-large", f"The head has more than {MAX_HEAD} bytes.")
+            self._reject(conn, "headers-too-large", f"The request line and headers have more than {MAX_HEAD} bytes.")
         elif state is State.BODY_TOO_LARGE:
-            self._refuse(conn, "content-too-large", "The body is sent in chunks that are too small.")
-        elif state is not State.ARRIVING:
-            self._hand_over(conn)
-        while self._held > _MAX_HELD:
-            self._expire(max(self._arrivals, key=lambda other: len(self._arrivals[other].data)))
+            self._reject(conn, "content-too-large", "The chunks of the body are too small.")
+        elif state is not State.INCOMPLETE:
+            self._submit(conn)
+        while self._buffered > _MAX_BUFFERED:
+            self._time_out(max(self._receiving, key=lambda other: len(self._receiving[other].data)))
 
-    def _hand_over(self, conn: TConn) -> None:
-        arrival = self._forget(conn)
-        conn.state = arrival.state
+    def _submit(self, conn: TConn) -> None:
+        """Give a request to a thread. gunicorn's parser finds its bytes in its own buffer."""
+        request = self._stop_receiving(conn)
+        conn.state = request.state
         conn.init()
-        conn.parser.unreader.unread(bytes(arrival.data))
+        conn.parser.unreader.unread(bytes(request.data))
         self.enqueue_req(conn)
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
-        """Answer a request that has been read; what is not whole is the last of its connection."""
-        if conn.state is State.BROKEN:
-            raise errors.InvalidHeader("CONTENT-LENGTH", req=req)  # as the parser should have done
-        if conn.state is not State.WHOLE:
+        """Respond to a parsed request, in a thread. A request that is not complete is the connection's last."""
+        if conn.state is State.MALFORMED:
+            raise errors.InvalidHeader("CONTENT-LENGTH", req=req)  # the parser should have rejected it
+        if conn.state is not State.COMPLETE:
             req.force_close()
-        answered: bool = super().handle_request(req, conn)
-        return answered
+        keep: bool = super().handle_request(req, conn)
+        return keep
 
     def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
-        """Let the client read the rest of its answer; then wait for the next request of the connection, or close it."""
+        """Send the rest of a response, then go on with the connection. `fs` tells whether to keep it alive."""
         if not conn.sock.unsent:
-            self._go_on(conn, fs)
+            self._after_response(conn, fs)
             return
         conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + _ANSWER
-        self._answered[conn] = fs
+        conn.timeout = time.monotonic() + _RESPONSE_TIMEOUT
+        self._sending[conn] = fs
         self.poller.register(conn.sock, selectors.EVENT_WRITE, partial(self._on_writable, conn))
-        while sum(len(other.sock.unsent) for other in self._answered) > _MAX_HELD:
-            self._give_up(max(self._answered, key=lambda other: len(other.sock.unsent)))
+        while sum(len(other.sock.unsent) for other in self._sending) > _MAX_BUFFERED:
+            self._abandon_response(max(self._sending, key=lambda other: len(other.sock.unsent)))
 
     def _on_writable(self, conn: TConn, _: Any) -> None:
         try:
             conn.sock.flush()
         except OSError:
-            self._give_up(conn)
+            self._abandon_response(conn)
             return
         if not conn.sock.unsent:
             self.poller.unregister(conn.sock)
-            self._go_on(conn, self._answered.pop(conn))
+            self._after_response(conn, self._sending.pop(conn))
 
-    def _give_up(self, conn: TConn) -> None:
+    def _abandon_response(self, conn: TConn) -> None:
         log.info("answer_not_read", left=len(conn.sock.unsent))
         self.poller.unregister(conn.sock)
-        del self._answered[conn]
-        self._drop(conn)
+        del self._sending[conn]
+        self._close(conn)
 
-    def _go_on(self, conn: TConn, fs: Future[Any]) -> None:
+    def _after_response(self, conn: TConn, fs: Future[Any]) -> None:
+        """Close the connection, or wait for its next request. That may have been received already (pipelining)."""
         try:
             keep = not fs.cancelled() and fs.result() is True
         except Exception:
@@ -193,131 +180,92 @@ class Worker(Balanced):
             super().finish_request(conn, fs)
             return
         conn.sock.setblocking(False)
-        self._await(conn, ARRIVAL)
-        self._take(conn, following)
+        self._receive(conn, REQUEST_TIMEOUT)
+        self._feed(conn, following)
 
     def murder_pending(self) -> None:
-        """Close connections whose time is over."""
+        """Close connections that have timed out. The event loop calls this in each round."""
         now = time.monotonic()
-        if now - self._looked < 0.25:
+        if now - self._timeouts_checked < 0.25:
             return
-        self._looked = now
-        for conn in [conn for conn in self._arrivals if conn.timeout <= now]:
-            self._expire(conn)
-        for conn in [conn for conn in self._answered if conn.timeout <= now]:
-            self._give_up(conn)
-        for conn in [conn for conn in self._closing if conn.timeout <= now]:
-            self._end(conn)
+        self._timeouts_checked = now
+        for conn in [conn for conn in self._receiving if conn.timeout <= now]:
+            self._time_out(conn)
+        for conn in [conn for conn in self._sending if conn.timeout <= now]:
+            self._abandon_response(conn)
+        for conn in [conn for conn in self._lingering if conn.timeout <= now]:
+            self._finish_lingering(conn)
         if not self.alive:
-            for conn in [conn for conn, arrival in self._arrivals.items() if not arrival.data]:
-                conn.timeout = min(conn.timeout, now + _LINGER)
+            # While the worker drains, connections on which nothing was received are closed soon.
+            for conn in [conn for conn, request in self._receiving.items() if not request.data]:
+                conn.timeout = min(conn.timeout, now + _LINGER_TIMEOUT)
 
-    def _expire(self, conn: TConn) -> None:
-        if self._arrivals[conn].data:
-            self._refuse(conn, "request-timeout", "The request did not arrive as a whole in its time.")
+    def _time_out(self, conn: TConn) -> None:
+        if self._receiving[conn].data:
+            self._reject(conn, "request-timeout", "The request was not complete in time.")
         else:
-            self._forget(conn)
-            self._drop(conn)
+            self._stop_receiving(conn)
+            self._close(conn)
 
-    def _refuse(self, conn: TConn, name: str, detail: str) -> None:
-        self._forget(conn)
-        _say(conn, _refusal("", Problem(name, detail)))
+    def _reject(self, conn: TConn, name: str, detail: str) -> None:
+        self._stop_receiving(conn)
+        _try_send(conn, rejections.response("", Problem(name, detail)))
         self._linger(conn)
 
-    def _forget(self, conn: TConn) -> Arrival:
+    def _stop_receiving(self, conn: TConn) -> RequestBuffer:
         self.poller.unregister(conn.sock)
-        arrival = self._arrivals.pop(conn)
-        self._held -= len(arrival.data)
-        return arrival
+        request = self._receiving.pop(conn)
+        self._buffered -= len(request.data)
+        return request
 
     def _linger(self, conn: TConn) -> None:
-        """Say that no more follows, and let the client read what it was told before the connection goes."""
+        """Close the sending side, and the connection when the client has closed its side.
+
+        To close at once could reset the connection before the client has read the response (RFC 9112, section 9.6).
+        """
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self._drop(conn)
+            self._close(conn)
             return
-        conn.timeout = time.monotonic() + _LINGER
-        self._closing.add(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_closing, conn))
+        conn.timeout = time.monotonic() + _LINGER_TIMEOUT
+        self._lingering.add(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn))
 
-    def _on_closing(self, conn: TConn, client: socket.socket) -> None:
+    def _on_lingering_readable(self, conn: TConn, client: socket.socket) -> None:
         try:
-            if client.recv(_RECEIVE):
+            if client.recv(_CHUNK):
                 return
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             pass
-        self._end(conn)
+        self._finish_lingering(conn)
 
-    def _end(self, conn: TConn) -> None:
+    def _finish_lingering(self, conn: TConn) -> None:
         self.poller.unregister(conn.sock)
-        self._closing.remove(conn)
-        self._drop(conn)
+        self._lingering.remove(conn)
+        self._close(conn)
 
-    def _drop(self, conn: TConn) -> None:
+    def _close(self, conn: TConn) -> None:
         self.nr_conns -= 1
         conn.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a request that could not be read, or that failed outside of the application."""
-        problem = _problem(exc)
+        """Respond to a request that could not be parsed, or that failed outside of the application."""
+        problem = rejections.problem_of(exc)
         if problem.name == "internal-error":
             log.error("unexpected", exc_info=exc)
         try:
-            client.sendall(_refusal(getattr(req, "path", None) or "", problem))
+            client.sendall(rejections.response(getattr(req, "path", None) or "", problem))
         except OSError as error:
             log.info("could_not_answer", error=error)
 
 
-def _say(conn: TConn, data: bytes) -> None:
-    """Send a few bytes, or none where there is no room for them: who is told does not read."""
+def _try_send(conn: TConn, data: bytes) -> None:
+    """Send a few bytes. If the socket's buffer has no room for them, the client does not read anyway."""
     try:
         conn.sock.send(data)
     except OSError as error:
         log.debug("could_not_answer", error=error)
-
-
-def _refusal(path: str, problem: Problem) -> bytes:
-    request_id = str(uuid_utils.uuid7())
-    rendered = render(problem, GENERIC, instance=cards.mask(path), request_id=request_id)
-    status = rendered.status
-    metrics.requests.labels("OTHER", "unread", str(status)).inc()
-    log.info("request", method=None, route="unread", status=status, problem=problem.name, request_id=request_id)
-    headers = {
-        "Connection": "close",
-        "X-Request-Id": request_id,
-        **rendered.headers,
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Length": len(rendered.body),
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status} {rendered.title}\r\n{head}\r\n".encode() + rendered.body
-
-
-# What is wrong, without what was sent: a header that can't be read may well be the one with the key in it.
-_REFUSALS: tuple[tuple[type[BaseException], str, str], ...] = (
-    (errors.LimitRequestLine, "uri-too-long", "The request line has more than 4094 bytes."),
-    (errors.LimitRequestHeaders, "headers-too-large", "There are too many header fields, or one is too long."),
-    (errors.UnsupportedTransferCoding, "not-implemented", "No transfer coding but chunked is known here."),
-    (errors.ExpectationFailed, "expectation-failed", "No expectation but 100-continue can be met here."),
-    (errors.ObsoleteFolding, "malformed-request", "A header field goes on in a second line."),
-    (errors.InvalidHeaderName, "malformed-request", "The name of a header field has characters that it may not have."),
-    (errors.InvalidHeader, "malformed-request", "A header field is malformed, or stands twice where it may not."),
-    (errors.InvalidRequestMethod, "malformed-request", "The method is not one of HTTP's."),
-    (errors.InvalidHTTPVersion, "malformed-request", "The version of HTTP is not 1.0 or 1.1."),
-    (errors.InvalidRequestLine, "malformed-request", "The request line is malformed."),
-    (errors.ParseException, "malformed-request", "The request is malformed."),
-    (OSError, "malformed-request", "The request breaks off."),
-)
-
-
-def _problem(exc: BaseException) -> Problem:
-    if not isinstance(exc, errors.InvalidResponseHeader | errors.InvalidResponseHeaderName):
-        for kind, name, detail in _REFUSALS:
-            if isinstance(exc, kind):
-                return Problem(name, detail)
-    return Problem("internal-error", "An unexpected error; nothing is half done.")

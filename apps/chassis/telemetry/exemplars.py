@@ -1,7 +1,8 @@
-"""Exemplars in a pod of more than one process, which the Prometheus client has none of: a trace for each bucket.
+"""Exemplars of several processes: for each bucket of a histogram, a trace of a request that was counted in it.
 
-Each process remembers the last exemplar of each bucket and writes all of them to a file beside those with its numbers,
-once a second at most, and in one piece. Whoever answers /metrics reads them all.
+The Prometheus client drops exemplars in its multiprocess mode. Here each process keeps the last exemplar of each bucket
+and writes them to a file next to the client's own files, atomically and at most once a second. /metrics returns the
+exemplars of all processes.
 """
 
 from __future__ import annotations
@@ -19,45 +20,44 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.values import MultiProcessValue
 
-_REST = 1.0  # seconds
+_WRITE_INTERVAL = 1.0  # seconds
 
 Key = tuple[str, tuple[str, ...]]
-"""A bucket: its sample's name, and `label=value` of each of its labels in order."""
+"""A bucket: the name of its sample, and its labels as sorted `label=value`."""
 
 
 def value_class(folder: Path, process: Callable[[], str]) -> type[Any]:
-    """The client's class for a number that a process keeps in a file, which remembers exemplars too.
+    """Return a replacement for the client's multiprocess value class that keeps exemplars too.
 
-    `process` names this process, whenever it is asked.
+    `process` returns the name of this process; it changes after a fork.
     """
     base: type[Any] = MultiProcessValue(process)  # type: ignore[no-untyped-call]
-    book = _Book(folder, process)
+    exemplars = _ProcessExemplars(folder, process)
 
-    class Remembering(base):  # type: ignore[misc]
+    class ValueWithExemplar(base):  # type: ignore[misc]
         def set_exemplar(self, exemplar: Exemplar) -> None:
-            """Remember what has just been observed."""
+            """Keep the exemplar of the latest observation."""
             _, _, name, labels, values, *_ = self._params
-            book.keep(_key(name, dict(zip(labels, values, strict=True))), exemplar)
+            exemplars.keep(_key(name, dict(zip(labels, values, strict=True))), exemplar)
 
-    return Remembering
+    return ValueWithExemplar
 
 
-def forget(folder: Path, process: str) -> None:
-    """Delete the exemplars of a process that is gone."""
+def remove(folder: Path, process: str) -> None:
+    """Delete the exemplars of a process that has exited."""
     path = _file(folder, process)
-    for left in (path, _unfinished(path)):
-        left.unlink(missing_ok=True)
+    for each in (path, _temporary(path)):
+        each.unlink(missing_ok=True)
 
 
-class WithExemplars(Collector):
-    """What another collects, with the newest exemplar of any process on each bucket that has one."""
+class ExemplarCollector(Collector):
+    """Adds the newest exemplar of any process to each bucket that another collector returns."""
 
     def __init__(self, folder: Path, collector: Collector) -> None:
-        """Reads nothing yet."""
         self._folder, self._collector = folder, collector
 
     def collect(self) -> Iterable[Metric]:
-        """All of it."""
+        """Return the metrics of the other collector, with exemplars."""
         newest = _read(self._folder)
         for metric in self._collector.collect():
             if metric.type == "histogram":
@@ -65,36 +65,36 @@ class WithExemplars(Collector):
             yield metric
 
 
-class _Book:
+class _ProcessExemplars:
     """The exemplars of this process."""
 
     def __init__(self, folder: Path, process: Callable[[], str]) -> None:
         self._folder, self._process = folder, process
         self._kept: dict[Key, Exemplar] = {}
         self._lock = threading.Lock()
-        self._rested_at = 0.0
+        self._next_write = 0.0
 
     def keep(self, key: Key, exemplar: Exemplar) -> None:
         with self._lock:
             self._kept[key] = exemplar
             now = time.monotonic()
-            if now < self._rested_at:
+            if now < self._next_write:
                 return
-            self._rested_at = now + _REST
+            self._next_write = now + _WRITE_INTERVAL
             self._write()
 
     def _write(self) -> None:
         rows = [[*key, exemplar.labels, exemplar.value, exemplar.timestamp] for key, exemplar in self._kept.items()]
         path = _file(self._folder, self._process())
-        _unfinished(path).write_text(json.dumps(rows))
-        os.replace(_unfinished(path), path)
+        _temporary(path).write_text(json.dumps(rows))
+        os.replace(_temporary(path), path)
 
 
 def _file(folder: Path, process: str) -> Path:
     return folder / f"exemplars_{process}.json"
 
 
-def _unfinished(path: Path) -> Path:
+def _temporary(path: Path) -> Path:
     return path.with_suffix(".new")
 
 
@@ -108,7 +108,7 @@ def _read(folder: Path) -> dict[Key, Exemplar]:
         try:
             rows = json.loads(path.read_text())
         except FileNotFoundError:
-            continue  # its process has just gone
+            continue  # the process has just exited
         for name, labels, carried, value, at in rows:
             key = (name, tuple(labels))
             if key not in newest or (newest[key].timestamp or 0) < at:

@@ -1,14 +1,14 @@
-"""Prometheus metrics of a service's processes, put together in one scrape.
+"""Prometheus metrics of all processes of a pod, in one scrape.
 
-Each process of a pod (gunicorn's workers, the relay) writes to files in PROMETHEUS_MULTIPROC_DIR; whoever
-answers /metrics reads them all, and asks the database for what only it knows (depths and ages).
+Each process (gunicorn's workers, the relay) writes to files in PROMETHEUS_MULTIPROC_DIR. The process that responds to
+/metrics reads all files, and queries the database for the number and age of waiting rows.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from chassis.postgres.database import DOWN, Database, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Session
 from chassis.telemetry import exemplars, logs, tracing
 
 log = logs.get_logger()
@@ -43,7 +43,7 @@ def _process() -> str:
 
 def _name_process() -> None:
     global _process_name
-    # Containers of one pod each have a process 1, and share the directory: a pid alone is not enough.
+    # The containers of a pod share the directory, and each has a process 1: the pid alone is not unique.
     _process_name = f"{_role}.{os.getpid()}"
 
 
@@ -52,7 +52,7 @@ os.register_at_fork(after_in_child=_name_process)
 
 
 def set_role(role: str) -> None:
-    """Name what this process is, before it measures anything: `web` (the default), `relay`."""
+    """Set the role of this process: `web` (the default) or `relay`. Call this before the first measurement."""
     global _role
     _role = role
     _name_process()
@@ -61,84 +61,93 @@ def set_role(role: str) -> None:
 _folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) if "PROMETHEUS_MULTIPROC_DIR" in os.environ else None
 if _folder is not None:
     _folder.mkdir(parents=True, exist_ok=True)
-    if tracing.ON:
+    if tracing.ENABLED:
         values.ValueClass = exemplars.value_class(_folder, _process)
     else:
         values.ValueClass = values.MultiProcessValue(_process)  # type: ignore[no-untyped-call]
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-requests = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
-duration = Histogram("http_request_duration_seconds", "Time to answer.", ["method", "route"], buckets=_LATENCY)
-deliveries = Counter("outbox_deliveries_total", "Attempts to deliver an outbox row.", ["topic", "outcome"])
-delivery_seconds = Histogram("outbox_delivery_seconds", "Time of one attempt.", ["topic"], buckets=_LATENCY)
-transitions = Counter("state_transitions_total", "Changes of state.", ["kind", "from", "to"])
-provider_seconds = Histogram(
-    "provider_call_seconds", "Time of one call to the provider.", ["kind", "outcome"], buckets=_LATENCY
-)
-operations = Counter("operations_total", "Operations settled with the provider.", ["kind", "result"])
-money = Counter("money_minor_units_total", "Money moved, in minor units.", ["kind", "currency"])
-ledger = Counter("ledger_minor_units_total", "Entries made, in minor units.", ["account", "direction", "currency"])
+
+def counter(name: str, about: str, labels: Sequence[str]) -> Counter:
+    """Define a counter; `about` is its help text. Each scrape adds a label with the name of the service."""
+    return Counter(name, about, labels)
+
+
+def latency(name: str, about: str, labels: Sequence[str]) -> Histogram:
+    """Define a histogram of seconds with the buckets that all latencies have: 1 ms to 10 s."""
+    return Histogram(name, about, labels, buckets=_LATENCY)
+
+
+requests = counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
+duration = latency("http_request_duration_seconds", "Time to answer.", ["method", "route"])
+deliveries = counter("outbox_deliveries_total", "Attempts to deliver an outbox row.", ["topic", "outcome"])
+delivery_seconds = latency("outbox_delivery_seconds", "Time of one attempt.", ["topic"])
+transitions = counter("state_transitions_total", "Changes of state.", ["kind", "from", "to"])
 breaker_open = Gauge(
     "breaker_open",
-    "Whether the destination is taken to be down, as who has called it last sees it.",
+    "Whether the circuit breaker of a destination is open, in the process that changed it last.",
     ["destination"],
     multiprocess_mode="livemostrecent",
 )
 loop_beat = Gauge(
-    "loop_beat_timestamp_seconds", "When a loop of the relay last came round.", ["loop"], multiprocess_mode="max"
+    "loop_beat_timestamp_seconds", "When a loop of the relay last started a round.", ["loop"], multiprocess_mode="max"
 )
 build = Gauge("build_info", "The running build.", ["version", "python"], multiprocess_mode="livemax")
 
 LABEL = "tandem"
-"""The label of all that a service measures: its name. Prometheus knows others' metrics of the same names."""
+"""The label with the service's name on each metric, because other software has metrics with the same names."""
 
-MOST = 20_000
-"""How many rows a gauge counts at most: a scrape stays cheap when much is waiting."""
+COUNT_LIMIT = 20_000
+"""The most rows that a gauge counts, so that a scrape stays cheap while many rows wait."""
 
 Samples = Iterable[tuple[tuple[str, ...], tuple[float, ...]]]
 Read = Callable[[Session], Samples]
 
 
 class DatabaseGauges(Collector):
-    """Gauges whose values are read from the database when Prometheus asks."""
+    """Gauges that are read from the database at each scrape."""
 
     def __init__(self, service: str) -> None:
-        """Gauges of this service are added with `add`."""
+        """`service` is the value of the label on all metrics."""
         self.service = service
         self._groups: list[tuple[Mapping[str, str], tuple[str, ...], Read]] = []
         self._database: Database | None = None
         self.add(
-            {"database_connections": "Connections to the database, by who has them and what they do."},
+            {"database_connections": "Connections to the database, by application and state."},
             ("application", "state"),
             _connections,
         )
 
     def use(self, database: Database) -> None:
-        """Read from this database."""
+        """Set the database to read from."""
         self._database = database
 
     def add(self, gauges: Mapping[str, str], labels: tuple[str, ...], read: Read) -> None:
-        """Add gauges, by name with what each means; `read` gives (label values, a value for each) from a session."""
+        """Add gauges that are read together.
+
+        `gauges` maps the name of each to its help text. `read` returns one sample per combination of label values:
+        (label values, values of the gauges).
+        """
         self._groups.append((gauges, labels, read))
 
     def collect(self) -> Iterable[Metric]:
-        """Read each gauge; `database_up` says whether the database answered.
+        """Read all gauges, and set `database_up` to whether the database responds.
 
-        What cannot be read now (locked, too slow, not migrated) is left out.
+        Gauges that can't be read now (locked, too slow, not migrated) are left out.
         """
         up = GaugeMetricFamily("database_up", "Whether this service's database answers.")
         families: list[Metric] = []
         assert self._database is not None
         try:
             session = self._database.session()
-        except DOWN:
+        except UNAVAILABLE:
             up.add_metric([], 0)
             return [up]
         for group in self._groups:
             try:
                 families.extend(_read(session, *group))
-            except DOWN as error:
+            except UNAVAILABLE as error:
                 if session.closed:
                     up.add_metric([], 0)
                     return [up]
@@ -163,14 +172,14 @@ def _connections(session: Session) -> Samples:
     return [((row["application_name"], row["state"]), (row["count"],)) for row in rows]
 
 
-class _Labelled(Collector):
-    """What others collect, with the name of the service on each sample."""
+class _WithServiceLabel(Collector):
+    """Adds the service's name to each sample that other collectors return."""
 
     def __init__(self, service: str, *collectors: Collector) -> None:
         self._service, self._collectors = service, collectors
 
     def collect(self) -> Iterable[Metric]:
-        """All of it."""
+        """Return the metrics of the other collectors, with the label."""
         for collector in self._collectors:
             for metric in collector.collect():
                 metric.samples = [
@@ -180,62 +189,68 @@ class _Labelled(Collector):
 
 
 def render(gauges: DatabaseGauges, accept: str) -> tuple[bytes, str]:
-    """Everything this service measures, and the type of the text that it is.
+    """Return the body of /metrics and its content type.
 
-    In the text format of Prometheus; where there are exemplars, in OpenMetrics for those who `accept` it.
+    `accept` is the request's Accept header. The body is OpenMetrics if the client accepts it and there are exemplars,
+    which Prometheus' own text format does not have; otherwise it is in that format.
     """
     registry = CollectorRegistry()
-    registry.register(_Labelled(gauges.service, gauges, _counted()))
-    if tracing.ON and "application/openmetrics-text" in accept:
+    registry.register(_WithServiceLabel(gauges.service, gauges, _process_metrics()))
+    if tracing.ENABLED and "application/openmetrics-text" in accept:
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 def process_died(process: int) -> None:
-    """Forget what a web process that is gone was, but not what it has counted."""
+    """Drop the gauges and exemplars of a web process that has exited. Its counters stay."""
     if _folder is not None:
         name = f"{WEB}.{process}"
         mark_process_dead(name)  # type: ignore[no-untyped-call]
-        exemplars.forget(_folder, name)
+        exemplars.remove(_folder, name)
 
 
-def _counted() -> Collector:
-    """What all processes of this pod have measured."""
+def _process_metrics() -> Collector:
+    """Return the collector of what all processes of this pod have measured."""
     if _folder is None:
         return REGISTRY
-    counted = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-    return exemplars.WithExemplars(_folder, counted) if tracing.ON else counted
+    collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+    return exemplars.ExemplarCollector(_folder, collector) if tracing.ENABLED else collector
 
 
-def takes_to_be_down(destination: str) -> bool:
-    """Whether this pod takes a destination to be down, as who has called it last sees it."""
+def is_breaker_open(destination: str) -> bool:
+    """Return whether the circuit breaker for a destination is open in the process of this pod that changed it last."""
     return any(
         sample.value == 1 and sample.labels.get("destination") == destination
-        for metric in _counted().collect()
+        for metric in _process_metrics().collect()
         if metric.name == "breaker_open"
         for sample in metric.samples
     )
 
 
+# To find a metric by its label values takes a lock, so each is looked up once.
 @cache
-def moved(kind: str, before: str, after: str) -> Counter:
-    """What counts a change of state; looked up once for each."""
+def _transition(kind: str, before: str, after: str) -> Counter:
     return transitions.labels(kind, before, after)
 
 
 @cache
-def answered(method: str, route: str, status: int) -> Callable[[float], None]:
-    """What counts an answer with this status and observes its seconds; looked up once for each."""
-    count, took = requests.labels(method, route, str(status)), duration.labels(method, route)
-
-    def measure(seconds: float) -> None:
-        count.inc()
-        took.observe(seconds, tracing.exemplar())
-
-    return measure
+def _request(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return requests.labels(method, route, str(status)), duration.labels(method, route)
 
 
-def announce(version: str) -> None:
+def count_transition(kind: str, before: str, after: str) -> None:
+    """Count a change of state of an aggregate of this `kind`. `before` is empty for a new one."""
+    _transition(kind, before, after).inc()
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a response with this status and observe the seconds that it took."""
+    count, took = _request(method, route, status)
+    count.inc()
+    took.observe(seconds, tracing.exemplar())
+
+
+def set_build(version: str) -> None:
     """Set `build_info` for this process."""
     build.labels(version, platform.python_version()).set(1)

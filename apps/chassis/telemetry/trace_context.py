@@ -1,4 +1,4 @@
-"""Which trace a request is part of, as its headers say (W3C Trace Context, level 1), if that can be kept."""
+"""Validation of the headers of W3C Trace Context, level 1."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _TRACESTATE = re.compile(r"[\x20-\x7e\t]{1,512}")
 
 
 def trace_id(traceparent: str) -> str | None:
-    """The id of the trace that a traceparent names; None if it is none, or has a card number in it."""
+    """Return the trace id in a traceparent header, or None if it is not valid or contains a card number."""
     trace = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     return None if trace is None or cards.has_card_number(traceparent) else trace[1]
 
 
-def has_state(tracestate: str) -> bool:
-    """Whether a tracestate can be handed on."""
+def is_state(tracestate: str) -> bool:
+    """Return whether a tracestate header may be propagated: it is printable, and contains no card number."""
     return _TRACESTATE.fullmatch(tracestate) is not None and not cards.has_card_number(tracestate)

@@ -1,7 +1,7 @@
-"""Traces, off until OTEL_EXPORTER_OTLP_ENDPOINT says where they go; what a request is part of goes on either way.
+"""Traces: what the rest of the program calls. They are off until OTEL_EXPORTER_OTLP_ENDPOINT names a collector.
 
-Nothing of OpenTelemetry is imported while it is off. What makes spans is in chassis.spans; this is all that the rest
-of the program sees of it.
+While tracing is off, nothing of OpenTelemetry is imported, and these functions do nothing. The trace headers of a
+request are logged and propagated all the same.
 """
 
 from __future__ import annotations
@@ -17,57 +17,57 @@ from chassis.telemetry import logs
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
-ON = (
+ENABLED = (
     any(os.environ.get(name) for name in ENDPOINTS)
     and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
     and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
 )
-"""Whether traces go anywhere, for as long as this process lives."""
+"""Whether this process exports spans."""
 
-Note = Callable[[str, str | int], None]
-"""Tells an attribute of a span by its name; `error.type` says that it has failed."""
+SetAttribute = Callable[[str, str | int], None]
+"""Sets an attribute of a span by its name. `error.type` also marks the span as failed."""
 
-if ON:
+if ENABLED:
+    from chassis.telemetry.export import start as start
+    from chassis.telemetry.export import stop as stop
+    from chassis.telemetry.http_spans import http_session as http_session
+    from chassis.telemetry.http_spans import instrument as instrument
     from chassis.telemetry.spans import exemplar as exemplar
-    from chassis.telemetry.spans import follow as follow
-    from chassis.telemetry.spans import http_session as http_session
-    from chassis.telemetry.spans import start as start
-    from chassis.telemetry.spans import stop as stop
-    from chassis.telemetry.spans import work as work
+    from chassis.telemetry.spans import span as span
 else:
 
-    def follow(app: Flask, quiet: frozenset[str], methods: frozenset[str]) -> None:
-        """Have each request of an application make a span, but for those of the paths that are `quiet`.
+    def instrument(app: Flask, quiet: frozenset[str], methods: frozenset[str]) -> None:
+        """Open a span for each request of an application, except for requests to the `quiet` paths.
 
-        Of methods, only these are named.
+        Methods other than `methods` are not named in spans, so that clients do not create any number of names.
         """
 
     def start(service: str, role: str) -> None:
-        """Begin to send spans from this process, which is not forked after that."""
+        """Start to export the spans of this process. Do not fork afterwards: the exporting thread would be lost."""
 
     def stop() -> None:
-        """Send what has not been sent yet, for a few seconds at most."""
+        """Export the spans that are left, for a few seconds at most."""
 
     def exemplar() -> dict[str, str] | None:
-        """The labels that lead from a measurement to the trace of what is under way, if there is one."""
+        """Return the labels of an exemplar that leads to the current span, or None if it is not sampled."""
         return None
 
     def http_session() -> requests.Session:
-        """A session of requests, whose calls are spans and tell who is called what they are part of."""
+        """Return a session of the requests library that opens a span for each call and sends the trace headers."""
         return requests.Session()
 
     @contextmanager
-    def work(
+    def span(
         name: str, headers: Mapping[str, str] | None, attributes: Mapping[str, str | int], *, calls: bool = False
-    ) -> Iterator[Note]:
-        """Do something that a request has left to do, as part of its trace and with its ids in the log.
+    ) -> Iterator[SetAttribute]:
+        """Run the block in a span, with the ids of its request in the log. Yields a function that sets attributes.
 
-        `headers` are what went with it (`web.onward`); without any, it is part of what is under way here. `calls` says
-        that another party is called.
+        `headers` were stored with the work (`chassis.service.propagated_headers`) and name the parent; with None, the
+        parent is the current span. `calls` says that the block calls another system, which makes it a client span.
         """
-        with logs.about(headers):
-            yield _unheard
+        with logs.request_context(headers):
+            yield _ignore
 
 
-def _unheard(_: str, __: str | int) -> None:
-    """There is no span that this could be noted of."""
+def _ignore(_: str, __: str | int) -> None:
+    pass

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from chassis.auth.guard import Guard
 from chassis.http.problems import Problem
-from chassis.postgres.database import DOWN, Database
+from chassis.postgres.database import UNAVAILABLE, Database
 from chassis.server import admin
 from chassis.telemetry import logs
 from order.config import Settings
@@ -118,7 +118,7 @@ def _http_exception(error: HTTPException) -> Response:
 
 
 def _exception(error: Exception) -> Response:
-    if isinstance(error, DOWN):
+    if isinstance(error, UNAVAILABLE):
         log.warning("database_unavailable", error=error)
         response = message_page(
             "The order database does not respond", "No page and no action works until it does. Try again shortly.", 503

@@ -60,7 +60,7 @@ class Sessions:
 
         Raises Problem `unauthorized`, `too-many-requests`.
         """
-        key = self._guard.recognize(api_key)
+        key = self._guard.authenticate(api_key)
         operator = Operator(self._key_name(key, digest(api_key)), key.scopes)
         if "operator:read" not in key.scopes:
             return None
@@ -81,7 +81,7 @@ class Sessions:
                WHERE digest = decode(%s, 'hex') AND expires_at > now()""",
             (digest(token),),
         )
-        key = self._guard.recall(row["key"]) if row else None
+        key = self._guard.find_digest(row["key"]) if row else None
         if row is None or key is None or "operator:read" not in key.scopes:
             return None
         return Operator(row["who"], key.scopes)

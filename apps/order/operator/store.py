@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from chassis.postgres.database import Row, Session
-from chassis.telemetry.metrics import MOST
+from chassis.telemetry.metrics import COUNT_LIMIT
 
 # A loose index scan over the primary key: one index lookup per merchant, however many orders each has.
 _MERCHANTS: LiteralString = """
@@ -72,7 +72,7 @@ def by_id(session: Session, order_id: str) -> list[Row]:
 
 
 def placed_in_last_day(session: Session, statuses: Sequence[str]) -> list[Row]:
-    """Count the orders placed in the last 24 hours by status. Counts at most metrics.MOST per merchant and status."""
+    """Count the orders of the last 24 hours by status: at most metrics.COUNT_LIMIT per merchant and status."""
     return session.execute(
         f"""WITH RECURSIVE {_MERCHANTS}
             SELECT wanted.status, (
@@ -81,7 +81,7 @@ def placed_in_last_day(session: Session, statuses: Sequence[str]) -> list[Row]:
                         SELECT FROM orders WHERE merchant = merchants.merchant AND status = wanted.status
                         AND created_at > now() - interval '1 day' LIMIT %(most)s) these) counted) AS count
             FROM unnest(%(statuses)s::text[]) WITH ORDINALITY AS wanted(status, place) ORDER BY wanted.place""",
-        {"most": MOST, "statuses": list(statuses)},
+        {"most": COUNT_LIMIT, "statuses": list(statuses)},
         prepare=False,
     ).fetchall()
 
@@ -113,7 +113,7 @@ def topics(session: Session) -> list[Row]:
            FROM (SELECT topic, created_at, attempts, last_error FROM outbox WHERE delivered_at IS NULL
                  ORDER BY sequence LIMIT %s) AS waiting
            GROUP BY topic ORDER BY topic""",
-        (MOST,),
+        (COUNT_LIMIT,),
     ).fetchall()
 
 
@@ -138,7 +138,7 @@ def webhooks_pending(session: Session, limit: int) -> list[Row]:
            FROM (SELECT merchant, endpoint_id, attempts, last_error, trying_since FROM webhook_deliveries
                  WHERE status = 'pending' ORDER BY trying_since LIMIT %s) AS waiting
            GROUP BY merchant, endpoint_id ORDER BY oldest DESC LIMIT %s""",
-        (MOST, limit),
+        (COUNT_LIMIT, limit),
     ).fetchall()
 
 

@@ -75,7 +75,7 @@ def overview() -> str | Response:
         error=error,
         statuses=list(Status),
         last_day=store.placed_in_last_day(session, list(Status)),
-        count_limit=metrics.MOST,
+        count_limit=metrics.COUNT_LIMIT,
         waiting={row["status"]: row for row in waiting.by_status(session)},
         refunds=waiting.refunds(session),
         topics=store.topics(session),
@@ -87,7 +87,7 @@ def overview() -> str | Response:
 def _payment() -> dict[str, Any]:
     """Return payment's readiness, the detail or error, and whether this pod's circuit breaker is open."""
     ready, detail = resources().payments.readiness()
-    return {"ready": ready, "detail": detail, "breaker_open": metrics.takes_to_be_down("payment")}
+    return {"ready": ready, "detail": detail, "breaker_open": metrics.is_breaker_open("payment")}
 
 
 def _filter_error(filters: dict[str, str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chassis.postgres.database import Row, Session
-from chassis.telemetry.metrics import MOST
+from chassis.telemetry.metrics import COUNT_LIMIT
 
 _SWEEP = """
 WITH waiting AS MATERIALIZED (
@@ -43,7 +43,7 @@ def by_status(session: Session) -> list[Row]:
                SELECT status, updated_at FROM orders WHERE status IN ('pending_payment', 'authorized', 'canceling')
                ORDER BY updated_at LIMIT %s) AS those USING (status)
            GROUP BY status""",
-        (MOST,),
+        (COUNT_LIMIT,),
     ).fetchall()
 
 

@@ -28,7 +28,7 @@ blueprint = Blueprint(
 
 def webhooks() -> Webhooks:
     """Return the use cases of the current application."""
-    found: Webhooks = service().parts["webhooks"]
+    found: Webhooks = service().use_cases["webhooks"]
     return found
 
 

@@ -6,7 +6,7 @@ import click
 from flask import Flask
 
 from chassis.postgres.database import Session
-from chassis.telemetry.metrics import MOST, DatabaseGauges, Samples
+from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 from order.webhooks import store
 from order.webhooks.service import Webhooks
 
@@ -54,5 +54,5 @@ def add_gauges(gauges: DatabaseGauges) -> None:
     def oldest(session: Session) -> Samples:
         return [((), (store.oldest_seconds(session),))]
 
-    gauges.add({"webhook_deliveries": f"Deliveries by status, {MOST:,} of each at most."}, ("status",), count)
+    gauges.add({"webhook_deliveries": f"Deliveries by status, {COUNT_LIMIT:,} of each at most."}, ("status",), count)
     gauges.add({"webhook_oldest_seconds": "Age of the oldest pending one."}, (), oldest)

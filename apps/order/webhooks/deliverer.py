@@ -60,10 +60,10 @@ class Deliverer:
         If the endpoint fails, nothing is raised. Raises psycopg.Error when this service's database fails; another
         worker claims the delivery after the lease expires.
         """
-        with tracing.work(f"deliver {delivery.type}", delivery.headers, _attributes(delivery)) as note:
+        with tracing.span(f"deliver {delivery.type}", delivery.headers, _attributes(delivery)) as note:
             self._deliver(delivery, note)
 
-    def _deliver(self, delivery: Delivery, note: tracing.Note) -> None:
+    def _deliver(self, delivery: Delivery, note: tracing.SetAttribute) -> None:
         if not queue.is_held(self._database.session(), delivery):
             return  # while it waited for a thread, its lease expired, or its endpoint was deleted or disabled
         attempt = self._send(delivery)

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 from psycopg.types.json import Jsonb
 
 from chassis.postgres.database import Row, Session, json_time
-from chassis.telemetry.metrics import MOST
+from chassis.telemetry.metrics import COUNT_LIMIT
 
 _ENDPOINT = f"""json_build_object(
     'id', e.id, 'url', e.url, 'description', e.description, 'events', e.events, 'status', e.status,
@@ -197,13 +197,13 @@ def find_dead(session: Session, merchant: str | None, limit: int | None = None) 
 
 
 def backlog(session: Session) -> dict[str, float]:
-    """The number of deliveries that are `pending` and `dead`, each counted up to MOST."""
+    """The number of deliveries that are `pending` and `dead`, each counted up to COUNT_LIMIT."""
     row = session.one(
         """SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries
                                          WHERE status = 'pending' LIMIT %(most)s) AS these)::float8 AS pending,
                   (SELECT count(*) FROM (SELECT FROM webhook_deliveries
                                          WHERE status = 'dead' LIMIT %(most)s) AS these)::float8 AS dead""",
-        {"most": MOST},
+        {"most": COUNT_LIMIT},
     )
     return dict(row or {})
 

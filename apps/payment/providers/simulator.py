@@ -24,7 +24,7 @@ import time
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
-from chassis.postgres.database import DOWN, Database, Row, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import ProviderFault, faults
 from payment.providers.faults import Faults
@@ -108,7 +108,7 @@ class Simulator:
             time.sleep(_SLOW)
         try:
             failure, outcome, delay = self._act(operation)
-        except DOWN as error:
+        except UNAVAILABLE as error:
             raise ProviderFault("the simulator's database does not answer") from error
         time.sleep(delay)
         if failure is not None or outcome is None:
@@ -126,7 +126,7 @@ class Simulator:
                 )
                 .fetchone()
             )
-        except DOWN as error:
+        except UNAVAILABLE as error:
             raise ProviderFault("the simulator's database does not answer") from error
         return _outcome(row) if row else None
 

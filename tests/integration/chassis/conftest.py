@@ -1,4 +1,4 @@
-"""One pair of services for all tests of a module."""
+"""All tests of a module share one pair of services."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chassis.cards import has_card_number, mask, passes_luhn
 
-# Published test numbers of card networks, 13 to 19 digits long.
+# Published test numbers of the card networks, with 13 to 19 digits.
 CARDS = [
     "4222222222222",
     "38520000023237",
@@ -32,7 +32,7 @@ def card_numbers(draw: st.DrawFn) -> str:
 
 
 @pytest.mark.parametrize("number", CARDS)
-def test_card_numbers_are_found_however_they_are_written(number: str) -> None:
+def test_card_numbers_are_found_in_every_usual_notation(number: str) -> None:
     grouped = [number[at : at + 4] for at in range(0, len(number), 4)]
     for written in (number, " ".join(grouped), "-".join(grouped), "-".join(number), f"card:{number}.", f"x{number}y"):
         assert has_card_number(written), written
@@ -73,13 +73,13 @@ def test_card_numbers_next_to_other_digits_or_with_odd_spaces_are_found(text: st
         "41111111-1111-4111-8111-111111111111",
     ],
 )
-def test_what_is_no_card_number_is_left_alone(text: str) -> None:
+def test_other_numbers_are_not_taken_for_card_numbers(text: str) -> None:
     assert not has_card_number(text)
     assert mask(text) == text
 
 
 @given(st.uuids())
-def test_an_id_is_never_taken_for_a_card_number(value: object) -> None:
+def test_a_uuid_is_never_taken_for_a_card_number(value: object) -> None:
     assert not has_card_number(str(value))
     assert mask(str(value)) == str(value)
 
@@ -99,12 +99,12 @@ def test_any_card_number_is_found_in_any_usual_grouping(number: str, separator: 
 @pytest.mark.parametrize(
     "made", [lambda n: str(1_767_225_600_000 + n), lambda n: f"order-20261124-{n:06}-1", lambda n: f"k1-9{n:08}-123"]
 )
-def test_what_callers_make_of_times_dates_and_counters_is_no_card_number(made: Callable[[int], str]) -> None:
+def test_names_made_of_times_dates_and_counters_are_not_taken_for_card_numbers(made: Callable[[int], str]) -> None:
     assert not [made(n) for n in range(1000) if has_card_number(made(n))]
 
 
 @given(st.text(alphabet="0123456789 -abc.", max_size=60) | card_numbers())
-def test_a_masked_text_holds_no_card_number(text: str) -> None:
+def test_a_masked_text_contains_no_card_number(text: str) -> None:
     assert not has_card_number(mask(text))
 
 
@@ -114,12 +114,12 @@ def test_a_mask_keeps_the_last_four_digits_and_the_text_around(number: str, befo
 
 
 @given(card_numbers(), st.sampled_from("abcdef"))
-def test_a_random_name_in_hexadecimal_is_never_taken_for_one(number: str, letter: str) -> None:
+def test_a_hexadecimal_id_is_never_taken_for_a_card_number(number: str, letter: str) -> None:
     for name in (f"{number}{letter}".ljust(32, "0"), f"{letter}{number}".ljust(16, "0")):
         assert not has_card_number(name)
         assert mask(name) == name
 
 
 @given(st.text("0123456789", min_size=12, max_size=18))
-def test_exactly_one_digit_checks(digits: str) -> None:
+def test_exactly_one_check_digit_passes_luhn(digits: str) -> None:
     assert sum(passes_luhn(digits + check) for check in "0123456789") == 1

@@ -1,4 +1,4 @@
-"""A wrong setting stops a service at its start, and the message says which it was."""
+"""An invalid setting stops a service at its start, and the message names it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load(**variables: str) -> tuple[order.config.Settings, payment.config.Settin
         return order.config.load(), payment.config.load()
 
 
-def test_only_the_database_has_to_be_named() -> None:
+def test_only_the_database_is_required() -> None:
     for settings in load():
         assert settings.database_url == URL
         assert settings.environment == "production"
@@ -88,7 +88,7 @@ def test_only_the_database_has_to_be_named() -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+def test_an_invalid_value_is_rejected_and_its_variable_named(name: str, value: str) -> None:
     with pytest.raises((ConfigError, EnvError), match=name) as caught:
         load(**{name: value})
     for secret in ("tdm_secret", "a-password", SECRET.removeprefix("whsec_")):
@@ -98,7 +98,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: 
 TOKENS = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "tandem", "JWT_JWKS_URL": "https://issuer.example/k"}
 
 
-def test_tokens_are_set_up_by_their_issuer_audience_and_keys() -> None:
+def test_tokens_are_configured_by_issuer_audience_and_keys() -> None:
     for settings in load(**TOKENS):
         assert settings.jwt is not None
         assert (settings.jwt.issuer, settings.jwt.audience) == ("https://issuer.example", "tandem")
@@ -123,12 +123,12 @@ def test_tokens_are_set_up_by_their_issuer_audience_and_keys() -> None:
         *(("JWT_JWKS: ", {"JWT_JWKS_URL": "", "JWT_JWKS": value}) for value in ("{", "{}", '{"keys": []}')),
     ],
 )
-def test_tokens_that_could_not_be_trusted_are_refused_at_the_start(name: str, changes: dict[str, str]) -> None:
+def test_an_insecure_token_policy_is_rejected_at_the_start(name: str, changes: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=name):
         load(**{**TOKENS, **changes})
 
 
-def test_each_service_names_what_only_it_has() -> None:
+def test_each_service_validates_its_own_settings_only() -> None:
     with mock.patch.dict(os.environ, {"DATABASE_URL": URL, "PAYMENT_TIMEOUT": "soon"}, clear=True):
         with pytest.raises(EnvError, match="PAYMENT_TIMEOUT"):
             order.config.load()

@@ -13,12 +13,12 @@ AMOUNTS = st.integers(-money.MAX_AMOUNT, money.MAX_AMOUNT)
 
 
 @given(AMOUNTS, CURRENCIES)
-def test_an_amount_survives_the_way_to_major_units_and_back(amount: int, currency: str) -> None:
+def test_an_amount_converts_to_major_units_and_back(amount: int, currency: str) -> None:
     assert money.to_minor(money.to_major(amount, currency), currency) == amount
 
 
 @given(AMOUNTS, CURRENCIES)
-def test_an_amount_survives_being_written_out(amount: int, currency: str) -> None:
+def test_an_amount_can_be_formatted_and_parsed_again(amount: int, currency: str) -> None:
     assert money.to_minor(Decimal(f"{money.to_major(amount, currency):f}"), currency) == amount
 
 
@@ -44,7 +44,7 @@ def test_an_amount_survives_being_written_out(amount: int, currency: str) -> Non
         ("9223372036854775.807", "KWD", 2**63 - 1),
     ],
 )
-def test_major_units_become_minor_ones_exactly(major: str, currency: str, minor: int) -> None:
+def test_major_units_convert_to_minor_units_exactly(major: str, currency: str, minor: int) -> None:
     assert money.to_minor(Decimal(major), currency) == minor
 
 
@@ -63,7 +63,7 @@ def test_major_units_become_minor_ones_exactly(major: str, currency: str, minor:
         ("1E-999999999999999999", "EUR"),
     ],
 )
-def test_more_decimals_than_the_currency_has_are_refused(major: str, currency: str) -> None:
+def test_more_decimals_than_the_currency_has_are_rejected(major: str, currency: str) -> None:
     with pytest.raises(ValueError, match="has more decimals"):
         money.to_minor(Decimal(major), currency)
 
@@ -82,17 +82,17 @@ def test_more_decimals_than_the_currency_has_are_refused(major: str, currency: s
         ("-1E+999999999999999999", "EUR"),
     ],
 )
-def test_what_the_database_cannot_hold_is_refused(major: str, currency: str) -> None:
+def test_an_amount_that_exceeds_a_bigint_is_rejected(major: str, currency: str) -> None:
     with pytest.raises(ValueError, match="is too large"):
         money.to_minor(Decimal(major), currency)
 
 
 @pytest.mark.parametrize("major", ["NaN", "sNaN", "Infinity", "-Infinity"])
-def test_what_is_no_number_is_refused(major: str) -> None:
+def test_infinity_and_nan_are_rejected(major: str) -> None:
     with pytest.raises(ValueError, match="finite"):
         money.to_minor(Decimal(major), "EUR")
 
 
-def test_currencies_are_those_of_iso_4217_that_have_a_minor_unit() -> None:
+def test_currencies_are_those_of_iso_4217_with_a_minor_unit() -> None:
     assert [money.exponent(code) for code in ("JPY", "EUR", "KWD", "CLF")] == [0, 2, 3, 4]
     assert not any(money.is_currency(code) for code in ("", "eur", "EURO", "XAU", "XXX", "ZZZ", " EUR", "€"))

@@ -123,10 +123,13 @@ def upgrade() -> None:
         PAYMENTS,
         OPERATIONS,
         LEDGER,
-        tables.OUTBOX_COMMENTS,
+        tables.outbox_comments(
+            "order",
+            "In order payment.create, payment.capture, payment.void or payment.refund; in payment payment.updated.",
+        ),
         tables.IDEMPOTENCY_KEYS_COMMENTS,
         SIMULATOR,
-        tables.API_KEYS_COMMENTS,
+        tables.api_keys_comments("orders:read"),
         tables.RATE_LIMITS_COMMENTS,
         tables.ALEMBIC_COMMENTS,
     ):

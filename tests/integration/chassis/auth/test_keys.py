@@ -1,4 +1,4 @@
-"""Who may do what, for whom: the same in both services."""
+"""Authentication and authorization, which work in the same way in both services."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def url(pair: Pair, service: str) -> str:
         (b"Bearer \xff\xfe", 'Bearer error="invalid_token"'),
     ],
 )
-def test_a_stranger_is_401_and_told_what_is_asked_for(
+def test_a_request_without_a_valid_key_is_401_with_a_challenge(
     url: str, service: str, header: str | bytes | None, challenge: str
 ) -> None:
     stranger = Client(url, None)
@@ -63,12 +63,12 @@ def test_a_stranger_is_401_and_told_what_is_asked_for(
 
 
 @pytest.mark.parametrize("header", [f"bearer {KEY}", f"BEARER {KEY}", f"Bearer  {KEY}"])
-def test_the_scheme_may_be_written_in_any_case(url: str, service: str, header: str) -> None:
+def test_the_authorization_scheme_is_case_insensitive(url: str, service: str, header: str) -> None:
     response = Client(url, None).get(f"{PATHS[service][0]}/{uuid.uuid4()}", headers={"Authorization": header})
     refused(response, 404, f"{service}-not-found")
 
 
-def test_a_key_without_the_scope_is_403_and_told_which_one_it_lacks(url: str, service: str) -> None:
+def test_a_key_without_the_scope_is_403_and_the_scope_is_named(url: str, service: str) -> None:
     reader = Client(url, READONLY_KEY)
     for path in PATHS[service]:
         response = reader.post(path, {})
@@ -78,20 +78,20 @@ def test_a_key_without_the_scope_is_403_and_told_which_one_it_lacks(url: str, se
     refused(reader.get(f"{PATHS[service][0]}/{uuid.uuid4()}"), 404, f"{service}-not-found")
 
 
-def test_a_key_for_payments_opens_no_order(pair: Pair) -> None:
+def test_a_key_for_payments_may_not_read_orders(pair: Pair) -> None:
     internal = Client(pair.order.url, INTERNAL_KEY)
     refused(internal.get(f"/v1/orders/{uuid.uuid4()}"), 403, "forbidden")
     refused(internal.post("/v1/orders", ORDER), 403, "forbidden")
 
 
 @pytest.mark.parametrize("merchant", ["other", "tandem", "nobody"])
-def test_only_a_key_for_any_merchant_may_name_another(url: str, service: str, merchant: str) -> None:
+def test_only_a_key_for_any_merchant_may_name_another_merchant(url: str, service: str, merchant: str) -> None:
     where = f"{PATHS[service][0]}/{uuid.uuid4()}"
     refused(Client(url).get(where, headers={"Tandem-Merchant": merchant}), 403, "forbidden")
     refused(Client(url).get(where, headers={"Tandem-Merchant": "demo"}), 404, f"{service}-not-found")
 
 
-def test_a_key_for_any_merchant_acts_for_the_one_it_names(pair: Pair) -> None:
+def test_a_key_for_any_merchant_acts_for_the_named_merchant(pair: Pair) -> None:
     internal = Client(pair.payment.url, INTERNAL_KEY)
     made = internal.post("/v1/payments", payment(), Tandem_Merchant="other")
     assert made.status_code == 201
@@ -122,7 +122,7 @@ def test_another_merchants_payment_is_404_and_listed_nowhere(pair: Pair) -> None
     ]
 
 
-def test_two_merchants_may_have_an_order_with_the_same_id_and_never_see_the_others(pair: Pair) -> None:
+def test_two_merchants_may_use_the_same_order_id_and_see_only_their_own(pair: Pair) -> None:
     other = Client(pair.order.url, OTHER_KEY)
     order_id = str(uuid.uuid4())
     assert pair.order.post("/orders", {"id": order_id, "items": ["mine"], "total": 1}).status_code == 201

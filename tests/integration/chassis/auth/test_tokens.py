@@ -1,4 +1,4 @@
-"""Access tokens at both services, and an issuer that rotates its keys, is slow, or is away."""
+"""Access tokens at both services, with an issuer that rotates its keys, is slow, or is down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from chassis.auth import tokens
-from chassis.auth.tokens import COOL, FRESH, LEEWAY, RETRY, KeySet
+from chassis.auth.tokens import LEEWAY, MAX_AGE, RETRY_INTERVAL, UNKNOWN_KEY_INTERVAL, KeySet
 from chassis.http.problems import Problem
 from ci import ROOT
 from tests.support.applications import SERVICES, get, make, refused
@@ -44,7 +44,7 @@ def challenge(app: Flask, token: str) -> str:
     return response.headers["WWW-Authenticate"]
 
 
-def test_a_token_is_as_good_as_a_key(app: Flask, issuer: Issuer) -> None:
+def test_a_token_works_like_a_key(app: Flask, issuer: Issuer) -> None:
     good = issuer.token(scope=f"{app.name}s:read")
     refused(get(app, good), 404, f"{app.name}-not-found")
     refused(get(app, KEY), 404, f"{app.name}-not-found")
@@ -54,38 +54,38 @@ def test_a_token_is_as_good_as_a_key(app: Flask, issuer: Issuer) -> None:
     assert issuer.fetches == 1
 
 
-def test_a_token_for_any_merchant_acts_for_the_one_it_names(app: Flask, issuer: Issuer) -> None:
+def test_a_token_for_any_merchant_acts_for_the_named_merchant(app: Flask, issuer: Issuer) -> None:
     good = issuer.token(scope=f"{app.name}s:read merchants:any")
     refused(get(app, good, Tandem_Merchant="other"), 404, f"{app.name}-not-found")
     refused(get(app, good, Tandem_Merchant="a b"), 403, "forbidden")
 
 
 @pytest.mark.parametrize("scope", ["", "openid", "orders:read2 payments:write"])
-def test_a_token_without_the_scope_is_403_and_told_which(app: Flask, issuer: Issuer, scope: str) -> None:
+def test_a_token_without_the_scope_is_403_and_the_scope_is_named(app: Flask, issuer: Issuer, scope: str) -> None:
     response = get(app, issuer.token(scope=scope))
     refused(response, 403, "forbidden")
     assert response.headers["WWW-Authenticate"] == f'Bearer error="insufficient_scope", scope="{app.name}s:read"'
 
 
-def test_a_bad_token_is_401_and_told_why(app: Flask, issuer: Issuer) -> None:
+def test_an_invalid_token_is_401_with_the_reason(app: Flask, issuer: Issuer) -> None:
     for wrong, reason in (
         ({"exp": int(time.time() - LEEWAY - 5)}, "The token has expired"),
-        ({"iss": "https://other.example"}, "The token is of another issuer"),
+        ({"iss": "https://other.example"}, "The token has the wrong issuer"),
         ({"aud": "other"}, "The token is for another audience"),
-        ({"merchant": None}, "The token names no merchant"),
+        ({"merchant": None}, "The token does not name a merchant"),
     ):
-        told = challenge(app, issuer.token(**wrong))
-        assert told == f'Bearer error="invalid_token", error_description="{reason}"'
-    assert challenge(app, "a.b.c") == 'Bearer error="invalid_token", error_description="The token is not good"'
+        found = challenge(app, issuer.token(**wrong))
+        assert found == f'Bearer error="invalid_token", error_description="{reason}"'
+    assert challenge(app, "a.b.c") == 'Bearer error="invalid_token", error_description="The token is not valid"'
 
 
-def test_where_tokens_are_not_set_up_they_are_unknown_keys(databases: Databases, issuer: Issuer) -> None:
+def test_without_a_token_policy_tokens_are_unknown_keys(databases: Databases, issuer: Issuer) -> None:
     app = make(databases, "order")
     assert challenge(app, issuer.token(scope="orders:read")) == 'Bearer error="invalid_token"'
     assert issuer.fetches == 0
 
 
-def test_keys_may_be_given_in_a_file_instead(databases: Databases, issuer: Issuer, tmp_path: Path) -> None:
+def test_the_jwks_may_be_in_a_file(databases: Databases, issuer: Issuer, tmp_path: Path) -> None:
     mounted = tmp_path / "jwks"
     mounted.write_bytes(issuer.body)
     settings = {**issuer.settings(), "JWT_JWKS_URL": "", "JWT_JWKS_FILE": str(mounted)}
@@ -96,7 +96,7 @@ def test_keys_may_be_given_in_a_file_instead(databases: Databases, issuer: Issue
     assert issuer.fetches == 0
 
 
-def test_while_the_issuer_has_never_answered_tokens_are_503_and_keys_work(app: Flask, issuer: Issuer) -> None:
+def test_tokens_are_503_until_the_issuer_responds_and_keys_work(app: Flask, issuer: Issuer) -> None:
     issuer.status = 500
     good = issuer.token(scope=f"{app.name}s:read")
     response = get(app, good)
@@ -105,7 +105,7 @@ def test_while_the_issuer_has_never_answered_tokens_are_503_and_keys_work(app: F
     assert "WWW-Authenticate" not in response.headers
     refused(get(app, KEY), 404, f"{app.name}-not-found")
     issuer.status = 200
-    eventually(lambda: get(app, good).status_code == 404, "it is asked again after a moment")
+    eventually(lambda: get(app, good).status_code == 404, "the keys are fetched again after a while")
 
 
 @dataclass
@@ -116,77 +116,79 @@ class Clock:
         return self.now
 
 
-def test_a_new_key_is_fetched_when_it_is_first_used_and_a_flood_of_others_is_not(issuer: Issuer) -> None:
+def test_a_new_key_is_fetched_on_first_use_and_unknown_keys_cause_few_fetches(issuer: Issuer) -> None:
     clock = Clock()
     known = KeySet(issuer.url, ES256, clock)
     assert known.find("k1") is not None
     issuer.publish("k1", "k2")
     assert known.find("k2") is None, "the keys were fetched just now"
-    clock.now += COOL
+    clock.now += UNKNOWN_KEY_INTERVAL
     assert known.find("k2") is not None
     assert issuer.fetches == 2
     for guess in range(100):
         assert known.find(f"guess-{guess}") is None
     assert issuer.fetches == 2
-    clock.now += COOL
+    clock.now += UNKNOWN_KEY_INTERVAL
     for guess in range(100):
         assert known.find(f"guess-{guess}") is None
     assert issuer.fetches == 3
 
 
-def test_a_key_that_the_issuer_has_withdrawn_is_forgotten(issuer: Issuer) -> None:
+def test_a_key_that_the_issuer_removed_is_no_longer_valid(issuer: Issuer) -> None:
     clock = Clock()
     known = KeySet(issuer.url, ES256, clock)
     assert known.find("k1") is not None
     issuer.publish("k2")
-    clock.now += FRESH - 1
+    clock.now += MAX_AGE - 1
     assert known.find("k1") is not None
     assert issuer.fetches == 1
     clock.now += 1
     known.find("k1")
-    eventually(lambda: known.find("k1") is None, "the keys are fetched anew in the background")
+    eventually(lambda: known.find("k1") is None, "the keys are fetched again in the background")
     assert issuer.fetches == 2
 
 
-def test_the_last_good_keys_are_kept_while_the_issuer_is_down(issuer: Issuer) -> None:
+def test_the_last_keys_are_used_while_the_issuer_is_down(issuer: Issuer) -> None:
     clock = Clock()
     known = KeySet(issuer.url, ES256, clock)
     assert known.find("k1") is not None
     issuer.status = 500
     for round_number in range(2, 5):
-        clock.now += FRESH
+        clock.now += MAX_AGE
         assert known.find("k1") is not None
-        eventually(lambda wanted=round_number: issuer.fetches == wanted, "it was tried")  # type: ignore[misc]
-    eventually(lambda: known._failed and not known._fetching.locked(), "the last try has failed")
+        eventually(lambda wanted=round_number: issuer.fetches == wanted, "the keys were requested")  # type: ignore[misc]
+    eventually(lambda: known._failed and not known._fetching.locked(), "the last fetch has failed")
     for _ in range(20):
-        with pytest.raises(Problem) as caught:  # it may be a new key
+        with pytest.raises(Problem) as caught:  # it could be a new key
             known.find("k2")
         assert caught.value.name == "unavailable"
     assert issuer.fetches == 4
     issuer.status = 200
     issuer.publish("k1", "k2")
-    clock.now += RETRY
+    clock.now += RETRY_INTERVAL
     assert known.find("k2") is not None
 
 
-def test_many_requests_at_once_fetch_once(issuer: Issuer) -> None:
+def test_concurrent_requests_fetch_the_keys_once(issuer: Issuer) -> None:
     known = KeySet(issuer.url, ES256)
     issuer.answering.clear()
     with ThreadPoolExecutor(8) as pool:
         found = [pool.submit(known.find, "k1") for _ in range(8)]
-        eventually(lambda: issuer.fetches, "the keys are asked for")
+        eventually(lambda: issuer.fetches, "the keys are requested")
         issuer.answering.set()
         assert all(each.result() is not None for each in found)
     assert issuer.fetches == 1
 
 
-def test_an_issuer_that_never_answers_holds_nobody_for_long(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "DEADLINE", 0.1)
+def test_an_issuer_that_hangs_delays_requests_for_a_short_time_only(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "FETCH_TIMEOUT", 0.1)
     known = KeySet(issuer.url, ES256)
     issuer.answering.clear()
     first = threading.Thread(target=lambda: pytest.raises(Problem, known.find, "k1"))
     first.start()
-    eventually(lambda: issuer.fetches, "the keys are asked for")
+    eventually(lambda: issuer.fetches, "the keys are requested")
     with pytest.raises(Problem) as caught:
         known.find("k1")
     assert caught.value.name == "unavailable"
@@ -199,7 +201,7 @@ def test_an_issuer_that_never_answers_holds_nobody_for_long(issuer: Issuer, monk
     [(404, None), (302, None), (204, b""), (200, b""), (200, b"<html>"), (200, b"[]"), (200, b'{"keys": []}'),
      (200, b'{"keys": [{"kty": "EC", "kid": "k1"}]}'), (200, b" " * 300_000)],
 )  # fmt: skip
-def test_what_is_no_jwks_takes_no_key_away(issuer: Issuer, status: int, body: bytes | None) -> None:
+def test_a_malformed_jwks_does_not_replace_the_keys(issuer: Issuer, status: int, body: bytes | None) -> None:
     clock = Clock()
     known = KeySet(issuer.url, ES256, clock)
     good = issuer.body
@@ -208,12 +210,12 @@ def test_what_is_no_jwks_takes_no_key_away(issuer: Issuer, status: int, body: by
         known.find("k1")
     assert caught.value.name == "unavailable"
     issuer.status, issuer.body = 200, good
-    clock.now += RETRY
+    clock.now += RETRY_INTERVAL
     assert known.find("k1") is not None
     assert issuer.fetches == 2
 
 
-def test_what_tokens_and_limits_need_is_loaded_only_where_they_are_set_up(databases: Databases) -> None:
+def test_pyjwt_and_alembic_are_not_imported_by_default(databases: Databases) -> None:
     program = (
         "import order, payment, sys; order.create_app(); payment.create_app();"
         "print([name for name in ('jwt', 'cryptography', 'alembic') if name in sys.modules])"

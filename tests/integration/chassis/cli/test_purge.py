@@ -11,7 +11,7 @@ def purge(app: Flask) -> str:
     return result.output
 
 
-def test_only_what_is_old_and_done_with_is_purged(pair: Pair) -> None:
+def test_only_old_and_finished_rows_are_purged(pair: Pair) -> None:
     first = pair.order.post("/v1/orders", ORDER, "old", Prefer="wait=10").json()
     pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_timeout_lost"}, "open")
     assert "0 of idempotency_keys, 0 of outbox, 0 of inbox" in purge(pair.order_app)

@@ -1,4 +1,4 @@
-"""What HTTP has for every resource: HEAD, OPTIONS, validators, queries, and the headers of all answers."""
+"""HTTP for every resource: HEAD, OPTIONS, validators, queries, and the headers of all responses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WITHOUT_QUERY = [(service, path) for service, path in OWN if "{}" in path]
 
 @pytest.fixture(scope="module")
 def made(pair: Pair) -> dict[str, str]:
-    """An id of each service."""
+    """Return the id of a resource of each service."""
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
     return {"order": order["id"], "payment": order["payment"]["id"]}
 
@@ -42,7 +42,7 @@ def find(pair: Pair, made: dict[str, str], service: str, path: str) -> tuple[Cli
 
 
 def any_of(path: str) -> str:
-    """A path of this kind, of something that is not there."""
+    """Return the path with ids of resources that do not exist."""
     return path.format(*(uuid.uuid4() for _ in range(path.count("{}"))))
 
 
@@ -53,7 +53,7 @@ def rules(app: Flask) -> dict[str, set[str]]:
     return found
 
 
-def test_the_paths_below_are_all_there_are(pair: Pair) -> None:
+def test_the_lists_of_paths_below_are_complete(pair: Pair) -> None:
     for service, app in (("order", pair.order_app), ("payment", pair.payment_app)):
         readable = {path for path, methods in rules(app).items() if "GET" in methods}
         assert set(PATHS[service]) - {"/problems/validation"} <= readable
@@ -72,7 +72,7 @@ def test_head_has_the_headers_of_get_and_no_body(pair: Pair, made: dict[str, str
 
 
 @pytest.mark.parametrize(("service", "path"), OWN)
-def test_what_has_not_changed_is_304_with_the_same_headers(
+def test_an_unchanged_resource_is_304_with_the_same_headers(
     pair: Pair, made: dict[str, str], service: str, path: str
 ) -> None:
     client, where = find(pair, made, service, path)
@@ -87,7 +87,7 @@ def test_what_has_not_changed_is_304_with_the_same_headers(
     assert client.get(where, headers={"If-None-Match": '"x"'}).json() == first.json()
 
 
-def test_options_says_without_a_key_what_can_be_done(pair: Pair) -> None:
+def test_options_lists_the_methods_without_a_key(pair: Pair) -> None:
     for service, app in (("order", pair.order_app), ("payment", pair.payment_app)):
         stranger = Client(getattr(pair, service).url, None)
         for path, methods in rules(app).items():
@@ -104,7 +104,7 @@ def test_options_says_without_a_key_what_can_be_done(pair: Pair) -> None:
     refused(Client(pair.order.url, None).request("OPTIONS", "/nowhere"), 404, "not-found")
 
 
-def test_a_method_that_a_path_does_not_have_is_405_and_says_which_it_has(pair: Pair) -> None:
+def test_an_unsupported_method_is_405_and_lists_the_supported_ones(pair: Pair) -> None:
     for service, app in (("order", pair.order_app), ("payment", pair.payment_app)):
         client = getattr(pair, service)
         for path, methods in rules(app).items():
@@ -115,7 +115,7 @@ def test_a_method_that_a_path_does_not_have_is_405_and_says_which_it_has(pair: P
 
 
 @pytest.mark.parametrize(("service", "path"), WITHOUT_QUERY)
-def test_a_query_where_none_is_read_is_422(pair: Pair, made: dict[str, str], service: str, path: str) -> None:
+def test_an_unexpected_query_is_422(pair: Pair, made: dict[str, str], service: str, path: str) -> None:
     client, where = find(pair, made, service, path)
     for method in ("GET", "HEAD"):
         assert client.request(method, where + "?limit=1").status_code == 422
@@ -126,7 +126,7 @@ def test_a_query_where_none_is_read_is_422(pair: Pair, made: dict[str, str], ser
     refused(client.get(where + "?a=%00"), 422, "validation", "/a")
 
 
-def test_a_query_on_a_post_is_422_and_nothing_happens(pair: Pair, made: dict[str, str]) -> None:
+def test_a_query_on_a_post_is_422_and_changes_nothing(pair: Pair, made: dict[str, str]) -> None:
     key = str(uuid.uuid4())
     for client, path, body in (
         (pair.order, "/v1/orders", ORDER),
@@ -143,7 +143,7 @@ def test_a_query_on_a_post_is_422_and_nothing_happens(pair: Pair, made: dict[str
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html", "application/xml;q=1", "image/*", "*/*;q=0", "-"])
-def test_whatever_is_accepted_the_answer_is_json(pair: Pair, made: dict[str, str], accept: str) -> None:
+def test_the_response_is_json_whatever_accept_says(pair: Pair, made: dict[str, str], accept: str) -> None:
     found = pair.order.get(f"/v1/orders/{made['order']}", headers={"Accept": accept})
     assert (found.status_code, found.headers["Content-Type"]) == (200, "application/json")
     refused(pair.order.get(f"/v1/orders/{uuid.uuid4()}", headers={"Accept": accept}), 404, "order-not-found")
@@ -152,7 +152,7 @@ def test_whatever_is_accepted_the_answer_is_json(pair: Pair, made: dict[str, str
 @pytest.mark.parametrize(
     "path", ["/v1//orders", "/v1/orders/", "/v1/orders//", "/V1/orders", "/v1/./orders", "/v1/orders;x"]
 )
-def test_a_path_is_spelled_in_one_way(pair: Pair, path: str) -> None:
+def test_a_path_has_one_spelling(pair: Pair, path: str) -> None:
     session = requests.Session()
     prepared = requests.Request("GET", pair.order.url, headers={"Authorization": f"Bearer {pair.order.key}"}).prepare()
     prepared.url = pair.order.url + path
@@ -160,7 +160,7 @@ def test_a_path_is_spelled_in_one_way(pair: Pair, path: str) -> None:
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
 
 
-def test_every_answer_has_the_headers_that_keep_it_safe(pair: Pair, made: dict[str, str]) -> None:
+def test_every_response_has_security_headers(pair: Pair, made: dict[str, str]) -> None:
     stranger = Client(pair.order.url, None)
     answers = [
         pair.order.get(f"/v1/orders/{made['order']}"),
@@ -187,7 +187,7 @@ def test_every_answer_has_the_headers_that_keep_it_safe(pair: Pair, made: dict[s
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_the_two_events_have_the_limits_of_all_bodies(pair: Pair) -> None:
+def test_events_have_the_same_limits_as_other_bodies(pair: Pair) -> None:
     huge = b" " * (256 * 1024 + 1)
 
     def chunks() -> object:
@@ -200,14 +200,14 @@ def test_the_two_events_have_the_limits_of_all_bodies(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("number", ["-0", "1e2", "1.0", "1e400", "-1", "0.1", "9" * 400, "true", '"1"', "null", "[1]"])
-def test_an_amount_is_a_whole_number_and_nothing_that_could_be_taken_for_one(pair: Pair, number: str) -> None:
+def test_an_amount_must_be_written_as_a_json_integer(pair: Pair, number: str) -> None:
     body = """{"currency": "EUR", "payment_method": "pm_ok",
                "items": [{"sku": "x", "quantity": NUMBER, "unit_amount": 1}]}""".replace("NUMBER", number)
     refused(send(pair.order, "/v1/orders", body.encode()), 422, "validation", "/items/0/quantity")
 
 
 @pytest.mark.parametrize("number", ["1e400", "1e999999", "-1e999999", "1e-999999", "0." + "1" * 5000, "1" * 4000])
-def test_a_total_of_the_sketch_has_the_currencys_decimals_and_bounds(pair: Pair, number: str) -> None:
+def test_a_total_of_the_sketch_has_the_decimals_and_bounds_of_its_currency(pair: Pair, number: str) -> None:
     for client, path, body in (
         (pair.order, "/orders", f'{{"id": "{uuid.uuid4()}", "items": ["x"], "total": {number}}}'),
         (pair.payment, "/payments", f'{{"order_id": "{uuid.uuid4()}", "amount": {number}}}'),
@@ -218,7 +218,7 @@ def test_a_total_of_the_sketch_has_the_currencys_decimals_and_bounds(pair: Pair,
 
 
 @pytest.mark.parametrize("text", [r"\u0000", r"\u0085", r"\ud800", r"\u001b"])
-def test_no_text_has_control_characters_wherever_it_stands(pair: Pair, text: str) -> None:
+def test_control_characters_are_rejected_in_every_text(pair: Pair, text: str) -> None:
     for body in (f'{{"a{text}": 1}}', f'{{"metadata": {{"{text}": "x"}}}}', f'{{"items": [{{"sku": "{text}"}}]}}'):
         answer = send(pair.order, "/v1/orders", body.encode())
         assert (answer.status_code, answer.json()["type"]) == (422, "/problems/validation")

@@ -1,4 +1,4 @@
-"""What HTTP itself can get wrong, refused in the same way by both services."""
+"""Malformed requests are rejected in the same way by both services."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def client(request: pytest.FixtureRequest, pair: Pair) -> Client:
 
 @pytest.fixture
 def path(client: Client, pair: Pair) -> str:
-    """Where something is created."""
+    """Return the path that creates a resource."""
     return PATHS["order" if client is pair.order else "payment"]
 
 
@@ -45,17 +45,17 @@ def path(client: Client, pair: Pair) -> str:
         b"<order/>",
     ],
 )
-def test_what_is_not_well_formed_json_is_400(client: Client, path: str, data: bytes) -> None:
+def test_malformed_json_is_400(client: Client, path: str, data: bytes) -> None:
     refused(send(client, path, data), 400, "malformed-request")
 
 
 @pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded", "text/json", "nonsense"])
-def test_what_does_not_say_it_is_json_is_415(client: Client, path: str, media_type: str) -> None:
+def test_other_media_types_are_415(client: Client, path: str, media_type: str) -> None:
     refused(send(client, path, b"{}", Content_Type=media_type), 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", "application/x+json"])
-def test_json_may_be_said_in_several_ways(client: Client, path: str, media_type: str) -> None:
+def test_every_media_type_of_json_is_accepted(client: Client, path: str, media_type: str) -> None:
     assert send(client, path, b"{}", Content_Type=media_type).status_code == 422
 
 
@@ -99,18 +99,18 @@ def test_control_characters_and_lone_surrogates_are_422(client: Client, path: st
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v2/orders", "/v1/orders/", "/admin", "/metrics", "/%00", "/é/%ff"])
-def test_a_path_that_leads_nowhere_is_404(client: Client, path: str) -> None:
+def test_an_unknown_path_is_404(client: Client, path: str) -> None:
     response = client.get(path)
     assert (response.status_code, response.json()["type"]) == (404, "/problems/not-found")
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("text", ["1", "not-an-id", "0" * 32, "00000000-0000-0000-0000-00000000000g", "%20", "a/b"])
-def test_a_path_with_what_is_not_an_id_is_404(client: Client, path: str, text: str) -> None:
+def test_a_malformed_id_in_a_path_is_404(client: Client, path: str, text: str) -> None:
     refused(client.get(f"{path}/{text}"), 404, "not-found")
 
 
-def test_a_method_that_a_path_does_not_have_is_405_and_the_others_are_listed(client: Client, path: str) -> None:
+def test_an_unsupported_method_is_405_and_the_others_are_listed(client: Client, path: str) -> None:
     for method in ("PUT", "PATCH", "DELETE", "TRACE", "NONSENSE"):
         response = client.request(method, path)
         refused(response, 405, "method-not-allowed")
@@ -120,7 +120,7 @@ def test_a_method_that_a_path_does_not_have_is_405_and_the_others_are_listed(cli
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
-def test_head_answers_as_get_does_but_without_a_body(client: Client, path: str) -> None:
+def test_head_is_get_without_a_body(client: Client, path: str) -> None:
     where = f"{path}/{uuid.uuid4()}"
     head, get = client.request("HEAD", where), client.get(where)
     assert (head.status_code, head.content) == (404, b"")
@@ -128,25 +128,25 @@ def test_head_answers_as_get_does_but_without_a_body(client: Client, path: str) 
 
 
 @pytest.mark.parametrize("request_id", ["mine", "a" * 128, "~!@#$%^&*()"])
-def test_a_request_id_is_given_back(client: Client, path: str, request_id: str) -> None:
+def test_a_request_id_is_returned(client: Client, path: str, request_id: str) -> None:
     response = client.get(f"{path}/{uuid.uuid4()}", headers={"X-Request-Id": request_id})
     assert response.headers["X-Request-Id"] == response.json()["request_id"] == request_id
 
 
 @pytest.mark.parametrize("request_id", ["4111111111111111", "req-4111-1111-1111-1111", "5555555555554444:1"])
-def test_a_request_id_that_holds_a_card_number_is_replaced(client: Client, path: str, request_id: str) -> None:
+def test_a_request_id_with_a_card_number_is_replaced(client: Client, path: str, request_id: str) -> None:
     response = client.get(f"{path}/{uuid.uuid4()}", headers={"X-Request-Id": request_id})
     assert uuid.UUID(response.headers["X-Request-Id"]).version == 7
     assert request_id not in response.text
 
 
 @pytest.mark.parametrize("request_id", ["", "two words", "a" * 129, b"\xc3\xa9", "tab\there"])
-def test_a_request_id_that_cannot_be_kept_is_replaced(client: Client, path: str, request_id: str | bytes) -> None:
+def test_an_invalid_request_id_is_replaced(client: Client, path: str, request_id: str | bytes) -> None:
     response = client.get(f"{path}/{uuid.uuid4()}", headers={"X-Request-Id": request_id})
     assert uuid.UUID(response.headers["X-Request-Id"]).version == 7
     assert response.json()["request_id"] == response.headers["X-Request-Id"]
 
 
-def test_each_request_has_an_id_of_its_own(client: Client, path: str) -> None:
+def test_each_request_gets_its_own_id(client: Client, path: str) -> None:
     ids = {client.get(f"{path}/{uuid.uuid4()}").headers["X-Request-Id"] for _ in range(5)}
     assert len(ids) == 5

@@ -22,7 +22,7 @@ NEWEST = {migrations: revisions[-1] for migrations, revisions in REVISIONS.items
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
-def test_a_database_is_migrated_by_any_url_that_libpq_reads(server: Postgres, scheme: str) -> None:
+def test_migrations_accept_every_url_of_libpq(server: Postgres, scheme: str) -> None:
     url = server.create_database(f"migrated_by_{scheme}").replace("postgresql://", f"{scheme}://", 1)
     newest = NEWEST[order.MIGRATIONS]
     assert migrate.upgrade(url, order.MIGRATIONS) == (None, newest)
@@ -32,7 +32,7 @@ def test_a_database_is_migrated_by_any_url_that_libpq_reads(server: Postgres, sc
 
 
 def together(*calls: Callable[[], object]) -> list[BaseException]:
-    """Run these at the same time; what they raised."""
+    """Run these calls concurrently, and return the exceptions that they raised."""
     raised: list[BaseException] = []
 
     def run(call: Callable[[], object]) -> None:
@@ -50,7 +50,7 @@ def together(*calls: Callable[[], object]) -> list[BaseException]:
 
 
 @pytest.mark.parametrize("migrations", [order.MIGRATIONS, payment.MIGRATIONS], ids=["order", "payment"])
-def test_several_that_migrate_at_once_do_it_once(server: Postgres, migrations: str) -> None:
+def test_concurrent_migrations_run_once(server: Postgres, migrations: str) -> None:
     url = server.create_database(f"migrated_{uuid.uuid4().hex[:12]}")
     seen: list[tuple[str | None, str | None]] = []
     assert together(*[lambda: seen.append(migrate.upgrade(url, migrations))] * 4) == []
@@ -58,7 +58,7 @@ def test_several_that_migrate_at_once_do_it_once(server: Postgres, migrations: s
     assert sorted(seen, key=str) == sorted([(None, newest), *[(newest, newest)] * 3], key=str)
 
 
-def test_an_index_that_was_cut_off_is_built_anew_while_others_write(server: Postgres) -> None:
+def test_an_interrupted_index_build_is_repeated_without_blocking_writes(server: Postgres) -> None:
     url = server.create_database(f"migrated_{uuid.uuid4().hex[:12]}")
     before = REVISIONS[order.MIGRATIONS][REVISIONS[order.MIGRATIONS].index("0003") - 1]
     migrate.upgrade(url, order.MIGRATIONS, before)
@@ -72,7 +72,7 @@ def test_an_index_that_was_cut_off_is_built_anew_while_others_write(server: Post
     ):
         writer.execute(row)
         administrator.execute("SET statement_timeout = 300")
-        with pytest.raises(psycopg.errors.QueryCanceled):  # it waits for the writer, and leaves what is invalid
+        with pytest.raises(psycopg.errors.QueryCanceled):  # the build waits for the writer, and leaves an invalid index
             administrator.execute("CREATE INDEX CONCURRENTLY orders_newest ON orders (merchant, status)")
         assert administrator.execute(invalid).fetchone() == (1,)
         migration = threading.Thread(target=migrate.upgrade, args=(url, order.MIGRATIONS, "0003"))
@@ -82,7 +82,8 @@ def test_an_index_that_was_cut_off_is_built_anew_while_others_write(server: Post
         )
         name = url.rpartition("/")[2].partition("?")[0]
         eventually(
-            lambda: administrator.execute(waits, ("%INDEX%", name)).fetchone() == (1,), "it waits for the writer"
+            lambda: administrator.execute(waits, ("%INDEX%", name)).fetchone() == (1,),
+            "the migration waits for the writer",
         )
         other.execute(row)
         writer.commit()

@@ -1,4 +1,4 @@
-"""Plans of prepared statements follow the tables, though nobody has analysed them since."""
+"""Prepared statements are planned again as tables grow, also if they are not analyzed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FIND = "SELECT n FROM plans WHERE n = %s"
 
 
 class Clock:
-    """A monotonic clock that stands still."""
+    """A monotonic clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Return the seconds."""
         return self.now
 
 
@@ -44,12 +44,12 @@ def held(server: Postgres, clock: Clock) -> Iterator[Database]:
 
 
 def plan(session: Session) -> str:
-    """How the statement is executed on this connection."""
+    """Return the plan of the first prepared statement of a connection."""
     found = session.execute("EXPLAIN EXECUTE tandem_0(1)").fetchall()
     return str(found[0]["QUERY PLAN"])
 
 
-def test_a_plan_for_a_small_table_is_dropped_when_it_may_have_grown(held: Database, clock: Clock) -> None:
+def test_a_plan_for_a_small_table_is_discarded_after_a_while(held: Database, clock: Clock) -> None:
     session = held.session()
     for _ in range(10):
         assert session.one(FIND, (1,)) is None
@@ -63,14 +63,16 @@ def test_a_plan_for_a_small_table_is_dropped_when_it_may_have_grown(held: Databa
     assert session.one(FIND, (1,)) == {"n": 1}
 
 
-def test_how_often(held: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_are_kept_for_longer_as_the_connection_gets_older(
+    held: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[float] = []
-    said = prepared.command
+    execute = prepared.command
 
     def command(pgconn: psycopg.pq.abc.PGconn, text: bytes) -> psycopg.pq.abc.PGresult:
         assert text == b"DISCARD PLANS"
         seen.append(clock.now - 1000)
-        return said(pgconn, text)
+        return execute(pgconn, text)
 
     monkeypatch.setattr(database, "command", command)
     for _ in range(400):
@@ -79,11 +81,11 @@ def test_how_often(held: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
     assert seen == [0.5, 1.5, 3.5, 7.5, 15.5, 25.5, 35.5, 45.5]
 
 
-def test_not_within_a_transaction(held: Database, clock: Clock) -> None:
+def test_plans_are_not_discarded_in_a_transaction(held: Database, clock: Clock) -> None:
     session = held.session()
     session.execute("BEGIN")
     with pytest.raises(psycopg.errors.DivisionByZero):
         session.execute("SELECT 1 / 0")
     clock.now += 60
-    assert held.session() is session  # which would refuse a statement now
+    assert held.session() is session  # in a failed transaction, in which any statement would raise an error
     session.execute("ROLLBACK")

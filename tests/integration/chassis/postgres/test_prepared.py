@@ -1,4 +1,4 @@
-"""Statements that are sent in one call give what psycopg gives for them."""
+"""Prepared statements, sent in one call, return what psycopg returns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from chassis.postgres.database import Database, Session
 from ci.laptop.postgres import Postgres
 
 
-class Colour(StrEnum):
+class Color(StrEnum):
     RED = "red"
 
 
 VALUES: list[tuple[str, Any]] = [
     ("text", "tea 茶 'quoted' \\ %s"),
-    ("text", Colour.RED),
+    ("text", Color.RED),
     ("text", None),
     ("bytea", b"\x00\xff\\x"),
     ("bigint", 2**62),
@@ -44,19 +44,19 @@ def session(server: Postgres) -> Iterator[Session]:
 
 
 @pytest.mark.parametrize(("kind", "value"), VALUES)
-def test_values_come_back_as_psycopg_has_them(session: Session, kind: str, value: Any) -> None:
+def test_values_are_returned_as_psycopg_returns_them(session: Session, kind: str, value: Any) -> None:
     query = f"SELECT %(value)s::{kind} AS value, 1 AS one"
     expected = session.execute(query.encode(), {"value": value}).fetchone()
     for _ in range(2):
         assert session.one(query, {"value": value}) == expected
 
 
-def test_no_row_is_none_and_of_several_the_first_is_given(session: Session) -> None:
+def test_the_first_row_is_returned_or_none(session: Session) -> None:
     assert session.one("SELECT 1 AS one WHERE false") is None
     assert session.one("SELECT n FROM generate_series(3, 9) AS n") == {"n": 3}
 
 
-def test_an_error_is_psycopgs_and_the_statement_can_be_used_again(session: Session) -> None:
+def test_errors_are_those_of_psycopg_and_the_statement_stays_usable(session: Session) -> None:
     divide = "SELECT 1 / %s::integer AS result"
     for _ in range(2):
         with pytest.raises(psycopg.errors.DivisionByZero):
@@ -66,7 +66,7 @@ def test_an_error_is_psycopgs_and_the_statement_can_be_used_again(session: Sessi
         session.one("SELECT FROM no_such_table")
 
 
-def test_a_connection_that_is_gone_is_an_operational_error(server: Postgres, session: Session) -> None:
+def test_a_closed_connection_is_an_operational_error(server: Postgres, session: Session) -> None:
     assert session.one("SELECT 1 AS one") == {"one": 1}
     with psycopg.connect(server.url("postgres"), autocommit=True) as administrator:
         administrator.execute("SELECT pg_terminate_backend(%s, 5000)", (session.info.backend_pid,))
@@ -75,7 +75,7 @@ def test_a_connection_that_is_gone_is_an_operational_error(server: Postgres, ses
     assert session.closed
 
 
-def test_it_belongs_to_a_transaction_as_other_statements_do(session: Session) -> None:
+def test_a_prepared_statement_takes_part_in_the_transaction(session: Session) -> None:
     with session.transaction(force_rollback=True):
         assert session.one("SELECT set_config('application_name', 'within', false) AS name") == {"name": "within"}
     assert session.one("SELECT current_setting('application_name') AS name") == {"name": "test"}

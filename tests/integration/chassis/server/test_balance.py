@@ -1,4 +1,4 @@
-"""Connections that are kept alive are spread over the workers, whoever wakes first."""
+"""Kept-alive connections are spread evenly over the workers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def held_by(worker: psutil.Process, ports: set[int]) -> int:
 
 
 def both(master: psutil.Process) -> list[psutil.Process]:
-    """The master's two workers, when there are two."""
+    """Return the master's two workers, or nothing while there are not two."""
     workers = [child for child in master.children() if child.status() != psutil.STATUS_ZOMBIE]
     return workers if len(workers) == 2 else []
 
 
 def served_by_all(service: Client, workers: list[psutil.Process]) -> bool:
-    """Whether each worker has started: it holds one of a handful of new connections."""
+    """Return whether each worker has started: it accepts one of a few new connections."""
     with ExitStack() as open_ones:
         connections = [open_ones.enter_context(connect(service)) for _ in range(4)]
         for connection in connections:
@@ -39,13 +39,13 @@ def served_by_all(service: Client, workers: list[psutil.Process]) -> bool:
         return all(held_by(worker, ports) for worker in workers)
 
 
-def test_each_worker_holds_its_share_also_after_one_was_killed(stack: Stack) -> None:
+def test_connections_are_shared_evenly_also_after_a_worker_was_killed(stack: Stack) -> None:
     running = stack.processes["order-web"].running
     assert running is not None
     master = psutil.Process(running.pid)
     for _ in range(2):
-        workers = eventually(lambda: both(master), "two workers run")
-        eventually(partial(served_by_all, stack.order, workers), "both workers take connections")
+        workers = eventually(lambda: both(master), "there are two workers")
+        eventually(partial(served_by_all, stack.order, workers), "both workers accept connections")
         with ExitStack() as open_ones:
             connections = [open_ones.enter_context(connect(stack.order)) for _ in range(16)]
             for connection in connections:

@@ -1,4 +1,4 @@
-"""Health, metrics and the survival of a database that goes away; each application is called in one thread."""
+"""Health, metrics, and requests while the database is unavailable. Each application is called in one thread."""
 
 from __future__ import annotations
 
@@ -66,32 +66,32 @@ def create(app: Flask, service: str) -> Any:
     return app.test_client().post(f"/v1/{service}s", json=body, headers=headers)
 
 
-def hang_up(server: Postgres, url: str) -> None:
-    """End all connections that a database has now, and return when they have ended."""
+def close_connections(server: Postgres, url: str) -> None:
+    """Close all connections to a database, and wait until they are closed."""
     name = urlsplit(url).path.removeprefix("/")
     with psycopg.connect(server.url("postgres"), autocommit=True) as administrator:
         rows = administrator.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", (name,)).fetchall()
         pids = [pid for (pid,) in rows]
         administrator.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) pid", (pids,))
         left = "SELECT FROM pg_stat_activity WHERE datname = %s AND pid = ANY(%s)"
-        eventually(lambda: not administrator.execute(left, (name, pids)).fetchall(), "the connections have ended")
+        eventually(lambda: not administrator.execute(left, (name, pids)).fetchall(), "the connections are closed")
 
 
 @contextmanager
-def away(server: Postgres, url: str) -> Iterator[None]:
-    """Let nobody connect to a database."""
+def unavailable(server: Postgres, url: str) -> Iterator[None]:
+    """Let nothing connect to a database during the block."""
     change = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
     name = sql.Identifier(urlsplit(url).path.removeprefix("/"))
     with psycopg.connect(server.url("postgres"), autocommit=True) as administrator:
         administrator.execute(change.format(name, sql.SQL("false")))
-        hang_up(server, url)
+        close_connections(server, url)
         try:
             yield
         finally:
             administrator.execute(change.format(name, sql.SQL("true")))
 
 
-def test_a_service_that_can_serve_is_alive_and_ready(app: Flask) -> None:
+def test_a_service_with_its_database_is_alive_and_ready(app: Flask) -> None:
     for caller in (app.test_client(), admin(app)):
         assert caller.get("/livez").status_code == 200
         ready = caller.get("/readyz")
@@ -107,7 +107,7 @@ def test_metrics_are_on_the_admin_port_only(app: Flask) -> None:
     assert (elsewhere.status_code, elsewhere.content_type) == (404, "application/problem+json")
 
 
-def test_metrics_tell_what_waits_and_what_was_answered(app: Flask, service: str) -> None:
+def test_metrics_count_waiting_rows_and_responses(app: Flask, service: str) -> None:
     assert create(app, service).status_code == 201
     text = admin(app).get("/metrics").get_data(as_text=True)
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -132,9 +132,7 @@ def test_metrics_tell_what_waits_and_what_was_answered(app: Flask, service: str)
         assert float(lines[f"refunds_pending{{{mine}}}"]) == 0
 
 
-def test_a_gauge_that_cannot_be_read_now_is_left_out_and_no_database_is_called_down(
-    app: Flask, service: str, url: str
-) -> None:
+def test_an_unreadable_gauge_is_left_out_and_the_database_stays_up(app: Flask, service: str, url: str) -> None:
     assert create(app, service).status_code == 201
     with psycopg.connect(url) as holder:
         holder.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
@@ -145,7 +143,7 @@ def test_a_gauge_that_cannot_be_read_now_is_left_out_and_no_database_is_called_d
     assert "\noutbox_depth{" in admin(app).get("/metrics").get_data(as_text=True)
 
 
-def test_metrics_name_routes_and_never_ids(app: Flask, service: str) -> None:
+def test_metrics_have_routes_and_never_ids(app: Flask, service: str) -> None:
     wanted = str(uuid.uuid4())
     headers = {"Authorization": f"Bearer {KEY}"}
     app.test_client().get(f"/v1/{service}s/{wanted}", headers=headers)
@@ -159,7 +157,7 @@ def test_metrics_name_routes_and_never_ids(app: Flask, service: str) -> None:
     assert "NONSENSE" not in text
 
 
-def test_a_database_that_is_not_migrated_is_alive_but_not_ready(server: Postgres, service: str) -> None:
+def test_without_migrations_a_service_is_alive_but_not_ready(server: Postgres, service: str) -> None:
     url = server.create_database(f"bare_{uuid.uuid4().hex[:12]}")
     app = application(service, url)
     for caller in (app.test_client(), admin(app)):
@@ -171,20 +169,22 @@ def test_a_database_that_is_not_migrated_is_alive_but_not_ready(server: Postgres
     app.extensions["tandem"].database.close()
 
 
-def test_a_request_after_all_connections_were_cut_just_works(
+def test_the_first_request_after_all_connections_were_closed_succeeds(
     app: Flask, service: str, server: Postgres, url: str
 ) -> None:
     for _ in range(3):
         assert create(app, service).status_code == 201
-        hang_up(server, url)
+        close_connections(server, url)
     assert create(app, service).status_code == 201
-    hang_up(server, url)
+    close_connections(server, url)
     assert app.test_client().get("/readyz").status_code == 200
 
 
-def test_a_database_that_is_away_is_503_until_it_is_back(app: Flask, service: str, server: Postgres, url: str) -> None:
+def test_requests_are_503_while_the_database_is_unavailable(
+    app: Flask, service: str, server: Postgres, url: str
+) -> None:
     assert create(app, service).status_code == 201
-    with away(server, url):
+    with unavailable(server, url):
         answer = create(app, service)
         assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
         assert answer.get_json()["type"] == "/problems/unavailable"
@@ -208,7 +208,7 @@ def test_a_service_starts_without_its_database(service: str) -> None:
     assert app.test_client().get("/readyz").status_code == 503
 
 
-def test_an_unexpected_error_is_500_and_tells_nothing_of_the_inside(app: Flask) -> None:
+def test_an_unexpected_error_is_500_and_reveals_no_internals(app: Flask) -> None:
     def broken() -> str:
         raise RuntimeError("the inside")
 

@@ -1,4 +1,4 @@
-"""Clients that are slow or say nothing: more of them than there are threads, and everybody else is served at once."""
+"""More slow and silent clients than there are threads do not delay other clients."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ BODY = json.dumps(ORDER).encode()
 
 
 @pytest.fixture
-def open_ones() -> Iterator[ExitStack]:
-    """Connections that end with the test."""
+def opened() -> Iterator[ExitStack]:
+    """Close these connections at the end of the test."""
     with ExitStack() as stack:
         yield stack
 
 
-def held(stack: Stack, open_ones: ExitStack, begun: bytes) -> list[socket.socket]:
-    """So many connections on which just this was sent."""
-    connections = [open_ones.enter_context(connect(stack.order)) for _ in range(MANY)]
+def open_many(stack: Stack, opened: ExitStack, begun: bytes) -> list[socket.socket]:
+    """Open MANY connections, and send the same bytes on each."""
+    connections = [opened.enter_context(connect(stack.order)) for _ in range(MANY)]
     for connection in connections:
         connection.sendall(begun)
     return connections
 
 
-def is_prompt(stack: Stack) -> None:
+def assert_prompt(stack: Stack) -> None:
     for _ in range(8):
         began = time.monotonic()
         assert stack.order.get(f"/v1/orders/{uuid.uuid4()}").status_code == 404
@@ -54,33 +54,34 @@ BEGUN = {
     "half of a body": head("/v1/orders", f"Content-Length: {len(BODY)}") + BODY[:9],
     "half of a chunk": head("/v1/orders", "Transfer-Encoding: chunked") + b"ff\r\n{",
     "chunks": head("/v1/orders", "Transfer-Encoding: chunked") + chunked(BODY)[:-5],
-    "chunks with what looks like their end": head("/v1/orders", "Transfer-Encoding: chunked") + b"ff\r\n0\r\n\r\n",
+    "a chunk that contains what looks like the last chunk": head("/v1/orders", "Transfer-Encoding: chunked")
+    + b"ff\r\n0\r\n\r\n",
     "an expectation": head("/v1/orders", f"Content-Length: {len(BODY)}", "Expect: 100-continue"),
-    "a head that announces too much": head("/v1/orders", f"Content-Length: {1024 * KIB}"),
+    "a head with too large a length": head("/v1/orders", f"Content-Length: {1024 * KIB}"),
     "a request and half of another": b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /li",
     "the last request of a connection": b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-    "what is no request": b"NONSENSE\r\n\r\n",
+    "a malformed request": b"NONSENSE\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN)
-def test_many_that_do_not_go_on_hold_up_nobody(stack: Stack, open_ones: ExitStack, begun: bytes) -> None:
-    held(stack, open_ones, begun)
-    is_prompt(stack)
+def test_many_stalled_clients_delay_nobody(stack: Stack, opened: ExitStack, begun: bytes) -> None:
+    open_many(stack, opened, begun)
+    assert_prompt(stack)
 
 
-def test_many_that_go_on_byte_by_byte_hold_up_nobody_and_are_served(stack: Stack, open_ones: ExitStack) -> None:
+def test_many_slow_clients_delay_nobody_and_are_served(stack: Stack, opened: ExitStack) -> None:
     requests = [head("/v1/orders", f"Content-Length: {len(BODY)}") + BODY for _ in range(MANY)]
-    connections = held(stack, open_ones, b"")
+    connections = open_many(stack, opened, b"")
     for at in range(0, len(requests[0]), 40):
         for connection, request in zip(connections, requests, strict=True):
             connection.sendall(request[at : at + 40])
-    is_prompt(stack)
+    assert_prompt(stack)
     for connection in connections:
         assert receive(connection)[0] == 201
 
 
-def test_requests_sent_in_a_row_are_answered_in_their_order(stack: Stack) -> None:
+def test_pipelined_requests_are_answered_in_order(stack: Stack) -> None:
     wanted = [str(uuid.uuid4()) for _ in range(20)]
     get = "GET /v1/orders/{} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n"
     first = head("/v1/orders", "Transfer-Encoding: chunked") + chunked(BODY, 10)
@@ -96,7 +97,7 @@ def test_requests_sent_in_a_row_are_answered_in_their_order(stack: Stack) -> Non
                 assert (status, json.loads(body)["instance"]) == (404, f"/v1/orders/{order_id}")
 
 
-def test_who_waits_to_go_on_is_told_to_once(stack: Stack) -> None:
+def test_100_continue_is_sent_once(stack: Stack) -> None:
     with connect(stack.order) as connection:
         connection.sendall(head("/v1/orders", f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
         assert connection.recv(KIB) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -104,15 +105,18 @@ def test_who_waits_to_go_on_is_told_to_once(stack: Stack) -> None:
         assert receive(connection)[0] == 201
 
 
-def test_who_would_send_too_much_is_not_told_to_go_on(stack: Stack) -> None:
+def test_100_continue_is_not_sent_for_too_large_a_body(stack: Stack) -> None:
     status, headers, body = exchange(
         stack.order, head("/v1/orders", f"Content-Length: {1024 * KIB}", "Expect: 100-continue")
     )
     assert (status, body["type"], headers["connection"]) == (413, "/problems/content-too-large", "close")
 
 
-def test_who_is_too_slow_is_told_so_and_who_says_nothing_is_not(stack: Stack, open_ones: ExitStack) -> None:
-    slow, silent = open_ones.enter_context(connect(stack.payment)), open_ones.enter_context(connect(stack.payment))
+def test_a_slow_request_is_408_and_a_silent_connection_is_closed(stack: Stack, opened: ExitStack) -> None:
+    slow, silent = (
+        opened.enter_context(connect(stack.payment)),
+        opened.enter_context(connect(stack.payment)),
+    )
     slow.settimeout(40)
     slow.sendall(b"GET /v1/payments HTTP/1.1\r\n")
     began = time.monotonic()
@@ -125,9 +129,7 @@ def test_who_is_too_slow_is_told_so_and_who_says_nothing_is_not(stack: Stack, op
     assert slow.recv(KIB) == b""
 
 
-def test_clients_that_read_nothing_hold_up_nobody_and_one_that_reads_late_reads_all(
-    stack: Stack, open_ones: ExitStack
-) -> None:
+def test_clients_that_read_slowly_delay_nobody_and_receive_everything(stack: Stack, opened: ExitStack) -> None:
     item = {"sku": "tea-100", "name": "x" * 200, "quantity": 1, "unit_amount": 1}
     large = {**ORDER, "items": [item] * 100}
     for _ in range(100):
@@ -141,9 +143,9 @@ def test_clients_that_read_nothing_hold_up_nobody_and_one_that_reads_late_reads_
         connection.settimeout(20)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
         connection.connect(("127.0.0.1", stack.service_ports[1]))
-        connections.append(open_ones.enter_context(connection))
+        connections.append(opened.enter_context(connection))
         connection.sendall(page + page)
-    is_prompt(stack)
+    assert_prompt(stack)
     for connection in connections[:2]:
         status, _, body, rest = receive(connection)
         assert (status, len(json.loads(body)["data"])) == (200, 100)

@@ -1,4 +1,4 @@
-"""Requests whose bounds two servers could see differently, and other shapes that only an attacker sends: refused."""
+"""Requests that two servers could parse differently (request smuggling), and other malformed ones, are rejected."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SHAPES = {
     "the same length twice": post("Content-Length: 2", "Content-Length: 2", body=b"{}" + INNER),
     "a list of lengths": post("Content-Length: 2, 2", body=b"{}" + INNER),
     "a length with a sign": post("Content-Length: +2", body=b"{}" + INNER),
-    "a length below nothing": post("Content-Length: -2", body=b"{}" + INNER),
+    "a negative length": post("Content-Length: -2", body=b"{}" + INNER),
     "a hexadecimal length": post("Content-Length: 0x2", body=b"{}" + INNER),
-    "a length that no number has": post("Content-Length: " + "9" * 400, body=b"{}" + INNER),
+    "a huge length": post("Content-Length: " + "9" * 400, body=b"{}" + INNER),
     "chunked twice": post("Transfer-Encoding: chunked", "Transfer-Encoding: chunked", body=b"0\r\n\r\n" + INNER),
     "chunked twice in one": post("Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n" + INNER),
     "chunked and more": post("Transfer-Encoding: chunked, identity", body=b"0\r\n\r\n" + INNER),
-    "chunked, spelled otherwise": post("Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n" + INNER),
+    "chunked after a vertical tab": post("Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n" + INNER),
     "a folded line": post("Transfer-Encoding:\r\n chunked", body=b"0\r\n\r\n" + INNER),
     "a folded header": post("X-Any: a\r\n b", "Content-Length: 2", body=b"{}" + INNER),
     "a space before the colon": post("Content-Length : 2", body=b"{}" + INNER),
@@ -44,33 +44,31 @@ SHAPES = {
     "a header without a colon": post("Content-Length 2", body=b"{}" + INNER),
     "an underscore": post("Content_Length: 2", body=b"{}" + INNER),
     "another underscore": post("X_Request_Id: 2", body=INNER),
-    "an underscore from a proxy": post("SCRIPT_NAME: /v1", body=INNER),
+    "SCRIPT_NAME as a header": post("SCRIPT_NAME: /v1", body=INNER),
     "a bare line feed": post("X-Any: a\nContent-Length: 2", body=b"{}" + INNER),
     "a bare carriage return": post("X-Any: a\rContent-Length: 2", body=b"{}" + INNER),
     "a NUL": post("X-Any: a\x00b", body=INNER),
     "two hosts": post("Host: elsewhere", body=INNER),
-    "two types": post("Content-Type: text/plain", body=INNER),
+    "two content types": post("Content-Type: text/plain", body=INNER),
     "chunks of HTTP/1.0": post("Transfer-Encoding: chunked", body=b"0\r\n\r\n" + INNER).replace(b"/1.1", b"/1.0", 1),
     "a chunk that is longer than it says": post("Transfer-Encoding: chunked", body=b"1\r\n{}\r\n0\r\n\r\n" + INNER),
     "a chunk's size without its end": post("Transfer-Encoding: chunked", body=b"2\n{}\r\n0\r\n\r\n" + INNER),
     "a chunk's extension with a line feed": post("Transfer-Encoding: chunked", body=b"2;a\nb\r\n{}\r\n0\r\n\r\n"),
     "a length in the trailers": post("Transfer-Encoding: chunked", body=b"2\r\n{}\r\n0\r\nContent-Length: 9\r\n\r\n"),
-    "a trailer that is none": post("Transfer-Encoding: chunked", body=b"2\r\n{}\r\n0\r\nnothing\r\n\r\n"),
+    "a malformed trailer": post("Transfer-Encoding: chunked", body=b"2\r\n{}\r\n0\r\nnothing\r\n\r\n"),
     "a space in the path": b"GET /v1/orders /x HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "a byte in the path": b"GET /v1/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "a version to come": b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+    "a byte above 127 in the path": b"GET /v1/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "HTTP/2.0": b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
     "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/0.9": b"GET /\r\n\r\n",
     "no method": b" / HTTP/1.1\r\n\r\n",
-    "a small method": b"get / HTTP/1.1\r\n\r\n",
+    "a method in lower case": b"get / HTTP/1.1\r\n\r\n",
     "a TLS handshake": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("request_", SHAPES.values(), ids=SHAPES)
-def test_what_could_be_read_in_two_ways_is_refused_and_is_the_last_of_its_connection(
-    stack: Stack, request_: bytes
-) -> None:
+def test_an_ambiguous_request_is_rejected_and_closes_the_connection(stack: Stack, request_: bytes) -> None:
     with connect(stack.order) as connection:
         connection.sendall(request_)
         status, headers, body, rest = receive(connection)
@@ -78,18 +76,18 @@ def test_what_could_be_read_in_two_ways_is_refused_and_is_the_last_of_its_connec
         assert (status, problem["type"]) == (400, "/problems/malformed-request"), problem
         assert headers["content-type"] == "application/problem+json"
         assert headers["x-request-id"] == problem["request_id"]
-        assert (rest, connection.recv(KIB)) == (b"", b"")  # what was smuggled was not answered
+        assert (rest, connection.recv(KIB)) == (b"", b"")  # the smuggled request gets no response
 
 
 @pytest.mark.parametrize("coding", ["gzip", "xchunked", "chunk", "identity;q=1"])
-def test_codings_that_are_not_known_are_refused(stack: Stack, coding: str) -> None:
+def test_unknown_transfer_codings_are_rejected(stack: Stack, coding: str) -> None:
     status, headers, problem = exchange(stack.order, post(f"Transfer-Encoding: {coding}", body=INNER))
     assert (status in (400, 501), headers["connection"]) == (True, "close")
     assert problem["type"] in ("/problems/malformed-request", "/problems/not-implemented")
     refusal(stack.order, post("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400, "malformed-request")
 
 
-def test_the_head_has_its_limits(stack: Stack) -> None:
+def test_the_request_line_and_headers_have_limits(stack: Stack) -> None:
     ask = "GET /livez{} HTTP/1.1\r\nHost: localhost\r\n{}\r\n"
     for path, lines, status, name in (
         ("", "X-Any: " + "x" * 8000 + "\r\n", 200, None),
@@ -105,17 +103,17 @@ def test_the_head_has_its_limits(stack: Stack) -> None:
         assert headers["x-request-id"]
 
 
-def test_an_expectation_that_is_not_known_is_refused(stack: Stack) -> None:
+def test_an_unknown_expectation_is_rejected(stack: Stack) -> None:
     refusal(stack.order, post("Expect: the unexpected"), 417, "expectation-failed")
 
 
-def test_what_can_not_be_read_is_not_repeated(stack: Stack) -> None:
+def test_a_malformed_request_is_not_quoted(stack: Stack) -> None:
     for line in (f"Authorization : Bearer {KEY}", "X Card: 4111111111111111", "Authorization Bearer secret-of-mine"):
         _, _, problem = exchange(stack.order, post(line))
         assert not any(secret in json.dumps(problem) for secret in (KEY, "4111111111111111", "secret-of-mine"))
 
 
-def test_chunks_with_extensions_and_trailers_are_one_body(stack: Stack) -> None:
+def test_chunk_extensions_and_trailers_are_not_part_of_the_body(stack: Stack) -> None:
     data, key = json.dumps(ORDER).encode(), str(uuid.uuid4())
     body = b"5;name=value;x\r\n%s\r\n%x\r\n%s\r\n0;last\r\nX-Trailer: x\r\n\r\n" % (data[:5], len(data) - 5, data[5:])
     opened = head("/v1/orders", "Transfer-Encoding: chunked", "X-Idempotency-Key: other", key=key)
@@ -127,7 +125,7 @@ def test_chunks_with_extensions_and_trailers_are_one_body(stack: Stack) -> None:
         assert (status, json.loads(second)["data"][0]["id"]) == (200, json.loads(first)["id"])
 
 
-def test_no_header_makes_one_method_another(stack: Stack) -> None:
+def test_no_header_overrides_the_method(stack: Stack) -> None:
     order = stack.order.post("/v1/orders", ORDER).json()
     path = f"/v1/orders/{order['id']}"
     for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
@@ -139,12 +137,12 @@ def test_no_header_makes_one_method_another(stack: Stack) -> None:
 @pytest.mark.parametrize(
     "target", ["//v1/orders", "/v1//orders", "///", "/v1/orders/", "/%2fv1/orders", "/v1/orders%00", "/%ff%fe", "/../x"]
 )
-def test_a_path_is_spelled_in_one_way(stack: Stack, target: str) -> None:
+def test_a_path_has_one_spelling(stack: Stack, target: str) -> None:
     ask = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n"
     refusal(stack.order, ask.encode(), 404, "not-found")
 
 
-def test_the_server_does_not_say_which_version_it_is(stack: Stack) -> None:
+def test_the_server_does_not_reveal_its_version(stack: Stack) -> None:
     addresses = [stack.order.url, stack.payment.url, *(f"http://127.0.0.1:{port}" for port in stack.admin_ports)]
     for address in addresses:
         for path in ("/livez", "/nowhere"):

@@ -1,4 +1,4 @@
-"""Bytes as they come over the wire, to the server that runs in production: whole, cut, in chunks, or broken."""
+"""Chunked, truncated and malformed bodies, sent to the server that runs in production."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def path(service: str) -> str:
 
 @pytest.fixture
 def valid(service: str) -> bytes:
-    """A body that makes something."""
+    """Return a body that creates a resource."""
     body = ORDER if service == "order" else {**PAYMENT, "order_id": str(uuid.uuid4())}
     return json.dumps(body).encode()
 
 
-def test_a_body_in_chunks_is_read_as_a_whole(client: Client, path: str, valid: bytes) -> None:
+def test_a_chunked_body_is_read_as_a_whole(client: Client, path: str, valid: bytes) -> None:
     for size in (1, 7, 8 * KIB):
         key = str(uuid.uuid4())
         again = [
@@ -54,12 +54,12 @@ def test_a_body_in_chunks_is_read_as_a_whole(client: Client, path: str, valid: b
         assert again[1][1]["idempotency-replayed"] == "true"
 
 
-def test_no_chunks_are_no_body(client: Client, path: str) -> None:
+def test_a_chunked_body_without_chunks_is_empty(client: Client, path: str) -> None:
     status, _, body = exchange(client, head(path, "Transfer-Encoding: chunked") + chunked(b""))
     assert (status, body["type"]) == (422, "/problems/validation")
 
 
-def test_a_body_in_chunks_of_256_kib_is_read_and_one_byte_more_is_413(client: Client, path: str) -> None:
+def test_a_chunked_body_of_256_kib_is_read_and_one_byte_more_is_413(client: Client, path: str) -> None:
     largest = b'{"a": "' + b"x" * (256 * KIB - 9) + b'"}'
     head_of = head(path, "Transfer-Encoding: chunked")
     refusal(client, head_of + chunked(largest), 422, "validation")
@@ -67,38 +67,36 @@ def test_a_body_in_chunks_of_256_kib_is_read_and_one_byte_more_is_413(client: Cl
     refusal(client, head_of + chunked(largest[:-2] + b"x" * 2_000 * KIB + b'"}'), 413, "content-too-large")
 
 
-def test_what_would_be_whole_if_it_were_cut_at_256_kib_is_413(client: Client, path: str, valid: bytes) -> None:
+def test_a_body_that_is_valid_up_to_256_kib_and_longer_is_413(client: Client, path: str, valid: bytes) -> None:
     padded = valid + b" " * (256 * KIB - len(valid))
     request = head(path, "Transfer-Encoding: chunked") + chunked(padded + b" trailing nonsense")
     refusal(client, request, 413, "content-too-large")
 
 
-def test_a_length_of_more_than_256_kib_is_413_before_anything_is_sent(client: Client, path: str) -> None:
+def test_a_length_of_more_than_256_kib_is_413_before_the_body_is_sent(client: Client, path: str) -> None:
     refusal(client, head(path, f"Content-Length: {256 * KIB + 1}"), 413, "content-too-large")
     refusal(client, head(path, f"Content-Length: {10**15}"), 413, "content-too-large")
 
 
-def test_a_body_that_breaks_off_is_400_even_if_what_came_is_well_formed(
-    client: Client, path: str, valid: bytes
-) -> None:
+def test_a_truncated_body_is_400_even_if_it_is_valid_json_so_far(client: Client, path: str, valid: bytes) -> None:
     request = head(path, f"Content-Length: {len(valid) + 1}") + valid
     refusal(client, request, 400, "malformed-request", hang_up=True)
     refusal(client, head(path, "Content-Length: 10"), 400, "malformed-request", hang_up=True)
 
 
-def test_chunks_that_break_off_are_400(client: Client, path: str, valid: bytes) -> None:
+def test_truncated_chunks_are_400(client: Client, path: str, valid: bytes) -> None:
     opened = head(path, "Transfer-Encoding: chunked")
     for cut in (b"%x\r\n%s\r\n" % (len(valid), valid), b"%x\r\n%s" % (len(valid) + 1, valid), b"5\r\n{"):
         refusal(client, opened + cut, 400, "malformed-request", hang_up=True)
 
 
 @pytest.mark.parametrize("size", [b"xyz", b"-2", b"0x2", b"", b"2 2", b"1_0", "２".encode(), b"2;\x00"])
-def test_a_chunk_whose_size_is_no_number_is_400(client: Client, path: str, size: bytes) -> None:
+def test_a_chunk_with_a_malformed_size_is_400(client: Client, path: str, size: bytes) -> None:
     request = head(path, "Transfer-Encoding: chunked") + size + b"\r\n{}\r\n0\r\n\r\n"
     refusal(client, request, 400, "malformed-request", hang_up=True)
 
 
-def test_what_was_refused_left_the_key_free_and_stored_nothing(
+def test_a_rejected_request_stores_nothing_and_does_not_take_the_key(
     stack: Stack, client: Client, path: str, service: str, valid: bytes
 ) -> None:
     key = str(uuid.uuid4())

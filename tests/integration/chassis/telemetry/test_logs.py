@@ -1,4 +1,4 @@
-"""What real processes log: one JSON object a line whatever was sent, no secret, no card number."""
+"""Logs of real processes: one JSON object per line, without secrets and card numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import requests
 
 from tests.support.eventually import eventually
 from tests.support.fixtures.processes import stack
@@ -24,14 +23,14 @@ CARD = "4111111111111111"
 
 
 @pytest.fixture(scope="module")
-def talkative(stack: Stack) -> Stack:
-    """The stack, with the log level of production."""
+def logging_stack(stack: Stack) -> Stack:
+    """Return the stack, restarted with the log level of production."""
     for process in stack.processes.values():
         process.env = {**process.env, "LOG_LEVEL": "info"}
         process.starts = 0
         process.kill()
     for client in (stack.order, stack.payment):
-        eventually(lambda client=client: _serves(client), "it is back", 60)  # type: ignore[misc]
+        eventually(lambda client=client: _serves(client), "the service is ready", 60)  # type: ignore[misc]
     return stack
 
 
@@ -51,7 +50,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def logged(stack: Stack, request_id: str, service: str = "order", role: str = "web") -> dict[str, Any]:
-    """The line about the request with this id."""
+    """Wait for the line about the request with this id."""
 
     def look() -> dict[str, Any] | None:
         everything = lines(stack.folder / f"{service}-{role}.log")
@@ -63,39 +62,39 @@ def logged(stack: Stack, request_id: str, service: str = "order", role: str = "w
 @pytest.mark.parametrize(
     "text", ["\n", "\r\n", "\x1b[2J", "\x00", "\u2028", '"}\n{"event": "forged"}', "\x85", "\ud800", "\u202e"]
 )
-def test_whatever_the_path_holds_it_is_one_line(talkative: Stack, text: str) -> None:
-    before = len(lines(talkative.folder / "order-web.log"))
-    response = talkative.order.get("/" + quote(text.encode(errors="surrogatepass")))
+def test_a_request_is_one_line_whatever_its_path_contains(logging_stack: Stack, text: str) -> None:
+    before = len(lines(logging_stack.folder / "order-web.log"))
+    response = logging_stack.order.get("/" + quote(text.encode(errors="surrogatepass")))
     assert response.status_code == 404
-    line = logged(talkative, response.headers["X-Request-Id"])
+    line = logged(logging_stack, response.headers["X-Request-Id"])
     assert (line["event"], line["route"], line["status"]) == ("request", "unmatched", 404)
-    after = lines(talkative.folder / "order-web.log")[before:]
+    after = lines(logging_stack.folder / "order-web.log")[before:]
     assert not any(one["event"] == "forged" for one in after)
 
 
-def test_what_can_not_be_read_is_logged_without_what_was_sent(talkative: Stack) -> None:
+def test_a_malformed_request_is_logged_without_its_content(logging_stack: Stack) -> None:
     request = head("/v1/orders", f"Authorization : Bearer {KEY}\x1b[2J", f"X_Y: {CARD}")
-    _, headers, _ = exchange(talkative.order, request)
-    line = logged(talkative, headers["x-request-id"])
+    _, headers, _ = exchange(logging_stack.order, request)
+    line = logged(logging_stack, headers["x-request-id"])
     assert (line["route"], line["status"], line["problem"]) == ("unread", 400, "malformed-request")
 
 
-def test_no_key_and_no_secret_is_ever_logged(talkative: Stack) -> None:
-    talkative.order.post("/v1/orders", ORDER, Prefer="wait=10")
-    Client(talkative.order.url, "tdm_nobodys_key").get("/v1/orders")
+def test_keys_and_secrets_are_never_logged(logging_stack: Stack) -> None:
+    logging_stack.order.post("/v1/orders", ORDER, Prefer="wait=10")
+    Client(logging_stack.order.url, "tdm_nobodys_key").get("/v1/orders")
     for scheme in ("Basic", "Bearer", "bearer Bearer"):
-        talkative.order.get("/v1/orders", headers={"Authorization": f"{scheme} tdm_mistaken"})
-    last = talkative.order.get("/v1/orders", headers={"X-Request-Id": "secrets"})
+        logging_stack.order.get("/v1/orders", headers={"Authorization": f"{scheme} tdm_mistaken"})
+    last = logging_stack.order.get("/v1/orders", headers={"X-Request-Id": "secrets"})
     assert last.status_code == 200
-    logged(talkative, "secrets")
-    for path in talkative.folder.glob("*.log"):
+    logged(logging_stack, "secrets")
+    for path in logging_stack.folder.glob("*.log"):
         text = path.read_text()
         for secret in (KEY, OTHER_KEY, INTERNAL_KEY, SECRET, "tdm_nobodys_key", "tdm_mistaken", "postgresql://"):
             assert secret not in text, path.name
 
 
-def test_card_numbers_are_refused_and_masked_wherever_they_stand(talkative: Stack) -> None:
-    order = talkative.order
+def test_card_numbers_are_rejected_and_masked_everywhere(logging_stack: Stack) -> None:
+    order = logging_stack.order
     refused = [
         order.post("/v1/orders", {**ORDER, "customer": CARD}),
         order.post("/v1/orders", {**ORDER, CARD: 1}),
@@ -117,18 +116,18 @@ def test_card_numbers_are_refused_and_masked_wherever_they_stand(talkative: Stac
         order.post("/v1/orders", ORDER, traceparent=f"00-{'a' * 32}-{'b' * 16}-01", tracestate=f"a={CARD}"),
         order.post("/v1/orders", ORDER, traceparent=f"00-{'a' * 32}-{CARD}-01"),
     ]
-    logged(talkative, others[-1].headers["X-Request-Id"])
+    logged(logging_stack, others[-1].headers["X-Request-Id"])
     spellings = (CARD, "4111-1111-1111-1111", "4111 1111 1111 1111")
     for answer in (*refused, *others):
         assert not any(spelling in answer.text + str(answer.headers) for spelling in spellings), answer.text
-    for path in talkative.folder.glob("*.log"):
+    for path in logging_stack.folder.glob("*.log"):
         assert not any(spelling in path.read_text() for spelling in spellings), path.name
-    stored = talkative.databases.query("order", "SELECT headers::text AS text FROM outbox")
+    stored = logging_stack.databases.query("order", "SELECT headers::text AS text FROM outbox")
     assert not any(CARD in row["text"] for row in stored)
 
 
 @pytest.mark.parametrize(
-    ("breaking", "mending"),
+    ("breaking", "repairing"),
     [
         (
             "ALTER TABLE orders ALTER COLUMN metadata DROP DEFAULT, ALTER COLUMN metadata TYPE int USING 0",
@@ -139,98 +138,96 @@ def test_card_numbers_are_refused_and_masked_wherever_they_stand(talkative: Stac
             "ALTER TABLE orders DROP CONSTRAINT broken",
         ),
     ],
-    ids=["a column of another type", "a constraint that nobody expects"],
+    ids=["a column of another type", "an unexpected constraint"],
 )
-def test_an_error_tells_nothing_of_the_inside(talkative: Stack, breaking: str, mending: str) -> None:
-    talkative.databases.query("order", breaking)
+def test_an_error_reveals_no_internals(logging_stack: Stack, breaking: str, repairing: str) -> None:
+    logging_stack.databases.query("order", breaking)
     try:
-        answer = talkative.order.post("/v1/orders", ORDER)
+        answer = logging_stack.order.post("/v1/orders", ORDER)
         assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal-error")
         assert answer.headers["Content-Type"] == "application/problem+json"
-        for inside in ("psycopg", "Traceback", "orders", "INSERT", "constraint", "jsonb", ".py"):
-            assert inside not in answer.text.replace("/v1/orders", "")
-        line = logged(talkative, answer.headers["X-Request-Id"])
+        for internal in ("psycopg", "Traceback", "orders", "INSERT", "constraint", "jsonb", ".py"):
+            assert internal not in answer.text.replace("/v1/orders", "")
+        line = logged(logging_stack, answer.headers["X-Request-Id"])
         assert (line["event"], line["level"]) == ("unexpected", "error")
         assert "Traceback" in line["exception"]
     finally:
-        talkative.databases.query("order", mending)
-    assert talkative.order.post("/v1/orders", ORDER).status_code == 201
+        logging_stack.databases.query("order", repairing)
+    assert logging_stack.order.post("/v1/orders", ORDER).status_code == 201
 
 
-def test_a_column_that_is_not_there_yet_is_503_and_tells_nothing_of_the_inside(talkative: Stack) -> None:
-    talkative.databases.query("payment", "ALTER TABLE payments RENAME COLUMN capture TO gone")
+def test_a_missing_column_is_503_and_reveals_no_internals(logging_stack: Stack) -> None:
+    logging_stack.databases.query("payment", "ALTER TABLE payments RENAME COLUMN capture TO gone")
     try:
-        answer = talkative.payment.get("/v1/payments")
+        answer = logging_stack.payment.get("/v1/payments")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        assert not any(inside in answer.text for inside in ("capture", "column", "psycopg", "SELECT"))
+        assert not any(internal in answer.text for internal in ("capture", "column", "psycopg", "SELECT"))
     finally:
-        talkative.databases.query("payment", "ALTER TABLE payments RENAME COLUMN gone TO capture")
-    assert talkative.payment.get("/v1/payments").status_code == 200
+        logging_stack.databases.query("payment", "ALTER TABLE payments RENAME COLUMN gone TO capture")
+    assert logging_stack.payment.get("/v1/payments").status_code == 200
 
 
-def test_a_trace_is_followed_to_payment_and_back(talkative: Stack) -> None:
+def test_a_trace_is_propagated_to_payment_and_back(logging_stack: Stack) -> None:
     trace, state = uuid.uuid4().hex, "vendor=opaque,other=1"
-    placed = talkative.order.post(
+    placed = logging_stack.order.post(
         "/v1/orders", {**ORDER, "capture": "manual"}, traceparent=f"00-{trace}-{'b' * 16}-01", tracestate=state
     )
     own = f"/v1/orders/{placed.json()['id']}"
-    eventually(lambda: talkative.order.get(own).json()["status"] == "authorized", "the order is authorized")
+    eventually(lambda: logging_stack.order.get(own).json()["status"] == "authorized", "the order is authorized")
 
     def of(service: str, trace: str) -> set[str]:
-        everything = lines(talkative.folder / f"{service}-web.log")
+        everything = lines(logging_stack.folder / f"{service}-web.log")
         return {one["route"] for one in everything if one.get("trace_id") == trace and one["event"] == "request"}
 
     eventually(lambda: of("payment", trace) == {"/v1/payments"}, "payment logs the trace")
     eventually(lambda: of("order", trace) == {"/v1/orders", "/v1/payment-events"}, "the event carries the trace")
     for service in ("order", "payment"):
-        (row,) = talkative.databases.query(
+        (row,) = logging_stack.databases.query(
             service, "SELECT DISTINCT headers FROM outbox WHERE headers->>'traceparent' LIKE %s", f"%{trace}%"
         )
         assert row["headers"]["tracestate"] == state
     later = uuid.uuid4().hex
-    talkative.order.post(f"{own}/capture", None, traceparent=f"00-{later}-{'c' * 16}-00")
-    eventually(lambda: of("order", later) == {"/v1/orders/<uuid:order_id>/capture", "/v1/payment-events"}, "as above")
-    eventually(lambda: of("payment", later) == {"/v1/payments/<uuid:payment_id>/capture"}, "as above")
-
-
-def sent_on(stack: Stack, placed: requests.Response) -> dict[str, str]:
-    """The headers of what an order asks of payment."""
-    statement = "SELECT headers FROM outbox WHERE aggregate_id = %s"
-    headers: dict[str, str] = stack.databases.query("order", statement, placed.json()["id"])[0]["headers"]
-    return headers
+    logging_stack.order.post(f"{own}/capture", None, traceparent=f"00-{later}-{'c' * 16}-00")
+    eventually(
+        lambda: of("order", later) == {"/v1/orders/<uuid:order_id>/capture", "/v1/payment-events"},
+        "the capture has its own trace",
+    )
+    eventually(
+        lambda: of("payment", later) == {"/v1/payments/<uuid:payment_id>/capture"}, "the capture has its own trace"
+    )
 
 
 @pytest.mark.parametrize(
     "trace",
     ["x", f"00-{'A' * 32}-{'b' * 16}-01", f"00-{'0' * 32}-{'b' * 16}-01", f"ff-{'a' * 32}-{'b' * 16}-01", "00-a-b-01"],
 )
-def test_a_trace_that_is_none_goes_no_further(talkative: Stack, trace: str) -> None:
-    placed = talkative.order.post("/v1/orders", ORDER, traceparent=trace, tracestate="a=1")
+def test_an_invalid_trace_is_not_propagated(logging_stack: Stack, trace: str) -> None:
+    placed = logging_stack.order.post("/v1/orders", ORDER, traceparent=trace, tracestate="a=1")
     assert placed.status_code == 201
-    (row,) = talkative.databases.query(
+    (row,) = logging_stack.databases.query(
         "order", "SELECT headers FROM outbox WHERE aggregate_id = %s", placed.json()["id"]
     )
     assert set(row["headers"]) == {"X-Request-Id"}
-    assert "trace_id" not in logged(talkative, placed.headers["X-Request-Id"])
+    assert "trace_id" not in logged(logging_stack, placed.headers["X-Request-Id"])
 
 
-def test_a_relay_says_which_request_and_trace_its_lines_are_of(talkative: Stack) -> None:
+def test_a_relay_logs_the_request_and_trace_ids(logging_stack: Stack) -> None:
     trace, request_id = uuid.uuid4().hex, str(uuid.uuid4())
-    talkative.held.add("payment-web")
-    talkative.processes["payment-web"].kill()
+    logging_stack.held.add("payment-web")
+    logging_stack.processes["payment-web"].kill()
     try:
-        talkative.order.post("/v1/orders", ORDER, X_Request_Id=request_id, traceparent=f"00-{trace}-{'b' * 16}-01")
-        line = logged(talkative, request_id, role="relay")
+        logging_stack.order.post("/v1/orders", ORDER, X_Request_Id=request_id, traceparent=f"00-{trace}-{'b' * 16}-01")
+        line = logged(logging_stack, request_id, role="relay")
     finally:
-        talkative.held.discard("payment-web")
+        logging_stack.held.discard("payment-web")
     assert (line["event"], line["trace_id"]) == ("delivery_failed", trace)
 
 
-def test_the_state_of_a_trace_is_bounded(talkative: Stack) -> None:
-    placed = talkative.order.post(
+def test_a_trace_state_is_propagated_up_to_a_limit(logging_stack: Stack) -> None:
+    placed = logging_stack.order.post(
         "/v1/orders", ORDER, traceparent=f"00-{'a' * 32}-{'b' * 16}-01", tracestate="a=" + "1" * 600
     )
-    (row,) = talkative.databases.query(
+    (row,) = logging_stack.databases.query(
         "order", "SELECT headers FROM outbox WHERE aggregate_id = %s", placed.json()["id"]
     )
     assert set(row["headers"]) == {"X-Request-Id", "traceparent"}

@@ -1,4 +1,4 @@
-"""One trace from a client's request to the last webhook, as a collector sees it."""
+"""One trace covers a client's request, the services' requests and the webhooks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def databases_of_processes(server: Postgres, templates: Databases) -> Databases:
 def traced(
     databases_of_processes: Databases, tmp_path_factory: pytest.TempPathFactory, collector: Collector
 ) -> Iterator[Stack]:
-    """Both services as real processes, whose spans go to the collector."""
+    """Run both services as real processes that export to the collector."""
     folder = tmp_path_factory.mktemp("traced")
     secret = folder / "headers"
     secret.write_text("x-tenant=tests,authorization=Basic%20c2VjcmV0\n")
@@ -60,7 +60,7 @@ def traced(
 
 
 def traceparent(sampled: bool = True) -> tuple[str, str, str]:
-    """A header, and the ids of the trace and the span that it names."""
+    """Return a traceparent header, and its trace id and span id."""
     trace, span = uuid.uuid4().hex, uuid.uuid4().hex[:16]
     return f"00-{trace}-{span}-0{int(sampled)}", trace, span
 
@@ -76,13 +76,13 @@ def named(name: str, *by: str) -> Any:
     return lambda span: span.name == name and (not by or span.by == by)
 
 
-def line_of(span: Seen, collector: Collector) -> list[tuple[str, str, str]]:
-    """The span and those that it came of, up to the request to order: who made it, its kind, its name.
+def ancestry(span: Seen, collector: Collector) -> list[tuple[str, str, str]]:
+    """Return the span and its ancestors up to the client's request: the process, the kind and the name of each.
 
-    Each process sends its own in its own time, so a line may have a gap for a while.
+    Waits until all of them have been received, because each process exports separately.
     """
 
-    def whole() -> list[tuple[str, str, str]]:
+    def complete() -> list[tuple[str, str, str]]:
         spans = {one.id: one for one in collector.of(span.trace)}
         line = []
         here: Seen | None = span
@@ -92,7 +92,7 @@ def line_of(span: Seen, collector: Collector) -> list[tuple[str, str, str]]:
             here = spans.get(here.parent)
         return line if line[-1][2].startswith("POST /v1/orders") else []
 
-    return eventually(whole, "all spans of a line came")
+    return eventually(complete, "all ancestors were received")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -112,8 +112,8 @@ BACK = [
 ]
 
 
-@pytest.mark.parametrize("from_client", [True, False], ids=["the client's trace", "a trace of ours"])
-def test_one_trace_leads_from_the_request_to_the_provider_and_back(
+@pytest.mark.parametrize("from_client", [True, False], ids=["the client's trace", "a new trace"])
+def test_one_trace_covers_the_request_the_provider_and_the_event(
     traced: Stack, collector: Collector, from_client: bool
 ) -> None:
     given, trace, parent = traceparent()
@@ -131,29 +131,31 @@ def test_one_trace_leads_from_the_request_to_the_provider_and_back(
     for name in ("POST", "deliver payment.updated"):
         collector.wait(name, named(name, "payment", "relay"), root.trace)
     collector.wait("the payment's", named("POST /v1/payments"), root.trace)
-    assert line_of(provider, collector) == [("payment web", "client", "provider sale"), *TO_PAYMENT]
-    assert line_of(event, collector) == [*BACK, *TO_PAYMENT]
+    assert ancestry(provider, collector) == [("payment web", "client", "provider sale"), *TO_PAYMENT]
+    assert ancestry(event, collector) == [*BACK, *TO_PAYMENT]
 
 
-def test_a_webhook_is_part_of_the_trace_of_what_it_tells(traced: Stack, collector: Collector) -> None:
+def test_a_webhook_belongs_to_the_trace_of_its_cause(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent()
     with Receiver() as receiver:
         endpoint = register(traced.order, f"{receiver.url}/secret-path")
         try:
             order = place(traced, traceparent=given)
-            eventually(lambda: receiver.types(order["id"]) == ["order.placed", "order.paid"], "both are told")
+            eventually(
+                lambda: receiver.types(order["id"]) == ["order.placed", "order.paid"], "both webhooks were received"
+            )
             told = collector.wait("the first", named("deliver order.placed"), trace)
             collector.wait("the second", named("deliver order.paid"), trace)
         finally:
             traced.order.request("DELETE", f"/v1/webhook-endpoints/{endpoint['id']}")
-    assert line_of(told, collector) == [("order relay", "consumer", "deliver order.placed"), TO_PAYMENT[-1]]
+    assert ancestry(told, collector) == [("order relay", "consumer", "deliver order.placed"), TO_PAYMENT[-1]]
     assert told.attributes["http.response.status_code"] == 204
     assert not any(b"secret-path" in body for body in collector.raw)
-    # Merchants learn nothing of our traces.
+    # Trace headers are not sent to merchants.
     assert not [one for one in receiver.received if "traceparent" in one.headers]
 
 
-def test_the_webhook_of_a_refund_is_part_of_the_trace_of_who_asked_for_it(traced: Stack, collector: Collector) -> None:
+def test_the_webhook_of_a_refund_belongs_to_the_trace_of_the_refund(traced: Stack, collector: Collector) -> None:
     order = place(traced, Prefer="wait=10")
     given, trace, _ = traceparent()
     with Receiver() as receiver:
@@ -164,18 +166,18 @@ def test_the_webhook_of_a_refund_is_part_of_the_trace_of_who_asked_for_it(traced
             collector.wait("the request", named("POST /v1/orders/<uuid:order_id>/refunds"), trace)
         finally:
             traced.order.request("DELETE", f"/v1/webhook-endpoints/{endpoint['id']}")
-    assert line_of(told, collector)[-1] == ("order web", "server", "POST /v1/orders/<uuid:order_id>/refunds")
+    assert ancestry(told, collector)[-1] == ("order web", "server", "POST /v1/orders/<uuid:order_id>/refunds")
 
 
-def test_who_waits_has_all_of_it_done_by_the_request(traced: Stack, collector: Collector) -> None:
+def test_with_prefer_wait_the_delivery_is_a_child_of_the_request(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent()
     assert place(traced, Prefer="wait=10", traceparent=given)["status"] == "paid"
     delivery = collector.wait("the delivery", named("deliver payment.create", "order", "web"), trace)
     collector.wait("the request", named("POST /v1/orders"), trace)
-    assert line_of(delivery, collector) == [("order web", "consumer", "deliver payment.create"), TO_PAYMENT[-1]]
+    assert ancestry(delivery, collector) == [("order web", "consumer", "deliver payment.create"), TO_PAYMENT[-1]]
 
 
-def test_what_is_asked_again_in_the_background_stays_in_the_trace(traced: Stack, collector: Collector) -> None:
+def test_a_retry_in_the_background_belongs_to_the_same_trace(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent()
     traced.order.post("/v1/orders", {**ORDER, "payment_method": "pm_timeout_lost"}, traceparent=given)
     first = collector.wait("the first call", named("provider sale", "payment", "web"), trace)
@@ -190,7 +192,7 @@ def test_what_is_asked_again_in_the_background_stays_in_the_trace(traced: Stack,
     assert again.parent == first.parent
 
 
-def test_what_the_client_does_not_sample_is_not_sent_and_goes_on_so(traced: Stack, collector: Collector) -> None:
+def test_an_unsampled_trace_is_propagated_and_not_exported(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent(sampled=False)
     order = place(traced, Prefer="wait=10", traceparent=given, tracestate="vendor=opaque")
     assert order["status"] == "paid"
@@ -209,7 +211,7 @@ def test_what_the_client_does_not_sample_is_not_sent_and_goes_on_so(traced: Stac
 
 
 @pytest.mark.parametrize("given", ["", "none", f"00-{'0' * 32}-{'a' * 16}-01", f"00-{'a' * 32}-{CARD}-01"])
-def test_a_trace_that_is_none_is_replaced_by_one_of_ours(traced: Stack, collector: Collector, given: str) -> None:
+def test_an_invalid_trace_is_replaced(traced: Stack, collector: Collector, given: str) -> None:
     answer = traced.order.get("/v1/orders", headers={"traceparent": given, "tracestate": f"a={CARD}"})
     span = collector.wait(
         "the request", lambda span: span.attributes.get("tandem.request_id") == answer.headers["X-Request-Id"]
@@ -218,7 +220,7 @@ def test_a_trace_that_is_none_is_replaced_by_one_of_ours(traced: Stack, collecto
     assert span.trace != given[3:35]
 
 
-def test_every_line_has_the_trace_in_relays_too(traced: Stack, collector: Collector) -> None:
+def test_lines_of_a_relay_have_the_trace_id(traced: Stack, collector: Collector) -> None:
     traced.held.add("payment-web")
     traced.processes["payment-web"].kill()
     try:
@@ -229,7 +231,7 @@ def test_every_line_has_the_trace_in_relays_too(traced: Stack, collector: Collec
             about = [one for one in lines(traced.folder / "order-relay.log") if one.get("request_id") == request_id]
             return next((one for one in about if one["event"] == "delivery_failed"), None)
 
-        line = eventually(told, "the relay says that payment is away")
+        line = eventually(told, "the relay logs that payment is down")
     finally:
         traced.held.discard("payment-web")
     assert line is not None
@@ -242,7 +244,7 @@ def test_every_line_has_the_trace_in_relays_too(traced: Stack, collector: Collec
     collector.wait("it comes through", named("POST /v1/payment-events"), line["trace_id"])
 
 
-def test_spans_are_named_by_the_route_and_say_what_became_of_it(traced: Stack, collector: Collector) -> None:
+def test_spans_have_the_route_and_the_outcome(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent()
     traced.order.get(f"/v1/orders/{uuid.uuid4()}", headers={"traceparent": given})
     span = collector.wait("the request", named("GET /v1/orders/<uuid:order_id>"), trace)
@@ -262,13 +264,13 @@ def span_of(trace: str, collector: Collector) -> Seen:
     return collector.wait("the request", lambda span: span.kind == "server", trace)
 
 
-def test_loops_that_find_nothing_make_no_traces(traced: Stack, collector: Collector) -> None:
+def test_idle_loops_create_no_traces(traced: Stack, collector: Collector) -> None:
     place(traced, Prefer="wait=10")
     roots = {span.name for span in collector.everything() if not span.parent}
     assert all(re.match("(GET|POST|DELETE)", name) for name in roots), roots
 
 
-def test_no_secret_and_nothing_that_was_sent_is_in_a_span(traced: Stack, collector: Collector) -> None:
+def test_spans_contain_no_secrets_and_no_content(traced: Stack, collector: Collector) -> None:
     key, customer = f"key-{uuid.uuid4()}", f"customer-{uuid.uuid4()}"
     order = traced.order
     placed = order.post("/v1/orders", {**ORDER, "customer": customer}, key, Prefer="wait=10")
@@ -286,7 +288,7 @@ def test_no_secret_and_nothing_that_was_sent_is_in_a_span(traced: Stack, collect
     def masked() -> list[Seen]:
         return [span for span in collector.everything() if "[card" in str(span.attributes.get("url.path"))]
 
-    eventually(lambda: len(masked()) == 2, "the other worker's spans came too")
+    eventually(lambda: len(masked()) == 2, "the spans of the other worker were received")
     commands = [
         str(row["id"])
         for service in ("order", "payment")
@@ -297,9 +299,7 @@ def test_no_secret_and_nothing_that_was_sent_is_in_a_span(traced: Stack, collect
         assert hidden.encode() not in sent, hidden
 
 
-def test_the_collector_is_sent_what_names_the_service_and_the_headers_of_a_secret(
-    traced: Stack, collector: Collector
-) -> None:
+def test_exports_name_the_service_and_carry_the_headers_from_the_secret(traced: Stack, collector: Collector) -> None:
     place(traced)
     collector.wait("anything", lambda _: True)
     assert {headers["x-tenant"] for headers in collector.headers} == {"tests"}
@@ -313,7 +313,7 @@ OPEN_METRICS = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;
 
 
 def exemplars(stack: Stack, service: str, histogram: str) -> dict[str, str]:
-    """By trace, the label that says which of a histogram's series an exemplar is on; parsed as OpenMetrics."""
+    """Parse /metrics as OpenMetrics. Returns, by trace id, the label of the series in which an exemplar is."""
     port = dict(zip(("order", "payment"), stack.admin_ports, strict=True))[service]
     answer = requests.get(f"http://127.0.0.1:{port}/metrics", headers={"Accept": OPEN_METRICS}, timeout=10)
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
@@ -340,7 +340,7 @@ def exemplars(stack: Stack, service: str, histogram: str) -> dict[str, str]:
         ("payment", "provider_call_seconds", "sale"),
     ],
 )
-def test_a_slow_bucket_leads_to_its_trace(
+def test_a_bucket_has_an_exemplar_with_its_trace(
     traced: Stack, collector: Collector, service: str, histogram: str, kind: str
 ) -> None:
     traces = []
@@ -352,26 +352,26 @@ def test_a_slow_bucket_leads_to_its_trace(
         found = exemplars(traced, service, histogram)
         return any(found.get(trace) == kind for trace in traces)
 
-    eventually(led, "there is an exemplar of a trace of ours", 30)
+    eventually(led, "one of these traces is in an exemplar", 30)
 
 
-def test_only_who_reads_openmetrics_is_told_of_exemplars(traced: Stack) -> None:
+def test_exemplars_are_in_the_openmetrics_format_only(traced: Stack) -> None:
     place(traced)
     text = requests.get(f"http://127.0.0.1:{traced.admin_ports[0]}/metrics", timeout=10)
     assert text.headers["Content-Type"].startswith("text/plain")
     assert "trace_id" not in text.text
 
 
-def test_exemplars_of_a_worker_go_with_it(traced: Stack) -> None:
+def test_exemplars_of_a_worker_are_removed_when_it_exits(traced: Stack) -> None:
     folder = traced.folder / "metrics-order"
     place(traced)
-    before = set(eventually(lambda: list(folder.glob("exemplars_web.*.json")), "workers have written theirs"))
+    before = set(eventually(lambda: list(folder.glob("exemplars_web.*.json")), "the workers have written exemplars"))
     worker = next(iter(before)).name.split(".")[1]
     os.kill(int(worker), signal.SIGTERM)
-    eventually(lambda: not (folder / f"exemplars_web.{worker}.json").exists(), "it is gone")
+    eventually(lambda: not (folder / f"exemplars_web.{worker}.json").exists(), "the file is removed")
 
 
-def test_the_last_spans_are_sent_by_a_process_that_ends(server: Postgres, templates: Databases, tmp_path: Path) -> None:
+def test_a_process_exports_its_last_spans_when_it_stops(server: Postgres, templates: Databases, tmp_path: Path) -> None:
     with psycopg.connect(server.url("postgres"), autocommit=True) as administrator:
         databases = templates.copies(administrator, f"_ending_{uuid.uuid4().hex[:12]}")
     with Collector() as collector:
@@ -387,12 +387,14 @@ def test_the_last_spans_are_sent_by_a_process_that_ends(server: Postgres, templa
             for name, process in stack.processes.items():
                 stack.held.add(name)
                 process.kill(signal.SIGTERM)
-            eventually(lambda: all(process.is_dead for process in stack.processes.values()), "all have ended")
+            eventually(
+                lambda: all(process.is_dead for process in stack.processes.values()), "all processes have exited"
+            )
         by = {span.by for span in collector.of(trace)}
         assert {("order", "web"), ("order", "relay"), ("payment", "web")} <= by
 
 
-def test_a_collector_that_is_away_holds_up_nothing_and_is_news_once(
+def test_a_collector_that_is_down_delays_nothing_and_is_logged_once(
     server: Postgres, templates: Databases, tmp_path: Path
 ) -> None:
     with psycopg.connect(server.url("postgres"), autocommit=True) as administrator:
@@ -408,13 +410,15 @@ def test_a_collector_that_is_away_holds_up_nothing_and_is_news_once(
         for _ in range(30):
             assert place(stack, Prefer="wait=10")["status"] == "paid"
 
-        def said(name: str) -> list[dict[str, Any]]:
+        def logged(name: str) -> list[dict[str, Any]]:
             return [one for one in lines(tmp_path / f"{name}.log") if one.get("logger", "").startswith("opentelemetry")]
 
-        eventually(lambda: said("order-web"), "it is said")
+        eventually(lambda: logged("order-web"), "the failure is logged")
         for name in stack.processes:
-            assert len(said(name)) <= 2, said(name)  # one for each worker
+            assert len(logged(name)) <= 2, logged(name)  # one for each worker
         for name, process in stack.processes.items():
             stack.held.add(name)
             process.kill(signal.SIGTERM)
-        eventually(lambda: all(process.is_dead for process in stack.processes.values()), "all have ended", 15)
+        eventually(
+            lambda: all(process.is_dead for process in stack.processes.values()), "all processes have exited", 15
+        )

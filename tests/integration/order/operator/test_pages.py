@@ -387,15 +387,15 @@ def test_the_ledger_lists_each_merchant_once(operator: Desk, databases: Database
 def test_there_is_no_fault_form_if_the_provider_is_not_the_simulator(
     databases: Databases, pair: Pair, operator: Desk
 ) -> None:
-    parts = pair.payment_app.extensions["tandem"].parts["payments"]
-    simulator = parts._provider
+    payments = pair.payment_app.extensions["tandem"].use_cases["payments"]
+    simulator = payments._provider
     try:
-        parts._provider = type("Real", (), {"name": "real"})()
+        payments._provider = type("Real", (), {"name": "real"})()
         page = operator.page("/operator/provider")
         assert "there are no faults to set" in page.text
         assert [action for action, _ in page.forms] == ["/operator/sign-out"]
     finally:
-        parts._provider = simulator
+        payments._provider = simulator
 
 
 def test_while_the_order_database_is_down_pages_say_so_and_metrics_are_available(

@@ -31,7 +31,7 @@ from tests.support.webhook_receiver import (
 @contextmanager
 def settings(pair: Pair, **changes: Any) -> Iterator[None]:
     """Change settings of the running loop within the block."""
-    deliverer = pair.order_app.extensions["tandem"].parts["webhooks"].deliverer
+    deliverer = pair.order_app.extensions["tandem"].use_cases["webhooks"].deliverer
     with mock.patch.object(deliverer, "_settings", dataclasses.replace(deliverer._settings, **changes)):
         yield
 

@@ -7,6 +7,7 @@ import pytest
 
 from chassis.auth.keyring import Key, Keyring
 
+SCOPES = frozenset({"orders:read", "orders:write", "merchants:any"})
 SECRET = "tdm_never_to_be_seen"
 DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
 
@@ -15,13 +16,13 @@ def entry(**changes: object) -> str:
     return json.dumps([{"key": SECRET, "merchant": "demo", "scopes": ["orders:read"], **changes}])
 
 
-def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
+def test_a_setting_names_a_key_by_its_text_or_by_its_digest() -> None:
     by_digest = [
         json.dumps([{"sha256": digest, "merchant": "demo", "scopes": ["orders:read"]}])
         for digest in (DIGEST, DIGEST.upper())
     ]
     for text in (entry(), *by_digest):
-        keyring = Keyring.parse(text)
+        keyring = Keyring.parse(text, SCOPES)
         assert keyring.find(SECRET) == Key("demo", frozenset({"orders:read"}))
         assert keyring.find(SECRET + "x") is None
         assert keyring.find("") is None
@@ -30,7 +31,7 @@ def test_a_key_is_found_by_itself_or_by_its_digest() -> None:
 
 NO_KEYS: list[object] = [1, None, True, [SECRET], {SECRET: 1}, "", "short", "x" * 256, "two words", "é" * 9]
 NO_MERCHANTS: list[object] = [1, True, ["demo"], {}]
-NO_SCOPES: list[object] = [None, 1, {"orders:read": True}, [["orders:read"]], [None], [{}], ""]
+NO_SCOPES: list[object] = [None, 1, {"orders:read": True}, [["orders:read"]], [None], [{}], "", ["orders"], ["a:b:c"]]
 
 
 @pytest.mark.parametrize(
@@ -66,17 +67,28 @@ NO_SCOPES: list[object] = [None, 1, {"orders:read": True}, [["orders:read"]], [N
         "",
     ],
 )
-def test_wrong_settings_are_refused_and_no_key_is_quoted(text: str) -> None:
+def test_malformed_settings_are_rejected_without_quoting_a_key(text: str) -> None:
     with pytest.raises(ValueError, match="must|is not|has|entry") as caught:
-        Keyring.parse(text)
+        Keyring.parse(text, SCOPES)
     assert SECRET not in str(caught.value)
 
 
-def test_what_is_wrong_is_named_by_its_number() -> None:
+def test_an_error_names_the_entry_by_its_number() -> None:
     good = json.loads(entry())[0]
     with pytest.raises(ValueError, match="entry 1"):
-        Keyring.parse(json.dumps([good, {**good, "scopes": ["nonsense"]}]))
+        Keyring.parse(json.dumps([good, {**good, "scopes": ["nonsense"]}]), SCOPES)
 
 
-def test_no_keys_are_a_keyring_that_knows_nobody() -> None:
-    assert Keyring.parse("[]").find(SECRET) is None
+def test_an_empty_list_has_no_keys() -> None:
+    assert Keyring.parse("[]", SCOPES).find(SECRET) is None
+
+
+def test_a_key_may_have_scopes_of_another_service_that_reads_the_same_list() -> None:
+    scopes = ["orders:read", "payments:read"]
+    found = Keyring.parse(entry(scopes=scopes), SCOPES).find(SECRET)
+    assert found == Key("demo", frozenset(scopes))
+
+
+def test_a_misspelled_scope_of_this_service_is_refused_and_the_right_ones_are_listed() -> None:
+    with pytest.raises(ValueError, match=r"merchants:any, orders:read, orders:write, or scopes of other services"):
+        Keyring.parse(entry(scopes=["orders:reed"]), SCOPES)

@@ -1,4 +1,4 @@
-"""What a key looks like; what becomes of one is in tests/integration/chassis/auth/test_own_keys.py."""
+"""The format of keys. How they are used is tested in tests/integration/chassis/auth/test_own_keys.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chassis.postgres.database import Database
 NOWHERE = Database("postgresql://nobody@127.0.0.1:1/nothing", "test")
 
 
-def test_keys_are_long_random_and_known_by_their_looks() -> None:
+def test_generated_keys_are_unique_long_and_well_formed() -> None:
     made = {stored_keys.generate() for _ in range(100)}
     assert len(made) == 100
     for key in made:
@@ -29,14 +29,14 @@ def test_no_key_with_one_character_changed_is_well_formed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "tandem_", "tdm_test", "tandem_" + "0" * 46, "é" * 53, "a.b.c", "\udcff" * 53])
-def test_what_cannot_be_a_key_is_unknown_without_asking_anybody(text: str) -> None:
+def test_a_malformed_key_is_unknown_without_a_query(text: str) -> None:
     assert Keys(NOWHERE, 5.0).find(text) is None
     assert not stored_keys.is_well_formed(text)
     assert not stored_keys.is_well_formed(stored_keys.generate() + text + "\n")
 
 
 class Watched(str):
-    """A secret that notices being compared with another by its value."""
+    """A secret that notices when it is compared with another string."""
 
     compared = False
     __hash__ = str.__hash__
@@ -46,10 +46,10 @@ class Watched(str):
         return super().__eq__(other)
 
 
-def test_a_secret_is_looked_up_by_its_digest_and_compared_with_none() -> None:
+def test_a_secret_is_looked_up_by_its_digest_and_never_compared() -> None:
     secret = stored_keys.generate()
     known = Keyring({keyring.digest(secret): Key("demo", frozenset())})
     assert known.find(Watched(secret)) == Key("demo", frozenset())
     assert known.find(Watched(secret[:-1] + "!")) is None
     assert not Watched.compared
-    assert secret not in vars(known)["_keys"]
+    assert secret not in known._keys

@@ -1,4 +1,4 @@
-"""Exemplars of several processes, put together in one scrape."""
+"""Exemplars of several processes, combined in one scrape."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Observe = Callable[[str, float, str, float], None]
 
 @pytest.fixture
 def observe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Observe:
-    """Observe, as a process, an amount with a trace at a time, in a histogram of the buckets 0.1 and 1."""
+    """Return a function that observes an amount with an exemplar, as a process, in the buckets 0.1 and 1."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.setattr(exemplars, "_REST", 0.0)
+    monkeypatch.setattr(exemplars, "_WRITE_INTERVAL", 0.0)
     made: dict[tuple[str, str], Any] = {}
 
     def observe(process: str, amount: float, trace: str, at: float) -> None:
@@ -34,29 +34,31 @@ def observe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Observe:
 
 
 def seen(folder: Path) -> dict[str, str]:
-    """The trace of each bucket that has one."""
-    collector = exemplars.WithExemplars(folder, MultiProcessCollector(None, path=str(folder)))  # type: ignore[no-untyped-call]
+    """Return the trace of each bucket that has an exemplar."""
+    collector = exemplars.ExemplarCollector(folder, MultiProcessCollector(None, path=str(folder)))  # type: ignore[no-untyped-call]
     samples = [sample for metric in collector.collect() for sample in metric.samples]
     return {sample.labels["le"]: sample.exemplar.labels["trace_id"] for sample in samples if sample.exemplar}
 
 
-def test_of_all_processes_the_newest_of_each_bucket_is_shown(observe: Observe, tmp_path: Path) -> None:
+def test_each_bucket_has_the_newest_exemplar_of_any_process(observe: Observe, tmp_path: Path) -> None:
     observe("web.1", 0.05, "older", 1.0)
     observe("web.2", 0.06, "newer", 2.0)
     observe("web.1", 0.5, "slow", 1.5)
     assert seen(tmp_path) == {"0.1": "newer", "1.0": "slow"}
 
 
-def test_those_of_a_process_that_is_gone_are_not_shown(observe: Observe, tmp_path: Path) -> None:
+def test_exemplars_of_a_process_that_has_exited_are_removed(observe: Observe, tmp_path: Path) -> None:
     observe("web.1", 0.05, "older", 1.0)
     observe("web.2", 0.06, "newer", 2.0)
-    exemplars.forget(tmp_path, "web.2")
-    exemplars.forget(tmp_path, "web.3")
+    exemplars.remove(tmp_path, "web.2")
+    exemplars.remove(tmp_path, "web.3")
     assert seen(tmp_path) == {"0.1": "older"}
 
 
-def test_a_file_is_written_once_in_a_while(observe: Observe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exemplars, "_REST", 3600.0)
+def test_a_file_is_written_at_most_once_per_interval(
+    observe: Observe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exemplars, "_WRITE_INTERVAL", 3600.0)
     observe("web.1", 0.05, "first", 1.0)
     observe("web.1", 0.05, "second", 2.0)
     assert seen(tmp_path) == {"0.1": "first"}

@@ -1,4 +1,4 @@
-"""Traces are off until there is somebody to send them to, and then nothing of OpenTelemetry is there."""
+"""Tracing is off unless a collector is configured, and its settings are validated."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from chassis.telemetry import spans
+from chassis.telemetry import database_spans, spans
 from ci import ROOT
 from tests.support.settings import environment
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
-LOOK = """
+PROGRAM = """
 import sys
 import {service}, {service}.commands
 app = {service}.create_app()
@@ -27,11 +27,11 @@ print(len([name for name in sys.modules if name.partition(".")[0] in ("opentelem
 
 
 def started(service: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A process that has made the application and answered a request; how many modules of OpenTelemetry it has."""
+    """Run a process that handles a request and then prints how many modules of OpenTelemetry it has imported."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PROMETHEUS_"))}
     env = {**mine, **environment("postgresql://nobody@127.0.0.1:1/none", {}), "PYTHONPATH": str(ROOT / "apps")}
     return subprocess.run(
-        [sys.executable, "-c", LOOK.format(service=service)],
+        [sys.executable, "-c", PROGRAM.format(service=service)],
         env={**env, **settings},
         capture_output=True,
         text=True,
@@ -50,13 +50,13 @@ def started(service: str, settings: dict[str, str]) -> subprocess.CompletedProce
     ],
     ids=["not set", "empty", "disabled", "no exporter"],
 )
-def test_off_nothing_of_it_is_imported(service: str, settings: dict[str, str]) -> None:
+def test_while_tracing_is_off_opentelemetry_is_not_imported(service: str, settings: dict[str, str]) -> None:
     process = started(service, settings)
     assert (process.returncode, process.stdout.split()[-1:]) == (0, ["0"]), process.stderr
 
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
-def test_an_endpoint_switches_it_on(name: str) -> None:
+def test_an_endpoint_turns_tracing_on(name: str) -> None:
     process = started("order", {name: "http://127.0.0.1:4318"})
     assert process.returncode == 0, process.stderr
     assert int(process.stdout.split()[-1]) > 10
@@ -66,11 +66,11 @@ def test_an_endpoint_switches_it_on(name: str) -> None:
     ("settings", "said"),
     [
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}, "OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL"),
-        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: traces are sent by"),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: only http"),
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
     ],
 )
-def test_what_could_never_work_is_said_at_the_start(settings: dict[str, str], said: str) -> None:
+def test_an_unusable_setting_stops_the_service_at_its_start(settings: dict[str, str], said: str) -> None:
     process = started("order", settings)
     assert process.returncode != 0
     assert said in process.stderr
@@ -78,7 +78,7 @@ def test_what_could_never_work_is_said_at_the_start(settings: dict[str, str], sa
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
 @pytest.mark.parametrize("headers", ["authorization: Bearer hush", "authorization=Bearer%0Ahush", "=hush"])
-def test_headers_that_are_none_are_refused_and_not_quoted(name: str, headers: str) -> None:
+def test_malformed_headers_are_rejected_and_not_quoted(name: str, headers: str) -> None:
     process = started("order", {**ENDPOINT, name: headers})
     assert process.returncode != 0
     assert f"{name}: must be name=value" in process.stderr
@@ -100,18 +100,18 @@ def test_headers_that_are_none_are_refused_and_not_quoted(name: str, headers: st
         (b"NOTIFY outbox", "NOTIFY"),
     ],
 )  # fmt: skip
-def test_a_statement_is_named_by_what_it_does_to_which_tables(statement: str | bytes, summary: str) -> None:
-    text, named = spans.described(statement)
+def test_a_statement_is_summarized_by_what_it_does_to_which_tables(statement: str | bytes, summary: str) -> None:
+    text, named = database_spans.describe(statement)
     assert named == summary
     assert "\n" not in text
 
 
-def test_of_an_error_only_its_type_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_type_of_an_error_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(kept))
     monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
-    with pytest.raises(ValueError, match="quoted"), spans.work("deliver", None, {}):
+    with pytest.raises(ValueError, match="quoted"), spans.span("deliver", None, {}):
         raise ValueError("what a client has sent is quoted here")
     (span,) = kept.get_finished_spans()
     assert not span.status.is_ok

@@ -1,0 +1,58 @@
+"""The worker's own responses, to requests that the application does not see: problem+json, as everywhere else."""
+
+from __future__ import annotations
+
+import uuid_utils
+from gunicorn.http import errors
+
+from chassis import cards
+from chassis.http.generic_problems import GENERIC
+from chassis.http.problems import Problem, render
+from chassis.telemetry import logs, metrics
+
+log = logs.get_logger()
+
+
+def response(path: str, problem: Problem) -> bytes:
+    """Build a whole HTTP response that closes the connection; count and log the request."""
+    request_id = str(uuid_utils.uuid7())
+    rendered = render(problem, GENERIC, instance=cards.mask(path), request_id=request_id)
+    status = rendered.status
+    metrics.requests.labels("OTHER", "unread", str(status)).inc()
+    log.info("request", method=None, route="unread", status=status, problem=problem.name, request_id=request_id)
+    headers = {
+        "Connection": "close",
+        "X-Request-Id": request_id,
+        **rendered.headers,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Length": len(rendered.body),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} {rendered.title}\r\n{head}\r\n".encode() + rendered.body
+
+
+# The details quote nothing of the request: a header that can't be parsed may contain the API key.
+_DETAILS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (errors.LimitRequestLine, "uri-too-long", "The request line has more than 4094 bytes."),
+    (errors.LimitRequestHeaders, "headers-too-large", "There are too many header fields, or one of them is too long."),
+    (errors.UnsupportedTransferCoding, "not-implemented", "The only transfer coding that is supported is chunked."),
+    (errors.ExpectationFailed, "expectation-failed", "The only expectation that is supported is 100-continue."),
+    (errors.ObsoleteFolding, "malformed-request", "A header field continues on a second line."),
+    (errors.InvalidHeaderName, "malformed-request", "The name of a header field has characters that are not allowed."),
+    (errors.InvalidHeader, "malformed-request", "A header field is malformed, or occurs twice where that is invalid."),
+    (errors.InvalidRequestMethod, "malformed-request", "The method is not a valid HTTP method."),
+    (errors.InvalidHTTPVersion, "malformed-request", "The HTTP version is not 1.0 or 1.1."),
+    (errors.InvalidRequestLine, "malformed-request", "The request line is malformed."),
+    (errors.ParseException, "malformed-request", "The request is malformed."),
+    (OSError, "malformed-request", "The request is incomplete."),
+)
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Return the problem for an exception of gunicorn's parser or of writing the response."""
+    if not isinstance(error, errors.InvalidResponseHeader | errors.InvalidResponseHeaderName):
+        for kind, name, detail in _DETAILS:
+            if isinstance(error, kind):
+                return Problem(name, detail)
+    return Problem("internal-error", "An unexpected error. No change was applied in part.")
