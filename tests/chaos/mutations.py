@@ -48,7 +48,7 @@ MUTATIONS = (
         (
             (
                 "row = placing.insert_under_key(session, claim, order)",
-                'row = placing.insert(session, order)\n            idempotency.take(session, claim, order["id"], 201)',
+                'row = placing.insert(session, order)\n            idempotency._take(session, claim, order["id"], 201)',
             ),
         ),
     ),

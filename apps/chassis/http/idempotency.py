@@ -85,16 +85,16 @@ def claim() -> Claim:
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {wrong}.")
     if cards.has_card_number(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
-    content = fingerprint(req.method, req.path, context.body)
+    content = _fingerprint(req.method, req.path, context.body)
     return Claim(context.merchant, key, content, if_match(req.headers.get("If-Match")))
 
 
-def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
+def _fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
     """Return the SHA-256 of the method, the path and the canonical body."""
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), parsing.canonical(body)))).digest()
 
 
-def take(session: Session, claim: Claim, resource_id: str, status: int) -> bool:
+def _take(session: Session, claim: Claim, resource_id: str, status: int) -> bool:
     """Store a key with its resource and status code, in the caller's transaction.
 
     Returns False if the key is already taken; then nothing is written. Raises psycopg.errors.LockNotAvailable if
@@ -151,7 +151,7 @@ def once(database: Database, claim: Claim, resource_id: str, status: int) -> Ite
     `idempotency-key-in-use` while another transaction holds the key or a row that the block needs.
     """
     with not_in_use(), database.transaction() as session:
-        taken = take(session, claim, resource_id, status)
+        taken = _take(session, claim, resource_id, status)
         yield session, None if taken else required(session, claim)
 
 
