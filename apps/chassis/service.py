@@ -1,4 +1,4 @@
-"""A service's Flask application: what is the same for every service."""
+"""The Flask application that every service has: hooks, error responses, health, OpenAPI, and the objects views use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 @dataclass(slots=True)
 class Service:
-    """What views and hooks find in `current_app.extensions["tandem"]`."""
+    """The objects that views and hooks use. `service()` returns those of the current application.
+
+    `use_cases` are the service's own objects, by name.
+    """
 
     name: str
     settings: Any
@@ -66,15 +69,16 @@ def create_app(
     use_cases: dict[str, Any],
     admin_pages: Mapping[str, admin.Application] | None = None,
 ) -> Flask:
-    """Create the application of the service `name`, with its blueprints, health, OpenAPI document and error handling.
+    """Return the application of the service `name`. It opens no connection.
 
-    `about` and `webhooks`, the events that it sends, are for its OpenAPI document; `problems` has every kind of problem
-    that it can answer with; `migrations` is the folder of alembic's scripts; `parts` is what the service's own views
-    need; `admin_pages` are what the admin port has besides.
+    `title`, `about` (the first paragraph of the description) and `webhooks` (the events that the service sends) are for
+    its OpenAPI document. `problems` has every kind of problem that it can answer with. `migrations` is the folder of
+    Alembic's scripts. `use_cases` are the objects that the service's own views need. `admin_pages` maps the first
+    segment of a path on the admin port, such as "/admin", to the WSGI application for it and all paths below it.
     """
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
-    app.url_map.merge_slashes = False  # //v1/orders is no path of ours, and no redirect to one
+    app.url_map.merge_slashes = False  # a path with two slashes is not found, instead of redirected
     app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges(name)
@@ -111,9 +115,9 @@ def service() -> Service:
 
 
 def propagated_headers() -> dict[str, str]:
-    """Return the headers for later requests that continue this one: the request id and the trace context.
+    """Return the headers for requests that this request causes: its request id and its trace context.
 
-    Work for the background is stored with them.
+    They are stored with work that is done in the background.
     """
     context = g._get_current_object()
     headers = {"X-Request-Id": context.request_id}
@@ -126,7 +130,10 @@ def propagated_headers() -> dict[str, str]:
 
 
 def _begin() -> None:
-    """Start a request. Raises Problem `not-found`, or `validation` for an unexpected query."""
+    """Set the request id, the trace id and the start time of a request, and refuse what no view has to check.
+
+    Raises Problem `not-found` for a path that begins with two slashes, and what `parsing.refuse_query` raises.
+    """
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     context.began = time.perf_counter()
     given = req.headers.get("X-Request-Id", "")
@@ -141,7 +148,7 @@ def _begin() -> None:
 
 
 def _refuse_query(req: Request) -> None:
-    """Refuse a query where the view reads none: who sends one means something by it. Raises Problem `validation`."""
+    """Refuse a query if the view reads none: to ignore it would hide a mistake of the client."""
     known = facts_of(current_app.view_functions.get(req.endpoint or ""))
     if known is not None and known.query is None:
         parsing.refuse_query(req)
