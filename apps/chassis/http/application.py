@@ -33,7 +33,7 @@ class _Headers(EnvironHeaders):
 
 @cache
 def _variable(header: str) -> str:
-    """The name of a header in the WSGI environment (PEP 3333)."""
+    """Return the name of a header in the WSGI environment (PEP 3333)."""
     name = header.upper().replace("-", "_")
     return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
 

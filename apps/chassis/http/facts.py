@@ -81,7 +81,7 @@ def facts(
     """Record what OpenAPI cannot derive from the rest of a view.
 
     `problems` are the names of the problems that only this view raises. `answers` maps the status code of a response
-    to the members of its example that differ; a code besides the one in `Blueprint.response` adds a response.
+    to the members of its example that differ; a code other than the one in `Blueprint.response` adds a response.
     `waits`: the view honors `Prefer: wait`. `body`: the schema of a body that the view parses itself. `signature`:
     the signature that the view checks instead of an API key. `tagged`: the response has an ETag although its schema
     has no `version`.

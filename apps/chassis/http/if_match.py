@@ -28,7 +28,7 @@ ANY = Condition()
 
 
 def if_match(header: str | None) -> Condition:
-    """Parse an If-Match header; None means that there is none.
+    """Return the condition in an If-Match header; `header` is None if the request has none.
 
     `*` allows any version. Weak tags never match, and a malformed list of tags allows no version.
     """

@@ -87,5 +87,5 @@ def whole(rows: list[Row]) -> Response:
 
 
 def _list(rows: list[Row], more: str = "") -> str:
-    """The list as JSON text, joined from text so that it is parsed once; `more` holds further members."""
+    """Return the list as JSON text, joined from text so that it is parsed once; `more` holds further members."""
     return f'{{"data":[{",".join(row["body"] for row in rows)}]{more}}}'

@@ -1,6 +1,6 @@
 """Rows that are work to do, each leased to one worker at a time.
 
-A queue is a table of such rows. A worker claims due rows: they are leased to it for some seconds, and nobody else
+A queue is a table of such rows. A worker claims due rows: they are leased to it for some seconds, and no other worker
 claims them before the lease expires. Every claim has its own owner name, and each later statement about a claimed row
 names that owner (fencing): if another claim took the row after the lease expired, the first worker changes nothing,
 even if both claims came from the same process. SKIP LOCKED lets any number of workers claim without a leader.
@@ -25,7 +25,7 @@ MAX_BACKOFF = 300.0
 """The longest delay between two attempts, in seconds."""
 
 FREE = "(leased_until IS NULL OR leased_until <= now())"
-"""SQL condition: nobody has a lease on the row."""
+"""SQL condition: the row is not leased."""
 
 DUE = f"available_at <= now() AND {FREE}"
 """SQL condition: the row can be claimed now, if it is pending."""
@@ -83,14 +83,14 @@ class Queue:
         return f"{matches} AND {self.table}.lease_owner = %(owner)s AND {self.pending}"
 
     def holding(self, work: Leased) -> dict[str, Any]:
-        """The parameters of `held` for a claimed row."""
+        """Return the parameters of `held` for a claimed row."""
         return {"owner": work.owner, **{column: getattr(work, column) for column in self.key}}
 
 
 def claim(session: Session, queue: Queue, lease: float, limit: int, **parameters: Any) -> list[Row]:
     """Lease up to `limit` due rows for `lease` seconds; the rows have the queue's columns and `owner`.
 
-    `parameters` are what the queue's `due` takes besides `limit`.
+    `parameters` are what the queue's `due` takes in addition to `limit`.
     """
     named = {**parameters, "owner": new_owner(), "lease": lease, "limit": limit}
     # Planned for each claim: a plan made while the queue was empty takes seconds when thousands of rows wait.
@@ -125,7 +125,7 @@ def retry_now(
 
 
 def new_owner(holder: str = "") -> str:
-    """A new owner name for a lease: unique, and it starts with the holder (by default this host and process)."""
+    """Return a new, unique owner name for a lease. It starts with `holder`, by default this host and process."""
     return f"{holder or f'{socket.gethostname()}:{os.getpid()}'} {uuid_utils.uuid7()}"
 
 

@@ -1,6 +1,6 @@
 """The transactional outbox: a message to another service is a row that commits with the change it reports.
 
-Relays claim rows as leases do (see leases.py). Only the oldest undelivered row of an aggregate is ever claimed, so
+Relays lease rows as described in leases.py. Only the oldest undelivered row of an aggregate is ever claimed, so
 the messages of one aggregate are delivered in order.
 """
 
@@ -71,7 +71,7 @@ def mark_delivered(session: Session, message: Message) -> bool:
 
 
 def is_leased(session: Session, message: Message) -> bool:
-    """Return whether the lease is still ours and the message undelivered."""
+    """Return whether the message is still leased to its owner and undelivered."""
     there = session.one(
         "SELECT id FROM outbox WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL", (message.id, message.owner)
     )

@@ -16,9 +16,9 @@ from chassis.telemetry import logs, metrics, tracing
 log = logs.get_logger()
 
 Handle = Callable[[Message, float | None], str]
-"""Sends a message within so many seconds, commits what follows, and returns `delivered` or `lease_lost`.
+"""Sends a message, commits what follows from the answer, and returns `delivered` or `lease_lost`.
 
-May raise Unreachable or Refused.
+The second argument is the timeout in seconds; None is the destination's own. Raises Unreachable or Refused.
 """
 
 
@@ -35,20 +35,20 @@ class Relay:
         self._waker.wake()
 
     def deliver(self, message: Message, timeout: float | None = None, handle: Handle | None = None) -> None:
-        """Deliver one message that is leased to us; `handle` replaces the relay's own for this once.
+        """Deliver one message that is leased to the caller. `handle` replaces the relay's own function for this call.
 
-        What the destination does is never raised: the message is released and tried again. Raises psycopg.Error if our
-        own database fails; the message is claimed again after its lease expires.
+        Failures of the destination are not raised: the message is released and delivered later. Raises psycopg.Error if
+        this service's database fails; the message is claimed again after its lease expires.
         """
         began = time.perf_counter()
-        with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as note:
+        with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as set_attribute:
             try:
                 outcome = (handle or self._handle)(message, timeout)
             except (Unreachable, Refused) as error:
                 self._release(message, error)
                 outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
-                note("error.type", outcome)
-            note("tandem.outcome", outcome)
+                set_attribute("error.type", outcome)
+            set_attribute("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()
             took = time.perf_counter() - began
             metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
@@ -67,7 +67,7 @@ class Relay:
         )
 
     def loop(self, *, lease: float, concurrency: int, poll: float) -> WorkLoop:
-        """The loop that delivers due rows; `lease` and `poll` are in seconds."""
+        """Return the loop that delivers due rows; `lease` and `poll` are in seconds."""
 
         def claim(session: Session, limit: int) -> list[Message]:
             return outbox.claim(session, lease, limit)

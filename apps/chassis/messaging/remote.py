@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 class Unreachable(Exception):
-    """The destination did not answer, or answered that it cannot serve now: it is not known whether it acted."""
+    """The destination did not respond, or cannot serve at the moment. It is not known whether it acted."""
 
 
 class Refused(Exception):
-    """The destination refused the request or answered unexpectedly: a fault to examine, and to retry later.
+    """The destination refused the request or sent an unexpected response. It is retried later; an operator should look.
 
     `problem` is the name of the problem (RFC 9457) in the answer, if there is one.
     """
@@ -45,7 +45,7 @@ class _Measured(pybreaker.CircuitBreakerListener):
         old_state: pybreaker.CircuitBreakerState | None,
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
-        """Called by the breaker; it has the new state only after this call."""
+        """Set the metric from `new_state`: the breaker itself has the new state only after this call."""
         metrics.breaker_open.labels(cb.name).set(new_state.name != pybreaker.STATE_CLOSED)
 
 
@@ -76,7 +76,7 @@ class Breaker:
         return bool(self._breaker.current_state != pybreaker.STATE_CLOSED)
 
     def room(self, wanted: int) -> int:
-        """How many calls to make now: `wanted`, 0 while the destination is down, 1 when it may be probed."""
+        """Return how many calls to make now: `wanted`, 0 while the destination is down, 1 when it may be probed."""
         if not self.is_open:
             return wanted
         return 1 if time.monotonic() - self._failed_at >= self._reset else 0
@@ -190,7 +190,7 @@ class Remote:
     def _prepared(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> requests.PreparedRequest:
-        """The request as `Request.prepare` builds it, without what is not needed: quoting of the URL, and cookies."""
+        """Return the request as `Request.prepare` builds it, except that it does not quote the URL or add cookies."""
         prepared = requests.PreparedRequest()
         prepared.method, prepared.url, prepared.body = method, self.url + path, body
         prepared.headers = CaseInsensitiveDict({**self._headers, **headers})

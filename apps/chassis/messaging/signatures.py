@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 
 def sign(secret: str, message_id: str, body: bytes, *others: str) -> dict[str, str]:
-    """The headers `webhook-id`, `webhook-timestamp` and `webhook-signature` for a body that is sent now.
+    """Return the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` for a body that is sent now.
 
     `secret` is "whsec_" and base64. While a secret is being replaced, `others` sign too: the receiver may know any of
     them.
@@ -25,7 +25,7 @@ def sign(secret: str, message_id: str, body: bytes, *others: str) -> dict[str, s
 
 
 def is_secret(text: str) -> bool:
-    """Whether a text is a secret: "whsec_" and the base64 of at least 24 bytes, as Standard Webhooks requires."""
+    """Return whether a text is a secret of Standard Webhooks: "whsec_" and the base64 of at least 24 bytes."""
     prefix, _, encoded = text.rpartition("whsec_")
     try:
         return prefix == "" and text.startswith("whsec_") and len(base64.b64decode(encoded, validate=True)) >= 24
@@ -34,7 +34,7 @@ def is_secret(text: str) -> bool:
 
 
 def is_genuine(secrets: Iterable[str], headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether one of the secrets signed these bytes within the last five minutes."""
+    """Return whether one of the secrets signed these bytes within the last five minutes."""
     relevant = {name: value for name, value in headers.items() if name.lower().startswith("webhook-")}
     for secret in secrets:
         try:

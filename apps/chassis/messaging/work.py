@@ -84,11 +84,11 @@ class WorkLoop:
         self._awake.set()
 
     def is_alive(self, patience: float = 60.0) -> bool:
-        """Whether the loop has completed a round within `patience` seconds plus its polling interval."""
+        """Return whether the loop has completed a round within `patience` seconds plus its polling interval."""
         return time.monotonic() - self._beat < patience + self._poll
 
     def _fill(self) -> bool:
-        """Claim as many rows as there is room for; True if another claim at once may find more."""
+        """Claim as many rows as there is room for. Returns whether another claim at once may find more."""
         room = self._capacity - len(self._in_flight)
         # A claim costs a commit, for one row as for many: with rows in flight, wait until half of the room is free.
         if self._in_flight and room < self._capacity // 2:

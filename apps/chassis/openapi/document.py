@@ -120,7 +120,7 @@ def document(
 
 
 def _views(app: Flask) -> Iterator[tuple[Rule, str, Facts]]:
-    """The rules and methods of the views that have recorded something, in the order in which they were registered."""
+    """Yield the rule, method and facts of each view that has recorded facts, in the order of registration."""
     for rule in app.url_map.iter_rules():
         facts = facts_of(app.view_functions[rule.endpoint])
         if facts is not None:
@@ -130,7 +130,7 @@ def _views(app: Flask) -> Iterator[tuple[Rule, str, Facts]]:
 
 
 def _path(rule: Rule) -> str:
-    """The rule's path as OpenAPI writes it: /books/<uuid:book_id> becomes /books/{book_id}."""
+    """Return the rule's path as OpenAPI writes it: /books/<uuid:book_id> becomes /books/{book_id}."""
     return _PARAMETER.sub(r"{\2}", rule.rule)
 
 
@@ -142,13 +142,13 @@ def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
 
 
 def _operation_id(rule: Rule) -> str:
-    """The view's name; outside /v1 with the blueprint's name before it, because such a name may also occur in /v1."""
+    """Return the view's name. Outside /v1 the blueprint's name precedes it: a view in /v1 may have the same name."""
     blueprint, _, view = rule.endpoint.rpartition(".")
     return schemas.camel(view if rule.rule.startswith("/v1/") else f"{blueprint}_{view}")
 
 
 def _describe(facts: Facts, view: Callable[..., Any], rule: Rule) -> dict[str, Any]:
-    """The operation of a view as apispec takes it, with marshmallow schemas where OpenAPI has its own."""
+    """Return the operation of a view as apispec takes it, with marshmallow schemas where OpenAPI has its own."""
     summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
     answer = {"description": "", **_json(facts.answer)} if facts.answer else {"description": ""}
     return {
@@ -185,7 +185,7 @@ def _is_below(path: str, others: Iterable[str]) -> bool:
 
 
 def _path_item(item: dict[str, Any]) -> dict[str, Any]:
-    """A path item with its parameters explained and the members of each operation in the usual order."""
+    """Return a path item with its parameters explained and the members of each operation in the usual order."""
     parameters = [schemas.explain_parameter(parameter) for parameter in item.pop("parameters", [])]
     operations = {method: {name: part[name] for name in _MEMBERS if name in part} for method, part in item.items()}
     return {**({"parameters": parameters} if parameters else {}), **operations}

@@ -89,7 +89,7 @@ class Operation:
             self.described["security"] = []
 
     def _headers(self) -> Iterable[str]:
-        """The names of the request headers that it supports."""
+        """Yield the names of the request headers that it supports."""
         if self.takes_key:
             yield "Idempotency-Key"
         if self.facts.waits:
@@ -132,7 +132,7 @@ class Operation:
         return dict(sorted(answers.items()))
 
     def _problems(self, catalogue: Catalogue) -> list[str]:
-        """The names of the problems that it can answer with, except those that any request can have."""
+        """Return the names of the problems that it can answer with, except those that any request can have."""
         found = [*self.facts.problems, "unavailable", "validation"]  # any unknown query parameter is refused
         if self.facts.signature is not None:
             found += ["malformed-request", "invalid-signature", "content-too-large"]
@@ -154,7 +154,7 @@ class Operation:
         return [answer for status, answer in self.described["responses"].items() if status.startswith("2")]
 
     def _members(self, names: Mapping[str, Any]) -> dict[str, Any]:
-        """The members of its successful response's body."""
+        """Return the members of its successful response's body."""
         for answer in self._successes():
             for content in answer.get("content", {}).values():
                 found: dict[str, Any] = names[content["schema"]["$ref"].rpartition("/")[2]]["properties"]
@@ -162,7 +162,7 @@ class Operation:
         return {}
 
     def _given(self, other: Operation, names: Mapping[str, Any]) -> dict[str, str]:
-        """The path parameters of another operation that can follow this one; {} if it cannot."""
+        """Return the path parameters of another operation that can follow this one; {} if it cannot."""
         same = {name: f"$request.path.{name}" for name in self.parameters}
         below = other.path.startswith(f"{self.path}/{{") and len(other.parameters) == len(self.parameters) + 1
         members = self._members(names)

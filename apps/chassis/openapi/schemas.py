@@ -82,7 +82,7 @@ def _operations(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _reached(start: Any, names: Mapping[str, Any]) -> set[str]:
-    """The names of all schemas that a part of the document refers to, directly or through other schemas."""
+    """Return the names of all schemas that a part of the document refers to, directly or through other schemas."""
     found: set[str] = set()
     todo = [start]
     while todo:

@@ -46,5 +46,5 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
     http.errors                                 the exceptions that rejections.py maps to problems
 
 gunicorn documents the hooks and settings in gunicorn_conf.py, and Python's http.server the methods that admin.py
-overrides. What chassis.http changes in Flask is in chassis/http/answers.py.
+overrides. What chassis.http overrides in Flask and Werkzeug is in chassis/http/application.py and answers.py.
 """

@@ -138,14 +138,14 @@ class RequestBuffer:
                 return State.BODY_TOO_LARGE
 
     def _unfinished_line_state(self) -> State:
-        """The state while a chunk's size line, or the trailers, lack their end."""
+        """Return the state while a chunk's size line, or the trailers, lack their end."""
         waiting = self.data[self._chunk :]
         if len(waiting) >= _MAX_CHUNK_LINE or waiting.count(b"\n") != waiting.count(b"\r\n"):
             return State.MALFORMED
         return State.INCOMPLETE
 
     def _trailer_state(self, last: int) -> State:
-        """The state after the last chunk; its size line ends at `last`."""
+        """Return the state after the last chunk; its size line ends at `last`."""
         if self.data.find(b"\r\n\r\n", last, last + _MAX_CHUNK_LINE) >= 0:
             return State.COMPLETE
         return self._unfinished_line_state()
