@@ -26,9 +26,10 @@ MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
 def create_app(settings: config.Settings | None = None) -> Flask:
-    """The Flask application. It connects to nothing until it has to.
+    """Return the Flask application. It opens connections when the first request or loop needs them.
 
-    Raises config.ConfigError or environs.EnvError when a setting is missing or wrong.
+    `settings` are by default those in the environment. Raises config.ConfigError or environs.EnvError if one of these
+    is missing or invalid.
     """
     settings = settings or config.load()
     database = Database(settings.database_url, "order")

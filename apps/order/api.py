@@ -28,7 +28,6 @@ _PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
 _AUTHORIZED = {"status": "authorized", "paid_amount": 0}
 _CANCELED = {"status": "canceled", "refunded_amount": 900}
 
-
 _load_event = fast_load.loader(schemas.PaymentEvent())
 
 
@@ -56,7 +55,7 @@ def place_order(wanted: dict[str, Any]) -> Response:
 
 
 def _waiting() -> AbstractContextManager[tuple[float, dict[str, str]]]:
-    """How long this request may wait, in seconds, and the response headers that confirm it (RFC 7240)."""
+    """Return how long this request may wait, in seconds, and the response headers that confirm it (RFC 7240)."""
     header = request.headers.get("Prefer")
     return _waiting_for(prefer.wait(header)) if header else nullcontext((0, {}))
 
@@ -92,7 +91,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@facts("order-state", answers={202: {"status": "authorized", "paid_amount": 0}}, waits=True)
+@facts("order-state", answers={202: _AUTHORIZED}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Capture the payment of an authorized order (`capture: manual`).

@@ -1,7 +1,7 @@
 """Changing orders: read the facts, apply a change, write the steps for the version that was read.
 
-No lock is held while anything is decided. If somebody else has written the order in between, nothing is written; the
-order is read again and the change applied again.
+No lock is held between reading and writing. If the order has changed in between, nothing is written: it is read again,
+and the change is applied again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Overtaken(Exception):
 
 
 class Changes:
-    """Applies changes to orders, whoever causes them, and sends the commands that follow."""
+    """Applies the changes that requests, answers and events make to orders, and sends the commands that follow."""
 
     def __init__(self, database: Database, gateway: PaymentGateway, wake_webhooks: Callable[[], None]) -> None:
         self.relay = Relay(database, gateway.breaker, self._deliver)
@@ -55,7 +55,9 @@ class Changes:
         wait: float,
         plan: Plan,
     ) -> str | None:
-        """Apply the planned change once per key, and send the last command; return the key's resource if it is taken.
+        """Apply the planned change once per key, and send the last command.
+
+        Returns None. If the key is taken, returns the id of its resource; then nothing is changed.
 
         Raises Problem `order-not-found`, `precondition-failed`, and what `plan` raises.
         """
@@ -73,7 +75,7 @@ class Changes:
                     path = Path(claim.merchant, taken, "merchant", headers, owner=owner, lease=lease_seconds(wait))
                     row = steps.write(session, [path]).get(order_id) if taken else None
                     if taken and row is None:
-                        raise Overtaken  # rolls the key and withdrawn commands back, too
+                        raise Overtaken  # rolls back the key and the withdrawn commands, too
             except Overtaken:
                 continue
             if row is not None:
@@ -97,7 +99,7 @@ class Changes:
                 return True
 
     def pay_now(self, message: Message, placed: Order, wait: float) -> Row | None:
-        """Deliver the command of an order that was just placed; return the order's view if that changed it."""
+        """Deliver the command of an order that was just placed. Returns the order's view if the answer changed it."""
         paid: list[Row | None] = []
 
         def handle(message: Message, timeout: float | None) -> str:
@@ -142,7 +144,7 @@ class Changes:
             if row is not None:
                 return "delivered", row
             if not outbox.is_leased(session, message):
-                # Whoever holds the lease now sends the message again, gets the same answer, and applies it.
+                # The relay that holds the lease now sends the message again, gets the same answer, and applies it.
                 return "lease_lost", None
             order = None
 
@@ -183,7 +185,7 @@ def outbox_message(merchant: str, step: Step, headers: dict[str, str], wait: flo
 
 
 def found(order: T | None) -> T:
-    """Return what was looked up. Raises Problem `order-not-found` if it is None."""
+    """Return `order`, an order or a view of one. Raises Problem `order-not-found` if it is None."""
     if order is None:
         raise Problem("order-not-found", "This merchant has no order with this id.")
     return order

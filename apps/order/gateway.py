@@ -31,13 +31,13 @@ class PaymentGateway(Remote):
     """The payment service, over HTTP."""
 
     def __init__(self, url: str, api_key: str, timeout: float) -> None:
-        """`timeout` is the longest that an answer may take, in seconds."""
+        """`timeout` is the longest time to wait for a response, in seconds."""
         super().__init__("payment", url, {"Authorization": f"Bearer {api_key}"}, timeout)
 
     def send(self, message: Message, timeout: float | None = None) -> Answer:
         """Send the command of an outbox row; the row's id is its idempotency key at payment.
 
-        Raises remote.Unreachable if it is not known what happened (a retry is safe), and remote.Refused.
+        Raises remote.Unreachable if it is not known whether payment acted (a retry is safe), and remote.Refused.
         """
         headers = {**message.headers, "Tandem-Merchant": message.merchant}
         keyed = {**headers, "Idempotency-Key": message.id}
@@ -53,7 +53,7 @@ class PaymentGateway(Remote):
     def _act(
         self, message: Message, path: str, body: dict[str, Any], keyed: dict[str, str], timeout: float | None
     ) -> Answer:
-        """Capture or void."""
+        """Send a capture or void."""
         command = Command(message.topic)
         action = command.removeprefix("payment.")
         try:
@@ -68,13 +68,16 @@ class PaymentGateway(Remote):
         return Answer(payment, action_outcome(message.id, command, response.status_code == 202, payment), message.id)
 
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
-        """All payments of an order, newest first, as payment answers. Raises Unreachable and Refused."""
+        """Return an order's payments, newest first, as payment's API shows them. Raises Unreachable and Refused."""
         headers = {"Tandem-Merchant": merchant}
         found: list[dict[str, Any]] = self.get(f"/v1/payments?order_id={order_id}&limit=100", headers).json()["data"]
         return found
 
     def at_provider(self, merchant: str, payment_id: str) -> dict[str, int]:
-        """What the provider has captured and refunded by its own account. Raises Unreachable and Refused."""
+        """Return the amounts that the provider has captured and refunded for a payment, by its own records.
+
+        `untold` is the number of operations that it did not report on. Raises Unreachable and Refused.
+        """
         headers = {"Tandem-Merchant": merchant}
         account: dict[str, int] = self.get(f"/v1/payments/{payment_id}/provider", headers).json()
         return account
@@ -95,9 +98,9 @@ class PaymentGateway(Remote):
 
 
 def action_outcome(message_id: str, command: Command, under_way: bool, payment: model.Payment) -> Outcome | None:
-    """Return what a capture or void came to, from the payment as it stands; None while it is `under_way`.
+    """Return the outcome of a capture or void, from the payment after it; None while it is `under_way`.
 
-    A payment that is still authorized afterwards says that the provider declined.
+    If the payment is still authorized, the provider has declined.
     """
     if under_way:
         return None
@@ -136,5 +139,5 @@ def _load(load: Load, response: requests.Response) -> dict[str, Any]:
     try:
         fields: dict[str, Any] = load(response.json())
     except (ValueError, marshmallow.ValidationError) as error:
-        raise Refused("payment answered with something that it should not") from error
+        raise Refused("payment sent a response that is not valid") from error
     return fields

@@ -1,6 +1,6 @@
-"""What an order is, and what follows from its facts: pure decisions without input or output.
+"""The facts of an order, and the decisions that depend on nothing else: pure functions without input or output.
 
-Read `decide` first. It says the next step of an order from what the order's row holds. `order.transition` repeats it
+Read `decide` first. It returns the next step of an order from the facts in the order's row. `order.transition` calls it
 until nothing follows, for every request, answer and event.
 """
 
@@ -26,13 +26,13 @@ class Status(StrEnum):
 
 FINAL = frozenset({Status.CANCELED, Status.REFUNDED, Status.EXPIRED})
 WAITING = frozenset({Status.PENDING_PAYMENT, Status.CANCELING})
-"""States that an order leaves by itself: a command to payment is under way."""
+"""States that an order leaves without a further request: a command to payment is under way."""
 LIVE = frozenset({"processing", "authorized", "captured"})
 """States of a payment that is under way or holds money."""
 
 
 class Command(StrEnum):
-    """What an order asks of the payment service; also the topic of the outbox message that carries it."""
+    """What an order requests from the payment service; also the topic of the outbox message with the request."""
 
     CREATE = "payment.create"
     CAPTURE = "payment.capture"
@@ -76,7 +76,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the command with this message id. If it neither succeeded nor was declined, it came too late."""
+    """What became of the command with this message id. If it neither succeeded nor was declined, another operation
+    had changed the payment before it.
+    """
 
     id: str
     succeeded: bool
@@ -187,7 +189,7 @@ def decide(order: Order, declined: str | None = None) -> Decision:
     if payment is None:
         return _ask(order, now, Command.CREATE) if order.status is Status.PENDING_PAYMENT else now
     if order.status is Status.PAYMENT_FAILED:
-        # A third party has begun to pay for this order. It counts as a new attempt.
+        # A third party has created a payment for this order. It counts as a new attempt.
         begun = payment.status in LIVE and fits(order, payment)
         return replace(now, status=Status.PENDING_PAYMENT) if begun else now
     return _pay(order, payment, now)
@@ -221,7 +223,7 @@ def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
 def _cancel(order: Order, now: Decision, declined: str | None) -> Decision:
     payment = order.payment
     if order.waits_for(Command.CREATE, Command.CAPTURE):
-        return now  # it may still take money: what to give back is known only afterwards
+        return now  # the command may still take money: what to return is known only afterwards
     if payment is None or not fits(order, payment):
         return replace(now, status=Status.CANCELED)  # it holds no money; `_return_money` handles a third party's
     amounts = replace(now, paid_amount=payment.captured_amount, refunded_amount=payment.refunded_amount)
@@ -242,7 +244,7 @@ def _cancel(order: Order, now: Decision, declined: str | None) -> Decision:
 def _return_money(order: Order, now: Decision) -> Decision:
     """Return money that was authorized or captured after the order became final.
 
-    What the provider has declined is not asked again: nobody would end the loop.
+    A command that the provider has declined is not sent again, because that would repeat without end.
     """
     payment, error = order.payment, order.last_error
     if payment is None or order.waits_for(Command.CAPTURE):

@@ -40,4 +40,4 @@ def _compare(order: dict[str, Any], gateway: PaymentGateway) -> Iterator[tuple[s
         yield order_id, "payment", str(known), live[0]["id"], ""
     untold = sum(account["untold"] for account in provider)
     if untold:
-        yield order_id, "outcome", order["status"], payments[0]["status"], f"{untold} not told"
+        yield order_id, "outcome", order["status"], payments[0]["status"], f"{untold} not reported"

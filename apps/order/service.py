@@ -1,7 +1,6 @@
 """The order service's use cases: one transaction each.
 
-Each reads an order's facts without a lock, calls `transition.apply`, and has `store.steps` write the steps for the
-version that was read. If somebody else was faster, nothing was written, and it reads and applies again.
+A use case plans the change that a request makes to an order. `changes.Changes` applies and commits it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim
@@ -29,22 +28,20 @@ from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund, 
 
 log = logs.get_logger()
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The view of an order or refund as it stands, and whether an earlier request with the same key did it."""
+    """The current view of an order or refund, and whether an earlier request with the same key did the work."""
 
     row: Row
     replayed: bool = False
 
 
 class Orders:
-    """What can be done with orders.
+    """The use cases of orders.
 
-    `headers` go with everything that a request causes. `wait` is how many seconds the caller waits for the outcome: the
-    request then delivers its command to payment itself.
+    `headers` are those of the request; they are sent with everything that it causes. `wait` is how many seconds the
+    caller waits for the outcome: the request then delivers its command to payment itself.
     """
 
     def __init__(
@@ -207,7 +204,7 @@ class Orders:
         return self._changes.receive(merchant, order_id, answer, headers)
 
     def sweep(self, session: Session, seconds: float, authorized: float) -> None:
-        """Send commands again whose outcome has been missing for so many seconds, in case an event was lost."""
+        """Send commands again that have had no outcome for too long, in case an event was lost; see waiting.sweep."""
         swept = waiting.sweep(session, seconds, authorized)
         if swept:
             log.info("swept", asked_again=swept)

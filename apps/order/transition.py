@@ -2,8 +2,7 @@
 
 A change is what a merchant requests (`Cancel`, `Capture`, `PayAgain`, `Refund`) or what payment reports (`Answer`).
 Each step is one version of the order, with the event that records it and what is asked of payment. `order.store`
-writes steps only if the order still has the version that they start from. If it has another one, the caller reads the
-order again and applies the change again.
+writes steps only if the order still has the version that they start from; `order.changes` calls both.
 
     steps = apply(order, Answer(payment))
     steps[-1].after.status  # Status.PAID
@@ -178,12 +177,12 @@ def _end(path: _Path, outcome: Outcome) -> str | None:
         path.order = replace(path.order, last_error=None)
     elif outcome.declined:
         path.order = replace(path.order, last_error=LastError(asked.command, reason))
-    told = replace(model.stay(path.order), failure_reason=outcome.reason)
+    unchanged = replace(model.stay(path.order), failure_reason=outcome.reason)
     if asked.command is Command.REFUND:
-        path.step(f"refund.{'succeeded' if outcome.succeeded else 'failed'}", told, ended=outcome)
+        path.step(f"refund.{'succeeded' if outcome.succeeded else 'failed'}", unchanged, ended=outcome)
         return reason if outcome.declined and asked.to_cancel else None
     if asked.command is Command.CAPTURE and outcome.declined:
-        path.step("payment.capture_declined", replace(told, failure_reason=reason))
+        path.step("payment.capture_declined", replace(unchanged, failure_reason=reason))
     return reason if asked.command is Command.VOID and outcome.declined else None
 
 
@@ -199,7 +198,10 @@ class _Path:
         self.order = replace(self.order, asked=tuple(asked for asked in self.order.asked if asked.id not in ids))
 
     def leave_payment(self, *, only_ended: bool = False) -> None:
-        """Make room for another payment: the one so far no longer counts."""
+        """Move the payment to `past`, so that another one can take its place.
+
+        With `only_ended`, a live payment stays.
+        """
         payment = self.order.payment
         if payment is not None and not (only_ended and payment.status in model.LIVE):
             self.order = replace(self.order, past=self.order.past | {payment.id}, payment=None, last_error=None)
@@ -212,7 +214,7 @@ class _Path:
             self.step(_type(self.order, decision), decision, reason="order canceled" if to_cancel else None)
 
     def record(self) -> None:
-        """Write what has changed since the last step, if anything has: the next snapshot is compared with it."""
+        """Add a step for facts that changed without one, such as the snapshot that later ones are compared with."""
         if self.order != self._written:
             self.step("payment.updated", model.stay(self.order))
 
@@ -270,7 +272,7 @@ def _type(order: Order, decision: Decision) -> str:
 
 
 def _data(order: Order, decision: Decision) -> dict[str, Any]:
-    """What an event says besides its type."""
+    """Return the details of an event, which depend on its type."""
     payment = order.payment
     data = {
         "payment_id": payment.id if payment else None,

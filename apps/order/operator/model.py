@@ -130,8 +130,9 @@ def ledger_steps(entries: Iterable[Record], format_amount: Callable[[int, str], 
 
 
 def delivery_step(row: Record) -> Step:
-    """Return the step for a webhook delivery: type, url, status, attempts, created_at, settled_at, last_status_code,
-    last_error.
+    """Return the step for a webhook delivery.
+
+    `row` has type, url, status, attempts, created_at, settled_at, last_status_code and last_error.
     """
     state = {"pending": "waiting", "delivered": "done"}.get(row["status"], "failed")
     code = f"HTTP {row['last_status_code']}" if row["last_status_code"] else ""

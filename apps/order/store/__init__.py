@@ -1,1 +1,1 @@
-"""The order service's SQL. PostgreSQL builds the JSON of responses, because it has the rows at hand."""
+"""The order service's SQL. PostgreSQL builds the JSON of responses from the rows."""

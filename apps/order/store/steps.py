@@ -216,7 +216,7 @@ def asked_json(order: Order) -> list[dict[str, Any]]:
 
 
 def _tell_refund(session: Session, path: Path, refund_id: str) -> bool:
-    """Queue the event of a refund that has ended, with its order after all steps; return whether anybody gets it."""
+    """Queue the event of a refund that has ended, with its order after all steps. Returns whether it has receivers."""
     named = {"merchant": path.merchant, "refund_id": refund_id, "event_id": str(uuid_utils.uuid7())}
     return session.execute(_TELL_REFUND, {**named, "headers": to_json(path.headers)}).rowcount > 0
 

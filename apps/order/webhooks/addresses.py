@@ -75,7 +75,7 @@ def parse(url: str, allow_http: bool) -> Target:
 
 
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether webhooks may be sent to this address: it is public, or in one of the networks."""
+    """Return whether webhooks may be sent to this address: it is public, or in one of the networks."""
     inner = _inner(address)
     if any(inner in network or address in network for network in networks):
         return True
@@ -88,7 +88,7 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _inner(address: Address) -> Address:
-    """The IPv4 address inside an IPv4-mapped or NAT64 (RFC 6052) IPv6 address; otherwise the address itself."""
+    """Return the IPv4 address inside an IPv4-mapped or NAT64 (RFC 6052) IPv6 address; otherwise the address itself."""
     if address.version == 4:
         return address
     if address.ipv4_mapped is not None:
@@ -105,7 +105,7 @@ class Resolver:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="resolver")
 
     def resolve(self, target: Target, seconds: float) -> list[str]:
-        """All addresses of the target, each checked. Raises Forbidden, TimeoutError after `seconds`, and OSError."""
+        """Return the target's addresses if all are allowed. Raises Forbidden, OSError, TimeoutError after `seconds`."""
         lookup = self._pool.submit(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
         try:
             found = lookup.result(seconds)

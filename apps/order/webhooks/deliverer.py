@@ -1,4 +1,4 @@
-"""The loop that delivers webhooks: claim a delivery, make one attempt, write down what came of it."""
+"""The loop that delivers webhooks: claim a delivery, make one attempt, store its result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Deliverer:
         self._database, self._settings, self._keys, self._sender = database, settings, keys, sender
 
     def loop(self, *, lease: float, poll: float) -> WorkLoop:
-        """The loop that delivers due webhooks; times in seconds.
+        """Return the loop that delivers due webhooks; times in seconds.
 
         A delivery is leased for `lease` seconds longer than two attempts may take: the attempt before it in the same
         thread, and its own.
@@ -60,15 +60,15 @@ class Deliverer:
         If the endpoint fails, nothing is raised. Raises psycopg.Error when this service's database fails; another
         worker claims the delivery after the lease expires.
         """
-        with tracing.span(f"deliver {delivery.type}", delivery.headers, _attributes(delivery)) as note:
-            self._deliver(delivery, note)
+        with tracing.span(f"deliver {delivery.type}", delivery.headers, _attributes(delivery)) as set_attribute:
+            self._deliver(delivery, set_attribute)
 
-    def _deliver(self, delivery: Delivery, note: tracing.SetAttribute) -> None:
+    def _deliver(self, delivery: Delivery, set_attribute: tracing.SetAttribute) -> None:
         if not queue.is_held(self._database.session(), delivery):
             return  # while it waited for a thread, its lease expired, or its endpoint was deleted or disabled
         attempt = self._send(delivery)
         if attempt.status_code is not None:
-            note("http.response.status_code", attempt.status_code)
+            set_attribute("http.response.status_code", attempt.status_code)
         ok = attempt.error is None
         failures = 0 if ok else delivery.failures + 1
         remaining = delivery.remaining - attempt.seconds
@@ -77,9 +77,9 @@ class Deliverer:
             outcome = verdict.status if queue.settle(session, delivery, attempt, verdict) else "lease_lost"
         metrics.deliveries.labels("webhook", outcome).inc()
         metrics.delivery_seconds.labels("webhook").observe(attempt.seconds, tracing.exemplar())
-        note("tandem.outcome", outcome)
+        set_attribute("tandem.outcome", outcome)
         if not ok:
-            note("error.type", str(attempt.status_code or "unreachable"))
+            set_attribute("error.type", str(attempt.status_code or "unreachable"))
             log.warning(
                 "webhook_failed",
                 merchant=delivery.merchant,

@@ -29,12 +29,12 @@ class Keys:
         self._keys = {hashlib.sha256(key.encode()).hexdigest()[:16]: key.encode() for key in keys}
 
     def new(self) -> dict[str, Any]:
-        """A new secret as it is stored: its seed, the name of its key, and until when it signs (None: no end)."""
+        """Return a new secret in its stored form: its seed, its key's name, and until when it signs (None: no end)."""
         seed = base64.b64encode(secrets.token_bytes(32)).decode()
         return {"seed": seed, "key": next(iter(self._keys), None), "until": None}
 
     def signing_secrets(self, stored: Sequence[dict[str, Any]], now: datetime) -> list[str]:
-        """The secrets of an endpoint that sign now, newest first. Raises KeyMissing."""
+        """Return the secrets of an endpoint that sign now, newest first. Raises KeyMissing."""
         return [self.secret(each) for each in stored if not _has_ended(each, now)]
 
     def secret(self, stored: dict[str, Any]) -> str:
@@ -50,9 +50,9 @@ class Keys:
 def rotated(
     stored: Sequence[dict[str, Any]], new: dict[str, Any], until: datetime, now: datetime
 ) -> list[dict[str, Any]]:
-    """An endpoint's stored secrets after a rotation: the new one first, the others signing no longer than `until`.
+    """Return an endpoint's stored secrets after a rotation: the new one first.
 
-    Secrets that have ended are removed.
+    The others sign until `until` at most. Secrets that have ended are removed.
     """
     kept = [{**each, "until": each["until"] or until.isoformat()} for each in stored]
     return [new, *(each for each in kept if not _has_ended(each, now))][:MAX_SECRETS]

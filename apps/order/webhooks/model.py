@@ -1,4 +1,4 @@
-"""The events of webhooks, and the decision after an attempt to deliver one. Pure code."""
+"""The events of webhooks, and the decision after an attempt to deliver one: pure functions without input or output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_DELAY = 3 * 3600.0
 """The longest delay before the next attempt, in seconds."""
 
 TOLERATED = 4
-"""The number of failures in a row after which an endpoint is not paused yet."""
+"""The most failures in a row for which an endpoint is not paused."""
 
 LONGEST_PAUSE = 900.0
 """The longest pause of an endpoint that failed more often, in seconds. While it is paused, nothing is sent to it."""
@@ -79,10 +79,10 @@ def decide(attempt: Attempt, tries: int, failures: int, remaining: float, first_
 
 
 def longest_delay(tries: int, first_delay: float) -> float:
-    """The longest delay after this many attempts, in seconds."""
+    """Return the longest delay after this many attempts, in seconds."""
     return float(min(LONGEST_DELAY, first_delay * 2 ** min(tries - 1, 20)))
 
 
 def longest_pause(failures: int) -> float:
-    """The longest pause of an endpoint after this many failures in a row, in seconds."""
+    """Return the longest pause of an endpoint after this many failures in a row, in seconds."""
     return float(min(LONGEST_PAUSE, 2 ** min(failures - TOLERATED, 20))) if failures > TOLERATED else 0.0

@@ -1,4 +1,4 @@
-"""The SQL of the deliveries that a loop works on: claiming them, and writing down what came of an attempt."""
+"""The SQL of the loop that delivers: claiming deliveries, and storing the results of attempts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Delivery:
     """A delivery leased to `owner`, with what an attempt needs to know of its endpoint.
 
     `attempts` counts all attempts; `tries` counts those since the delivery was created or last redelivered. `remaining`
-    is for how many seconds it is still tried. `failures` is the number of the endpoint's failures in a row.
+    is the number of seconds until the delivery is given up. `failures` counts the endpoint's failures in a row.
     """
 
     merchant: str
@@ -93,7 +93,7 @@ def claim(session: Session, lease: float, limit: int, share: int, give_up: float
 
 
 def is_held(session: Session, delivery: Delivery) -> bool:
-    """Whether the lease of a delivery is still valid and its endpoint is enabled."""
+    """Return whether the lease of a delivery is still valid and its endpoint is enabled."""
     row = session.execute(
         f"""SELECT FROM webhook_deliveries JOIN webhook_endpoints e
                 ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id

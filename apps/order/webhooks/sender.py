@@ -86,7 +86,7 @@ class _Clock:
         self._deadline = deadline
 
     def left(self) -> float:
-        """The seconds until the deadline. Raises TimeoutError when it has passed."""
+        """Return the seconds until the deadline. Raises TimeoutError when it has passed."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -136,7 +136,7 @@ class _Timed:
         self._sock.sendall(data)
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        """The file from which http.client reads the response."""
+        """Return the file from which http.client reads the response."""
         return io.BufferedReader(_Reader(self._sock, self._clock))
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class _Reader(io.RawIOBase):
 
 
 def _text_of(error: Exception) -> str:
-    """The text of an error, as the merchant may see it."""
+    """Return the text of an error, as the merchant may see it."""
     if isinstance(error, BadUrl | Forbidden):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -177,7 +177,7 @@ def _text_of(error: Exception) -> str:
 
 
 def _retry_after(text: str | None) -> float | None:
-    """The header's value in seconds (RFC 9110, 10.2.3: a number or a date); None if it is neither."""
+    """Return the header's value in seconds (RFC 9110, 10.2.3: a number or a date); None if it is neither."""
     if text is None:
         return None
     if text.isascii() and text.isdigit():

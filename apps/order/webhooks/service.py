@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The view of an endpoint or delivery, and whether an earlier request with the same key did it.
+    """The view of an endpoint or delivery, and whether an earlier request with the same key did the work.
 
     `secret` is the endpoint's newest secret, for the requests that create one.
     """
@@ -142,15 +142,15 @@ class Webhooks:
             _found(store.delete(session, merchant, endpoint_id) or None)
 
     def get(self, merchant: str, endpoint_id: str) -> Row:
-        """An endpoint's view. Raises Problem `webhook-endpoint-not-found`."""
+        """Return an endpoint's view. Raises Problem `webhook-endpoint-not-found`."""
         return _found(store.get(self._database.session(), merchant, endpoint_id))
 
     def find(self, merchant: str) -> list[Row]:
-        """Views of a merchant's endpoints, newest first."""
+        """Return views of a merchant's endpoints, newest first."""
         return store.find(self._database.session(), merchant)
 
     def delivery(self, merchant: str, endpoint_id: str, delivery_id: str) -> Row:
-        """A delivery's view, with its attempts.
+        """Return a delivery's view, with its attempts.
 
         Raises Problem `webhook-endpoint-not-found` or `webhook-delivery-not-found`.
         """
@@ -161,12 +161,12 @@ class Webhooks:
     def deliveries(
         self, merchant: str, endpoint_id: str, status: str | None, after: str | None, limit: int
     ) -> list[Row]:
-        """Views of an endpoint's deliveries, newest event first. Raises Problem `webhook-endpoint-not-found`."""
+        """Return views of an endpoint's deliveries, newest event first. Raises Problem `webhook-endpoint-not-found`."""
         self.get(merchant, endpoint_id)
         return store.find_deliveries(self._database.session(), merchant, endpoint_id, status, after, limit)
 
     def dead(self, merchant: str | None, limit: int | None = None) -> list[Row]:
-        """Dead deliveries, of a merchant or all, oldest first; at most `limit`."""
+        """Return dead deliveries, of a merchant or of all (None), oldest first; at most `limit`."""
         return store.find_dead(self._database.session(), merchant, limit)
 
     def redeliver_dead(self, merchant: str | None, delivery_id: str | None, endpoint_id: str | None = None) -> int:

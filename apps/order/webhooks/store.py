@@ -27,7 +27,7 @@ def lock_merchant(session: Session, merchant: str) -> None:
 
 
 def count(session: Session, merchant: str) -> int:
-    """The number of a merchant's endpoints."""
+    """Return the number of a merchant's endpoints."""
     row = session.execute("SELECT count(*) AS n FROM webhook_endpoints WHERE merchant = %s", (merchant,)).fetchone()
     return int(row["n"]) if row else 0
 
@@ -42,7 +42,7 @@ def insert(session: Session, endpoint: dict[str, Any]) -> None:
 
 
 def get(session: Session, merchant: str, endpoint_id: str, *, lock: bool = False) -> Row | None:
-    """An endpoint's view: body (JSON text), id, url, secrets, status. With `lock`, its row is locked."""
+    """Return an endpoint's view: body (JSON text), id, url, secrets, status. With `lock`, its row is locked."""
     return session.execute(
         f"SELECT {_ENDPOINT} FROM webhook_endpoints e WHERE merchant = %s AND id = %s"
         + (" FOR NO KEY UPDATE" if lock else ""),
@@ -51,7 +51,7 @@ def get(session: Session, merchant: str, endpoint_id: str, *, lock: bool = False
 
 
 def find(session: Session, merchant: str) -> list[Row]:
-    """Views of a merchant's endpoints, newest first."""
+    """Return views of a merchant's endpoints, newest first."""
     return session.execute(
         f"SELECT {_ENDPOINT} FROM webhook_endpoints e WHERE merchant = %s ORDER BY id DESC", (merchant,)
     ).fetchall()
@@ -106,7 +106,7 @@ def insert_delivery(
 
 
 def get_delivery(session: Session, merchant: str, endpoint_id: str, delivery_id: str) -> Row | None:
-    """A delivery's view with its payload and its attempts, oldest first: body (JSON text), id, status."""
+    """Return a delivery's view with its payload and its attempts, oldest first: body (JSON text), id, status."""
     return session.execute(
         f"""SELECT json_build_object({_DELIVERY}, 'payload', d.payload::json, 'attempts', COALESCE((
                 SELECT json_agg(json_build_object(
@@ -132,7 +132,7 @@ _IN_STATUS: dict[str | None, LiteralString] = {
 def find_deliveries(
     session: Session, merchant: str, endpoint_id: str, status: str | None, after: str | None, limit: int
 ) -> list[Row]:
-    """Views of an endpoint's deliveries, newest event first; at most `limit` + 1.
+    """Return views of an endpoint's deliveries, newest event first; at most `limit` + 1.
 
     `status` and `after`, the id of the last delivery of the previous page, are optional filters.
     """
@@ -185,7 +185,7 @@ def redeliver_dead(
 
 
 def find_dead(session: Session, merchant: str | None, limit: int | None = None) -> list[Row]:
-    """Dead deliveries of existing endpoints, of a merchant or all, oldest first; at most `limit`."""
+    """Return dead deliveries of existing endpoints, of a merchant or of all (None), oldest first; at most `limit`."""
     return session.execute(
         f"""SELECT d.merchant, d.endpoint_id, d.id, d.type, d.order_id, d.last_error, e.status,
                    {json_time("d.created_at")} AS created_at
@@ -197,7 +197,7 @@ def find_dead(session: Session, merchant: str | None, limit: int | None = None) 
 
 
 def backlog(session: Session) -> dict[str, float]:
-    """The number of deliveries that are `pending` and `dead`, each counted up to COUNT_LIMIT."""
+    """Return the number of deliveries that are `pending` and `dead`, each counted up to COUNT_LIMIT."""
     row = session.one(
         """SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries
                                          WHERE status = 'pending' LIMIT %(most)s) AS these)::float8 AS pending,
@@ -209,7 +209,7 @@ def backlog(session: Session) -> dict[str, float]:
 
 
 def oldest_seconds(session: Session) -> float:
-    """For how many seconds the oldest pending delivery has been tried; 0 if none is pending."""
+    """Return the seconds for which the oldest pending delivery has been tried; 0 if none is pending."""
     row = session.one(
         """SELECT COALESCE(extract(epoch FROM now() - min(trying_since)), 0)::float8 AS oldest
            FROM webhook_deliveries WHERE status = 'pending'"""
