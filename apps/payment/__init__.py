@@ -18,9 +18,10 @@ MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
 def create_app(settings: config.Settings | None = None) -> Flask:
-    """The Flask application. It opens connections when the first request or loop needs them.
+    """Return the Flask application. It opens connections when the first request or loop needs them.
 
-    Raises config.ConfigError or environs.EnvError if a setting is missing or wrong.
+    `settings` are by default those in the environment. Raises config.ConfigError or environs.EnvError if one of these
+    is missing or invalid.
     """
     settings = settings or config.load()
     database = Database(settings.database_url, "payment")

@@ -23,7 +23,7 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
 
 
 def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:
-    """The loops of `flask relay`.
+    """Return the loops of `flask relay`.
 
     The relay sends events to the order service, the executor carries out operations without a known outcome, and
     expiry voids expired authorizations. Raises ConfigError if there is no secret to sign events with.

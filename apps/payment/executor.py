@@ -1,4 +1,4 @@
-"""Carrying out operations: ask the provider, then settle what it answers."""
+"""Carrying out operations: ask the provider, then commit the outcome and what follows from it."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class Executor:
 
     def _ask(self, operation: Operation) -> Outcome:
         attributes = _attributes(operation, self._provider.name)
-        with tracing.span(f"provider {operation.kind}", operation.headers, attributes, calls=True) as note:
+        with tracing.span(f"provider {operation.kind}", operation.headers, attributes, calls=True) as set_attribute:
             began = time.perf_counter()
             try:
                 outcome = self._provider.lookup(operation) if operation.attempts > 1 else None
                 outcome = outcome or self._provider.send(operation)
             except ProviderFault as error:
                 outcome = Outcome(Result.UNKNOWN, reason=str(error))
-                note("error.type", "unknown")
-            note("tandem.outcome", outcome.result)
+                set_attribute("error.type", "unknown")
+            set_attribute("tandem.outcome", outcome.result)
             took = time.perf_counter() - began
             metrics.provider_seconds.labels(operation.kind, outcome.result).observe(took, tracing.exemplar())
         return outcome

@@ -18,7 +18,7 @@ INSERT_FOR_SETTLED = """
 
 
 def parameter(entries: Iterable[Entry]) -> Jsonb:
-    """The parameter `entries` of INSERT_FOR_SETTLED."""
+    """Return the parameter `entries` of INSERT_FOR_SETTLED."""
     return Jsonb(
         [
             {"id": str(uuid_utils.uuid7()), "account": e.account, "direction": e.direction, "amount": e.amount}
@@ -28,7 +28,7 @@ def parameter(entries: Iterable[Entry]) -> Jsonb:
 
 
 def balances(session: Session, merchant: str, currency: str | None) -> list[Row]:
-    """A merchant's trial balance: a row with `body` (JSON text) for each account and currency."""
+    """Return a merchant's trial balance: a row with `body` (JSON text) for each account and currency."""
     return session.execute(
         """SELECT json_build_object('account', account, 'currency', currency, 'debits', debits, 'credits', credits,
                                     'balance', debits - credits)::text AS body
@@ -43,7 +43,7 @@ def balances(session: Session, merchant: str, currency: str | None) -> list[Row]
 
 
 def entries(session: Session, merchant: str, payment_id: str | None, after: str | None, limit: int) -> list[Row]:
-    """A merchant's entries, newest first, of one payment or all: `id` and `body`; at most `limit` + 1."""
+    """Return a merchant's entries, newest first, of one payment or all: `id` and `body`; at most `limit` + 1."""
     conditions = "".join(
         f" AND {condition}"
         for wanted, condition in ((payment_id, "payment_id = %(payment_id)s"), (after, "id < %(after)s"))

@@ -1,4 +1,4 @@
-"""Payments and their operations: which operations a payment allows, and what follows from an outcome. Pure code."""
+"""Which operations a payment allows, and what follows from an outcome: pure functions without input or output."""
 
 from __future__ import annotations
 
@@ -111,19 +111,19 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a payment does not allow an operation: the name of the problem, and the reason for people to read."""
+    """Why a payment does not allow an operation: the name of the problem and its detail."""
 
     problem: str
     detail: str
 
 
 def opening(capture: str) -> Kind:
-    """The kind of a payment's first operation: a sale if `capture` is "automatic", otherwise an authorization."""
+    """Return the kind of a payment's first operation: a sale if `capture` is "automatic", else an authorization."""
     return Kind.SALE if capture == "automatic" else Kind.AUTHORIZE
 
 
 def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
-    """Why a payment does not allow a capture, void or refund of `amount` (None: all); None if it allows it.
+    """Return why a payment does not allow a capture, void or refund of `amount` (None: all); None if it allows it.
 
     The database's guarded UPDATE decides. This function explains the decision.
     """
@@ -144,7 +144,7 @@ def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
 
 
 def settle(kind: Kind, amount: int, outcome: Outcome, note: str | None = None) -> Settlement:
-    """What follows from the outcome of an operation. Raises ValueError for an unknown outcome: nothing follows."""
+    """Return what follows from the outcome of an operation. Raises ValueError for an unknown outcome."""
     if outcome.result is Result.UNKNOWN:
         raise ValueError("an unknown outcome settles nothing")
     if outcome.result is Result.DECLINED:

@@ -179,7 +179,7 @@ def settle(
 
 
 def find(session: Session, merchant: str, payment_id: str) -> list[Row]:
-    """Views of a payment's operations, oldest first: body (JSON text)."""
+    """Return views of a payment's operations, oldest first: body (JSON text)."""
     return session.execute(
         f"""SELECT {_OPERATION}::text AS body FROM operations o WHERE merchant = %s AND payment_id = %s
             ORDER BY created_at, id""",
@@ -188,7 +188,7 @@ def find(session: Session, merchant: str, payment_id: str) -> list[Row]:
 
 
 def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
-    """A refund's view: body (JSON text), id, status of its operation."""
+    """Return a refund's view: body (JSON text), id, status of its operation."""
     return session.one(
         f"SELECT {_REFUND} FROM operations o WHERE merchant = %s AND id = %s AND kind = 'refund'",
         (merchant, refund_id),
@@ -196,7 +196,7 @@ def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
 
 
 def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
-    """Views of a payment's refunds, newest first."""
+    """Return views of a payment's refunds, newest first."""
     return session.execute(
         f"""SELECT {_REFUND} FROM operations o WHERE merchant = %s AND payment_id = %s AND kind = 'refund'
             ORDER BY id DESC""",
@@ -212,7 +212,7 @@ FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.paymen
 
 
 def find_between(session: Session, since: str, until: str) -> Iterator[tuple[Operation, str]]:
-    """The operations created in a period, oldest first, each with its status. Times in RFC 3339."""
+    """Yield the operations created in a period, oldest first, each with its status. Times in RFC 3339."""
     with session.transaction(), session.cursor("reconcile") as cursor:
         cursor.execute(
             _WITH_STATUS + "WHERE o.created_at >= %s AND o.created_at < %s ORDER BY o.created_at", (since, until)
@@ -222,13 +222,13 @@ def find_between(session: Session, since: str, until: str) -> Iterator[tuple[Ope
 
 
 def find_of_payment(session: Session, merchant: str, payment_id: str) -> list[tuple[Operation, str]]:
-    """All operations of a payment, each with its status."""
+    """Return all operations of a payment, each with its status."""
     rows = session.execute(_WITH_STATUS + "WHERE o.merchant = %s AND o.payment_id = %s", (merchant, payment_id))
     return [(_operation(row, ""), row["status"]) for row in rows]
 
 
 def pending(session: Session) -> Row | None:
-    """How many operations have no known outcome (`count`), and the age of the oldest in seconds (`oldest`)."""
+    """Return how many operations have no known outcome (`count`), and the age of the oldest in seconds (`oldest`)."""
     return session.one(
         """SELECT count(*)::float8 AS count,
                   COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest

@@ -11,7 +11,7 @@ from payment.providers import Provider, ProviderFault
 
 
 def differences(session: Session, provider: Provider, since: str, until: str) -> Iterator[tuple[str, ...]]:
-    """The operations of a period whose status here is not the provider's. Times in RFC 3339.
+    """Yield the operations of a period whose status here is not the provider's. Times in RFC 3339.
 
     Each is (operation id, kind, amount with currency, status here, status at the provider).
     """
@@ -24,9 +24,9 @@ def differences(session: Session, provider: Provider, since: str, until: str) ->
 
 
 def provider_status(provider: Provider, operation: Operation) -> str:
-    """The provider's status of an operation: "succeeded", "declined", "pending" if it is unknown, or "nothing".
+    """Return the provider's status of an operation: "succeeded", "declined", "pending" if it is unknown, or "nothing".
 
-    If the provider does not answer, the text begins with "no answer".
+    If the provider does not respond, the text begins with "no answer".
     """
     try:
         outcome = provider.lookup(operation)
@@ -38,9 +38,9 @@ def provider_status(provider: Provider, operation: Operation) -> str:
 
 
 def provider_account(session: Session, provider: Provider, merchant: str, payment_id: str) -> dict[str, int]:
-    """The captured and refunded amounts of a payment by the provider's account.
+    """Return the captured and refunded amounts of a payment by the provider's records.
 
-    `untold` is the number of operations whose outcome the provider does not tell.
+    `untold` is the number of operations that the provider did not report on.
     """
     sums = {"captured_amount": 0, "refunded_amount": 0, "untold": 0}
     for operation, _ in operations.find_of_payment(session, merchant, payment_id):

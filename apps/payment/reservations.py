@@ -16,13 +16,13 @@ from payment.model import Kind, Operation, Status
 
 
 def new_operation(merchant: str, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
-    """A new operation of an existing payment, leased to a request; `complete` adds what the payment's row says."""
+    """Return a new operation of an existing payment, leased to a request. `complete` adds the payment's fields."""
     operation_id, owner = str(uuid_utils.uuid7()), leases.new_owner("request")
     return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note)
 
 
 def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
-    """The operation with the fields that come from its payment's row. `amount` None means all that is available."""
+    """Return the operation with the fields that come from its payment's row. `amount` None is all that is available."""
     left = row["captured_amount"] - row["refunded_amount"] - row["refunding_amount"]
     return dataclasses.replace(
         operation,
@@ -64,7 +64,7 @@ def reserve(
 
 
 def found(row: Row | None) -> Row:
-    """The row. Raises Problem `payment-not-found` for None."""
+    """Return `row`, a payment's view. Raises Problem `payment-not-found` if it is None."""
     if row is None:
         raise Problem("payment-not-found", "This merchant has no payment with this id.")
     return row

@@ -32,7 +32,9 @@ log = logs.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The view of a payment or refund, the status code for it, and whether an earlier request with the key did it."""
+    """The view of a payment or refund, the status code for it, and whether an earlier request with the key
+    did the work.
+    """
 
     row: Row
     status: int
@@ -40,7 +42,7 @@ class Done:
 
 
 class Payments:
-    """The use cases of payments. `headers` are those of the request, to be sent along with everything it causes."""
+    """The use cases of payments. `headers` are those of the request; they are sent with everything that it causes."""
 
     def __init__(
         self, database: Database, events: Database, provider: Provider, gateway: OrderGateway, settings: Settings
@@ -79,7 +81,7 @@ class Payments:
         return Done(self._execute_first(payment, row), 201)
 
     def find_or_create(self, merchant: str, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Row:
-        """The order's live payment, or a new one: for the sketch's API, where the order's id is the idempotency key.
+        """Return the order's live payment, or a new one. In the sketch's API, the order's id is the idempotency key.
 
         A live payment that is processing is awaited for at most `wait` seconds. A payment whose amount is not
         positive is stored as failed.
@@ -133,30 +135,33 @@ class Payments:
         return Done(found(operations.get_refund(self.database.session(), claim.merchant, operation.id)), 201)
 
     def get(self, merchant: str, payment_id: str) -> Row:
-        """A payment's view. Raises Problem `payment-not-found`."""
+        """Return a payment's view. Raises Problem `payment-not-found`."""
         return found(store.get(self.database.session(), merchant, payment_id))
 
     def find(self, query: dict[str, Any]) -> list[Row]:
-        """Views of a merchant's payments, newest first; see store.find."""
+        """Return views of a merchant's payments, newest first; see store.find."""
         return store.find(self.database.session(), query)
 
     def refunds(self, merchant: str, payment_id: str) -> list[Row]:
-        """Views of a payment's refunds, newest first. Raises Problem `payment-not-found`."""
+        """Return views of a payment's refunds, newest first. Raises Problem `payment-not-found`."""
         self.get(merchant, payment_id)
         return operations.find_refunds(self.database.session(), merchant, payment_id)
 
     def operations(self, merchant: str, payment_id: str) -> list[Row]:
-        """Views of a payment's operations, oldest first. Raises Problem `payment-not-found`."""
+        """Return views of a payment's operations, oldest first. Raises Problem `payment-not-found`."""
         self.get(merchant, payment_id)
         return operations.find(self.database.session(), merchant, payment_id)
 
     def provider_account(self, merchant: str, payment_id: str) -> dict[str, int]:
-        """The amounts of a payment by the provider's account; see reconcile. Raises Problem `payment-not-found`."""
+        """Return the amounts of a payment by the provider's records; see reconcile.provider_account.
+
+        Raises Problem `payment-not-found`.
+        """
         self.get(merchant, payment_id)
         return reconcile.provider_account(self.database.session(), self._provider, merchant, payment_id)
 
     def differences(self, since: str, until: str) -> Iterator[tuple[str, ...]]:
-        """Where this service and the provider disagree on a period's operations; see reconcile. Times in RFC 3339."""
+        """Yield a period's operations that differ at the provider; see reconcile.differences. Times in RFC 3339."""
         return reconcile.differences(self.database.session(), self._provider, since, until)
 
     def expire(self, row: Row) -> None:
@@ -170,10 +175,10 @@ class Payments:
             self.executor.execute(operation)
 
     def receive_provider_event(self, provider: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Make the operations that a provider's event is about due now.
+        """Make the pending operations that a provider's event is about due now.
 
-        The event is only a hint: the outcome comes from asking the provider. Raises Problem `not-found` if this is not
-        the configured provider or it sends no events, `invalid-signature` or `malformed-request`.
+        The event is only a hint: the executor asks the provider for the outcome. Raises Problem `not-found` if this is
+        not the configured provider or it sends no events, `invalid-signature` or `malformed-request`.
         """
         if provider != self._provider.name or not isinstance(self._provider, EventSender):
             raise Problem("not-found", "No such provider sends events here.")
@@ -183,11 +188,11 @@ class Payments:
             raise Problem("invalid-signature", "No signature of this event is valid and fresh.") from error
         except ValueError as error:
             raise Problem("malformed-request", "The body is not an event.") from error
-        hurried = operations.retry_now(self.database.session(), hint.operation_id, hint.reference)
-        log.info("provider_event", provider=provider, hurried=hurried)
+        made_due = operations.retry_now(self.database.session(), hint.operation_id, hint.reference)
+        log.info("provider_event", provider=provider, made_due=made_due)
 
     def faults(self) -> Row:
-        """The view of the provider's injected faults. Raises Problem `not-found` with a real provider."""
+        """Return the view of the provider's injected faults. Raises Problem `not-found` with a real provider."""
         return _fault_injectable(self._provider).faults(self.database.session())
 
     def set_faults(self, wanted: Faults) -> Row:
@@ -203,7 +208,7 @@ class Payments:
         return provider.faults(self.database.session())
 
     def _new_payment(self, merchant: str, wanted: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-        """The parameters with which store.insert stores a payment and its first operation."""
+        """Return the parameters with which store.insert stores a payment and its first operation."""
         valid = wanted["amount"] > 0
         return {
             "merchant": merchant,

@@ -1,4 +1,4 @@
-"""The SQL of payments. PostgreSQL builds the JSON of responses, since it has the row at hand."""
+"""The SQL of payments. PostgreSQL builds the JSON of responses from the rows."""
 
 from __future__ import annotations
 
@@ -89,19 +89,19 @@ def point_key(session: Session, claim: Claim, payment_id: str) -> None:
 
 
 def get(session: Session, merchant: str, payment_id: str) -> Row | None:
-    """A payment's view (see VIEW)."""
+    """Return a payment's view (see VIEW)."""
     return session.one(f"SELECT {VIEW} FROM payments p WHERE merchant = %s AND id = %s", (merchant, payment_id))
 
 
 def lock(session: Session, merchant: str, payment_id: str) -> Row | None:
-    """A payment's view, with its row locked until the end of the transaction."""
+    """Return a payment's view, with its row locked until the end of the transaction."""
     return session.execute(
         f"SELECT {VIEW} FROM payments p WHERE merchant = %s AND id = %s FOR NO KEY UPDATE", (merchant, payment_id)
     ).fetchone()
 
 
 def find_live(session: Session, merchant: str, order_id: str) -> Row | None:
-    """The view of an order's live payment: the one that is processing, authorized or captured."""
+    """Return the view of an order's live payment: the one that is processing, authorized or captured."""
     return session.one(
         f"""SELECT {VIEW} FROM payments p WHERE merchant = %s AND order_id = %s
             AND status IN ('processing', 'authorized', 'captured')""",
@@ -113,7 +113,7 @@ _FILTERS = {"order_id": "order_id = %(order_id)s", "status": "status = %(status)
 
 
 def find(session: Session, query: dict[str, Any]) -> list[Row]:
-    """Views of a merchant's payments, newest first; at most `limit` + 1.
+    """Return views of a merchant's payments, newest first; at most `limit` + 1.
 
     `query` has `merchant`, `limit`, and optionally the filters `order_id`, `status` and `after` (an id). The statement
     contains only the filters that are set and is planned for their values, so that each of them can use an index;

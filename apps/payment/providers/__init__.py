@@ -38,7 +38,7 @@ class Provider(Protocol):
         ...
 
     def lookup(self, operation: Operation) -> Outcome | None:
-        """The outcome of an operation, or None if it can safely be sent (again). Raises ProviderFault.
+        """Return the outcome of an operation, or None if it can safely be sent (again). Raises ProviderFault.
 
         The outcome of a settled operation whose payment has a reference can be looked up at any later time, as
         reconciliation does.
@@ -63,16 +63,16 @@ class FaultInjectable(Protocol):
     """A provider that can be told to fail: the simulator."""
 
     def faults(self, session: Session) -> Row:
-        """The view of the injected faults: body (JSON text)."""
+        """Return the view of the injected faults: body (JSON text)."""
         ...
 
     def set_faults(self, session: Session, faults: Faults) -> None:
-        """Inject these faults from now on, instead of those before."""
+        """Replace the injected faults."""
         ...
 
 
 def load(settings: Settings) -> Provider:
-    """The provider that the settings name; nothing is connected yet."""
+    """Return the provider that the settings name; nothing is connected yet."""
     # Imported here: the modules of the providers import this one, and Stripe's library is large.
     if settings.provider == "stripe":
         from payment.providers.stripe import Stripe

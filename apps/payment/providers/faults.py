@@ -27,15 +27,15 @@ class Faults:
 
     @classmethod
     def of(cls, row: Mapping[str, Any] | None) -> Faults:
-        """The faults of a row of the table; without a row, none."""
+        """Return the faults of a row of the table; without a row, none."""
         return cls(**{field.name: row[field.name] for field in fields(cls)}) if row else cls()
 
     def loses_request(self, operation_id: str, call: int) -> bool:
-        """Whether request number `call` for an operation is lost: the same result each time it is asked."""
+        """Return whether request number `call` for an operation is lost. Every process gets the same result."""
         return _percentile(f"request {operation_id} {call}") < self.lost_requests_percent
 
     def loses_answer(self, operation_id: str, call: int) -> bool:
-        """Whether the answer to request number `call` is lost: the same result each time it is asked."""
+        """Return whether the answer to request number `call` is lost. Every process gets the same result."""
         return _percentile(f"answer {operation_id} {call}") < self.lost_answers_percent
 
 
@@ -53,7 +53,7 @@ ANY = """EXISTS (SELECT FROM simulator.faults WHERE decline OR delay_ms > 0
 
 
 def read(session: Session) -> Row:
-    """The view of the faults: body (JSON text)."""
+    """Return the view of the faults: body (JSON text)."""
     row = session.one(
         f"""SELECT json_build_object(
                 'decline', COALESCE(decline, false), 'delay_ms', COALESCE(delay_ms, 0),

@@ -116,7 +116,7 @@ class Simulator:
         return outcome
 
     def lookup(self, operation: Operation) -> Outcome | None:
-        """The outcome recorded under the operation's id, or None."""
+        """Return the outcome recorded under the operation's id, or None."""
         try:
             row = (
                 self._database.session()
@@ -131,11 +131,11 @@ class Simulator:
         return _outcome(row) if row else None
 
     def faults(self, session: Session) -> Row:
-        """The view of the injected faults: body (JSON text)."""
+        """Return the view of the injected faults: body (JSON text)."""
         return faults.read(session)
 
     def set_faults(self, session: Session, wanted: Faults) -> None:
-        """Inject these faults from now on, instead of those before."""
+        """Replace the injected faults."""
         faults.write(session, wanted)
 
     def _act(self, operation: Operation) -> tuple[Fault | None, Outcome | None, float]:

@@ -88,7 +88,7 @@ class Stripe:
         return outcome or Outcome(Result.UNKNOWN, operation.reference, "stripe: the operation has not begun")
 
     def lookup(self, operation: Operation) -> Outcome | None:
-        """The outcome of an operation, or None if it can safely be sent again (see the module's docstring)."""
+        """Return the outcome of an operation, or None if it can safely be sent again (see the module's docstring)."""
         try:
             return self._find(operation)
         except stripe.StripeError as error:
@@ -167,7 +167,7 @@ class Stripe:
         return of_intent(operation, self._client.v1.payment_intents.retrieve(reference or _reference(operation)))
 
     def _search(self, operation: Operation) -> str | None:
-        """The id of the PaymentIntent that an operation created, or None.
+        """Return the id of the PaymentIntent that an operation created, or None.
 
         None if the operation is too recent for the search index, if the search finds nothing, and if the search fails
         while Stripe still knows the idempotency key. Raises stripe.StripeError if it fails later.
@@ -186,7 +186,7 @@ class Stripe:
         return found.data[0].id if found.data else None
 
     def _failed(self, operation: Operation, error: stripe.StripeError) -> Outcome:
-        """The outcome that an error of `send` means. Raises ProviderFault if the outcome is not known."""
+        """Return the outcome that an error of `send` means. Raises ProviderFault if the outcome is not known."""
         verdict = stripe_errors.classify(error)
         if verdict in (Verdict.LATER, Verdict.OPERATOR):
             raise self._unanswered(operation, error) from error

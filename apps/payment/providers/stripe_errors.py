@@ -2,7 +2,7 @@
 
 An error in doubt means that the outcome is unknown. A decline ends an operation for good, so a rule may only say so if
 Stripe has said that it did not act: the card or the request was refused. An error that no rule lists is never a
-decrule. Source: docs.stripe.com/error-handling, docs.stripe.com/error-codes and docs.stripe.com/error-low-level.
+decline. Source: docs.stripe.com/error-handling, docs.stripe.com/error-codes and docs.stripe.com/error-low-level.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def classify(error: stripe.StripeError) -> Verdict:
-    """What an error means, by the first of RULES that matches."""
+    """Return what an error means, by the first of RULES that matches."""
     code, param = code_of(error), _param(error)
     for rule in RULES:
         if isinstance(error, rule.error) and rule.code in (ANY, code) and rule.param in (ANY, param):
@@ -131,20 +131,20 @@ def code_of(error: stripe.StripeError) -> str | None:
 
 
 def reason(error: stripe.StripeError) -> str:
-    """The reason of a decline: the bank's decline code if there is one, else Stripe's code."""
+    """Return the reason of a decline: the bank's decline code if there is one, else Stripe's code."""
     decline = getattr(error.error, "decline_code", None) if error.error is not None else None
     param = _param(error)
     return decline or code_of(error) or (f"invalid_{param}" if param else "invalid_request")
 
 
 def reference(error: stripe.StripeError) -> str | None:
-    """The id of the PaymentIntent whose card was declined, or None."""
+    """Return the id of the PaymentIntent whose card was declined, or None."""
     intent = getattr(error.error, "payment_intent", None) if isinstance(error, stripe.CardError) else None
     return getattr(intent, "id", None)
 
 
 def describe(error: stripe.StripeError) -> str:
-    """An error as one line without the body, for logs and operations: class, status, code, parameter, request id."""
+    """Return an error in one line, without the body: class, status, code, parameter and request id."""
     parts = [type(error).__name__, error.http_status, code_of(error), _param(error), error.request_id]
     return "stripe: " + " ".join(str(part) for part in parts if part)
 

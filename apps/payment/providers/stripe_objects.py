@@ -22,7 +22,7 @@ CAPTURE = "tandem_capture"
 
 
 def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | None:
-    """The outcome of an operation by its PaymentIntent; None if the operation has not begun. Raises ProviderFault."""
+    """Return the outcome of an operation from its PaymentIntent; None if it has not begun. Raises ProviderFault."""
     kind, status = operation.kind, intent.status
     capture = getattr(intent.metadata, CAPTURE, None)
     if status == "succeeded" and kind in (Kind.SALE, Kind.CAPTURE):
@@ -55,7 +55,7 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
 
 
 def of_refund(refund: stripe.Refund) -> Outcome:
-    """The outcome of the operation that created a refund; banks may take days to confirm a refund."""
+    """Return the outcome of the operation that created a refund; banks may take days to confirm a refund."""
     if refund.status == "succeeded":
         return Outcome(Result.SUCCEEDED, refund.id)
     if refund.status in ("failed", "canceled"):
@@ -64,7 +64,7 @@ def of_refund(refund: stripe.Refund) -> Outcome:
 
 
 def hint(event: dict[str, Any]) -> Hint:
-    """What an event is about, by its object. Stripe copies a PaymentIntent's metadata to its charges."""
+    """Return what an event is about, by its object. Stripe copies a PaymentIntent's metadata to its charges."""
     about = event["data"]["object"]
     operation = (about.get("metadata") or {}).get(OPERATION)
     reference = about.get("id") if about.get("object") == "payment_intent" else about.get("payment_intent")
@@ -76,6 +76,6 @@ def hint(event: dict[str, Any]) -> Hint:
 
 
 def fault(operation: Operation, what: str, error: Exception | None = None) -> ProviderFault:
-    """A fault that an operator has to examine, since a retry does not resolve it. It is logged as an error."""
+    """Return a fault that an operator has to examine, since a retry does not resolve it. It is logged as an error."""
     log.error("provider_needs_attention", operation_id=operation.id, kind=operation.kind, what=what, exc_info=error)
     return ProviderFault(what)
