@@ -22,7 +22,7 @@ LIVE = (Status.PROCESSING, Status.AUTHORIZED, Status.CAPTURED)
 
 
 class Kind(StrEnum):
-    """What an operation asks of the provider."""
+    """What an operation requests from the provider."""
 
     SALE = "sale"
     AUTHORIZE = "authorize"

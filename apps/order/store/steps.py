@@ -24,7 +24,7 @@ SELECT id, status, total_amount, currency, paid_amount, refunded_amount, payment
        payment, past_payments, asked, asked_version, last_error, version
 FROM orders WHERE merchant = %s AND id = %s"""
 
-# For rows that the release before this one has written since: it kept no `asked`. The next release can drop this.
+# The release before this one may still write rows during a rollout, without `asked`. The next release can drop this.
 _ASKED_BEFORE = """
 SELECT COALESCE(jsonb_agg(asked), '[]') AS asked FROM (
     SELECT jsonb_build_object('id', id, 'command', topic) AS asked FROM outbox

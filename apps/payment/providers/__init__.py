@@ -1,4 +1,4 @@
-"""The interface of payment providers: what the payment service asks of one, and what it gets back."""
+"""The interface of payment providers: the calls that the payment service makes, and their results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Provider(Protocol):
     name: str
 
     def send(self, operation: Operation) -> Outcome:
-        """Ask for an operation. Raises ProviderFault if the outcome is not known."""
+        """Request an operation. Raises ProviderFault if the outcome is not known."""
         ...
 
     def lookup(self, operation: Operation) -> Outcome | None:
@@ -60,7 +60,7 @@ class EventSender(Protocol):
 
 @runtime_checkable
 class FaultInjectable(Protocol):
-    """A provider that can be told to fail: the simulator."""
+    """A provider into which faults can be injected: the simulator."""
 
     def faults(self, session: Session) -> Row:
         """Return the view of the injected faults: body (JSON text)."""

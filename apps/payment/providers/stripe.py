@@ -73,7 +73,7 @@ class Stripe:
         )
 
     def send(self, operation: Operation) -> Outcome:
-        """Ask for an operation. The same operation again returns the same outcome, without another effect."""
+        """Request an operation. The same operation again returns the same outcome, without another effect."""
         try:
             outcome = self._act(operation)
         except NotExact as error:
