@@ -69,7 +69,7 @@ def test_what_does_not_exist_is_noticed(name: str) -> None:
 def test_links_lead_to_files_and_headings(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
         path, _, heading = target.partition("#")
-        linked = document.parent / path
+        linked = document.parent / path if path else document
         assert linked.exists(), target
         if heading:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
