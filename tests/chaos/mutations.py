@@ -37,7 +37,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "no fingerprint check",
-        "a key is taken for another request",
+        "a used key is accepted for a different request",
         "apps/chassis/http/idempotency.py",
         (('if row["fingerprint"] != claim.fingerprint:', "if False:"),),
     ),
@@ -54,7 +54,7 @@ MUTATIONS = (
     ),
     Mutation(
         "lease without fencing",
-        "who has lost a lease can still mark the row delivered",
+        "a relay that has lost its lease can still mark the row delivered",
         "apps/chassis/messaging/outbox.py",
         (
             (
@@ -66,21 +66,21 @@ MUTATIONS = (
     ),
     Mutation(
         "settled without the lease",
-        "who has lost a lease can still take the order's step",
+        "a relay that has lost its lease can still change the order",
         "apps/order/store/steps.py",
         (("AND o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE", "FOR UPDATE"),),
         ("tests/integration/order/test_settling.py",),
     ),
     Mutation(
         "settled by an old look",
-        "an order that has been written since it was looked at is settled as it was seen",
+        "an order that was written since it was read is settled from the outdated row",
         "apps/order/store/steps.py",
         (("AND o.id = s.id AND o.version = s.seen", "AND o.id = s.id"),),
         ("tests/integration/order/test_settling.py",),
     ),
     Mutation(
         "check, then act",
-        "a refund is reserved without a guard, after a look at what is left",
+        "a refund is reserved without a guard, after a separate read of what is left",
         "apps/payment/operations.py",
         (
             (
@@ -93,7 +93,7 @@ MUTATIONS = (
     ),
     Mutation(
         "new id at retry",
-        "an operation is sent again under a new id, without a look whether it was done",
+        "an operation is sent again under a new id, without looking up whether it was done",
         "apps/payment/executor.py",
         (
             ("import time\n", "import dataclasses\nimport time\n"),
@@ -111,7 +111,7 @@ MUTATIONS = (
     ),
     Mutation(
         "event without version",
-        "a snapshot is applied whatever its version",
+        "a payment snapshot is applied whatever its version",
         "apps/order/model.py",
         (
             (
@@ -123,7 +123,7 @@ MUTATIONS = (
     ),
     Mutation(
         "outbox in a second transaction",
-        "an order is committed a moment before what it asks of payment",
+        "an order is committed a moment before its command to payment",
         "apps/order/store/placing.py",
         (
             (
@@ -150,7 +150,7 @@ MUTATIONS = (
     ),
     Mutation(
         "time-out taken for a decline",
-        "an outcome that is not known becomes a failure",
+        "an unknown outcome becomes a failure",
         "apps/payment/executor.py",
         (
             (
@@ -161,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         "ledger entries dropped",
-        "money is taken and not booked",
+        "captured money is not entered in the ledger",
         "apps/payment/model.py",
         (
             (
@@ -172,7 +172,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a new key for each attempt",
-        "order asks payment under another key when it asks again",
+        "order retries a call to payment under another key",
         "apps/order/gateway.py",
         (('"Idempotency-Key": message.id}', '"Idempotency-Key": __import__("uuid").uuid4().hex}'),),
     ),
@@ -197,7 +197,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a 202 taken for an outcome",
-        "a void or capture that the provider has not answered is asked for again and again",
+        "a void or capture whose outcome is unknown is requested again and again",
         "apps/order/gateway.py",
         (
             (

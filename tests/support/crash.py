@@ -1,8 +1,8 @@
 """Runs a service so that it crashes at a given step: `python -m tests.support.crash ARMED SERVICE COMMAND...`.
 
-The file ARMED, if it exists, names a service, a function and `before` or `after`: `order order.store:place after`. The
-next process that calls this function renames the file and kills its own process group with SIGKILL, before or after
-the call. So real processes crash at exactly that step, and the product needs no hooks for it.
+The file ARMED, if it exists, names a service, a function and `before` or `after`:
+`order order.store.steps:write after`. The next process that calls this function renames the file and kills its own
+process group with SIGKILL, before or after the call. The services need no hooks for this.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WEBHOOKS = ("order.webhooks.queue:claim", "order.webhooks.sender:Sender.post", "
 
 
 def wrap(service: str, name: str, armed: Path) -> None:
-    """Replace one function by one that can crash before and after its call."""
+    """Replace a function, named `module:path`, with one that can crash before and after each call."""
     module_name, _, path = name.partition(":")
     owner: Any = importlib.import_module(module_name)
     *containers, attribute = path.split(".")
@@ -55,7 +55,7 @@ def wrap(service: str, name: str, armed: Path) -> None:
 
 
 def crashing(name: str, function: Callable[..., Any], armed: Path) -> Callable[..., Any]:
-    """Return `function` with a check before and after its call."""
+    """Return `function` with a call of `crash_if_armed` before and after it."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

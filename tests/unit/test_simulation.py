@@ -1,7 +1,7 @@
-"""Every interleaving that hypothesis can think of: the invariants of the domain hold, step by step and in the end.
+"""A state machine over both services: the invariants hold after each step, and once all work has come to rest.
 
 Messages between the services are duplicated, reordered, dropped and delayed; the provider declines, loses requests and
-loses answers; merchants cancel, capture, refund and try again, here and behind order's back at payment.
+loses responses; merchants cancel, capture, refund and pay again, at order or directly at payment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import payment.model as payments
 from order.model import Command
 from order.transition import Answer
 from payment.model import Kind, Outcome
-from tests.unit.world import Mail, OrderRow, PaymentRow, PaymentService, Request, Tried
+from tests.unit.world import Mail, OperationRow, OrderRow, PaymentRow, PaymentService, Request
 
 T = TypeVar("T")
 
@@ -45,12 +45,12 @@ PARTS = st.sampled_from([None, 300, 500, 1000])
 
 
 def pick(things: Sequence[T], number: int) -> T:
-    """Any one of them."""
+    """Return the element that `number` selects."""
     return things[number % len(things)]
 
 
 class Simulation(RuleBasedStateMachine):
-    """Who may do what, in any order."""
+    """The rules that hypothesis applies in any order, and the invariants that it checks after each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,18 +59,18 @@ class Simulation(RuleBasedStateMachine):
         self.payment = PaymentService(self.numbers)
         self.to_payment: list[Request] = []
         self.to_order: list[Mail] = []
-        self.late: list[tuple[Tried, int, Outcome]] = []
-        self.meddled: set[str] = set()
+        self.late: list[tuple[OperationRow, int, Outcome]] = []
+        self.changed_at_payment: set[str] = set()
         self.newest: dict[tuple[str, str], int] = {}
         self.left: set[tuple[str, str]] = set()
-        self.meddling = self.expiring = False
+        self.direct_calls = self.expiring = False
         self.steps = self.calm_since = 0
 
     # Merchants, at order.
 
-    @initialize(meddling=st.booleans(), expiring=st.booleans(), method=METHODS, capture=CAPTURES)
-    def it_begins(self, meddling: bool, expiring: bool, method: str, capture: str) -> None:
-        self.meddling, self.expiring = meddling, expiring
+    @initialize(direct_calls=st.booleans(), expiring=st.booleans(), method=METHODS, capture=CAPTURES)
+    def start(self, direct_calls: bool, expiring: bool, method: str, capture: str) -> None:
+        self.direct_calls, self.expiring = direct_calls, expiring
         self.an_order_is_placed(method, "manual" if expiring else capture, TOTAL)
 
     @precondition(lambda self: sum(order.facts.status not in orders.FINAL for order in self.orders.values()) < 2)
@@ -90,7 +90,7 @@ class Simulation(RuleBasedStateMachine):
     @precondition(lambda self: self._orders(orders.Status.AUTHORIZED))
     @rule(which=PICKS)
     def an_order_is_captured(self, which: int) -> None:
-        pick(self._orders(orders.Status.AUTHORIZED), which).ask_capture()
+        pick(self._orders(orders.Status.AUTHORIZED), which).capture()
 
     @precondition(lambda self: self._orders(orders.Status.PAID) and self.steps % 2)
     @rule(which=PICKS, amount=PARTS)
@@ -102,26 +102,26 @@ class Simulation(RuleBasedStateMachine):
     def another_payment_method_is_tried(self, which: int, method: str) -> None:
         pick(self._orders(orders.Status.PAYMENT_FAILED), which).pay_again(method)
 
-    # Merchants, at payment, behind order's back.
+    # Merchants that call payment directly. Order learns of it only from events.
 
-    @precondition(lambda self: self.meddling and self.steps % 3 == 1)
+    @precondition(lambda self: self.direct_calls and self.steps % 3 == 1)
     @rule(which=PICKS, amount=st.sampled_from([TOTAL, TOTAL, 500, 1000]), method=METHODS, capture=CAPTURES)
-    def somebody_pays_for_an_order(self, which: int, amount: int, method: str, capture: str) -> None:
+    def a_payment_is_created_at_payment(self, which: int, amount: int, method: str, capture: str) -> None:
         order = pick(list(self.orders.values()), which)
-        self.meddled.add(order.id)
+        self.changed_at_payment.add(order.id)
         self.payment.create(f"k{next(self.numbers)}", order.id, amount, method, capture)
 
-    @precondition(lambda self: self.payment.rows and self.meddling and self.steps % 3 == 2)
+    @precondition(lambda self: self.payment.rows and self.direct_calls and self.steps % 3 == 2)
     @rule(which=PICKS, kind=st.sampled_from([Kind.CAPTURE, Kind.VOID, Kind.REFUND]), amount=PARTS)
-    def somebody_acts_on_a_payment(self, which: int, kind: Kind, amount: int | None) -> None:
+    def a_payment_is_changed_at_payment(self, which: int, kind: Kind, amount: int | None) -> None:
         row = pick(list(self.payment.rows.values()), which)
-        self.meddled.add(row.order_id)
+        self.changed_at_payment.add(row.order_id)
         key = f"k{next(self.numbers)}"
         first = self.payment.act(key, row.id, kind, None if kind is Kind.VOID else amount)
-        if isinstance(first, Tried):
+        if isinstance(first, OperationRow):
             assert self.payment.act(key, row.id, kind, None if kind is Kind.VOID else amount) is first
 
-    # The wire between order and payment.
+    # Requests, responses and events between order and payment.
 
     @precondition(lambda self: self._asking() and self.steps % 2)
     @rule(which=PICKS)
@@ -147,7 +147,7 @@ class Simulation(RuleBasedStateMachine):
 
     @precondition(lambda self: self.to_order)
     @rule(which=PICKS, again=st.booleans())
-    def order_receives_it(self, which: int, again: bool) -> None:
+    def order_receives_a_response_or_event(self, which: int, again: bool) -> None:
         mail = pick(self.to_order, which)
         if not again:
             self.to_order.remove(mail)
@@ -155,21 +155,21 @@ class Simulation(RuleBasedStateMachine):
 
     @precondition(lambda self: (self.to_payment or self.to_order) and self.steps % 5 == 1)
     @rule(which=PICKS)
-    def mail_is_lost(self, which: int) -> None:
+    def a_message_is_lost(self, which: int) -> None:
         bags: list[list[Request] | list[Mail]] = [bag for bag in (self.to_payment, self.to_order) if bag]
         bag = pick(bags, which)
         bag.pop(which % len(bag))
 
     @precondition(lambda self: self._orders(*SWEPT) and self.steps % 4 == 0)
     @rule(which=PICKS)
-    def the_sweep_asks_again(self, which: int) -> None:
+    def the_sweep_sends_again(self, which: int) -> None:
         pick(self._orders(*SWEPT), which).sweep()
 
-    # The provider, and who asks it.
+    # The provider, and the executor that calls it.
 
     @precondition(lambda self: self.payment.unsettled())
     @rule(which=PICKS, fault=FAULTS, late=st.booleans())
-    def an_operation_is_tried(self, which: int, fault: str, late: bool) -> None:
+    def an_operation_is_attempted(self, which: int, fault: str, late: bool) -> None:
         outcome = self.payment.attempt(pick(self.payment.unsettled(), which), fault)
         if late:
             self.late.append(outcome)
@@ -178,7 +178,7 @@ class Simulation(RuleBasedStateMachine):
 
     @precondition(lambda self: self.late)
     @rule(which=PICKS)
-    def an_outcome_is_known_late(self, which: int) -> None:
+    def a_late_outcome_is_settled(self, which: int) -> None:
         self.payment.settle(*self.late.pop(which % len(self.late)))
 
     @precondition(lambda self: self.expiring and self._authorized())
@@ -186,23 +186,23 @@ class Simulation(RuleBasedStateMachine):
     def an_authorization_expires(self, which: int, by_itself: bool) -> None:
         row = pick(self._authorized(), which)
         if by_itself:
-            self.payment.provider.let_go.add(row.id)
+            self.payment.provider.expired.add(row.id)
         else:
             self._expire(row)
 
     @precondition(lambda self: not (self.to_payment or self.to_order or self.payment.unsettled()))
     @rule()
-    def nothing_happens(self) -> None:
-        """There must be something to do when nothing is under way."""
+    def nothing_is_under_way(self) -> None:
+        """Give hypothesis a rule that applies when no other one does."""
 
     @precondition(lambda self: self.steps - self.calm_since > 20)
     @rule()
-    def all_goes_well_for_a_while(self) -> None:
+    def all_work_comes_to_rest(self) -> None:
         self._calm()
         self.calm_since = self.steps
 
     def _orders(self, *where: orders.Status) -> list[OrderRow]:
-        """The orders that stand there, or all."""
+        """Return the orders with one of these statuses, or all orders."""
         return [order for order in self.orders.values() if order.facts.status in (where or orders.Status)]
 
     def _asking(self) -> list[OrderRow]:
@@ -216,20 +216,20 @@ class Simulation(RuleBasedStateMachine):
             self.payment.act(f"k{next(self.numbers)}", row.id, Kind.VOID, None, payments.EXPIRED_NOTE)
 
     def _calm(self) -> None:
-        """Faults end, everything is delivered, and the loops go round: a bounded number of times."""
+        """End the faults and run all loops until nothing is left to do. Fails after 40 rounds."""
         for _ in range(40):
             while self.late:
                 self.payment.settle(*self.late.pop())
             for tried in self.payment.unsettled():
                 self.payment.settle(*self.payment.attempt(tried, "none"))
             for row in self.payment.rows.values():
-                if row.id in self.payment.provider.let_go:
+                if row.id in self.payment.provider.expired:
                     self._expire(row)
             self._collect()
-            # Of what somebody does behind its back order learns by events alone: payment repeats them, in their
-            # order, until they are heard. Of what it has asked for itself its sweep learns without them.
+            # Order learns only from events what was done directly at payment. Payment's relay sends them, in order,
+            # until they are delivered. For order's own commands the sweep is enough.
             for row in self.payment.rows.values():
-                if row.order_id in self.meddled:
+                if row.order_id in self.changed_at_payment:
                     self.to_order.append(Mail(row.order_id, Answer(row.snapshot())))
             for order in self.orders.values():
                 order.sweep()
@@ -244,7 +244,7 @@ class Simulation(RuleBasedStateMachine):
                 self.orders[mail.order_id].receive(mail)
             if self._is_quiet():
                 return
-        raise AssertionError(f"something waits for ever: {self._unfinished()}")
+        raise AssertionError(f"something never comes to rest: {self._unfinished()}")
 
     def _is_quiet(self) -> bool:
         return not self._unfinished()
@@ -266,20 +266,20 @@ class Simulation(RuleBasedStateMachine):
         self.to_order += self.payment.events
         self.payment.events = []
 
-    # What must hold, always.
+    # The invariants.
 
     @invariant()
-    def everything_holds(self) -> None:
+    def all_invariants_hold(self) -> None:
         self.steps += 1
         self._collect()
         self._the_provider_acted_at_most_once()
-        self._amounts_are_within_their_bounds()
-        self._an_order_is_never_in_two_minds_about_money()
-        self._a_canceled_order_has_no_money()
-        self._what_is_known_only_gets_newer()
+        self._amounts_are_within_their_limits()
+        self._an_order_and_its_payment_agree_on_amounts()
+        self._a_canceled_order_holds_no_money()
+        self._snapshots_only_get_newer()
         self._every_operation_balances()
-        self._what_was_settled_is_what_the_provider_says()
-        self._histories_walk_legal_paths()
+        self._settled_outcomes_are_those_of_the_provider()
+        self._histories_contain_only_legal_transitions()
         self._one_intent_is_one_command()
 
     def _the_provider_acted_at_most_once(self) -> None:
@@ -289,7 +289,7 @@ class Simulation(RuleBasedStateMachine):
             assert len(provider.done(row.id, Kind.SALE, Kind.CAPTURE)) <= 1
             assert len(provider.done(row.id, Kind.SALE, Kind.CAPTURE, Kind.VOID)) <= 1
 
-    def _amounts_are_within_their_bounds(self) -> None:
+    def _amounts_are_within_their_limits(self) -> None:
         for row in self.payment.rows.values():
             facts, done = row.facts, self.payment.provider.done
             assert 0 <= facts.refunded <= facts.refunded + facts.refunding <= facts.captured
@@ -304,7 +304,7 @@ class Simulation(RuleBasedStateMachine):
             pending_refunds = {asked.id for asked in order.facts.asked if asked.command is Command.REFUND}
             assert pending_refunds == {name for name, outcome in order.refunds.items() if outcome is None}
 
-    def _an_order_is_never_in_two_minds_about_money(self) -> None:
+    def _an_order_and_its_payment_agree_on_amounts(self) -> None:
         for order in self.orders.values():
             facts = order.facts
             if facts.status is orders.Status.PAID:
@@ -316,13 +316,13 @@ class Simulation(RuleBasedStateMachine):
                 assert order.payment is not None
                 assert self.payment.rows[order.payment.id].facts.captured == facts.paid_amount
 
-    def _a_canceled_order_has_no_money(self) -> None:
+    def _a_canceled_order_holds_no_money(self) -> None:
         for order in self.orders.values():
-            if order.facts.status is orders.Status.CANCELED and order.id not in self.meddled:
+            if order.facts.status is orders.Status.CANCELED and order.id not in self.changed_at_payment:
                 assert self._net(order) == 0
                 assert not any(row.facts.status in HOLDING for row in self._payments_of(order.id))
 
-    def _what_is_known_only_gets_newer(self) -> None:
+    def _snapshots_only_get_newer(self) -> None:
         for order in self.orders.values():
             if order.payment is not None:
                 this = (order.id, order.payment.id)
@@ -338,17 +338,19 @@ class Simulation(RuleBasedStateMachine):
             sums[operation_id] = sums.get(operation_id, 0) + _signed(entry)
         assert not any(sums.values())
 
-    def _what_was_settled_is_what_the_provider_says(self) -> None:
-        assert set(self.payment.provider.books) <= set(self.payment.operations), "the provider did what nobody knows of"
+    def _settled_outcomes_are_those_of_the_provider(self) -> None:
+        assert set(self.payment.provider.books) <= set(self.payment.operations), (
+            "the provider executed an unknown operation"
+        )
         for operation_id, tried in self.payment.operations.items():
             if tried.status is not None:
                 done = self.payment.provider.books.get(operation_id)
-                assert done is not None, "settled as something that never happened"
+                assert done is not None, "settled, but never executed by the provider"
                 assert done[1].result is tried.status
         keys = [tried.key for tried in self.payment.operations.values()]
-        assert len(set(keys)) == len(keys), "one key, two operations"
+        assert len(set(keys)) == len(keys), "two operations have the same key"
 
-    def _histories_walk_legal_paths(self) -> None:
+    def _histories_contain_only_legal_transitions(self) -> None:
         for order in self.orders.values():
             _legal(order.history, ORDER_PATHS)
             assert order.facts.version == len(order.history)
@@ -368,7 +370,7 @@ class Simulation(RuleBasedStateMachine):
                 Command.CREATE: 1 + order.requests[Command.CREATE],
                 Command.CAPTURE: order.requests[Command.CAPTURE],
                 Command.VOID: order.requests[Command.VOID] + payments_known,
-                # A cancel refunds what is left again whenever somebody else's refund came in between.
+                # A cancel refunds the rest again if a refund made at payment came in between.
                 Command.REFUND: order.requests[Command.REFUND]
                 + order.requests[Command.VOID]
                 + payments_known
@@ -398,12 +400,12 @@ class Simulation(RuleBasedStateMachine):
             assert (row.facts.refunding, row.facts.busy) == (0, None)
 
     def _agrees(self, order: OrderRow) -> None:
-        """After quiescence: what order says of its money is what the provider has."""
+        """Check, once all work has come to rest, that the amounts of the order equal those of the provider."""
         status, facts = order.facts.status, order.facts
         if status in (orders.Status.PAID, orders.Status.REFUNDED) and facts.total_amount > 0:
             assert self._net(order) == facts.paid_amount - facts.refunded_amount
         if status in (orders.Status.CANCELED, orders.Status.EXPIRED):
-            # Who pays for an order that is over gets it back, unless the provider declines that.
+            # Money captured after the order became final is refunded, unless the provider declines the refund.
             assert self._net(order) == 0 or any(outcome and outcome.declined for outcome in order.refunds.values())
         assert order.facts.refunding_amount == 0
         assert order.facts.asked == ()

@@ -1,8 +1,8 @@
-"""Both services and a provider without clocks, threads, network or database: what they decide is the real code.
+"""Models of both services and a provider, without clocks, threads, network or database; decisions use the real code.
 
-Around the pure functions of `order.transition` and `payment.model` stands only what `order.changes` and
-`payment.service` do with them: rows that are written, commands that are sent until answered, operations that are tried
-until their outcome is known. The test that drives it decides what happens next.
+The pure functions of `order.transition` and `payment.model` are called as `order.changes` and `payment.service` call
+them: rows are written, commands are sent until they get a response, operations are attempted until their outcome is
+known. The test that uses these models decides what happens next.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What payment reports: the answer to a request, or an event if there is none."""
+    """What payment reports: the response to a request, or an event if `request` is None."""
 
     order_id: str
     answer: Answer
@@ -40,25 +40,25 @@ class Mail:
 
 
 class Provider:
-    """Never acts twice on the same operation, but does all else that it is asked: the bounds are ours to keep."""
+    """A provider that executes each operation once and checks no amounts: the services have to keep the limits."""
 
     def __init__(self) -> None:
         self.books: dict[str, tuple[Operation, ProviderOutcome]] = {}
-        self.let_go: set[str] = set()
+        self.expired: set[str] = set()
 
     def send(self, operation: Operation) -> ProviderOutcome:
-        """Act, unless it was done before."""
+        """Execute the operation, unless it was executed before; return its outcome."""
         if operation.id not in self.books:
             self.books[operation.id] = (operation, self._decide(operation))
         return self.books[operation.id][1]
 
     def lookup(self, operation: Operation) -> ProviderOutcome | None:
-        """What was done under this id."""
+        """Return the outcome of the operation with this id, or None if the provider does not know it."""
         done = self.books.get(operation.id)
         return done[1] if done else None
 
     def done(self, payment_id: str, *kinds: Kind) -> list[int]:
-        """The amounts of a payment's operations of these kinds that succeeded."""
+        """Return the amounts of a payment's succeeded operations of these kinds."""
         return [
             operation.amount
             for operation, outcome in self.books.values()
@@ -66,7 +66,7 @@ class Provider:
         ]
 
     def net(self, payment_id: str) -> int:
-        """What was taken and not given back."""
+        """Return the captured amount less the refunded amount."""
         return sum(self.done(payment_id, Kind.SALE, Kind.CAPTURE)) - sum(self.done(payment_id, Kind.REFUND))
 
     def _decide(self, operation: Operation) -> ProviderOutcome:
@@ -76,7 +76,7 @@ class Provider:
             return _declined("card_declined") if operation.payment_method == "pm_declined" else succeeded
         if kind is Kind.REFUND:
             return _declined("refund_declined") if operation.payment_method == "pm_refund_declined" else succeeded
-        return _declined("authorization_is_gone") if payment_id in self.let_go else succeeded
+        return _declined("authorization_expired") if payment_id in self.expired else succeeded
 
 
 def _declined(reason: str) -> ProviderOutcome:
@@ -84,8 +84,8 @@ def _declined(reason: str) -> ProviderOutcome:
 
 
 @dataclass(slots=True)
-class Tried:
-    """An operation's row."""
+class OperationRow:
+    """The row of an operation, with the idempotency key of the request that made it."""
 
     operation: Operation
     key: str
@@ -97,7 +97,7 @@ class Tried:
 
 @dataclass(slots=True)
 class PaymentRow:
-    """A payment's row, and the states it has been in."""
+    """The row of a payment, and the statuses that it has had."""
 
     id: str
     order_id: str
@@ -110,7 +110,7 @@ class PaymentRow:
     history: list[payments.Status] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
 
-    def become(self, facts: payments.Payment) -> None:
+    def write(self, facts: payments.Payment) -> None:
         """Write the next version."""
         self.facts = facts
         self.version += 1
@@ -118,7 +118,7 @@ class PaymentRow:
         self.versions.append(self.version)
 
     def snapshot(self) -> orders.Payment:
-        """What order is told."""
+        """Return the snapshot that order gets."""
         facts = self.facts
         return orders.Payment(
             self.id,
@@ -134,19 +134,19 @@ class PaymentRow:
 
 
 class PaymentService:
-    """`payment.service`: an idempotency key names a payment or an operation, an operation is tried until settled."""
+    """The payment service: a key names a payment or an operation; an operation is attempted until it is settled."""
 
     def __init__(self, numbers: itertools.count[int]) -> None:
         self.provider = Provider()
         self.rows: dict[str, PaymentRow] = {}
-        self.operations: dict[str, Tried] = {}
+        self.operations: dict[str, OperationRow] = {}
         self.keys: dict[str, str] = {}
         self.ledger: list[tuple[str, payments.Entry]] = []
         self.events: list[Mail] = []
         self._numbers = numbers
 
     def create(self, key: str, order_id: str, amount: int, method: str, capture: str) -> PaymentRow:
-        """A payment, or the one that the order has already."""
+        """Return the payment of the key, the live payment of the order, or a new payment."""
         if key in self.keys:
             return self.rows[self.keys[key]]
         live = [row for row in self.rows.values() if row.order_id == order_id and row.facts.status in payments.LIVE]
@@ -158,8 +158,8 @@ class PaymentService:
 
     def act(
         self, key: str, payment_id: str, kind: Kind, amount: int | None, note: str | None = None
-    ) -> Tried | Refusal:
-        """A capture, void or refund whose amount is set aside, or why there is none."""
+    ) -> OperationRow | Refusal:
+        """Reserve the amount of a capture, void or refund; return the operation, or why it is refused."""
         if key in self.keys:
             return self.operations[self.keys[key]]
         row = self.rows[payment_id]
@@ -169,16 +169,16 @@ class PaymentService:
             return refusal
         if kind is Kind.REFUND:
             wanted = amount or facts.captured - facts.refunded - facts.refunding
-            row.become(replace(facts, refunding=facts.refunding + wanted))
+            row.write(replace(facts, refunding=facts.refunding + wanted))
         else:
             wanted = amount or facts.authorized
-            row.become(replace(facts, busy=kind))
+            row.write(replace(facts, busy=kind))
         tried = self._store(row, kind, wanted, key, note)
         self.keys[key] = tried.operation.id
         return tried
 
-    def attempt(self, tried: Tried, fault: str) -> tuple[Tried, int, ProviderOutcome]:
-        """Claim an operation and ask the provider; what has become known of it, for `settle`."""
+    def attempt(self, tried: OperationRow, fault: str) -> tuple[OperationRow, int, ProviderOutcome]:
+        """Claim an operation and call the provider; return the arguments for `settle`."""
         tried.attempts += 1
         tried.claim = next(self._numbers)
         row = self.rows[tried.operation.payment_id]
@@ -190,8 +190,8 @@ class PaymentService:
             outcome = self.provider.send(operation)
         return tried, tried.claim, ProviderOutcome(Result.UNKNOWN) if fault == "answer lost" else outcome
 
-    def settle(self, tried: Tried, claim: int, outcome: ProviderOutcome) -> None:
-        """Commit an outcome, unless nothing is known or the operation is somebody else's by now."""
+    def settle(self, tried: OperationRow, claim: int, outcome: ProviderOutcome) -> None:
+        """Commit an outcome, unless it is unknown, the operation is settled, or a later claim holds the lease."""
         if outcome.result is Result.UNKNOWN or tried.status is not None or tried.claim != claim:
             return
         operation = tried.operation
@@ -202,7 +202,7 @@ class PaymentService:
         row.failure_reason = settlement.failure_reason or row.failure_reason
         row.reference = row.reference or outcome.reference
         self.ledger += [(operation.id, entry) for entry in settlement.entries]
-        row.become(
+        row.write(
             payments.Payment(
                 settlement.status or facts.status,
                 facts.authorized + settlement.authorized,
@@ -215,7 +215,7 @@ class PaymentService:
         self.events.append(Mail(row.order_id, Answer(row.snapshot(), _outcome(tried))))
 
     def carry_out(self, request: Request) -> Mail | None:
-        """Answer a command as `order.gateway` reads it; None if it is refused for now and retried later."""
+        """Return the response to a command as `order.gateway` reads it; None if it is refused now and retried later."""
         message, order_id = request.sent.message, request.sent.order_id
         body = message.payload
         if message.command is Command.CREATE:
@@ -235,8 +235,8 @@ class PaymentService:
             outcome = gateway.action_outcome(message.id, message.command, row.facts.busy is not None, payment)
         return Mail(order_id, Answer(payment, outcome, message.id), request)
 
-    def unsettled(self) -> list[Tried]:
-        """Operations whose outcome is not known."""
+    def unsettled(self) -> list[OperationRow]:
+        """Return the operations without a known outcome."""
         return [tried for tried in self.operations.values() if tried.status is None]
 
     def _new(self, order_id: str, amount: int, method: str) -> PaymentRow:
@@ -248,14 +248,14 @@ class PaymentService:
         self.rows[row.id] = row
         return row
 
-    def _store(self, row: PaymentRow, kind: Kind, amount: int, key: str, note: str | None = None) -> Tried:
+    def _store(self, row: PaymentRow, kind: Kind, amount: int, key: str, note: str | None = None) -> OperationRow:
         operation_id = f"o{next(self._numbers)}"
         operation = Operation("demo", operation_id, row.id, kind, amount, CURRENCY, row.method, 0, "", note=note)
-        self.operations[operation_id] = Tried(operation, key)
+        self.operations[operation_id] = OperationRow(operation, key)
         return self.operations[operation_id]
 
 
-def _outcome(tried: Tried) -> orders.Outcome | None:
+def _outcome(tried: OperationRow) -> orders.Outcome | None:
     if tried.status is None:
         return None
     succeeded = tried.status is Result.SUCCEEDED
@@ -264,7 +264,7 @@ def _outcome(tried: Tried) -> orders.Outcome | None:
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """A row of order's outbox."""
+    """A row of the order service's outbox."""
 
     order_id: str
     message: transition.Message
@@ -279,7 +279,7 @@ class Sent:
 
 
 class OrderRow:
-    """An order's row with its outbox. What follows from a change is `order.transition`'s own."""
+    """The row of an order and its outbox rows. `order.transition` decides what follows from a change."""
 
     def __init__(self, order_id: str, total: int, method: str, capture: str, numbers: itertools.count[int]) -> None:
         self._numbers = numbers
@@ -295,11 +295,11 @@ class OrderRow:
 
     @property
     def payment(self) -> orders.Payment | None:
-        """The newest snapshot that the order has."""
+        """The newest payment snapshot that the order has."""
         return self.facts.payment
 
     def cancel(self) -> str | None:
-        """Cancel; return why not, or None."""
+        """Cancel the order; return why it is refused, or None."""
         refused = orders.cancel_refusal(self.facts)
         if refused is not None:
             return refused.detail
@@ -311,7 +311,7 @@ class OrderRow:
         self._apply(Cancel(withdrawn))
         return None
 
-    def ask_capture(self) -> None:
+    def capture(self) -> None:
         """Capture an authorized order."""
         if orders.refusal(self.facts, Command.CAPTURE) is None:
             self.requests[Command.CAPTURE] += 1
@@ -324,13 +324,13 @@ class OrderRow:
             self._apply(PayAgain(method))
 
     def refund(self, amount: int | None) -> None:
-        """Refund so much of a paid order, or all that is left."""
+        """Refund `amount` of a paid order, or all that is left if it is None."""
         if orders.refusal(self.facts, Command.REFUND, amount) is None:
             self.requests[Command.REFUND] += 1
             self._apply(Refund(self._new_id(), amount))
 
     def claim(self) -> Request | None:
-        """Lease the oldest command that is not delivered."""
+        """Lease the oldest undelivered command; None if there is none."""
         for sent in self.outbox:
             if not sent.delivered:
                 sent.attempts += 1
@@ -339,7 +339,7 @@ class OrderRow:
         return None
 
     def receive(self, mail: Mail) -> None:
-        """Apply what payment reports. An answer counts for the claim that holds the lease, and once."""
+        """Apply what payment reports. A response is applied once, and only if its claim still holds the lease."""
         if mail.request is not None:
             sent = mail.request.sent
             if sent.delivered or sent.claim != mail.request.claim or sent not in self.outbox:
@@ -348,7 +348,7 @@ class OrderRow:
         self._apply(mail.answer)
 
     def sweep(self) -> None:
-        """Send again what has waited for long: the last command, and refunds without an outcome."""
+        """Make the last command of a waiting order, and refunds without an outcome, due again."""
         waiting = self.facts.status in orders.WAITING | {orders.Status.AUTHORIZED}
         again = {name for name, outcome in self.refunds.items() if outcome is None}
         if waiting and self.last is not None:
@@ -358,7 +358,7 @@ class OrderRow:
                 sent.delivered = False
 
     def commands(self, command: Command) -> int:
-        """How many messages with this command were ever sent."""
+        """Return how many outbox rows the order has written with this command."""
         return sum(sent.message.command is command for sent in self.outbox)
 
     def _new_id(self) -> str:
@@ -378,5 +378,5 @@ class OrderRow:
                 if step.message.command is Command.REFUND:
                     self.refunds[step.message.id] = None
             if step.ended is not None:
-                assert self.refunds[step.ended.id] is None, "a refund ends once"
+                assert self.refunds[step.ended.id] is None, "a refund is settled once"
                 self.refunds[step.ended.id] = step.ended

@@ -1,4 +1,4 @@
-"""Real processes for the tests of faults."""
+"""Fixtures of the fault tests: both services as real processes."""
 
 from tests.support.fixtures.processes import stack
 

@@ -1,4 +1,4 @@
-"""PostgreSQL down at the start, stopped and killed: refused meanwhile with 503, and served at once afterwards."""
+"""PostgreSQL is down at the start, stopped or killed: requests get 503, and succeed as soon as it is back."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def assert_is_unavailable(answer: requests.Response) -> None:
     assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_the_database_comes_late_and_goes_away(tmp_path: Path) -> None:
+def test_requests_get_503_while_the_database_is_away_and_succeed_afterwards(tmp_path: Path) -> None:
     server = Postgres(tmp_path / "postgres")
     server.start()
     databases = Databases(server.create_database("order"), server.create_database("payment"))
     server.stop()
     with Stack(databases, tmp_path, ready=False) as stack:
         for client in (stack.order, stack.payment):
-            eventually(lambda client=client: answers(client, "/livez"), "it starts without its database", 60)  # type: ignore[misc]
+            eventually(lambda client=client: answers(client, "/livez"), "the service starts without its database", 60)  # type: ignore[misc]
             assert client.get("/readyz").status_code == 503
         assert_is_unavailable(stack.order.post("/v1/orders", ORDER))
         assert_is_unavailable(stack.payment.get(f"/v1/payments/{uuid.uuid4()}"))
         server.start()
-        assert_is_unavailable(stack.order.post("/v1/orders", ORDER))  # it answers, but has no tables yet
+        assert_is_unavailable(stack.order.post("/v1/orders", ORDER))  # PostgreSQL is up, but has no tables yet
         databases.migrate()
         placed = [stack.order.post("/v1/orders", ORDER)]
         for how in (signal.SIGINT, signal.SIGKILL):
@@ -50,5 +50,5 @@ def test_the_database_comes_late_and_goes_away(tmp_path: Path) -> None:
                 "an order placed around an outage is paid",
             )
             assert len(databases.charges(order_id)) == 1
-        assert {process.starts for process in stack.processes.values()} == {1}, "nothing had to be started again"
+        assert {process.starts for process in stack.processes.values()} == {1}, "no process had to be restarted"
     server.stop()

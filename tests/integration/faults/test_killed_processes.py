@@ -1,4 +1,4 @@
-"""kill -9 at every step of an order's way: it is paid in the end, and once."""
+"""kill -9 before and after each step of an order: the order is paid in the end, exactly once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from tests.support.eventually import eventually
 from tests.support.pair import ORDER
 from tests.support.stack import Stack
 
-# Steps that an order surely takes only when the provider's first answer is lost.
-_AFTER_A_LOST_ANSWER = (
+# Steps that are certain to be taken only if the provider's first response is lost.
+_AFTER_A_LOST_RESPONSE = (
     "payment.operations:claim",
     "payment.operations:release",
     "lookup",
     "order chassis.messaging.outbox:mark_delivered",
 )
-# A step that an order leaves out when payment's event is there before payment's answer.
-_MAY_BE_LEFT_OUT = "change_and_deliver"
 STEPS = [
     f"{service} {name} {moment}"
     for service, names in crash.FUNCTIONS.items()
@@ -32,7 +30,7 @@ STEPS = [
 
 
 def place(stack: Stack, key: str, order: dict[str, Any], **headers: str) -> dict[str, Any]:
-    """Place an order as a careful client does: the same request with the same key until it is answered."""
+    """Place an order; retry the request under the same key until it is accepted."""
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -48,7 +46,7 @@ def place(stack: Stack, key: str, order: dict[str, Any], **headers: str) -> dict
 
 
 def is_paid_once(stack: Stack, order_id: str) -> bool:
-    """Whether order, payment, ledger and provider agree that this order was paid, once."""
+    """Return whether the order is paid. Fails if payment, ledger and provider do not agree that it was paid once."""
     order = stack.databases.query("order", "SELECT status, paid_amount FROM orders WHERE id = %s", order_id)
     if not order or order[0]["status"] != "paid":
         return False
@@ -69,29 +67,29 @@ def is_paid_once(stack: Stack, order_id: str) -> bool:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_at_a_step(stack: Stack, step: str) -> None:
+def test_an_order_is_paid_once_if_a_process_is_killed_at_a_step(stack: Stack, step: str) -> None:
     done = stack.armed.with_suffix(".done")
     done.unlink(missing_ok=True)
     starts = sum(process.starts for process in stack.processes.values())
-    lost = any(name in step for name in _AFTER_A_LOST_ANSWER)
+    lost = any(name in step for name in _AFTER_A_LOST_RESPONSE)
     stack.armed.write_text(step)
     ids: list[str] = []
 
-    def is_stepped_on() -> bool:
-        if not ids or (_MAY_BE_LEFT_OUT in step and not done.exists()):
+    def is_killed() -> bool:
+        if not ids:
             order = {**ORDER, "payment_method": "pm_timeout_charged" if lost else "pm_ok"}
             ids.append(place(stack, str(uuid.uuid4()), order)["id"])
         return done.exists()
 
-    eventually(is_stepped_on, f"a process was killed at {step}")
+    eventually(is_killed, f"a process was killed at {step}")
     for order_id in ids:
         eventually(lambda: is_paid_once(stack, order_id), f"the order is paid after {step}", 30)  # noqa: B023
-    eventually(lambda: sum(p.starts for p in stack.processes.values()) > starts, "the process was started again")
+    eventually(lambda: sum(p.starts for p in stack.processes.values()) > starts, "the process was restarted")
 
 
-def test_killed_while_the_caller_waits(stack: Stack) -> None:
+def test_an_order_is_paid_once_if_a_process_is_killed_while_the_caller_waits(stack: Stack) -> None:
     for step in (
-        "order order.store:place after",
+        "order order.store.placing:insert_under_key after",
         "order order.gateway:PaymentGateway.send after",
         "payment payment.operations:settle before",
     ):
@@ -101,7 +99,7 @@ def test_killed_while_the_caller_waits(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", ["order-web", "order-relay", "payment-web", "payment-relay"])
-def test_killed_in_the_middle_of_many(stack: Stack, name: str) -> None:
+def test_each_of_many_orders_is_paid_once_if_a_process_is_killed_repeatedly(stack: Stack, name: str) -> None:
     keys = [str(uuid.uuid4()) for _ in range(40)]
     ids = []
     for number, key in enumerate(keys):

@@ -1,4 +1,4 @@
-"""What real processes measure, put together in one scrape, has all that dashboards and alerts look for."""
+"""The metrics of real processes contain every metric that the dashboards and alerts use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scrape(stack: Stack, service: str) -> dict[str, float]:
 
 
 def wanted(service: str) -> set[str]:
-    """The metrics of a service that its alerts and all dashboards name."""
+    """Return the metrics of a service that its alerts and the dashboards name."""
     expressions = [rule["expr"] for group in alerts.groups(service)["groups"] for rule in group["rules"]]
     for path, text in dashboards.texts().items():
         if path.suffix == ".json":
@@ -40,8 +40,8 @@ def wanted(service: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def lived(stack: Stack) -> Stack:
-    """A stack to which everything has happened that is measured."""
+def busy_stack(stack: Stack) -> Stack:
+    """A stack that has placed, paid and refunded an order, so that every metric has a value."""
     hook = {"url": f"http://127.0.0.1:{free_port()}/hook"}
     assert stack.order.post("/v1/webhook-endpoints", hook).status_code == 201
     paid = stack.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
@@ -52,18 +52,18 @@ def lived(stack: Stack) -> Stack:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_metric_that_is_named_is_in_a_live_scrape(lived: Stack, service: str) -> None:
-    def there() -> set[str]:
-        mine = (name for name in scrape(lived, service) if f'tandem="{service}"' in name)
+def test_a_scrape_contains_every_metric_that_dashboards_and_alerts_name(busy_stack: Stack, service: str) -> None:
+    def scraped() -> set[str]:
+        mine = (name for name in scrape(busy_stack, service) if f'tandem="{service}"' in name)
         return wanted(service) & {name.partition("{")[0] for name in mine}
 
     assert len(wanted(service)) > 12
-    eventually(lambda: there() == wanted(service), f"all of these are measured: {sorted(wanted(service))}")
+    eventually(lambda: scraped() == wanted(service), f"all of these are measured: {sorted(wanted(service))}")
 
 
-def test_money_and_ledger_are_counted_alike(lived: Stack) -> None:
+def test_ledger_metrics_count_captures_and_refunds(busy_stack: Stack) -> None:
     def sums() -> dict[tuple[str, str], float]:
-        seen = scrape(lived, "payment")
+        seen = scrape(busy_stack, "payment")
         found = (
             re.fullmatch(r'ledger_minor_units_total\{account="(\w+)",currency="EUR",direction="(\w+)",.*\}', name)
             for name in seen
@@ -71,44 +71,45 @@ def test_money_and_ledger_are_counted_alike(lived: Stack) -> None:
         return {(match[1], match[2]): seen[match[0]] for match in found if match}
 
     before = sums()
-    order: dict[str, Any] = lived.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
+    order: dict[str, Any] = busy_stack.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
     assert order["status"] == "paid"
-    lived.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 300}, Prefer="wait=10")
+    busy_stack.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 300}, Prefer="wait=10")
     grown = {entry: value - before.get(entry, 0.0) for entry, value in sums().items()}
     assert grown["provider_clearing", "debit"] == grown["merchant_payable", "credit"] == 900
     assert grown["provider_clearing", "credit"] == grown["merchant_payable", "debit"] == 300
 
 
-def test_a_loop_that_stands_still_is_seen_and_so_is_its_return(lived: Stack) -> None:
+def test_the_beat_of_a_stopped_loop_stands_still_until_it_continues(busy_stack: Stack) -> None:
     beat = 'loop_beat_timestamp_seconds{loop="relay",tandem="order"}'
-    relay = lived.processes["order-relay"]
+    relay = busy_stack.processes["order-relay"]
     relay.kill(signal.SIGSTOP)
     try:
-        stopped = scrape(lived, "order")[beat]
-        lived.order.post("/v1/orders", ORDER)
+        stopped = scrape(busy_stack, "order")[beat]
+        busy_stack.order.post("/v1/orders", ORDER)
         eventually(
-            lambda: scrape(lived, "order")['outbox_depth{tandem="order",topic="payment.create"}'] >= 1, "an order waits"
+            lambda: scrape(busy_stack, "order")['outbox_depth{tandem="order",topic="payment.create"}'] >= 1,
+            "an order waits",
         )
-        assert scrape(lived, "order")[beat] == stopped
+        assert scrape(busy_stack, "order")[beat] == stopped
     finally:
         relay.kill(signal.SIGCONT)
-    eventually(lambda: scrape(lived, "order")[beat] > stopped, "the loop has come round")
+    eventually(lambda: scrape(busy_stack, "order")[beat] > stopped, "the loop has made another pass")
 
 
-def test_a_breaker_is_open_while_the_other_service_is_down(lived: Stack) -> None:
+def test_the_breaker_is_open_while_the_other_service_is_down(busy_stack: Stack) -> None:
     def is_open() -> bool:
-        return scrape(lived, "order")['breaker_open{destination="payment",tandem="order"}'] == 1
+        return scrape(busy_stack, "order")['breaker_open{destination="payment",tandem="order"}'] == 1
 
     assert not is_open()
-    lived.held.add("payment-web")
-    lived.processes["payment-web"].kill()
+    busy_stack.held.add("payment-web")
+    busy_stack.processes["payment-web"].kill()
     try:
-        orders = [lived.order.post("/v1/orders", ORDER, str(uuid.uuid4())).json()["id"] for _ in range(3)]
+        orders = [busy_stack.order.post("/v1/orders", ORDER, str(uuid.uuid4())).json()["id"] for _ in range(3)]
         eventually(is_open, "the breaker is open")
     finally:
-        lived.held.discard("payment-web")
+        busy_stack.held.discard("payment-web")
     eventually(
-        lambda: all(lived.order.get(f"/v1/orders/{order}").json()["status"] == "paid" for order in orders),
+        lambda: all(busy_stack.order.get(f"/v1/orders/{order}").json()["status"] == "paid" for order in orders),
         "the orders are paid",
         60,
     )

@@ -1,4 +1,4 @@
-"""Steps are written for the version that was read, together with the message that was answered, or not at all."""
+"""`order.store.steps.write`: steps are written only for the version that was read, in one statement with the mark."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def post(client: Any, path: str, body: Any = None, **more: str) -> dict[str, Any
 
 @pytest.fixture
 def messages(client: Any, session: Session) -> list[Message]:
-    """What three new orders ask of payment, leased to us."""
+    """The commands of three new orders, leased to this test."""
     placed = {post(client, "/v1/orders", ORDER)["id"] for _ in range(3)}
     claimed = outbox.claim(session, 60, 100)
     return [message for message in claimed if message.aggregate_id in placed]
@@ -80,14 +80,14 @@ def read(session: Session, message: Message) -> Order:
 
 
 def path(session: Session, message: Message, answer: Answer | None = None) -> Path:
-    """What follows from an answer to the message; that the payment was captured, if none is given."""
+    """Return the steps that follow from a response to the message; by default, that the payment was captured."""
     answer = answer or Answer(payment(), answers=message.id)
     taken = transition.apply(read(session, message), answer, new_id)
     return Path(message.merchant, taken, "payment", {}, answered=message)
 
 
-def stands(session: Session, message: Message) -> tuple[Any, ...]:
-    """The order's status and version, how many events it has, and whether the message was delivered."""
+def state(session: Session, message: Message) -> tuple[Any, ...]:
+    """Return the order's status and version, its number of events, and whether the message is delivered."""
     row = session.one(
         """SELECT status, version, (SELECT count(*) FROM order_events WHERE order_id = o.id) AS events,
                   (SELECT delivered_at IS NOT NULL FROM outbox WHERE id = %(message)s) AS delivered
@@ -108,12 +108,12 @@ def stands(session: Session, message: Message) -> tuple[Any, ...]:
         ("voided", ("canceled", 3, 3, True)),
     ],
 )
-def test_all_steps_and_the_mark_of_the_message_are_one(
+def test_all_steps_and_the_delivered_mark_are_written_together(
     session: Session, message: Message, status: str, then: tuple[Any, ...]
 ) -> None:
     taken = path(session, message, Answer(payment(status), answers=message.id))
     assert message.aggregate_id in steps.write(session, [taken])
-    assert stands(session, message) == then
+    assert state(session, message) == then
     assert message.id not in [claimed.id for claimed in outbox.claim(session, 60, 100)]
 
 
@@ -132,26 +132,26 @@ def deliver(session: Session, message: Message) -> None:
 
 @pytest.mark.parametrize("status", ["captured", "voided"])
 @pytest.mark.parametrize("what", [write, take_the_lease, deliver])
-def test_nothing_is_written_after_another_change(
+def test_nothing_is_written_if_the_order_or_the_message_has_changed(
     session: Session, other: Session, message: Message, what: Any, status: str
 ) -> None:
     taken = path(session, message, Answer(payment(status), answers=message.id))
     what(other, message)
-    before = stands(session, message)
+    before = state(session, message)
     assert steps.write(session, [taken]) == {}
-    assert stands(session, message) == before
+    assert state(session, message) == before
 
 
-def test_of_many_orders_those_are_written_that_still_have_their_version(
+def test_only_orders_that_still_have_their_version_are_written(
     session: Session, other: Session, messages: list[Message]
 ) -> None:
     paths = [path(session, message) for message in messages]
     write(other, messages[1])
-    before = stands(session, messages[1])
+    before = state(session, messages[1])
     written = steps.write(session, paths)
     assert written.keys() == {messages[0].aggregate_id, messages[2].aggregate_id}
-    assert [stands(session, message) for message in (messages[0], messages[2])] == [("paid", 2, 2, True)] * 2
-    assert stands(session, messages[1]) == before
+    assert [state(session, message) for message in (messages[0], messages[2])] == [("paid", 2, 2, True)] * 2
+    assert state(session, messages[1]) == before
 
 
 def test_orders_with_different_numbers_of_steps_are_written_together(session: Session, messages: list[Message]) -> None:
@@ -159,12 +159,12 @@ def test_orders_with_different_numbers_of_steps_are_written_together(session: Se
     answers = [Answer(payment(status), answers=each.id) for status, each in zip(told, messages, strict=True)]
     written = steps.write(session, [path(session, *each) for each in zip(messages, answers, strict=True)])
     assert len(written) == 3
-    assert [stands(session, message)[:2] for message in messages] == [("paid", 2), ("canceled", 3), ("authorized", 2)]
+    assert [state(session, message)[:2] for message in messages] == [("paid", 2), ("canceled", 3), ("authorized", 2)]
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 @pytest.mark.parametrize("what", [write, deliver])
-def test_a_change_that_is_under_way_is_waited_for(
+def test_a_write_waits_for_a_concurrent_transaction(
     session: Session, other: Session, message: Message, what: Any, end: str
 ) -> None:
     taken = path(session, message)
@@ -173,24 +173,24 @@ def test_a_change_that_is_under_way_is_waited_for(
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(steps.write, session, [taken])
         waits = "SELECT FROM pg_stat_activity WHERE application_name = 'settling-test' AND wait_event_type = 'Lock'"
-        eventually(lambda: other.execute(waits.encode()).fetchone() is not None, "it waits for the lock", 5)
+        eventually(lambda: other.execute(waits.encode()).fetchone() is not None, "the write waits for the lock", 5)
         other.execute(end.encode())
         assert bool(written.result()) is (end == "ROLLBACK")
-    assert (stands(session, message) == ("paid", 2, 2, True)) is (end == "ROLLBACK")
+    assert (state(session, message) == ("paid", 2, 2, True)) is (end == "ROLLBACK")
 
 
-def test_only_one_of_two_writes(databases: Databases, session: Session, message: Message) -> None:
+def test_only_one_of_two_concurrent_writes_succeeds(databases: Databases, session: Session, message: Message) -> None:
     taken = path(session, message)
     sessions = [Database(databases.order, "two").connect() for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         written = list(pool.map(lambda each: steps.write(each, [taken]), sessions))
     assert sorted(map(len, written)) == [0, 1]
-    assert stands(session, message) == ("paid", 2, 2, True)
+    assert state(session, message) == ("paid", 2, 2, True)
     for one in sessions:
         one.close()
 
 
-def test_what_was_asked_and_declined_is_read_as_it_was_written(session: Session, message: Message) -> None:
+def test_pending_commands_and_the_last_error_are_read_as_they_were_written(session: Session, message: Message) -> None:
     assert [asked.command for asked in read(session, message).asked] == [Command.CREATE]
     steps.write(session, [path(session, message, Answer(payment("authorized"), answers=message.id))])
 
@@ -218,7 +218,7 @@ def test_what_was_asked_and_declined_is_read_as_it_was_written(session: Session,
     assert (left.refunded_amount, left.refunding_amount) == (300, 200)
 
 
-def test_an_order_that_the_release_before_wrote_is_read_from_its_outbox_and_refunds(
+def test_pending_commands_are_read_from_outbox_and_refunds_if_the_previous_release_wrote_the_order(
     session: Session, message: Message
 ) -> None:
     steps.write(session, [path(session, message)])
@@ -226,13 +226,13 @@ def test_an_order_that_the_release_before_wrote_is_read_from_its_outbox_and_refu
     taken = transition.apply(read(session, message), refund, new_id)
     steps.write(session, [Path(message.merchant, taken, "merchant", {})])
     written = read(session, message)
-    session.execute(  # it does not know the columns
+    session.execute(  # the previous release does not know the columns
         "UPDATE orders SET asked = '[]', version = version + 1 WHERE id = %s", (message.aggregate_id,)
     )
     assert read(session, message).asked == written.asked
 
 
-def test_a_placed_order_is_read_as_the_request_has_it(
+def test_a_placed_order_is_read_as_it_was_decided(
     client: Any, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[Order] = []
@@ -244,11 +244,11 @@ def test_a_placed_order_is_read_as_the_request_has_it(
         return step
 
     monkeypatch.setattr(transition, "place", remember)
-    placed = post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # payment can't be reached
+    placed = post(client, "/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=1")  # payment cannot be reached
     assert steps.read(session, "demo", placed["id"]) == known[0]
 
 
-def test_the_view_is_that_of_the_last_step(session: Session, message: Message) -> None:
+def test_write_returns_the_view_after_the_last_step(session: Session, message: Message) -> None:
     taken = path(session, message, Answer(payment("voided"), answers=message.id))
     view = steps.write(session, [taken])[message.aggregate_id]
     assert view["body"] == (views.get(session, message.merchant, message.aggregate_id) or {})["body"]

@@ -1,4 +1,4 @@
-"""All steps that follow from a request, an answer or an event; `decide` alone is in test_model.py."""
+"""`order.transition.apply`: all steps that follow from a request, a response or an event."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def paid(**facts: object) -> Order:
     return replace(order, **facts)  # type: ignore[arg-type]
 
 
-def test_a_new_order_asks_for_its_payment() -> None:
+def test_a_new_order_sends_the_command_to_create_its_payment() -> None:
     step = place(new(), lambda: "m1")
     assert (step.type, step.after.version, step.after.asked) == ("order.placed", 1, (Asked("m1", Command.CREATE),))
     assert step.message is not None
@@ -57,7 +57,7 @@ def test_a_new_order_asks_for_its_payment() -> None:
     }
 
 
-def test_a_free_order_is_paid_at_once_and_asks_for_nothing() -> None:
+def test_an_order_with_total_0_is_paid_at_once_without_a_command() -> None:
     step = place(new(0), lambda: "m1")
     assert (step.after.status, step.after.asked, step.message) == (Status.PAID, (), None)
 
@@ -106,10 +106,10 @@ def test_a_command_without_an_outcome_is_never_sent_again(
     command: Command, change: Change, versions: list[int]
 ) -> None:
     order = after(authorized(), change)
-    for version in versions:  # what payment reports while it does not know: 202, and events about other things
+    for version in versions:  # reported while the outcome is unknown: a 202, and an event about another operation
         for answer in (
             Answer(replace(AUTHORIZED, version=version), answers="m1"),
-            Answer(replace(AUTHORIZED, version=version), Outcome("somebody else's", True)),
+            Answer(replace(AUTHORIZED, version=version), Outcome("another operation", True)),
         ):
             steps = taken(order, answer)
             assert [step.message for step in steps if step.message] == []
@@ -118,7 +118,7 @@ def test_a_command_without_an_outcome_is_never_sent_again(
     assert taken(order, change) == []
 
 
-def test_a_capture_that_was_declined_can_be_requested_again_and_is_shown() -> None:
+def test_a_declined_capture_is_recorded_and_can_be_requested_again() -> None:
     asked = after(authorized(), Capture())
     steps = taken(asked, Answer(replace(AUTHORIZED, version=4), Outcome("m1", False, True, "no_funds"), "m1"))
     assert [(step.type, step.data["failure_reason"]) for step in steps] == [("payment.capture_declined", "no_funds")]
@@ -131,13 +131,13 @@ def test_a_capture_that_was_declined_can_be_requested_again_and_is_shown() -> No
     assert after(order, Capture()).waits_for(Command.CAPTURE)
 
 
-def test_an_error_is_forgotten_when_a_command_succeeds() -> None:
+def test_the_last_error_is_cleared_when_a_command_succeeds() -> None:
     order = authorized(last_error=LastError(Command.CAPTURE, "no_funds"), asked=(Asked("m9", Command.CAPTURE),))
     order = after(order, Answer(CAPTURED, Outcome("m9", True), "m9"))
     assert (order.status, order.asked, order.last_error) == (Status.PAID, (), None)
 
 
-def test_a_cancel_waits_for_a_capture_without_an_outcome_and_then_refunds() -> None:
+def test_a_cancel_waits_for_the_outcome_of_a_capture_and_then_refunds_or_voids() -> None:
     canceling = after(after(authorized(), Capture()), Cancel())
     assert (canceling.status, [asked.command for asked in canceling.asked]) == (Status.CANCELING, [Command.CAPTURE])
     steps = taken(canceling, Answer(CAPTURED, Outcome("m1", True)))
@@ -150,7 +150,7 @@ def test_a_cancel_waits_for_a_capture_without_an_outcome_and_then_refunds() -> N
     ("payment", "command", "kept"),
     [(AUTHORIZED, Command.VOID, "authorized"), (CAPTURED, Command.REFUND, "captured")],
 )
-def test_a_final_order_asks_once_for_what_the_provider_declines(payment: Payment, command: Command, kept: str) -> None:
+def test_a_final_order_does_not_repeat_a_declined_void_or_refund(payment: Payment, command: Command, kept: str) -> None:
     order = after(new(status=Status.CANCELED), Answer(payment))
     assert [asked.command for asked in order.asked] == [command]
     order = after(order, Answer(replace(payment, version=8), Outcome("m1", False, True, "no"), "m1"))
@@ -160,7 +160,7 @@ def test_a_final_order_asks_once_for_what_the_provider_declines(payment: Payment
     assert (order.payment.status, order.asked, order.last_error) == (kept, (), LastError(command, "no"))
 
 
-def test_withdrawn_commands_are_forgotten() -> None:
+def test_an_order_does_not_wait_for_withdrawn_commands() -> None:
     order = place(new(), lambda: "m1").after
     steps = taken(order, Cancel(frozenset({"m1"})))
     assert [step.type for step in steps] == ["order.canceling", "order.canceled"]
@@ -168,7 +168,7 @@ def test_withdrawn_commands_are_forgotten() -> None:
     assert after(order, Cancel()).status is Status.CANCELING
 
 
-def test_refunds_under_way_are_counted_apart_and_end_apart() -> None:
+def test_pending_refunds_are_counted_and_settled_separately() -> None:
     order = after(after(paid(), Refund("r1", 300)), Refund("r2", 200))
     assert (order.refunding_amount, order.refundable_amount) == (500, 400)
     refunded = replace(CAPTURED, version=5, refunded_amount=300, refunding_amount=200)
@@ -177,10 +177,10 @@ def test_refunds_under_way_are_counted_apart_and_end_apart() -> None:
     assert [step.ended.id for step in steps if step.ended] == ["r1"]
     order = steps[-1].after
     assert (order.refunded_amount, order.refunding_amount, order.refundable_amount) == (300, 200, 400)
-    assert taken(order, Answer(refunded, Outcome("r1", True), "r1")) == [], "it ends once"
+    assert taken(order, Answer(refunded, Outcome("r1", True), "r1")) == [], "a refund is settled once"
 
 
-def test_an_event_that_comes_before_the_answer_leaves_nothing_to_do_for_the_answer() -> None:
+def test_a_response_changes_nothing_if_the_event_was_applied_before() -> None:
     order = place(new(), lambda: "m1").after
     order = after(order, Answer(AUTHORIZED, Outcome("m1", True)))
     assert (order.status, order.asked) == (Status.AUTHORIZED, ())
