@@ -44,6 +44,7 @@ openapi: $(DEV) ## Generate docs/openapi, both services' OpenAPI documents
 
 schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.schema
+
 dashboards: $(DEV) ## Generate the charts' dashboards and alerts from ci/generate
 	$(BIN)/python -m ci.generate.dashboards
 

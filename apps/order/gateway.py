@@ -40,7 +40,7 @@ class PaymentGateway(Remote):
         Raises remote.Unreachable if it is not known whether payment acted (a retry is safe), and remote.Refused.
         """
         headers = {**message.headers, "Tandem-Merchant": message.merchant}
-        keyed = {**headers, "Idempotency-Key": message.id}
+        keyed = _with_key(headers, message)
         body = dict(message.payload)
         if message.topic == Command.CREATE:
             return Answer(_parse(self.post("/v1/payments", _json(body), keyed, timeout)), answers=message.id)
@@ -48,18 +48,18 @@ class PaymentGateway(Remote):
         if message.topic == Command.REFUND:
             outcome = self._refund(message, f"{path}/refunds", body, keyed, timeout)
             return Answer(_parse(self.get(path, headers, timeout)), outcome, message.id)
-        return self._act(message, path, body, keyed, timeout)
+        return self._act(message, path, body, headers, timeout)
 
     def _act(
-        self, message: Message, path: str, body: dict[str, Any], keyed: dict[str, str], timeout: float | None
+        self, message: Message, path: str, body: dict[str, Any], headers: dict[str, str], timeout: float | None
     ) -> Answer:
         """Send a capture or void."""
         command = Command(message.topic)
         action = command.removeprefix("payment.")
         try:
-            response = self.post(f"{path}/{action}", _json(body), keyed, timeout)
+            response = self.post(f"{path}/{action}", _json(body), _with_key(headers, message), timeout)
         except Refused as error:
-            payment = _parse(self.get(path, keyed, timeout))
+            payment = _parse(self.get(path, headers, timeout))
             # While the payment is authorized, another operation is under way that may still fail: retry later.
             if error.problem not in _OVERTAKEN or payment.status == "authorized":
                 raise
@@ -125,6 +125,10 @@ def from_event(event: dict[str, Any]) -> Answer:
         succeeded = operation["status"] == "succeeded"
         outcome = Outcome(operation["idempotency_key"], succeeded, not succeeded, operation["reason"])
     return Answer(snapshot(event["data"]), outcome)
+
+
+def _with_key(headers: dict[str, str], message: Message) -> dict[str, str]:
+    return {**headers, "Idempotency-Key": message.id}
 
 
 def _json(body: dict[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ class OrderGateway(Remote):
         self._secrets = secrets
 
     def send(self, message: Message, timeout: float | None = None) -> None:
-        """Post the event of an outbox row; the row's id is the event's `webhook-id`, by which order removes duplicates.
+        """Post the event of an outbox row; the row's id is the event's `webhook-id`. Order ignores duplicates.
 
         Raises remote.Unreachable if it is not known whether order received it (sending again is safe), and
         remote.Refused.

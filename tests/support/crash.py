@@ -24,7 +24,6 @@ FUNCTIONS = {
         "order.changes:Changes.receive",
         "order.gateway:PaymentGateway.send",
         "chassis.messaging.outbox:claim",
-        "chassis.messaging.outbox:mark_delivered",
     ),
     "payment": (
         "payment.store:insert_under_key",

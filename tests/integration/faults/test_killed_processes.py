@@ -19,7 +19,6 @@ _AFTER_A_LOST_RESPONSE = (
     "payment.operations:claim",
     "payment.operations:release",
     "lookup",
-    "order chassis.messaging.outbox:mark_delivered",
 )
 STEPS = [
     f"{service} {name} {moment}"
