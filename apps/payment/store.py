@@ -27,9 +27,15 @@ VIEW = f"""{OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.curren
 
 OLD_KEYS = """created_at < now() - make_interval(days => %s) AND NOT EXISTS (
     SELECT FROM payments p
-    WHERE p.merchant = idempotency_keys.merchant AND p.id = idempotency_keys.resource_id AND p.status = 'processing')"""
-"""SQL condition: the idempotency keys that can be purged. The key of a payment without an outcome is kept, because its
-owner may still retry with it.
+    WHERE p.merchant = idempotency_keys.merchant AND p.id = idempotency_keys.resource_id
+      AND (p.status = 'processing' OR p.busy IS NOT NULL))
+AND NOT EXISTS (
+    SELECT FROM operations o
+    WHERE o.merchant = idempotency_keys.merchant AND o.id = idempotency_keys.resource_id AND o.status = 'pending')"""
+"""SQL condition: an idempotency key can be purged. Takes the days that keys are kept.
+
+The key of an operation without a known outcome is kept, whatever its age: order repeats its command under this key, and
+payment must find the operation. The key of a refund names its operation; the others name their payment.
 """
 
 _NEW = f"""

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from flask import Flask
 
-from tests.support.pair import ORDER, Pair
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.settings import INTERNAL_KEY
 
 
 def purge(app: Flask) -> str:
@@ -32,3 +35,44 @@ def test_only_old_and_finished_rows_are_purged(pair: Pair) -> None:
     again = pair.order.post("/v1/orders", ORDER, "old", Prefer="wait=10")
     assert (again.status_code, again.json()["id"] != first["id"]) == (201, True)
     assert len(pair.databases.charges(first["id"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("capture", "action", "body", "kind"),
+    [("automatic", "refunds", {"amount": 300}, "refund"), ("manual", "capture", {}, "capture")],
+)
+def test_the_key_of_an_operation_without_an_outcome_is_kept(
+    pair: Pair, capture: str, action: str, body: dict[str, int], kind: str
+) -> None:
+    """Order repeats its command under the same key: without the key, payment would start a second operation."""
+    simulator = Client(pair.payment.url, INTERNAL_KEY)
+    order = pair.order.post("/v1/orders", {**ORDER, "capture": capture}, Prefer="wait=10").json()
+    faults = "/v1/simulator/faults"
+    assert simulator.request("PUT", faults, json={"lost_requests_percent": 100}).status_code == 200
+    try:
+        assert pair.order.post(f"/v1/orders/{order['id']}/{action}", body).status_code in (201, 202)
+        pending = f"SELECT status FROM operations WHERE kind = '{kind}'"
+        eventually(
+            lambda: pair.databases.query("payment", pending) == [{"status": "pending"}], "payment has been asked"
+        )
+        eventually(
+            lambda: not pair.databases.query("order", "SELECT FROM outbox WHERE delivered_at IS NULL"),
+            "202 is received",
+        )
+        pair.databases.query("payment", "UPDATE idempotency_keys SET created_at = now() - interval '31 days'")
+        purge(pair.payment_app)
+        service = pair.order_app.extensions["tandem"]
+        pair.databases.query(
+            "order", "UPDATE outbox SET delivered_at = now() - interval '1 day' WHERE topic <> 'payment.create'"
+        )
+        pair.databases.query("order", "UPDATE orders SET swept_at = now() - interval '1 day'")
+        pair.databases.query("order", "UPDATE refunds SET created_at = now() - interval '1 day'")
+        service.use_cases["orders"].sweep(service.database.session(), 0.0, 0.0)
+        eventually(
+            lambda: not pair.databases.query("order", "SELECT FROM outbox WHERE delivered_at IS NULL"),
+            "it is sent again",
+        )
+    finally:
+        assert simulator.request("PUT", faults, json={}).status_code == 200
+    done = f"SELECT status FROM operations WHERE kind = '{kind}'"
+    eventually(lambda: pair.databases.query("payment", done) == [{"status": "succeeded"}], "there was one operation")
