@@ -89,7 +89,7 @@ def test_a_fault_delays_an_order_until_it_is_switched_off(stack: Stack, operator
     open_page(operator, "Pending")
     operator.screenshot(artifacts, "operator-pending")
     operator.press(link)
-    expect(page.get_by_text("It waits for sale, from payment to provider")).to_be_visible()
+    expect(page.get_by_text("Waiting for sale, from payment to provider")).to_be_visible()
     operator.screenshot(artifacts, "operator-waits")
 
     open_page(operator, "Provider")
