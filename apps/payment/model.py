@@ -49,7 +49,7 @@ class Operation:
 
     `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
     `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
-    the thread of the request itself.
+    the thread of the request itself. `provider` is the name of the provider that the payment was begun with.
     """
 
     merchant: str
@@ -64,6 +64,7 @@ class Operation:
     reference: str | None = None
     note: str | None = None
     headers: dict[str, str] | None = None
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,14 @@ OPERATIONS = Queue(
     key=("merchant", "id"),
     pending="operations.status = 'pending'",
     due=f"""
-        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers
+        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider
         FROM (SELECT merchant, id, payment_id FROM operations
               WHERE status = 'pending' AND {DUE}
               ORDER BY available_at LIMIT %(limit)s
               FOR UPDATE SKIP LOCKED) o
         JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id""",
     returning="""operations.merchant, operations.id, payment_id, kind, amount, currency, due.payment_method, attempts,
-        due.reference, note, due.headers""",
+        due.reference, note, due.headers, due.provider""",
 )
 
 _OPERATION = f"""json_build_object(
@@ -206,7 +206,7 @@ def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
 
 _WITH_STATUS = """
 SELECT o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
-       p.provider_reference AS reference, o.note, o.status
+       p.provider_reference AS reference, o.note, o.status, p.provider
 FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
 """
 
@@ -250,4 +250,5 @@ def _operation(row: Row, owner: str) -> Operation:
         row["reference"],
         row["note"],
         row.get("headers"),
+        row["provider"],
     )

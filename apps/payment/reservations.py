@@ -30,6 +30,7 @@ def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
         currency=row["currency"],
         payment_method=row["payment_method"],
         reference=row["provider_reference"],
+        provider=row["provider"],
     )
 
 

@@ -238,6 +238,7 @@ class Payments:
             payment["payment_method"],
             1,
             payment["owner"],
+            provider=payment["provider"],
         )
         count_transition("payment", "", Status.PROCESSING)
         return self.executor.execute(operation) or row
