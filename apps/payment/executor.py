@@ -37,6 +37,11 @@ class Executor:
         executor's loop claims it again after a delay.
         """
         with logs.request_context(operation.headers):
+            if time.monotonic() >= operation.expires:
+                # This process was suspended, or the operation waited too long for a thread. The next worker to claim it
+                # looks it up first, because the provider may have forgotten the idempotency key.
+                log.warning("lease_lost", operation_id=operation.id)
+                return None
             return self._settle(operation, self._ask(operation))
 
     def _ask(self, operation: Operation) -> Outcome:

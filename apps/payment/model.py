@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,6 +51,7 @@ class Operation:
     `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
     `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
     the thread of the request itself. `provider` is the name of the provider that the payment was begun with.
+    `expires` is when the lease ends, on the monotonic clock of the process that holds it.
     """
 
     merchant: str
@@ -65,6 +67,7 @@ class Operation:
     note: str | None = None
     headers: dict[str, str] | None = None
     provider: str | None = None
+    expires: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from psycopg.types.json import Jsonb
 
@@ -93,7 +95,9 @@ def reserve(
 
 def claim(session: Session, lease: float, limit: int) -> list[Operation]:
     """Lease up to `limit` due operations without a known outcome for `lease` seconds."""
-    return [_operation(row, row["owner"]) for row in leases.claim(session, OPERATIONS, lease, limit)]
+    expires = time.monotonic() + lease
+    rows = leases.claim(session, OPERATIONS, lease, limit)
+    return [replace(_operation(row, row["owner"]), expires=expires) for row in rows]
 
 
 def release(session: Session, operation: Operation, delay: float, error: str) -> bool:
