@@ -5,10 +5,8 @@ A use case plans the change that a request makes to an order. `changes.Changes` 
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,21 +50,7 @@ class Orders:
         self.gateway = gateway
         self._changes = Changes(database, gateway, wake_webhooks)
         self._recent = idempotency.Recent()
-        self._room_to_wait = threading.BoundedSemaphore(waiting)
-
-    @contextmanager
-    def room_to_wait(self, wait: float) -> Iterator[float]:
-        """Yield how many seconds this caller may wait: `wait`, or 0 if too many callers wait already.
-
-        Half of the threads stay free, because the events that end the waiting need one.
-        """
-        if wait <= 0 or not self._room_to_wait.acquire(blocking=False):
-            yield 0
-            return
-        try:
-            yield wait
-        finally:
-            self._room_to_wait.release()
+        self.waiting_room = prefer.WaitingRoom(waiting)
 
     def place(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Done:
         """Commit an order together with its command to payment; `wanted` is what schemas.PlaceOrder loads.

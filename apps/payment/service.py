@@ -53,6 +53,7 @@ class Payments:
         self._events, self._gateway = events, gateway
         self.relay = Relay(events, gateway.breaker, self._deliver)
         self.executor = Executor(database, provider, settings.lease_seconds, self.relay.wake)
+        self.waiting_room = prefer.WaitingRoom(max(1, settings.web_threads // 2))
         self._provider = provider
         self._lease, self._authorization = settings.lease_seconds, settings.authorization_seconds
 
