@@ -5,10 +5,8 @@ A use case plans the change that a request makes to an order. `changes.Changes` 
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,8 +14,9 @@ from typing import Any
 from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim
 from chassis.http.problems import Problem
+from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
-from chassis.postgres.database import Database, Row, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.telemetry import logs
 from order import model, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
@@ -52,21 +51,7 @@ class Orders:
         self.gateway = gateway
         self._changes = Changes(database, gateway, wake_webhooks)
         self._recent = idempotency.Recent()
-        self._room_to_wait = threading.BoundedSemaphore(waiting)
-
-    @contextmanager
-    def room_to_wait(self, wait: float) -> Iterator[float]:
-        """Yield how many seconds this caller may wait: `wait`, or 0 if too many callers wait already.
-
-        Half of the threads stay free, because the events that end the waiting need one.
-        """
-        if wait <= 0 or not self._room_to_wait.acquire(blocking=False):
-            yield 0
-            return
-        try:
-            yield wait
-        finally:
-            self._room_to_wait.release()
+        self.waiting_room = prefer.WaitingRoom(waiting)
 
     def place(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Done:
         """Commit an order together with its command to payment; `wanted` is what schemas.PlaceOrder loads.
@@ -90,12 +75,23 @@ class Orders:
         self._changes.count_placed(row)
         message = outbox_message(claim.merchant, step, headers, wait)
         if wait > 0 and message is not None:
-            paid = self._changes.pay_now(message, step.after, wait)
-            if paid is not None and _has_outcome(paid):
-                return Done(paid)
-            return Done(self._await(claim.merchant, step.after.id, deadline, _has_outcome))
+            return Done(self._pay_and_await(message, step.after, row, deadline))
         self._changes.send(message, 0)
         return Done(row)
+
+    def _pay_and_await(self, message: Message, placed: Order, row: Row, deadline: float) -> Row:
+        """Have an order paid that was just placed; return its view when its outcome is known, or at the deadline.
+
+        The order is committed: if the database fails now, the view of the placed order is the right response.
+        """
+        try:
+            paid = self._changes.pay_now(message, placed, deadline - time.monotonic())
+            if paid is not None and _has_outcome(paid):
+                return paid
+            return self._await(message.merchant, placed.id, deadline, _has_outcome)
+        except UNAVAILABLE as error:
+            log.warning("database_unavailable", error=error)
+            return row
 
     def _placed_before(self, claim: Claim, row: Row, wait: float) -> Done:
         if wait > 0:

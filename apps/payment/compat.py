@@ -21,6 +21,8 @@ blueprint = Blueprint("sketch", __name__, description="The original sketch's API
 
 WAIT = 10.0
 """How long a request waits for the outcome of a payment, in seconds."""
+BRIEF_WAIT = 0.25
+"""The same, in seconds, while as many requests wait as may wait at the same time."""
 
 
 @blueprint.post("/payments")
@@ -40,18 +42,15 @@ def create_payment(wanted: dict[str, Any]) -> Response:
         amount = money.to_minor(wanted["amount"], currency)
     except ValueError as error:
         raise invalid("/amount", f"The amount {error}.") from error
-    row = payments().find_or_create(
-        g.merchant,
-        {
-            "order_id": wanted["order_id"],
-            "amount": amount,
-            "currency": currency,
-            "payment_method": settings.default_payment_method,
-            "capture": "automatic",
-        },
-        propagated_headers(),
-        WAIT,
-    )
+    payment = {
+        "order_id": wanted["order_id"],
+        "amount": amount,
+        "currency": currency,
+        "payment_method": settings.default_payment_method,
+        "capture": "automatic",
+    }
+    with payments().waiting_room.enter(WAIT) as wait:
+        row = payments().find_or_create(g.merchant, payment, propagated_headers(), max(wait, BRIEF_WAIT))
     if (row["amount"], row["currency"]) != (amount, currency):
         raise Problem("payment-exists", f"The payment {row['id']} of this order has another amount.")
     if row["status"] in (Status.PROCESSING, Status.AUTHORIZED):

@@ -13,7 +13,7 @@ from chassis.telemetry import logs, tracing
 from chassis.telemetry.metrics import count_transition
 from payment import metrics, model, operations
 from payment.model import Kind, Operation, Outcome, Result, Settlement, Status
-from payment.providers import Provider, ProviderFault
+from payment.providers import Provider, ProviderFault, require_provider
 
 log = logs.get_logger()
 
@@ -37,6 +37,11 @@ class Executor:
         executor's loop claims it again after a delay.
         """
         with logs.request_context(operation.headers):
+            if time.monotonic() >= operation.expires:
+                # This process was suspended, or the operation waited too long for a thread. The next worker to claim it
+                # looks it up first, because the provider may have forgotten the idempotency key.
+                log.warning("lease_lost", operation_id=operation.id)
+                return None
             return self._settle(operation, self._ask(operation))
 
     def _ask(self, operation: Operation) -> Outcome:
@@ -44,6 +49,7 @@ class Executor:
         with tracing.span(f"provider {operation.kind}", operation.headers, attributes, calls=True) as set_attribute:
             began = time.perf_counter()
             try:
+                require_provider(operation, self._provider)
                 outcome = self._provider.lookup(operation) if operation.attempts > 1 else None
                 outcome = outcome or self._provider.send(operation)
             except ProviderFault as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,7 +50,8 @@ class Operation:
 
     `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
     `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
-    the thread of the request itself.
+    the thread of the request itself. `provider` is the name of the provider that the payment was begun with.
+    `expires` is when the lease ends, on the monotonic clock of the process that holds it.
     """
 
     merchant: str
@@ -64,6 +66,8 @@ class Operation:
     reference: str | None = None
     note: str | None = None
     headers: dict[str, str] | None = None
+    provider: str | None = None
+    expires: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from psycopg.types.json import Jsonb
 
@@ -18,14 +20,14 @@ OPERATIONS = Queue(
     key=("merchant", "id"),
     pending="operations.status = 'pending'",
     due=f"""
-        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers
+        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider
         FROM (SELECT merchant, id, payment_id FROM operations
               WHERE status = 'pending' AND {DUE}
               ORDER BY available_at LIMIT %(limit)s
               FOR UPDATE SKIP LOCKED) o
         JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id""",
     returning="""operations.merchant, operations.id, payment_id, kind, amount, currency, due.payment_method, attempts,
-        due.reference, note, due.headers""",
+        due.reference, note, due.headers, due.provider""",
 )
 
 _OPERATION = f"""json_build_object(
@@ -93,7 +95,9 @@ def reserve(
 
 def claim(session: Session, lease: float, limit: int) -> list[Operation]:
     """Lease up to `limit` due operations without a known outcome for `lease` seconds."""
-    return [_operation(row, row["owner"]) for row in leases.claim(session, OPERATIONS, lease, limit)]
+    expires = time.monotonic() + lease
+    rows = leases.claim(session, OPERATIONS, lease, limit)
+    return [replace(_operation(row, row["owner"]), expires=expires) for row in rows]
 
 
 def release(session: Session, operation: Operation, delay: float, error: str) -> bool:
@@ -206,7 +210,7 @@ def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
 
 _WITH_STATUS = """
 SELECT o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
-       p.provider_reference AS reference, o.note, o.status
+       p.provider_reference AS reference, o.note, o.status, p.provider
 FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
 """
 
@@ -250,4 +254,5 @@ def _operation(row: Row, owner: str) -> Operation:
         row["reference"],
         row["note"],
         row.get("headers"),
+        row["provider"],
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from chassis.postgres.database import Session
 from payment import operations
 from payment.model import Kind, Operation, Result
-from payment.providers import Provider, ProviderFault
+from payment.providers import Provider, ProviderFault, require_provider
 
 
 def differences(session: Session, provider: Provider, since: str, until: str) -> Iterator[tuple[str, ...]]:
@@ -29,6 +29,7 @@ def provider_status(provider: Provider, operation: Operation) -> str:
     If the provider does not respond, the text begins with "no answer".
     """
     try:
+        require_provider(operation, provider)
         outcome = provider.lookup(operation)
     except ProviderFault as error:
         return f"no answer: {error}"

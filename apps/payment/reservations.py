@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import uuid_utils
 
@@ -15,10 +16,13 @@ from payment import model, operations, store
 from payment.model import Kind, Operation, Status
 
 
-def new_operation(merchant: str, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
-    """Return a new operation of an existing payment, leased to a request. `complete` adds the payment's fields."""
-    operation_id, owner = str(uuid_utils.uuid7()), leases.new_owner("request")
-    return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note)
+def new_operation(merchant: str, payment_id: str, kind: Kind, lease: float, note: str | None = None) -> Operation:
+    """Return a new operation of an existing payment, to be leased to a request for `lease` seconds from now on.
+
+    `complete` adds the payment's fields.
+    """
+    operation_id, owner, expires = str(uuid_utils.uuid7()), leases.new_owner("request"), time.monotonic() + lease
+    return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note, expires=expires)
 
 
 def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
@@ -30,6 +34,7 @@ def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
         currency=row["currency"],
         payment_method=row["payment_method"],
         reference=row["provider_reference"],
+        provider=row["provider"],
     )
 
 

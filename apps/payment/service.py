@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,7 @@ class Payments:
         self._events, self._gateway = events, gateway
         self.relay = Relay(events, gateway.breaker, self._deliver)
         self.executor = Executor(database, provider, settings.lease_seconds, self.relay.wake)
+        self.waiting_room = prefer.WaitingRoom(max(1, settings.web_threads // 2))
         self._provider = provider
         self._lease, self._authorization = settings.lease_seconds, settings.authorization_seconds
 
@@ -111,7 +113,7 @@ class Payments:
     def _act(
         self, claim: Claim, payment_id: str, kind: Kind, headers: dict[str, str], amount: int | None = None
     ) -> Done:
-        operation = reservations.new_operation(claim.merchant, payment_id, kind)
+        operation = reservations.new_operation(claim.merchant, payment_id, kind, self._lease)
         with idempotency.once(self.database, claim, payment_id, 200) as (session, earlier):
             if earlier is not None:
                 return self._replay(session, claim, earlier)
@@ -125,7 +127,7 @@ class Payments:
 
         Raises Problem `payment-not-found`, `precondition-failed`, `payment-state` or `amount-exceeds-captured`.
         """
-        operation = reservations.new_operation(claim.merchant, payment_id, Kind.REFUND, reason)
+        operation = reservations.new_operation(claim.merchant, payment_id, Kind.REFUND, self._lease, reason)
         with idempotency.once(self.database, claim, operation.id, 201) as (session, earlier):
             if earlier is not None:
                 row = operations.get_refund(session, claim.merchant, earlier.resource_id)
@@ -169,7 +171,8 @@ class Payments:
 
         `row` is one of store.find_expired.
         """
-        operation = reservations.new_operation(row["merchant"], str(row["id"]), Kind.VOID, model.EXPIRED_NOTE)
+        note = model.EXPIRED_NOTE
+        operation = reservations.new_operation(row["merchant"], str(row["id"]), Kind.VOID, self._lease, note)
         operation = reservations.complete(operation, row, None)
         if operations.reserve(self.database.session(), operation, self._lease, None, None) is not None:
             self.executor.execute(operation)
@@ -221,6 +224,7 @@ class Payments:
             "kind": model.opening(wanted["capture"]),
             "owner": leases.new_owner("request"),
             "lease": self._lease,
+            "expires": time.monotonic() + self._lease,
             "expiry": self._authorization,
             "key": None,
             **wanted,
@@ -238,6 +242,8 @@ class Payments:
             payment["payment_method"],
             1,
             payment["owner"],
+            provider=payment["provider"],
+            expires=payment["expires"],
         )
         count_transition("payment", "", Status.PROCESSING)
         return self.executor.execute(operation) or row

@@ -22,7 +22,7 @@ OBJECT = f"""json_build_object(
 
 VIEW = f"""{OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason,
     p.payment_method, p.provider_reference, p.authorized_amount, p.captured_amount, p.refunded_amount,
-    p.refunding_amount, p.busy"""
+    p.refunding_amount, p.busy, p.provider"""
 """SQL: the columns of a payment's view: its JSON text and the fields that decisions need."""
 
 OLD_KEYS = """created_at < now() - make_interval(days => %s) AND NOT EXISTS (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.request import parse_http_list
 
 from chassis.postgres.database import Row
@@ -23,6 +25,27 @@ def wait(header: str | None) -> int | None:
             seconds = value.strip().strip('"')
             return min(int(seconds[:9]), MAX_WAIT) if seconds.isascii() and seconds.isdigit() else None
     return None
+
+
+class WaitingRoom:
+    """Limits how many requests of this process wait for an outcome at the same time.
+
+    The other threads stay free for requests that do not wait, and for the events that end the waiting.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.BoundedSemaphore(places)
+
+    @contextmanager
+    def enter(self, wait: float) -> Iterator[float]:
+        """Yield how many seconds this request may wait: `wait`, or 0 if no place is free."""
+        if wait <= 0 or not self._places.acquire(blocking=False):
+            yield 0
+            return
+        try:
+            yield wait
+        finally:
+            self._places.release()
 
 
 def until(look: Callable[[], Row], is_done: Callable[[Row], bool], wait: float) -> Row:

@@ -9,11 +9,14 @@ from chassis.telemetry.metrics import COUNT_LIMIT
 
 _SWEEP = """
 WITH waiting AS MATERIALIZED (
-    SELECT merchant, id, command_id FROM orders
-    WHERE status IN ('pending_payment', 'authorized', 'canceling')
-      AND GREATEST(updated_at, swept_at) < now() - make_interval(
-          secs => CASE status WHEN 'authorized' THEN %(authorized)s::float8 ELSE %(seconds)s::float8 END)
-    ORDER BY updated_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED),
+    SELECT due.* FROM (
+        VALUES ('pending_payment', %(seconds)s::float8), ('canceling', %(seconds)s::float8),
+               ('authorized', %(authorized)s::float8)) AS wait(status, seconds)
+    CROSS JOIN LATERAL (
+        SELECT merchant, id, command_id FROM orders
+        WHERE orders.status = wait.status AND orders.status IN ('pending_payment', 'authorized', 'canceling')
+          AND GREATEST(updated_at, swept_at) < now() - make_interval(secs => wait.seconds)
+        ORDER BY updated_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED) AS due),
 marked AS (
     UPDATE orders o SET swept_at = now() FROM waiting w WHERE o.merchant = w.merchant AND o.id = w.id),
 commands AS (

@@ -71,6 +71,15 @@ class FaultInjectable(Protocol):
         ...
 
 
+def require_provider(operation: Operation, provider: Provider) -> None:
+    """Raise ProviderFault if the operation's payment was begun with another provider: only that one knows it.
+
+    The operation stays pending until that provider is configured again. The alert on the age of operations fires.
+    """
+    if operation.provider not in (None, provider.name):
+        raise ProviderFault(f"the payment was begun with {operation.provider}, but {provider.name} is configured")
+
+
 def load(settings: Settings) -> Provider:
     """Return the provider that the settings name; nothing is connected yet."""
     # Imported here: the modules of the providers import this one, and Stripe's library is large.

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
+import psycopg
 import pytest
 
 import order
@@ -17,6 +18,7 @@ from chassis.messaging.outbox import Message
 from chassis.postgres.database import Database, Session
 from order import transition
 from order.changes import new_id
+from order.gateway import PaymentGateway
 from order.model import Command, Order, Outcome, Payment
 from order.store import steps, views
 from order.store.steps import Path
@@ -252,3 +254,16 @@ def test_write_returns_the_view_after_the_last_step(session: Session, message: M
     taken = path(session, message, Answer(payment("voided"), answers=message.id))
     view = steps.write(session, [taken])[message.aggregate_id]
     assert view["body"] == (views.get(session, message.merchant, message.aggregate_id) or {})["body"]
+
+
+def test_a_placed_order_is_answered_if_the_database_fails_while_the_caller_waits(
+    client: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise psycopg.OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(PaymentGateway, "send", lambda *_: Answer(payment()))
+    monkeypatch.setattr(steps, "write", fail)
+    placed = post(client, "/v1/orders", ORDER, Prefer="wait=1")
+    assert placed["status"] == "pending_payment"
+    assert steps.read(session, "demo", placed["id"]) is not None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
+from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from chassis.postgres.database import Row
+from payment.model import Operation
 from tests.support.eventually import eventually
 from tests.support.pair import Client, Pair
 from tests.support.payment_bodies import wanted
@@ -252,3 +257,44 @@ def test_an_order_whose_payment_was_refunded_in_full_is_not_charged_again(pair: 
     pair.payment.post(f"/v1/payments/{payment['id']}/refunds")
     again = pair.payment.post("/v1/payments", wanted(order_id=payment["order_id"]))
     assert (again.status_code, again.json()["id"]) == (200, payment["id"])
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_payment_is_carried_out_only_by_the_provider_that_began_it(pair: Pair, action: str) -> None:
+    payment = ready(pair, action)
+    pair.databases.query(
+        "payment", "UPDATE payments SET provider = 'stripe', version = version + 1 WHERE id = %s", payment["id"]
+    )
+    answer = pair.payment.post(f"/v1/payments/{payment['id']}/{action}", {})
+    assert answer.status_code == (201 if action == "refunds" else 202)
+    last = operations(pair, payment)[-1]
+    assert last["status"] == "pending"
+    told = "SELECT last_error FROM operations WHERE id = %s"
+    (row,) = pair.databases.query("payment", told, last["id"])
+    assert row["last_error"] == "the payment was begun with stripe, but simulator is configured"
+    assert pair.databases.query("payment", "SELECT FROM simulator.operations WHERE key = %s", last["id"]) == []
+    pair.databases.query(
+        "payment", "UPDATE payments SET provider = 'simulator', version = version + 1 WHERE id = %s", payment["id"]
+    )
+    pair.databases.query("payment", "UPDATE operations SET available_at = now() WHERE id = %s", last["id"])
+    eventually(lambda: operations(pair, payment)[-1]["status"] == "succeeded", "its own provider carries it out")
+
+
+def test_an_operation_is_not_sent_after_its_lease_has_expired(pair: Pair) -> None:
+    """As when its process was suspended: the next worker looks the operation up before it sends it."""
+    payment = authorized(pair)
+    executor = pair.payment_app.extensions["tandem"].use_cases["payments"].executor
+    sent: list[Operation] = []
+
+    def suspended(operation: Operation) -> Row | None:
+        sent.append(operation)
+        view: Row | None = execute(replace(operation, expires=time.monotonic()))
+        return view
+
+    execute = executor.execute
+    with mock.patch.object(executor, "execute", suspended):
+        assert pair.payment.post(f"/v1/payments/{payment['id']}/capture", {}).status_code == 202
+    assert time.monotonic() < sent[0].expires < time.monotonic() + 60
+    assert pair.databases.query("payment", "SELECT FROM simulator.operations WHERE key = %s", sent[0].id) == []
+    pair.databases.query("payment", "UPDATE operations SET leased_until = now() WHERE id = %s", sent[0].id)
+    eventually(lambda: operations(pair, payment)[-1]["status"] == "succeeded", "the next worker carries it out")

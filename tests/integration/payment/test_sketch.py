@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.pair import ORDER, Pair
+from tests.support.pair import ORDER, Client, Pair
 from tests.support.payment_bodies import wanted
 from tests.support.problems import refused, send
+from tests.support.settings import INTERNAL_KEY
 
 
 def pay(pair: Pair, order_id: str, amount: Any) -> Any:
@@ -49,6 +52,24 @@ def test_16_concurrent_requests_charge_once(pair: Pair) -> None:
         answers = list(pool.map(lambda _: pay(pair, order_id, 5), range(16)))
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"status": "success"})] * 16
     assert len(pair.databases.charges(order_id)) == 1
+
+
+def test_many_requests_for_a_payment_without_an_outcome_leave_threads_for_others(pair: Pair) -> None:
+    simulator, order_id = Client(pair.payment.url, INTERNAL_KEY), str(uuid.uuid4())
+    assert simulator.request("PUT", "/v1/simulator/faults", json={"lost_requests_percent": 100}).status_code == 200
+    try:
+        assert pay(pair, order_id, 5).status_code == 202
+        places = pair.payment_app.extensions["tandem"].settings.web_threads // 2
+        with ThreadPoolExecutor(14) as pool:
+            began = time.monotonic()
+            waiting = [pool.submit(pay, pair, order_id, 5) for _ in range(14)]
+            done = list(itertools.islice(as_completed(waiting, timeout=8), 14 - places))
+            assert time.monotonic() - began < 5
+            assert [future.result().status_code for future in done] == [202] * (14 - places)
+            assert simulator.request("PUT", "/v1/simulator/faults", json={}).status_code == 200
+            assert {future.result().status_code for future in waiting} == {200, 202}
+    finally:
+        assert simulator.request("PUT", "/v1/simulator/faults", json={}).status_code == 200
 
 
 @pytest.mark.parametrize(("amount", "minor"), [(0, 0), (0.0, 0), (-1, -100), (-0.01, -1)])
