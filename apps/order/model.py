@@ -25,8 +25,6 @@ class Status(StrEnum):
 
 
 FINAL = frozenset({Status.CANCELED, Status.REFUNDED, Status.EXPIRED})
-WAITING = frozenset({Status.PENDING_PAYMENT, Status.CANCELING})
-"""States that an order leaves without a further request: a command to payment is under way."""
 LIVE = frozenset({"processing", "authorized", "captured"})
 """States of a payment that is under way or holds money."""
 

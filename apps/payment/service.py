@@ -33,9 +33,7 @@ log = logs.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The view of a payment or refund, the status code for it, and whether an earlier request with the key
-    did the work.
-    """
+    """The view of a payment or refund, its status code, and whether an earlier request with the key did the work."""
 
     row: Row
     status: int

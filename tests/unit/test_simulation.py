@@ -19,7 +19,7 @@ import payment.model as payments
 from order.model import Command
 from order.transition import Answer
 from payment.model import Kind, Outcome
-from tests.unit.world import Mail, OperationRow, OrderRow, PaymentRow, PaymentService, Request
+from tests.unit.world import WAITING, Mail, OperationRow, OrderRow, PaymentRow, PaymentService, Request
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ PAYMENT_PATHS = {
     "processing": {"authorized", "captured", "failed"},
     "authorized": {"captured", "voided", "expired"},
 }
-SWEPT = (*sorted(orders.WAITING), orders.Status.AUTHORIZED, orders.Status.PAID)
+SWEPT = (*sorted(WAITING), orders.Status.AUTHORIZED, orders.Status.PAID)
 HOLDING = (payments.Status.PROCESSING, payments.Status.AUTHORIZED)
 METHODS = st.sampled_from(["pm_ok", "pm_ok", "pm_declined", "pm_refund_declined"])
 CAPTURES = st.sampled_from(["automatic", "manual"])
@@ -260,7 +260,7 @@ class Simulation(RuleBasedStateMachine):
         return [*waiting, *refunds, *operations, *["an event is under way"] * len(self.payment.events)]
 
     def _waits(self, order: OrderRow) -> bool:
-        return order.facts.status in orders.WAITING or any(not asked.delivered for asked in order.outbox)
+        return order.facts.status in WAITING or any(not asked.delivered for asked in order.outbox)
 
     def _collect(self) -> None:
         self.to_order += self.payment.events

@@ -20,6 +20,8 @@ from payment.model import Kind, Operation, Refusal, Result
 from payment.model import Outcome as ProviderOutcome
 
 CURRENCY = "EUR"
+WAITING = frozenset({orders.Status.PENDING_PAYMENT, orders.Status.CANCELING})
+"""States that an order leaves without a further request: a command to payment is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +351,7 @@ class OrderRow:
 
     def sweep(self) -> None:
         """Make the last command of a waiting order, and refunds without an outcome, due again."""
-        waiting = self.facts.status in orders.WAITING | {orders.Status.AUTHORIZED}
+        waiting = self.facts.status in WAITING | {orders.Status.AUTHORIZED}
         again = {name for name, outcome in self.refunds.items() if outcome is None}
         if waiting and self.last is not None:
             again.add(self.last)

@@ -165,7 +165,7 @@ def with_own(own: Catalogue) -> Catalogue:
 
 
 def name_for(status: int) -> str:
-    """Return the first generic kind with this HTTP status; if there is none, the one for its class, 4xx or 5xx."""
+    """Return the name of the generic kind with this HTTP status, or that of the fallback for 4xx or 5xx."""
     names = (name for name, kind in GENERIC.items() if kind.status == status)
     return next(names, "malformed-request" if status < 500 else "internal-error")
 

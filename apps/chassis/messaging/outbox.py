@@ -40,6 +40,8 @@ DELIVERED = f"delivered_at = now(), {RELEASED}, last_error = NULL"
 
 _MARK_DELIVERED = f"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"
 
+_IS_LEASED = f"SELECT id FROM outbox WHERE {OUTBOX.held}"
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -72,10 +74,7 @@ def mark_delivered(session: Session, message: Message) -> bool:
 
 def is_leased(session: Session, message: Message) -> bool:
     """Return whether the message is still leased to its owner and undelivered."""
-    there = session.one(
-        "SELECT id FROM outbox WHERE id = %s AND lease_owner = %s AND delivered_at IS NULL", (message.id, message.owner)
-    )
-    return there is not None
+    return session.one(_IS_LEASED, OUTBOX.holding(message)) is not None
 
 
 def release(session: Session, message: Message, delay: float, error: str) -> bool:

@@ -157,7 +157,7 @@ class Database:
         )
 
     def session(self) -> Session:
-        """Return this thread's connection; open a new one if there is none, or if it is closed."""
+        """Return this thread's connection. Open a new one if it is missing or closed."""
         held: Session | None = getattr(self._local, "session", None)
         if held is not None:
             if not held.closed and not held.is_closed_by_server():

@@ -142,9 +142,9 @@ def read(session: Session, merchant: str, order_id: str) -> Order | None:
 def write(session: Session, paths: Sequence[Path]) -> dict[str, Row]:
     """Write the steps of one or many orders; return the views, by order id, of those that were written.
 
-    All orders' first steps are one statement, and so on: mostly there is one step each. The steps of one order are
-    written together or not at all. They are not written if the order has another version by now, or if the lease of the
-    message that was answered is lost. `told` in a view says whether webhooks are queued.
+    One statement writes the first step of every order, the next one the second steps. Most orders have one step. The
+    steps of an order are written together or not at all: not if its version has changed since it was read, and not if
+    the lease of the answered message is lost. `told` in a view is true if webhooks were queued.
 
     Raises psycopg.errors.LockNotAvailable if another transaction holds a row for longer than the lock timeout.
     """

@@ -73,7 +73,7 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
 
 
 def sketch(session: Session, merchant: str, order_id: str) -> Row | None:
-    """Return items, total_amount, currency and status of an order, for the sketch's API; None if there is none."""
+    """Return items, total_amount, currency and status of an order, or None if the order does not exist."""
     return session.one(
         "SELECT items, total_amount, currency, status FROM orders WHERE merchant = %s AND id = %s",
         (merchant, order_id),
