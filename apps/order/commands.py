@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from flask import Flask
 
 from chassis.cli import commands
+from chassis.cli import reconcile as report
 from chassis.messaging.outbox import Message
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
@@ -25,9 +26,10 @@ def register(
         "webhook_deliveries": "created_at < now() - make_interval(days => %s) AND status <> 'pending'",
     }
     commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows)
-    commands.reconcile(
+    report.register(
         app,
         ("order", "what", "order says", "payment says", "provider says"),
+        ("order", "payment", "provider"),
         lambda since, until: reconcile.differences(orders.database.session(), orders.gateway, since, until),
     )
 

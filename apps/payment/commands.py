@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from chassis.cli import commands
+from chassis.cli import commands, reconcile
 from chassis.config import ConfigError
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
@@ -19,7 +19,8 @@ from payment.service import Payments
 def register(app: Flask, migrations: str, payments: Payments, settings: Settings) -> None:
     """Add the commands to the application."""
     commands.register(app, migrations, lambda: loops(payments, settings), {"idempotency_keys": store.OLD_KEYS})
-    commands.reconcile(app, ("operation", "kind", "amount", "payment says", "provider says"), payments.differences)
+    columns = ("operation", "kind", "amount", "payment says", "provider says")
+    reconcile.register(app, columns, ("payment", "provider"), payments.differences)
 
 
 def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chassis.cli.reconcile import Difference
 from chassis.postgres.database import Session
 from payment import operations
 from payment.model import Kind, Operation, Result
 from payment.providers import Provider, ProviderFault, require_provider
 
+_NO_ANSWER = "no answer"
 
-def differences(session: Session, provider: Provider, since: str, until: str) -> Iterator[tuple[str, ...]]:
+
+def differences(session: Session, provider: Provider, since: str, until: str) -> Iterator[Difference]:
     """Yield the operations of a period whose status here is not the provider's. Times in RFC 3339.
 
     Each is (operation id, kind, amount with currency, status here, status at the provider).
@@ -20,7 +23,8 @@ def differences(session: Session, provider: Provider, since: str, until: str) ->
         # A provider need not have a record of an operation that it declined.
         if theirs != status and not (status == Result.DECLINED and theirs == "nothing"):
             amount = f"{operation.amount} {operation.currency}"
-            yield operation.id, str(operation.kind), amount, status, theirs
+            cells = (operation.id, str(operation.kind), amount, status, theirs)
+            yield Difference(cells, compared=not theirs.startswith(_NO_ANSWER))
 
 
 def provider_status(provider: Provider, operation: Operation) -> str:
@@ -32,7 +36,7 @@ def provider_status(provider: Provider, operation: Operation) -> str:
         require_provider(operation, provider)
         outcome = provider.lookup(operation)
     except ProviderFault as error:
-        return f"no answer: {error}"
+        return f"{_NO_ANSWER}: {error}"
     if outcome is None:
         return "nothing"
     return "pending" if outcome.result is Result.UNKNOWN else str(outcome.result)

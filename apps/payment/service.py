@@ -10,6 +10,7 @@ from typing import Any
 
 import uuid_utils
 
+from chassis.cli.reconcile import Difference
 from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim, Earlier
 from chassis.http.problems import Problem
@@ -160,7 +161,7 @@ class Payments:
         self.get(merchant, payment_id)
         return reconcile.provider_account(self.database.session(), self._provider, merchant, payment_id)
 
-    def differences(self, since: str, until: str) -> Iterator[tuple[str, ...]]:
+    def differences(self, since: str, until: str) -> Iterator[Difference]:
         """Yield a period's operations that differ at the provider; see reconcile.differences. Times in RFC 3339."""
         return reconcile.differences(self.database.session(), self._provider, since, until)
 

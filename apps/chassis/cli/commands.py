@@ -1,4 +1,4 @@
-"""The commands `flask migrate`, `relay`, `purge` and `keys`, and `reconcile` for services that need it."""
+"""The commands `flask migrate`, `relay`, `purge` and `keys`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString
 
 import click
@@ -86,47 +85,6 @@ def _purge(session: Session, table: LiteralString, old: LiteralString, days: int
         total += done.rowcount
         if done.rowcount < _STEP:
             return total
-
-
-def reconcile(app: Flask, columns: Sequence[str], differences: Callable[[str, str], Iterable[Sequence[str]]]) -> None:
-    """Add `flask reconcile`: print the differences in a period as a table; exit status 1 if there are any.
-
-    `differences(since, until)` returns a row of `columns` for each difference. The times are RFC 3339.
-    """
-
-    @app.cli.command("reconcile")
-    @click.option("--since", default=None, help="Start of the period (RFC 3339). Default: a day before its end.")
-    @click.option("--until", default=None, help="End of the period (RFC 3339). Default: a minute ago.")
-    def reconcile_command(since: str | None, until: str | None) -> None:
-        """Compare the records of this service with those of the systems that it calls."""
-        end = _time(until) if until else datetime.now(UTC) - timedelta(minutes=1)
-        begin = _time(since) if since else end - timedelta(days=1)
-        rows: list[Sequence[str]] = []
-        for row in differences(begin.isoformat(), end.isoformat()):
-            if not rows:
-                click.echo(
-                    "  ".join(f"{column:<{width}}" for column, width in zip(columns, _widths(columns), strict=True))
-                )
-            rows.append(row)
-            click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, _widths(columns), strict=True)))
-        period = f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-        click.echo(
-            f"{app.name}: {len(rows)} differences, {period}" if rows else f"{app.name}: no differences, {period}"
-        )
-        if rows:
-            sys.exit(1)
-
-
-def _widths(columns: Sequence[str]) -> list[int]:
-    return [36 if number == 0 else 14 for number in range(len(columns))]
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text} is not a time such as 2030-01-31T12:00:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:
