@@ -26,13 +26,18 @@ from chassis.http.problems import Catalogue, Problem, render, unavailable
 from chassis.openapi import page
 from chassis.openapi.document import Webhook, document
 from chassis.postgres.database import UNAVAILABLE, Database
+from chassis.postgres.watchdog import watchdog
 from chassis.server import admin, health
 from chassis.telemetry import logs, metrics, trace_context, tracing
 
 log = logs.get_logger()
 
+DATABASE_SECONDS = 14.0
+"""How long a request may wait for the database altogether, in seconds: a caller has its answer within 15."""
+
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -130,9 +135,10 @@ def propagated_headers() -> dict[str, str]:
 
 
 def _begin() -> None:
-    """Set the request id, the trace id and the start time of a request, and refuse what no view has to check.
+    """Set the request id, the trace id, the start time and the deadline of a request; refuse what no view has to check.
 
-    Raises Problem `not-found` for a path that begins with two slashes, and what `parsing.refuse_query` raises.
+    Raises Problem `not-found` for a path that begins with two slashes, what `parsing.refuse_query` raises, and
+    `unavailable` for a write while half of the threads wait for the database: reads keep the other half.
     """
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     context.began = time.perf_counter()
@@ -141,6 +147,10 @@ def _begin() -> None:
     context.request_id = given if usable else str(uuid_utils.uuid7())
     traceparent = req.headers.get("traceparent")
     context.trace_id = trace_context.trace_id(traceparent) if traceparent else None
+    current = service()
+    current.database.limit(DATABASE_SECONDS)
+    if watchdog.stalled * 2 >= current.settings.web_threads and req.method not in _SAFE:
+        raise unavailable("The database of this service does not respond.")
     if req.environ["PATH_INFO"].startswith("//"):  # werkzeug strips leading slashes
         raise Problem("not-found", "No path begins with two slashes.")
     if req.query_string and req.method != "OPTIONS":
