@@ -20,13 +20,13 @@ from chassis.config import Settings
 from chassis.http import pages, parsing
 from chassis.http.application import Application
 from chassis.http.blueprint import Blueprint
+from chassis.http.bulkhead import Bulkhead
 from chassis.http.facts import facts_of
 from chassis.http.generic_problems import from_status
 from chassis.http.problems import Catalogue, Problem, render, unavailable
 from chassis.openapi import page
 from chassis.openapi.document import Webhook, document
 from chassis.postgres.database import UNAVAILABLE, Database
-from chassis.postgres.watchdog import watchdog
 from chassis.server import admin, health
 from chassis.telemetry import logs, metrics, trace_context, tracing
 
@@ -37,7 +37,6 @@ DATABASE_SECONDS = 14.0
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -58,6 +57,7 @@ class Service:
     guard: Guard
     problems: Catalogue
     use_cases: dict[str, Any]
+    bulkhead: Bulkhead
 
 
 def create_app(
@@ -91,7 +91,17 @@ def create_app(
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(
-        name, settings, database, checks, gauges, admin_app, request_log, guard, problems, use_cases
+        name,
+        settings,
+        database,
+        checks,
+        gauges,
+        admin_app,
+        request_log,
+        guard,
+        problems,
+        use_cases,
+        Bulkhead(settings.web_threads),
     )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
@@ -137,8 +147,8 @@ def propagated_headers() -> dict[str, str]:
 def _begin() -> None:
     """Set the request id, the trace id, the start time and the deadline of a request; refuse what no view has to check.
 
-    Raises Problem `not-found` for a path that begins with two slashes, what `parsing.refuse_query` raises, and
-    `unavailable` for a write while half of the threads wait for the database: reads keep the other half.
+    Raises Problem `not-found` for a path that begins with two slashes, and what `parsing.refuse_query` and
+    `Bulkhead.enter` raise.
     """
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     context.began = time.perf_counter()
@@ -149,8 +159,7 @@ def _begin() -> None:
     context.trace_id = trace_context.trace_id(traceparent) if traceparent else None
     current = service()
     current.database.limit(DATABASE_SECONDS)
-    if watchdog.stalled * 2 >= current.settings.web_threads and req.method not in _SAFE:
-        raise unavailable("The database of this service does not respond.")
+    current.bulkhead.enter(req.method)
     if req.environ["PATH_INFO"].startswith("//"):  # werkzeug strips leading slashes
         raise Problem("not-found", "No path begins with two slashes.")
     if req.query_string and req.method != "OPTIONS":
@@ -179,6 +188,8 @@ def _end(response: Response) -> Response:
     response.headers.extend(added)
     if status in (429, 503):
         response.headers.setdefault("Retry-After", "1")
+    current = service()
+    current.bulkhead.leave()
     path = req.path
     if path in _QUIET:
         return response
@@ -186,7 +197,7 @@ def _end(response: Response) -> Response:
     seconds = time.perf_counter() - context.began
     method = method if method in _METHODS else "OTHER"
     metrics.count_request(method, route, status, seconds)
-    service().request_log.write(context, method, route, path, status, seconds)
+    current.request_log.write(context, method, route, path, status, seconds)
     return response
 
 

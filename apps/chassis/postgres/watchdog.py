@@ -26,6 +26,12 @@ TICK = 0.5
 SLOW = 2.0
 """A call that takes longer, in seconds, counts as stalled."""
 
+CROWDED = 5.0
+"""While half of the threads of this process are stalled, calls end after so many seconds, for the sake of others."""
+
+REMEMBERED = 60.0
+"""How long after the last time that half of the threads were stalled a process is careful, in seconds."""
+
 
 class Watched(Protocol):
     """A connection: when its current call began and must end on the monotonic clock (`until` is inf: no call)."""
@@ -55,11 +61,16 @@ class Line:
 
 
 class Watchdog:
-    """Ends the calls of this process that are past their deadline, and counts those that are stalled."""
+    """Ends the calls of this process that are past their deadline.
+
+    `threads` is how many threads of this process call the database for others; inf if nobody waits for a thread.
+    """
+
+    threads = math.inf
 
     def __init__(self) -> None:
         """The thread starts with the first connection, and again after a fork."""
-        self.stalled = 0
+        self._crowded_at = -math.inf
         self._connections: list[weakref.ref[Watched]] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -78,28 +89,27 @@ class Watchdog:
             self.check()
 
     def check(self) -> None:
-        """Cut the connections whose call is past its deadline, and count the stalled calls."""
+        """Cut the connections whose call is past its deadline."""
         with self._lock:
             connections = [found for each in self._connections if (found := each()) is not None]
             self._connections = [weakref.ref(each) for each in connections]
-        now, stalled = time.monotonic(), 0
-        for connection in connections:
-            until = connection.until
-            if until == math.inf:
-                continue
-            stalled += now - connection.began > SLOW
+        now = time.monotonic()
+        busy = [connection for connection in connections if connection.until != math.inf]
+        crowded = 2 * sum(now - connection.began > SLOW for connection in busy) >= self.threads
+        if crowded:
+            self._crowded_at = now
+        for connection in busy:
             line = connection.line
-            if now > until and line is not None:
+            if line is not None and (now > connection.until or (crowded and now - connection.began > CROWDED)):
                 line.cut()
-        self.stalled = stalled
+
+    def is_careful(self) -> bool:
+        """Return whether half of the threads have been stalled at the same time within the last minute."""
+        return time.monotonic() - self._crowded_at < REMEMBERED
 
 
 watchdog = Watchdog()
 """The watchdog of this process."""
 
 
-def _after_fork() -> None:
-    watchdog.__init__()  # type: ignore[misc]
-
-
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=watchdog.__init__)  # type: ignore[misc]
