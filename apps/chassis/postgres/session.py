@@ -52,6 +52,7 @@ class Session(Connection[DictRow]):
         self._opened = self._planned = time.monotonic()
         self._statements: dict[str, Prepared] = {}
         self._is_outdated = False
+        self._replicated, self._replication_known_until = False, 0.0
         self._of_standby = self.pgconn.parameter_status(b"in_hot_standby") == b"on"
         self.began, self.until = 0.0, math.inf
         self.line: Line | None = Line(self.pgconn.socket)
@@ -188,6 +189,14 @@ class Session(Connection[DictRow]):
         if self.pgconn.transaction_status == TransactionStatus.IDLE:
             self._command(b"DISCARD PLANS")
             self._planned = now
+
+    def is_replicated(self) -> bool:
+        """Return whether commits wait for a synchronous standby; the server is asked again after ten seconds."""
+        now = time.monotonic()
+        if now > self._replication_known_until:
+            row = self.one("SELECT current_setting('synchronous_standby_names') <> '' AS replicated")
+            self._replicated, self._replication_known_until = bool(row and row["replicated"]), now + _MAX_PLAN_AGE
+        return self._replicated
 
     def is_closed_by_server(self) -> bool:
         """Return whether the server has closed this connection, which is idle.

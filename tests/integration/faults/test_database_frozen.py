@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -128,3 +130,33 @@ def test_a_database_that_only_reads_is_not_ready_and_writes_succeed_as_soon_as_i
     assert len(refused) <= 24, "each thread's connection is refused once at most"
     eventually(lambda: stack.order.get("/readyz").status_code == 200, "order is ready again")
     eventually(lambda: is_paid(stack, answers[-1]), "an order placed afterwards is paid", 60)
+
+
+def test_a_retry_is_not_answered_from_an_order_that_no_standby_has(server: Postgres, stack: Stack) -> None:
+    sketch = {"id": str(uuid.uuid4()), "items": ["tea"], "total": 4.5}
+
+    def place(path: str, body: dict[str, Any]) -> requests.Response:
+        return stack.order.post(path, body, key="waits-for-its-standby")
+
+    placing: list[tuple[str, dict[str, Any]]] = [("/v1/orders", ORDER), ("/orders", sketch)]
+    configure(server, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    for request in placing:
+        answer, took = timed(place, *request)
+        assert (answer.status_code, took < LONGEST) == (503, True)
+    server.stop(signal.SIGINT)
+    server.start()  # now both orders can be seen, but a standby that takes over does not have them
+    eventually(lambda: stack.order.get("/v1/orders").status_code == 200, "order has its database again", 60)
+    assert len(stack.order.get("/v1/orders").json()["data"]) == 2
+    for request in placing:
+        answer, took = timed(place, *request)
+        # 409 idempotency-key-in-use: a later step of this order waits for its standby, too.
+        assert (answer.status_code in (503, 409), took < LONGEST) == (True, True)
+        assert int(answer.headers["Retry-After"]) >= 1
+    configure(server, "ALTER SYSTEM RESET synchronous_standby_names")
+    for path, body in placing:
+        eventually(
+            lambda path=path, body=body: place(path, body).status_code == 201,  # type: ignore[misc]
+            "the retry is answered once its order is durable",
+            30,
+        )
+    assert len(stack.order.get("/v1/orders").json()["data"]) == 2
