@@ -82,6 +82,7 @@ def create_app(
     segment of a path on the admin port, such as "/admin", to the WSGI application for it and all paths below it.
     """
     logs.configure(name, settings.log_level)
+    Database.pooled = settings.database_pooled
     app = Application(name, static_folder=None)
     app.url_map.merge_slashes = False  # a path with two slashes is not found, instead of redirected
     app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)

@@ -52,6 +52,7 @@ class Database:
     """A database with one connection per thread of this process, opened on first use."""
 
     session_class = Session  # with tracing, chassis.telemetry.http_spans replaces it
+    pooled = False  # whether a pooler in transaction mode is in between; chassis.service sets it for the process
 
     def __init__(
         self,
@@ -100,7 +101,9 @@ class Database:
 
     def _settings(self) -> dict[str, Any]:
         given = conninfo_to_dict(self._url)
-        settings = {"options": f"{self._options} {given.get('options') or ''}".strip()}
+        settings: dict[str, Any] = {}
+        if not self.pooled:  # a pooler shares its connections: what is set for one of them would hold for others
+            settings["options"] = f"{self._options} {given.get('options') or ''}".strip()
         if "," in str(given.get("host") or given.get("hostaddr") or "") and "target_session_attrs" not in given:
             settings["target_session_attrs"] = "read-write"
         return settings
