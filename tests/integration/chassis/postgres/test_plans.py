@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from chassis.postgres import prepared, session
+from chassis.postgres import prepared, session, watchdog
 from chassis.postgres.database import Database, Session
 from ci.laptop.postgres import Postgres
 
@@ -24,11 +25,14 @@ class Clock:
         """Return the seconds."""
         return self.now
 
+    sleep = staticmethod(time.sleep)
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(session, "time", clock)
+    for module in (session, watchdog):  # both, or the watchdog would take each call for one that is late
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
