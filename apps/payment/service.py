@@ -18,6 +18,7 @@ from chassis.messaging import leases, outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import Database, Row, Session
+from chassis.postgres.durability import confirmed
 from chassis.telemetry import logs
 from chassis.telemetry.metrics import count_transition
 from payment import model, operations, reconcile, reservations, store
@@ -92,6 +93,7 @@ class Payments:
         row = store.insert(session, payment)
         if row is not None:
             return self._execute_first(payment, row) if row["status"] == Status.PROCESSING else row
+        confirmed.wait(session)
         live = _still_live(store.find_live(session, merchant, wanted["order_id"]))
         payment_id = str(live["id"])
         return prefer.until(
