@@ -1,9 +1,10 @@
-"""The order service's commands (`flask --app order migrate | relay | purge | reconcile`)."""
+"""The order service's commands (`flask --app order migrate | relay | purge | reconcile | orphans`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import click
 from flask import Flask
 
 from chassis.cli import commands
@@ -14,6 +15,7 @@ from chassis.postgres.database import Session
 from order import reconcile
 from order.config import Settings
 from order.service import Orders
+from order.store import orphans
 
 
 def register(
@@ -23,6 +25,7 @@ def register(
     # Only releases before 0.3 wrote the inbox. Their rows are of no use after a day: signatures expire after minutes.
     old_rows = {
         "inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))",
+        "orphan_payments": orphans.OLD_ROWS,
         "webhook_deliveries": "created_at < now() - make_interval(days => %s) AND status <> 'pending'",
     }
     commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows)
@@ -32,6 +35,15 @@ def register(
         ("order", "payment", "provider"),
         lambda since, until: reconcile.differences(orders.database.session(), orders.gateway, since, until),
     )
+
+    @app.cli.command("orphans")
+    def orphans_command() -> None:
+        """List the payments that hold or may hold money and whose order does not exist, longest known first."""
+        number = 0
+        for row in orphans.each(orders.database.session()):
+            number += 1
+            click.echo(orphans.line(row))
+        click.echo(f"{app.name}: {number} payments without an order")
 
 
 def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:

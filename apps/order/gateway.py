@@ -23,6 +23,8 @@ _refund = fast_load.loader(RefundSnapshot())
 # Payment's problems for a command that came too late: another operation has changed the payment first.
 _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
 
+_NOT_FOUND = "payment-not-found"
+
 _DONE = {Command.CAPTURE: ("captured",), Command.VOID: ("voided", "expired")}
 """The payment's status after a capture or void that succeeded."""
 
@@ -37,6 +39,9 @@ class PaymentGateway(Remote):
     def send(self, message: Message, timeout: float | None = None) -> Answer:
         """Send the command of an outbox row; the row's id is its idempotency key at payment.
 
+        If payment does not know the payment of a capture, void or refund, the command is declined: payment has looked
+        for it at the provider, too, so a retry would never end.
+
         Raises remote.Unreachable if it is not known whether payment acted (a retry is safe), and remote.Refused.
         """
         headers = {**message.headers, "Tandem-Merchant": message.merchant}
@@ -47,6 +52,8 @@ class PaymentGateway(Remote):
         path = f"/v1/payments/{body.pop('payment_id')}"
         if message.topic == Command.REFUND:
             outcome = self._refund(message, f"{path}/refunds", body, keyed, timeout)
+            if outcome is not None and outcome.reason == _NOT_FOUND:
+                return Answer(None, outcome, message.id)
             return Answer(_parse(self.get(path, headers, timeout)), outcome, message.id)
         return self._act(message, path, body, headers, timeout)
 
@@ -59,6 +66,8 @@ class PaymentGateway(Remote):
         try:
             response = self.post(f"{path}/{action}", _json(body), _with_key(headers, message), timeout)
         except Refused as error:
+            if error.problem == _NOT_FOUND:
+                return Answer(None, _not_found(message), message.id)
             payment = _parse(self.get(path, headers, timeout))
             # While the payment is authorized, another operation is under way that may still fail: retry later.
             if error.problem not in _OVERTAKEN or payment.status == "authorized":
@@ -88,6 +97,8 @@ class PaymentGateway(Remote):
         try:
             answer = _load(_refund, self.post(path, _json(body), headers, timeout))
         except Refused as error:
+            if error.problem == _NOT_FOUND:
+                return _not_found(message)
             if error.problem not in _OVERTAKEN:
                 raise
             return Outcome(message.id, succeeded=False, reason=error.problem)
@@ -107,6 +118,10 @@ def action_outcome(message_id: str, command: Command, under_way: bool, payment: 
     declined = payment.status == "authorized"
     reason = f"{command.removeprefix('payment.')}_declined" if declined else None
     return Outcome(message_id, payment.status in _DONE[command], declined, reason)
+
+
+def _not_found(message: Message) -> Outcome:
+    return Outcome(message.id, succeeded=False, declined=True, reason=_NOT_FOUND)
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:

@@ -67,10 +67,11 @@ class Refund:
 class Answer:
     """What payment reports: its newest snapshot, and the outcome of a command if it is known.
 
-    `answers` is the id of the message that payment answered, and None for an event.
+    `payment` is None if payment does not know the payment that the command is about. `answers` is the id of the message
+    that payment answered, and None for an event.
     """
 
-    payment: Payment
+    payment: Payment | None
     outcome: Outcome | None = None
     answers: str | None = None
 
@@ -154,7 +155,7 @@ def _cancel(path: _Path, change: Cancel) -> None:
 
 
 def _answer(path: _Path, answer: Answer) -> None:
-    if model.is_newer(path.order, answer.payment):
+    if answer.payment is not None and model.is_newer(path.order, answer.payment):
         if path.order.payment is not None and path.order.payment.id != answer.payment.id:
             path.leave_payment()
         path.order = replace(path.order, payment=answer.payment)
