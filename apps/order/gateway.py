@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import marshmallow
@@ -78,18 +79,35 @@ class PaymentGateway(Remote):
 
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         """Return an order's payments, newest first, as payment's API shows them. Raises Unreachable and Refused."""
-        headers = {"Tandem-Merchant": merchant}
-        found: list[dict[str, Any]] = self.get(f"/v1/payments?order_id={order_id}&limit=100", headers).json()["data"]
+        return list(self._list(merchant, f"/v1/payments?order_id={order_id}&limit=100"))
+
+    def payment(self, merchant: str, payment_id: str) -> dict[str, Any]:
+        """Return a payment as payment's API shows it. Raises Unreachable and Refused (`payment-not-found`)."""
+        found: dict[str, Any] = self.get(f"/v1/payments/{payment_id}", {"Tandem-Merchant": merchant}).json()
         return found
+
+    def entries(self, merchant: str) -> Iterator[dict[str, Any]]:
+        """Yield a merchant's ledger entries, newest first, page by page. Raises Unreachable and Refused."""
+        return self._list(merchant, "/v1/ledger/entries?limit=100")
 
     def at_provider(self, merchant: str, payment_id: str) -> dict[str, int]:
         """Return the amounts that the provider has captured and refunded for a payment, by its own records.
 
-        `untold` is the number of operations that it did not report on. Raises Unreachable and Refused.
+        `untold` is the number of operations that it did not report on, `missing` the number of those that it has no
+        record of. Raises Unreachable and Refused.
         """
         headers = {"Tandem-Merchant": merchant}
         account: dict[str, int] = self.get(f"/v1/payments/{payment_id}/provider", headers).json()
         return account
+
+    def _list(self, merchant: str, path: str) -> Iterator[dict[str, Any]]:
+        cursor = None
+        while True:
+            page = self.get(f"{path}&cursor={cursor}" if cursor else path, {"Tandem-Merchant": merchant}).json()
+            yield from page["data"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
 
     def _refund(
         self, message: Message, path: str, body: dict[str, Any], headers: dict[str, str], timeout: float | None
