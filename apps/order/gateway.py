@@ -15,7 +15,7 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused, Remote
 from order import model
 from order.model import Command, Outcome
-from order.schemas import PaymentSnapshot, RefundSnapshot
+from order.snapshots import PaymentSnapshot, RefundSnapshot
 from order.transition import Answer
 
 _payment = fast_load.loader(PaymentSnapshot())
@@ -24,7 +24,8 @@ _refund = fast_load.loader(RefundSnapshot())
 # Payment's problems for a command that came too late: another operation has changed the payment first.
 _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
 
-_NOT_FOUND = "payment-not-found"
+NOT_FOUND = "payment-not-found"
+"""Payment's problem if neither it nor the provider knows a payment."""
 
 _DONE = {Command.CAPTURE: ("captured",), Command.VOID: ("voided", "expired")}
 """The payment's status after a capture or void that succeeded."""
@@ -53,7 +54,7 @@ class PaymentGateway(Remote):
         path = f"/v1/payments/{body.pop('payment_id')}"
         if message.topic == Command.REFUND:
             outcome = self._refund(message, f"{path}/refunds", body, keyed, timeout)
-            if outcome is not None and outcome.reason == _NOT_FOUND:
+            if outcome is not None and outcome.reason == NOT_FOUND:
                 return Answer(None, outcome, message.id)
             return Answer(_parse(self.get(path, headers, timeout)), outcome, message.id)
         return self._act(message, path, body, headers, timeout)
@@ -67,9 +68,12 @@ class PaymentGateway(Remote):
         try:
             response = self.post(f"{path}/{action}", _json(body), _with_key(headers, message), timeout)
         except Refused as error:
-            if error.problem == _NOT_FOUND:
+            if error.problem == NOT_FOUND:
                 return Answer(None, _not_found(message), message.id)
             payment = _parse(self.get(path, headers, timeout))
+            if error.problem == "amount-exceeds-authorized" and payment.status == "authorized":
+                # The same amount is refused again, so a retry does not help.
+                return Answer(payment, Outcome(message.id, False, declined=True, reason=error.problem), message.id)
             # While the payment is authorized, another operation is under way that may still fail: retry later.
             if error.problem not in _OVERTAKEN or payment.status == "authorized":
                 raise
@@ -115,7 +119,7 @@ class PaymentGateway(Remote):
         try:
             answer = _load(_refund, self.post(path, _json(body), headers, timeout))
         except Refused as error:
-            if error.problem == _NOT_FOUND:
+            if error.problem == NOT_FOUND:
                 return _not_found(message)
             if error.problem not in _OVERTAKEN:
                 raise
@@ -129,17 +133,16 @@ class PaymentGateway(Remote):
 def action_outcome(message_id: str, command: Command, under_way: bool, payment: model.Payment) -> Outcome | None:
     """Return the outcome of a capture or void, from the payment after it; None while it is `under_way`.
 
-    If the payment is still authorized, the provider has declined.
+    If the payment is still authorized, the provider has declined. The response does not say why; the event does.
     """
     if under_way:
         return None
     declined = payment.status == "authorized"
-    reason = f"{command.removeprefix('payment.')}_declined" if declined else None
-    return Outcome(message_id, payment.status in _DONE[command], declined, reason)
+    return Outcome(message_id, payment.status in _DONE[command], declined)
 
 
 def _not_found(message: Message) -> Outcome:
-    return Outcome(message.id, succeeded=False, declined=True, reason=_NOT_FOUND)
+    return Outcome(message.id, succeeded=False, declined=True, reason=NOT_FOUND)
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:

@@ -116,6 +116,11 @@ def of_order(session: Session, merchant: str, order_id: str) -> list[Payment]:
     return [Payment(**row) for row in rows]
 
 
+def delete(session: Session, merchant: str, payment_id: str) -> None:
+    """Delete the snapshot of a payment that does not exist any more."""
+    session.execute("DELETE FROM orphan_payments WHERE merchant = %s AND payment_id = %s", (merchant, payment_id))
+
+
 def delete_of_order(session: Session, merchant: str, order_id: str) -> None:
     """Delete the snapshots of payments that name an order."""
     session.execute("DELETE FROM orphan_payments WHERE merchant = %s AND order_id = %s", (merchant, order_id))

@@ -5,7 +5,7 @@ from alembic import op
 from chassis.postgres import tables
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 ORPHANS = """
 CREATE TABLE orphan_payments (
