@@ -51,7 +51,8 @@ class Operation:
     `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
     `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
     the thread of the request itself. `provider` is the name of the provider that the payment was begun with.
-    `expires` is when the lease ends, on the monotonic clock of the process that holds it.
+    `expires` is when the lease ends, on the monotonic clock of the process that holds it. `age` is for how many seconds
+    the operation has been stored.
     """
 
     merchant: str
@@ -68,6 +69,8 @@ class Operation:
     headers: dict[str, str] | None = None
     provider: str | None = None
     expires: float = math.inf
+    order_id: str | None = None
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
