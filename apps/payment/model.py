@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -80,6 +81,36 @@ class Outcome:
     result: Result
     reference: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a provider has recorded of one operation.
+
+    `merchant`, `payment_id`, `order_id` and `operation_id` are None where the provider does not know them, as for what
+    was done by hand. `charge` is the provider's reference of the payment, `reference` that of this operation. `at` is
+    the provider's time. An operation that the provider carried out twice has two records.
+    """
+
+    merchant: str | None
+    payment_id: str | None
+    order_id: str | None
+    operation_id: str | None
+    kind: Kind
+    amount: int
+    currency: str
+    outcome: Outcome
+    charge: str | None
+    at: datetime
+    payment_method: str | None = None
+
+    @property
+    def order(self) -> tuple[int, datetime]:
+        """The sort key for the records of one payment: opening, then captures and voids, then refunds, each by time."""
+        return _STAGES[self.kind], self.at
+
+
+_STAGES = {Kind.SALE: 0, Kind.AUTHORIZE: 0, Kind.CAPTURE: 1, Kind.VOID: 1, Kind.REFUND: 2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,9 @@ class Payments:
         """
         session, order_id = self.database.session(), wanted["order_id"]
         # Most orders have no ended payment, so the count is a statement only for the others.
-        for ended in (lambda: 0, lambda: store.count_ended(session, merchant, order_id)):
-            payment = self._openings.new(merchant, ids.attempt_key(order_id, ended()), wanted, headers)
+        for first in (True, False):
+            ended = 0 if first else store.count_ended(session, merchant, order_id)
+            payment = self._openings.new(merchant, ids.attempt_key(order_id, ended), wanted, headers)
             row = store.insert(session, payment)
             if row is not None:
                 return self._open(payment, row) if row["status"] == Status.PROCESSING else row
