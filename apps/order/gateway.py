@@ -97,8 +97,8 @@ class PaymentGateway(Remote):
     def at_provider(self, merchant: str, payment_id: str) -> dict[str, int]:
         """Return the amounts that the provider has captured and refunded for a payment, by its own records.
 
-        `untold` is the number of operations that it did not report on, `missing` the number of those that it has no
-        record of. Raises Unreachable and Refused.
+        `untold` is the number of operations whose outcome it did not report, `missing` the number of succeeded
+        operations that it has no record of. Raises Unreachable and Refused.
         """
         headers = {"Tandem-Merchant": merchant}
         account: dict[str, int] = self.get(f"/v1/payments/{payment_id}/provider", headers).json()

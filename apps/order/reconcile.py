@@ -97,12 +97,11 @@ def _compare_provider(order_id: str, account: Account) -> Iterator[Difference]:
 
 def _outcomes(order: Record, account: Account) -> Iterator[Difference]:
     order_id, status = str(order["id"]), account.payment["status"]
-    untold = account.provider["untold"]
-    missing = account.provider.get("missing", untold)
+    untold, missing = account.provider["untold"], account.provider["missing"]
     if missing:
         yield Difference((order_id, "provider has no record", order["status"], status, f"{missing} operations"))
-    if untold > missing:
-        cells = (order_id, "provider does not answer", order["status"], status, f"{untold - missing} operations")
+    if untold:
+        cells = (order_id, "provider does not answer", order["status"], status, f"{untold} operations")
         yield Difference(cells, compared=False)
 
 

@@ -28,6 +28,7 @@ NAMES = {ORDER_ID: "{order_id}", PAYMENT_ID: "{payment_id}", MESSAGE_ID: "{messa
 HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Tandem-Merchant", "X-Request-Id", "traceparent")
 CARRIED = {"X-Request-Id": "req-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 TOTAL = {"total_amount": 900, "currency": "EUR"}
+ACCOUNT = {"captured_amount": 900, "refunded_amount": 0, "untold": 0, "missing": 0}
 CREATE = {"order_id": ORDER_ID, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "automatic"}
 
 
@@ -193,7 +194,7 @@ CALLS = [
     Call("refund: payment is unknown", [(404, problem("payment-not-found"))], Command.REFUND, {**ABOUT, "amount": 1}),
     Call(
         "reconcile",
-        [(200, {"data": [payment("captured")]}), (200, {"captured_amount": 900, "refunded_amount": 0, "untold": 0})],
+        [(200, {"data": [payment("captured")]}), (200, ACCOUNT)],
         given={},
     ),
     Call(
