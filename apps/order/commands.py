@@ -41,7 +41,7 @@ def register(
     @click.option("--since", required=True, help="Send commands since this moment again (RFC 3339).")
     @click.option("--refund-orphans", is_flag=True, help="Void or refund the payments without an order.")
     def resync_command(since: str, refund_orphans: bool) -> None:
-        """After a restore: send payment again what was asked since a moment, and list payments without an order.
+        """After a restore: send payment again what was asked since a moment, and list the payments of lost orders.
 
         The commands keep their ids, so nothing is charged or refunded twice. It can be repeated and interrupted. The
         relay sends the commands. With --refund-orphans, the exit status is 1 if a payment still holds money.
@@ -51,15 +51,19 @@ def register(
         run = resync.Resync(session, lambda line: click.echo(f"{app.name}: {line}"))
         run.run(moment)
         click.echo(f"{app.name}: {run.again} commands are sent again, {run.rebuilt} of them were rebuilt")
-        number = failed = 0
-        for row in orphans.each(session, moment.isoformat()):
-            number += 1
-            done, what = resync.return_money(session, orders.gateway, row) if refund_orphans else (True, "")
-            failed += not done
+        number = holding = failed = 0
+        for row in orphans.each(session, moment.isoformat(), ended=True):
+            number, holding, what = number + 1, holding + bool(row["held"]), ""
+            if refund_orphans and row["held"]:
+                done, what = resync.return_money(session, orders.gateway, row)
+                failed += not done
             click.echo(f"{orphans.line(row)}  {what}".rstrip())
-        click.echo(f"{app.name}: {number} payments have become known since {moment.isoformat()} and have no order")
-        if number and not refund_orphans:
-            click.echo("Their orders were acknowledged and lost, or never placed. --refund-orphans returns the money.")
+        since = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+        click.echo(f"{app.name}: {number} payments known since {since} have no order, {holding} of them held money")
+        if number:
+            click.echo("Their orders were acknowledged and are lost, or were never placed.")
+        if holding and not refund_orphans:
+            click.echo("--refund-orphans returns the money.")
         if failed:
             click.echo(f"{app.name}: {failed} of them may still hold money; run this command again")
             sys.exit(1)

@@ -47,42 +47,47 @@ def keep(session: Session, merchant: str, order_id: str, payment: Payment) -> No
     session.execute(_KEEP, {"merchant": merchant, "order_id": order_id, **asdict(payment)})
 
 
-def find(session: Session, limit: int, since: str | None = None, after: Row | None = None) -> list[Row]:
+def find(
+    session: Session, limit: int, since: str | None = None, after: Row | None = None, *, ended: bool = False
+) -> list[Row]:
     """Return up to `limit` orphans, longest known first.
 
     Each has merchant, payment_id, order_id, status, currency, amount, captured_amount, refunded_amount,
     refunding_amount, `held` (what it holds or may hold, in minor units), first_seen_at, last_seen_at and age (seconds).
     `since` (RFC 3339) leaves out those that were known before; the list continues after the row `after`.
+    With `ended`, payments of missing orders are included that hold no money any more.
     """
     named: dict[str, Any] = {"limit": limit, "since": since}
-    conditions: LiteralString = "" if since is None else " AND first_seen_at >= %(since)s"
+    conditions: LiteralString = _NO_ORDER if ended else f"{_NO_ORDER} AND {_HOLDING}"
+    if since is not None:
+        conditions += " AND first_seen_at >= %(since)s"
     if after is not None:
         conditions += " AND (first_seen_at, merchant, payment_id) > (%(at)s, %(merchant)s, %(payment)s)"
         named |= {"at": after["first_seen_at"], "merchant": after["merchant"], "payment": after["payment_id"]}
     return session.execute(
         f"""SELECT merchant, payment_id, order_id, status, currency, amount, captured_amount, refunded_amount,
-                   refunding_amount, {_HELD} AS held, first_seen_at, last_seen_at,
+                   refunding_amount, CASE WHEN {_HOLDING} THEN {_HELD} ELSE 0 END AS held, first_seen_at, last_seen_at,
                    extract(epoch FROM now() - first_seen_at)::float8 AS age
-            FROM orphan_payments WHERE {_HOLDING} AND {_NO_ORDER}{conditions}
+            FROM orphan_payments WHERE {conditions}
             ORDER BY first_seen_at, merchant, payment_id LIMIT %(limit)s""",
         named,
         prepare=False,
     ).fetchall()
 
 
-def each(session: Session, since: str | None = None) -> Iterator[Row]:
+def each(session: Session, since: str | None = None, *, ended: bool = False) -> Iterator[Row]:
     """Yield all orphans as `find` returns them, read in steps."""
-    rows = find(session, 500, since)
+    rows = find(session, 500, since, ended=ended)
     while rows:
         yield from rows
-        rows = find(session, 500, since, rows[-1])
+        rows = find(session, 500, since, rows[-1], ended=ended)
 
 
 def line(row: Row) -> str:
     """Return an orphan as a line of text."""
     return (
         f"payment {row['payment_id']}  order {row['order_id']}  {row['merchant']}  {row['status']}"
-        f"  {row['held']} {row['currency']}  since {row['first_seen_at']:%Y-%m-%d %H:%M:%S} UTC"
+        f"  holds {row['held']} {row['currency']}  since {row['first_seen_at']:%Y-%m-%d %H:%M:%S} UTC"
     )
 
 
