@@ -34,8 +34,9 @@ CREATE TABLE orders (
     PRIMARY KEY (merchant, id),
     CHECK (paid_amount >= 0 AND paid_amount <= total_amount),
     CHECK (refunded_amount >= 0 AND refunded_amount <= paid_amount),
-    CHECK (status <> 'paid' OR paid_amount = total_amount AND (refunded_amount < total_amount OR total_amount = 0)),
-    CHECK (status <> 'refunded' OR total_amount > 0 AND refunded_amount = total_amount)
+    CONSTRAINT orders_paid
+        CHECK (status <> 'paid' OR total_amount = 0 OR paid_amount > 0 AND refunded_amount < paid_amount),
+    CONSTRAINT orders_refunded CHECK (status <> 'refunded' OR paid_amount > 0 AND refunded_amount = paid_amount)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE orders IS 'Orders as they are now. Each change increments the version and adds a row to order_events.';
 COMMENT ON COLUMN orders.merchant IS 'Merchant that owns the order. Part of the primary key, so a query reads one merchant.';
@@ -43,7 +44,7 @@ COMMENT ON COLUMN orders.id IS 'UUIDv7. Chosen by the caller if the order was pl
 COMMENT ON COLUMN orders.status IS 'State of the order. The trigger orders_guard allows only legal transitions.';
 COMMENT ON COLUMN orders.currency IS 'ISO 4217 code of all amounts.';
 COMMENT ON COLUMN orders.total_amount IS 'Amount to pay, in minor units. Immutable.';
-COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. Refunds do not reduce it.';
+COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. A partial capture is less. Refunds do not reduce it.';
 COMMENT ON COLUMN orders.refunded_amount IS 'Refunded amount, in minor units.';
 COMMENT ON COLUMN orders.refunding_amount IS 'Amount reserved for refunds without a known outcome, in minor units.';
 COMMENT ON COLUMN orders.items IS 'Lines as they were placed: sku, name, quantity, unit_amount, amount. Immutable.';
@@ -59,9 +60,9 @@ COMMENT ON COLUMN orders.swept_at IS 'Last time that the sweep found the order w
 COMMENT ON COLUMN orders.version IS 'Version of the newest row in order_events; sent as the ETag.';
 COMMENT ON COLUMN orders.created_at IS 'Time at which the order was placed.';
 COMMENT ON COLUMN orders.updated_at IS 'Time of the newest version.';
-COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, and of a refund its amount.';
+COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, amount of a refund or part capture.';
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
-COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command by the provider, until a command succeeds. NULL if there is none.';
+COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
 COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
@@ -124,8 +125,11 @@ COMMENT ON COLUMN order_events.type IS 'What happened, such as order.paid, payme
 COMMENT ON COLUMN order_events.from_status IS 'Status before the event; NULL for the first.';
 COMMENT ON COLUMN order_events.to_status IS 'Status after the event. Equal to from_status if only amounts or commands changed.';
 COMMENT ON COLUMN order_events.actor IS 'Who caused the event: merchant or payment.';
-COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, refund_amount.';
+COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, capture_amount, refund_amount.';
 COMMENT ON COLUMN order_events.at IS 'Time of the event.';
+
+CREATE INDEX order_events_at ON order_events USING brin (at);
+COMMENT ON INDEX order_events_at IS 'The orders that changed in a period, for reconcile.';
 
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -230,6 +234,44 @@ COMMENT ON COLUMN inbox.received_at IS 'Time of the first delivery. The purge de
 
 CREATE INDEX inbox_age ON inbox USING brin (received_at);
 COMMENT ON INDEX inbox_age IS 'The purge.';
+
+CREATE TABLE orphan_payments (
+    merchant         text        NOT NULL,
+    payment_id       uuid        NOT NULL,
+    order_id         uuid        NOT NULL,
+    status           text        NOT NULL,
+    currency         text        NOT NULL,
+    amount           bigint      NOT NULL,
+    captured_amount  bigint      NOT NULL,
+    refunded_amount  bigint      NOT NULL,
+    refunding_amount bigint      NOT NULL,
+    failure_reason   text,
+    version          bigint      NOT NULL,
+    first_seen_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_seen_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, payment_id)
+);
+COMMENT ON TABLE orphan_payments IS 'Newest snapshots of payments that name an order which does not exist here.';
+COMMENT ON COLUMN orphan_payments.merchant IS 'Merchant that owns the payment.';
+COMMENT ON COLUMN orphan_payments.payment_id IS 'The payment.';
+COMMENT ON COLUMN orphan_payments.order_id IS 'The order that the payment names. If it is placed later, it takes the payment.';
+COMMENT ON COLUMN orphan_payments.status IS 'State of the payment.';
+COMMENT ON COLUMN orphan_payments.currency IS 'ISO 4217 code of all amounts.';
+COMMENT ON COLUMN orphan_payments.amount IS 'Amount of the payment, in minor units.';
+COMMENT ON COLUMN orphan_payments.captured_amount IS 'Captured amount, in minor units.';
+COMMENT ON COLUMN orphan_payments.refunded_amount IS 'Refunded amount, in minor units.';
+COMMENT ON COLUMN orphan_payments.refunding_amount IS 'Amount of refunds without a known outcome, in minor units.';
+COMMENT ON COLUMN orphan_payments.failure_reason IS 'Why the payment failed, if it did.';
+COMMENT ON COLUMN orphan_payments.version IS 'Version of the payment. An older snapshot changes nothing.';
+COMMENT ON COLUMN orphan_payments.first_seen_at IS 'Time at which the first snapshot arrived.';
+COMMENT ON COLUMN orphan_payments.last_seen_at IS 'Time at which the newest snapshot arrived.';
+
+CREATE INDEX orphan_payments_holding ON orphan_payments (first_seen_at)
+    WHERE (status IN ('processing', 'authorized')) OR captured_amount > refunded_amount;
+COMMENT ON INDEX orphan_payments_holding IS 'Lists and gauges of payments that hold or may hold money.';
+
+CREATE INDEX orphan_payments_of_order ON orphan_payments (merchant, order_id);
+COMMENT ON INDEX orphan_payments_of_order IS 'The payments that an order takes when it is placed.';
 
 
 -- Callers -------------------------------------------------------------------------------------------------------------

@@ -110,7 +110,8 @@ def test_a_signed_event_is_applied_and_added_to_the_history(pair: Pair, placed: 
     assert post_event(pair, event(placed, "captured", 2)).status_code == 204
     order, history = seen(pair, placed)
     assert (order["status"], order["paid_amount"], order["version"]) == ("paid", 900, 2)
-    assert order["payment"] == {"id": PAYMENT, "status": "captured", "failure_reason": None}
+    expected = {"id": PAYMENT, "status": "captured", "captured_amount": 900, "failure_reason": None}
+    assert order["payment"] == expected
     assert [(step["version"], step["from"], step["to"]) for step in history] == [
         (1, None, "pending_payment"),
         (2, "pending_payment", "paid"),
@@ -170,7 +171,7 @@ def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_its_amount(
     assert (order["status"], order["payment"]["id"], order["payment"]["failure_reason"]) == ("paid", another, None)
 
 
-def test_an_event_of_an_unknown_order_is_accepted_and_ignored(pair: Pair, placed: dict[str, Any]) -> None:
+def test_an_event_of_an_unknown_order_creates_no_order(pair: Pair, placed: dict[str, Any]) -> None:
     nobody = {**placed, "id": str(uuid.uuid4())}
     assert post_event(pair, event(nobody, "captured", 2)).status_code == 204
     refused(pair.order.get(f"/v1/orders/{nobody['id']}"), 404, "order-not-found")

@@ -173,6 +173,17 @@ def test_commands_of_an_order_are_found_even_if_they_are_days_apart(
     assert "order payment payment.capture" in page.text
 
 
+def test_the_page_shows_a_partial_capture_and_what_the_provider_declined_last(operator: Desk, pair: Pair) -> None:
+    order = place(pair, capture="manual", payment_method="pm_refund_declined")
+    assert "Last error" not in operator.page(f"/operator/orders/{order['id']}").text
+    pair.order.post(f"/v1/orders/{order['id']}/capture", {"amount": 400}, Prefer="wait=10")
+    pair.order.post(f"/v1/orders/{order['id']}/cancel", Prefer="wait=10")
+    page = operator.page(f"/operator/orders/{order['id']}")
+    assert "Paid 4.00 EUR" in page.text
+    assert "Last error The payment provider declined the refund: refund_declined." in page.text
+    assert "capture_amount 4.00 EUR" in page.text
+
+
 def test_the_page_says_what_an_order_waits_for(operator: Desk, pair: Pair, payment_down: None) -> None:
     order = pair.order.post("/v1/orders", ORDER).json()
     eventually(
@@ -186,6 +197,19 @@ def test_the_page_says_what_an_order_waits_for(operator: Desk, pair: Pair, payme
     assert order["id"] in page.links
     assert page.text.count("payment.create") >= 2
     eventually(lambda: "circuit breaker open" in operator.page("/operator/pending").text, "the circuit breaker is open")
+
+
+def test_payments_without_an_order_are_shown_until_their_order_is_placed(operator: Desk, pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    wanted = {"order_id": order_id, "amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
+    payment = pair.payment.post("/v1/payments", wanted).json()
+    eventually(lambda: order_id in operator.page("/operator/pending").text, "the payment is shown")
+    page = operator.page("/operator/pending").text
+    assert f"{payment['id']} {order_id} demo captured 9.00 EUR" in page
+    assert "Payments without an order 1" in operator.page("/operator").text
+    pair.order.request("POST", "/orders", json={"id": order_id, "items": ["item1"], "total": 9})
+    assert payment["id"] not in operator.page("/operator/pending").text
+    assert "Payments without an order 0" in operator.page("/operator").text
 
 
 def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Desk, pair: Pair) -> None:
