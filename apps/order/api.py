@@ -18,7 +18,7 @@ from chassis.http.facts import STANDARD_WEBHOOKS, facts
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
 from chassis.service import propagated_headers, service
-from order import gateway, schemas, snapshots
+from order import answers, schemas, snapshots
 from order.model import Status
 from order.service import Done, Orders
 
@@ -184,6 +184,6 @@ def receive_payment_event() -> Response:
         raise Problem("validation", "Not a payment event.", errors=parsing.pointers(error.messages)) from error
     g.merchant = event["merchant"]
     orders().receive_payment_event(
-        event["merchant"], event["data"]["order_id"], gateway.from_event(event), propagated_headers()
+        event["merchant"], event["data"]["order_id"], answers.from_event(event), propagated_headers()
     )
     return Response(status=204)

@@ -6,7 +6,7 @@ and the change is applied again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import uuid_utils
@@ -20,6 +20,7 @@ from chassis.messaging.relay import Relay
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, metrics
 from order import transition
+from order.answers import Failure
 from order.gateway import PaymentGateway
 from order.history import Step
 from order.model import Order
@@ -43,7 +44,7 @@ class Changes:
     """Applies the changes that requests, answers and events make to orders, and sends the commands that follow."""
 
     def __init__(self, database: Database, gateway: PaymentGateway, wake_webhooks: Callable[[], None]) -> None:
-        self.relay = Relay(database, gateway.breaker, self._deliver)
+        self.relay = Relay(database, gateway.breaker, self._deliver, self._deliver_many)
         self._database, self._gateway, self._wake_webhooks = database, gateway, wake_webhooks
 
     def once(
@@ -74,7 +75,7 @@ class Changes:
                     message = outbox_message(claim.merchant, taken[-1], headers, wait) if taken else None
                     owner = message.owner or None if message else None
                     path = Path(claim.merchant, taken, "merchant", headers, owner=owner, lease=lease_seconds(wait))
-                    row = steps.write(session, [path]).get(order_id) if taken else None
+                    row = steps.write(session, [path])[0] if taken else None
                     if taken and row is None:
                         raise Overtaken  # rolls back the key and the withdrawn commands, too
             except Overtaken:
@@ -143,6 +144,37 @@ class Changes:
     def _deliver(self, message: Message, timeout: float | None) -> str:
         return self._settle(message, self._gateway.send(message, timeout))[0]
 
+    def _deliver_many(self, messages: Sequence[Message]) -> dict[str, Failure]:
+        """Send commands of different orders together, and commit all that follows from the answers in one statement.
+
+        Returns the failures by message id. An order that another change has overtaken is settled alone.
+        """
+        answers, failed = dict[str, Answer](), dict[str, Failure]()
+        for message_id, answer in self._gateway.send_many(messages).items():
+            if isinstance(answer, Answer):
+                answers[message_id] = answer
+            else:
+                failed[message_id] = answer
+        answered = [message for message in messages if message.id in answers]
+        session = self._database.session()
+        orders = steps.read_many(session, [(message.merchant, message.aggregate_id) for message in answered])
+        paths, unchanged = [], []
+        for message in answered:
+            order = orders.get((message.merchant, message.aggregate_id))
+            taken = transition.apply(order, answers[message.id], new_id) if order else []
+            if taken:
+                paths.append(Path(message.merchant, taken, "payment", message.headers, answered=message))
+            else:
+                unchanged.append(message)
+        rows = steps.write(session, paths) if paths else []
+        outbox.mark_many_delivered(session, unchanged)
+        for path, row in zip(paths, rows, strict=True):
+            if row is not None:
+                self._count(path, row)
+            elif path.answered is not None:
+                self._settle(path.answered, answers[path.answered.id])
+        return failed
+
     def _settle(self, message: Message, answer: Answer, order: Order | None = None) -> tuple[str, Row | None]:
         """Commit what follows from payment's answer, together with the mark that the message is delivered.
 
@@ -164,7 +196,7 @@ class Changes:
             order = None
 
     def _write(self, session: Session, path: Path) -> Row | None:
-        row = steps.write(session, [path]).get(path.steps[0].before.id)
+        (row,) = steps.write(session, [path])
         if row is not None:
             self._count(path, row)
         return row

@@ -13,7 +13,8 @@ from typing import Any
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.postgres.database import Row, Session
-from order.gateway import NOT_FOUND, PaymentGateway
+from order.answers import NOT_FOUND
+from order.gateway import PaymentGateway
 from order.history import payload_of
 from order.model import Asked, Command
 from order.store import orphans, resending, steps

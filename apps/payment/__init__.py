@@ -10,7 +10,8 @@ import chassis.service
 from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
-from payment import api, commands, compat, config, metrics, problems, providers, schemas, simulator_api
+from payment import api, batch_api, commands, compat, config, metrics, problems, providers, schemas, simulator_api
+from payment.batches import Batches
 from payment.gateway import OrderGateway
 from payment.service import Payments
 
@@ -34,12 +35,12 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         "Tandem payments",
         settings,
         database,
-        [api.blueprint, compat.blueprint, simulator_api.blueprint],
+        [api.blueprint, batch_api.blueprint, compat.blueprint, simulator_api.blueprint],
         about="Charges each order at most once through a payment provider, and keeps asking it for unknown outcomes.",
         webhooks=[Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service the state of a payment")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
-        use_cases={"payments": payments},
+        use_cases={"payments": payments, "batches": Batches(payments)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, "payment.updated")
     metrics.add_gauges(app.extensions["tandem"].gauges)

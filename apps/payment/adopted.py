@@ -10,7 +10,7 @@ from itertools import islice
 from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session
 from payment.model import Operation, Record
-from payment.operations import EVENT
+from payment.settlements import EVENT
 from payment.store import VIEW
 
 Key = tuple[str, str]

@@ -16,11 +16,12 @@ import uuid_utils
 from chassis.messaging import leases
 from chassis.postgres.database import Database, Session
 from chassis.telemetry import logs
-from payment import adopted, ids, model, operations, store
+from payment import adopted, ids, model, operations, settlements, store
 from payment.executor import count_settled
 from payment.ids import What
 from payment.model import EXPIRED_NOTE, Kind, Operation, Record, Result, Status
 from payment.providers import Provider
+from payment.settlements import Settled
 
 log = logs.get_logger()
 
@@ -178,8 +179,8 @@ class _Payment:
 
     def _settle(self, record: Record, operation: Operation) -> None:
         settlement = model.settle(operation.kind, operation.amount, record.outcome, operation.note)
-        event_id = str(uuid_utils.uuid7())
-        if operations.settle(self._session, operation, record.outcome, settlement, event_id) is not None:
+        settled = Settled(operation, record.outcome, settlement, str(uuid_utils.uuid7()))
+        if settlements.settle(self._session, [settled]):
             self.done.settled += 1
             count_settled(operation, record.outcome, settlement)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uuid_utils
 
@@ -11,9 +11,10 @@ from chassis.messaging.leases import backoff
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, tracing
 from chassis.telemetry.metrics import count_transition
-from payment import metrics, model, operations
+from payment import metrics, model, operations, settlements
 from payment.model import Kind, Operation, Outcome, Result, Settlement, Status
 from payment.providers import Provider, ProviderFault, may_have_forgotten, require_provider
+from payment.settlements import Settled
 
 log = logs.get_logger()
 
@@ -29,21 +30,50 @@ class Executor:
         """Lease up to `limit` due operations without a known outcome."""
         return operations.claim(session, self._lease, limit)
 
-    def execute(self, operation: Operation) -> Row | None:
+    def execute(self, operation: Operation, *, answered: bool = False) -> Row | None:
         """Carry out an operation that is leased to the caller. Returns the payment's view if that settled it.
 
         An operation that was attempted before is looked up first, and so is one whose request is older than the
         provider's memory of keys. If the provider does not know it, it is sent (again) under the same id. An unknown
         outcome is neither success nor failure: the operation is released, and the executor's loop claims it again after
         a delay.
+
+        `answered` is true if the caller tells the order service the outcome: then there is no event of it.
         """
         with logs.request_context(operation.headers):
-            if time.monotonic() >= operation.expires:
-                # This process was suspended, or the operation waited too long for a thread. The next worker to claim it
-                # looks it up first, because the provider may have forgotten the idempotency key.
-                log.warning("lease_lost", operation_id=operation.id)
+            if self._is_late(operation):
                 return None
-            return self._settle(operation, self._ask(operation))
+            return self._settle({operation.id: (operation, self._ask(operation))}, answered).get(operation.id)
+
+    def execute_many(self, each: Sequence[Operation]) -> dict[str, Row]:
+        """Carry out new operations whose outcomes the caller tells the order service.
+
+        Returns the views of the payments that are settled, by operation id. What the provider does not answer together
+        with others is left to the executor's loop.
+        """
+        new = [op for op in each if not self._is_late(op) and not may_have_forgotten(self._provider, op)]
+        began = time.perf_counter()
+        outcomes = self._provider.send_many(new) if new else {}
+        took = time.perf_counter() - began
+        for operation in new:
+            if operation.id in outcomes:
+                result = outcomes[operation.id].result
+                metrics.provider_seconds.labels(operation.kind, result).observe(took, tracing.exemplar())
+        left = [operation for operation in each if operation.id not in outcomes]
+        for operation in left:
+            operations.release(self._database.session(), operation, 0, "left to the executor")
+        return self._settle({op.id: (op, outcomes[op.id]) for op in new if op.id in outcomes}, answered=True)
+
+    def _is_late(self, operation: Operation) -> bool:
+        """Return whether the lease has expired.
+
+        This process was suspended, or the operation waited too long for a thread. The next worker to claim it looks it
+        up first, because the provider may have forgotten the idempotency key.
+        """
+        late = time.monotonic() >= operation.expires
+        if late:
+            log.warning("lease_lost", operation_id=operation.id)
+        return late
 
     def _ask(self, operation: Operation) -> Outcome:
         attributes = _attributes(operation, self._provider.name)
@@ -62,18 +92,24 @@ class Executor:
             metrics.provider_seconds.labels(operation.kind, outcome.result).observe(took, tracing.exemplar())
         return outcome
 
-    def _settle(self, operation: Operation, outcome: Outcome) -> Row | None:
-        if outcome.result is Result.UNKNOWN:
-            self._release(operation, outcome)
-            return None
-        settlement = model.settle(operation.kind, operation.amount, outcome, operation.note)
-        row = operations.settle(self._database.session(), operation, outcome, settlement, str(uuid_utils.uuid7()))
-        if row is None:
-            log.warning("lease_lost", operation_id=operation.id)
-            return None
-        self._wake()
-        count_settled(operation, outcome, settlement)
-        return row
+    def _settle(self, asked: dict[str, tuple[Operation, Outcome]], answered: bool) -> dict[str, Row]:
+        """Commit the outcomes that are known, and release the other operations. Returns views by operation id."""
+        known: list[Settled] = []
+        for operation, outcome in asked.values():
+            if outcome.result is Result.UNKNOWN:
+                self._release(operation, outcome)
+                continue
+            settlement = model.settle(operation.kind, operation.amount, outcome, operation.note)
+            known.append(Settled(operation, outcome, settlement, None if answered else str(uuid_utils.uuid7())))
+        rows = settlements.settle(self._database.session(), known) if known else {}
+        if rows and not answered:
+            self._wake()
+        for settled in known:
+            if settled.operation.id in rows:
+                count_settled(settled.operation, settled.outcome, settled.settlement)
+            else:
+                log.warning("lease_lost", operation_id=settled.operation.id)
+        return rows
 
     def _release(self, operation: Operation, outcome: Outcome) -> None:
         delay = backoff(operation.attempts)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import uuid_utils
-from psycopg.types.json import Jsonb
 
 from chassis.postgres.database import Row, Session, json_time
 from payment.model import Entry
@@ -13,18 +13,16 @@ from payment.model import Entry
 INSERT_FOR_SETTLED = """
     INSERT INTO ledger_entries (merchant, id, operation_id, payment_id, account, direction, amount, currency)
     SELECT settled.merchant, e.id, settled.id, payment_id, e.account, e.direction, e.amount, settled.currency
-    FROM settled, jsonb_to_recordset(%(entries)s) AS e(id uuid, account text, direction text, amount bigint)"""
-"""SQL: a part of the statement that settles an operation. Reads the operation from `settled`; takes `entries`."""
+    FROM settled, jsonb_to_recordset(settled.entries) AS e(id uuid, account text, direction text, amount bigint)"""
+"""SQL: a part of the statement that settles operations. Reads them from `settled`, each with its `entries`."""
 
 
-def parameter(entries: Iterable[Entry]) -> Jsonb:
-    """Return the parameter `entries` of INSERT_FOR_SETTLED."""
-    return Jsonb(
-        [
-            {"id": str(uuid_utils.uuid7()), "account": e.account, "direction": e.direction, "amount": e.amount}
-            for e in entries
-        ]
-    )
+def parameter(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Return the `entries` of an operation for INSERT_FOR_SETTLED."""
+    return [
+        {"id": str(uuid_utils.uuid7()), "account": e.account, "direction": e.direction, "amount": e.amount}
+        for e in entries
+    ]
 
 
 def balances(session: Session, merchant: str, currency: str | None) -> list[Row]:

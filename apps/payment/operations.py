@@ -9,11 +9,10 @@ from dataclasses import replace
 from psycopg.types.json import Jsonb
 
 from chassis.messaging import leases
-from chassis.messaging.leases import DUE, RELEASED, UNTIL, Queue
+from chassis.messaging.leases import DUE, UNTIL, Queue
 from chassis.postgres.database import Row, Session, json_time
-from payment import ledger
-from payment.model import Kind, Operation, Outcome, Settlement
-from payment.store import OBJECT, VIEW
+from payment.model import Kind, Operation
+from payment.store import VIEW
 
 OPERATIONS = Queue(
     table="operations",
@@ -130,66 +129,6 @@ def retry_all_now(session: Session) -> None:
     leases.retry_now(session, OPERATIONS, "available_at > now()", {})
 
 
-EVENT = f"""jsonb_build_object(
-        'type', 'payment.updated', 'timestamp', {json_time("clock_timestamp()")}, 'merchant', p.merchant,
-        'data', {OBJECT}, 'operation', json_build_object('id', settled.id, 'kind', settled.kind,
-            'status', settled.status, 'amount', settled.amount, 'reason', settled.reason,
-            'idempotency_key', settled.idempotency_key))"""
-"""SQL: the event `payment.updated` of a payment `p` and its operation `settled`."""
-
-_SETTLE = f"""
-WITH settled AS (
-    UPDATE operations SET status = %(result)s, provider_reference = %(reference)s, reason = %(reason)s,
-           settled_at = clock_timestamp(), {RELEASED}, last_error = NULL
-    WHERE {OPERATIONS.held}
-    RETURNING *),
-p AS (
-    UPDATE payments p SET status = COALESCE(%(next)s, p.status),
-           authorized_amount = authorized_amount + %(authorized)s,
-           captured_amount = captured_amount + %(captured)s, refunded_amount = refunded_amount + %(refunded)s,
-           refunding_amount = refunding_amount + %(refunding)s,
-           busy = CASE WHEN kind = 'refund' THEN busy END,
-           failure_reason = COALESCE(%(failure_reason)s, failure_reason),
-           provider_reference = COALESCE(p.provider_reference, %(reference)s),
-           version = version + 1, updated_at = clock_timestamp()
-    FROM settled WHERE p.merchant = settled.merchant AND p.id = settled.payment_id
-    RETURNING p.*),
-entries AS ({ledger.INSERT_FOR_SETTLED}),
-event AS (
-    INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
-    SELECT %(event_id)s::uuid, p.merchant, order_id, 'payment.updated', {EVENT}, p.headers
-    FROM p, settled)
-SELECT {VIEW} FROM p
-"""
-
-
-def settle(
-    session: Session, operation: Operation, outcome: Outcome, settlement: Settlement, event_id: str
-) -> Row | None:
-    """Commit an operation's outcome, its payment's next state, the ledger entries and the event in one statement.
-
-    Returns the payment's view, or None if the lease was lost. Then nothing is written: the worker that holds the lease
-    now settles the operation, with the same outcome.
-    """
-    return session.one(
-        _SETTLE,
-        {
-            **OPERATIONS.holding(operation),
-            "result": outcome.result,
-            "reference": outcome.reference,
-            "reason": outcome.reason,
-            "next": settlement.status,
-            "authorized": settlement.authorized,
-            "captured": settlement.captured,
-            "refunded": settlement.refunded,
-            "refunding": settlement.refunding,
-            "failure_reason": settlement.failure_reason,
-            "entries": ledger.parameter(settlement.entries),
-            "event_id": event_id,
-        },
-    )
-
-
 def find(session: Session, merchant: str, payment_id: str) -> list[Row]:
     """Return views of a payment's operations, oldest first: body (JSON text)."""
     return session.execute(
@@ -197,6 +136,10 @@ def find(session: Session, merchant: str, payment_id: str) -> list[Row]:
             ORDER BY created_at, id""",
         (merchant, payment_id),
     ).fetchall()
+
+
+def outcome(session: Session, merchant: str, operation_id: str) -> Row | None:
+    """Return an operation's `status` and the `reason` why it was declined, if it was."""
 
 
 def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:

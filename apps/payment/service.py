@@ -61,22 +61,24 @@ class Payments:
         self._provider = provider
         self.provider_controls = ProviderControls(database, provider)
         self._lease = settings.lease_seconds
-        self._openings = Openings(provider.name, *times)
+        self.openings = Openings(provider.name, *times)
 
-    def create(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str]) -> Done:
+    def create(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str], *, answered: bool = False) -> Done:
         """Store a payment, ask the provider for the money, and settle.
 
         `wanted` is what schemas.CreatePayment loads. If the order has a live payment, returns that one with 200.
+        `answered` is true if the answer goes to the order service: see Executor.execute.
+
         Raises Problem `idempotency-key-reused` or `idempotency-key-in-use`.
         """
-        payment = self._openings.new(claim.merchant, claim.key, wanted, headers, idempotency_key=claim.key)
+        payment = self.openings.new(claim.merchant, claim.key, wanted, headers, idempotency_key=claim.key)
         with idempotency.not_in_use():
             row = store.insert_under_key(self.database.session(), claim, payment)
         if row is None:
-            return self._replay_or_find_live(claim, payment)
-        return Done(self._open(payment, row), 201)
+            return self._replay_or_find_live(claim, payment, answered)
+        return Done(self._open(payment, row, answered), 201)
 
-    def _replay_or_find_live(self, claim: Claim, payment: dict[str, Any]) -> Done:
+    def _replay_or_find_live(self, claim: Claim, payment: dict[str, Any], answered: bool) -> Done:
         """Answer with the payment of the key, or with the order's live payment. Creates one if both are gone.
 
         The payment of a key that was purged is found by its id, which is derived from the key.
@@ -93,7 +95,7 @@ class Payments:
                 live = _still_live(store.find_live(session, claim.merchant, payment["order_id"]))
                 store.point_key(session, claim, str(live["id"]))
                 return Done(live, 200)
-        return Done(self._open(payment, row), 201)
+        return Done(self._open(payment, row, answered), 201)
 
     def find_or_create(self, merchant: str, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Row:
         """Return the order's live payment, or a new one. In the sketch's API, the order's id is the idempotency key.
@@ -105,7 +107,7 @@ class Payments:
         # Most orders have no ended payment, so the count is a statement only for the others.
         for first in (True, False):
             ended = 0 if first else store.count_ended(session, merchant, order_id)
-            payment = self._openings.new(merchant, ids.attempt_key(order_id, ended), wanted, headers)
+            payment = self.openings.new(merchant, ids.attempt_key(order_id, ended), wanted, headers)
             row = store.insert(session, payment)
             if row is not None:
                 return self._open(payment, row) if row["status"] == Status.PROCESSING else row
@@ -118,19 +120,27 @@ class Payments:
             lambda: self.get(merchant, payment_id), lambda row: row["status"] != Status.PROCESSING, wait
         )
 
-    def capture(self, claim: Claim, payment_id: str, amount: int | None, headers: dict[str, str]) -> Done:
+    def capture(
+        self, claim: Claim, payment_id: str, amount: int | None, headers: dict[str, str], *, answered: bool = False
+    ) -> Done:
         """Capture `amount` of an authorized payment, or all of it if None; the rest is released.
 
         Raises Problem `payment-not-found`, `precondition-failed`, `payment-state` or `amount-exceeds-authorized`.
         """
-        return self._act(claim, payment_id, Kind.CAPTURE, headers, amount)
+        return self._act(claim, payment_id, Kind.CAPTURE, headers, answered, amount)
 
-    def void(self, claim: Claim, payment_id: str, headers: dict[str, str]) -> Done:
+    def void(self, claim: Claim, payment_id: str, headers: dict[str, str], *, answered: bool = False) -> Done:
         """Void an authorized payment. Raises Problem `payment-not-found`, `precondition-failed` or `payment-state`."""
-        return self._act(claim, payment_id, Kind.VOID, headers)
+        return self._act(claim, payment_id, Kind.VOID, headers, answered)
 
     def _act(
-        self, claim: Claim, payment_id: str, kind: Kind, headers: dict[str, str], amount: int | None = None
+        self,
+        claim: Claim,
+        payment_id: str,
+        kind: Kind,
+        headers: dict[str, str],
+        answered: bool,
+        amount: int | None = None,
     ) -> Done:
         operation = self._new_operation(claim, payment_id, kind)
         reserved = self._reserve(claim, payment_id, 200, operation, amount, headers)
@@ -138,10 +148,17 @@ class Payments:
             row = found(store.get(self.database.session(), claim.merchant, reserved.resource_id))
             return Done(row, reserved.status, replayed=True)
         operation, row = reserved
-        return Done(self.executor.execute(operation) or row, 200)
+        return Done(self.executor.execute(operation, answered=answered) or row, 200)
 
     def refund(
-        self, claim: Claim, payment_id: str, amount: int | None, reason: str | None, headers: dict[str, str]
+        self,
+        claim: Claim,
+        payment_id: str,
+        amount: int | None,
+        reason: str | None,
+        headers: dict[str, str],
+        *,
+        answered: bool = False,
     ) -> Done:
         """Refund `amount` of a captured payment, or all that is left if None; the view is the refund's.
 
@@ -152,7 +169,7 @@ class Payments:
         if isinstance(reserved, Earlier):
             row = operations.get_refund(self.database.session(), claim.merchant, reserved.resource_id)
             return Done(found(row), reserved.status, replayed=True)
-        self.executor.execute(reserved[0])
+        self.executor.execute(reserved[0], answered=answered)
         return Done(found(operations.get_refund(self.database.session(), claim.merchant, operation.id)), 201)
 
     def _new_operation(self, claim: Claim, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
@@ -251,10 +268,10 @@ class Payments:
         if operations.reserve(self.database.session(), operation, self._lease, None, None) is not None:
             self.executor.execute(operation)
 
-    def _open(self, payment: dict[str, Any], row: Row) -> Row:
+    def _open(self, payment: dict[str, Any], row: Row, answered: bool = False) -> Row:
         """Carry out the first operation of a payment that was just stored. Returns the payment's view."""
         count_transition("payment", "", Status.PROCESSING)
-        return self.executor.execute(openings.first_operation(payment)) or row
+        return self.executor.execute(openings.first_operation(payment), answered=answered) or row
 
     def _deliver(self, message: Message, timeout: float | None) -> str:
         self._gateway.send(message, timeout)

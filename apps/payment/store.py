@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg.errors import UniqueViolation
@@ -10,7 +11,7 @@ from psycopg.types.json import Jsonb
 from chassis.http import idempotency
 from chassis.http.idempotency import Claim
 from chassis.messaging.leases import UNTIL
-from chassis.postgres.database import Row, Session, json_time
+from chassis.postgres.database import Row, Session, json_time, to_json
 
 OBJECT = f"""json_build_object(
     'id', p.id, 'order_id', p.order_id, 'status', p.status, 'amount', p.amount, 'currency', p.currency,
@@ -89,6 +90,74 @@ def insert_under_key(session: Session, claim: Claim, payment: dict[str, Any]) ->
         return session.one(_INSERT_UNDER_KEY, named)
     except UniqueViolation:
         return None
+
+
+_INSERT_MANY = f"""
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(payments)s::jsonb) AS w (
+        merchant text, id uuid, order_id uuid, amount bigint, currency text, payment_method text, capture text,
+        provider text, headers jsonb, expiry float8, operation_id uuid, kind text, owner text, lease float8, key text,
+        fingerprint text)
+    ORDER BY id),
+p AS (
+    INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, provider, headers,
+                          expires_at)
+    SELECT merchant, id, order_id, 'processing', amount, currency, payment_method, capture, provider, headers,
+           now() + make_interval(secs => expiry)
+    FROM wanted w
+    WHERE NOT EXISTS (SELECT FROM idempotency_keys k WHERE k.merchant = w.merchant AND k.key = w.key)
+      AND NOT EXISTS (SELECT FROM operations o WHERE o.merchant = w.merchant AND o.id = w.operation_id)
+    ON CONFLICT DO NOTHING
+    RETURNING *),
+operation AS (
+    INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until, lease_owner,
+                            idempotency_key)
+    SELECT w.merchant, w.operation_id, w.id, w.kind, w.amount, w.currency, 1,
+           now() + make_interval(secs => w.lease), w.owner, w.key
+    FROM p JOIN wanted w ON w.merchant = p.merchant AND w.id = p.id),
+claim AS (
+    INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)
+    SELECT w.merchant, w.key, decode(w.fingerprint, 'hex'), 201, w.id
+    FROM p JOIN wanted w ON w.merchant = p.merchant AND w.id = p.id)
+SELECT {VIEW} FROM p
+"""
+
+
+def insert_many_under_keys(session: Session, each: Sequence[tuple[Claim, dict[str, Any]]]) -> dict[str, Row]:
+    """Store payments, their first operations and their idempotency keys in one statement.
+
+    Returns the views by payment id. A payment without a view was not stored: its key is taken, its order has a live
+    payment, or one of the ids exists. It is to be stored alone, which tells these apart. All are left out if another
+    transaction takes one of the keys meanwhile.
+
+    Raises psycopg.errors.LockNotAvailable if another transaction holds a row for longer than the lock timeout.
+    """
+    wanted = [
+        {name: payment[name] for name in _MANY} | {"fingerprint": claim.fingerprint.hex()} for claim, payment in each
+    ]
+    try:
+        return {str(row["id"]): row for row in session.all(_INSERT_MANY, {"payments": to_json(wanted)})}
+    except UniqueViolation:
+        return {}
+
+
+_MANY = (
+    "merchant",
+    "id",
+    "order_id",
+    "amount",
+    "currency",
+    "payment_method",
+    "capture",
+    "provider",
+    "headers",
+    "expiry",
+    "operation_id",
+    "kind",
+    "owner",
+    "lease",
+    "key",
+)
 
 
 def point_key(session: Session, claim: Claim, payment_id: str) -> None:

@@ -1,7 +1,7 @@
 """The baseline for a paid order: the SQL of both services in three transactions, run by pgbench.
 
 The statements are those of the stores, with the values of one order. The transactions place the order, pay for it, and
-apply the payment's event. HTTP, Python, claims and rereads are left out, so it measures only the database's work.
+apply payment's answer. HTTP, Python, claims and rereads are left out, so it measures only the database's work.
 """
 
 import os
@@ -15,7 +15,7 @@ from chassis.postgres import migrate
 from ci.laptop import launch
 from ci.laptop.postgres import Postgres, binary
 from order.store import placing, steps
-from payment import operations
+from payment import settlements
 from payment import store as payments
 
 _KEYS = """SELECT uuidv7() AS oid, uuidv7() AS cid, uuidv7() AS pid, uuidv7() AS opid, uuidv7() AS eid,
@@ -70,22 +70,9 @@ _PAY = {
     "owner": "'bench'",
     "key": ":cid",
 }
-_SETTLE = {
-    "merchant": "'demo'",
-    "id": ":opid::uuid",
-    "owner": "'bench'",
-    "result": "'succeeded'",
-    "reference": ":opid::text",
-    "reason": "NULL",
-    "next": "'captured'",
-    "authorized": "1800",
-    "captured": "1800",
-    "refunded": "0",
-    "refunding": "0",
-    "failure_reason": "NULL",
-    "entries": _ENTRIES,
-    "event_id": ":eid",
-}
+_SETTLED = f"""jsonb_build_array(jsonb_build_object(
+    'merchant', 'demo', 'id', :opid::uuid, 'owner', 'bench', 'result', 'succeeded', 'reference', :opid::text,
+    'next', 'captured', 'authorized', 1800, 'captured', 1800, 'refunded', 0, 'refunding', 0, 'entries', {_ENTRIES}))"""
 _STEPS = f"""jsonb_build_array(jsonb_build_object(
     'merchant', 'demo', 'id', :oid::uuid, 'seen', 1, 'type', 'order.paid', 'actor', 'payment',
     'before', 'pending_payment', 'status', 'paid', 'paid_amount', 1800, 'refunded_amount', 0, 'refunding_amount', 0,
@@ -108,7 +95,7 @@ def script() -> str:
         + "BEGIN;\nINSERT INTO pay.idempotency_keys (merchant, key, fingerprint, status, resource_id)"
         + " VALUES ('demo', :cid, '\\x00', 201, :pid::uuid) ON CONFLICT DO NOTHING;\n"
         + _with(payments._INSERT, _PAY)
-        + _with(operations._SETTLE, _SETTLE).replace("INTO outbox", "INTO pay.outbox")
+        + _with(settlements._SETTLE, {"settled": _SETTLED}).replace("INTO outbox", "INTO pay.outbox")
         + "COMMIT;\nBEGIN;\n"
         + "UPDATE outbox SET delivered_at = now() WHERE id = :cid::uuid AND delivered_at IS NULL;\n"
         + _with(steps._WRITE, {"steps": _STEPS})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import order.model as orders
 import payment.model as payments
-from order import gateway, refusals, transition
+from order import refusals, transition
 from order.history import Message, Step
 from order.model import Command
 from order.transition import Answer, Cancel, Capture, PayAgain, Refund
@@ -218,7 +218,7 @@ class PaymentService:
         self.events.append(Mail(row.order_id, Answer(row.snapshot(), _outcome(tried))))
 
     def carry_out(self, request: Request) -> Mail | None:
-        """Return the response to a command as `order.gateway` reads it; None if it is refused now and retried later."""
+        """Return the response to a command as `order.answers` reads it; None if it is refused now and retried later."""
         message, order_id = request.sent.message, request.sent.order_id
         body = message.payload
         if message.command is Command.CREATE:
@@ -232,10 +232,8 @@ class PaymentService:
             if kind is not Kind.REFUND and payment.status == "authorized":
                 return None
             outcome: orders.Outcome | None = orders.Outcome(message.id, False, False, done.problem)
-        elif kind is Kind.REFUND:
-            outcome = _outcome(done)
         else:
-            outcome = gateway.action_outcome(message.id, message.command, row.facts.busy is not None, payment)
+            outcome = _outcome(done)
         return Mail(order_id, Answer(payment, outcome, message.id), request)
 
     def told(self, row: PaymentRow) -> list[Mail]:

@@ -86,11 +86,11 @@ def claim() -> Claim:
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {wrong}.")
     if cards.has_card_number(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
-    content = _fingerprint(req.method, req.path, context.body)
+    content = fingerprint(req.method, req.path, context.body)
     return Claim(context.merchant, key, content, if_match(req.headers.get("If-Match")))
 
 
-def _fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
+def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:
     """Return the SHA-256 of the method, the path and the canonical body."""
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), parsing.canonical(body)))).digest()
 

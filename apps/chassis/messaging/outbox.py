@@ -6,12 +6,13 @@ the messages of one aggregate are delivered in order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chassis.messaging import leases
 from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
-from chassis.postgres.database import Session
+from chassis.postgres.database import Session, to_json
 from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 
 CHANNEL = "outbox"
@@ -39,6 +40,10 @@ DELIVERED = f"delivered_at = now(), {RELEASED}, last_error = NULL"
 """SQL: the assignments that mark a row delivered, for `mark_delivered` and for statements that settle more with it."""
 
 _MARK_DELIVERED = f"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"
+
+_MARK_MANY = f"""
+UPDATE outbox SET {DELIVERED} FROM jsonb_to_recordset(%(messages)s::jsonb) AS m(id uuid, owner text)
+WHERE outbox.id = m.id AND outbox.lease_owner = m.owner AND outbox.delivered_at IS NULL"""
 
 _IS_LEASED = f"SELECT id FROM outbox WHERE {OUTBOX.held}"
 
@@ -70,6 +75,13 @@ def claim(session: Session, lease: float, limit: int) -> list[Message]:
 def mark_delivered(session: Session, message: Message) -> bool:
     """Mark the row delivered. Returns False if the lease was lost to another relay; then nothing is written."""
     return session.one(_MARK_DELIVERED, OUTBOX.holding(message)) is not None
+
+
+def mark_many_delivered(session: Session, messages: Sequence[Message]) -> None:
+    """Mark rows delivered, without those whose lease was lost to another relay."""
+    if messages:
+        held = [{"id": message.id, "owner": message.owner} for message in messages]
+        session.execute(_MARK_MANY, {"messages": to_json(held)})
 
 
 def is_leased(session: Session, message: Message) -> bool:

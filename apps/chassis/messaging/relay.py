@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from chassis.messaging import outbox
 from chassis.messaging.leases import backoff
@@ -21,13 +21,28 @@ Handle = Callable[[Message, float | None], str]
 The second argument is the timeout in seconds; None is the destination's own. Raises Unreachable or Refused.
 """
 
+HandleMany = Callable[[Sequence[Message]], Mapping[str, Unreachable | Refused]]
+"""Sends messages together, and commits what follows from the answers. Returns the failures of some, by message id.
+
+Raises Unreachable or Refused if all of them have failed.
+"""
+
+BATCH = 64
+"""How many messages are sent together at most."""
+
+BATCH_THREADS = 2
+"""How many batches a loop sends at the same time. One waits for the other service while the other one is settled."""
+
 
 class Relay:
     """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`."""
 
-    def __init__(self, database: Database, breaker: Breaker, handle: Handle) -> None:
+    def __init__(
+        self, database: Database, breaker: Breaker, handle: Handle, handle_many: HandleMany | None = None
+    ) -> None:
+        """With `handle_many`, the loop delivers messages together."""
         self.breaker = breaker
-        self._database, self._handle = database, handle
+        self._database, self._handle, self._handle_many = database, handle, handle_many
         self._waker = Waker(database, outbox.CHANNEL)
 
     def wake(self) -> None:
@@ -46,12 +61,30 @@ class Relay:
                 outcome = (handle or self._handle)(message, timeout)
             except (Unreachable, Refused) as error:
                 self._release(message, error)
-                outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
+                outcome = _outcome(error)
                 set_attribute("error.type", outcome)
             set_attribute("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()
             took = time.perf_counter() - began
             metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
+
+    def deliver_many(self, messages: Sequence[Message]) -> None:
+        """Deliver messages that are leased to the caller, of different aggregates; see `deliver`."""
+        assert self._handle_many is not None
+        began = time.perf_counter()
+        failed: Mapping[str, Unreachable | Refused]
+        try:
+            failed = self._handle_many(messages)
+        except (Unreachable, Refused) as error:
+            failed = dict.fromkeys((message.id for message in messages), error)
+        took = time.perf_counter() - began
+        for message in messages:
+            failure = failed.get(message.id)
+            if failure is not None:
+                self._release(message, failure)
+            outcome = _outcome(failure) if failure is not None else "delivered"
+            metrics.deliveries.labels(message.topic, outcome).inc()
+            metrics.delivery_seconds.labels(message.topic).observe(took)
 
     def _release(self, message: Message, error: Exception) -> None:
         # The breaker already holds back calls to a destination that is down; only refused rows wait longer each time.
@@ -72,16 +105,25 @@ class Relay:
         def claim(session: Session, limit: int) -> list[Message]:
             return outbox.claim(session, lease, limit)
 
+        def claim_batches(session: Session, limit: int) -> list[list[Message]]:
+            messages = outbox.claim(session, lease, limit * BATCH)
+            return [messages[at : at + BATCH] for at in range(0, len(messages), BATCH)]
+
+        alone = self._handle_many is None
         return WorkLoop(
             "relay",
             self._database,
-            claim,
-            self.deliver,
+            claim if alone else claim_batches,
+            self.deliver if alone else self.deliver_many,
             channel=outbox.CHANNEL,
-            concurrency=concurrency,
+            concurrency=concurrency if alone else min(concurrency, BATCH_THREADS),
             poll=poll,
             gate=self.breaker.room,
         )
+
+
+def _outcome(error: Unreachable | Refused) -> str:
+    return "unreachable" if isinstance(error, Unreachable) else "refused"
 
 
 def _attributes(message: Message) -> dict[str, str | int]:

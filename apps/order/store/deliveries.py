@@ -21,4 +21,4 @@ def queue(source: LiteralString, data: LiteralString, more: LiteralString = "") 
     FROM {source} JOIN webhook_endpoints e
          ON e.merchant = o.merchant AND e.status = 'enabled' AND n.type = ANY (e.events)
     WHERE n.id IS NOT NULL
-    RETURNING order_id"""
+    RETURNING merchant, order_id"""

@@ -19,10 +19,15 @@ from order.model import Asked, Command, LastError, Order, Payment, Status
 from order.store import deliveries
 from order.store.views import OBJECT, REFUND_OBJECT, VIEW
 
-_READ = """
-SELECT id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture, failure_reason,
-       payment, past_payments, asked, asked_version, last_error, version
-FROM orders WHERE merchant = %s AND id = %s"""
+_FACTS = """
+SELECT merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
+       failure_reason, payment, past_payments, asked, asked_version, last_error, version
+FROM orders"""
+
+_READ = f"{_FACTS} WHERE merchant = %s AND id = %s"
+
+_READ_MANY = f"""{_FACTS} WHERE (merchant, id) IN (
+    SELECT merchant, id FROM jsonb_to_recordset(%(ids)s::jsonb) AS i(merchant text, id uuid))"""
 
 # The release before this one may still write rows during a rollout, without `asked`. The next release can drop this.
 _ASKED_BEFORE = """
@@ -85,7 +90,9 @@ command AS (
            now() + make_interval(secs => s.lease), s.owner, (s.owner IS NOT NULL)::int
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id WHERE s.topic IS NOT NULL),
 told AS ({deliveries.queue(_EVENT, OBJECT)})
-SELECT {VIEW}, EXISTS (SELECT FROM told WHERE told.order_id = o.id) AS told FROM changed o
+SELECT {VIEW}, o.merchant, EXISTS (
+    SELECT FROM told WHERE told.merchant = o.merchant AND told.order_id = o.id) AS told
+FROM changed o
 """
 
 _TELL_REFUND = deliveries.queue(
@@ -115,15 +122,28 @@ class Path:
     owner: str | None = None
     lease: float = 0.0
 
+    @property
+    def order(self) -> tuple[str, str]:
+        """The merchant and the id of the order."""
+        return self.merchant, self.steps[0].before.id
+
 
 def read(session: Session, merchant: str, order_id: str) -> Order | None:
     """Return the facts of an order as they stand, without a lock; None if there is no such order."""
     row = session.one(_READ, (merchant, order_id))
-    if row is None:
-        return None
-    asked = row["asked"]
+    return _order(session, row) if row is not None else None
+
+
+def read_many(session: Session, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Order]:
+    """Return the facts of the orders that exist, by merchant and id, without a lock."""
+    rows = session.all(_READ_MANY, {"ids": to_json([{"merchant": merchant, "id": id_} for merchant, id_ in ids])})
+    return {(row["merchant"], str(row["id"])): _order(session, row) for row in rows}
+
+
+def _order(session: Session, row: Row) -> Order:
+    order_id, asked = str(row["id"]), row["asked"]
     if row["asked_version"] != row["version"]:
-        before = session.one(_ASKED_BEFORE, {"merchant": merchant, "id": order_id})
+        before = session.one(_ASKED_BEFORE, {"merchant": row["merchant"], "id": order_id})
         asked = before["asked"] if before else []
     return Order(
         order_id,
@@ -147,12 +167,13 @@ def _last_error(stored: dict[str, Any]) -> LastError:
     return LastError(Command(stored["command"]), stored.get("reason"), stored.get("id", ""))
 
 
-def write(session: Session, paths: Sequence[Path]) -> dict[str, Row]:
-    """Write the steps of one or many orders; return the views, by order id, of those that were written.
+def write(session: Session, paths: Sequence[Path]) -> list[Row | None]:
+    """Write the steps of one or of many different orders; return their views in the order of the paths.
 
     One statement writes the first step of every order, the next one the second steps. Most orders have one step. The
     steps of an order are written together or not at all: not if its version has changed since it was read, and not if
-    the lease of the answered message is lost. `told` in a view is true if webhooks were queued.
+    the lease of the answered message is lost. Then there is None instead of its view. `told` in a view is true if
+    webhooks were queued.
 
     Raises psycopg.errors.LockNotAvailable if another transaction holds a row for longer than the lock timeout.
     """
@@ -160,21 +181,20 @@ def write(session: Session, paths: Sequence[Path]) -> dict[str, Row]:
     ends = any(step.ended for path in paths for step in path.steps)
     alone = session.pgconn.transaction_status == TransactionStatus.IDLE
     with session.atomic() if alone and (depth > 1 or ends) else nullcontext():
-        written: dict[str, Row] = {}
+        written: dict[tuple[str, str], Row] = {}
         todo = list(paths)
         for number in range(depth):
             todo = [path for path in todo if len(path.steps) > number]
             rows = session.all(_WRITE, {"steps": to_json([_parameters(path, number) for path in todo])})
-            views = {str(row["id"]): row for row in rows}
-            todo = [path for path in todo if path.steps[0].before.id in views]
-            for order_id, row in views.items():
-                row["told"] |= order_id in written and written[order_id]["told"]
-                written[order_id] = row
+            views = {(row["merchant"], str(row["id"])): row for row in rows}
+            todo = [path for path in todo if path.order in views]
+            for order, row in views.items():
+                row["told"] |= order in written and written[order]["told"]
+                written[order] = row
         for path in paths:
-            order_id = path.steps[0].before.id
-            for step in path.steps if order_id in written else ():
-                written[order_id]["told"] |= step.ended is not None and _tell_refund(session, path, step.ended.id)
-    return written
+            for step in path.steps if path.order in written else ():
+                written[path.order]["told"] |= step.ended is not None and _tell_refund(session, path, step.ended.id)
+    return [written.get(path.order) for path in paths]
 
 
 def _parameters(path: Path, number: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -42,6 +42,13 @@ class Provider(Protocol):
 
     def send(self, operation: Operation) -> Outcome:
         """Request an operation. Raises ProviderFault if the outcome is not known."""
+        ...
+
+    def send_many(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        """Request new operations together; return outcomes by operation id.
+
+        An operation without an outcome was not sent. The outcome UNKNOWN is that of an operation that may have been.
+        """
         ...
 
     def lookup(self, operation: Operation) -> Outcome | None:

@@ -21,12 +21,13 @@ In addition, the injected faults (faults.py) apply to all payment methods.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Row, Session, to_json
 from payment.model import Kind, Operation, Outcome, Record, Result
 from payment.providers import ProviderFault, faults
 from payment.providers.faults import Faults
@@ -43,6 +44,9 @@ _ACCEPTED = frozenset(
         "pm_refund_declined",
     }
 )
+_TROUBLED = frozenset({"pm_slow", "pm_timeout_charged", "pm_timeout_lost", "pm_error_then_ok", "pm_flaky"})
+"""Payment methods whose requests take long or go wrong."""
+
 _SLOW = 2.0
 _OTHER_CONTENT = "the operation's id was used with other parameters"
 _CHARGES = (Kind.SALE, Kind.AUTHORIZE)
@@ -61,6 +65,17 @@ INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amo
                                   result, reason, reference)
 SELECT %(key)s::uuid, %(kind)s, %(merchant)s, %(payment_id)s::uuid, %(order_id)s::uuid, %(amount)s::bigint,
        %(currency)s, %(token)s, %(charge)s, %(result)s, %(reason)s, %(reference)s
+WHERE NOT {faults.ANY}
+ON CONFLICT (key) DO NOTHING RETURNING key
+"""
+
+_CHARGE_MANY = f"""
+INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge,
+                                  result, reason, reference)
+SELECT key, kind, merchant, payment_id, order_id, amount, currency, token, charge, result, reason, reference
+FROM jsonb_to_recordset(%(charges)s::jsonb) AS c (
+    key uuid, kind text, merchant text, payment_id uuid, order_id uuid, amount bigint, currency text, token text,
+    charge text, result text, reason text, reference text)
 WHERE NOT {faults.ANY}
 ON CONFLICT (key) DO NOTHING RETURNING key
 """
@@ -126,6 +141,23 @@ class Simulator:
             raise ProviderFault(failure.error if failure else "there is no outcome")
         return outcome
 
+    def send_many(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        """Charge in one statement what the payment method alone determines. The other operations are not sent."""
+        charges = {
+            operation.id: {**_parameters(operation), **asdict(_charge(operation))}
+            for operation in operations
+            if operation.kind in _CHARGES and operation.payment_method not in _TROUBLED
+        }
+        if not charges:
+            return {}
+        try:
+            rows = self._database.session().all(_CHARGE_MANY, {"charges": to_json(list(charges.values()))})
+        except UNAVAILABLE as error:
+            lost = Outcome(Result.UNKNOWN, reason=f"the simulator's database does not answer: {type(error).__name__}")
+            return dict.fromkeys(charges, lost)
+        done = {str(row["key"]) for row in rows}
+        return {operation.id: _charge(operation) for operation in operations if operation.id in done}
+
     def lookup(self, operation: Operation) -> Outcome | None:
         """Return the outcome recorded under the operation's id, or None."""
         try:
@@ -171,17 +203,7 @@ class Simulator:
 
         The outcome is None if the request was lost before the simulator acted.
         """
-        wanted = {
-            "key": operation.id,
-            "kind": operation.kind,
-            "merchant": operation.merchant,
-            "payment_id": operation.payment_id,
-            "order_id": operation.order_id,
-            "amount": operation.amount,
-            "currency": operation.currency,
-            "token": operation.payment_method,
-            "charge": operation.reference,
-        }
+        wanted = _parameters(operation)
         if operation.kind in _CHARGES and fault(operation.payment_method, operation.id, 1) is None:
             outcome = _charge(operation)
             if self._database.session().one(_CHARGE, {**wanted, **asdict(outcome)}) is not None:
@@ -207,6 +229,20 @@ class Simulator:
                 (outcome.result, outcome.reason, outcome.reference, operation.id),
             )
             return failure, outcome, delay
+
+
+def _parameters(operation: Operation) -> dict[str, Any]:
+    return {
+        "key": operation.id,
+        "kind": operation.kind,
+        "merchant": operation.merchant,
+        "payment_id": operation.payment_id,
+        "order_id": operation.order_id,
+        "amount": operation.amount,
+        "currency": operation.currency,
+        "token": operation.payment_method,
+        "charge": operation.reference,
+    }
 
 
 def _injected(faults: Faults, operation_id: str, call: int) -> Fault | None:

@@ -33,7 +33,15 @@ import stripe
 from chassis.telemetry import logs
 from payment import ids
 from payment.model import Kind, Operation, Outcome, Record, Result
-from payment.providers import Hint, InvalidSignature, ProviderFault, stripe_errors, stripe_objects, stripe_records
+from payment.providers import (
+    Hint,
+    InvalidSignature,
+    ProviderFault,
+    concurrently,
+    stripe_errors,
+    stripe_objects,
+    stripe_records,
+)
 from payment.providers.stripe_errors import Verdict
 from payment.providers.stripe_money import NotExact, to_stripe
 from payment.providers.stripe_objects import CAPTURE, OPERATION, fault, names, of_intent, of_refund
@@ -97,6 +105,10 @@ class Stripe:
         except Exception as error:  # an answer that the library or this code cannot read: Stripe may have acted
             raise fault(operation, "stripe: an answer that cannot be read", error) from error
         return outcome or Outcome(Result.UNKNOWN, operation.reference, "stripe: the operation has not begun")
+
+    def send_many(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
+        """Request some operations at the same time, and return the outcomes that arrive soon; see concurrently.send."""
+        return concurrently.send(self.send, operations)
 
     def lookup(self, operation: Operation) -> Outcome | None:
         """Return the outcome of an operation, or None if it can safely be sent again (see the module's docstring)."""
