@@ -29,10 +29,7 @@ def test_the_contract_has_every_endpoint_that_order_calls() -> None:
         for each in call["exchanges"]
     }
     assert sent == {
-        ("POST", "/v1/payments"),
-        ("POST", "/v1/payments/{payment_id}/capture"),
-        ("POST", "/v1/payments/{payment_id}/void"),
-        ("POST", "/v1/payments/{payment_id}/refunds"),
+        ("POST", "/v1/commands"),
         ("GET", "/v1/payments/{payment_id}"),
         ("GET", "/v1/payments"),
         ("GET", "/v1/payments/{payment_id}/provider"),

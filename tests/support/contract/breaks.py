@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from payment import operations, store
+from payment import operations, settlements, store
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Break:
         """Apply the change until the test ends."""
         statements = [
             (module, name, text)
-            for module in (store, operations)
+            for module in (store, operations, settlements)
             for name, text in vars(module).items()
             if isinstance(text, str) and self.old in text
         ]

@@ -53,9 +53,20 @@ def payment(status: str, **change: Any) -> Body:
     }
 
 
+def result(payment: Body | None = None, **members: Any) -> list[tuple[int, Body]]:
+    """Return the response to a batch of one command."""
+    about = {"payment": payment} if payment is not None else {}
+    return [(200, {"results": [{"id": MESSAGE_ID, **about, **members}]})]
+
+
 def problem(name: str) -> Body:
-    """Return a problem response."""
-    return {"type": f"/problems/{name}", "title": "No", "status": 409, "detail": "No."}
+    """Return why a command was refused."""
+    return {"name": name, "detail": "No."}
+
+
+def operation(status: str, reason: str | None = None) -> Body:
+    """Return what became of a capture or void."""
+    return {"status": status, "reason": reason}
 
 
 def refund(status: str, reason: str | None = None) -> Body:
@@ -90,15 +101,13 @@ NO_FAULTS = {"decline": False, "delay_ms": 0, "lost_requests_percent": 0, "lost_
 FAULTS = {**NO_FAULTS, "changed_at": NOW}
 
 
-def complete(result: object) -> object:
+def complete(shown: object) -> object:
     """Return the result of a page's call. Raises Refused if something is missing, which the page would display."""
-    ok, reason = result if isinstance(result, tuple) else (True, None)
-    missing = (
-        result.missing if isinstance(result, PaymentRecords) else reason if not ok or isinstance(ok, dict) else None
-    )
+    ok, reason = shown if isinstance(shown, tuple) else (True, None)
+    missing = shown.missing if isinstance(shown, PaymentRecords) else reason if not ok or isinstance(ok, dict) else None
     if missing:
         raise Refused(str(missing))
-    return result
+    return shown
 
 
 @dataclass(frozen=True)
@@ -139,59 +148,70 @@ class Call:
 ABOUT = {"payment_id": PAYMENT_ID}
 MANUAL = {"capture": "manual"}
 CALLS = [
-    Call("create: captured", [(201, payment("captured"))], Command.CREATE, CREATE),
-    Call("create: authorized", [(201, payment("authorized"))], Command.CREATE, {**CREATE, **MANUAL}),
+    Call("create: captured", result(payment("captured")), Command.CREATE, CREATE),
+    Call("create: authorized", result(payment("authorized")), Command.CREATE, {**CREATE, **MANUAL}),
     Call(
         "create: declined",
-        [(201, payment("failed", failure_reason="card_declined"))],
+        result(payment("failed", failure_reason="card_declined")),
         Command.CREATE,
         {**CREATE, "payment_method": "pm_declined"},
     ),
-    Call("create: payment exists", [(200, payment("captured"))], Command.CREATE, CREATE, given={}),
-    Call("capture", [(200, payment("captured"))], Command.CAPTURE, ABOUT, given=MANUAL),
-    Call("void", [(200, payment("voided"))], Command.VOID, ABOUT, given=MANUAL),
+    Call("create: payment exists", result(payment("captured")), Command.CREATE, CREATE, given={}),
+    Call(
+        "capture",
+        result(payment("captured"), operation=operation("succeeded")),
+        Command.CAPTURE,
+        ABOUT,
+        given=MANUAL,
+    ),
+    Call("void", result(payment("voided"), operation=operation("succeeded")), Command.VOID, ABOUT, given=MANUAL),
     Call(
         "capture: too late",
-        [(409, problem("payment-state")), (200, payment("voided"))],
+        result(payment("voided"), problem=problem("payment-state")),
         Command.CAPTURE,
         ABOUT,
         given=MANUAL,
         after="void",
     ),
     Call(
-        "void: too late", [(409, problem("payment-state")), (200, payment("captured"))], Command.VOID, ABOUT, given={}
+        "void: too late", result(payment("captured"), problem=problem("payment-state")), Command.VOID, ABOUT, given={}
     ),
     Call(
         "refund",
-        [(201, refund("succeeded")), (200, payment("captured", refunded_amount=900))],
+        result(payment("captured", refunded_amount=900), refund=refund("succeeded")),
         Command.REFUND,
         {**ABOUT, "amount": 900, "reason": "order canceled"},
         given={},
     ),
     Call(
         "refund: declined",
-        [(201, refund("failed", "refund_declined")), (200, payment("captured"))],
+        result(payment("captured"), refund=refund("failed", "refund_declined")),
         Command.REFUND,
         {**ABOUT, "amount": 900},
         given={"payment_method": "pm_refund_declined"},
     ),
     Call(
         "refund: exceeds the captured amount",
-        [(409, problem("amount-exceeds-captured")), (200, payment("captured"))],
+        result(payment("captured"), problem=problem("amount-exceeds-captured")),
         Command.REFUND,
         {**ABOUT, "amount": 901},
         given={},
     ),
     Call(
         "refund: nothing is captured",
-        [(409, problem("payment-state")), (200, payment("authorized"))],
+        result(payment("authorized"), problem=problem("payment-state")),
         Command.REFUND,
         {**ABOUT, "amount": 1},
         given=MANUAL,
     ),
-    Call("capture: payment is unknown", [(404, problem("payment-not-found"))], Command.CAPTURE, ABOUT),
-    Call("void: payment is unknown", [(404, problem("payment-not-found"))], Command.VOID, ABOUT),
-    Call("refund: payment is unknown", [(404, problem("payment-not-found"))], Command.REFUND, {**ABOUT, "amount": 1}),
+    Call("capture: payment is unknown", result(problem=problem("payment-not-found")), Command.CAPTURE, ABOUT),
+    Call("void: payment is unknown", result(problem=problem("payment-not-found")), Command.VOID, ABOUT),
+    Call(
+        "refund: payment is unknown",
+        result(problem=problem("payment-not-found")),
+        Command.REFUND,
+        {**ABOUT, "amount": 1},
+    ),
     Call(
         "reconcile",
         [(200, {"data": [payment("captured")]}), (200, ACCOUNT)],
@@ -243,7 +263,11 @@ def record() -> list[Body]:
 
 
 def _recorded(call: Call) -> Body:
-    exact = {"/type", "/status", "/data/0/status"} | ({"/failure_reason"} if "declined" in call.name else set())
+    at = "/results/0"
+    exact = {f"{at}/{member}" for member in ("problem/name", "payment/status", "operation/status", "refund/status")}
+    exact |= {"/status", "/data/0/status", f"{at}/id"}
+    if "declined" in call.name:
+        exact |= {"/failure_reason", f"{at}/payment/failure_reason", f"{at}/refund/failure_reason"}
     exchanges = []
     for number, (status, sample) in enumerate(call.answers):
         read = read_by(lambda body, at=number: _result(call, body, at), sample, exact)  # type: ignore[misc]
