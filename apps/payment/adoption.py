@@ -110,6 +110,7 @@ class _Payment:
 
     def begin(self, records: Sequence[Record], authorization: float) -> bool:
         """Lock the payment, or store it. Returns False if it cannot be stored."""
+        adopted.lock_operations(self._session, self._merchant, self._id)
         if store.lock(self._session, self._merchant, self._id) is not None:
             return True
         openings = [each for each in records if each.kind in _OPENINGS and each.operation_id and each.order_id]
