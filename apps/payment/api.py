@@ -162,7 +162,8 @@ def get_payment(payment_id: UUID) -> Response:
 @blueprint.response(200, schemas.PaymentList)
 def list_payments(query: dict[str, Any]) -> Response:
     """List payments, newest first."""
-    rows = payments().find({**query, "merchant": g.merchant, "after": paging.after(query.get("cursor"))})
+    moment, after = paging.after_moment(query.get("cursor")) or (None, None)
+    rows = payments().find({**query, "merchant": g.merchant, "after": after, "after_time": moment})
     return paging.page(rows, query["limit"])
 
 
@@ -174,5 +175,5 @@ def receive_provider_event(provider: str) -> Response:
 
     The event is only a hint: the provider is asked.
     """
-    payments().receive_provider_event(provider, dict(request.headers), parsing.read_body(request))
+    payments().provider_controls.receive_event(provider, dict(request.headers), parsing.read_body(request))
     return Response(status=204)
