@@ -1,0 +1,140 @@
+"""Drawing schedules from a seed, running them, and making one that fails shorter."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.simulation import invariants
+from tests.simulation.provider import Broken
+from tests.simulation.run import Run, Step
+
+STEPS = (12, 48)
+"""The least and the largest number of steps that are drawn for a schedule, before all work comes to rest."""
+
+_ALWAYS = {
+    "place": 2,
+    "cancel": 2,
+    "capture": 3,
+    "refund": 3,
+    "pay_again": 2,
+    "relay_sends": 8,
+    "request_arrives": 8,
+    "response_or_event_arrives": 8,
+    "event_is_sent": 4,
+    "message_is_lost": 1,
+    "sweep": 2,
+    "thread_advances": 14,
+    "thread_crashes": 1,
+    "executor_claims": 3,
+    "late_request_arrives": 2,
+}
+_SOMETIMES: tuple[dict[str, int], ...] = (
+    {"create_at_payment": 2, "act_at_payment": 3},
+    {"authorization_expires": 2},
+    {"keys_are_purged": 2},
+    {"order_is_backed_up": 1, "order_is_restored": 1},
+    {"payment_is_backed_up": 1, "payment_is_restored": 1},
+)
+
+
+def _mixes() -> list[list[str]]:
+    """Return, for each subset of the rare rules, a list in which each rule stands as often as its weight says."""
+    mixes = []
+    for chosen in itertools.product((False, True), repeat=len(_SOMETIMES)):
+        weights = dict(_ALWAYS)
+        for rules in itertools.compress(_SOMETIMES, chosen):
+            weights |= rules
+        mixes.append([name for name, weight in weights.items() for _ in range(weight)])
+    return mixes
+
+
+_MIXES = _mixes()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A schedule after which an invariant does not hold."""
+
+    seed: int
+    number: int
+    steps: tuple[Step, ...]
+    message: str
+
+    def __str__(self) -> str:
+        lines = [f"{number:3}. {name} {choice}" for number, (name, choice) in enumerate(self.steps, 1)]
+        return "\n".join([f"seed {self.seed}, schedule {self.number}: {self.message}", *lines])
+
+
+def draw(seed: int, number: int) -> Iterator[Step]:
+    """Yield the steps of a schedule, without end."""
+    source = random.Random((seed << 32) + number)
+    mix = _MIXES[source.randrange(len(_MIXES))]
+    size = len(mix)
+    yield "length", source.randint(*STEPS)
+    yield "place", source.getrandbits(16)
+    while True:
+        bits = source.getrandbits(28)
+        yield mix[(bits & 0xFFF) % size], bits >> 12
+
+
+def try_schedule(seed: int, number: int) -> tuple[int, Failure | None]:
+    """Run a schedule. Returns how many steps applied, and what does not hold, with only these steps."""
+    run, steps = Run(), draw(seed, number)
+    _, length = next(steps)
+    done: list[Step] = []
+    try:
+        for step in itertools.islice(steps, 4 * length):
+            done.append(step)
+            if not run.step(step):
+                done.pop()
+            if len(done) >= length:
+                break
+        run.rest()
+        invariants.at_rest(run)
+    except Broken as broken:
+        return len(done), Failure(seed, number, tuple(done), str(broken))
+    return len(done), None
+
+
+def replay(steps: Iterable[Step]) -> str | None:
+    """Run these steps; return which invariant does not hold, if any."""
+    run = Run()
+    try:
+        for step in steps:
+            run.step(step)
+        run.rest()
+        invariants.at_rest(run)
+    except Broken as broken:
+        return str(broken)
+    return None
+
+
+def shrink(failure: Failure) -> Failure:
+    """Return the failure with as many steps removed as possible, such that an invariant still does not hold."""
+    steps, message = list(failure.steps), failure.message
+    size = max(1, len(steps) // 2)
+    while True:
+        removed = False
+        at = 0
+        while at < len(steps):
+            fewer = steps[:at] + steps[at + size :]
+            found = replay(fewer)
+            if found is not None:
+                steps, message, removed = fewer, found, True
+            else:
+                at += size
+        if size == 1 and not removed:
+            return Failure(failure.seed, failure.number, tuple(steps), message)
+        size = max(1, size // 2)
+
+
+def search(seed: int, numbers: Sequence[int]) -> Failure | None:
+    """Run these schedules; return the first failure, made shorter, if there is one."""
+    for number in numbers:
+        _, failure = try_schedule(seed, number)
+        if failure is not None:
+            return shrink(failure)
+    return None
