@@ -52,9 +52,7 @@ def _order_equals_payment(run: Run, order: OrderRow) -> None:
         known = (payment.status, payment.captured_amount, payment.refunded_amount)
         there = (row.facts.status, row.facts.captured, row.facts.refunded)
         check(known == there, f"order knows {known} of its payment, payment has {there}")
-    live = [
-        row for row in run.payment.rows.values() if row.order_id == facts.id and row.facts.status in payments.LIVE
-    ]
+    live = [row for row in run.payment.rows.values() if row.order_id == facts.id and row.facts.status in payments.LIVE]
     check(len(live) <= 1, "an order has two live payments")
     match facts.status:
         case Status.PAID | Status.REFUNDED if facts.total_amount:

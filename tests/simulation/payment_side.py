@@ -14,7 +14,7 @@ from tests.simulation.provider import Provider, Record, check
 
 CURRENCY = "EUR"
 RESYNC_STEP = 1000
-"""What is added to the versions of payments after a restore, so that they exceed all that order has seen."""
+"""How far apart the versions are that two restores give: more than a payment has versions of its own."""
 
 _NEXT: dict[str, frozenset[str]] = {
     "processing": frozenset({"authorized", "captured", "failed"}),
@@ -112,7 +112,7 @@ class PaymentSide:
         self.operations: dict[str, OperationRow] = {}
         self.keys: dict[str, str] = {}
         self.events: list[EventRow] = []
-        self.clearing = 0
+        self.clearing = self.resyncs = 0
         self.begun: OperationRow | None = None
         self.payments_ever: dict[str, set[str]] = {}
         self.refunds_by_others: dict[str, set[str]] = {}
@@ -220,12 +220,14 @@ class PaymentSide:
         self.clearing = backup.clearing
         for record in self._provider.books.values():
             self._adopt(record)
-        self.tell_again()
-
-    def tell_again(self) -> None:
-        """Write an event with each payment's snapshot, under a version that order has not seen."""
+        self.resyncs += 1  # not a part of the database: a restore does not undo it
         for row in self.rows.values():
-            row.version += RESYNC_STEP
+            row.version = self.resyncs * RESYNC_STEP
+        self.tell_all()
+
+    def tell_all(self) -> None:
+        """Write an event with each payment's snapshot."""
+        for row in self.rows.values():
             self.events.append(EventRow(row.order_id, Answer(gateway.snapshot(row.view()))))
 
     def _adopt(self, record: Record) -> None:

@@ -18,6 +18,7 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused
 from order.transition import Answer
 from payment.model import Kind, Outcome, Result
+from tests.simulation import ids
 from tests.simulation.ids import Ids
 from tests.simulation.order_side import OrderRow, OrderSide
 from tests.simulation.payment_side import Backup, EventRow, OperationRow, PaymentRow, PaymentSide
@@ -83,6 +84,8 @@ class Run:
         self.late: list[OperationRow] = []
         self.order_backup: dict[str, OrderRow] | None = None
         self.payment_backup: Backup | None = None
+        self.closed = False
+        self.created_by_others: list[tuple[str, str, int, str, str]] = []
 
     def step(self, step: Step) -> bool:
         """Do one step. Returns whether it applied. Raises Broken."""
@@ -134,18 +137,18 @@ class Run:
         n, other = divmod(n, 4)
         n, method = divmod(n, 8)
         order = self._order(n // 2)
-        if order is None or not order.facts.total_amount:
+        if order is None or not order.facts.total_amount or not self._is_open():
             return False
         amount = order.facts.total_amount
-        self.payment.begun = None
         capture = "manual" if n % 2 else "automatic"
-        self.payment.create(self.ids.new(), order.facts.id, amount, METHODS[method], capture)
-        self._begin(None)
+        request = (self.ids.new(), order.facts.id, amount, METHODS[method], capture)
+        if self._create(*request):
+            self.created_by_others.append(request)
         return True
 
     def act_at_payment(self, n: int) -> bool:
         """A third party captures, voids or refunds a payment, all of it or a part."""
-        if not self.payment.rows:
+        if not self.payment.rows or not self._is_open():
             return False
         n, part = divmod(n, 4)
         n, kind = divmod(n, 3)
@@ -194,11 +197,14 @@ class Run:
         return True
 
     def event_is_sent(self, n: int) -> bool:
-        """Payment's relay sends an event."""
-        due = [event for event in self.payment.events if not event.delivered]
+        """Payment's relay sends the oldest event of an order that is not delivered."""
+        due: dict[str, EventRow] = {}
+        for event in self.payment.events:
+            if not event.delivered:
+                due.setdefault(event.order_id, event)
         if not due:
             return False
-        event = pick(due, n)
+        event = pick(list(due.values()), n)
         self.mails.append(Mail(event.answer, None, event))
         return True
 
@@ -290,26 +296,38 @@ class Run:
         """Restore order's database from its backup; then run both resyncs."""
         if self.order_backup is None:
             return False
+        self._end_all_messages()
         self.order.restore(self.order_backup)
-        self.payment.tell_again()
+        self.payment.tell_all()
         self.order.ask_again()
         return True
 
     def payment_is_restored(self, n: int) -> bool:
         """Restore payment's database from its backup; then run both resyncs.
 
-        A restore takes longer than a request to the provider may: those under way arrive before it, or never.
+        A third party whose payment is lost, because the provider was not asked yet, repeats its request under the same
+        key. Third parties make new requests once order has asked again for everything.
         """
         if self.payment_backup is None:
             return False
+        self._end_all_messages()
         self.threads.clear()
-        while self.late:
-            if n % 2:
-                self._execute(self.late[-1])
-            self.late.pop()
         self.payment.restore(self.payment_backup)
+        for request in self.created_by_others:
+            if ids.derived(request[0], "payment") not in self.payment.rows:
+                self._create(*request)
         self.order.ask_again()
+        self.closed = True
         return True
+
+    def _end_all_messages(self) -> None:
+        """Lose all messages under way: a restore takes longer than a request, between the services or to the provider.
+
+        Another schedule has those that arrive before it.
+        """
+        self.requests.clear()
+        self.mails.clear()
+        self.late.clear()
 
     def rest(self) -> None:
         """End the faults, and let all loops work until nothing is left to do. Raises Broken after 40 rounds."""
@@ -368,6 +386,11 @@ class Run:
         rows = [order for order in self.order.rows.values() if status is None or order.facts.status is status]
         return pick(rows, n) if rows else None
 
+    def _is_open(self) -> bool:
+        """Return whether third parties have access to payment."""
+        self.closed = self.closed and any(order.undelivered() for order in self.order.rows.values())
+        return not self.closed
+
     def _send(self, request: tuple[Message, int]) -> Answer | None:
         """Return payment's response as order's gateway reads it; None if the relay has to send the command again."""
         try:
@@ -403,6 +426,12 @@ class Run:
             answer = self._send(thread.request)
             if answer is not None:
                 self.mails.append(Mail(answer, thread.request, None))
+
+    def _create(self, key: str, order_id: str, amount: int, method: str, capture: str) -> bool:
+        """Create a payment for a third party; return whether it is new."""
+        self.payment.begun = None
+        self.payment.create(key, order_id, amount, method, capture)
+        return self._begin(None)
 
     def _act(self, row: PaymentRow, kind: Kind, amount: int | None, key: str | None = None) -> None:
         self.payment.begun = None

@@ -63,10 +63,6 @@ class Failure:
     steps: tuple[Step, ...]
     message: str
 
-    def __str__(self) -> str:
-        lines = [f"{number:3}. {name} {choice}" for number, (name, choice) in enumerate(self.steps, 1)]
-        return "\n".join([f"seed {self.seed}, schedule {self.number}: {self.message}", *lines])
-
 
 def draw(seed: int, number: int) -> Iterator[Step]:
     """Yield the steps of a schedule, without end."""

@@ -40,9 +40,7 @@ class Gateway(gateway.PaymentGateway):
         side, key = self._side, headers["Idempotency-Key"]
         wanted = json.loads(body)
         if path == "/v1/payments":
-            row = side.create(
-                key, wanted["order_id"], wanted["amount"], wanted["payment_method"], wanted["capture"]
-            )
+            row = side.create(key, wanted["order_id"], wanted["amount"], wanted["payment_method"], wanted["capture"])
             return _response(201, row.view())
         _, _, _, payment_id, action = path.split("/")
         kind = Kind.REFUND if action == "refunds" else Kind(action)
