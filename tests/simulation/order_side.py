@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import order.model as orders
 from chassis.messaging.outbox import Message
-from order import transition
+from order import refusals, transition
 from order.changes import outbox_message
+from order.history import Step
 from order.model import Command, Order, Outcome, Status
 from order.transition import Answer, Cancel, Capture, PayAgain, Refund
 from payment.model import Result
@@ -94,28 +94,31 @@ class OrderSide:
 
     def cancel(self, order: OrderRow) -> None:
         """Cancel the order, if it allows that."""
-        if orders.cancel_refusal(order.facts) is None:
+        if refusals.cancel_refusal(order.facts) is None:
             withdrawn: frozenset[str] = frozenset()
             if order.facts.status is Status.PENDING_PAYMENT:
-                unsent = [sent for sent in order.outbox.values() if not sent.delivered and sent.attempts == 0]
-                withdrawn = frozenset(sent.message.id for sent in unsent)
+                withdrawn = frozenset(
+                    name
+                    for name, sent in order.outbox.items()
+                    if sent.message.topic == Command.CREATE and not sent.delivered and sent.attempts == 0
+                )
                 for name in withdrawn:
                     del order.outbox[name]
             self._request(order, Command.VOID, Cancel(withdrawn))
 
-    def capture(self, order: OrderRow) -> None:
-        """Capture the order, if it allows that."""
-        if orders.refusal(order.facts, Command.CAPTURE) is None:
-            self._request(order, Command.CAPTURE, Capture())
+    def capture(self, order: OrderRow, amount: int | None) -> None:
+        """Capture an amount in minor units, or the total if it is None, if the order allows that."""
+        if refusals.refusal(order.facts, Command.CAPTURE, amount) is None:
+            self._request(order, Command.CAPTURE, Capture(amount))
 
     def pay_again(self, order: OrderRow, method: str) -> None:
         """Try another payment method, if the order allows that."""
-        if orders.refusal(order.facts, Command.CREATE) is None:
+        if refusals.refusal(order.facts, Command.CREATE) is None:
             self._request(order, Command.CREATE, PayAgain(method))
 
     def refund(self, order: OrderRow, amount: int | None) -> None:
         """Refund an amount in minor units, or all that is left if it is None, if the order allows that."""
-        if orders.refusal(order.facts, Command.REFUND, amount) is None:
+        if refusals.refusal(order.facts, Command.REFUND, amount) is None:
             self._request(order, Command.REFUND, Refund(self._new.new(), amount))
 
     def claim(self, order: OrderRow) -> tuple[Message, int] | None:
@@ -176,7 +179,7 @@ class OrderSide:
         self._write(order, steps)
         return bool(steps)
 
-    def _write(self, order: OrderRow, steps: list[transition.Step]) -> None:
+    def _write(self, order: OrderRow, steps: list[Step]) -> None:
         old = order.facts
         for step in steps:
             before, after = order.facts, step.after
@@ -209,15 +212,13 @@ class OrderSide:
         check(facts.payment is None or facts.payment.id not in facts.past, "an order went back to an earlier payment")
         check(old.past <= facts.past, "an order forgot an earlier payment")
         if facts.status is Status.CANCELED and old.status is not Status.CANCELED:
-            self._check_canceled(facts)
+            payment = facts.payment
+            # A payment of another amount is a third party's: it is returned after that.
+            if payment is not None and payment.amount == facts.total_amount:
+                held = payment.held > 0 or payment.status in ("processing", "authorized")
+                check(not held, "an order is canceled while its payment holds money")
         self._check_declines(facts, old)
         self._check_number_of_commands(order)
-
-    def _check_canceled(self, facts: Order) -> None:
-        payment = facts.payment
-        if payment is not None:
-            held = payment.held > 0 or payment.status in ("processing", "authorized")
-            check(not held, "an order is canceled while its payment holds money")
 
     def _check_declines(self, facts: Order, old: Order) -> None:
         """Check that the caller of a command that the provider declined can see that."""

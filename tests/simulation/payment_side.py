@@ -7,8 +7,9 @@ from typing import Any
 import payment.model as payments
 from order import gateway
 from order.transition import Answer
+from payment import ids
+from payment.ids import What
 from payment.model import Kind, Operation, Outcome, Refusal, Result
-from tests.simulation import ids
 from tests.simulation.ids import MERCHANT, Ids
 from tests.simulation.provider import Provider, Record, check
 
@@ -67,6 +68,14 @@ class PaymentRow:
         within = 0 <= facts.refunded <= facts.refunded + facts.refunding <= facts.captured <= facts.authorized
         check(within and facts.refunding >= 0 and facts.authorized <= self.amount, f"amounts out of range: {facts}")
 
+    def reserve_refund(self, amount: int) -> None:
+        """Reserve an amount for a refund."""
+        facts = self.facts
+        refunding = facts.refunding + amount
+        self.write(
+            payments.Payment(facts.status, facts.authorized, facts.captured, facts.refunded, refunding, facts.busy)
+        )
+
     def view(self) -> dict[str, Any]:
         """Return the payment as the API shows it, with the fields that order reads."""
         facts = self.facts
@@ -120,7 +129,7 @@ class PaymentSide:
 
     def create(self, key: str, order_id: str, amount: int, method: str, capture: str) -> PaymentRow:
         """Return the payment of the key, the order's live payment, or a new one; then `begun` is its operation."""
-        payment_id = ids.derived(key, "payment")
+        payment_id = ids.derive(MERCHANT, key, What.PAYMENT)
         row = self.rows.get(self.keys.get(key, payment_id))
         if row is not None:
             return row
@@ -130,20 +139,33 @@ class PaymentSide:
         else:
             row = self.rows[payment_id] = PaymentRow(payment_id, order_id, amount, method)
             self.payments_ever.setdefault(order_id, set()).add(payment_id)
-            self._store(row, payments.opening(capture), amount, key)
+            operation_id = ids.derive(MERCHANT, key, What.OPERATION)
+            self._store(operation_id, row, payments.opening(capture), amount, key)
         self.keys[key] = row.id
         return row
 
-    def act(
-        self, key: str, payment_id: str, kind: Kind, amount: int | None, note: str | None = None
-    ) -> OperationRow | Refusal | None:
+    def act(self, key: str, payment_id: str, kind: Kind, amount: int | None) -> OperationRow | Refusal | None:
         """Reserve the amount of a capture, void or refund, as `payment.reservations` does.
 
-        Returns the operation (`begun` is the same if it is new), why it is refused, or None if there is no such payment.
+        Returns the operation (`begun` is the same if it is new), why it is refused, or None if there is no such
+        payment.
         """
-        earlier = self.operations.get(self.keys.get(key, ids.derived(key, "operation")))
-        if earlier is not None:
-            return earlier
+        operation_id = self.keys.get(key) or ids.derive(MERCHANT, key, What.OPERATION)
+        done = self._reserve(operation_id, key, payment_id, kind, amount)
+        if isinstance(done, OperationRow):
+            self.keys[key] = operation_id
+        return done
+
+    def expire(self, payment_id: str) -> None:
+        """Begin the void of an authorization that is too old, if nothing else is under way."""
+        operation_id = ids.derive(MERCHANT, payment_id, What.EXPIRY)
+        self._reserve(operation_id, f"expiry of {payment_id}", payment_id, Kind.VOID, None, payments.EXPIRED_NOTE)
+
+    def _reserve(
+        self, operation_id: str, key: str, payment_id: str, kind: Kind, amount: int | None, note: str | None = None
+    ) -> OperationRow | Refusal | None:
+        if operation_id in self.operations:
+            return self.operations[operation_id]
         row = self.rows.get(payment_id)
         if row is None:
             return None
@@ -153,22 +175,11 @@ class PaymentSide:
             return refusal
         if kind is Kind.REFUND:
             wanted = amount or facts.captured - facts.refunded - facts.refunding
-            row.write(
-                payments.Payment(
-                    facts.status,
-                    facts.authorized,
-                    facts.captured,
-                    facts.refunded,
-                    facts.refunding + wanted,
-                    facts.busy,
-                )
-            )
+            row.reserve_refund(wanted)
         else:
             wanted = amount or facts.authorized
             row.write(payments.Payment(facts.status, facts.authorized, busy=kind))
-        tried = self._store(row, kind, wanted, key, note)
-        self.keys[key] = tried.operation.id
-        return tried
+        return self._store(operation_id, row, kind, wanted, key, note)
 
     def claim(self, tried: OperationRow) -> int:
         """Lease an operation that has no outcome; return the token of the lease."""
@@ -242,17 +253,7 @@ class PaymentSide:
         if tried is None:
             tried = self.operations[operation.id] = OperationRow(operation, record.key, 0)
             if operation.kind is Kind.REFUND:
-                facts = row.facts
-                row.write(
-                    payments.Payment(
-                        facts.status,
-                        facts.authorized,
-                        facts.captured,
-                        facts.refunded,
-                        facts.refunding + operation.amount,
-                        facts.busy,
-                    )
-                )
+                row.reserve_refund(operation.amount)
         self._settle(tried, record.outcome)
 
     def _settle(self, tried: OperationRow, outcome: Outcome) -> None:
@@ -281,8 +282,9 @@ class PaymentSide:
             )
         )
 
-    def _store(self, row: PaymentRow, kind: Kind, amount: int, key: str, note: str | None = None) -> OperationRow:
-        operation_id = ids.derived(key, "operation")
+    def _store(
+        self, operation_id: str, row: PaymentRow, kind: Kind, amount: int, key: str, note: str | None = None
+    ) -> OperationRow:
         operation = Operation(MERCHANT, operation_id, row.id, kind, amount, CURRENCY, row.method, 1, "", note=note)
         self.begun = self.operations[operation_id] = OperationRow(operation, key, self._new.number())
         return self.begun

@@ -68,5 +68,5 @@ def _state(run: Run) -> dict[str, str]:
 
 
 def _short(name: str) -> str:
-    """Return the part of an id that tells it from others: new ids end in a number, derived ids begin at random."""
-    return name[-4:] if name.startswith("00000000-") else name[:6]
+    """Return the part of an id that tells it from others: new ids end in a number, derived ids are random there."""
+    return name[-4:] if name.startswith("00000000-0000-7000-8000-") else name[-12:-6]

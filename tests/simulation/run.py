@@ -17,9 +17,10 @@ import payment.model as payments
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused
 from order.transition import Answer
+from payment import ids
+from payment.ids import What
 from payment.model import Kind, Outcome, Result
-from tests.simulation import ids
-from tests.simulation.ids import Ids
+from tests.simulation.ids import MERCHANT, Ids
 from tests.simulation.order_side import OrderRow, OrderSide
 from tests.simulation.payment_side import Backup, EventRow, OperationRow, PaymentRow, PaymentSide
 from tests.simulation.provider import Provider, check
@@ -29,6 +30,7 @@ T = TypeVar("T")
 Step = tuple[str, int]
 
 TOTAL = 900
+AMOUNTS = (TOTAL, TOTAL, 500, 1000)
 PARTS = (None, 300, 500, 1000)
 METHODS = (
     "pm_ok",
@@ -85,6 +87,7 @@ class Run:
         self.order_backup: dict[str, OrderRow] | None = None
         self.payment_backup: Backup | None = None
         self.closed = False
+        self.returned: set[str] = set()
         self.created_by_others: list[tuple[str, str, int, str, str]] = []
 
     def step(self, step: Step) -> bool:
@@ -110,10 +113,11 @@ class Run:
         return order is not None
 
     def capture(self, n: int) -> bool:
-        """A merchant captures an authorized order."""
+        """A merchant captures an authorized order, or a part of it."""
+        n, part = divmod(n, 4)
         order = self._order(n, orders.Status.AUTHORIZED)
         if order is not None:
-            self.order.capture(order)
+            self.order.capture(order, PARTS[part])
         return order is not None
 
     def refund(self, n: int) -> bool:
@@ -133,15 +137,14 @@ class Run:
         return order is not None
 
     def create_at_payment(self, n: int) -> bool:
-        """A third party creates a payment for an order."""
-        n, other = divmod(n, 4)
+        """A third party creates a payment for an order, of its amount or another one."""
         n, method = divmod(n, 8)
+        n, amount = divmod(n, 4)
         order = self._order(n // 2)
-        if order is None or not order.facts.total_amount or not self._is_open():
+        if order is None or not self._is_open():
             return False
-        amount = order.facts.total_amount
         capture = "manual" if n % 2 else "automatic"
-        request = (self.ids.new(), order.facts.id, amount, METHODS[method], capture)
+        request = (self.ids.new(), order.facts.id, AMOUNTS[amount], METHODS[method], capture)
         if self._create(*request):
             self.created_by_others.append(request)
         return True
@@ -153,7 +156,7 @@ class Run:
         n, part = divmod(n, 4)
         n, kind = divmod(n, 3)
         row = pick(list(self.payment.rows.values()), n)
-        self._act(row, (Kind.CAPTURE, Kind.VOID, Kind.REFUND)[kind], None if kind == 1 else PARTS[part])
+        self._act(row, (Kind.CAPTURE, Kind.VOID, Kind.REFUND)[kind], None if kind == 1 else PARTS[part], self.ids.new())
         return True
 
     # Commands, responses and events between the services.
@@ -314,7 +317,7 @@ class Run:
         self.threads.clear()
         self.payment.restore(self.payment_backup)
         for request in self.created_by_others:
-            if ids.derived(request[0], "payment") not in self.payment.rows:
+            if ids.derive(MERCHANT, request[0], What.PAYMENT) not in self.payment.rows:
                 self._create(*request)
         self.order.ask_again()
         self.closed = True
@@ -433,30 +436,31 @@ class Run:
         self.payment.create(key, order_id, amount, method, capture)
         return self._begin(None)
 
-    def _act(self, row: PaymentRow, kind: Kind, amount: int | None, key: str | None = None) -> None:
+    def _act(self, row: PaymentRow, kind: Kind, amount: int | None, key: str) -> None:
         self.payment.begun = None
-        note = payments.EXPIRED_NOTE if key is not None and key.startswith("expiry") else None
-        key = key or self.ids.new()
         if kind is Kind.REFUND:
             self.payment.refunds_by_others.setdefault(row.order_id, set()).add(key)
-        self.payment.act(key, row.id, kind, amount, note)
+        self.payment.act(key, row.id, kind, amount)
         self._begin(None)
 
     def _expire(self, row: PaymentRow) -> None:
-        self._act(row, Kind.VOID, None, f"expiry {row.id}")
+        self.payment.begun = None
+        self.payment.expire(row.id)
+        self._begin(None)
 
     def _orphan_action(self, row: PaymentRow) -> Kind | None:
         """Return what an operator does with the payment of an order that was lost."""
-        if row.facts.status is payments.Status.AUTHORIZED and f"orphan void {row.id}" not in self.payment.keys:
+        if row.facts.status is payments.Status.AUTHORIZED and f"orphan void {row.id}" not in self.returned:
             return Kind.VOID
         left = row.facts.captured - row.facts.refunded - row.facts.refunding
-        if left > 0 and f"orphan refund {row.id}" not in self.payment.keys:
+        if left > 0 and f"orphan refund {row.id}" not in self.returned:
             return Kind.REFUND
         return None
 
     def _return_orphan(self, row: PaymentRow) -> None:
         action = self._orphan_action(row)
         if action is not None:
+            self.returned.add(f"orphan {action} {row.id}")
             self._act(row, action, None, f"orphan {action} {row.id}")
 
 
