@@ -9,20 +9,23 @@ from dataclasses import replace
 from unittest import mock
 
 from order import model, transition
-from order.model import Decision, Order, Outcome, Payment, Status
+from order.history import History
+from order.model import Command, Decision, LastError, Order, Payment, Status
 from order.transition import Answer
-from tests.simulation import ids
+from payment import ids
+from payment.ids import What
 
 
 @contextmanager
 def a_202_forgets_what_was_asked() -> Iterator[None]:
-    """A void or capture that payment answered with 202 counts as done, and is asked for again under a new id."""
+    """A void or capture that payment answers with 202 counts as done, and is asked for again under a new id."""
     original = transition._answer
 
-    def answer(path: transition._Path, answer: Answer) -> None:
+    def answer(history: History, answer: Answer) -> None:
         if answer.answers is not None and answer.outcome is None:
-            path.forget({answer.answers})
-        original(path, answer)
+            asked = (asked for asked in history.order.asked if asked.command is not Command.REFUND)
+            history.forget({asked.id for asked in asked} & {answer.answers})
+        original(history, answer)
 
     with mock.patch.object(transition, "_answer", answer):
         yield
@@ -31,27 +34,24 @@ def a_202_forgets_what_was_asked() -> Iterator[None]:
 @contextmanager
 def a_decline_leaves_no_trace() -> Iterator[None]:
     """An order shows nothing of a capture, void or refund that the provider declined."""
-    original = transition._end
+    original = History.fail
 
-    def end(path: transition._Path, outcome: Outcome) -> str | None:
-        known = path.order.last_error
-        reason = original(path, outcome)
-        path.order = replace(path.order, last_error=known)
-        return reason
+    def fail(history: History, error: LastError | None) -> None:
+        original(history, None)
 
-    with mock.patch.object(transition, "_end", end):
+    with mock.patch.object(History, "fail", fail):
         yield
 
 
 @contextmanager
 def a_partial_capture_leaves_the_order_authorized() -> Iterator[None]:
-    """An order is authorized for ever once only a part of its amount is captured."""
+    """An order stays authorized once only a part of its amount is captured."""
     original = model.decide
 
-    def decide(order: Order, declined: str | None = None) -> Decision:
+    def decide(order: Order, declined: LastError | None = None) -> Decision:
         payment = order.payment
-        open_order = order.status in (Status.PENDING_PAYMENT, Status.AUTHORIZED)
-        if open_order and payment is not None and _is_part(payment):
+        is_open = order.status in (Status.PENDING_PAYMENT, Status.AUTHORIZED)
+        if is_open and payment is not None and model.fits(order, payment) and _is_part(payment):
             return replace(model.stay(order), paid_amount=payment.captured_amount, status=Status.AUTHORIZED)
         return original(order, declined)
 
@@ -65,13 +65,13 @@ def _is_part(payment: Payment) -> bool:
 
 @contextmanager
 def ids_are_random() -> Iterator[None]:
-    """The id of an operation at the provider does not depend on the key of the request, so a restore loses it."""
+    """The id of an operation at the provider does not follow from the key of the request, so a restore loses it."""
     numbers = itertools.count(1)
 
-    def derived(key: str, what: str) -> str:
+    def derive(merchant: str, key: str, what: What) -> str:
         return f"ffffffff-0000-8000-8000-{next(numbers):012x}"
 
-    with mock.patch.object(ids, "derived", derived):
+    with mock.patch.object(ids, "derive", derive):
         yield
 
 
@@ -84,4 +84,4 @@ DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         ids_are_random,
     )
 }
-"""By name; the issue calls them defects 1, 4, 5 and 6."""
+"""By name."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.simulation import invariants
-from tests.simulation.provider import Broken
 from tests.simulation.run import RULES, Run
 from tests.simulation.schedules import Failure
 
@@ -20,9 +19,9 @@ def explain(failure: Failure) -> str:
         lines.append("     All faults end, and all work comes to rest.")
         run.rest()
         invariants.at_rest(run)
-    except Broken as broken:
+    except Exception as error:
         _append_changes(lines, run, state)
-        lines.append(f"     Broken: {broken}")
+        lines.append(f"     {type(error).__name__}: {error}")
     return "\n".join(lines)
 
 

@@ -44,6 +44,9 @@ METHODS = (
 )
 FAULTS = ("none", "none", "none", "request lost", "request late", "answer lost")
 ROUNDS = 40
+"""How often all loops may work before everything has come to rest."""
+OUTAGE = 8
+"""How often they work while the provider is away."""
 UNKNOWN = Outcome(Result.UNKNOWN)
 
 
@@ -265,6 +268,12 @@ class Run:
         self._execute(self.late.pop(n % len(self.late)))
         return True
 
+    def provider_is_away(self, n: int) -> bool:
+        """The provider loses every request for a while; all loops of both services go on."""
+        for _ in range(OUTAGE):
+            self._work("request lost")
+        return True
+
     def authorization_expires(self, n: int) -> bool:
         """The provider releases an old authorization, or payment voids it because it is old."""
         authorized = [row for row in self.payment.rows.values() if row.facts.status is payments.Status.AUTHORIZED]
@@ -279,8 +288,9 @@ class Run:
         return True
 
     def keys_are_purged(self, n: int) -> bool:
-        """Payment deletes all idempotency keys that it may delete."""
+        """Payment deletes all idempotency keys that it may delete: they are a month old, and no backup is."""
         self.payment.purge()
+        self.payment_backup = None
         return True
 
     # Backups and restores.
@@ -337,24 +347,28 @@ class Run:
         for _ in range(ROUNDS):
             while self.late:
                 self._execute(self.late.pop())
-            for thread in self.threads:
-                thread.outcome = thread.outcome or self._call(thread, "none")
-                self._finish(thread)
-            self.threads.clear()
-            for tried in self.payment.unsettled():
-                self.payment.claim(tried)
-                thread = Thread(tried, None)
-                thread.outcome = self._call(thread, "none")
-                self._finish(thread)
             for row in list(self.payment.rows.values()):
                 if row.id in self.provider.expired and row.facts.status is payments.Status.AUTHORIZED:
                     self._expire(row)
                 if row.order_id in self.order.lost:
                     self._return_orphan(row)
-            self._deliver_all()
+            self._work("none")
             if not self._unfinished():
                 return
         check(False, f"nothing comes to rest: {', '.join(self._unfinished())}")
+
+    def _work(self, fault: str) -> None:
+        """Let every loop of both services work once."""
+        for thread in self.threads:
+            thread.outcome = thread.outcome or self._call(thread, fault)
+            self._finish(thread)
+        self.threads.clear()
+        for tried in self.payment.unsettled():
+            self.payment.claim(tried)
+            thread = Thread(tried, None)
+            thread.outcome = self._call(thread, fault)
+            self._finish(thread)
+        self._deliver_all()
 
     def _deliver_all(self) -> None:
         for order in self.order.rows.values():
@@ -484,6 +498,7 @@ RULES: dict[str, Callable[[Run, int], bool]] = {
         "thread_crashes",
         "executor_claims",
         "late_request_arrives",
+        "provider_is_away",
         "authorization_expires",
         "keys_are_purged",
         "order_is_backed_up",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from tests.simulation import invariants
 from tests.simulation.provider import Broken
 from tests.simulation.run import Run, Step
 
-STEPS = (12, 48)
-"""The least and the largest number of steps that are drawn for a schedule, before all work comes to rest."""
+STEPS = (20, 90)
+"""The least and the largest number of steps of a schedule before all work comes to rest. Half of them apply."""
 
 _ALWAYS = {
     "place": 2,
@@ -34,6 +35,7 @@ _ALWAYS = {
 _SOMETIMES: tuple[dict[str, int], ...] = (
     {"create_at_payment": 2, "act_at_payment": 3},
     {"authorization_expires": 2},
+    {"provider_is_away": 1},
     {"keys_are_purged": 2},
     {"order_is_backed_up": 1, "order_is_restored": 1},
     {"payment_is_backed_up": 1, "payment_is_restored": 1},
@@ -64,6 +66,21 @@ class Failure:
     message: str
 
 
+@dataclass(slots=True)
+class Report:
+    """What happened in many schedules. `counts` has how often each rule applied and each outcome occurred."""
+
+    schedules: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    failure: Failure | None = None
+
+    def add(self, other: Report) -> None:
+        """Add what happened in other schedules."""
+        self.schedules += other.schedules
+        self.counts += other.counts
+        self.failure = self.failure or other.failure
+
+
 def draw(seed: int, number: int) -> Iterator[Step]:
     """Yield the steps of a schedule, without end."""
     source = random.Random((seed << 32) + number)
@@ -76,23 +93,27 @@ def draw(seed: int, number: int) -> Iterator[Step]:
         yield mix[(bits & 0xFFF) % size], bits >> 12
 
 
-def try_schedule(seed: int, number: int) -> tuple[int, Failure | None]:
-    """Run a schedule. Returns how many steps applied, and what does not hold, with only these steps."""
-    run, steps = Run(), draw(seed, number)
-    _, length = next(steps)
-    done: list[Step] = []
+def try_schedule(seed: int, number: int) -> Report:
+    """Run a schedule. A failure has only the steps that applied."""
+    run, done, report = Run(), list[Step](), Report(1)
     try:
-        for step in itertools.islice(steps, 4 * length):
+        for step in _limited(draw(seed, number)):
             done.append(step)
             if not run.step(step):
                 done.pop()
-            if len(done) >= length:
-                break
         run.rest()
         invariants.at_rest(run)
-    except Broken as broken:
-        return len(done), Failure(seed, number, tuple(done), str(broken))
-    return len(done), None
+    except Exception as error:  # what the services raise is a failure of theirs, too
+        report.failure = Failure(seed, number, tuple(done), _message(error))
+    report.counts.update(name for name, _ in done)
+    report.counts.update(f"{r.operation.kind} {r.outcome.result}" for r in run.provider.books.values())
+    return report
+
+
+def _limited(steps: Iterator[Step]) -> Iterator[Step]:
+    """Take as many steps as the first one says. Steps that do not apply are among them."""
+    _, length = next(steps)
+    return itertools.islice(steps, length)
 
 
 def replay(steps: Iterable[Step]) -> str | None:
@@ -103,9 +124,13 @@ def replay(steps: Iterable[Step]) -> str | None:
             run.step(step)
         run.rest()
         invariants.at_rest(run)
-    except Broken as broken:
-        return str(broken)
+    except Exception as error:
+        return _message(error)
     return None
+
+
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
 
 
 def shrink(failure: Failure) -> Failure:
@@ -127,10 +152,12 @@ def shrink(failure: Failure) -> Failure:
         size = max(1, size // 2)
 
 
-def search(seed: int, numbers: Sequence[int]) -> Failure | None:
-    """Run these schedules; return the first failure, made shorter, if there is one."""
+def search(seed: int, numbers: Iterable[int]) -> Report:
+    """Run these schedules until one fails; that one is made shorter."""
+    report = Report()
     for number in numbers:
-        _, failure = try_schedule(seed, number)
-        if failure is not None:
-            return shrink(failure)
-    return None
+        report.add(try_schedule(seed, number))
+        if report.failure is not None:
+            report.failure = shrink(report.failure)
+            break
+    return report
