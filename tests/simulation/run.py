@@ -372,7 +372,8 @@ class Run:
 
     def _deliver_all(self) -> None:
         for order in self.order.rows.values():
-            self.order.sweep(order)
+            if order.waits():
+                self.order.sweep(order)
             request = self.order.claim(order)
             if request is not None:
                 self.requests.append(request)

@@ -15,26 +15,29 @@ from tests.simulation.run import Run, Step
 STEPS = (20, 90)
 """The least and the largest number of steps of a schedule before all work comes to rest. Half of them apply."""
 
+SAME = 20
+"""How many characters two messages have in common if they are about the same invariant."""
+
 _ALWAYS = {
     "place": 2,
     "cancel": 2,
-    "capture": 3,
-    "refund": 3,
-    "pay_again": 2,
-    "relay_sends": 8,
-    "request_arrives": 8,
-    "response_or_event_arrives": 8,
-    "event_is_sent": 4,
-    "message_is_lost": 1,
-    "sweep": 2,
-    "thread_advances": 14,
-    "thread_crashes": 1,
+    "capture": 6,
+    "refund": 5,
+    "pay_again": 4,
+    "relay_sends": 10,
+    "request_arrives": 16,
+    "response_or_event_arrives": 16,
+    "event_is_sent": 6,
+    "message_is_lost": 2,
+    "sweep": 1,
+    "thread_advances": 24,
+    "thread_crashes": 2,
     "executor_claims": 3,
-    "late_request_arrives": 2,
+    "late_request_arrives": 3,
 }
 _SOMETIMES: tuple[dict[str, int], ...] = (
-    {"create_at_payment": 2, "act_at_payment": 3},
-    {"authorization_expires": 2},
+    {"create_at_payment": 2, "act_at_payment": 4},
+    {"authorization_expires": 3},
     {"provider_is_away": 1},
     {"keys_are_purged": 2},
     {"order_is_backed_up": 1, "order_is_restored": 1},
@@ -134,7 +137,7 @@ def _message(error: Exception) -> str:
 
 
 def shrink(failure: Failure) -> Failure:
-    """Return the failure with as many steps removed as possible, such that an invariant still does not hold."""
+    """Return the failure with as many steps removed as possible, such that the same invariant does not hold."""
     steps, message = list(failure.steps), failure.message
     size = max(1, len(steps) // 2)
     while True:
@@ -143,7 +146,7 @@ def shrink(failure: Failure) -> Failure:
         while at < len(steps):
             fewer = steps[:at] + steps[at + size :]
             found = replay(fewer)
-            if found is not None:
+            if found is not None and found[:SAME] == message[:SAME]:
                 steps, message, removed = fewer, found, True
             else:
                 at += size
