@@ -192,14 +192,15 @@ class Checker:
             if order["total_amount"] == 0:
                 yield None if order["status"] in ("paid", "canceled") else f"free order {key[1]} is {order['status']}"
                 continue
-            whole = [
+            captured = [
                 p
                 for p in by_order.get(key, [])
-                if (p["captured_amount"], p["currency"]) == (order["total_amount"], order["currency"])
+                if (p["amount"], p["currency"]) == (order["total_amount"], order["currency"]) and p["captured_amount"]
             ]
-            held = [p for p in whole if p["refunded_amount"] < p["captured_amount"]]
+            held = [p["captured_amount"] for p in captured if p["refunded_amount"] < p["captured_amount"]]
             is_paid = order["status"] == "paid"
-            agrees = bool(held) == is_paid and (order["status"] != "refunded" or bool(whole))
+            agrees = held == [order["paid_amount"]] if is_paid else not held
+            agrees = agrees and (order["status"] != "refunded" or bool(captured))
             yield None if agrees else f"order {key[1]} is {order['status']}, its payments: {by_order.get(key)}"
 
     def _net(self) -> dict[str, int]:
