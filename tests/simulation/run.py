@@ -451,12 +451,13 @@ class Run:
         self.payment.create(key, order_id, amount, method, capture)
         return self._begin(None)
 
-    def _act(self, row: PaymentRow, kind: Kind, amount: int | None, key: str) -> None:
+    def _act(self, row: PaymentRow, kind: Kind, amount: int | None, key: str) -> bool:
+        """Begin an operation for somebody who calls payment directly; return whether payment allows it."""
         self.payment.begun = None
         if kind is Kind.REFUND:
             self.payment.refunds_by_others.setdefault(row.order_id, set()).add(key)
         self.payment.act(key, row.id, kind, amount)
-        self._begin(None)
+        return self._begin(None)
 
     def _expire(self, row: PaymentRow) -> None:
         self.payment.begun = None
@@ -475,8 +476,9 @@ class Run:
     def _return_orphan(self, row: PaymentRow) -> None:
         action = self._orphan_action(row)
         if action is not None:
-            self.returned.add(f"orphan {action} {row.id}")
-            self._act(row, action, None, f"orphan {action} {row.id}")
+            key = f"orphan {action} {row.id}"
+            if self._act(row, action, None, key):
+                self.returned.add(key)
 
 
 RULES: dict[str, Callable[[Run, int], bool]] = {
