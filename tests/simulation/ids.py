@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+from tests.simulation.provider import check
+
 MERCHANT = "demo"
+LIMIT = 3000
 
 
 class Ids:
@@ -14,9 +17,11 @@ class Ids:
         self._numbers = itertools.count(1)
 
     def number(self) -> int:
-        """Return the next number."""
-        return next(self._numbers)
+        """Return the next number. Raises Broken if a run needs so many that something must repeat without end."""
+        number = next(self._numbers)
+        check(number < LIMIT, "something repeats without end")
+        return number
 
     def new(self) -> str:
         """Return a new id, in the form of a UUIDv7."""
-        return f"00000000-0000-7000-8000-{next(self._numbers):012x}"
+        return f"00000000-0000-7000-8000-{self.number():012x}"

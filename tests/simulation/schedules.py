@@ -12,7 +12,7 @@ from tests.simulation import invariants
 from tests.simulation.provider import Broken
 from tests.simulation.run import Run, Step
 
-STEPS = (20, 90)
+STEPS = (24, 110)
 """The least and the largest number of steps of a schedule before all work comes to rest. Half of them apply."""
 
 SAME = 20

@@ -26,12 +26,15 @@ def find(defect: str, message: str, step: str | None = None) -> Failure:
     with DEFECTS[defect]():
         for number in range(LIMIT):
             failure = try_schedule(SEED, number).failure
-            if failure is None or message not in failure.message:
-                continue
-            failure = shrink(failure)
-            if step is None or step in [name for name, _ in failure.steps]:
-                return failure
+            if failure is not None and message in failure.message and _has(failure, step):
+                failure = shrink(failure)
+                if _has(failure, step):
+                    return failure
     raise AssertionError(f"{defect} was not found in {LIMIT} schedules")
+
+
+def _has(failure: Failure, step: str | None) -> bool:
+    return step is None or step in [name for name, _ in failure.steps]
 
 
 def test_the_invariants_hold_in_every_schedule(report: Report) -> None:
