@@ -7,8 +7,8 @@ the place decides too:
 - Free text, such as a name or a reason, must hold no card number at all (`has_card_number`).
 - A code, such as an article number or an idempotency key, is often a long number. It must hold nothing that is written
   as a card number: grouped like on a card, beside a word such as "card" or an expiry date, or as the data of a card's
-  magnetic track (`is_written_as_card`). The networks' published test numbers are found in codes in any notation, so that a test
-  with such a number shows that cards are refused.
+  magnetic track (`is_written_as_card`). The networks' published test numbers are found in codes in any notation, so
+  that a test with such a number shows that cards are refused.
 
 Before a text is searched it is normalized: compatibility characters (NFKC), digits of all scripts, and separators.
 Letters next to a number do not hide it. docs/cards.md has the measured rates.
@@ -85,8 +85,8 @@ _TEST_NUMBERS = frozenset(
 MAX_PATH = 500
 """The most characters of a request's path that are logged, traced or quoted in a response."""
 
-_MAX_CANDIDATES = 200  # numbers of a text that lack only the check digit
-_MAX_STARTS = 500  # places of a text where 13 digits or more begin like a card number
+_MAX_CANDIDATES = 100  # numbers of a text that lack only the check digit
+_MAX_STARTS = 250  # places of a text where 13 digits or more begin like a card number
 _MIN_IN_CODE = 14  # EAN-13 numbers of German articles begin with 4, and cards of 13 digits are no longer issued
 
 # In folded text, " " is a separator and "\0" invisible. "+" separates too, but also begins phone numbers.

@@ -70,7 +70,8 @@ def grouped(number: str, chance: random.Random) -> str:
     for length in lengths:
         groups.append(number[at : at + length])
         at += length
-    return chance.choice(SEPARATORS).join(filter(None, groups))
+    separator: str = chance.choice(SEPARATORS)
+    return separator.join(filter(None, groups))
 
 
 def in_script(number: str, chance: random.Random) -> str:

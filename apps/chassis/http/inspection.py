@@ -22,7 +22,8 @@ from chassis.http.problems import Problem
 MAX_DEPTH = 20
 MAX_TEXT = 2000
 """Characters of the longest text that a field can hold."""
-_MAX_SEARCHED = 64 * 1024  # characters of a refused body; the longest valid one has fewer
+MAX_REFUSED = 16 * 1024
+"""Characters that are searched for card numbers if a body is refused anyway: the search only decides which error."""
 _APART = "?" * 32  # between two texts, so that a number and the words around it are in one text
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -85,10 +86,11 @@ def is_too_deep(body: Mapping[str, Any]) -> bool:
     return True
 
 
-def inspect(members: Iterable[tuple[str, Any]], rule: Rule = FREE) -> None:
+def inspect(members: Iterable[tuple[str, Any]], rule: Rule = FREE, most: int | None = None) -> None:
     """Inspect all texts of an object's or a query's members, and the numbers where they may hold none.
 
-    Texts of more than `MAX_TEXT` characters are searched for control characters only: no field accepts them.
+    Texts of more than `MAX_TEXT` characters are searched for control characters only: no field accepts them. The
+    search for card numbers ends after `most` characters, if given.
 
     Raises Problem `validation` for control characters and lone surrogates, and Problem `card-number`. Both point to the
     first such text.
@@ -98,11 +100,13 @@ def inspect(members: Iterable[tuple[str, Any]], rule: Rule = FREE) -> None:
         if _CONTROL.search(text):
             raise _at("validation", pointer(path), "Must not hold control characters or lone surrogates.")
     for code in (False, True):
-        _search([(text, path) for text, is_code, path in found if is_code == code and len(text) <= MAX_TEXT], code)
+        _search(
+            [(text, path) for text, is_code, path in found if is_code == code and len(text) <= MAX_TEXT], code, most
+        )
 
 
-def _search(texts: list[tuple[str, Path]], code: bool) -> None:
-    at = cards.find(_APART.join(text for text, _ in texts)[:_MAX_SEARCHED], code=code)
+def _search(texts: list[tuple[str, Path]], code: bool, most: int | None) -> None:
+    at = cards.find(_APART.join(text for text, _ in texts)[:most], code=code)
     if at is None:
         return
     for text, path in texts:

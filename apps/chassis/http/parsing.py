@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import chain
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -20,9 +21,9 @@ from chassis.http.inspection import FREE, Path, Rule, escape, pointer
 from chassis.http.problems import MAX_ERRORS, Problem, invalid
 
 MAX_BODY = 256 * 1024
-MAX_VALUES = 4000
+MAX_VALUES = 1500
 """The most values of a body, and the most objects and lists. The largest valid body has fewer than 1,000."""
-_MAX_NUMBER = 100  # characters of a number with a fraction or an exponent
+_MAX_NUMBER = 10_000  # characters of a number with a fraction or an exponent
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
@@ -66,12 +67,17 @@ def _check_size(text: str) -> None:
     """Check the number of values before they are made: 256 KiB of JSON can become 20 MB of objects."""
     if text.count(",") + _brackets(text) <= MAX_VALUES:
         return
-    bare = _STRING.sub("", text)
-    if bare.count(",") > MAX_VALUES:
-        raise invalid("", f"The body has more than {MAX_VALUES} values.")
-    if _brackets(bare) > MAX_VALUES:
-        detail = "it is nested too deeply, or has too many objects and lists"
-        raise Problem("malformed-request", f"The body is not well-formed JSON: {detail}.")
+    commas = brackets = last = 0
+    for number, string in enumerate(chain(_STRING.finditer(text), [None])):
+        end = len(text) if string is None else string.start()
+        commas += text.count(",", last, end)
+        brackets += text.count("{", last, end) + text.count("[", last, end)
+        if commas > MAX_VALUES or number > 2 * MAX_VALUES:
+            raise invalid("", f"The body has more than {MAX_VALUES} values.")
+        if brackets > MAX_VALUES:
+            detail = "it is nested too deeply, or has too many objects and lists"
+            raise Problem("malformed-request", f"The body is not well-formed JSON: {detail}.")
+        last = end if string is None else string.end()
 
 
 def _brackets(text: str) -> int:
@@ -230,7 +236,7 @@ def load_json(load: Load, rule: Rule, data: dict[str, Any], *, suspicious: bool)
         loaded = load(data)
     except ma.ValidationError as error:
         if suspicious:
-            inspection.inspect(data.items(), rule)
+            inspection.inspect(data.items(), rule, inspection.MAX_REFUSED)
         raise not_valid(error) from error
     if suspicious:
         inspection.inspect(data.items(), rule)

@@ -11,7 +11,7 @@ Its status and title are looked up in the catalogue of the application that answ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chassis.cards import MAX_PATH
 from chassis.http.answers import to_json
@@ -29,6 +29,8 @@ class Kind:
 
 MAX_ERRORS = 50
 """The most errors of a problem; `more_errors` says how many there are beyond them."""
+MAX_BYTES = 64 * 1024
+"""The most bytes of a problem's body: it has fewer errors if their texts are long."""
 _MAX_TEXT = 500  # characters of a detail or a pointer
 _MAX_INSTANCE = 12 * MAX_PATH  # characters of the quoted path as a URI reference: %F0%9F%92%B3 is one character
 
@@ -79,7 +81,13 @@ def render(
     status = status or kind.status
     body = members(problem, kind, instance=instance, request_id=request_id, status=status)
     headers = {"Content-Type": "application/problem+json", **problem.headers}
-    return Rendered(status, kind.title, headers, to_json(body))
+    data = to_json(body)
+    while len(data) > MAX_BYTES and problem.errors:
+        kept = problem.errors[: min(len(problem.errors), MAX_ERRORS) // 2]
+        more = problem.more_errors + len(problem.errors) - len(kept)
+        problem = replace(problem, errors=kept, more_errors=more)
+        data = to_json(members(problem, kind, instance=instance, request_id=request_id, status=status))
+    return Rendered(status, kind.title, headers, data)
 
 
 def members(
@@ -87,7 +95,7 @@ def members(
 ) -> dict[str, object]:
     """Return the members of a problem's body (RFC 9457, section 3), in the order in which they are written.
 
-    Texts and the list of errors are cut, so that no body has more than 64 KiB.
+    Long texts and lists of errors are cut.
     """
     errors = [{name: _cut(text, _MAX_TEXT) for name, text in each.items()} for each in problem.errors[:MAX_ERRORS]]
     more = problem.more_errors + len(problem.errors) - len(errors)
