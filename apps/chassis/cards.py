@@ -86,7 +86,7 @@ MAX_PATH = 500
 """The most characters of a request's path that are logged, traced or quoted in a response."""
 
 _MAX_CANDIDATES = 100  # numbers of a text that lack only the check digit
-_MAX_STARTS = 250  # places of a text where 13 digits or more begin like a card number
+_MAX_STARTS = 150  # places of a text where 13 digits or more begin like a card number
 _MIN_IN_CODE = 14  # EAN-13 numbers of German articles begin with 4, and cards of 13 digits are no longer issued
 
 # In folded text, " " is a separator and "\0" invisible. "+" separates too, but also begins phone numbers.
