@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz monitoring bench restore-drill browser mutations e2e images package clean
+.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill browser mutations e2e images package clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -59,6 +59,9 @@ fuzz: $(DEV) ## Send EXAMPLES=2000 requests, generated from the OpenAPI document
 
 restore-drill: $(DEV) ## Lose the databases under load, restore them from backup and WAL, check the 13 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
+card-rates: $(DEV) ## Measure how many cards and other numbers are refused in codes and free text
+	$(MODULES) $(BIN)/python -m tests.support.cards
 
 monitoring: $(DEV) ## Cause faults and check dashboards and alerts on a real Prometheus (must be on PATH)
 	$(MODULES) $(BIN)/python -m tests.monitoring

@@ -183,11 +183,11 @@ def receive_payment_event() -> Response:
     data = parsing.read_body(request)
     if not signatures.is_genuine(service().settings.events_secrets, dict(request.headers), data):
         raise Problem("invalid-signature", "The event has no valid signature that is recent enough.")
-    g.body = parsing.parse_json(data, trusted=True)
+    g.body = parsing.parse_json(data)
     try:
         event = _load_event(g.body)
     except ValidationError as error:
-        raise Problem("validation", "Not a payment event.", errors=parsing.pointers(error.messages)) from error
+        raise parsing.not_valid(error, "Not a payment event.") from error
     g.merchant = event["merchant"]
     orders().receive_payment_event(
         event["merchant"], event["data"]["order_id"], gateway.from_event(event), propagated_headers()
