@@ -6,8 +6,10 @@ Instead of NAME, NAME_FILE may name a file with the value, such as a mounted sec
 from __future__ import annotations
 
 import logging
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
 from environs import FileAwareEnv
@@ -19,6 +21,7 @@ from chassis.auth.rate_limits import Limit
 from chassis.messaging import signatures
 from chassis.telemetry import tracing
 
+_KEY = re.compile(r"[\x21-\x7e]*")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
@@ -30,7 +33,7 @@ class ConfigError(Exception):
 class Settings:
     """The settings that every service has; each service extends them in its own config.py."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     database_pooled: bool
     environment: str
     scopes: frozenset[str]
@@ -41,7 +44,7 @@ class Settings:
     rate_limit: tuple[Limit, ...]
     rate_limit_unauthenticated: tuple[Limit, ...]
     trusted_proxies: int
-    events_secrets: tuple[str, ...]
+    events_secrets: tuple[str, ...] = field(repr=False)
     relay_admin_port: int | None
     web_threads: int
     log_level: str
@@ -51,9 +54,28 @@ class Settings:
     key_days: int
 
 
+class _Reader(FileAwareEnv):
+    """Strips white space around each value: a secret often ends with the newline of the file it was copied from."""
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        value = super()._get_value(env_key, default)
+        return value.strip() if isinstance(value, str) else value
+
+
 def reader() -> FileAwareEnv:
-    """Return a reader of environment variables. It raises environs.EnvError for a value of the wrong type."""
-    return FileAwareEnv(strip_whitespace=True)
+    """Return a reader of environment variables, without white space around the values.
+
+    It raises environs.EnvError for a value of the wrong type.
+    """
+    return _Reader(strip_whitespace=True)
+
+
+def key(env: FileAwareEnv, name: str) -> str:
+    """Return a secret that is sent in an HTTP header, or "". Raises ConfigError, which does not quote it."""
+    value: str = env.str(name, "")
+    if not _KEY.fullmatch(value):
+        raise ConfigError(f"{name}: must be one key of visible ASCII characters, without spaces or line breaks")
+    return value
 
 
 def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
@@ -111,6 +133,7 @@ def _check_tracing(env: FileAwareEnv) -> None:
     if not tracing.ENABLED:
         return
     for name in tracing.ENDPOINTS:
+        _check_unpadded(name)
         if env.str(name, ""):
             _url(env, name, None, ("http", "https"))
     for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
@@ -118,9 +141,17 @@ def _check_tracing(env: FileAwareEnv) -> None:
         if protocol not in ("", "http/protobuf"):
             raise ConfigError(f"{name}={protocol}: only http/protobuf is supported, usually on port 4318")
     for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
+        _check_unpadded(name)
         # Not quoted, because they usually contain a token. Later, the libraries would quote them in an error.
         if not _HEADERS.fullmatch(unquote(env.str(name, ""))):
             raise ConfigError(f"{name}: must be name=value, separated by commas")
+
+
+def _check_unpadded(name: str) -> None:
+    """Raise ConfigError for white space around a variable that OpenTelemetry's libraries read themselves."""
+    value = os.environ.get(name, "")
+    if value != value.strip():
+        raise ConfigError(f"{name}: must not begin or end with white space")
 
 
 def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
@@ -195,4 +226,6 @@ def _url(env: FileAwareEnv, name: str, default: str | None, schemes: tuple[str, 
     if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         # The value is not quoted, because the URL of a database contains its password.
         raise ConfigError(f"{name}: must be a URL that starts with {' or '.join(schemes)}://")
+    if not value.isprintable():
+        raise ConfigError(f"{name}: must not contain line breaks or other control characters")
     return value

@@ -148,8 +148,8 @@ def propagated_headers() -> dict[str, str]:
 def _begin() -> None:
     """Set the request id, the trace id, the start time and the deadline of a request; refuse what no view has to check.
 
-    Raises Problem `not-found` for a path that begins with two slashes, and what `parsing.refuse_query` and
-    `Bulkhead.enter` raise.
+    Raises Problem `unsupported-media-type` for a Content-Encoding (RFC 9110, section 15.5.16), Problem `not-found` for
+    a path that begins with two slashes, and what `parsing.refuse_query` and `Bulkhead.enter` raise.
     """
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     context.began = time.perf_counter()
@@ -161,6 +161,9 @@ def _begin() -> None:
     current = service()
     current.database.limit(DATABASE_SECONDS)
     current.bulkhead.enter(req.method)
+    if "HTTP_CONTENT_ENCODING" in req.environ:
+        detail = "A Content-Encoding is not supported; send the body as it is."
+        raise Problem("unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
     if req.environ["PATH_INFO"].startswith("//"):  # werkzeug strips leading slashes
         raise Problem("not-found", "No path begins with two slashes.")
     if req.query_string and req.method != "OPTIONS":
@@ -203,7 +206,7 @@ def _end(response: Response) -> Response:
 
 
 def _problem(problem: Problem, status: int | None = None) -> Response:
-    instance = quote(cards.mask(request.path))
+    instance = quote(cards.masked_path(request.path))
     rendered = render(problem, service().problems, instance=instance, request_id=g.request_id, status=status)
     return Response(rendered.body, rendered.status, rendered.headers)
 

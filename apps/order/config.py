@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chassis import config
@@ -19,7 +19,7 @@ class Settings(config.Settings):
     default_currency: str
     default_payment_method: str
     payment_url: str
-    payment_api_key: str
+    payment_api_key: str = field(repr=False)
     payment_timeout: float
     sweep_seconds: float
     sweep_authorized_seconds: float
@@ -35,7 +35,7 @@ def load() -> Settings:
         default_currency=config.currency(env, "DEFAULT_CURRENCY", "EUR"),
         default_payment_method=env.str("DEFAULT_PAYMENT_METHOD", "pm_ok"),
         payment_url=config.http_url(env, "PAYMENT_URL", "http://localhost:8081"),
-        payment_api_key=env.str("PAYMENT_API_KEY", ""),
+        payment_api_key=config.key(env, "PAYMENT_API_KEY"),
         sweep_seconds=config.seconds(env, "SWEEP_SECONDS", 60.0),
         sweep_authorized_seconds=config.seconds(env, "SWEEP_AUTHORIZED_SECONDS", 3600.0),
         webhooks=webhooks.load(env),

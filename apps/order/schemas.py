@@ -14,6 +14,7 @@ from chassis.http.fields import (
     Id,
     Integer,
     Labels,
+    List,
     MajorAmount,
     NextCursor,
     PageSize,
@@ -33,7 +34,7 @@ PAYMENT_METHOD = "The payment provider's token for the payment method. Never a c
 class Item(Schema):
     """A line of an order to be placed."""
 
-    sku = Text(100, required=True, metadata=describe("The merchant's identifier of the product.", "tea-100"))
+    sku = Text(100, code=True, required=True, metadata=describe("The merchant's identifier of the product.", "tea-100"))
     name = Text(200, metadata=describe("The product's name for people.", "Green tea"))
     quantity = Integer(
         required=True, validate=validate.Range(1, 1_000_000), metadata=describe("The number of units.", 2)
@@ -56,13 +57,13 @@ class PlaceOrder(Schema):
     """An order to be placed. Its total, the sum of quantity times unit amount over all items, must fit 64 bits."""
 
     currency = Currency(required=True)
-    items = fields.List(
+    items = List(
         fields.Nested(Item),
         required=True,
         validate=[validate.Length(1, 100), _total_fits],
         metadata=describe("The lines of the order."),
     )
-    customer = Text(100, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
+    customer = Text(100, code=True, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
     payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
     capture = Choice(
         ["automatic", "manual"],
@@ -70,7 +71,7 @@ class PlaceOrder(Schema):
         load_default="automatic",
     )
     metadata = Labels(
-        keys=Text(40),
+        keys=Text(40, code=True),
         values=Text(500, 0),
         load_default=dict,
         validate=validate.Length(max=50),
@@ -180,7 +181,7 @@ class ListOrders(Schema):
     """The query of GET /v1/orders. Orders placed exactly at one of the two times are not listed."""
 
     status = Choice(model.Status, "Only orders with this status.")
-    customer = Text(100, metadata=describe("Only orders of this customer."))
+    customer = Text(100, code=True, metadata=describe("Only orders of this customer."))
     created_after = QueryTime("Only orders placed after this time.")
     created_before = QueryTime("Only orders placed before this time.")
     limit = PageSize()
@@ -236,7 +237,7 @@ class SketchOrder(Schema):
     """An order of the original sketch: an id that the caller chooses, names of items, and a total in major units."""
 
     id = Id(required=True, metadata=describe("An id that the caller chooses."))
-    items = fields.List(
+    items = List(
         Text(200, metadata=describe("The name of an item.", "item1")), required=True, validate=validate.Length(1, 100)
     )
     total = MajorAmount(

@@ -114,7 +114,10 @@ class Batches:
     def _alone(self, command: Command) -> Result:
         with logs.request_context(command.headers):
             try:
-                return self._carry_out(command)
+                result = self._carry_out(command)
+                if result.payment is not None:
+                    self._refuse_while_answered(command, result.payment)
+                return result
             except Problem as problem:
                 row = self._find(command) if problem.name != "payment-not-found" else None
                 return Result(row, problem=problem)
@@ -136,6 +139,16 @@ class Batches:
         else:
             done = payments.void(claim, command.payment_id, headers, answered=True)
         return Result(done.row, operation=self._outcome(command, done))
+
+    def _refuse_while_answered(self, command: Command, payment: Row) -> None:
+        """Raise Problem `idempotency-key-in-use` while another request carries out an operation of this payment.
+
+        The outcome is that request's answer, so there is no event of it, and its caller may have gone.
+        """
+        if payment["status"] == Status.PROCESSING or payment["busy"] or payment["refunding_amount"]:
+            session = self._payments.database.session()
+            if operations.is_leased_to_request(session, command.claim.merchant, str(payment["id"])):
+                raise idempotency.in_use()
 
     def _outcome(self, command: Command, done: Done) -> Row:
         """Return the status and the reason of a capture or void, as they stand now."""

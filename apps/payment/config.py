@@ -34,7 +34,7 @@ def load() -> Settings:
     provider = env.str("PROVIDER", "simulator")
     if provider not in ("simulator", "stripe"):
         raise config.ConfigError(f"PROVIDER={provider}: must be simulator or stripe")
-    stripe_api_key = env.str("STRIPE_API_KEY", "")
+    stripe_api_key = config.key(env, "STRIPE_API_KEY")
     if provider == "stripe" and not stripe_api_key:
         raise config.ConfigError("STRIPE_API_KEY (or STRIPE_API_KEY_FILE) is missing: PROVIDER=stripe needs it")
     return Settings(

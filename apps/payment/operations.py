@@ -138,6 +138,16 @@ def find(session: Session, merchant: str, payment_id: str) -> list[Row]:
     ).fetchall()
 
 
+def is_leased_to_request(session: Session, merchant: str, payment_id: str) -> bool:
+    """Return whether a request carries out an operation of this payment now, rather than the executor's loop."""
+    row = session.one(
+        """SELECT id FROM operations WHERE merchant = %s AND payment_id = %s AND status = 'pending'
+           AND leased_until > now() AND lease_owner LIKE 'request %%' LIMIT 1""",
+        (merchant, payment_id),
+    )
+    return row is not None
+
+
 def outcome(session: Session, merchant: str, operation_id: str) -> Row | None:
     """Return an operation's `status` and the `reason` why it was declined, if it was."""
 

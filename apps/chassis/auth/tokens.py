@@ -234,7 +234,7 @@ class Tokens:
         merchant = claims.get(self._policy.merchant_claim)
         if not isinstance(merchant, str) or not keyring.is_merchant(merchant):
             raise invalid("The token does not name a merchant")
-        return Key(merchant, _scopes(claims), cards.mask(f"sub {claims.get('sub', 'unnamed')}"[:64]))
+        return Key(merchant, _scopes(claims), cards.masked_start(f"sub {claims.get('sub', 'unnamed')}", 64))
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:

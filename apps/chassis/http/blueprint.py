@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import flask
 import marshmallow as ma
 
-from chassis.http import fast_load
+from chassis.http import fast_load, inspection
 from chassis.http.facts import record
 from chassis.http.parsing import load_body, load_query
 
@@ -40,7 +40,7 @@ class Blueprint(flask.Blueprint):
         The view raises what `parsing.load_body` or `parsing.load_query` raise. One loader serves all requests: making
         one costs as much as everything else it does for a request.
         """
-        load = fast_load.loader(schema())
+        load, rule = fast_load.loader(schema()), inspection.rule_of(schema())
         read = load_query if location == "query" else load_body
 
         def decorate(view: View) -> Callable[..., flask.Response]:
@@ -48,7 +48,7 @@ class Blueprint(flask.Blueprint):
 
             @wraps(view)
             def parsed(**path: Any) -> flask.Response:
-                return view(read(load), **path)
+                return view(read(load, rule), **path)
 
             return parsed
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from chassis.http.fields import Integer, Labels
+from chassis.http.fields import Integer, Labels, List
 
 Load = Callable[[Any], Any]
 
@@ -117,7 +117,7 @@ def _by_type(field: fields.Field[Any]) -> Load:
         return _exactly(int)
     if kind is fields.Nested:
         return _object(cast(fields.Nested, field).schema)
-    if kind is fields.List:
+    if kind is List or kind is fields.List:
         return _list(_field(cast(fields.List[Any], field).inner))
     if kind is Labels:
         labels = cast(Labels, field)

@@ -12,9 +12,11 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from chassis import money
+from chassis.http.problems import MAX_ERRORS
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _TIME_EXAMPLE = "2026-03-14T09:26:53.589793Z"
 _NO_EXAMPLE: Any = object()
 
@@ -31,6 +33,12 @@ class Schema(ma.Schema):
         """Refuse unknown fields."""
 
         unknown = ma.RAISE
+
+    def load(self, data: Any, **kwargs: Any) -> Any:
+        """Load an object. One with very many unknown members gets one error, not one for each member."""
+        if isinstance(data, dict) and len(data) > len(self.load_fields) + MAX_ERRORS and self.unknown == ma.RAISE:
+            raise ma.ValidationError(f"Has {len(data)} members, of which {len(self.load_fields)} are known.")
+        return super().load(data, **kwargs)
 
 
 class Integer(fields.Integer):
@@ -68,7 +76,7 @@ class QueryInteger(fields.Integer):
     """A number in a query, in ASCII digits."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", str(value)):
+        if not _NUMBER.fullmatch(str(value)):
             raise self.make_error("invalid", input=value)
         return int(value)
 
@@ -90,10 +98,31 @@ class NextCursor(fields.String):
         )
 
 
+def _check_length(field: fields.Field[Any], value: Any) -> None:
+    """Raise ValidationError for a list or object of the wrong length, before any of its members is validated."""
+    if isinstance(value, list | dict):
+        for validator in field.validators:
+            if isinstance(validator, validate.Length):
+                validator(value)
+
+
+class List(fields.List[Any]):
+    """A list. If its length is not valid, that is the only error of it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        _check_length(self, value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class Labels(fields.Dict):
-    """An object of strings to strings. An error of a key or a value is an error of that member."""
+    """An object of strings to strings. An error of a key or a value is an error of that member.
+
+    Keys are codes and values are free text (see `chassis.cards`). If the number of members is not valid, that is the
+    only error.
+    """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        _check_length(self, value)
         try:
             return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
         except ma.ValidationError as error:
@@ -105,9 +134,14 @@ class Labels(fields.Dict):
 
 
 class Text(fields.String):
-    """A string of `minimum` to `maximum` characters."""
+    """A string of `minimum` to `maximum` characters.
 
-    def __init__(self, maximum: int, minimum: int = 1, **kwargs: Any) -> None:
+    It is free text, which must hold no card number, or with `code` an identifier, which must hold nothing that is
+    written as a card number (see `chassis.cards`).
+    """
+
+    def __init__(self, maximum: int, minimum: int = 1, *, code: bool = False, **kwargs: Any) -> None:
+        self.code = code
         extra = kwargs.pop("validate", [])
         super().__init__(validate=[validate.Length(minimum, maximum), *extra], **kwargs)
 

@@ -93,8 +93,8 @@ GENERIC: Catalogue = {
     "unsupported-media-type": Kind(
         415,
         "The body's media type is not supported",
-        "Send Content-Type: application/json.",
-        "The request has a body, and its Content-Type is missing or is not JSON.",
+        "Send Content-Type: application/json, and no Content-Encoding.",
+        "The request has a body, and its Content-Type is missing or is not JSON; or it has a Content-Encoding.",
     ),
     "expectation-failed": Kind(
         417,
@@ -120,8 +120,8 @@ GENERIC: Catalogue = {
         422,
         "The request holds what looks like a card number",
         "Never send card numbers. Send the token that stands for the card.",
-        "A string in the body, the query or the Idempotency-Key has 13 to 19 digits that look like a card number. "
-        "Nothing was stored or logged.",
+        "Free text in the body or the query has a card number, or a code, such as the Idempotency-Key, is written as "
+        "one: in groups of digits or beside a word such as card. Nothing was stored or logged.",
     ),
     "too-many-requests": Kind(
         429,

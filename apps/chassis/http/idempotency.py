@@ -77,14 +77,14 @@ def claim() -> Claim:
     """Return the claim of the current request; its body must have been parsed.
 
     Raises Problem `idempotency-key-missing` if the Idempotency-Key header is missing or malformed, and Problem
-    `card-number` if it holds a card number.
+    `card-number` if it holds something that is written as a card number.
     """
     req, context = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
     key = req.headers.get("Idempotency-Key", "")
     if not _VISIBLE.fullmatch(key):
         wrong = "must have 1 to 255 visible ASCII characters" if key else "is missing"
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {wrong}.")
-    if cards.has_card_number(key):
+    if cards.is_written_as_card(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
     content = fingerprint(req.method, req.path, context.body)
     return Claim(context.merchant, key, content, if_match(req.headers.get("If-Match")))

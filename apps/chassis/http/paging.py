@@ -39,6 +39,8 @@ def after_moment(cursor: str | None) -> tuple[datetime, str] | None:
 
 
 def _decode(cursor: str, length: int) -> bytes:
+    if len(cursor) > 2 * length:
+        raise _invalid_cursor()
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except ValueError as error:

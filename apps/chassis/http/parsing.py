@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import chain
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -14,45 +15,78 @@ import marshmallow as ma
 from gunicorn.http.errors import ParseException
 
 from chassis import cards
+from chassis.http import inspection
 from chassis.http.fast_load import Load
-from chassis.http.problems import Problem
+from chassis.http.inspection import FREE, Path, Rule, escape, pointer
+from chassis.http.problems import MAX_ERRORS, Problem, invalid
 
 MAX_BODY = 256 * 1024
-_MAX_DEPTH = 20
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+MAX_VALUES = 1500
+"""The most values of a body, and the most objects and lists. The largest valid body has fewer than 1,000."""
+_MAX_NUMBER = 10_000  # characters of a number with a fraction or an exponent
 
 
-def parse_json(data: bytes, *, trusted: bool = False) -> dict[str, Any]:
-    """Parse a body that is a JSON object; an empty body is {}.
+def parse_json(data: bytes) -> dict[str, Any]:
+    """Parse a body that is a JSON object; an empty body is {}. Its texts are not inspected yet.
 
-    Numbers with a fraction or exponent become Decimal, never float. With `trusted`, strings are not searched for
-    control characters and card numbers: the sender has already done that.
+    Numbers with a fraction or exponent become Decimal, never float.
 
     Raises Problem `malformed-request` for anything else than a JSON object (RFC 8259), duplicate keys, NaN, Infinity
-    or too many levels of nesting; Problem `card-number` for a string that looks like a card number; and Problem
-    `validation` for control characters and lone surrogates.
+    or too many levels of nesting, and Problem `validation` for more than `MAX_VALUES` values.
     """
-    if not data:
-        return {}
+    return _parse(_decode(data)) if data else {}
+
+
+def _decode(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
-        if text.startswith("\ufeff"):
-            raise _Unacceptable("it begins with a BOM (RFC 8259, section 8.1)")
+    except UnicodeDecodeError as error:
+        raise Problem("malformed-request", "The body is not well-formed JSON: it is not UTF-8.") from error
+    if text.startswith("\ufeff"):
+        raise Problem("malformed-request", "The body begins with a BOM (RFC 8259, section 8.1).")
+    return text
+
+
+def _parse(text: str) -> dict[str, Any]:
+    _check_size(text)
+    try:
         body = _DECODER.decode(text)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise Problem("malformed-request", f"The body is not well-formed JSON: {_reason(error)}.") from error
     if not isinstance(body, dict):
         raise Problem("malformed-request", "The body must be a JSON object.")
-    if not trusted and _is_suspicious(text):
-        _inspect(body, "", 0)
+    if _brackets(text) > inspection.MAX_DEPTH and inspection.is_too_deep(body):
+        raise Problem("malformed-request", f"The body is nested more than {inspection.MAX_DEPTH} levels deep.")
     return body
+
+
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+
+
+def _check_size(text: str) -> None:
+    """Check the number of values before they are made: 256 KiB of JSON can become 20 MB of objects."""
+    if text.count(",") + _brackets(text) <= MAX_VALUES:
+        return
+    commas = brackets = last = 0
+    for number, string in enumerate(chain(_STRING.finditer(text), [None])):
+        end = len(text) if string is None else string.start()
+        commas += text.count(",", last, end)
+        brackets += text.count("{", last, end) + text.count("[", last, end)
+        if commas > MAX_VALUES or number > 2 * MAX_VALUES:
+            raise invalid("", f"The body has more than {MAX_VALUES} values.")
+        if brackets > MAX_VALUES:
+            detail = "it is nested too deeply, or has too many objects and lists"
+            raise Problem("malformed-request", f"The body is not well-formed JSON: {detail}.")
+        last = end if string is None else string.end()
+
+
+def _brackets(text: str) -> int:
+    return text.count("{") + text.count("[")
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return str(error) if isinstance(error, _Unacceptable) else "a number in it is out of range"
@@ -67,7 +101,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Unacceptable(f"the key {json.dumps(cards.mask(twice))[:80]} occurs twice in one object")
+        raise _Unacceptable(f"the key {json.dumps(cards.masked_start(twice, 80))} occurs twice in one object")
     return members
 
 
@@ -75,49 +109,13 @@ def _no_constant(name: str) -> NoReturn:
     raise _Unacceptable(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal, parse_constant=_no_constant)
-
-_SUSPICIOUS = re.compile(r"[\\\x7f-\x9f]|\d(?:[\s\-]*\d){12}")
-
-
-def _is_suspicious(text: str) -> bool:
-    """Return whether `_inspect` could find anything in a body, which is a much faster check.
-
-    It cannot without an escape, a control character that JSON allows, enough digits for a card number with whatever
-    separates them, or enough brackets to be nested too deeply.
-    """
-    return text.count("{") + text.count("[") > _MAX_DEPTH or _SUSPICIOUS.search(text) is not None
+def _decimal(text: str) -> Decimal:
+    if len(text) > _MAX_NUMBER:
+        raise _Unacceptable(f"a number has more than {_MAX_NUMBER} characters")
+    return Decimal(text)
 
 
-def _inspect(value: Any, pointer: str, depth: int) -> None:
-    if isinstance(value, str):
-        _inspect_text(value, pointer)
-    elif isinstance(value, dict | list):
-        if depth > _MAX_DEPTH:
-            raise Problem("malformed-request", f"The body is nested more than {_MAX_DEPTH} levels deep.")
-        if isinstance(value, dict):
-            for key, member in value.items():
-                _inspect_text(key, pointer)
-                _inspect(member, f"{pointer}/{escape(key)}", depth + 1)
-        else:
-            for index, item in enumerate(value):
-                _inspect(item, f"{pointer}/{index}", depth + 1)
-
-
-def _inspect_text(text: str, pointer: str) -> None:
-    if _CONTROL.search(text):
-        raise _at("validation", pointer, "Must not hold control characters or lone surrogates.")
-    if cards.has_card_number(text):
-        raise _at("card-number", pointer, "Must not hold a card number.")
-
-
-def _at(name: str, pointer: str, detail: str) -> Problem:
-    return Problem(name, detail, errors=[{"pointer": pointer, "detail": detail}])
-
-
-def escape(key: str) -> str:
-    """Return a member's name as one reference token of a JSON pointer (RFC 6901)."""
-    return key.replace("~", "~0").replace("/", "~1")
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_decimal, parse_constant=_no_constant)
 
 
 def read_body(req: flask.Request) -> bytes:
@@ -151,23 +149,33 @@ def canonical(body: Mapping[str, Any]) -> bytes:
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 
 
-def pointers(messages: Any, pointer: str = "") -> list[dict[str, str]]:
-    """Return marshmallow's nested messages as a flat list of {"pointer", "detail"}."""
+def not_valid(error: ma.ValidationError, detail: str | None = None) -> Problem:
+    """Return the problem that a schema refuses the data, with a pointer to each invalid field."""
+    found = _flat(error.messages, ())
+    count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
+    more = f" The first {MAX_ERRORS} are listed." if len(found) > MAX_ERRORS else ""
+    errors = [{"pointer": pointer(path), "detail": text} for path, text in found[:MAX_ERRORS]]
+    return Problem(
+        "validation", detail or f"{count} not valid.{more}", errors=errors, more_errors=len(found) - len(errors)
+    )
+
+
+def _flat(messages: Any, path: Path) -> list[tuple[Path, str]]:
+    """Return marshmallow's nested messages as a flat list, each with the path to its field."""
     if isinstance(messages, Mapping):
-        found: list[dict[str, str]] = []
+        found: list[tuple[Path, str]] = []
         for key, value in messages.items():
             # `_schema` has messages about the whole object, unless the request has a field of this name.
             whole = key == "_schema" and value != ["Unknown field."]
-            here = pointer if whole else f"{pointer}/{escape(str(key))}"
-            found += pointers(value, here)
+            found += _flat(value, path if whole else (path, key))
         return found
     if isinstance(messages, list):
-        return [problem for message in messages for problem in pointers(message, pointer)]
-    return [{"pointer": pointer, "detail": str(messages)}]
+        return [each for message in messages for each in _flat(message, path)]
+    return [(path, str(messages))]
 
 
-def check_query(req: flask.Request) -> None:
-    """Check the text of a query.
+def check_query(req: flask.Request, rule: Rule = FREE) -> None:
+    """Check the text of a query; `rule` says which parameters are codes.
 
     Raises Problem `malformed-request` if it is not UTF-8, Problem `card-number` for a card number, and Problem
     `validation` for control characters and for a parameter that occurs twice.
@@ -176,50 +184,60 @@ def check_query(req: flask.Request) -> None:
         unquote_to_bytes(req.query_string).decode()
     except UnicodeDecodeError as error:
         raise Problem("malformed-request", "The query is not UTF-8.") from error
-    for name, values in req.args.lists():
-        for text in (name, *values):
-            _inspect_text(text, f"/{escape(cards.mask(name))}")
+    inspection.inspect(req.args.items(multi=True), rule)
     twice = [name for name, values in req.args.lists() if len(values) > 1]
     if twice:
-        errors = [{"pointer": f"/{escape(name)}", "detail": "Must occur once only."} for name in twice]
-        raise Problem("validation", "A query parameter occurs twice.", errors=errors)
+        raise Problem("validation", "A query parameter occurs twice.", errors=_each(twice, "Must occur once only."))
 
 
 def refuse_query(req: flask.Request) -> NoReturn:
     """Refuse a query on a path that takes none. Raises Problem `validation`, or what `check_query` raises."""
     check_query(req)
-    errors = [{"pointer": f"/{escape(name)}", "detail": "Unknown field."} for name in req.args]
+    errors = _each(req.args, "Unknown field.")
     raise Problem("validation", "This path takes no query parameters.", errors=errors)
 
 
-def load_body(load: Load) -> Any:
-    """Parse the request's body, and return what the schema behind `load` loads from it.
+def _each(names: Iterable[str], detail: str) -> list[dict[str, str]]:
+    return [{"pointer": f"/{escape(name)}", "detail": detail} for name in names]
 
-    The parsed body is kept in `g.body`, for fingerprints. Raises what `read_body` and `parse_json` raise, Problem
-    `unsupported-media-type` for a body that is not JSON, and Problem `validation` for invalid fields.
+
+def load_body(load: Load, rule: Rule) -> Any:
+    """Parse the request's body, and return what the schema behind `load` loads from it. `rule` is that schema's.
+
+    The parsed body is kept in `g.body`, for fingerprints. Raises what `read_body`, `parse_json` and
+    `inspection.inspect` raise, Problem `unsupported-media-type` for a body that is not JSON, and Problem `validation`
+    for invalid fields.
     """
     req: flask.Request = flask.request._get_current_object()  # type: ignore[attr-defined]
     data = read_body(req)
     if data and req.mimetype != "application/json" and not req.mimetype.endswith("+json"):
-        given = cards.mask(req.mimetype) or "missing"
+        given = cards.masked_start(req.mimetype, 100) or "missing"
         raise Problem("unsupported-media-type", f"The Content-Type of the body is {given}; it must be JSON.")
-    flask.g.body = body = parse_json(data)
-    return _load(load, body)
+    text = _decode(data)
+    flask.g.body = body = _parse(text) if text else {}
+    return load_json(load, rule, body, suspicious=inspection.is_suspicious(text))
 
 
-def load_query(load: Load) -> Any:
-    """Return what the schema behind `load` loads from the request's query.
+def load_query(load: Load, rule: Rule) -> Any:
+    """Return what the schema behind `load` loads from the request's query. `rule` is that schema's.
 
     Raises what `check_query` raises, and Problem `validation` for invalid parameters.
     """
-    check_query(flask.request)
-    return _load(load, flask.request.args.to_dict())
+    check_query(flask.request, rule)
+    return load_json(load, rule, flask.request.args.to_dict(), suspicious=False)
 
 
-def _load(load: Load, data: dict[str, Any]) -> Any:
+def load_json(load: Load, rule: Rule, data: dict[str, Any], *, suspicious: bool) -> Any:
+    """Return what a schema loads, and inspect the texts if they are `suspicious`, after their lengths were checked.
+
+    Raises Problem `validation`, and what `inspection.inspect` raises, also for data that the schema refuses.
+    """
     try:
-        return load(data)
+        loaded = load(data)
     except ma.ValidationError as error:
-        found = pointers(error.messages)
-        count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
-        raise Problem("validation", f"{count} not valid.", errors=found) from error
+        if suspicious:
+            inspection.inspect(data.items(), rule, inspection.MAX_REFUSED)
+        raise not_valid(error) from error
+    if suspicious:
+        inspection.inspect(data.items(), rule)
+    return loaded

@@ -11,14 +11,17 @@ from urllib.request import parse_http_list
 from chassis.postgres.database import Row
 
 MAX_WAIT = 10
+_MAX_HEADER = 500  # characters
 
 
 def wait(header: str | None) -> int | None:
     """Return the seconds in `Prefer: wait=N`, at most 10, or None if the header has no valid `wait`.
 
     Preferences are separated by commas, and each may have parameters after a semicolon. The first of two with the
-    same name counts.
+    same name counts. A longer header than any client needs is ignored, which RFC 7240 allows.
     """
+    if header is not None and len(header) > _MAX_HEADER:
+        return None
     for preference in parse_http_list(header or ""):
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":

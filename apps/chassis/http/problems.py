@@ -11,8 +11,9 @@ Its status and title are looked up in the catalogue of the application that answ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from chassis.cards import MAX_PATH
 from chassis.http.answers import to_json
 
 
@@ -26,6 +27,13 @@ class Kind:
     cause: str
 
 
+MAX_ERRORS = 50
+"""The most errors of a problem; `more_errors` says how many there are beyond them."""
+MAX_BYTES = 64 * 1024
+"""The most bytes of a problem's body: it has fewer errors if their texts are long."""
+_MAX_TEXT = 500  # characters of a detail or a pointer
+_MAX_INSTANCE = 12 * MAX_PATH  # characters of the quoted path as a URI reference: %F0%9F%92%B3 is one character
+
 Catalogue = Mapping[str, Kind]
 """The kinds of problems that an application can answer with, by name."""
 
@@ -35,14 +43,15 @@ class Problem(Exception):
     """An error response.
 
     `name` is the name of its kind. `detail` tells the caller what was wrong with this request. `errors` has
-    `{"pointer": <JSON pointer (RFC 6901)>, "detail": <text>}` for each invalid field. `headers` are added to the
-    response.
+    `{"pointer": <JSON pointer (RFC 6901)>, "detail": <text>}` for each invalid field, and `more_errors` is
+    how many more there are. `headers` are added to the response.
     """
 
     name: str
     detail: str
     errors: list[dict[str, str]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    more_errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +81,38 @@ def render(
     status = status or kind.status
     body = members(problem, kind, instance=instance, request_id=request_id, status=status)
     headers = {"Content-Type": "application/problem+json", **problem.headers}
-    return Rendered(status, kind.title, headers, to_json(body))
+    data = to_json(body)
+    while len(data) > MAX_BYTES and problem.errors:
+        kept = problem.errors[: min(len(problem.errors), MAX_ERRORS) // 2]
+        more = problem.more_errors + len(problem.errors) - len(kept)
+        problem = replace(problem, errors=kept, more_errors=more)
+        data = to_json(members(problem, kind, instance=instance, request_id=request_id, status=status))
+    return Rendered(status, kind.title, headers, data)
 
 
 def members(
     problem: Problem, kind: Kind, *, instance: str, request_id: str | None, status: int | None = None
 ) -> dict[str, object]:
-    """Return the members of a problem's body (RFC 9457, section 3), in the order in which they are written."""
+    """Return the members of a problem's body (RFC 9457, section 3), in the order in which they are written.
+
+    Long texts and lists of errors are cut.
+    """
+    errors = [{name: _cut(text, _MAX_TEXT) for name, text in each.items()} for each in problem.errors[:MAX_ERRORS]]
+    more = problem.more_errors + len(problem.errors) - len(errors)
     return {
         "type": f"/problems/{problem.name}",
         "title": kind.title,
         "status": status or kind.status,
-        "detail": problem.detail,
-        "instance": instance,
+        "detail": _cut(problem.detail, _MAX_TEXT),
+        "instance": _cut(instance, _MAX_INSTANCE),
         **({"request_id": request_id} if request_id is not None else {}),
-        **({"errors": problem.errors} if problem.errors else {}),
+        **({"errors": errors} if errors else {}),
+        **({"more_errors": more} if more else {}),
     }
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length] + "..."
 
 
 def unavailable(detail: str, retry_after: int = 1) -> Problem:

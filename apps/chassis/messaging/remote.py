@@ -7,6 +7,7 @@ are wanted: a single call probes the destination.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -121,6 +122,9 @@ class Breaker:
 _TEMPORARY = frozenset({429, 502, 503, 504})
 
 
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
 class Remote:
     """A destination: its URL, its circuit breaker, and one keep-alive connection per thread."""
 
@@ -130,7 +134,11 @@ class Remote:
         """`headers` are sent with every request; `timeout` is the longest time to wait for an answer, in seconds.
 
         `measured` is whether the metrics show the state of this breaker: true for one Remote per destination.
+        Raises ValueError for a header that HTTP does not allow, without its value, which may be a secret.
         """
+        for header, value in headers.items():
+            if not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"the header {header} has characters that are not allowed in a header")
         self.url, self.timeout = url, timeout
         self.breaker = Breaker(name, measured=measured)
         self._name, self._headers = name, dict(headers)

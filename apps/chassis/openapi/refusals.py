@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from chassis.http.problems import Catalogue, Problem, members
+from chassis.http.problems import MAX_ERRORS, Catalogue, Problem, members
 from chassis.openapi.components import header_references
 from chassis.openapi.schemas import EXAMPLE_ID
 
@@ -45,6 +45,12 @@ def problem_schema(catalogue: Catalogue) -> dict[str, Any]:
                     },
                     "required": ["pointer", "detail"],
                 },
+                "maxItems": MAX_ERRORS,
+            },
+            "more_errors": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "How many more errors there are than `errors` lists; absent if it lists all.",
             },
         },
         "required": ["type", "title", "status", "detail", "instance", "request_id"],

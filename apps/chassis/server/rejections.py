@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 import uuid_utils
 from gunicorn.http import errors
 
@@ -16,7 +18,7 @@ log = logs.get_logger()
 def response(path: str, problem: Problem) -> bytes:
     """Build a whole HTTP response that closes the connection; count and log the request."""
     request_id = str(uuid_utils.uuid7())
-    rendered = render(problem, GENERIC, instance=cards.mask(path), request_id=request_id)
+    rendered = render(problem, GENERIC, instance=quote(cards.masked_path(unquote(path))), request_id=request_id)
     status = rendered.status
     metrics.requests.labels("OTHER", "unread", str(status)).inc()
     log.info("request", method=None, route="unread", status=status, problem=problem.name, request_id=request_id)

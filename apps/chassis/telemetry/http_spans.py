@@ -36,7 +36,7 @@ def instrument(app: Flask, quiet: frozenset[str], methods: frozenset[str]) -> No
         attributes = {
             "http.request.method": method,
             "url.scheme": environ["wsgi.url_scheme"],
-            "url.path": cards.mask(path),
+            "url.path": cards.masked_path(path.encode("latin-1").decode(errors="replace")),
         }
         with open_span(method if method in methods else "HTTP", SpanKind.SERVER, attributes, extract(received)):
             environ |= {f"HTTP_{name.upper()}": value for name, value in inject().items()}

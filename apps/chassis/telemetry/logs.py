@@ -21,16 +21,30 @@ _request: ContextVar[Mapping[str, str]] = ContextVar("request", default={})  # n
 
 def _mask_cards(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = cards.mask(value)
+        event[key] = _masked(value)
     return event
 
 
+def _masked(value: Any) -> Any:
+    """Return a value with all card numbers in it masked: in texts, in large integers, and in their collections."""
+    if isinstance(value, str):
+        return cards.mask(value)
+    if isinstance(value, int) and abs(value) >= 10**12:
+        text = str(value)
+        masked = cards.mask(text)
+        return value if masked == text else masked
+    if isinstance(value, dict):
+        return {_masked(name): _masked(member) for name, member in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(each) for each in value]
+    return value
+
+
 def _shorten_exceptions(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    # An exception becomes one line. Card numbers in it are masked later, as in all values.
+    # An exception becomes one line. It is masked before it is cut: a part of a card number would not be found.
     error = event.pop("error", None)
     if isinstance(error, BaseException):
-        event["error"] = f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
+        event["error"] = cards.masked_start(f"{type(error).__name__}: {error}".replace("\n", " "), 500)
     elif error is not None:
         event["error"] = error
     return event
@@ -132,8 +146,9 @@ class RequestLog:
         if not self._enabled:
             return
         merchant, key, trace = context.get("merchant"), context.get("key"), context.trace_id
+        path = cards.masked_path(path)
         self._write(
-            f'{{"method": "{method}", "route": {_text(route)}, "path": {_text(cards.mask(path))}, "status": {status},'
+            f'{{"method": "{method}", "route": {_text(route)}, "path": {_text(path)}, "status": {status},'
             f' "ms": {seconds * 1000:.2f}, "merchant": {_text_or_null(merchant)}, "key": {_text_or_null(key)},'
             f' "event": "request", "service": "{self._service}", "request_id": {_text(context.request_id)},'
             f'{f""" "trace_id": "{trace}",""" if trace else ""} "level": "info",'

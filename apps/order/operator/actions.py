@@ -19,6 +19,8 @@ from order.operator.application import PATH, message_page, resources
 
 log = logs.get_logger()
 
+_NUMBER = re.compile(r"[0-9]{1,5}")
+
 NUMERIC_FAULTS = ("delay_ms", "lost_requests_percent", "lost_answers_percent")
 """The simulator's faults that are numbers. The remaining one, `decline`, is on or off."""
 
@@ -98,7 +100,7 @@ def switch_faults() -> AnyResponse:
     faults: dict[str, Any] = {"decline": request.form.get("decline") == "on"}
     for name in NUMERIC_FAULTS:
         value = request.form.get(name, "").strip() or "0"
-        if not re.fullmatch(r"[0-9]{1,5}", value):
+        if not _NUMBER.fullmatch(value):
             raise BadRequest(f"{name} is not a whole number from 0 to 99999.")
         faults[name] = int(value)
     if request.form.get("off") == "yes":

@@ -255,10 +255,13 @@ def _tell_refund(session: Session, path: Path, refund_id: str) -> bool:
 
 
 def withdraw(session: Session, merchant: str, order_id: str) -> frozenset[str]:
-    """Delete an order's commands that no relay has begun to send; return their ids."""
+    """Delete an order's commands for payments that no relay has begun to send; return their ids.
+
+    The return of a third party's money is not withdrawn: its refund has a row that waits for the outcome.
+    """
     rows = session.execute(
         """DELETE FROM outbox WHERE merchant = %s AND aggregate_id = %s AND delivered_at IS NULL AND attempts = 0
-           RETURNING id""",
-        (merchant, order_id),
+           AND topic = %s RETURNING id""",
+        (merchant, order_id, Command.CREATE),
     )
     return frozenset(str(row["id"]) for row in rows)

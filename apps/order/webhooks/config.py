@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from environs import FileAwareEnv
 
@@ -21,7 +21,7 @@ class Settings:
     allowed_networks: tuple[Network, ...]
     concurrency: int
     give_up: float
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = field(repr=False)
     overlap: float
     retry: float
     timeout: float

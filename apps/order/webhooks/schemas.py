@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.http.fields import Choice, Cursor, Id, Integer, NextCursor, PageSize, Schema, Text, Time, describe
+from chassis.http.fields import Choice, Cursor, Id, Integer, List, NextCursor, PageSize, Schema, Text, Time, describe
 from order.schemas import OrderView, RefundView
 from order.transition import EVENTS
 from order.webhooks import model
@@ -19,9 +19,9 @@ _EVENTS = describe("The types of events that are sent to the endpoint.", ["order
 class NewEndpoint(Schema):
     """A webhook endpoint to be created. Without `events`, it gets an event for every outcome."""
 
-    url = Text(2000, required=True, metadata=_URL)
+    url = Text(2000, code=True, required=True, metadata=_URL)
     description = Text(200, metadata=describe("A note for people, which has no effect.", "the warehouse"))
-    events = fields.List(
+    events = List(
         Choice(EVENTS, "A type of event."),
         validate=validate.Length(1, len(EVENTS)),
         load_default=list(model.DEFAULT_EVENTS),

@@ -224,6 +224,19 @@ def test_pending_commands_and_the_last_error_are_read_as_they_were_written(sessi
     assert (left.refunded_amount, left.refunding_amount) == (300, 200)
 
 
+def test_a_cancel_does_not_withdraw_the_refund_of_a_payment_that_does_not_fit(
+    client: Any, session: Session, message: Message
+) -> None:
+    other = Payment(str(uuid.uuid4()), 2, "captured", 500, "EUR", captured_amount=500)
+    steps.write(session, [path(session, message, Answer(other))])
+    (refund,) = (asked for asked in read(session, message).asked if asked.command is Command.REFUND)
+    order_path = f"/v1/orders/{message.aggregate_id}"
+    post(client, f"{order_path}/payment-attempts", {"payment_method": "pm_ok"})
+    post(client, f"{order_path}/cancel", {})
+    assert refund in read(session, message).asked
+    assert refund.id in [claimed.id for claimed in outbox.claim(session, 60, 100)]
+
+
 def test_the_last_error_keeps_its_time_until_another_command_is_declined(session: Session, message: Message) -> None:
     steps.write(session, [path(session, message, Answer(payment("authorized"), answers=message.id))])
     known = read(session, message).payment

@@ -175,3 +175,51 @@ def test_several_secrets_are_separated_by_spaces() -> None:
         both,
     ]
     assert [settings.events_secrets for settings in load()] == [(), ()]
+
+
+@pytest.mark.parametrize("padding", ["\n", "\r\n", " \n\n", "\t"])
+def test_white_space_around_a_secret_is_stripped(padding: str) -> None:
+    keys = '[{"key": "tdm_secret", "merchant": "demo", "scopes": []}]'
+    orders, payments = load(
+        PAYMENT_API_KEY="tdm_secret" + padding,
+        STRIPE_API_KEY=padding + "sk_test_1" + padding,
+        STRIPE_WEBHOOK_SECRETS=f"whsec_1{padding}whsec_2{padding}",
+        EVENTS_SECRETS=f"{SECRET}{padding}",
+        WEBHOOK_KEYS="k" * 32 + padding,
+        API_KEYS=keys + padding,
+        PAYMENT_URL="http://payment" + padding,
+    )
+    assert orders.payment_api_key == "tdm_secret"
+    assert orders.payment_url == "http://payment"
+    assert orders.webhooks.keys == ("k" * 32,)
+    assert payments.stripe_api_key == "sk_test_1"
+    assert payments.stripe_webhook_secrets == ("whsec_1", "whsec_2")
+    assert orders.events_secrets == payments.events_secrets == (SECRET,)
+    assert orders.keyring.find("tdm_secret") is not None
+
+
+@pytest.mark.parametrize("name", ["PAYMENT_API_KEY", "STRIPE_API_KEY"])
+@pytest.mark.parametrize("value", ["tdm_sec\nret", "tdm_sec ret", "tdm_sec\x7fret", "tdm_secr\u00e9t"])
+def test_a_key_that_no_header_can_carry_is_refused_at_the_start_and_not_quoted(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name) as caught:
+        load(**{name: value})
+    assert "sec" not in str(caught.value)
+
+
+def test_a_database_url_with_a_line_break_is_refused_and_not_quoted() -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL") as caught:
+        load(DATABASE_URL="postgresql://nobody:secret\n@localhost/nothing")
+    assert "secret" not in str(caught.value)
+
+
+def test_settings_are_printed_without_secrets() -> None:
+    for settings in load(
+        DATABASE_URL="postgresql://nobody:tdm_secret@localhost/nothing",
+        PAYMENT_API_KEY="tdm_secret",
+        STRIPE_API_KEY="tdm_secret",
+        STRIPE_WEBHOOK_SECRETS="tdm_secret",
+        EVENTS_SECRETS=SECRET,
+        WEBHOOK_KEYS="tdm_secret" * 4,
+    ):
+        assert "tdm_secret" not in repr(settings)
+        assert SECRET not in repr(settings)

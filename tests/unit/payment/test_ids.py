@@ -12,7 +12,15 @@ import uuid_utils
 from payment import ids
 from payment.ids import What
 
-KEYS = [str(uuid_utils.uuid7()), str(uuid.uuid4()), str(uuid.uuid1()), "x", "!" * 255, "0198c0de"]
+KEYS = [
+    "019a0000-4df4-735b-add1-0a1fb867b32c",
+    "0ab35467-4021-4eb3-856e-47d74095c6b0",
+    "0e865a5e-eb4c-11f1-a43f-02fc00000001",
+    "x",
+    "!" * 255,
+    "0198c0de",
+]
+"""A UUIDv7, a UUIDv4, a UUIDv1, and keys that are no UUIDs."""
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -150,3 +151,67 @@ def test_an_invalid_request_id_is_replaced(client: Client, path: str, request_id
 def test_each_request_gets_its_own_id(client: Client, path: str) -> None:
     ids = {client.get(f"{path}/{uuid.uuid4()}").headers["X-Request-Id"] for _ in range(5)}
     assert len(ids) == 5
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity", "br, gzip", "nonsense"])
+def test_an_encoded_body_is_415(client: Client, path: str, encoding: str) -> None:
+    response = send(client, path, b"{}", Content_Encoding=encoding)
+    refused(response, 415, "unsupported-media-type")
+    assert response.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "request_id",
+    [
+        *(
+            "4539578763621486",
+            "4539.5787.6362.1486",
+            "CC4539578763621486",
+            "4539578763621486a",
+            "a:4539/5787/6362/1486",
+        ),
+        *("%B4539578763621486^DOE/J^2912101", "4-5-3-9-5-7-8-7-6-3-6-2-1-4-8-6"),
+    ],
+)
+def test_a_request_id_with_a_card_number_in_any_notation_is_replaced(
+    client: Client, path: str, request_id: str
+) -> None:
+    response = client.get(f"{path}/{uuid.uuid4()}", headers={"X-Request-Id": request_id})
+    assert uuid.UUID(response.headers["X-Request-Id"]).version == 7
+    assert request_id not in response.text
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("/4539578763621486", "/4539.5787.6362.1486", "/CC4539578763621486", "/4539/5787/6362/1486"),
+        *("/%34539578763621486", "/%EF%BC%94539578763621486", "/4539%E2%80%8B5787%E2%80%8B6362%E2%80%8B1486"),
+    ],
+)
+def test_a_card_number_in_a_path_is_not_repeated(client: Client, written: str) -> None:
+    response = client.get(written)
+    refused_body = response.json()
+    assert response.status_code == 404
+    assert "5787" not in refused_body["instance"]
+    assert "[card ...1486]" in unquote(refused_body["instance"])
+
+
+@pytest.mark.parametrize("text", ["3-3-3-", "1", "\uff14", "4\u200b", "4000-0000-0000-0001-"])
+def test_the_response_to_a_long_path_is_short(client: Client, text: str) -> None:
+    response = client.get("/" + quote((text * 4000)[:400] * 4)[:3900])
+    assert response.status_code == 404
+    assert len(response.content) < 8 * KIB
+
+
+def test_a_list_that_is_far_too_long_is_refused_with_few_errors(client: Client, path: str) -> None:
+    response = send(client, path, b'{"items": [' + b"{}," * 87_000 + b"{}]}")
+    refused(response, 422, "validation", "")
+    assert len(response.content) < KIB
+
+
+def test_an_object_with_many_unknown_members_gets_at_most_50_errors(client: Client, path: str) -> None:
+    body = b'{"items": [' + b",".join([b'{"x": 1}'] * 90) + b"]}"
+    response = send(client, path, body)
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) <= 50
+    assert len(response.content) < 64 * KIB

@@ -93,6 +93,23 @@ def test_keys_and_secrets_are_never_logged(logging_stack: Stack) -> None:
             assert secret not in text, path.name
 
 
+def test_no_notation_of_a_card_number_reaches_a_log_or_a_table(logging_stack: Stack) -> None:
+    number, trace = "4539578763621486", f"00-{'a' * 32}-{'b' * 16}-01"
+    written = [number, "4539.5787.6362.1486", f"CC{number}", f"{number}a", f"%B{number}^DOE/J^2912101"]
+    for text in written:
+        logging_stack.order.post("/v1/orders", {**ORDER, "metadata": {"a": text}})
+        logging_stack.order.get(f"/{quote(text)}")
+        logging_stack.order.post("/v1/orders", ORDER, X_Request_Id=text)
+        last = logging_stack.order.post("/v1/orders", ORDER, traceparent=trace, tracestate=f"a={text.replace('=', '')}")
+    logging_stack.order.get(f"/{quote(chr(0xFF14))}539578763621486")
+    logged(logging_stack, last.headers["X-Request-Id"])
+    for path in logging_stack.folder.glob("*.log"):
+        text = path.read_text()
+        assert not any(each in text for each in ("57876362", "5787.6362", "39578763621486")), path.name
+    stored = logging_stack.databases.query("order", "SELECT headers::text || payload::text AS text FROM outbox")
+    assert not any("5787" in row["text"] for row in stored)
+
+
 def test_card_numbers_are_rejected_and_masked_everywhere(logging_stack: Stack) -> None:
     order = logging_stack.order
     refused = [

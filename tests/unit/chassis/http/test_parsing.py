@@ -4,11 +4,13 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import marshmallow as ma
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.http import parsing
+import order.schemas
+from chassis.http import fast_load, inspection, parsing
 from chassis.http.generic_problems import GENERIC
 from chassis.http.problems import Problem, render
 
@@ -26,8 +28,18 @@ OBJECTS = st.dictionaries(
 
 def refused(data: bytes) -> Problem:
     with pytest.raises(Problem) as caught:
-        parsing.parse_json(data)
+        inspection.inspect(parsing.parse_json(data).items())
     return caught.value
+
+
+PLACE = fast_load.loader(order.schemas.PlaceOrder())
+PLACE_RULE = inspection.rule_of(order.schemas.PlaceOrder())
+
+
+def placed(data: bytes) -> Any:
+    """Load a body as the view that places an order does."""
+    suspicious = inspection.is_suspicious(data.decode())
+    return parsing.load_json(PLACE, PLACE_RULE, parsing.parse_json(data), suspicious=suspicious)
 
 
 @given(OBJECTS)
@@ -169,7 +181,9 @@ def test_nested_messages_become_flat_pointers() -> None:
         "a/b": {"c~d": ["bad"]},
         "_schema": ["as a whole"],
     }
-    assert parsing.pointers(messages) == [
+    problem = parsing.not_valid(ma.ValidationError(messages))
+    assert problem.detail == "5 fields are not valid."
+    assert problem.errors == [
         {"pointer": "/items/0/quantity", "detail": "too small"},
         {"pointer": "/items/0/quantity", "detail": "too odd"},
         {"pointer": "/items/2", "detail": "not an object"},
@@ -178,8 +192,8 @@ def test_nested_messages_become_flat_pointers() -> None:
     ]
 
 
-@given(st.text())
+@given(st.text(max_size=inspection.MAX_NAME))
 def test_an_escaped_key_can_be_unescaped(key: str) -> None:
-    token = parsing.escape(key)
+    token = inspection.escape(key)
     assert "/" not in token
     assert token.replace("~1", "/").replace("~0", "~") == key

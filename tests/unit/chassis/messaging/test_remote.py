@@ -125,3 +125,9 @@ def test_a_port_without_a_listener_is_unreachable() -> None:
     remote = Remote("destination", "http://127.0.0.1:9", {}, 1.0)
     with pytest.raises(Unreachable, match="destination"):
         remote.post("/", b"{}", {})
+
+
+def test_a_header_that_http_does_not_allow_is_refused_without_quoting_it() -> None:
+    with pytest.raises(ValueError, match="Authorization") as caught:
+        Remote("destination", "http://127.0.0.1:9", {"Authorization": "Bearer tdm_secret\n"}, 1.0)
+    assert "tdm_secret" not in str(caught.value)

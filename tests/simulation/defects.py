@@ -1,0 +1,87 @@
+"""Defects that the services once had. Each context manager puts one back, so that a test can see it found."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from unittest import mock
+
+from order import model, transition
+from order.history import History
+from order.model import Command, Decision, LastError, Order, Payment, Status
+from order.transition import Answer
+from payment import ids
+from payment.ids import What
+
+
+@contextmanager
+def a_202_forgets_what_was_asked() -> Iterator[None]:
+    """A void or capture that payment answers with 202 counts as done, and is asked for again under a new id."""
+    original = transition._answer
+
+    def answer(history: History, answer: Answer) -> None:
+        if answer.answers is not None and answer.outcome is None:
+            asked = (asked for asked in history.order.asked if asked.command is not Command.REFUND)
+            history.forget({asked.id for asked in asked} & {answer.answers})
+        original(history, answer)
+
+    with mock.patch.object(transition, "_answer", answer):
+        yield
+
+
+@contextmanager
+def a_decline_leaves_no_trace() -> Iterator[None]:
+    """An order shows nothing of a capture, void or refund that the provider declined."""
+    original = History.fail
+
+    def fail(history: History, error: LastError | None) -> None:
+        original(history, None)
+
+    with mock.patch.object(History, "fail", fail):
+        yield
+
+
+@contextmanager
+def a_partial_capture_leaves_the_order_authorized() -> Iterator[None]:
+    """An order stays authorized once only a part of its amount is captured."""
+    original = model.decide
+
+    def decide(order: Order, declined: LastError | None = None) -> Decision:
+        payment = order.payment
+        is_open = order.status in (Status.PENDING_PAYMENT, Status.AUTHORIZED)
+        if is_open and payment is not None and model.fits(order, payment) and _is_part(payment):
+            return replace(model.stay(order), paid_amount=payment.captured_amount, status=Status.AUTHORIZED)
+        return original(order, declined)
+
+    with mock.patch.object(model, "decide", decide):
+        yield
+
+
+def _is_part(payment: Payment) -> bool:
+    return payment.status == "captured" and payment.captured_amount < payment.amount
+
+
+@contextmanager
+def ids_are_random() -> Iterator[None]:
+    """The id of an operation at the provider does not follow from the key of the request, so a restore loses it."""
+    numbers = itertools.count(1)
+
+    def derive(merchant: str, key: str, what: What) -> str:
+        return f"ffffffff-0000-8000-8000-{next(numbers):012x}"
+
+    with mock.patch.object(ids, "derive", derive):
+        yield
+
+
+DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    defect.__name__: defect
+    for defect in (
+        a_202_forgets_what_was_asked,
+        a_decline_leaves_no_trace,
+        a_partial_capture_leaves_the_order_authorized,
+        ids_are_random,
+    )
+}
+"""By name."""
