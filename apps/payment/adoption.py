@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
-import uuid_utils
 
 from chassis.messaging import leases
 from chassis.postgres.database import Database, Session
@@ -182,7 +181,7 @@ class _Payment:
 
     def _settle(self, record: Record, operation: Operation) -> None:
         settlement = model.settle(operation.kind, operation.amount, record.outcome, operation.note)
-        settled = Settled(operation, record.outcome, settlement, str(uuid_utils.uuid7()))
+        settled = Settled(operation, record.outcome, settlement)
         if settlements.settle(self._session, [settled]):
             self.done.settled += 1
             count_settled(operation, record.outcome, settlement)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import uuid_utils
-
 from chassis.messaging.leases import backoff
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, tracing
@@ -100,9 +98,9 @@ class Executor:
                 self._release(operation, outcome)
                 continue
             settlement = model.settle(operation.kind, operation.amount, outcome, operation.note)
-            known.append(Settled(operation, outcome, settlement, None if answered else str(uuid_utils.uuid7())))
+            known.append(Settled(operation, outcome, settlement, answered))
         rows = settlements.settle(self._database.session(), known) if known else {}
-        if rows and not answered:
+        if rows and not answered:  # the events of answered ones are rare, and follow others: polling finds them
             self._wake()
         for settled in known:
             if settled.operation.id in rows:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import uuid_utils
+
 from chassis.messaging.leases import RELEASED
 from chassis.postgres.database import Row, Session, json_time, to_json
 from payment import ledger
@@ -23,14 +25,15 @@ _SETTLE = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(settled)s::jsonb) AS g (
         merchant text, id uuid, owner text, result text, reference text, refusal text, next text, authorized bigint,
-        captured bigint, refunded bigint, refunding bigint, failure text, entries jsonb, event_id uuid)),
+        captured bigint, refunded bigint, refunding bigint, failure text, entries jsonb, event_id uuid,
+        answered boolean)),
 settled AS (
     UPDATE operations o SET status = g.result, provider_reference = g.reference, reason = g.refusal,
            settled_at = clock_timestamp(), {RELEASED}, last_error = NULL
     FROM given g
     WHERE o.merchant = g.merchant AND o.id = g.id AND o.lease_owner = g.owner AND o.status = 'pending'
     RETURNING o.*, g.reference, g.next, g.authorized, g.captured, g.refunded, g.refunding, g.failure, g.entries,
-              g.event_id),
+              g.event_id, g.answered),
 p AS (
     UPDATE payments p SET status = COALESCE(s.next, p.status),
            authorized_amount = p.authorized_amount + s.authorized,
@@ -47,7 +50,9 @@ event AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
     SELECT settled.event_id, p.merchant, p.order_id, 'payment.updated', {EVENT}, p.headers
     FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.id
-    WHERE settled.event_id IS NOT NULL)
+    WHERE NOT settled.answered OR EXISTS (
+        SELECT FROM outbox waiting WHERE waiting.merchant = p.merchant AND waiting.aggregate_id = p.order_id
+          AND waiting.delivered_at IS NULL))
 SELECT {VIEW}, settled.id AS operation_id
 FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.id
 """
@@ -57,13 +62,14 @@ FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.
 class Settled:
     """An operation with its outcome, and what follows from it.
 
-    `event_id` is that of the event for the order service; None if the order has the outcome by an answer.
+    `answered` is true if the order service has the outcome by an answer. Then there is an event of it only if an
+    earlier event of this order still waits: an answer must not overtake what happened before it.
     """
 
     operation: Operation
     outcome: Outcome
     settlement: Settlement
-    event_id: str | None
+    answered: bool = False
 
 
 def settle(session: Session, each: Sequence[Settled]) -> dict[str, Row]:
@@ -93,5 +99,6 @@ def _parameters(settled: Settled) -> dict[str, Any]:
         "refunding": settlement.refunding,
         "failure": settlement.failure_reason,
         "entries": ledger.parameter(settlement.entries),
-        "event_id": settled.event_id,
+        "event_id": str(uuid_utils.uuid7()),
+        "answered": settled.answered,
     }

@@ -72,7 +72,8 @@ _PAY = {
 }
 _SETTLED = f"""jsonb_build_array(jsonb_build_object(
     'merchant', 'demo', 'id', :opid::uuid, 'owner', 'bench', 'result', 'succeeded', 'reference', :opid::text,
-    'next', 'captured', 'authorized', 1800, 'captured', 1800, 'refunded', 0, 'refunding', 0, 'entries', {_ENTRIES}))"""
+    'next', 'captured', 'authorized', 1800, 'captured', 1800, 'refunded', 0, 'refunding', 0,
+    'entries', {_ENTRIES}, 'event_id', :eid::uuid, 'answered', true))"""
 _STEPS = f"""jsonb_build_array(jsonb_build_object(
     'merchant', 'demo', 'id', :oid::uuid, 'seen', 1, 'type', 'order.paid', 'actor', 'payment',
     'before', 'pending_payment', 'status', 'paid', 'paid_amount', 1800, 'refunded_amount', 0, 'refunding_amount', 0,
@@ -95,7 +96,9 @@ def script() -> str:
         + "BEGIN;\nINSERT INTO pay.idempotency_keys (merchant, key, fingerprint, status, resource_id)"
         + " VALUES ('demo', :cid, '\\x00', 201, :pid::uuid) ON CONFLICT DO NOTHING;\n"
         + _with(payments._INSERT, _PAY)
-        + _with(settlements._SETTLE, {"settled": _SETTLED}).replace("INTO outbox", "INTO pay.outbox")
+        + _with(settlements._SETTLE, {"settled": _SETTLED})
+        .replace("INTO outbox", "INTO pay.outbox")
+        .replace("FROM outbox", "FROM pay.outbox")
         + "COMMIT;\nBEGIN;\n"
         + "UPDATE outbox SET delivered_at = now() WHERE id = :cid::uuid AND delivered_at IS NULL;\n"
         + _with(steps._WRITE, {"steps": _STEPS})

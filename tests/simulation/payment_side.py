@@ -190,15 +190,16 @@ class PaymentSide:
     def settle(self, operation_id: str, claim: int, outcome: Outcome, answered: bool) -> None:
         """Commit an outcome, unless it is unknown, the operation is settled, or the lease was lost.
 
-        `answered` is true if the outcome goes to order by an answer: then there is no event of it.
+        `answered` is true if the outcome goes to order by an answer: then there is an event of it only if an earlier
+        one of the order waits.
         """
         tried = self.operations.get(operation_id)
         if outcome.result is Result.UNKNOWN or tried is None or tried.status is not None or tried.claim != claim:
             return
         self._settle(tried, outcome)
-        if answered:
-            return
         row = self.rows[tried.operation.payment_id]
+        if answered and all(event.delivered for event in self.events if event.order_id == row.order_id):
+            return
         succeeded = tried.status is Result.SUCCEEDED
         operation = {
             "idempotency_key": None if tried.operation.note == payments.EXPIRED_NOTE else tried.key,
