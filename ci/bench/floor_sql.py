@@ -96,9 +96,7 @@ def script() -> str:
         + "BEGIN;\nINSERT INTO pay.idempotency_keys (merchant, key, fingerprint, status, resource_id)"
         + " VALUES ('demo', :cid, '\\x00', 201, :pid::uuid) ON CONFLICT DO NOTHING;\n"
         + _with(payments._INSERT, _PAY)
-        + _with(settlements._SETTLE, {"settled": _SETTLED})
-        .replace("INTO outbox", "INTO pay.outbox")
-        .replace("FROM outbox", "FROM pay.outbox")
+        + _with(settlements._SETTLE, {"settled": _SETTLED}).replace(" outbox", " pay.outbox")
         + "COMMIT;\nBEGIN;\n"
         + "UPDATE outbox SET delivered_at = now() WHERE id = :cid::uuid AND delivered_at IS NULL;\n"
         + _with(steps._WRITE, {"steps": _STEPS})
