@@ -54,8 +54,8 @@ chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then c
 fuzz: $(DEV) ## Send EXAMPLES=2000 requests, generated from the OpenAPI documents and SEED, to each service
 	$(MODULES) $(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
 
-restore-drill: $(DEV) ## Lose the databases under load, restore them from backup and WAL, check the 13 invariants
-	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+restore-drill: $(DEV) ## Lose a database under load, restore it, check the invariants; CASE=order-older or payment-older
+	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(CASE),--case $(CASE)) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 monitoring: $(DEV) ## Cause faults and check dashboards and alerts on a real Prometheus (must be on PATH)
 	$(MODULES) $(BIN)/python -m tests.monitoring

@@ -36,6 +36,8 @@ _REQUESTED = """
 SELECT p.merchant, p.order_id::text FROM payments p JOIN operations o ON o.merchant = p.merchant AND o.payment_id = p.id
 """
 
+_STUCK = "SELECT topic, last_error, count(*) FROM outbox WHERE delivered_at IS NULL GROUP BY 1, 2"
+
 _LIVE = """
 SELECT merchant, order_id::text, count(*) AS count FROM payments
 WHERE status IN ('processing', 'authorized') OR captured_amount > refunded_amount GROUP BY merchant, order_id
@@ -122,6 +124,9 @@ class Recovery:
     def _rest(self, when: str) -> None:
         rest, left = come_to_rest(self._databases)
         self._say(f"{when}: at rest after {rest:.1f} s" if not left else f"{when}: not at rest: {left}")
+        for service in ("order", "payment") if left else ():
+            for row in self._databases.query(service, _STUCK):
+                self._say(f"  {service}: {row['count']} {row['topic']}: {row['last_error']}")
 
     def _command(self, service: str, *arguments: str) -> str:
         """Run a command of a service, and return what it prints. Any exit status but 0 is a failure."""
