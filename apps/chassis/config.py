@@ -31,6 +31,7 @@ class Settings:
     """The settings that every service has; each service extends them in its own config.py."""
 
     database_url: str
+    database_pooled: bool
     environment: str
     scopes: frozenset[str]
     keyring: Keyring
@@ -84,6 +85,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
     _check_tracing(env)
     return {
         "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
+        "database_pooled": env.bool("DATABASE_POOLED", False),
         "environment": environment,
         "scopes": scopes,
         "keyring": keyring,

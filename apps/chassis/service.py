@@ -20,6 +20,7 @@ from chassis.config import Settings
 from chassis.http import pages, parsing
 from chassis.http.application import Application
 from chassis.http.blueprint import Blueprint
+from chassis.http.bulkhead import Bulkhead
 from chassis.http.facts import facts_of
 from chassis.http.generic_problems import from_status
 from chassis.http.problems import Catalogue, Problem, render, unavailable
@@ -30,6 +31,9 @@ from chassis.server import admin, health
 from chassis.telemetry import logs, metrics, trace_context, tracing
 
 log = logs.get_logger()
+
+DATABASE_SECONDS = 14.0
+"""How long a request may wait for the database altogether, in seconds: a caller has its answer within 15."""
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
@@ -53,6 +57,7 @@ class Service:
     guard: Guard
     problems: Catalogue
     use_cases: dict[str, Any]
+    bulkhead: Bulkhead
 
 
 def create_app(
@@ -77,6 +82,7 @@ def create_app(
     segment of a path on the admin port, such as "/admin", to the WSGI application for it and all paths below it.
     """
     logs.configure(name, settings.log_level)
+    Database.pooled = settings.database_pooled
     app = Application(name, static_folder=None)
     app.url_map.merge_slashes = False  # a path with two slashes is not found, instead of redirected
     app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
@@ -86,7 +92,17 @@ def create_app(
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(
-        name, settings, database, checks, gauges, admin_app, request_log, guard, problems, use_cases
+        name,
+        settings,
+        database,
+        checks,
+        gauges,
+        admin_app,
+        request_log,
+        guard,
+        problems,
+        use_cases,
+        Bulkhead(settings.web_threads),
     )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
@@ -130,9 +146,10 @@ def propagated_headers() -> dict[str, str]:
 
 
 def _begin() -> None:
-    """Set the request id, the trace id and the start time of a request, and refuse what no view has to check.
+    """Set the request id, the trace id, the start time and the deadline of a request; refuse what no view has to check.
 
-    Raises Problem `not-found` for a path that begins with two slashes, and what `parsing.refuse_query` raises.
+    Raises Problem `not-found` for a path that begins with two slashes, and what `parsing.refuse_query` and
+    `Bulkhead.enter` raise.
     """
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     context.began = time.perf_counter()
@@ -141,6 +158,9 @@ def _begin() -> None:
     context.request_id = given if usable else str(uuid_utils.uuid7())
     traceparent = req.headers.get("traceparent")
     context.trace_id = trace_context.trace_id(traceparent) if traceparent else None
+    current = service()
+    current.database.limit(DATABASE_SECONDS)
+    current.bulkhead.enter(req.method)
     if req.environ["PATH_INFO"].startswith("//"):  # werkzeug strips leading slashes
         raise Problem("not-found", "No path begins with two slashes.")
     if req.query_string and req.method != "OPTIONS":
@@ -169,6 +189,8 @@ def _end(response: Response) -> Response:
     response.headers.extend(added)
     if status in (429, 503):
         response.headers.setdefault("Retry-After", "1")
+    current = service()
+    current.bulkhead.leave()
     path = req.path
     if path in _QUIET:
         return response
@@ -176,7 +198,7 @@ def _end(response: Response) -> Response:
     seconds = time.perf_counter() - context.began
     method = method if method in _METHODS else "OTHER"
     metrics.count_request(method, route, status, seconds)
-    service().request_log.write(context, method, route, path, status, seconds)
+    current.request_log.write(context, method, route, path, status, seconds)
     return response
 
 

@@ -17,6 +17,7 @@ from chassis.http.problems import Problem
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
+from chassis.postgres.durability import confirmed
 from chassis.telemetry import logs
 from order import refusals, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
@@ -96,6 +97,7 @@ class Orders:
             return row
 
     def _placed_before(self, claim: Claim, row: Row, wait: float) -> Done:
+        confirmed.wait(self.database.session())
         if wait > 0:
             row = self._await(claim.merchant, str(row["id"]), time.monotonic() + wait, _has_outcome)
         return Done(row, replayed=True)
@@ -118,6 +120,7 @@ class Orders:
             self._changes.take_orphans(merchant, order_id, headers)
             self._changes.send(outbox_message(merchant, step, headers, 0), 0)
             return
+        confirmed.wait(session)
         there = views.sketch(session, merchant, order_id)
         if there is None or (there["items"], there["total_amount"]) != (wanted["items"], wanted["total_amount"]):
             raise Problem("order-exists", "An order with this id exists and has other content.")

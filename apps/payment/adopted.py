@@ -110,20 +110,21 @@ def take(session: Session, operation: Operation, lease: float) -> None:
     """Lease a pending operation to its owner for `lease` seconds, and give it the amount that the provider recorded.
 
     Another worker that holds the lease loses it: it cannot settle the operation any more. The caller has locked the
-    payment's row, and settles the operation in this transaction.
+    operation and its payment, and settles the operation in this transaction.
     """
     session.execute(
-        f"""WITH before AS (
-                SELECT merchant, payment_id, kind, amount FROM operations
-                WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending' FOR UPDATE),
-            reserved AS (
-                UPDATE payments p SET refunding_amount = refunding_amount - before.amount + %(amount)s::bigint,
-                       version = {_NEXT_VERSION}
-                FROM before
-                WHERE p.merchant = before.merchant AND p.id = before.payment_id AND before.kind = 'refund'
-                  AND before.amount <> %(amount)s::bigint)
-            UPDATE operations SET lease_owner = %(owner)s::text, leased_until = {UNTIL}, amount = %(amount)s::bigint
-            WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending'""",
+        f"""WITH before AS MATERIALIZED (
+                SELECT merchant, id, payment_id, kind, amount FROM operations
+                WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending'),
+            taken AS (
+                UPDATE operations o
+                SET lease_owner = %(owner)s::text, leased_until = {UNTIL}, amount = %(amount)s::bigint
+                FROM before WHERE o.merchant = before.merchant AND o.id = before.id)
+            UPDATE payments p SET refunding_amount = refunding_amount - before.amount + %(amount)s::bigint,
+                   version = {_NEXT_VERSION}
+            FROM before
+            WHERE p.merchant = before.merchant AND p.id = before.payment_id AND before.kind = 'refund'
+              AND before.amount <> %(amount)s::bigint""",
         {
             "merchant": operation.merchant,
             "id": operation.id,
@@ -131,6 +132,17 @@ def take(session: Session, operation: Operation, lease: float) -> None:
             "owner": operation.owner,
             "lease": lease,
         },
+    )
+
+
+def lock_operations(session: Session, merchant: str, payment_id: str) -> None:
+    """Lock a payment's operations until the end of the transaction. Call it before the payment itself is locked.
+
+    A worker that settles an operation locks the two in this order; in the other one, both could wait for each other.
+    """
+    session.execute(
+        "SELECT FROM operations WHERE merchant = %s AND payment_id = %s ORDER BY id FOR NO KEY UPDATE",
+        (merchant, payment_id),
     )
 
 

@@ -110,6 +110,7 @@ class _Payment:
 
     def begin(self, records: Sequence[Record], authorization: float) -> bool:
         """Lock the payment, or store it. Returns False if it cannot be stored."""
+        adopted.lock_operations(self._session, self._merchant, self._id)
         if store.lock(self._session, self._merchant, self._id) is not None:
             return True
         openings = [each for each in records if each.kind in _OPENINGS and each.operation_id and each.order_id]
@@ -119,6 +120,8 @@ class _Payment:
         opening = min(openings, key=lambda record: record.outcome.result is not Result.SUCCEEDED)
         operation = self._operation(opening, opening.operation_id or "")
         if adopted.insert(self._session, opening, operation, self._lease, authorization) is None:
+            if store.lock(self._session, self._merchant, self._id) is not None:
+                return True  # a concurrent request has just adopted it
             self._find(opening, "the order has another payment, which is live")
             return False
         self.done.payment = self._is_ahead = True

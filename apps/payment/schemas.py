@@ -89,7 +89,7 @@ class PaymentView(Schema):
     failure_reason = fields.String(allow_none=True, metadata=describe("Why it failed; null if it did not.", None))
     provider = fields.String(metadata=describe("The payment provider.", "simulator"))
     provider_reference = fields.String(allow_none=True, metadata=describe("The provider's identifier.", "sim_0195a3f0"))
-    version = Integer(validate=VERSION, metadata=describe("The version: one more with each change. It is the ETag.", 2))
+    version = Integer(validate=VERSION, metadata=describe("The version: it grows with each change. It is the ETag.", 2))
     created_at = Time("When the payment was created.")
     updated_at = Time("When the payment last changed.")
 

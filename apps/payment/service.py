@@ -15,6 +15,7 @@ from chassis.messaging import outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import Database, Row, Session
+from chassis.postgres.durability import confirmed
 from chassis.telemetry import logs
 from chassis.telemetry.metrics import count_transition
 from payment import ids, model, openings, operations, reconcile, reservations, store
@@ -111,6 +112,7 @@ class Payments:
             live = store.find_live(session, merchant, order_id)
             if live is not None:
                 break
+        confirmed.wait(session)
         payment_id = str(_still_live(live)["id"])
         return prefer.until(
             lambda: self.get(merchant, payment_id), lambda row: row["status"] != Status.PROCESSING, wait

@@ -227,6 +227,8 @@ def test_a_cloudnativepg_cluster_is_used_by_its_name() -> None:
     assert case.objects("StatefulSet") == []
     (source, *_) = pod_of(case, "payment")["spec"]["volumes"][0]["projected"]["sources"]
     assert source["secret"] == {"name": "payment-db-app", "items": [{"key": "uri", "path": "database-url"}]}
+    for container in pod_of(case, "payment")["spec"]["containers"]:
+        assert {"name": "PGTARGETSESSIONATTRS", "value": "read-write"} in container["env"], container["name"]
 
 
 # --- ingress

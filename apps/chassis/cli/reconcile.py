@@ -24,7 +24,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A sum of a period, such as what was captured in one currency, by the records of each system (minor units)."""
+    """A sum of a period, such as of what was received in one currency, by the records of each system (minor units)."""
 
     name: str
     currency: str

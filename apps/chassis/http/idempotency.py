@@ -22,6 +22,7 @@ from chassis.http import parsing
 from chassis.http.if_match import ANY, Condition, if_match
 from chassis.http.problems import Problem
 from chassis.postgres.database import Database, Session
+from chassis.postgres.durability import confirmed
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -152,6 +153,8 @@ def once(database: Database, claim: Claim, resource_id: str, status: int) -> Ite
     """
     with not_in_use(), database.transaction() as session:
         taken = _take(session, claim, resource_id, status)
+        if not taken:
+            confirmed.wait(session)
         yield session, None if taken else required(session, claim)
 
 

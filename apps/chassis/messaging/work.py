@@ -58,7 +58,7 @@ class WorkLoop:
 
     def run(self) -> None:
         """Work until `stop` is called, then wait for the rows in flight."""
-        if self._channel is not None:
+        if self._channel is not None and not self._database.pooled:  # a pooler in transaction mode has no LISTEN
             threading.Thread(target=self._listen, name=f"{self.name}-listen", daemon=True).start()
         failures = 0
         while not self._stopping.is_set():
@@ -145,7 +145,9 @@ class Waker:
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Ask for a notification; returns at once."""
+        """Ask for a notification; returns at once. Nobody listens behind a pooler, where the loops only poll."""
+        if self._database.pooled:
+            return
         if not self._due.is_set():
             self._due.set()
         if self._thread is None:

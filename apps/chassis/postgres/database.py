@@ -7,20 +7,20 @@ after a failure, so the first requests after the database is back still fail. He
 
 from __future__ import annotations
 
-import select
+import math
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any
 
 import orjson
 import psycopg
-from psycopg import Connection
-from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
 
-from chassis.postgres.prepared import Parameters, Prepared, command
+from chassis.postgres.session import Row as Row
+from chassis.postgres.session import Session as Session
 
 UNAVAILABLE = (
     psycopg.OperationalError,
@@ -32,11 +32,8 @@ UNAVAILABLE = (
 )
 """Errors that may go away: the database is down, restarts, fails over, is out of space, or is not migrated yet."""
 
-Row = DictRow
-
-# Seconds for which plans are kept: those of a new connection at first, and at most. Planning ten statements takes 1 ms.
-_FIRST_PLAN_AGE = 0.5
-_MAX_PLAN_AGE = 10.0
+# Seconds that an answer may take longer than statement_timeout. After that, the server is taken for frozen.
+_GRACE = 2.0
 
 
 def to_json(value: Any) -> str:
@@ -44,77 +41,18 @@ def to_json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-class Session(Connection[DictRow]):
-    """A connection, in autocommit mode."""
+class _Held(threading.local):
+    """What a thread holds: its connection, and when the calls of its current request must have ended."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._poller: select.poll | None = None
-        self._opened = self._planned = time.monotonic()
-        self._statements: dict[str, Prepared] = {}
-
-    def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
-        """Execute a statement and return its first row, or None. It is prepared on its first use."""
-        return self._statement(query).first(self.pgconn, parameters)
-
-    def all(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
-        """Execute a statement and return all of its rows. It is prepared on its first use."""
-        return self._statement(query).all(self.pgconn, parameters)
-
-    def _statement(self, query: LiteralString) -> Prepared:
-        statement = self._statements.get(query)
-        if statement is None:
-            statement = self._statements[query] = Prepared(self.pgconn, f"tandem_{len(self._statements)}", query)
-        return statement
-
-    @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """Run the block in a transaction. An exception rolls back and is raised again.
-
-        Unlike psycopg's `transaction`, it does not nest: raises psycopg.ProgrammingError within a transaction.
-        """
-        if self.pgconn.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
-            raise psycopg.ProgrammingError("this connection is already in a transaction")
-        command(self.pgconn, b"BEGIN")
-        try:
-            yield
-        except BaseException:
-            if not self.closed:
-                command(self.pgconn, b"ROLLBACK")
-            raise
-        if command(self.pgconn, b"COMMIT").command_status != b"COMMIT":
-            raise psycopg.InternalError("the transaction was rolled back because one of its statements had failed")
-
-    def discard_old_plans(self) -> None:
-        """Make PostgreSQL plan the prepared statements again, if their plans are old.
-
-        PostgreSQL keeps a plan until the tables are analyzed. A plan from when they were empty uses any index, or none,
-        and gets slower with each row. Therefore a plan is kept for about as long as the connection was old when it was
-        made, and for ten seconds at most: in that time a table does not grow by much.
-        """
-        now = time.monotonic()
-        if now - self._planned < min(_FIRST_PLAN_AGE + self._planned - self._opened, _MAX_PLAN_AGE):
-            return
-        if self.pgconn.transaction_status == TransactionStatus.IDLE:
-            command(self.pgconn, b"DISCARD PLANS")
-            self._planned = now
-
-    def is_closed_by_server(self) -> bool:
-        """Return whether the server has closed this connection, which is idle.
-
-        The server sends nothing on an idle connection, so one that is readable has been closed. To ask the kernel takes
-        microseconds; a `SELECT 1` before each request would take a round trip.
-        """
-        if self._poller is None:
-            self._poller = select.poll()
-            self._poller.register(self.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
-        return bool(self._poller.poll(0))
+    session: Session | None = None
+    latest: float = math.inf
 
 
 class Database:
     """A database with one connection per thread of this process, opened on first use."""
 
     session_class = Session  # with tracing, chassis.telemetry.http_spans replaces it
+    pooled = False  # whether a pooler in transaction mode is in between; chassis.service sets it for the process
 
     def __init__(
         self,
@@ -127,46 +65,70 @@ class Database:
     ) -> None:
         """`url` is a libpq URL, `name` the application_name; the timeouts are in seconds.
 
-        Without `synchronous_commit`, the last commits may be lost if the database server crashes.
+        `options` in the URL is kept; where it sets the same as these, the URL decides. Without `synchronous_commit`,
+        the last commits may be lost if the database server crashes.
         """
         self._url = url
         self._name = name
+        self._limit = statement_timeout + _GRACE
         self._options = (
             f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout={int(lock_timeout * 1000)}"
             " -c idle_in_transaction_session_timeout=30000 -c TimeZone=UTC"
             + ("" if synchronous_commit else " -c synchronous_commit=off")
         )
-        self._local = threading.local()
+        self._held = _Held()
 
     def connect(self) -> Session:
         """Return a new connection in autocommit mode.
 
-        Raises psycopg.OperationalError if the database can't be reached within two seconds.
+        Raises psycopg.OperationalError if the database can't be reached within two seconds. If the URL names several
+        servers, the one that accepts writes is found, within two seconds for each.
         """
-        return self.session_class.connect(
+        session = self.session_class.connect(
             self._url,
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=2,
-            options=self._options,
+            **self._settings(),
             application_name=self._name,
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
             tcp_user_timeout=15000,
         )
+        session.limit = self._limit
+        return session
+
+    def _settings(self) -> dict[str, Any]:
+        given = conninfo_to_dict(self._url)
+        settings: dict[str, Any] = {}
+        if not self.pooled:  # a pooler shares its connections: what is set for one of them would hold for others
+            settings["options"] = f"{self._options} {given.get('options') or ''}".strip()
+        if "," in str(given.get("host") or given.get("hostaddr") or "") and "target_session_attrs" not in given:
+            settings["target_session_attrs"] = "read-write"
+        return settings
+
+    def limit(self, seconds: float) -> None:
+        """Give all calls of this thread together so many seconds from now on, until `limit` is called again.
+
+        A call that has not ended by then raises psycopg.OperationalError.
+        """
+        self._held.latest = time.monotonic() + seconds
 
     def session(self) -> Session:
         """Return this thread's connection. Open a new one if it is missing or closed."""
-        held: Session | None = getattr(self._local, "session", None)
+        local = self._held
+        held = local.session
         if held is not None:
-            if not held.closed and not held.is_closed_by_server():
+            held.latest = local.latest
+            if not held.closed and not held.is_obsolete():
                 held.discard_old_plans()
                 return held
             held.close()
-            self._local.session = None
+            local.session = None
         fresh = self.connect()
-        self._local.session = fresh
+        fresh.latest = local.latest
+        local.session = fresh
         return fresh
 
     @contextmanager
@@ -178,10 +140,10 @@ class Database:
 
     def close(self) -> None:
         """Close this thread's connection, if it has one."""
-        held: Session | None = getattr(self._local, "session", None)
+        held = self._held.session
         if held is not None:
             held.close()
-            self._local.session = None
+            self._held.session = None
 
 
 def json_time(expression: str) -> str:

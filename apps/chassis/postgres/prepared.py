@@ -8,6 +8,7 @@ statement takes, and tcp_user_timeout how long it waits for a server that does n
 from __future__ import annotations
 
 import re
+import select
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -35,8 +36,7 @@ class Prepared:
         self._name = name.encode()
         text, self._values = _positional(query)
         self._transformer = Transformer()
-        # In SQL, because psycopg holds the GIL while it calls libpq's prepare and describe functions.
-        command(pgconn, f"PREPARE {name} AS {text}".encode())
+        _prepare(pgconn, self._name, text.encode())
         self._columns: list[str] = []
 
     def first(self, pgconn: PGconn, parameters: Parameters) -> dict[str, Any] | None:
@@ -73,6 +73,30 @@ class Prepared:
 def command(pgconn: PGconn, text: bytes) -> PGresult:
     """Execute SQL without parameters. Raises psycopg.Error."""
     return _check(pgconn, pgconn.exec_(text))
+
+
+def _prepare(pgconn: PGconn, name: bytes, text: bytes) -> None:
+    """Prepare a statement by PostgreSQL's protocol, which a pooler such as PgBouncer follows, unlike SQL's PREPARE.
+
+    Not in one call of libpq, because psycopg would hold the GIL until the server has responded. Raises psycopg.Error.
+    """
+    pgconn.send_prepare(name, text)
+    poller = select.poll()
+    poller.register(pgconn.socket, select.POLLOUT)
+    while pgconn.flush():
+        poller.poll()
+    poller.register(pgconn.socket, select.POLLIN)
+    results = []
+    while True:
+        while pgconn.is_busy():
+            poller.poll()
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            break
+        results.append(result)
+    for result in results:
+        _check(pgconn, result)
 
 
 def _check(pgconn: PGconn, result: PGresult) -> PGresult:

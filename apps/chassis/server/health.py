@@ -1,8 +1,8 @@
 """Liveness and readiness.
 
 /livez depends on nothing else, so that Kubernetes does not restart pods because of a database outage.
-/readyz checks that the service's own database responds and that its schema is as new as the code. It does not check
-other services: a service accepts requests while the one that it calls is down.
+/readyz checks that the service's own database responds and accepts writes, and that its schema is as new as the code.
+It does not check other services: a service accepts requests while the one that it calls is down.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from flask import Blueprint, Response
 from chassis.http.answers import to_json
 from chassis.postgres import migrate
 from chassis.postgres.database import UNAVAILABLE, Database
+
+_STATE = """SELECT version_num, current_setting('transaction_read_only')::boolean AS is_read_only
+FROM alembic_version"""
 
 
 class Health:
@@ -37,11 +40,15 @@ class Health:
         The admin port passes a `database` of its own, with a shorter statement timeout.
         """
         begin = time.perf_counter()
+        database = database or self._database
         try:
-            row = (database or self._database).session().execute("SELECT version_num FROM alembic_version").fetchone()
+            row = database.session().one(_STATE)
         except UNAVAILABLE as error:
             missing = "not migrated" if "alembic_version" in str(error) else "does not answer"
             return 503, {"status": "not ready", "database": missing}
+        if row is not None and row["is_read_only"]:
+            database.close()  # the next connection may be to the server that accepts writes
+            return 503, {"status": "not ready", "database": "read-only"}
         if row is None or row["version_num"] in self._older:
             # An unknown revision is newer than this code, and migrations stay compatible with the code before them.
             return 503, {"status": "not ready", "database": "schema is older than this code"}

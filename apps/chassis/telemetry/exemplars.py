@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,9 @@ class _ProcessExemplars:
     def _write(self) -> None:
         rows = [[*key, exemplar.labels, exemplar.value, exemplar.timestamp] for key, exemplar in self._kept.items()]
         path = _file(self._folder, self._process())
-        _temporary(path).write_text(json.dumps(rows))
-        os.replace(_temporary(path), path)
+        with suppress(OSError):  # the disk is full: a trace is not worth failing the request that it is of
+            _temporary(path).write_text(json.dumps(rows))
+            os.replace(_temporary(path), path)
 
 
 def _file(folder: Path, process: str) -> Path:

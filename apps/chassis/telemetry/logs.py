@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _text
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from flask import g, has_request_context
@@ -61,6 +61,27 @@ def request_context(headers: Mapping[str, str] | None) -> Iterator[None]:
         _request.reset(token)
 
 
+class Output:
+    """Standard output, if it can be written to: a log file on a full disk must not fail the request that is logged."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write text, or lose it."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def _output() -> TextIO:
+    return cast(TextIO, Output(sys.stdout))
+
+
 def configure(service: str, level: str = "info") -> None:
     """Make structlog and the standard library's logging print JSON lines with the name of the service."""
 
@@ -81,10 +102,10 @@ def configure(service: str, level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(sort_keys=False)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(file=_output()),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(_output())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -104,7 +125,7 @@ class RequestLog:
         """`level` is the log level of the service; above `info`, requests are not logged."""
         self._service = service
         self._enabled = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
-        self._write = structlog.WriteLogger(sys.stdout).msg
+        self._write = structlog.WriteLogger(_output()).msg
 
     def write(self, context: Any, method: str, route: str, path: str, status: int, seconds: float) -> None:
         """Log one request. `context` is its `flask.g`. Card numbers in `path` are masked."""

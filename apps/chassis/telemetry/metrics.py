@@ -28,7 +28,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from chassis.postgres.database import UNAVAILABLE, Database, Session
-from chassis.telemetry import exemplars, logs, tracing
+from chassis.telemetry import exemplars, logs, metric_files, tracing
 
 log = logs.get_logger()
 
@@ -61,6 +61,7 @@ def set_role(role: str) -> None:
 _folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) if "PROMETHEUS_MULTIPROC_DIR" in os.environ else None
 if _folder is not None:
     _folder.mkdir(parents=True, exist_ok=True)
+    metric_files.use()
     if tracing.ENABLED:
         values.ValueClass = exemplars.value_class(_folder, _process)
     else:

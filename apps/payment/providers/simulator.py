@@ -111,7 +111,7 @@ class Simulator:
 
     def __init__(self, url: str) -> None:
         """`url` is the URL of the database with the schema `simulator`."""
-        self._database = Database(url, "simulator")
+        self._database = Database(url, "simulator", statement_timeout=5.0)
 
     def send(self, operation: Operation) -> Outcome:
         """Act as the payment method determines. The same operation again returns the same outcome, without effect."""

@@ -71,6 +71,11 @@ tracing.headers.
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
+{{- if .Values.database.cloudNativePG }}
+# The operator's Secret has no such option: after a failover, its name may lead to the old primary for a while.
+- name: PGTARGETSESSIONATTRS
+  value: read-write
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -104,6 +105,18 @@ def test_versions_have_no_gaps(database: Connection[Any], version: int) -> None:
     with pytest.raises(errors.CheckViolation, match="cannot follow"):
         update(database, payment_id, failure_reason="without a version")
     update(database, payment_id, version=2)
+    update(database, payment_id, version=3)
+
+
+def test_a_version_may_follow_the_clock(database: Connection[Any]) -> None:
+    """An adopted payment gets a version that order cannot have seen."""
+    payment_id = insert(database)
+    now = int(time.time())
+    update(database, payment_id, version=now)
+    for version in (now - 1, now, now + 2 - 2 * 86400):
+        with pytest.raises(errors.CheckViolation, match="cannot follow"):
+            update(database, payment_id, version=version)
+    update(database, payment_id, version=now + 1)
 
 
 @pytest.mark.parametrize(

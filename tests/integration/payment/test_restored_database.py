@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -112,6 +113,39 @@ def test_the_same_requests_charge_nothing_again(pair: Pair, new_key: Any) -> Non
     }
 
 
+def test_order_asks_again_and_the_customer_is_charged_once(pair: Pair) -> None:
+    order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
+    refund = pair.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 200}, Prefer="wait=10")
+    assert refund.json()["status"] == "succeeded"
+    forget(pair)
+    again = "UPDATE outbox SET delivered_at = NULL, available_at = now(), leased_until = NULL"
+    pair.databases.query("order", again)
+    waiting = "SELECT FROM outbox WHERE delivered_at IS NULL"
+    eventually(lambda: not pair.databases.query("order", waiting), "order has asked again")
+    payment = pair.payment.get(f"/v1/payments?order_id={order['id']}").json()["data"]
+    assert [(each["id"], each["captured_amount"], each["refunded_amount"]) for each in payment] == [
+        (order["payment"]["id"], 900, 200)
+    ]
+    assert records(pair) == [("sale", 900), ("refund", 200)]
+
+
+def test_concurrent_requests_for_a_forgotten_payment_adopt_it_once(pair: Pair) -> None:
+    payment = pair.payment.post("/v1/payments", wanted()).json()
+    forget(pair)
+
+    def refund(number: int) -> int:
+        return pair.payment.post(
+            f"/v1/payments/{payment['id']}/refunds", {"amount": 100}, f"refund-{number}"
+        ).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(refund, range(6)))
+    assert set(answers) <= {201, 409, 503}, answers
+    after = get(pair, payment)
+    assert (after["captured_amount"], after["refunded_amount"]) == (900, 100 * answers.count(201))
+    assert len(records(pair)) == 1 + answers.count(201)
+
+
 def test_the_original_api_charges_nothing_again(pair: Pair) -> None:
     body = {"order_id": str(uuid.uuid4()), "amount": 9.0}
     for _ in range(2):
@@ -160,6 +194,19 @@ def test_a_void_or_refund_of_a_forgotten_payment_adopts_it(pair: Pair, action: s
         assert done.headers.get("Idempotency-Replayed") == replayed
         forget(pair)
     assert [kind for kind, _ in records(pair)][1:] == [action.removesuffix("s")]
+
+
+def test_a_refund_with_a_reason_that_was_adopted_is_a_replay(pair: Pair) -> None:
+    payment = pair.payment.post("/v1/payments", wanted(), new_key()).json()
+    key, body = new_key(), {"amount": 300, "reason": "order canceled"}
+    path = f"/v1/payments/{payment['id']}/refunds"
+    made = pair.payment.post(path, body, key).json()
+    forget(pair)
+    resync = pair.payment_app.test_cli_runner()
+    assert resync.invoke(args=["resync", "--since", "2020-01-01T00:00:00Z"]).exit_code == 0
+    again = pair.payment.post(path, body, key)
+    assert (again.status_code, again.json()["id"]) == (201, made["id"]), again.text
+    assert [kind for kind, _ in records(pair)] == ["sale", "refund"]
 
 
 def test_a_payment_that_the_provider_does_not_know_either_is_404(pair: Pair) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from chassis.postgres import database, prepared
+from chassis.postgres import prepared, session, watchdog
 from chassis.postgres.database import Database, Session
 from ci.laptop.postgres import Postgres
 
@@ -24,43 +25,46 @@ class Clock:
         """Return the seconds."""
         return self.now
 
+    sleep = staticmethod(time.sleep)
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(database, "time", clock)
+    for module in (session, watchdog):  # both, or the watchdog would take each call for one that is late
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
 @pytest.fixture
 def held(server: Postgres, clock: Clock) -> Iterator[Database]:
     held = Database(server.url("postgres"), "plans")
-    session = held.session()
-    session.execute("CREATE TEMPORARY TABLE plans (n integer PRIMARY KEY)")
-    session.execute("INSERT INTO plans VALUES (0)")
-    session.execute("ANALYZE plans")
+    connection = held.session()
+    connection.execute("CREATE TEMPORARY TABLE plans (n integer PRIMARY KEY)")
+    connection.execute("INSERT INTO plans VALUES (0)")
+    connection.execute("ANALYZE plans")
     yield held
     held.close()
 
 
-def plan(session: Session) -> str:
+def plan(connection: Session) -> str:
     """Return the plan of the first prepared statement of a connection."""
-    found = session.execute("EXPLAIN EXECUTE tandem_0(1)").fetchall()
+    found = connection.execute("EXPLAIN EXECUTE tandem_0(1)").fetchall()
     return str(found[0]["QUERY PLAN"])
 
 
 def test_a_plan_for_a_small_table_is_discarded_after_a_while(held: Database, clock: Clock) -> None:
-    session = held.session()
+    connection = held.session()
     for _ in range(10):
-        assert session.one(FIND, (1,)) is None
-    assert "Seq Scan" in plan(session)
-    session.execute("INSERT INTO plans SELECT generate_series(1, 20000)")
-    assert held.session() is session
-    assert "Seq Scan" in plan(session)
+        assert connection.one(FIND, (1,)) is None
+    assert "Seq Scan" in plan(connection)
+    connection.execute("INSERT INTO plans SELECT generate_series(1, 20000)")
+    assert held.session() is connection
+    assert "Seq Scan" in plan(connection)
     clock.now += 1
-    assert held.session() is session
-    assert "Index" in plan(session)
-    assert session.one(FIND, (1,)) == {"n": 1}
+    assert held.session() is connection
+    assert "Index" in plan(connection)
+    assert connection.one(FIND, (1,)) == {"n": 1}
 
 
 def test_plans_are_kept_for_longer_as_the_connection_gets_older(
@@ -74,7 +78,7 @@ def test_plans_are_kept_for_longer_as_the_connection_gets_older(
         seen.append(clock.now - 1000)
         return execute(pgconn, text)
 
-    monkeypatch.setattr(database, "command", command)
+    monkeypatch.setattr(session, "command", command)
     for _ in range(400):
         held.session()
         clock.now += 0.125
@@ -82,10 +86,10 @@ def test_plans_are_kept_for_longer_as_the_connection_gets_older(
 
 
 def test_plans_are_not_discarded_in_a_transaction(held: Database, clock: Clock) -> None:
-    session = held.session()
-    session.execute("BEGIN")
+    connection = held.session()
+    connection.execute("BEGIN")
     with pytest.raises(psycopg.errors.DivisionByZero):
-        session.execute("SELECT 1 / 0")
+        connection.execute("SELECT 1 / 0")
     clock.now += 60
-    assert held.session() is session  # in a failed transaction, in which any statement would raise an error
-    session.execute("ROLLBACK")
+    assert held.session() is connection  # in a failed transaction, in which any statement would raise an error
+    connection.execute("ROLLBACK")

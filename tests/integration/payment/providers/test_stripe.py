@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import stripe
+import structlog
 
 from payment.ids import What, derive
 from payment.model import Kind, Operation, Outcome, Result
@@ -246,13 +247,11 @@ def charged_twice(world: StripeWorld) -> Operation:
     return wanted
 
 
-def test_a_second_charge_of_an_operation_is_reported(
-    stripe_world: StripeWorld, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_charge_of_an_operation_is_reported(stripe_world: StripeWorld) -> None:
     wanted = charged_twice(stripe_world)
-    found = stripe_world.provider.lookup(wanted)
-    assert found == Outcome(Result.SUCCEEDED, "pi_1")
-    assert "provider_acted_twice" in capsys.readouterr().out
+    with structlog.testing.capture_logs() as logs:
+        assert stripe_world.provider.lookup(wanted) == Outcome(Result.SUCCEEDED, "pi_1")
+    assert [(entry["event"], entry["acts"]) for entry in logs] == [("provider_acted_twice", ["pi_1", "pi_2"])]
     records = stripe_world.provider.records_of("demo", wanted.payment_id)
     assert [(record.operation_id, record.charge) for record in records] == [(wanted.id, "pi_1"), (wanted.id, "pi_2")]
 
