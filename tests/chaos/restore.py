@@ -136,10 +136,11 @@ class Drill:
     def _accident(self, databases: Databases) -> None:
         """Drop a table, and wait until all WAL is archived. The restore goes back to before the drop."""
         if self._case != "pitr":
-            # The provider is a separate system: it keeps its data, and is not restored to an older state.
+            self._dump("payment" if OLDER[self._case] == "order" else "order")
+            # The provider is a separate system: it keeps its data, and is not restored to an older state. It is dumped
+            # last, because the relays are still at work, and it knows all that the services know of it.
             url, path = self._lost.url("payment"), str(self._backups / "provider")
             tool("pg_dump", "-Fc", "--schema=simulator", "-d", url, "-f", path)
-            self._dump("payment" if OLDER[self._case] == "order" else "order")
             return
         databases.query("order", "DROP TABLE orders CASCADE")
         with psycopg.connect(self._lost.url(ADMINISTRATOR), autocommit=True) as administrator:
