@@ -57,8 +57,8 @@ simulate: $(DEV) ## Run both services in memory through SCHEDULES=20000 schedule
 fuzz: $(DEV) ## Send EXAMPLES=2000 requests, generated from the OpenAPI documents and SEED, to each service
 	$(MODULES) $(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
 
-restore-drill: $(DEV) ## Lose the databases under load, restore them from backup and WAL, check the 13 invariants
-	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+restore-drill: $(DEV) ## Lose a database under load, restore it, check the invariants; CASE=order-older or payment-older
+	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(CASE),--case $(CASE)) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 card-rates: $(DEV) ## Measure how many cards and other numbers are refused in codes and free text
 	$(MODULES) $(BIN)/python -m tests.support.cards

@@ -249,6 +249,12 @@ def get(session: Session, merchant: str, operation_id: str) -> tuple[Operation, 
     return (_operation(row, ""), row["status"]) if row else None
 
 
+def is_adopted(session: Session, merchant: str, operation_id: str) -> bool:
+    """Return whether an operation was adopted from the provider's records, which have no key and no reason."""
+    adopted = "SELECT id FROM operations WHERE merchant = %s AND id = %s AND idempotency_key IS NULL AND note IS NULL"
+    return session.one(adopted, (merchant, operation_id)) is not None
+
+
 def pending(session: Session) -> Row | None:
     """Return how many operations have no known outcome (`count`), and the age of the oldest in seconds (`oldest`)."""
     return session.one(

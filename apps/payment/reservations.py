@@ -76,13 +76,16 @@ def is_repeated(session: Session, operation: Operation, amount: int | None) -> b
     """Return whether `operation` is stored already, although the key of its request was purged.
 
     Raises Problem `idempotency-key-reused` if the stored operation is not what this request asks for. A request without
-    an amount (None) asks for all that was left then, so any stored amount fits it.
+    an amount (None) asks for all that was left then, so any stored amount fits it. An adopted refund fits any reason,
+    because the provider does not record it.
     """
     row = operations.get(session, operation.merchant, operation.id)
     if row is None:
         return False
     stored, _ = row
-    same = (stored.payment_id, stored.kind, stored.note) == (operation.payment_id, operation.kind, operation.note)
+    same = (stored.payment_id, stored.kind) == (operation.payment_id, operation.kind)
+    if stored.note != operation.note:
+        same = same and operations.is_adopted(session, operation.merchant, operation.id)
     if not same or amount not in (None, stored.amount):
         raise idempotency.reused()
     return True
