@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -98,7 +99,14 @@ class Deliverer:
         except KeyMissing as error:
             log.error("webhook_key_missing", endpoint_id=delivery.endpoint_id, error=error)
             return Attempt(None, "not signed: a fault of this service", 0.0)
-        return self._sender.post(delivery.url, body, signatures.sign(secrets[0], delivery.id, body, *secrets[1:]))
+        headers = signatures.sign(secrets[0], delivery.id, body, *secrets[1:])
+        began = time.monotonic()
+        try:
+            return self._sender.post(delivery.url, body, headers)
+        except Exception as error:
+            # Recorded as a failed attempt: otherwise the delivery would be sent again after each lease, and never end.
+            log.error("webhook_attempt_fault", delivery_id=delivery.id, exc_info=error)
+            return Attempt(None, "the response could not be interpreted", time.monotonic() - began)
 
 
 def _attributes(delivery: Delivery) -> dict[str, str | int]:

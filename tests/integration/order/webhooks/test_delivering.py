@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from unittest import mock
 
+import pytest
 from werkzeug.test import Client
 
 from ci.laptop.postgres import free_port
@@ -19,6 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Pair
 from tests.support.problems import refused
 from tests.support.webhook_receiver import (
+    Answer,
     Receiver,
     deliveries,
     delivery,
@@ -77,6 +79,62 @@ def test_a_receiver_that_is_down_gets_its_events_when_it_is_up_again(pair: Pair)
         assert len(receiver.received) == 2
         assert {each["id"] for each in waiting} == {received.id for received in receiver.received}
     pair.order.request("DELETE", path_of(endpoint))
+
+
+def raw(response: bytes) -> Answer:
+    """Return an answer that sends these bytes."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(response)
+        request.close_connection = True
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("response", "code", "error"),
+    [
+        (b"200 OK\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 +0000\r\n\r\n", 200, None),
+        (b"500 Odd\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 +0000\r\n\r\n", 500, "answered 500"),
+        (b"503 Busy\r\nRetry-After: Mon, 01 Jan 2030 00:00:00 +99999999999999999999\r\n\r\n", 503, "answered 503"),
+        (b"429 Busy\r\nRetry-After: -1\r\n\r\n", 429, "answered 429"),
+        (b"200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\nContent-Encoding: \xff\x00\r\n\r\n\xff", 200, None),
+        (b"200 OK\r\n\xff\xfe: \x00\r\n: \r\n\r\n", 200, None),
+        (b"200 OK\r\nX: " + b"y" * 200_000, None, "no response: HTTPException"),
+        (b"302 Found\r\nLocation: \xff\r\n\r\n", 302, "answered 302: redirects are not followed"),
+    ],
+)
+def test_every_attempt_is_recorded_whatever_the_receiver_answers(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any], response: bytes, code: int | None, error: str | None
+) -> None:
+    receiver.answer = raw(b"HTTP/1.1 " + response)
+    delivery_id = test_event(pair, endpoint)
+
+    def attempted() -> dict[str, Any] | None:
+        seen = delivery(pair.order, endpoint, delivery_id)
+        return seen if seen["attempts"] else None
+
+    seen = eventually(attempted, "the attempt is recorded")
+    assert seen is not None
+    first = seen["attempts"][0]
+    assert (first["status_code"], first["error"]) == (code, error)
+    receiver.answer = status(204)
+
+
+def test_an_attempt_that_raises_is_recorded_as_failed_and_made_again(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    deliverer = pair.order_app.extensions["tandem"].use_cases["webhooks"].deliverer
+    fault = OverflowError("a fault in the code that interprets the response")
+    with mock.patch.object(deliverer._sender, "post", side_effect=fault):
+        delivery_id = test_event(pair, endpoint)
+        eventually(lambda: delivery(pair.order, endpoint, delivery_id)["attempts"], "the attempt is recorded")
+    seen = is_settled(pair, endpoint, delivery_id)
+    assert (seen["status"], seen["attempts"][0]["status_code"], seen["attempts"][0]["error"]) == (
+        "delivered",
+        None,
+        "the response could not be interpreted",
+    )
 
 
 def test_attempts_can_be_read_and_response_bodies_are_not_stored(
