@@ -14,6 +14,7 @@ from chassis.server.request_buffer import MAX_LINE
 from chassis.telemetry import metrics, tracing
 
 _host = os.environ.get("HOST", "0.0.0.0")
+_per_address = int(os.environ.get("WEB_CONNECTIONS_PER_ADDRESS", "0"))  # per worker; 0 is any number
 bind = f"{_host}:{os.environ.get('PORT', '8080')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "6"))
@@ -22,13 +23,13 @@ preload_app = True  # workers share the memory of the imported modules; connecti
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 timeout = 30
 graceful_timeout = 25
-keepalive = 75  # longer than the idle timeout of common proxies and clients, so that they close first
+keepalive = int(os.environ.get("WEB_KEEP_ALIVE_SECONDS", "75"))  # longer than a proxy's: then the proxy closes first
 accesslog = None  # the application logs each request
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
 sendfile = False  # responses must go through BufferedSocket.sendall
-worker_connections = 500  # per worker, so that it stays below 1024 open files
+worker_connections = int(os.environ.get("WEB_CONNECTIONS", "500"))  # per worker; below the limit of open files
 limit_request_line = MAX_LINE
 limit_request_fields = 100
 limit_request_field_size = 8190
@@ -55,8 +56,9 @@ def post_worker_init(worker: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give a new worker its slot for counting connections, and the listener of the admin port."""
+    """Give a new worker its slot and its limit for counting connections, and the listener of the admin port."""
     worker.claim_slot()
+    worker.per_address = _per_address
     worker.admin_listener = server.admin_listener
 
 

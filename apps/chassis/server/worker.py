@@ -13,6 +13,8 @@ A connection is in one of five states:
     idle        the connection is kept alive and waits for a request (gunicorn's `keepalived_conns`)
     lingering   the event loop waits for the client to read the last response and to close (`_lingering`)
 
+A worker that is full closes the connection that has been idle for longest; see `_make_room`.
+
 Only the thread of the event loop changes these collections. What this worker overrides in gunicorn is listed in
 `chassis.server`.
 """
@@ -23,17 +25,19 @@ import selectors
 import socket
 import struct
 import time
+from collections import Counter
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from gunicorn.http import errors
+from gunicorn.http import errors, wsgi
 from gunicorn.workers.gthread import TConn
 
 from chassis.http.problems import Problem
 from chassis.server import rejections
 from chassis.server.balance import BalancedWorker
 from chassis.server.buffered_socket import BufferedSocket
+from chassis.server.crowding import Connection, has_data
 from chassis.server.request_buffer import MAX_HEAD, RequestBuffer, State
 from chassis.telemetry import logs
 
@@ -49,13 +53,31 @@ _RESPONSE_TIMEOUT = 30.0  # seconds for the client to read a response
 _SOCKET_TIMEOUT = struct.pack("ll", 5, 0)
 _MAX_BUFFERED = 32 * 1024 * 1024  # bytes of all unfinished requests; and of all unsent responses
 _CHUNK = 64 * 1024
+_INCOMPLETE = "The request was not complete in time."
+_TOO_MANY = "There are too many connections from this address. Close some, or use them again."
+
+
+class Response(wsgi.Response):  # type: ignore[misc]
+    """gunicorn's response without the Server header, which helps nobody but an attacker."""
+
+    def default_headers(self) -> list[str]:
+        """Return the lines of the response's head that gunicorn adds."""
+        return [line for line in super().default_headers() if not line.startswith("Server: ")]
+
+
+wsgi.Response = Response  # the class that wsgi.create makes, which has no setting
 
 
 class Worker(BalancedWorker):
     """gunicorn's threaded worker, in which no thread waits for a client."""
 
+    per_address = 0
+    """The most connections of one client address in this worker; 0 is any number. Set by gunicorn_conf.py."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.max_keepalived = self.worker_connections  # a full worker closes idle connections by itself
+        self._open_by_address: Counter[str] = Counter()
         self._receiving: dict[TConn, RequestBuffer] = {}
         self._sending: dict[TConn, Future[Any]] = {}
         self._lingering: set[TConn] = set()
@@ -71,9 +93,16 @@ class Worker(BalancedWorker):
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             client.setsockopt(socket.SOL_SOCKET, option, _SOCKET_TIMEOUT)
         self.nr_conns += 1
-        self.pause_if_ahead()
-        conn = TConn(self.cfg, BufferedSocket(client), address, listener.getsockname())
+        conn = Connection(self._open_by_address, self.cfg, BufferedSocket(client), address, listener.getsockname())
+        crowded = 0 < self.per_address < self._open_by_address[conn.address]
+        if crowded and not self._close_idle_of(conn.address):
+            log.info("too_many_connections", address=conn.address)
+            _try_send(conn, rejections.response("", Problem("too-many-requests", _TOO_MANY)))
+            self._close(conn)
+            return
         self._receive(conn, FIRST_BYTE_TIMEOUT)
+        self._make_room()
+        self.pause_if_ahead()
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
         """Start to receive the next request of an idle connection."""
@@ -81,6 +110,43 @@ class Worker(BalancedWorker):
         self.keepalived_conns.remove(conn)
         self._receive(conn, REQUEST_TIMEOUT)
         self._on_readable(conn, client)
+
+    def _make_room(self) -> None:
+        """Close connections until a new one can be accepted, if the worker is full.
+
+        In this order: the connection that has been idle for longest, that has lingered for longest, whose request has
+        been incomplete for longest, whose client has not read its response for longest. The newest connection is not
+        closed, nor one whose request a thread handles. A connection on which a request has arrived is not idle.
+        """
+        while self.nr_conns >= self.worker_connections:
+            idle = next((conn for conn in self.keepalived_conns if not has_data(conn.sock)), None)
+            if idle is not None:
+                self._close_idle(idle)
+            elif self._lingering:
+                self._finish_lingering(min(self._lingering, key=lambda conn: conn.timeout))
+            elif len(self._receiving) > 1:
+                conn, request = next(iter(self._receiving.items()))
+                self._stop_receiving(conn)
+                if request.data:
+                    _try_send(conn, rejections.response("", Problem("request-timeout", _INCOMPLETE)))
+                self._close(conn)
+            elif self._sending:
+                self._abandon_response(min(self._sending, key=lambda conn: conn.timeout))
+            else:
+                return
+
+    def _close_idle_of(self, address: str) -> bool:
+        """Close the connection of this client address that has been idle for longest. Returns False if none is."""
+        for idle in self.keepalived_conns:
+            if idle.address == address and not has_data(idle.sock):
+                self._close_idle(idle)
+                return True
+        return False
+
+    def _close_idle(self, conn: TConn) -> None:
+        self.poller.unregister(conn.sock)
+        self.keepalived_conns.remove(conn)
+        self._close(conn)
 
     def _receive(self, conn: TConn, timeout: float) -> None:
         self._receiving[conn] = RequestBuffer()
@@ -133,6 +199,8 @@ class Worker(BalancedWorker):
         """Respond to a parsed request, in a thread. A request that is not complete is the connection's last."""
         if conn.state is State.MALFORMED:
             raise errors.InvalidHeader("CONTENT-LENGTH", req=req)  # the parser should have rejected it
+        if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
+            raise rejections.HostMissing
         if conn.state is not State.COMPLETE:
             req.force_close()
         keep: bool = super().handle_request(req, conn)
@@ -178,6 +246,7 @@ class Worker(BalancedWorker):
         following = conn.parser.unreader.take_buffered()
         if not following:
             super().finish_request(conn, fs)
+            self._make_room()
             return
         conn.sock.setblocking(False)
         self._receive(conn, REQUEST_TIMEOUT)
@@ -202,7 +271,7 @@ class Worker(BalancedWorker):
 
     def _time_out(self, conn: TConn) -> None:
         if self._receiving[conn].data:
-            self._reject(conn, "request-timeout", "The request was not complete in time.")
+            self._reject(conn, "request-timeout", _INCOMPLETE)
         else:
             self._stop_receiving(conn)
             self._close(conn)
