@@ -40,6 +40,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Service:
     """The objects that views and hooks use. `service()` returns those of the current application.
 
+    `admin` is the application of the admin port, `pages` that of the port for the service's own pages, if there is one.
     `use_cases` are the service's own objects, by name.
     """
 
@@ -48,6 +49,7 @@ class Service:
     database: Database
     health: health.Health
     gauges: metrics.DatabaseGauges
+    pages: admin.Application
     admin: admin.Application
     request_log: logs.RequestLog
     guard: Guard
@@ -74,7 +76,8 @@ def create_app(
     `title`, `about` (the first paragraph of the description) and `webhooks` (the events that the service sends) are for
     its OpenAPI document. `problems` has every kind of problem that it can answer with. `migrations` is the folder of
     Alembic's scripts. `use_cases` are the objects that the service's own views need. `admin_pages` maps the first
-    segment of a path on the admin port, such as "/admin", to the WSGI application for it and all paths below it.
+    segment of a path, such as "/admin", to the WSGI application for it and all paths below it, on the port
+    OPERATOR_PORT or, if that is not set, on the admin port.
     """
     logs.configure(name, settings.log_level)
     app = Application(name, static_folder=None)
@@ -82,11 +85,14 @@ def create_app(
     app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges(name)
-    admin_app = admin.application(settings.database_url, checks, gauges, admin_pages or {})
+    own_pages = admin_pages or {}
+    on_admin_port = own_pages if settings.operator_port is None else {}
+    admin_app = admin.application(settings.database_url, checks, gauges, on_admin_port)
+    pages_app = admin.pages_application(own_pages)
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(
-        name, settings, database, checks, gauges, admin_app, request_log, guard, problems, use_cases
+        name, settings, database, checks, gauges, pages_app, admin_app, request_log, guard, problems, use_cases
     )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from psycopg.types.json import Jsonb
 
 from chassis.messaging import leases
-from chassis.messaging.leases import DUE, RELEASED, UNTIL, Queue
+from chassis.messaging.leases import RELEASED, UNTIL, Queue
 from chassis.postgres.database import Row, Session, json_time
 from payment import ledger
 from payment.model import Kind, Operation, Outcome, Settlement
@@ -21,10 +21,7 @@ OPERATIONS = Queue(
     pending="operations.status = 'pending'",
     due=f"""
         SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider
-        FROM (SELECT merchant, id, payment_id FROM operations
-              WHERE status = 'pending' AND {DUE}
-              ORDER BY available_at LIMIT %(limit)s
-              FOR UPDATE SKIP LOCKED) o
+        FROM ({leases.by_turns("operations", "operations.status = 'pending'", "merchant, id, payment_id")}) o
         JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id""",
     returning="""operations.merchant, operations.id, payment_id, kind, amount, currency, due.payment_method, attempts,
         due.reference, note, due.headers, due.provider""",

@@ -18,7 +18,7 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
                                                 makes the socket non-blocking; attributes sock, client, timeout, parser
     TConn.close                                 crowding.py: stops counting the connection. Relied on: closes the
                                                 socket at once
-    Response.default_headers                    worker.py: leaves out the Server header
+    Response.default_headers                    response.py: leaves out the Server header
     Worker.handle_error                         worker.py: responds with problem+json, and quotes nothing of the request
 
     Relied on                                   For what

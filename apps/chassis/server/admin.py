@@ -79,7 +79,7 @@ class _Server(ThreadedWSGIServer):
         if refused:
             with suppress(OSError):  # the client is gone
                 request.setblocking(False)
-                request.send(rejections.response("", Problem("too-many-requests", "Too many connections.")))
+                request.send(rejections.response("", rejections.too_many_connections()))
             self.shutdown_request(request)
             return
         try:
@@ -107,8 +107,7 @@ def application(
 ) -> Application:
     """Return the WSGI application of the admin port.
 
-    `url` is the service's database. `pages` maps the first segment of a path, such as "/admin", to the WSGI application
-    that handles it and all paths below it.
+    `url` is the service's database. `pages` are as in `pages_application`.
     """
     database = Database(url, "admin", statement_timeout=3.0)
     gauges.use(database)
@@ -121,19 +120,34 @@ def application(
         if path in ("/livez", "/readyz"):
             status, body = health.live() if path == "/livez" else health.ready(database)
             return Response(to_json(body), status, mimetype="application/json")
-        missing = render(Problem("not-found", "The admin port has no such path."), GENERIC, instance=quote(path))
-        return Response(missing.body, missing.status, missing.headers)
+        return _missing(path)
 
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0])
-        if page is not None:
-            return page(environ, start_response)
+    def probes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
             return respond(Request(environ))(environ, start_response)
         finally:
             database.close()  # this thread ends with the request
 
+    return pages_application(pages, probes)
+
+
+def pages_application(pages: Mapping[str, Application], other: Application | None = None) -> Application:
+    """Return the WSGI application for a service's own pages.
+
+    `pages` maps the first segment of a path, such as "/admin", to the WSGI application that handles it and all paths
+    below it. `other` handles the other paths; without it they are 404.
+    """
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0], other)
+        return (page or _missing(environ["PATH_INFO"]))(environ, start_response)
+
     return app
+
+
+def _missing(path: str) -> Response:
+    missing = render(Problem("not-found", "This port has no such path."), GENERIC, instance=quote(path))
+    return Response(missing.body, missing.status, missing.headers)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -23,12 +23,12 @@ class Connection(TConn):  # type: ignore[misc]
         self.address = client_network(str(self.client[0]) if isinstance(self.client, tuple) else "")
         self._open = open_by_address
         self._open[self.address] += 1
-        self._is_open = True
+        self.is_open = True
 
     def close(self, graceful: bool = False) -> None:
         """Close the socket, and stop counting the connection."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self._open[self.address] -= 1
             if not self._open[self.address]:
                 del self._open[self.address]

@@ -39,8 +39,10 @@ secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:
-    """Open the admin port before the fork, so that all workers share it. Raises OSError if the port is in use."""
+    """Open the admin ports before the fork, so that all workers share them. Raises OSError if one is in use."""
     server.admin_listener = admin.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
+    operator_port = os.environ.get("OPERATOR_PORT")
+    server.operator_listener = admin.listen(_host, int(operator_port)) if operator_port else None
 
 
 def when_ready(server: Any) -> None:
@@ -52,14 +54,17 @@ def post_worker_init(worker: Any) -> None:
     """Start the threads of a new worker that serve the admin port and that export spans."""
     service = worker.app.wsgi().extensions["tandem"]
     admin.serve(worker.admin_listener, service.admin)
+    if worker.operator_listener is not None:
+        admin.serve(worker.operator_listener, service.pages)
     tracing.start(service.name, metrics.WEB)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give a new worker its slot and its limit for counting connections, and the listener of the admin port."""
+    """Give a new worker its slot and its limit for counting connections, and the listeners of the admin ports."""
     worker.claim_slot()
     worker.per_address = _per_address
     worker.admin_listener = server.admin_listener
+    worker.operator_listener = server.operator_listener
 
 
 def worker_exit(server: Any, worker: Any) -> None:

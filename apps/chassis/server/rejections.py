@@ -32,6 +32,21 @@ def response(path: str, problem: Problem) -> bytes:
     return f"HTTP/1.1 {status} {rendered.title}\r\n{head}\r\n".encode() + rendered.body
 
 
+def incomplete() -> Problem:
+    """Return the problem of a request that did not arrive in time."""
+    return Problem("request-timeout", "The request was not complete in time.")
+
+
+def head_too_large(limit: int) -> Problem:
+    """Return the problem of a request whose head has more than `limit` bytes."""
+    return Problem("headers-too-large", f"The request line and headers have more than {limit} bytes.")
+
+
+def too_many_connections() -> Problem:
+    """Return the problem of a connection that its client address may not open."""
+    return Problem("too-many-requests", "There are too many connections from this address. Close or reuse some.")
+
+
 class HostMissing(errors.ParseException):  # type: ignore[misc]
     """A request of HTTP/1.1 has no Host header (RFC 9112, section 3.2)."""
 

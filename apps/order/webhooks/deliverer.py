@@ -35,15 +35,17 @@ class Deliverer:
         thread, and its own.
         """
         concurrency = self._settings.concurrency
-        # An endpoint gets a quarter of the threads, so it takes four slow endpoints to delay the others.
-        share = max(1, concurrency // 4)
+        # A merchant's endpoints together get half of the threads, however many they are and however slow; one endpoint
+        # gets a quarter.
+        share, merchant_share = max(1, concurrency // 4), max(1, concurrency // 2)
 
         def claim(session: Session, limit: int) -> Sequence[Delivery]:
             settings = self._settings
             dead = queue.give_up(session, settings.give_up + model.LONGEST_PAUSE)
             if dead:
                 log.warning("webhooks_dead", untried=dead)
-            return queue.claim(session, 2 * settings.timeout + lease, limit, share, settings.give_up)
+            lease_seconds = 2 * settings.timeout + lease
+            return queue.claim(session, lease_seconds, limit, share, merchant_share, settings.give_up)
 
         return WorkLoop(
             "webhooks",

@@ -15,6 +15,7 @@ import pytest
 
 from ci.laptop.postgres import Postgres
 from tests.support.databases import Databases
+from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Client
 from tests.support.raw_http import KIB, connect, head, receive
 from tests.support.settings import KEY
@@ -50,6 +51,13 @@ def open_many(client: Client, running: ExitStack, number: int, begun: bytes) -> 
             assert receive(connection)[0] == 200
         connections.append(connection)
     return connections
+
+
+def is_served(client: Client) -> bool:
+    """Return whether the service answers a request on a new connection."""
+    with connect(client) as connection:
+        connection.sendall(ASK)
+        return receive(connection)[0] == 200
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -128,6 +136,7 @@ def test_one_address_has_a_limited_number_of_connections(start: Start) -> None:
             assert json.loads(body)["type"] == "/problems/too-many-requests"
         for connection in silent:
             connection.close()
+    eventually(lambda: is_served(stack.order), "the closed connections are no longer counted")
     with ExitStack() as running:
         idle = open_many(stack.order, running, 5, ASK)
         (newest,) = open_many(stack.order, running, 1, ASK)

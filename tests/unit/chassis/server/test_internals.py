@@ -14,7 +14,8 @@ import pytest
 import chassis.server
 from chassis.server.balance import BalancedWorker
 from chassis.server.crowding import Connection
-from chassis.server.worker import Response, Worker
+from chassis.server.response import Response
+from chassis.server.worker import Worker
 
 RECORDED = {
     "gunicorn.workers.gthread:ThreadWorker.__init__": "(self, *args, **kwargs) a4d7ac17eeec",
