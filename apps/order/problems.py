@@ -44,6 +44,12 @@ CATALOGUE = with_own(
             "Refund at most the captured amount, less what was refunded or is being refunded.",
             "The amount of this refund, and of all that were made or are being made, exceeds the captured amount.",
         ),
+        "refund-limit": Kind(
+            409,
+            "The largest allowed number of refunds is reached",
+            "Refund more at a time: an order can be refunded 1,000 times.",
+            "An order has at most 1,000 refunds, those that failed included.",
+        ),
         "webhook-endpoint-limit": Kind(
             409,
             "The merchant has the largest allowed number of webhook endpoints",

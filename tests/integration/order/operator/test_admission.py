@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from chassis.auth.rate_limits import Limit
 from order.operator import admission
 from tests.support.operator_client import Desk
 from tests.support.pair import Client
@@ -58,7 +59,7 @@ def test_a_form_that_arrives_slowly_is_refused_in_bounded_time(desk: Desk, monke
 
 
 def test_forms_from_one_address_are_limited_before_they_are_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = admission.Limit("minute", 3, 60)
+    limit = Limit("minute", 3, 60)
     monkeypatch.setattr(admission, "FORMS", (limit,))
     assert [desk.send("/operator/sign-in", {}).status_code for _ in range(4)] == [403, 403, 403, 429]
     with connect(Client(desk.url)) as connection:

@@ -37,7 +37,7 @@ def test_a_malformed_origin_is_refused(operator: Desk, anonymous: Desk, origin: 
     encoded = origin.encode("latin-1")
     for desk, path in ((operator, "/operator/provider"), (anonymous, "/operator/sign-in")):
         sent = desk.session.post(
-            desk.url + path, data={"token": ""}, headers={b"Origin": encoded}, allow_redirects=False, timeout=30
+            desk.url + path, data={"token": ""}, headers={"Origin": encoded}, allow_redirects=False, timeout=30
         )
         assert sent.status_code == 403
 
