@@ -10,6 +10,8 @@ import pytest
 
 from chassis.messaging import outbox
 from chassis.messaging.leases import Queue
+from chassis.messaging.relay import Relay
+from chassis.messaging.remote import Breaker
 from chassis.postgres.database import Database, Session
 from tests.support.databases import Databases
 
@@ -146,3 +148,22 @@ def test_a_claim_is_planned_for_the_backlog_that_is_there_now(databases: Databas
     assert [len(messages) for messages in claimed] == [16, 16, 16]
     sequences = [message.sequence for messages in claimed for message in messages]
     assert sequences == sorted(sequences)
+
+
+def test_a_fault_while_an_answer_is_interpreted_releases_the_message_and_is_recorded(
+    session: Session, databases: Databases
+) -> None:
+    def handle(message: outbox.Message, timeout: float | None) -> str:
+        raise RecursionError("an answer that is nested too deeply")
+
+    post(session)
+    database = Database(databases.order, "relay")
+    (message,) = outbox.claim(session, 60, 10)
+    Relay(database, Breaker("destination", measured=False), handle).deliver(message)
+    database.close()
+    (row,) = session.execute("SELECT last_error, leased_until, attempts FROM outbox").fetchall()
+    assert row == {
+        "last_error": "the answer could not be interpreted: RecursionError",
+        "leased_until": None,
+        "attempts": 1,
+    }

@@ -18,7 +18,9 @@ from werkzeug.test import Client
 from ci.laptop.postgres import free_port
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Pair
+from tests.support.pair import Client as ApiClient
 from tests.support.problems import refused
+from tests.support.settings import OTHER_KEY
 from tests.support.webhook_receiver import (
     Answer,
     Receiver,
@@ -415,3 +417,26 @@ def test_deliveries_are_measured_and_settled_ones_are_purged(
     left = pair.databases.query("order", "SELECT id FROM webhook_deliveries")
     assert [str(row["id"]) for row in left] == [waiting]
     assert pair.databases.query("order", "SELECT FROM webhook_attempts WHERE delivery_id = %s", delivered) == []
+
+
+def test_a_merchant_with_many_slow_endpoints_delays_no_other(pair: Pair, receiver: Receiver) -> None:
+    stopped = threading.Event()
+    slow = Receiver()
+    slow.answer = lambda request: (stopped.wait(4), status(500)(request))[1]  # type: ignore[func-returns-value]
+    other = ApiClient(pair.order.url, OTHER_KEY)
+    with slow:
+        endpoints = [register(pair.order, f"{slow.url}/{number}") for number in range(20)]
+        quick = register(other, receiver.url)
+        for endpoint in endpoints * 2:
+            test_event(pair, endpoint)
+        eventually(lambda: len(slow.received) >= 2, "the slow endpoints are being called")
+        for _ in range(3):
+            began = time.monotonic()
+            assert other.post(f"{path_of(quick)}/test").status_code == 202
+            count = len(receiver.received)
+            eventually(lambda count=count: len(receiver.received) > count, "the other merchant's event")  # type: ignore[misc]
+            assert time.monotonic() - began < 2
+        stopped.set()
+        for endpoint in endpoints:
+            pair.order.request("DELETE", path_of(endpoint))
+    other.request("DELETE", path_of(quick))
