@@ -47,8 +47,8 @@ CATALOGUE = with_own(
         "refund-limit": Kind(
             409,
             "The largest allowed number of refunds is reached",
-            "Refund more at a time: an order can be refunded 1,000 times.",
-            "An order has at most 1,000 refunds, those that failed included.",
+            "Refund larger amounts, so that 1,000 refunds are enough.",
+            "At most 1,000 refunds of one order or payment are possible, those that failed included.",
         ),
         "webhook-endpoint-limit": Kind(
             409,

@@ -35,8 +35,8 @@ CATALOGUE = with_own(
         "refund-limit": Kind(
             409,
             "The largest allowed number of refunds is reached",
-            "Refund more at a time: a payment can be refunded 1,000 times.",
-            "A payment has at most 1,000 refunds, those that failed included.",
+            "Refund larger amounts, so that 1,000 refunds are enough.",
+            "At most 1,000 refunds of one order or payment are possible, those that failed included.",
         ),
         "amount-exceeds-authorized": Kind(
             409,

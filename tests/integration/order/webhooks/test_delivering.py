@@ -422,7 +422,7 @@ def test_deliveries_are_measured_and_settled_ones_are_purged(
 def test_a_merchant_with_many_slow_endpoints_delays_no_other(pair: Pair, receiver: Receiver) -> None:
     stopped = threading.Event()
     slow = Receiver()
-    slow.answer = lambda request: (stopped.wait(4), status(500)(request))[1]  # type: ignore[func-returns-value]
+    slow.answer = lambda request: (stopped.wait(4), status(500)(request))[1]
     other = ApiClient(pair.order.url, OTHER_KEY)
     with slow:
         endpoints = [register(pair.order, f"{slow.url}/{number}") for number in range(20)]
