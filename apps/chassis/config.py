@@ -46,6 +46,7 @@ class Settings:
     trusted_proxies: int
     events_secrets: tuple[str, ...] = field(repr=False)
     relay_admin_port: int | None
+    operator_port: int | None
     web_threads: int
     log_level: str
     relay_concurrency: int
@@ -119,6 +120,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "trusted_proxies": _proxies(env),
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
+        "operator_port": env.int("OPERATOR_PORT", None),
         "web_threads": positive(env, "WEB_THREADS", 6),
         "log_level": level,
         "relay_concurrency": positive(env, "RELAY_CONCURRENCY", 8),

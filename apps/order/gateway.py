@@ -21,8 +21,8 @@ from order.transition import Answer
 _payment = fast_load.loader(PaymentSnapshot())
 _refund = fast_load.loader(RefundSnapshot())
 
-# Payment's problems for a command that came too late: another operation has changed the payment first.
-_OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
+# Payment's problems for a command that came too late: other operations have changed the payment first.
+_OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized", "refund-limit"})
 
 NOT_FOUND = "payment-not-found"
 """Payment's problem if neither it nor the provider knows a payment."""

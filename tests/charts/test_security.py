@@ -123,6 +123,18 @@ def test_gateway_and_prometheus_are_admitted_by_namespace() -> None:
     assert egress(case, "order")[443,] == []
 
 
+def test_only_pods_of_the_release_namespace_reach_the_operators_page_and_prometheus_reads_metrics_anywhere() -> None:
+    case = Case()
+    web = dict(case.containers())["Deployment/tandem-order/web"]
+    assert {"name": "operator", "containerPort": 9092} in web["ports"]
+    assert {"name": "OPERATOR_PORT", "value": "9092"} in web["env"]
+    assert admitted(case, "order", "operator") == [{"podSelector": {}}]
+    assert admitted(case, "order", "admin") == admitted(case, "payment", "admin") == [{"namespaceSelector": {}}]
+    assert not any(rule["ports"] == [{"port": "operator"}] for rule in policy(case, "payment")["ingress"])
+    more = Case(values={"order": {"operator": {"from": [in_namespace("desk")]}}})
+    assert admitted(more, "order", "operator") == [{"podSelector": {}}, in_namespace("desk")]
+
+
 def test_only_the_ingress_controller_and_order_reach_payment() -> None:
     assert admitted(from_file("tandem", "ingress-tls"), "payment")[1:] == [in_namespace("ingress-nginx")]
 

@@ -67,7 +67,8 @@ class Stack:
 
     Processes that end are restarted, unless their name is in `held`. With `ready=False`, the start does not wait until
     the services are ready. `apps` is another copy of the product's code; `settings` are additional environment
-    variables. `peers` may be changed before the start, to put a proxy between the services.
+    variables, `order_settings` those of order alone. `peers` may be changed before the start, to put a proxy between
+    the services.
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class Stack:
         ready: bool = True,
         apps: Path | None = None,
         settings: Mapping[str, str] | None = None,
+        order_settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder, self._settings = folder, settings or {}
+        self.folder, self._settings, self._order_settings = folder, settings or {}, order_settings or {}
         self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
         self.service_ports = (free_port(), free_port())  # of payment and order
         self.admin_ports = (free_port(), free_port())  # of order and payment
@@ -113,6 +115,7 @@ class Stack:
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
                 "SWEEP_SECONDS": "5",
                 **self._settings,
+                **(self._order_settings if service == "order" else {}),
             }
             commands = {
                 "web": ["gunicorn", "-c", "python:chassis.server.gunicorn_conf", f"{service}:create_app()"],

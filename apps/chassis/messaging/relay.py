@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import psycopg
+
 from chassis.messaging import outbox
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
@@ -37,8 +39,9 @@ class Relay:
     def deliver(self, message: Message, timeout: float | None = None, handle: Handle | None = None) -> None:
         """Deliver one message that is leased to the caller. `handle` replaces the relay's own function for this call.
 
-        Failures of the destination are not raised: the message is released and delivered later. Raises psycopg.Error if
-        this service's database fails; the message is claimed again after its lease expires.
+        Failures of the destination, and of interpreting its answer, are not raised: the message is released, with the
+        error, and delivered later. Raises psycopg.Error if this service's database fails; the message is claimed again
+        after its lease expires.
         """
         began = time.perf_counter()
         with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as set_attribute:
@@ -47,6 +50,13 @@ class Relay:
             except (Unreachable, Refused) as error:
                 self._release(message, error)
                 outcome = "unreachable" if isinstance(error, Unreachable) else "refused"
+                set_attribute("error.type", outcome)
+            except psycopg.Error:
+                raise
+            except Exception as error:  # a fault in the code that interprets the answer
+                log.error("delivery_fault", topic=message.topic, aggregate_id=message.aggregate_id, exc_info=error)
+                self._release(message, Refused(f"the answer could not be interpreted: {type(error).__name__}"))
+                outcome = "refused"
                 set_attribute("error.type", outcome)
             set_attribute("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()

@@ -118,7 +118,6 @@ class Webhooks:
             _must_be_enabled(endpoint)
             event = {"type": model.TEST, "timestamp": _now(), "data": {"webhook_endpoint_id": endpoint_id}}
             store.insert_delivery(session, claim.merchant, endpoint_id, delivery_id, model.TEST, json.dumps(event))
-            store.end_pause(session, claim.merchant, endpoint_id)
 
         return self._deliver_once(claim, endpoint_id, delivery_id, act)
 
@@ -132,7 +131,6 @@ class Webhooks:
             _found(store.get_delivery(session, claim.merchant, endpoint_id, delivery_id), "webhook-delivery-not-found")
             _must_be_enabled(endpoint)
             store.redeliver(session, claim.merchant, endpoint_id, delivery_id)
-            store.end_pause(session, claim.merchant, endpoint_id)
 
         return self._deliver_once(claim, endpoint_id, delivery_id, act)
 

@@ -104,7 +104,16 @@ spec:
         {{- with .Values.networkPolicy.from }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-    - ports: # metrics, health and order's operator page
+    {{- if $facts.operatorPort }}
+    - ports:
+        - port: operator
+      from:
+        - podSelector: {} # the pods of this namespace; a port-forward is not restricted
+        {{- with .Values.operator.from }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    {{- end }}
+    - ports: # metrics and health
         - port: admin
       from:
         {{- with .Values.networkPolicy.monitoringNamespace }}
