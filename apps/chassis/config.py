@@ -19,6 +19,7 @@ from chassis.auth.rate_limits import Limit
 from chassis.messaging import signatures
 from chassis.telemetry import tracing
 
+_POSTGRESQL = ("postgresql", "postgres")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
@@ -55,6 +56,16 @@ def reader() -> FileAwareEnv:
     return FileAwareEnv(strip_whitespace=True)
 
 
+def migration_url() -> str:
+    """Return MIGRATION_DATABASE_URL, the URL of the role that owns the tables. Empty if migrations use DATABASE_URL.
+
+    Only `flask migrate` reads it, so that no serving process holds it. Raises ConfigError.
+    """
+    env = reader()
+    name = "MIGRATION_DATABASE_URL"
+    return _url(env, name, None, _POSTGRESQL) if env.str(name, "") else ""
+
+
 def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
     """Read the fields of `Settings` from the environment; `scopes` are the service's own.
 
@@ -83,7 +94,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
     _check_tracing(env)
     return {
-        "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
+        "database_url": _url(env, "DATABASE_URL", None, _POSTGRESQL),
         "environment": environment,
         "scopes": scopes,
         "keyring": keyring,

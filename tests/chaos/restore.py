@@ -170,6 +170,7 @@ class Drill:
     def _load_dumps(self, server: Postgres) -> None:
         for service, name in zip(("order", "payment"), DUMPS[self._case], strict=True):
             url = server.create_database(service)
+            server.create_service_role(service)  # the dump has grants to it
             tool("pg_restore", "--exit-on-error", "-d", url, str(self._backups / f"{service}-{name}"))
         with psycopg.connect(server.url("payment"), autocommit=True) as connection:
             connection.execute("DROP SCHEMA simulator CASCADE")
@@ -200,7 +201,7 @@ class Drill:
 
 def databases_of(server: Postgres) -> Databases:
     """Return both databases of a server. They are created if they do not exist."""
-    return Databases(server.create_database("order"), server.create_database("payment"))
+    return Databases.create(server)
 
 
 def tool(name: str, *arguments: str) -> None:
