@@ -153,7 +153,15 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
             tokens.parse(jwks, algorithms)
         except ValueError as error:
             raise ConfigError(f"JWT_JWKS: {error}") from error
-    return tokens.Policy(issuer, audience, algorithms, env.str("JWT_MERCHANT_CLAIM", "merchant"), url, jwks)
+    return tokens.Policy(
+        issuer=issuer,
+        audience=audience,
+        algorithms=algorithms,
+        merchant_claim=env.str("JWT_MERCHANT_CLAIM", "merchant"),
+        jwks_url=url,
+        jwks=jwks,
+        allow_any_merchant=env.bool("JWT_ALLOW_ANY_MERCHANT", False),
+    )
 
 
 def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:

@@ -7,6 +7,7 @@ import json
 import secrets
 import sys
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import requests
@@ -18,7 +19,7 @@ PEER = ["payments:read", "payments:write", "merchants:any"]
 
 def new_secrets():
     """Return {Secret name: {key: value}} with new random values at each call."""
-    api_key, payment_api_key = (f"tdm_{secrets.token_hex(20)}" for _ in range(2))
+    api_key, payment_api_key = (new_key() for _ in range(2))
     keys = [
         {"key": api_key, "merchant": "demo", "scopes": READ_AND_WRITE},
         {"key": payment_api_key, "merchant": "tandem", "scopes": PEER},
@@ -31,6 +32,12 @@ def new_secrets():
     }
     databases = {f"tandem-{name}-database": database(name) for name in ("order", "payment")}
     return {"tandem-credentials": credentials, **databases}
+
+
+def new_key():
+    """Return a new API key: `tandem_`, 40 random characters and a checksum (docs/auth.md)."""
+    body = secrets.token_hex(20)
+    return f"tandem_{body}{sha256(body.encode()).hexdigest()[:6]}"
 
 
 def database(name):
