@@ -43,7 +43,7 @@ stringData:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.databaseSecret: the Secret with database.url, if that is set */ -}}
+{{- /* chassis.databaseSecret: the Secret with database.url and database.migrationUrl, if database.url is set */ -}}
 {{- define "chassis.databaseSecret" -}}
 {{- if .Values.database.url -}}
 apiVersion: v1
@@ -51,6 +51,14 @@ kind: Secret
 metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.databaseSecretName" .)) | nindent 2 }}
 stringData:
-  url: {{ .Values.database.url | quote }}
+  {{- include "chassis.externalUrls" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* chassis.externalUrls: the data of the Secret of an external database */ -}}
+{{- define "chassis.externalUrls" -}}
+url: {{ .Values.database.url | quote }}
+{{- with .Values.database.migrationUrl }}
+migration-url: {{ . | quote }}
 {{- end }}
 {{- end }}

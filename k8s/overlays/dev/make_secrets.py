@@ -41,10 +41,16 @@ def new_key():
 
 
 def database(name):
-    """Return new passwords of an embedded database, and its URL for the service `name`."""
-    password = secrets.token_hex(16)
-    url = f"postgresql://{name}:{password}@tandem-{name}-postgresql:5432/{name}"
-    return {"password": password, "postgres-password": secrets.token_hex(16), "url": url}
+    """Return new passwords of an embedded database, and its URLs: of its owner, and of the service `name`."""
+    owner, service, administrator = (secrets.token_hex(16) for _ in range(3))
+    at = f"tandem-{name}-postgresql:5432/{name}"
+    return {
+        "password": owner,
+        "service-password": service,
+        "postgres-password": administrator,
+        "url": f"postgresql://{name}:{owner}@{at}",
+        "service-url": f"postgresql://{name}_service:{service}@{at}",
+    }
 
 
 def main():
