@@ -179,6 +179,7 @@ class Drill:
     def _check(self, databases: Databases) -> list[Finding]:
         """Run both services on the restored databases, and check the invariants when no work is pending."""
         folder = self._writable("after")
+        databases.migrate()  # grants the services' roles what a dump does not contain: to connect
         with Stack(databases, folder) as stack:
             rest, left = come_to_rest(databases)
             self._say(f"at rest after {rest:.1f} s" if not left else f"not at rest after {rest:.0f} s: {left}")
