@@ -299,6 +299,9 @@ def test_the_role_that_serves_is_created_in_the_embedded_database_before_the_mig
     (created,) = pod["spec"]["initContainers"]
     (statements,) = (one["value"] for one in created["env"] if one["name"] == "CREATE_ROLE")
     assert 'CREATE ROLE "order_service" LOGIN' in statements
+    (script,) = created["args"]
+    # The container's user id has no name there, so each command has to say who connects.
+    assert script.count("--username=postgres") == len(re.findall(r"\b(?:psql|pg_isready) -", script)) == 2
     secret = Case().one("Secret", "tandem-order-postgresql")["stringData"]
     assert secret["service-url"].startswith(f"postgresql://order_service:{secret['service-password']}@")
     assert len({secret["password"], secret["service-password"], secret["postgres-password"]}) == 3

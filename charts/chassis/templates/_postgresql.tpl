@@ -163,7 +163,7 @@ command: [sh, -euc]
 args:
   - |
     waited=0
-    until pg_isready --quiet --host={{ $host }} --timeout=3; do
+    until pg_isready --quiet --host={{ $host }} --username=postgres --timeout=3; do
       waited=$((waited + 1))
       [ "$waited" -le {{ .Values.migration.wait }} ] || { echo "the database does not respond" >&2; exit 1; }
       sleep 1

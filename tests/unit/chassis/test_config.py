@@ -11,6 +11,7 @@ from environs import EnvError
 
 import order.config
 import payment.config
+from chassis import config
 from chassis.config import ConfigError
 
 URL = "postgresql://nobody@localhost/nothing"
@@ -175,3 +176,20 @@ def test_several_secrets_are_separated_by_spaces() -> None:
         both,
     ]
     assert [settings.events_secrets for settings in load()] == [(), ()]
+
+
+def test_the_url_for_migrations_is_optional_may_be_a_file_and_is_not_quoted(tmp_path: Path) -> None:
+    mounted = tmp_path / "url"
+    mounted.write_text("postgresql://owner:a-password@localhost/nothing\n")
+    with mock.patch.dict(os.environ, {"DATABASE_URL": URL}, clear=True):
+        assert config.migration_url() == ""
+    with mock.patch.dict(os.environ, {"MIGRATION_DATABASE_URL_FILE": str(mounted)}, clear=True):
+        assert config.migration_url() == "postgresql://owner:a-password@localhost/nothing"
+    with (
+        mock.patch.dict(
+            os.environ, {"MIGRATION_DATABASE_URL": "mysql://owner:a-password@localhost/nothing"}, clear=True
+        ),
+        pytest.raises(ConfigError, match="MIGRATION_DATABASE_URL") as caught,
+    ):
+        config.migration_url()
+    assert "a-password" not in str(caught.value)
