@@ -108,7 +108,8 @@ class Faults(threading.Thread):
             )
 
     def _sql(self, service: str, statement: str) -> None:
-        with psycopg.connect(getattr(self._databases, service), autocommit=True) as connection:
+        # As the service's role: another one may not end its sessions.
+        with psycopg.connect(self._databases.service_url(service), autocommit=True) as connection:
             connection.execute(statement.encode())
 
     def _stop_database(self) -> None:
