@@ -104,7 +104,7 @@ class Faults(threading.Thread):
             self._sql(
                 service,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
             )
 
     def _sql(self, service: str, statement: str) -> None:
