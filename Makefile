@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill browser mutations e2e images package clean
+.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill browser mutations audit e2e images package clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -74,6 +74,9 @@ bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, PROFILE
 
 mutations: $(DEV) ## Break the product in a dozen ways; tests or chaos must detect each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
+
+audit: $(DEV) ## Run bandit, pip-audit (needs the advisories of PyPI or OSV) and the adversarial tests
+	$(MODULES) $(BIN)/python -m ci.audit
 
 e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names
 	PATH="$(CURDIR)/$(BIN):$$PATH" ci/e2e

@@ -22,6 +22,7 @@ from chassis.messaging import signatures
 from chassis.telemetry import tracing
 
 _KEY = re.compile(r"[\x21-\x7e]*")
+_POSTGRESQL = ("postgresql", "postgres")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
@@ -79,6 +80,16 @@ def key(env: FileAwareEnv, name: str) -> str:
     return value
 
 
+def migration_url() -> str:
+    """Return MIGRATION_DATABASE_URL, the URL of the role that owns the tables. Empty if migrations use DATABASE_URL.
+
+    Only `flask migrate` reads it, so that no serving process holds it. Raises ConfigError.
+    """
+    env = reader()
+    name = "MIGRATION_DATABASE_URL"
+    return _url(env, name, None, _POSTGRESQL) if env.str(name, "") else ""
+
+
 def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
     """Read the fields of `Settings` from the environment; `scopes` are the service's own.
 
@@ -107,7 +118,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
     _check_tracing(env)
     return {
-        "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
+        "database_url": _url(env, "DATABASE_URL", None, _POSTGRESQL),
         "database_pooled": env.bool("DATABASE_POOLED", False),
         "environment": environment,
         "scopes": scopes,
@@ -177,7 +188,15 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
             tokens.parse(jwks, algorithms)
         except ValueError as error:
             raise ConfigError(f"JWT_JWKS: {error}") from error
-    return tokens.Policy(issuer, audience, algorithms, env.str("JWT_MERCHANT_CLAIM", "merchant"), url, jwks)
+    return tokens.Policy(
+        issuer=issuer,
+        audience=audience,
+        algorithms=algorithms,
+        merchant_claim=env.str("JWT_MERCHANT_CLAIM", "merchant"),
+        jwks_url=url,
+        jwks=jwks,
+        allow_any_merchant=env.bool("JWT_ALLOW_ANY_MERCHANT", False),
+    )
 
 
 def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:

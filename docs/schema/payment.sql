@@ -34,7 +34,7 @@ CREATE TABLE payments (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE payments IS 'Payments as they are now. Each change increments the version.';
 COMMENT ON COLUMN payments.merchant IS 'Merchant that owns the payment. Part of the primary key, so a query reads one merchant.';
-COMMENT ON COLUMN payments.id IS 'UUIDv7.';
+COMMENT ON COLUMN payments.id IS 'Derived from the idempotency key: a UUIDv7 with the key''s time, or a UUIDv8 if the key has no time.';
 COMMENT ON COLUMN payments.order_id IS 'The order, in the order service.';
 COMMENT ON COLUMN payments.status IS 'State of the payment. The trigger payments_guard allows only legal transitions.';
 COMMENT ON COLUMN payments.amount IS 'Amount to pay, in minor units. Immutable.';
@@ -51,9 +51,15 @@ COMMENT ON COLUMN payments.provider_reference IS 'Id of the charge or authorizat
 COMMENT ON COLUMN payments.busy IS 'Capture or void under way; at most one at a time.';
 COMMENT ON COLUMN payments.expires_at IS 'An authorization that is not captured by then is voided.';
 COMMENT ON COLUMN payments.headers IS 'X-Request-Id and trace context of the last request that changed it; sent with its events.';
-COMMENT ON COLUMN payments.version IS 'Incremented by each change; sent as the ETag. Order applies only a newer snapshot.';
+COMMENT ON COLUMN payments.version IS 'Incremented by each change, and set to the clock (seconds since 1970) when the payment is adopted or told to order again. Sent as the ETag. Order applies only a newer snapshot.';
 COMMENT ON COLUMN payments.created_at IS 'Time of creation.';
 COMMENT ON COLUMN payments.updated_at IS 'Time of the newest version.';
+
+CREATE INDEX payments_by_time ON payments (merchant, created_at, id);
+COMMENT ON INDEX payments_by_time IS 'Lists of a merchant''s payments.';
+
+CREATE INDEX payments_changed ON payments USING brin (updated_at);
+COMMENT ON INDEX payments_changed IS 'Payments to tell order again.';
 
 CREATE INDEX payments_expiring ON payments (expires_at) WHERE status = 'authorized';
 COMMENT ON INDEX payments_expiring IS 'Authorizations to void.';
@@ -61,8 +67,8 @@ COMMENT ON INDEX payments_expiring IS 'Authorizations to void.';
 CREATE INDEX payments_of_order ON payments (merchant, order_id, id);
 COMMENT ON INDEX payments_of_order IS 'Payments of one order.';
 
-CREATE INDEX payments_of_status ON payments (merchant, status, id) WHERE status <> 'captured';
-COMMENT ON INDEX payments_of_status IS 'Lists of one status other than captured.';
+CREATE INDEX payments_of_status_by_time ON payments (merchant, status, created_at, id) WHERE status <> 'captured';
+COMMENT ON INDEX payments_of_status_by_time IS 'Lists of one status other than captured.';
 
 CREATE UNIQUE INDEX payments_one_live ON payments (merchant, order_id)
     WHERE status IN ('processing', 'authorized', 'captured');
@@ -70,7 +76,8 @@ COMMENT ON INDEX payments_one_live IS 'At most one live payment of an order: it 
 
 CREATE FUNCTION payments_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.version <> OLD.version + 1 THEN
+    IF NEW.version <> OLD.version + 1
+        AND (NEW.version <= OLD.version OR NEW.version < extract(epoch FROM now())::bigint - 86400) THEN
         RAISE EXCEPTION 'payment %: version % cannot follow %', OLD.id, NEW.version, OLD.version
             USING ERRCODE = 'check_violation';
     END IF;
@@ -116,7 +123,7 @@ CREATE TABLE operations (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE operations IS 'Requests to providers. A row commits before the provider is called.';
 COMMENT ON COLUMN operations.merchant IS 'Merchant that owns the payment.';
-COMMENT ON COLUMN operations.id IS 'UUIDv7. The idempotency key at the provider, the same at each attempt.';
+COMMENT ON COLUMN operations.id IS 'Derived from the idempotency key: a UUIDv7 with the key''s time, or a UUIDv8 if the key has no time. The idempotency key at the provider, the same at each attempt.';
 COMMENT ON COLUMN operations.payment_id IS 'The payment.';
 COMMENT ON COLUMN operations.kind IS 'What is requested: sale, authorize, capture, void or refund.';
 COMMENT ON COLUMN operations.amount IS 'Amount, in minor units.';
@@ -134,11 +141,17 @@ COMMENT ON COLUMN operations.leased_until IS 'End of the lease of a request or o
 COMMENT ON COLUMN operations.lease_owner IS 'Holder of the lease. Only the holder can settle the operation.';
 COMMENT ON COLUMN operations.last_error IS 'Why the outcome is unknown.';
 
+CREATE INDEX operations_created ON operations USING brin (created_at);
+COMMENT ON INDEX operations_created IS 'Reconciliation.';
+
 CREATE INDEX operations_due ON operations (available_at) WHERE status = 'pending';
 COMMENT ON INDEX operations_due IS 'Claims of the executor, gauges.';
 
 CREATE INDEX operations_of_payment ON operations (merchant, payment_id);
 COMMENT ON INDEX operations_of_payment IS 'Operations of one payment.';
+
+CREATE INDEX operations_settled ON operations USING brin (settled_at);
+COMMENT ON INDEX operations_settled IS 'Reconciliation.';
 
 CREATE INDEX operations_turns ON operations (merchant, available_at) WHERE status = 'pending';
 COMMENT ON INDEX operations_turns IS 'Claims of the executor, in which merchants take turns.';
@@ -325,6 +338,8 @@ CREATE TABLE simulator.operations (
     reason         text,
     reference      text,
     at             timestamptz NOT NULL DEFAULT clock_timestamp(),
+    payment_id     uuid,
+    order_id       uuid,
     PRIMARY KEY (key),
     UNIQUE (reference)
 );
@@ -341,8 +356,16 @@ COMMENT ON COLUMN simulator.operations.result IS 'succeeded or declined; NULL if
 COMMENT ON COLUMN simulator.operations.reason IS 'Why it declined.';
 COMMENT ON COLUMN simulator.operations.reference IS 'Id of what it did.';
 COMMENT ON COLUMN simulator.operations.at IS 'Time of the first request.';
+COMMENT ON COLUMN simulator.operations.payment_id IS 'The payment; NULL in rows of releases before 0.3.';
+COMMENT ON COLUMN simulator.operations.order_id IS 'The order; NULL in rows of releases before 0.3.';
+
+CREATE INDEX operations_at ON simulator.operations USING brin (at);
+COMMENT ON INDEX simulator.operations_at IS 'Records of a period.';
 
 CREATE INDEX operations_charge_idx ON simulator.operations (charge);
+
+CREATE INDEX operations_of_payment ON simulator.operations (payment_id);
+COMMENT ON INDEX simulator.operations_of_payment IS 'Records of one payment.';
 
 CREATE TABLE simulator.faults (
     one                   boolean     NOT NULL DEFAULT true CHECK (one),

@@ -47,7 +47,7 @@ def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
     with ExitStack() as running:
         server.start()
         running.callback(server.stop)
-        databases = Databases(server.create_database("order"), server.create_database("payment"))
+        databases = Databases.create(server)
         databases.migrate()
         stack = Stack(databases, folder, apps=apps)
         to_payment, to_order = (running.enter_context(Proxy("127.0.0.1", port)) for port in stack.service_ports)

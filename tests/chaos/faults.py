@@ -104,11 +104,12 @@ class Faults(threading.Thread):
             self._sql(
                 service,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
             )
 
     def _sql(self, service: str, statement: str) -> None:
-        with psycopg.connect(getattr(self._databases, service), autocommit=True) as connection:
+        # As the service's role: another one may not end its sessions.
+        with psycopg.connect(self._databases.service_url(service), autocommit=True) as connection:
             connection.execute(statement.encode())
 
     def _stop_database(self) -> None:

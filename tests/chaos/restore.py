@@ -186,6 +186,7 @@ class Drill:
     def _load_dumps(self, server: Postgres) -> None:
         for service in ("order", "payment"):
             url = server.create_database(service)
+            server.create_service_role(service)  # the dump has grants to it
             tool("pg_restore", "--exit-on-error", "-d", url, str(self._backups / service))
         with psycopg.connect(server.url("payment"), autocommit=True) as connection:
             connection.execute("DROP SCHEMA simulator CASCADE")
@@ -194,6 +195,7 @@ class Drill:
     def _check(self, databases: Databases) -> list[Finding]:
         """Run both services on the restored databases, and check the invariants when no work is pending."""
         folder = self._writable("after")
+        databases.migrate()  # grants the services' roles what a dump does not contain: to connect
         with Stack(databases, folder) as stack:
             rest, left = come_to_rest(databases)
             self._say(f"at rest after {rest:.1f} s" if not left else f"not at rest after {rest:.0f} s: {left}")
@@ -221,7 +223,7 @@ def now(databases: Databases) -> str:
 
 def databases_of(server: Postgres) -> Databases:
     """Return both databases of a server. They are created if they do not exist."""
-    return Databases(server.create_database("order"), server.create_database("payment"))
+    return Databases.create(server)
 
 
 def tool(name: str, *arguments: str) -> None:

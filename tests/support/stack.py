@@ -107,7 +107,7 @@ class Stack:
             metrics.mkdir()
             env = {
                 **os.environ,
-                **environment(getattr(self.databases, service), self.peers),
+                **environment(self.databases.service_url(service), self.peers),
                 "PYTHONPATH": os.pathsep.join([str(self._apps), str(ROOT)]),
                 "HOST": "127.0.0.1",
                 "PORT": str(port),
