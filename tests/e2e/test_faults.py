@@ -16,7 +16,8 @@ from kubernetes import client
 
 from tests.chaos.__main__ import come_to_rest, scrape
 from tests.chaos.checker import Checker, Finding
-from tests.chaos.workload import Caller, Log
+from tests.chaos.log import Log
+from tests.chaos.workload import Caller
 from tests.support.charts.rendering import merged
 from tests.support.cluster.credentials import NAME, VALUES, Credentials
 from tests.support.cluster.databases import databases, metrics, ports, server
