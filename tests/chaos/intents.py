@@ -93,10 +93,7 @@ def _without_key(facts: Facts) -> Counter[str]:
 def amounts(facts: Facts) -> Iterator[str | None]:
     """Check that order and payment have the same amounts, and that refunds add up in each of them."""
     for key, order in facts.orders.items():
-        paid = [p for p in facts.payments_of.get(key, []) if _fits(p, order)]
-        theirs = sum(p["captured_amount"] for p in paid), sum(p["refunded_amount"] for p in paid)
-        ours = order["paid_amount"], order["refunded_amount"]
-        yield None if ours == theirs else f"order {key[1]} has paid and refunded {ours}, its payments {theirs}"
+        yield _same_amounts(order, facts.payments_of.get(key, []))
         left = order["refunding_amount"]
         yield None if left == 0 else f"order {key[1]} still has {left} refunding"
         refunded = sum(r["amount"] for r in facts.refunds_of.get(key, []) if r["status"] == "succeeded")
@@ -109,8 +106,20 @@ def amounts(facts: Facts) -> Iterator[str | None]:
         yield from _refunds(facts, payment)
 
 
-def _fits(payment: Row, order: Row) -> bool:
-    return bool((payment["amount"], payment["currency"]) == (order["total_amount"], order["currency"]))
+def _same_amounts(order: Row, payments: list[Row]) -> str | None:
+    """Compare an order with its payments.
+
+    Money that does not fit the order, or that came after its end, is returned. It is not part of the order's amounts.
+    """
+    kept = [p for p in payments if (p["amount"], p["currency"]) == (order["total_amount"], order["currency"])]
+    if order["status"] in ("canceled", "expired") and order["paid_amount"] == 0:
+        kept = []
+    theirs = sum(p["captured_amount"] for p in kept), sum(p["refunded_amount"] for p in kept)
+    ours = order["paid_amount"], order["refunded_amount"]
+    if ours != theirs:
+        return f"order {order['id']} has paid and refunded {ours}, its payments {theirs}"
+    others = [p for p in payments if p not in kept and p["refunded_amount"] < p["captured_amount"]]
+    return f"order {order['id']} does not show the money that its payments hold: {others}" if others else None
 
 
 def _refunds(facts: Facts, payment: Row) -> Iterator[str | None]:

@@ -50,7 +50,7 @@ class Caller(threading.Thread):
     """One caller with its own random numbers. It stops at `until`, on the monotonic clock."""
 
     def __init__(self, number: int, seed: int, order_url: str, payment_url: str, log: Log, until: float) -> None:
-        super().__init__(name=f"caller-{number}")
+        super().__init__(name=f"caller-{number}", daemon=True)  # ends with a run that has failed
         self._random = random.Random(f"{seed}/{number}")
         self.merchant = list(MERCHANTS)[number % len(MERCHANTS)]
         key = MERCHANTS[self.merchant]
@@ -278,8 +278,8 @@ class Caller(threading.Thread):
             self._place_paid(DEADLINE)
 
     def _pay_as_third_party(self, order_id: str, amount: int, currency: str, capture: str) -> None:
-        body = {"order_id": order_id, "amount": amount, "currency": currency, "payment_method": "pm_ok"}
-        pay = partial(self._tandem.create_payment, **body, capture=capture)
+        body: dict[str, Any] = {"order_id": order_id, "amount": amount, "currency": currency, "capture": capture}
+        pay = partial(self._tandem.create_payment, **body, payment_method="pm_ok")
         request = Request(self.merchant, "third party", body, self._key())
         self._send(request, lambda idempotency_key, wait: pay(idempotency_key=idempotency_key))
         if request.status is not None and not request.succeeded:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import time
-import uuid
 from datetime import datetime as real_datetime
 from typing import Any
 
@@ -34,7 +33,7 @@ def shift(seconds: float) -> None:
         setattr(module, name, value)
 
 
-def _uuid7() -> uuid.UUID:
+def _uuid7() -> uuid_utils.UUID:
     return _real_uuid7(nanoseconds=time.time_ns())
 
 

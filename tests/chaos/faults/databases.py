@@ -56,7 +56,8 @@ def expire_authorizations(world: World) -> None:
     """Let authorizations expire, as if a week had passed: half of those that are there."""
     expired = world.sql(
         "payment",
-        "UPDATE payments SET expires_at = now() WHERE status = 'authorized' AND hashtext(id::text || %s) %% 2 = 0",
+        "UPDATE payments SET expires_at = now(), version = version + 1"
+        " WHERE status = 'authorized' AND hashtext(id::text || %s) %% 2 = 0",
         str(world.random.random()),
     )
     if expired:
