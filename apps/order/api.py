@@ -18,7 +18,7 @@ from chassis.http.facts import STANDARD_WEBHOOKS, facts
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
 from chassis.service import propagated_headers, service
-from order import gateway, schemas
+from order import gateway, schemas, snapshots
 from order.model import Status
 from order.service import Done, Orders
 
@@ -28,7 +28,7 @@ _PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
 _AUTHORIZED = {"status": "authorized", "paid_amount": 0}
 _CANCELED = {"status": "canceled", "refunded_amount": 900}
 
-_load_event = fast_load.loader(schemas.PaymentEvent())
+_load_event = fast_load.loader(snapshots.PaymentEvent())
 
 
 def orders() -> Orders:
@@ -90,17 +90,18 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
-@blueprint.arguments(schemas.Nothing)
-@facts("order-state", answers={202: _AUTHORIZED}, waits=True)
+@blueprint.arguments(schemas.CaptureOrder)
+@facts("order-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED}, waits=True)
 @blueprint.response(200, schemas.OrderView)
-def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
-    """Capture the payment of an authorized order (`capture: manual`).
+def capture_order(wanted: dict[str, Any], order_id: UUID) -> Response:
+    """Capture the payment of an authorized order (`capture: manual`), once: all of it or a part.
 
-    The response is 202 while the capture is in progress.
+    The order is then `paid`. What is not captured is released. The response is 202 while the capture is in progress.
+    If the provider declines it, the order stays `authorized` and `last_error` says so.
     """
     with _waiting() as (wait, headers):
-        done = orders().capture(idempotency.claim(), str(order_id), propagated_headers(), wait)
-    return _answer(done, 202 if done.row["status"] == Status.AUTHORIZED else 200, headers)
+        done = orders().capture(idempotency.claim(), str(order_id), wanted.get("amount"), propagated_headers(), wait)
+    return _answer(done, 202 if done.row["capturing"] else 200, headers)
 
 
 @blueprint.post("/orders/<uuid:order_id>/cancel")
@@ -111,7 +112,8 @@ def capture_order(_: dict[str, Any], order_id: UUID) -> Response:
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Cancel an order and return its money.
 
-    The response is 202 while the cancellation is in progress.
+    The response is 202 while the cancellation is in progress. If the provider declines to return the money, the order
+    is `authorized` or `paid` again and `last_error` says so.
     """
     with _waiting() as (wait, headers):
         done = orders().cancel(idempotency.claim(), str(order_id), propagated_headers(), wait)
@@ -168,7 +170,7 @@ def list_events(order_id: UUID) -> Response:
 
 
 @blueprint.post("/payment-events")
-@facts(body=schemas.PaymentEvent, signature=STANDARD_WEBHOOKS)
+@facts(body=snapshots.PaymentEvent, signature=STANDARD_WEBHOOKS)
 @blueprint.response(204)
 def receive_payment_event() -> Response:
     """Receive an event of a payment from the payment service, signed as in Standard Webhooks."""

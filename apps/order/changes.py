@@ -21,10 +21,11 @@ from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, metrics
 from order import transition
 from order.gateway import PaymentGateway
+from order.history import Step
 from order.model import Order
 from order.store import steps
 from order.store.steps import Path
-from order.transition import Answer, Change, Step
+from order.transition import Answer, Change
 
 log = logs.get_logger()
 

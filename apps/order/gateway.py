@@ -14,7 +14,7 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused, Remote
 from order import model
 from order.model import Command, Outcome
-from order.schemas import PaymentSnapshot, RefundSnapshot
+from order.snapshots import PaymentSnapshot, RefundSnapshot
 from order.transition import Answer
 
 _payment = fast_load.loader(PaymentSnapshot())
@@ -60,6 +60,9 @@ class PaymentGateway(Remote):
             response = self.post(f"{path}/{action}", _json(body), _with_key(headers, message), timeout)
         except Refused as error:
             payment = _parse(self.get(path, headers, timeout))
+            if error.problem == "amount-exceeds-authorized" and payment.status == "authorized":
+                # The same amount is refused again, so a retry does not help.
+                return Answer(payment, Outcome(message.id, False, declined=True, reason=error.problem), message.id)
             # While the payment is authorized, another operation is under way that may still fail: retry later.
             if error.problem not in _OVERTAKEN or payment.status == "authorized":
                 raise
@@ -100,13 +103,12 @@ class PaymentGateway(Remote):
 def action_outcome(message_id: str, command: Command, under_way: bool, payment: model.Payment) -> Outcome | None:
     """Return the outcome of a capture or void, from the payment after it; None while it is `under_way`.
 
-    If the payment is still authorized, the provider has declined.
+    If the payment is still authorized, the provider has declined. The response does not say why; the event does.
     """
     if under_way:
         return None
     declined = payment.status == "authorized"
-    reason = f"{command.removeprefix('payment.')}_declined" if declined else None
-    return Outcome(message_id, payment.status in _DONE[command], declined, reason)
+    return Outcome(message_id, payment.status in _DONE[command], declined)
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:

@@ -62,8 +62,8 @@ class Payment:
 class Asked:
     """A command that was sent to payment and has no known outcome.
 
-    `id` is the id of its outbox message and its idempotency key at payment. `amount` (minor units) and `to_cancel` are
-    a refund's: the latter is true if the order asked for it in order to be canceled.
+    `id` is the id of its outbox message and its idempotency key at payment. `amount` is that of a refund or a partial
+    capture, in minor units; 0 stands for everything. `to_cancel` is true for a refund that is to cancel the order.
     """
 
     id: str
@@ -86,10 +86,28 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """The newest decline of a command by the provider; it stays until a command succeeds."""
+    """The newest decline of a command by the provider; it stays until something succeeds.
+
+    `reason` is the provider's, or None while it is not known. `id` is that of the command.
+    """
 
     command: Command
-    code: str
+    reason: str | None = None
+    id: str = ""
+
+    @property
+    def code(self) -> str:
+        """`capture_declined`, `void_declined` or `refund_declined`."""
+        return f"{self._action}_declined"
+
+    @property
+    def detail(self) -> str:
+        """One sentence for people."""
+        return f"The payment provider declined the {self._action}{f': {self.reason}' if self.reason else ''}."
+
+    @property
+    def _action(self) -> str:
+        return self.command.removeprefix("payment.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +140,8 @@ class Order:
 
     @property
     def refundable_amount(self) -> int:
-        """How much is left to refund."""
-        return self.paid_amount - self.refunded_amount - self.refunding_amount
+        """How much is left to refund, in minor units. Money that does not fit the order is not part of it."""
+        return max(0, self.paid_amount - self.refunded_amount - self.refunding_amount)
 
     def waits_for(self, *commands: Command) -> bool:
         """Return whether one of these commands has no known outcome."""
@@ -132,22 +150,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An order's next state, and at most one command for payment. `refund_amount` belongs to the command REFUND."""
+    """An order's next state, and at most one command for payment.
+
+    `amount` is that of a refund or a partial capture, in minor units; 0 stands for everything.
+    """
 
     status: Status
     paid_amount: int = 0
     refunded_amount: int = 0
     failure_reason: str | None = None
     command: Command | None = None
-    refund_amount: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an order does not allow a request: the name of the problem and its detail."""
-
-    problem: str
-    detail: str
+    amount: int = 0
 
 
 def is_newer(order: Order, payment: Payment) -> bool:
@@ -171,10 +184,10 @@ def stay(order: Order) -> Decision:
     return Decision(order.status, order.paid_amount, order.refunded_amount)
 
 
-def decide(order: Order, declined: str | None = None) -> Decision:
+def decide(order: Order, declined: LastError | None = None) -> Decision:
     """Return the next step of an order; call again until it returns `stay(order)`.
 
-    `declined` is the reason if the void or refund that was to cancel the order has been declined.
+    `declined` is the void or refund that was to cancel the order, if the provider has just declined it.
     """
     now = stay(order)
     if order.status in FINAL:
@@ -182,26 +195,37 @@ def decide(order: Order, declined: str | None = None) -> Decision:
     if order.status is Status.CANCELING:
         return _cancel(order, now, declined)
     if order.total_amount == 0:
-        return replace(now, status=Status.PAID)
+        # Nothing is owed, so a third party's payment is returned.
+        return _return_money(order, now) if order.status is Status.PAID else replace(now, status=Status.PAID)
     payment = order.payment
     if payment is None:
         return _ask(order, now, Command.CREATE) if order.status is Status.PENDING_PAYMENT else now
+    if not fits(order, payment):
+        return _mismatch(order, payment, now)
     if order.status is Status.PAYMENT_FAILED:
         # A third party has created a payment for this order. It counts as a new attempt.
-        begun = payment.status in LIVE and fits(order, payment)
-        return replace(now, status=Status.PENDING_PAYMENT) if begun else now
+        return replace(now, status=Status.PENDING_PAYMENT) if payment.status in LIVE else now
     return _pay(order, payment, now)
+
+
+def _mismatch(order: Order, payment: Payment, now: Decision) -> Decision:
+    """Fail an order that a third party has paid with another amount or currency, and return that money."""
+    failed = replace(now, status=Status.PAYMENT_FAILED, failure_reason="amount_mismatch")
+    if order.status is Status.PENDING_PAYMENT:
+        # If that payment has ended, the payment that the order has asked for can still be created.
+        return now if payment.status not in LIVE and order.waits_for(Command.CREATE) else failed
+    returned = _return_money(order, failed)
+    return returned if returned.command and order.status is Status.PAYMENT_FAILED else now
 
 
 def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
     pending = order.status is Status.PENDING_PAYMENT
-    if not fits(order, payment):
-        return replace(now, status=Status.PAYMENT_FAILED, failure_reason="amount_mismatch") if pending else now
     # An order passes through each state, even if it missed the snapshots in between.
     match payment.status:
-        case "captured" if payment.captured_amount < order.total_amount:
-            return replace(now, paid_amount=payment.captured_amount, status=Status.AUTHORIZED)
+        case "captured" if not payment.captured_amount:
+            return now
         case "captured" if order.status is not Status.PAID:
+            # All of it or a part: the rest is released, and nothing more can be captured.
             return replace(now, paid_amount=payment.captured_amount, status=Status.PAID)
         case "captured":
             status = Status.PAID if payment.held else Status.REFUNDED
@@ -218,29 +242,28 @@ def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
             return now
 
 
-def _cancel(order: Order, now: Decision, declined: str | None) -> Decision:
+def _cancel(order: Order, now: Decision, declined: LastError | None) -> Decision:
     payment = order.payment
     if order.waits_for(Command.CREATE, Command.CAPTURE):
         return now  # the command may still take money: what to return is known only afterwards
     if payment is None or not fits(order, payment):
         return replace(now, status=Status.CANCELED)  # it holds no money; `_return_money` handles a third party's
     amounts = replace(now, paid_amount=payment.captured_amount, refunded_amount=payment.refunded_amount)
-    if declined is not None and payment.held > 0:
-        whole = payment.captured_amount == order.total_amount
-        return replace(amounts, status=Status.PAID if whole else Status.AUTHORIZED, failure_reason=declined)
     if payment.status == "processing":
         return now
-    if payment.status == "authorized" and declined is not None:
-        return replace(now, status=Status.AUTHORIZED, failure_reason=declined)
     if payment.status == "authorized":
+        if declined is not None:
+            return replace(now, status=Status.AUTHORIZED, failure_reason=declined.reason or declined.code)
         return _ask(order, now, Command.VOID)
     if payment.held == 0:
         return replace(amounts, status=Status.CANCELED)
+    if declined is not None and declined.command is Command.REFUND:
+        return replace(amounts, status=Status.PAID, failure_reason=declined.reason or declined.code)
     return _refund(order, payment, amounts)
 
 
 def _return_money(order: Order, now: Decision) -> Decision:
-    """Return money that was authorized or captured after the order became final.
+    """Return money that the order does not keep: it is final, or the payment does not fit it.
 
     A command that the provider has declined is not sent again, because that would repeat without end.
     """
@@ -258,36 +281,11 @@ def _refund(order: Order, payment: Payment, now: Decision) -> Decision:
     left = payment.held - payment.refunding_amount
     if left <= 0 or order.waits_for(Command.REFUND):
         return now
-    return replace(now, command=Command.REFUND, refund_amount=left)
+    return replace(now, command=Command.REFUND, amount=left)
 
 
 def _ask(order: Order, now: Decision, command: Command) -> Decision:
     return now if order.waits_for(command) else replace(now, command=command)
-
-
-_ALLOWED = {
-    Command.CREATE: (Status.PAYMENT_FAILED, "Only an order whose payment failed can be paid again"),
-    Command.CAPTURE: (Status.AUTHORIZED, "Only an authorized order can be captured"),
-    Command.REFUND: (Status.PAID, "Only a paid order can be refunded"),
-}
-
-
-def refusal(order: Order, command: Command, amount: int | None = None) -> Refusal | None:
-    """Return why a payment attempt, capture or refund (of `amount`; None: all that is left) is refused, or None."""
-    status, detail = _ALLOWED[command]
-    if order.status is not status:
-        return Refusal("order-state", f"{detail}: this one is {order.status}.")
-    if command is Command.REFUND and order.refundable_amount < (amount or 1):
-        left = f"Of {order.paid_amount} paid, {order.refundable_amount} is left to refund."
-        return Refusal("amount-exceeds-captured", left)
-    return None
-
-
-def cancel_refusal(order: Order) -> Refusal | None:
-    """Return why an order can't be canceled, or None if it can be or is canceled already."""
-    if order.status in (Status.REFUNDED, Status.EXPIRED):
-        return Refusal("order-state", f"Nothing is left to cancel: the order is {order.status}.")
-    return None
 
 
 def total(lines: Iterable[tuple[int, int]]) -> int:

@@ -38,6 +38,12 @@ CATALOGUE = with_own(
             "Read the order: its status says what can be done with it.",
             "The order's status does not allow it, such as a refund of an order that is not paid.",
         ),
+        "amount-exceeds-authorized": Kind(
+            409,
+            "More than is authorized",
+            "Capture at most the authorized amount.",
+            "The amount of this capture exceeds what the customer has authorized.",
+        ),
         "amount-exceeds-captured": Kind(
             409,
             "More than is left to refund",

@@ -88,6 +88,12 @@ class NewAttempt(Schema):
     payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
 
 
+class CaptureOrder(Schema):
+    """A capture of an authorized order."""
+
+    amount = Amount("The amount to capture; by default the total. The rest is released.", minimum=1, example=450)
+
+
 class CreateRefund(Schema):
     """A refund to be made."""
 
@@ -116,9 +122,29 @@ class PaymentView(Schema):
             "captured",
         )
     )
+    captured_amount = Amount("The captured amount: less than the order's total after a partial capture.")
     failure_reason = fields.String(
         allow_none=True, metadata=describe("Why the payment, or its last operation, failed.", None)
     )
+
+
+class LastErrorView(Schema):
+    """A capture, void or refund that the payment provider has declined."""
+
+    code = fields.String(
+        metadata=describe(
+            "What was declined: `capture_declined`, `void_declined`, `refund_declined`, or another code that is added "
+            "in the future.",
+            "capture_declined",
+        )
+    )
+    detail = fields.String(
+        metadata=describe(
+            "One sentence, with the provider's reason if it is known.",
+            "The payment provider declined the capture: authorization_expired.",
+        )
+    )
+    at = Time("When the order service learned of it.")
 
 
 class OrderView(Schema):
@@ -130,7 +156,7 @@ class OrderView(Schema):
     )
     currency = Currency()
     total_amount = Amount("The order's total.")
-    paid_amount = Amount("The captured amount.")
+    paid_amount = Amount("The captured amount: less than the total after a partial capture.")
     refunded_amount = Amount("The refunded amount.", example=0)
     items = fields.List(fields.Nested(ItemView), metadata=describe("The lines of the order."))
     customer = fields.String(allow_none=True, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
@@ -140,6 +166,11 @@ class OrderView(Schema):
         keys=fields.String(), values=fields.String(), metadata=describe("Labels of the merchant.", {"cart": "9"})
     )
     payment = fields.Nested(PaymentView, allow_none=True, metadata=describe("Its payment; null until there is one."))
+    last_error = fields.Nested(
+        LastErrorView,
+        allow_none=True,
+        metadata=describe("What the payment provider declined last; null again after something has succeeded.", None),
+    )
     version = Integer(validate=VERSION, metadata=describe("The version: one more with each change. It is the ETag.", 2))
     created_at = Time("When the order was placed.")
     updated_at = Time("When the order last changed.")
@@ -199,74 +230,6 @@ class EventList(Schema):
     """The complete history of an order, oldest step first."""
 
     data = fields.List(fields.Nested(EventView), metadata=describe("The steps."))
-
-
-class PaymentSnapshot(Schema):
-    """The payment in a payment event. Members that the order service does not need are ignored."""
-
-    class Meta:
-        """Ignore unknown members, so that the payment service can add some."""
-
-        unknown = "exclude"
-
-    id = Id(required=True)
-    order_id = Id(required=True)
-    version = Integer(
-        required=True, validate=VERSION, metadata=describe("The payment's version. An older one changes nothing.", 2)
-    )
-    status = fields.String(required=True, metadata=describe("The payment's status.", "captured"))
-    amount = Amount("The payment's amount.", minimum=-MAX_AMOUNT, required=True)
-    currency = fields.String(required=True, metadata=describe("An ISO 4217 code.", "EUR"))
-    captured_amount = Amount("The captured amount.", required=True)
-    refunded_amount = Amount("The refunded amount.", example=0, required=True)
-    refunding_amount = Amount("The amount of refunds in progress.", example=0, required=True)
-    failure_reason = fields.String(required=True, allow_none=True, metadata=describe("Why it failed, if it did.", None))
-
-
-class RefundSnapshot(Schema):
-    """A refund as the payment service answers with it. Members that the order service does not need are ignored."""
-
-    class Meta:
-        """Ignore unknown members, so that the payment service can add some."""
-
-        unknown = "exclude"
-
-    status = fields.String(required=True)
-    failure_reason = fields.String(required=True, allow_none=True)
-
-
-class SettledOperation(Schema):
-    """The settled operation in a payment event. Members that the order service does not need are ignored."""
-
-    class Meta:
-        """Ignore unknown members, so that the payment service can add some."""
-
-        unknown = "exclude"
-
-    kind = fields.String(required=True, metadata=describe("The kind of operation.", "sale"))
-    status = fields.String(required=True, metadata=describe("The outcome.", "succeeded"))
-    reason = fields.String(required=True, allow_none=True, metadata=describe("Why it was declined, if it was.", None))
-    idempotency_key = fields.String(
-        required=True, allow_none=True, metadata=describe("The idempotency key of its request, if it had one.", None)
-    )
-
-
-class PaymentEvent(Schema):
-    """The state of a payment after an operation was settled, in the Standard Webhooks envelope."""
-
-    type = fields.String(
-        required=True, validate=validate.Equal("payment.updated"), metadata={"enum": ["payment.updated"]}
-    )
-    timestamp = fields.String(
-        required=True, metadata=describe("When it happened, in RFC 3339.", "2026-03-14T09:26:53Z")
-    )
-    merchant = fields.String(
-        required=True,
-        validate=validate.Regexp(r"^[A-Za-z0-9_.\-]{1,64}$"),
-        metadata=describe("The order's merchant.", "demo"),
-    )
-    data = fields.Nested(PaymentSnapshot, required=True)
-    operation = fields.Nested(SettledOperation, required=True)
 
 
 class SketchOrder(Schema):

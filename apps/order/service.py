@@ -18,12 +18,14 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.telemetry import logs
-from order import model, transition
+from order import refusals, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
 from order.gateway import PaymentGateway
-from order.model import Command, Order, Refusal, Status
+from order.history import Step
+from order.model import Command, Order, Status
+from order.refusals import Refusal
 from order.store import placing, steps, views, waiting
-from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund, Step
+from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund
 
 log = logs.get_logger()
 
@@ -144,26 +146,29 @@ class Orders:
         """Cancel an order and return its money. Raises Problem `order-not-found`, `order-state`."""
 
         def plan(session: Session, order: Order) -> Change:
-            _raise(model.cancel_refusal(order))
+            _raise(refusals.cancel_refusal(order))
             pending = order.status is Status.PENDING_PAYMENT
             return Cancel(steps.withdraw(session, claim.merchant, order_id) if pending else frozenset())
 
         return self._request(claim, order_id, headers, wait, plan, lambda row: row["status"] != Status.CANCELING)
 
-    def capture(self, claim: Claim, order_id: str, headers: dict[str, str], wait: float) -> Done:
-        """Capture the money of an authorized order. Raises Problem `order-not-found`, `order-state`."""
+    def capture(self, claim: Claim, order_id: str, amount: int | None, headers: dict[str, str], wait: float) -> Done:
+        """Capture an amount in minor units of an authorized order, or its total; the rest is released.
+
+        Raises Problem `order-not-found`, `order-state` or `amount-exceeds-authorized`.
+        """
 
         def plan(_: Session, order: Order) -> Change:
-            _raise(model.refusal(order, Command.CAPTURE))
-            return Capture()
+            _raise(refusals.refusal(order, Command.CAPTURE, amount))
+            return Capture(amount)
 
-        return self._request(claim, order_id, headers, wait, plan, lambda row: row["status"] != Status.AUTHORIZED)
+        return self._request(claim, order_id, headers, wait, plan, lambda row: not row["capturing"])
 
     def pay_again(self, claim: Claim, order_id: str, method: str, headers: dict[str, str], wait: float) -> Done:
         """Try another payment method after a payment has failed. Raises Problem `order-not-found`, `order-state`."""
 
         def plan(_: Session, order: Order) -> Change:
-            _raise(model.refusal(order, Command.CREATE))
+            _raise(refusals.refusal(order, Command.CREATE))
             return PayAgain(method)
 
         return self._request(claim, order_id, headers, wait, plan, _has_outcome)
@@ -178,7 +183,7 @@ class Orders:
         refund_id = new_id()
 
         def plan(_: Session, order: Order) -> Change:
-            _raise(model.refusal(order, Command.REFUND, amount))
+            _raise(refusals.refusal(order, Command.REFUND, amount))
             return Refund(refund_id, amount, reason)
 
         def view(refund_id: str) -> Row:

@@ -34,8 +34,9 @@ CREATE TABLE orders (
     PRIMARY KEY (merchant, id),
     CHECK (paid_amount >= 0 AND paid_amount <= total_amount),
     CHECK (refunded_amount >= 0 AND refunded_amount <= paid_amount),
-    CHECK (status <> 'paid' OR paid_amount = total_amount AND (refunded_amount < total_amount OR total_amount = 0)),
-    CHECK (status <> 'refunded' OR total_amount > 0 AND refunded_amount = total_amount)
+    CONSTRAINT orders_paid
+        CHECK (status <> 'paid' OR total_amount = 0 OR paid_amount > 0 AND refunded_amount < paid_amount),
+    CONSTRAINT orders_refunded CHECK (status <> 'refunded' OR paid_amount > 0 AND refunded_amount = paid_amount)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE orders IS 'Orders as they are now. Each change increments the version and adds a row to order_events.';
 COMMENT ON COLUMN orders.merchant IS 'Merchant that owns the order. Part of the primary key, so a query reads one merchant.';
@@ -43,7 +44,7 @@ COMMENT ON COLUMN orders.id IS 'UUIDv7. Chosen by the caller if the order was pl
 COMMENT ON COLUMN orders.status IS 'State of the order. The trigger orders_guard allows only legal transitions.';
 COMMENT ON COLUMN orders.currency IS 'ISO 4217 code of all amounts.';
 COMMENT ON COLUMN orders.total_amount IS 'Amount to pay, in minor units. Immutable.';
-COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. Refunds do not reduce it.';
+COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. A partial capture is less. Refunds do not reduce it.';
 COMMENT ON COLUMN orders.refunded_amount IS 'Refunded amount, in minor units.';
 COMMENT ON COLUMN orders.refunding_amount IS 'Amount reserved for refunds without a known outcome, in minor units.';
 COMMENT ON COLUMN orders.items IS 'Lines as they were placed: sku, name, quantity, unit_amount, amount. Immutable.';
@@ -59,9 +60,9 @@ COMMENT ON COLUMN orders.swept_at IS 'Last time that the sweep found the order w
 COMMENT ON COLUMN orders.version IS 'Version of the newest row in order_events; sent as the ETag.';
 COMMENT ON COLUMN orders.created_at IS 'Time at which the order was placed.';
 COMMENT ON COLUMN orders.updated_at IS 'Time of the newest version.';
-COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, and of a refund its amount.';
+COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, amount of a refund or part capture.';
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
-COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command by the provider, until a command succeeds. NULL if there is none.';
+COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
 COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
@@ -124,7 +125,7 @@ COMMENT ON COLUMN order_events.type IS 'What happened, such as order.paid, payme
 COMMENT ON COLUMN order_events.from_status IS 'Status before the event; NULL for the first.';
 COMMENT ON COLUMN order_events.to_status IS 'Status after the event. Equal to from_status if only amounts or commands changed.';
 COMMENT ON COLUMN order_events.actor IS 'Who caused the event: merchant or payment.';
-COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, refund_amount.';
+COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, capture_amount, refund_amount.';
 COMMENT ON COLUMN order_events.at IS 'Time of the event.';
 
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$

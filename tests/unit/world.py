@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import order.model as orders
 import payment.model as payments
-from order import gateway, transition
+from order import gateway, refusals, transition
+from order.history import Message, Step
 from order.model import Command
 from order.transition import Answer, Cancel, Capture, PayAgain, Refund
 from payment.model import Kind, Operation, Refusal, Result
@@ -237,6 +238,11 @@ class PaymentService:
             outcome = gateway.action_outcome(message.id, message.command, row.facts.busy is not None, payment)
         return Mail(order_id, Answer(payment, outcome, message.id), request)
 
+    def told(self, row: PaymentRow) -> list[Mail]:
+        """Return the events of a payment's settled operations, as its relay delivers them again."""
+        settled = [tried for tried in self.operations.values() if tried.operation.payment_id == row.id]
+        return [Mail(row.order_id, Answer(row.snapshot(), _outcome(tried))) for tried in settled]
+
     def unsettled(self) -> list[OperationRow]:
         """Return the operations without a known outcome."""
         return [tried for tried in self.operations.values() if tried.status is None]
@@ -269,7 +275,7 @@ class Sent:
     """A row of the order service's outbox."""
 
     order_id: str
-    message: transition.Message
+    message: Message
     attempts: int = 0
     claim: int = 0
     delivered: bool = False
@@ -302,7 +308,7 @@ class OrderRow:
 
     def cancel(self) -> str | None:
         """Cancel the order; return why it is refused, or None."""
-        refused = orders.cancel_refusal(self.facts)
+        refused = refusals.cancel_refusal(self.facts)
         if refused is not None:
             return refused.detail
         withdrawn: frozenset[str] = frozenset()
@@ -313,21 +319,21 @@ class OrderRow:
         self._apply(Cancel(withdrawn))
         return None
 
-    def capture(self) -> None:
-        """Capture an authorized order."""
-        if orders.refusal(self.facts, Command.CAPTURE) is None:
+    def capture(self, amount: int | None) -> None:
+        """Capture `amount` of an authorized order, or its total if it is None."""
+        if refusals.refusal(self.facts, Command.CAPTURE, amount) is None:
             self.requests[Command.CAPTURE] += 1
-            self._apply(Capture())
+            self._apply(Capture(amount))
 
     def pay_again(self, method: str) -> None:
         """Try another payment method after a payment has failed."""
-        if orders.refusal(self.facts, Command.CREATE) is None:
+        if refusals.refusal(self.facts, Command.CREATE) is None:
             self.requests[Command.CREATE] += 1
             self._apply(PayAgain(method))
 
     def refund(self, amount: int | None) -> None:
         """Refund `amount` of a paid order, or all that is left if it is None."""
-        if orders.refusal(self.facts, Command.REFUND, amount) is None:
+        if refusals.refusal(self.facts, Command.REFUND, amount) is None:
             self.requests[Command.REFUND] += 1
             self._apply(Refund(self._new_id(), amount))
 
@@ -369,7 +375,7 @@ class OrderRow:
     def _apply(self, change: transition.Change) -> None:
         self._write(transition.apply(self.facts, change, self._new_id))
 
-    def _write(self, steps: list[transition.Step]) -> None:
+    def _write(self, steps: list[Step]) -> None:
         for step in steps:
             assert step.before == self.facts
             self.facts = step.after

@@ -9,11 +9,11 @@ import uuid_utils
 from chassis.http.idempotency import Claim
 from chassis.messaging.outbox import Message
 from chassis.postgres.database import Row, Session, to_json
+from order.history import Step
 from order.model import Status
 from order.store import deliveries
 from order.store.steps import asked_json
 from order.store.views import OBJECT, VIEW
-from order.transition import Step
 
 _EVENTS = """seen o CROSS JOIN (
     VALUES (%(event_id)s::uuid, 'order.placed', %(headers)s::jsonb),

@@ -12,12 +12,12 @@ from psycopg.pq import TransactionStatus
 
 from chassis.messaging import outbox
 from chassis.messaging.outbox import DELIVERED
-from chassis.postgres.database import Row, Session, to_json
+from chassis.postgres.database import Row, Session, json_time, to_json
 from order import transition
+from order.history import Step
 from order.model import Asked, Command, LastError, Order, Payment, Status
 from order.store import deliveries
 from order.store.views import OBJECT, REFUND_OBJECT, VIEW
-from order.transition import Step
 
 _READ = """
 SELECT id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture, failure_reason,
@@ -27,7 +27,8 @@ FROM orders WHERE merchant = %s AND id = %s"""
 # The release before this one may still write rows during a rollout, without `asked`. The next release can drop this.
 _ASKED_BEFORE = """
 SELECT COALESCE(jsonb_agg(asked), '[]') AS asked FROM (
-    SELECT jsonb_build_object('id', id, 'command', topic) AS asked FROM outbox
+    SELECT jsonb_strip_nulls(jsonb_build_object('id', id, 'command', topic, 'amount',
+        CASE topic WHEN 'payment.capture' THEN payload->'amount' END)) AS asked FROM outbox
     WHERE merchant = %(merchant)s AND aggregate_id = %(id)s AND delivered_at IS NULL AND topic <> 'payment.refund'
     UNION ALL
     SELECT jsonb_build_object('id', id, 'command', 'payment.refund', 'amount', amount, 'to_cancel', to_cancel)
@@ -55,7 +56,10 @@ changed AS (
            refunding_amount = s.refunding_amount, failure_reason = s.failure_reason, payment = s.payment,
            past_payments = s.past, payment_method = s.payment_method,
            command_id = COALESCE(s.message_id, o.command_id), asked = s.asked, asked_version = o.version + 1,
-           last_error = s.last_error, version = o.version + 1, updated_at = clock_timestamp()
+           last_error = s.last_error || jsonb_build_object('at', CASE
+               WHEN s.last_error->'id' = o.last_error->'id' THEN o.last_error->>'at'
+               ELSE {json_time("clock_timestamp()")} END),
+           version = o.version + 1, updated_at = clock_timestamp()
     FROM step s
     WHERE o.merchant = s.merchant AND o.id = s.id AND o.version = s.seen
       AND (s.answered IS NULL OR s.answered IN (SELECT id FROM held))
@@ -69,7 +73,7 @@ event AS (
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id),
 refund AS (
     INSERT INTO refunds (merchant, id, order_id, amount, currency, reason, to_cancel)
-    SELECT o.merchant, s.message_id, o.id, s.refund_amount, o.currency, s.reason, s.to_cancel
+    SELECT o.merchant, s.message_id, o.id, s.refund_amount, s.payment->>'currency', s.reason, s.to_cancel
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id WHERE s.refund_amount IS NOT NULL),
 ended AS (
     UPDATE refunds r SET status = s.ended_status, failure_reason = s.ended_reason, declined = s.ended_declined
@@ -134,9 +138,13 @@ def read(session: Session, merchant: str, order_id: str) -> Order | None:
         Payment(**row["payment"]) if row["payment"] else None,
         frozenset(str(past) for past in row["past_payments"]),
         tuple(Asked(**{**each, "command": Command(each["command"])}) for each in asked),
-        LastError(Command(row["last_error"]["command"]), row["last_error"]["code"]) if row["last_error"] else None,
+        _last_error(row["last_error"]) if row["last_error"] else None,
         row["version"],
     )
+
+
+def _last_error(stored: dict[str, Any]) -> LastError:
+    return LastError(Command(stored["command"]), stored.get("reason"), stored.get("id", ""))
 
 
 def write(session: Session, paths: Sequence[Path]) -> dict[str, Row]:
@@ -189,7 +197,7 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
         "past": list(after.past),
         "payment_method": after.payment_method,
         "asked": asked_json(after),
-        "last_error": asdict(after.last_error) if after.last_error else None,
+        "last_error": _last_error_json(after.last_error),
         "data": step.data,
         "headers": path.headers,
         "event_id": str(uuid_utils.uuid7()) if transition.is_event(step.type) else None,
@@ -213,6 +221,11 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
 def asked_json(order: Order) -> list[dict[str, Any]]:
     """Return the commands without a known outcome as the column `asked` holds them: without default values."""
     return [{name: value for name, value in asdict(asked).items() if value} for asked in order.asked]
+
+
+def _last_error_json(error: LastError | None) -> dict[str, Any] | None:
+    """Return a decline as the column `last_error` holds it, without the time, which the database adds."""
+    return {**asdict(error), "code": error.code, "detail": error.detail} if error else None
 
 
 def _tell_refund(session: Session, path: Path, refund_id: str) -> bool:

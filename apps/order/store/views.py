@@ -13,12 +13,17 @@ OBJECT = f"""json_build_object(
     'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', o.items,
     'customer', o.customer, 'payment_method', o.payment_method, 'capture', o.capture, 'metadata', o.metadata,
     'payment', CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
-        'status', o.payment->'status',
+        'status', o.payment->'status', 'captured_amount', o.payment->'captured_amount',
         'failure_reason', COALESCE(o.failure_reason, o.payment->>'failure_reason')) END,
+    'last_error', CASE WHEN o.last_error IS NOT NULL THEN json_build_object('code', o.last_error->'code',
+        'detail', o.last_error->'detail', 'at', o.last_error->'at') END,
     'version', o.version, 'created_at', {json_time("o.created_at")},
     'updated_at', {json_time("o.updated_at")})"""
 
-VIEW = f"{OBJECT}::text AS body, o.id, o.version, o.status"
+# The release before this one may write orders during a rollout, without `asked`. The next release can drop the CASE.
+VIEW = f"""{OBJECT}::text AS body, o.id, o.version, o.status,
+    CASE WHEN o.asked_version = o.version THEN o.asked @> '[{{"command": "payment.capture"}}]'
+         ELSE o.status = 'authorized' END AS capturing"""
 
 REFUND_OBJECT = f"""json_build_object(
     'id', r.id, 'status', r.status, 'amount', r.amount, 'currency', r.currency, 'reason', r.reason,
@@ -28,7 +33,10 @@ _REFUND = f"{REFUND_OBJECT}::text AS body, r.id, r.status"
 
 
 def get(session: Session, merchant: str, order_id: str) -> Row | None:
-    """Return an order's view: body (JSON text), id, version, status. None if there is no such order."""
+    """Return an order's view, or None if there is no such order.
+
+    It has body (JSON text), id, version, status, and `capturing`: whether a capture has no known outcome.
+    """
     return session.one(f"SELECT {VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
 
 

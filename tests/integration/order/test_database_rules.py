@@ -208,8 +208,11 @@ def test_the_content_of_an_order_never_changes(database: Connection[Any], change
         {"paid_amount": 100, "refunded_amount": 101},
         {"refunded_amount": 1},
         {"refunded_amount": -1},
-        {"status": "paid", "paid_amount": 99},
+        {"status": "paid", "paid_amount": 0},
         {"status": "paid", "paid_amount": 100, "refunded_amount": 100},
+        {"status": "paid", "paid_amount": 40, "refunded_amount": 40},
+        {"status": "refunded", "paid_amount": 40, "refunded_amount": 39},
+        {"status": "refunded", "paid_amount": 0, "refunded_amount": 0},
         {"status": "refunded", "paid_amount": 100, "refunded_amount": 99},
         {"status": "refunded", "total_amount": 0, "paid_amount": 0, "refunded_amount": 0},
         {"capture": "later"},
@@ -220,6 +223,12 @@ def test_the_content_of_an_order_never_changes(database: Connection[Any], change
 def test_the_amounts_of_an_order_must_match_its_status(database: Connection[Any], row: dict[str, Any]) -> None:
     with pytest.raises(errors.CheckViolation):
         insert(database, **row)
+
+
+def test_an_order_may_be_paid_and_refunded_in_part(database: Connection[Any]) -> None:
+    insert(database, "paid", paid_amount=40, refunded_amount=39)
+    insert(database, "refunded", paid_amount=40, refunded_amount=40)
+    insert(database, "paid", total_amount=0, paid_amount=0)
 
 
 def test_an_amount_that_64_bits_cannot_hold_is_refused(database: Connection[Any]) -> None:

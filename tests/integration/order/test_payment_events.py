@@ -110,7 +110,8 @@ def test_a_signed_event_is_applied_and_added_to_the_history(pair: Pair, placed: 
     assert post_event(pair, event(placed, "captured", 2)).status_code == 204
     order, history = seen(pair, placed)
     assert (order["status"], order["paid_amount"], order["version"]) == ("paid", 900, 2)
-    assert order["payment"] == {"id": PAYMENT, "status": "captured", "failure_reason": None}
+    expected = {"id": PAYMENT, "status": "captured", "captured_amount": 900, "failure_reason": None}
+    assert order["payment"] == expected
     assert [(step["version"], step["from"], step["to"]) for step in history] == [
         (1, None, "pending_payment"),
         (2, "pending_payment", "paid"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -19,7 +22,8 @@ from chassis.postgres.database import Database, Session
 from order import transition
 from order.changes import new_id
 from order.gateway import PaymentGateway
-from order.model import Command, Order, Outcome, Payment
+from order.history import Step
+from order.model import Command, LastError, Order, Outcome, Payment
 from order.store import steps, views
 from order.store.steps import Path
 from order.transition import Answer, Capture, Refund
@@ -197,7 +201,7 @@ def test_pending_commands_and_the_last_error_are_read_as_they_were_written(sessi
     steps.write(session, [path(session, message, Answer(payment("authorized"), answers=message.id))])
 
     def change(made: transition.Change) -> Order:
-        taken: Sequence[transition.Step] = transition.apply(read(session, message), made, new_id)
+        taken: Sequence[Step] = transition.apply(read(session, message), made, new_id)
         assert steps.write(session, [Path(message.merchant, taken, "merchant", {})])
         assert read(session, message) == taken[-1].after
         return taken[-1].after
@@ -207,7 +211,7 @@ def test_pending_commands_and_the_last_error_are_read_as_they_were_written(sessi
     capture = change(Capture()).asked[0]
     assert capture.command is Command.CAPTURE
     declined = change(Answer(known, Outcome(capture.id, False, True, "no_way")))
-    assert (declined.asked, declined.last_error and declined.last_error.code) == ((), "no_way")
+    assert (declined.asked, declined.last_error) == ((), LastError(Command.CAPTURE, "no_way", capture.id))
     capture = change(Capture()).asked[0]
     captured = Payment(known.id, 9, "captured", 900, "EUR", captured_amount=900)
     paid = change(Answer(captured, Outcome(capture.id, True)))
@@ -218,6 +222,31 @@ def test_pending_commands_and_the_last_error_are_read_as_they_were_written(sessi
     refunded = Payment(known.id, 10, "captured", 900, "EUR", 900, 300, 200)
     left = change(Answer(refunded, Outcome(ids[0], True)))
     assert (left.refunded_amount, left.refunding_amount) == (300, 200)
+
+
+def test_the_last_error_keeps_its_time_until_another_command_is_declined(session: Session, message: Message) -> None:
+    steps.write(session, [path(session, message, Answer(payment("authorized"), answers=message.id))])
+    known = read(session, message).payment
+    assert known is not None
+
+    def shown(made: transition.Change) -> dict[str, Any]:
+        taken = transition.apply(read(session, message), made, new_id)
+        view = steps.write(session, [Path(message.merchant, taken, "payment", {})])[message.aggregate_id]
+        return json.loads(view["body"])["last_error"] or {}
+
+    times = []
+    for _ in range(2):
+        assert not shown(Capture()).get("detail", "").endswith("no_way.")
+        capture = read(session, message).asked[0]
+        first = shown(Answer(known, Outcome(capture.id, False, True)))
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", first["at"])
+        assert (first["code"], first["detail"]) == ("capture_declined", "The payment provider declined the capture.")
+        known = replace(known, version=known.version + 1)
+        assert shown(Answer(known)) == first
+        explained = shown(Answer(known, Outcome(capture.id, False, True, "late")))
+        assert explained == {**first, "detail": "The payment provider declined the capture: late."}
+        times.append(first["at"])
+    assert times[0] < times[1]
 
 
 def test_pending_commands_are_read_from_outbox_and_refunds_if_the_previous_release_wrote_the_order(
@@ -240,7 +269,7 @@ def test_a_placed_order_is_read_as_it_was_decided(
     known: list[Order] = []
     place = transition.place
 
-    def remember(*given: Any) -> transition.Step:
+    def remember(*given: Any) -> Step:
         step = place(*given)
         known.append(step.after)
         return step

@@ -15,17 +15,17 @@ from order.model import (
     Asked,
     Command,
     Decision,
+    LastError,
     Order,
     Outcome,
     Payment,
     Status,
-    cancel_refusal,
     decide,
     is_newer,
-    refusal,
     stay,
     total,
 )
+from order.refusals import cancel_refusal, refusal
 from order.transition import Answer, apply
 
 MAX = 2**63 - 1
@@ -77,7 +77,7 @@ def snapshots(journey: tuple[str, ...], amount: int, payment_id: str = "p1") -> 
     ]
 
 
-def steps(order: Order, payment: Payment | None, declined: str | None = None) -> list[Decision]:
+def steps(order: Order, payment: Payment | None, declined: LastError | None = None) -> list[Decision]:
     """Return all decisions that follow, in sequence."""
     order, taken = replace(order, payment=payment), list[Decision]()
     while (decision := decide(order, declined)) != stay(order):
@@ -90,7 +90,7 @@ def steps(order: Order, payment: Payment | None, declined: str | None = None) ->
 
 def follow(order: Order, decision: Decision) -> Order:
     command = decision.command
-    asked = (Asked("m", command, decision.refund_amount),) if command else ()
+    asked = (Asked("m", command, decision.amount),) if command else ()
     return replace(
         order,
         status=decision.status,
@@ -100,7 +100,7 @@ def follow(order: Order, decision: Decision) -> Order:
     )
 
 
-def end(order: Order, payment: Payment | None, declined: str | None = None) -> Order:
+def end(order: Order, payment: Payment | None, declined: LastError | None = None) -> Order:
     """Return the order after all decisions."""
     for decision in steps(order, payment, declined):
         order = follow(order, decision)
@@ -167,10 +167,10 @@ def test_a_new_payment_replaces_one_that_failed_and_the_old_one_is_ignored(
 
 
 @given(TOTALS, st.integers(0, MAX), st.sampled_from(["processing", "authorized", "captured", "failed", "voided"]))
-def test_an_order_is_paid_only_if_its_total_was_captured(amount: int, captured: int, status: str) -> None:
+def test_an_order_is_paid_by_a_capture_of_its_total_or_a_part(amount: int, captured: int, status: str) -> None:
     payment = Payment("p1", 2, status, amount, "EUR", min(captured, amount) if status == "captured" else 0)
     order = end(pending(amount), payment)
-    assert (order.status is Status.PAID) == (status == "captured" and captured >= amount)
+    assert (order.status is Status.PAID) == (status == "captured" and captured > 0)
     assert order.paid_amount == payment.captured_amount
 
 
@@ -183,7 +183,10 @@ def test_a_payment_of_another_amount_or_currency_does_not_pay_the_order(
     if (other, currency) != (amount, "EUR"):
         assert (decision.status, decision.failure_reason) == (Status.PAYMENT_FAILED, "amount_mismatch")
         assert decision.paid_amount == 0
-        assert end(pending(amount), payment).status is Status.PAYMENT_FAILED
+        after = end(pending(amount), payment)
+        assert (after.status, after.paid_amount) == (Status.PAYMENT_FAILED, 0)
+        returned = {"captured": [Command.REFUND], "authorized": [Command.VOID]}.get(payment.status, [])
+        assert [asked.command for asked in after.asked] == returned
 
 
 @given(st.integers(0, MAX))
@@ -225,7 +228,7 @@ def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_its_amount(
     assert [decision.status for decision in steps(failed, payment)][0] is Status.PENDING_PAYMENT
     assert end(failed, payment).status is ENDS[status]
     for wrong in (replace(payment, amount=899), replace(payment, amount=901), replace(payment, currency="USD")):
-        assert steps(failed, wrong) == []
+        assert end(failed, wrong).status is Status.PAYMENT_FAILED
 
 
 @pytest.mark.parametrize("status", ["failed", "voided", "expired"])
@@ -273,18 +276,31 @@ def test_a_cancel_refunds_what_is_neither_refunded_nor_being_refunded(refunded: 
     taken = steps(canceling(900), payment)
     after = end(canceling(900), payment)
     left = 900 - refunded - refunding
-    assert [decision.refund_amount for decision in taken if decision.command is Command.REFUND] == [left] * (left > 0)
+    assert [decision.amount for decision in taken if decision.command is Command.REFUND] == [left] * (left > 0)
     assert (after.paid_amount, after.refunded_amount) == (900, refunded)
     assert after.status is (Status.CANCELED if refunded == 900 else Status.CANCELING)
 
 
-@given(st.integers(0, 899))
-def test_a_cancel_whose_refund_is_declined_returns_to_paid_with_the_reason(refunded: int) -> None:
-    payment = replace(snapshots(SALE, 900)[-1], refunded_amount=refunded)
-    first = decide(canceling(900, payment=payment), declined="refund_declined")
-    assert (first.status, first.failure_reason, first.command) == (Status.PAID, "refund_declined", None)
-    after = end(canceling(900), payment, declined="refund_declined")
-    assert (after.status, after.paid_amount, after.refunded_amount) == (Status.PAID, 900, refunded)
+@given(st.integers(1, 900), st.data())
+def test_a_cancel_whose_refund_is_declined_returns_to_paid_with_the_reason(captured: int, data: st.DataObject) -> None:
+    refunded = data.draw(st.integers(0, captured - 1))
+    payment = replace(snapshots(SALE, 900)[-1], captured_amount=captured, refunded_amount=refunded)
+    declined = LastError(Command.REFUND, "no_way")
+    first = decide(canceling(900, payment=payment), declined)
+    assert (first.status, first.failure_reason, first.command) == (Status.PAID, "no_way", None)
+    after = end(canceling(900), payment, declined)
+    assert (after.status, after.paid_amount, after.refunded_amount) == (Status.PAID, captured, refunded)
+
+
+def test_a_cancel_whose_void_is_declined_returns_to_authorized_or_refunds_what_was_captured_meanwhile() -> None:
+    declined = LastError(Command.VOID)
+    (authorized,) = snapshots(("authorized",), 900)
+    first = decide(canceling(900, payment=authorized), declined)
+    assert (first.status, first.failure_reason) == (Status.AUTHORIZED, "void_declined")
+    captured = replace(snapshots(MANUAL, 900)[-1], captured_amount=400)
+    assert [(step.command, step.amount) for step in steps(canceling(900), captured, declined)] == [
+        (Command.REFUND, 400)
+    ]
 
 
 @pytest.mark.parametrize("status", sorted(FINAL))
@@ -293,7 +309,7 @@ def test_a_final_order_returns_money_that_arrives_afterwards(status: Status) -> 
     (authorized,) = snapshots(("authorized",), 500, "p2")
     captured = snapshots(SALE, 500, "p2")[-1]
     assert [(d.status, d.command) for d in steps(over, authorized)] == [(status, Command.VOID)]
-    assert [(d.status, d.command, d.refund_amount) for d in steps(over, captured)] == [(status, Command.REFUND, 500)]
+    assert [(d.status, d.command, d.amount) for d in steps(over, captured)] == [(status, Command.REFUND, 500)]
     assert steps(over, replace(captured, refunded_amount=500)) == []
     assert steps(over, replace(captured, refunding_amount=500)) == []
     for journey in (DECLINED, ("processing",)):
@@ -326,6 +342,26 @@ def test_each_command_is_allowed_in_one_status(command: Command, allowed: Status
         refused = refusal(replace(paid(900), status=status), command)
         assert (refused is None) == (status is allowed)
         assert refused is None or (refused.problem == "order-state" and status in refused.detail)
+
+
+def test_a_capture_is_at_most_the_total_and_joins_one_of_the_same_amount() -> None:
+    (held,) = snapshots(("authorized",), 900)
+    order = replace(pending(900), status=Status.AUTHORIZED, payment=held)
+
+    def problem(order: Order, amount: int | None) -> str | None:
+        refused = refusal(order, Command.CAPTURE, amount)
+        return refused and f"{refused.problem}: {refused.detail}"
+
+    assert [problem(order, amount) for amount in (None, 1, 900)] == [None] * 3
+    assert problem(order, 901) == "amount-exceeds-authorized: Only 900 is authorized."
+    part = replace(order, asked=(Asked("m1", Command.CAPTURE, 400),))
+    assert problem(part, 400) is None
+    for other in (None, 399, 900):
+        assert problem(part, other) == "order-state: An order is captured once: a capture of 400 is under way."
+    whole = replace(order, asked=(Asked("m1", Command.CAPTURE),))
+    assert [problem(whole, amount) for amount in (None, 900)] == [None] * 2
+    assert problem(whole, 400) == "order-state: An order is captured once: a capture of 900 is under way."
+    assert problem(whole, 901) == "amount-exceeds-authorized: Only 900 is authorized."
 
 
 def test_a_refund_is_at_most_what_is_left() -> None:
@@ -361,15 +397,17 @@ class AnOrder(RuleBasedStateMachine):
         self.order = pending(900)
         self.snapshots = snapshots(("processing",), 900)
 
-    @rule(to=st.sampled_from(["authorized", "captured", "failed", "voided", "expired"]))
-    def advance_the_payment(self, to: str) -> None:
+    @rule(
+        to=st.sampled_from(["authorized", "captured", "failed", "voided", "expired"]), part=st.sampled_from([900, 400])
+    )
+    def advance_the_payment(self, to: str, part: int) -> None:
         before = self.snapshots[-1]
         onward = {
             "processing": {"authorized", "captured", "failed"},
             "authorized": {"captured", "voided", "expired"},
         }
         if to in onward.get(before.status, set()):
-            captured = 900 if to == "captured" else 0
+            captured = part if to == "captured" else 0
             self.snapshots.append(replace(before, version=before.version + 1, status=to, captured_amount=captured))
 
     @rule(amount=st.integers(1, 900))
@@ -397,10 +435,12 @@ class AnOrder(RuleBasedStateMachine):
         assert self.order.payment is None or self.order.payment.version >= version
 
     @invariant()
-    def paid_orders_have_paid_their_total(self) -> None:
+    def paid_orders_have_paid_what_was_captured(self) -> None:
         held = self.order.status in (Status.PAID, Status.REFUNDED)
-        assert held == (self.order.paid_amount == self.order.total_amount)
-        assert (self.order.status is Status.REFUNDED) == (self.order.refunded_amount == self.order.total_amount)
+        payment = self.order.payment
+        assert held == (self.order.paid_amount > 0)
+        assert not held or (payment is not None and self.order.paid_amount == payment.captured_amount)
+        assert (self.order.status is Status.REFUNDED) == (held and self.order.refunded_amount == self.order.paid_amount)
 
     def teardown(self) -> None:
         newest = self.snapshots[-1]

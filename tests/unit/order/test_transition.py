@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from order.history import Step
 from order.model import Asked, Command, LastError, Order, Outcome, Payment, Status
-from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund, Step, apply, place
+from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund, apply, place
 
 AUTHORIZED = Payment("p1", 2, "authorized", 900, "EUR")
 CAPTURED = Payment("p1", 3, "captured", 900, "EUR", captured_amount=900)
@@ -126,7 +127,7 @@ def test_a_declined_capture_is_recorded_and_can_be_requested_again() -> None:
     assert (order.status, order.asked, order.last_error) == (
         Status.AUTHORIZED,
         (),
-        LastError(Command.CAPTURE, "no_funds"),
+        LastError(Command.CAPTURE, "no_funds", "m1"),
     )
     assert after(order, Capture()).waits_for(Command.CAPTURE)
 
@@ -135,6 +136,139 @@ def test_the_last_error_is_cleared_when_a_command_succeeds() -> None:
     order = authorized(last_error=LastError(Command.CAPTURE, "no_funds"), asked=(Asked("m9", Command.CAPTURE),))
     order = after(order, Answer(CAPTURED, Outcome("m9", True), "m9"))
     assert (order.status, order.asked, order.last_error) == (Status.PAID, (), None)
+
+
+def test_a_partial_capture_pays_the_order_with_what_was_captured() -> None:
+    steps = taken(authorized(), Capture(400))
+    assert [step.message.payload for step in steps if step.message] == [{"payment_id": "p1", "amount": 400}]
+    assert steps[0].data["capture_amount"] == 400
+    order = after(steps[-1].after, Answer(replace(CAPTURED, captured_amount=400), Outcome("m1", True), "m1"))
+    assert (order.status, order.paid_amount, order.refundable_amount, order.asked) == (Status.PAID, 400, 400, ())
+    canceling = after(order, Cancel())
+    assert [(asked.command, asked.amount) for asked in canceling.asked] == [(Command.REFUND, 400)]
+    refunded = replace(CAPTURED, version=9, captured_amount=400, refunded_amount=400)
+    assert after(canceling, Answer(refunded, Outcome("m1", True))).status is Status.CANCELED
+    assert after(order, Answer(refunded)).status is Status.REFUNDED
+
+
+@pytest.mark.parametrize("asked", [(), (Asked("m9", Command.CAPTURE, 300),)])
+def test_a_part_that_a_third_party_captured_pays_the_order(asked: tuple[Asked, ...]) -> None:
+    part = replace(CAPTURED, captured_amount=400)
+    order = after(authorized(asked=asked), Answer(part))
+    assert (order.status, order.paid_amount) == (Status.PAID, 400)
+    order = after(order, Answer(part, Outcome("m9", False), "m9"))  # payment refuses the order's own capture
+    assert (order.status, order.paid_amount, order.asked, order.last_error) == (Status.PAID, 400, (), None)
+
+
+@pytest.mark.parametrize(
+    ("command", "detail"),
+    [
+        (Command.CAPTURE, "The payment provider declined the capture"),
+        (Command.VOID, "The payment provider declined the void"),
+    ],
+)
+def test_the_reason_of_a_decline_is_added_when_the_event_brings_it(command: Command, detail: str) -> None:
+    order = after(authorized(), Capture() if command is Command.CAPTURE else Cancel())
+    order = after(order, Answer(replace(AUTHORIZED, version=4), Outcome("m1", False, True), "m1"))
+    assert order.last_error is not None
+    assert (order.status, order.last_error.detail) == (Status.AUTHORIZED, f"{detail}.")
+    event = Answer(replace(AUTHORIZED, version=4), Outcome("m1", False, True, "no_way"))
+    steps = taken(order, event)
+    assert [(step.type, step.data["failure_reason"]) for step in steps] == [("payment.updated", "no_way")]
+    error = steps[-1].after.last_error
+    assert error is not None
+    assert (error.code, error.detail) == (f"{command.removeprefix('payment.')}_declined", f"{detail}: no_way.")
+    assert taken(steps[-1].after, event) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "then", "left"),
+    [
+        (Command.CAPTURE, replace(AUTHORIZED, version=9), True),
+        (Command.CAPTURE, replace(CAPTURED, version=9), False),
+        (Command.VOID, replace(CAPTURED, version=9, captured_amount=1), False),
+        (Command.VOID, replace(AUTHORIZED, version=9, status="voided"), False),
+        (Command.CAPTURE, replace(AUTHORIZED, version=9, status="expired"), True),
+    ],
+)
+def test_the_last_error_is_cleared_when_a_third_party_succeeds(error: Command, then: Payment, left: bool) -> None:
+    order = after(authorized(last_error=LastError(error, "no", "m9")), Answer(then))
+    assert (order.last_error is not None) == left
+
+
+def test_a_declined_refund_is_shown_until_a_refund_succeeds() -> None:
+    order = paid(asked=(Asked("r1", Command.REFUND, 300),))
+    order = after(order, Answer(replace(CAPTURED, version=5), Outcome("r1", False, True, "no_way")))
+    assert order.last_error == LastError(Command.REFUND, "no_way", "r1")
+    order = after(order, Answer(replace(CAPTURED, version=6, refunding_amount=100)))
+    assert order.last_error is not None
+    order = after(order, Answer(replace(CAPTURED, version=7, refunded_amount=100)))
+    assert (order.refunded_amount, order.last_error) == (100, None)
+
+
+def test_a_decline_that_is_reported_after_a_third_partys_capture_is_not_shown() -> None:
+    order = after(authorized(asked=(Asked("m9", Command.CAPTURE),)), Answer(CAPTURED))
+    steps = taken(order, Answer(AUTHORIZED, Outcome("m9", False, True, "no_way")))
+    assert [step.type for step in steps] == ["payment.capture_declined"]
+    assert (steps[-1].after.status, steps[-1].after.last_error) == (Status.PAID, None)
+
+
+def test_a_cancel_whose_void_is_declined_refunds_what_a_third_party_has_captured() -> None:
+    order = after(authorized(), Cancel())
+    order = after(order, Answer(CAPTURED, Outcome("m1", False, True, "no_way")))
+    assert (order.status, [asked.command for asked in order.asked]) == (Status.CANCELING, [Command.REFUND])
+
+
+MISFIT = Payment("p9", 2, "authorized", 500, "EUR")
+MISFIT_PAID = replace(MISFIT, status="captured", captured_amount=500)
+
+
+@pytest.mark.parametrize(
+    ("payment", "command", "ended"),
+    [
+        (MISFIT, Command.VOID, replace(MISFIT, version=3, status="voided")),
+        (MISFIT_PAID, Command.REFUND, replace(MISFIT_PAID, version=3, refunded_amount=500)),
+        (replace(MISFIT, amount=900, currency="USD"), Command.VOID, None),
+        (replace(MISFIT, amount=1000), Command.VOID, None),
+    ],
+)
+@pytest.mark.parametrize("order", [new(), new(status=Status.PAYMENT_FAILED, failure_reason="card_declined"), new(0)])
+def test_money_that_does_not_fit_the_order_is_returned_once(
+    order: Order, payment: Payment, command: Command, ended: Payment | None
+) -> None:
+    order = place(order, lambda: "m0").after if order.status is Status.PENDING_PAYMENT else order
+    free = order.total_amount == 0
+    steps = taken(order, Answer(payment, answers="m0"))
+    assert [step.message.command for step in steps if step.message] == [command]
+    order = steps[-1].after
+    expected = (Status.PAID, None) if free else (Status.PAYMENT_FAILED, "amount_mismatch")
+    assert (order.status, order.failure_reason, order.paid_amount) == (*expected, 0)
+    for version in (3, 4):  # its outcome is not known yet
+        steps = taken(order, Answer(replace(payment, version=version)))
+        assert [step.message for step in steps if step.message] == []
+        order = steps[-1].after
+    declined = after(order, Answer(replace(payment, version=5), Outcome("m1", False, True, "no_way")))
+    assert (declined.status, declined.failure_reason, declined.asked) == (*expected, ())
+    assert declined.last_error == LastError(command, "no_way", "m1")
+    assert [step.message for step in taken(declined, Answer(replace(payment, version=6))) if step.message] == []
+    if ended is not None:
+        order = after(order, Answer(replace(ended, version=5), Outcome("m1", True)))
+        assert (order.status, order.failure_reason, order.asked, order.last_error) == (*expected, (), None)
+
+
+def test_money_that_is_captured_later_than_the_mismatch_was_seen_is_returned() -> None:
+    order = after(place(new(), lambda: "m0").after, Answer(replace(MISFIT, status="processing"), answers="m0"))
+    assert (order.status, order.asked) == (Status.PAYMENT_FAILED, ())
+    order = after(order, Answer(replace(MISFIT_PAID, version=3)))
+    assert [(asked.command, asked.amount) for asked in order.asked] == [(Command.REFUND, 500)]
+
+
+def test_an_order_whose_own_payment_is_requested_is_not_failed_by_another_payment_that_has_ended() -> None:
+    order = place(new(), lambda: "m0").after
+    order = after(order, Answer(replace(MISFIT, status="failed")))
+    assert order.status is Status.PENDING_PAYMENT
+    order = after(order, Answer(replace(AUTHORIZED, version=1), answers="m0"))
+    assert (order.status, order.asked) == (Status.AUTHORIZED, ())
 
 
 def test_a_cancel_waits_for_the_outcome_of_a_capture_and_then_refunds_or_voids() -> None:
@@ -157,7 +291,7 @@ def test_a_final_order_does_not_repeat_a_declined_void_or_refund(payment: Paymen
     for version in range(9, 20):
         order = after(order, Answer(replace(payment, version=version)))
     assert order.payment is not None
-    assert (order.payment.status, order.asked, order.last_error) == (kept, (), LastError(command, "no"))
+    assert (order.payment.status, order.asked, order.last_error) == (kept, (), LastError(command, "no", "m1"))
 
 
 def test_an_order_does_not_wait_for_withdrawn_commands() -> None:
