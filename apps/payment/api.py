@@ -162,7 +162,8 @@ def get_payment(payment_id: UUID) -> Response:
 @blueprint.response(200, schemas.PaymentList)
 def list_payments(query: dict[str, Any]) -> Response:
     """List payments, newest first."""
-    rows = payments().find({**query, "merchant": g.merchant, "after": paging.after(query.get("cursor"))})
+    moment, after = paging.after_moment(query.get("cursor")) or (None, None)
+    rows = payments().find({**query, "merchant": g.merchant, "after": after, "after_time": moment})
     return paging.page(rows, query["limit"])
 
 

@@ -13,7 +13,7 @@ from chassis.telemetry import logs, tracing
 from chassis.telemetry.metrics import count_transition
 from payment import metrics, model, operations
 from payment.model import Kind, Operation, Outcome, Result, Settlement, Status
-from payment.providers import Provider, ProviderFault, require_provider
+from payment.providers import Provider, ProviderFault, may_have_forgotten, require_provider
 
 log = logs.get_logger()
 
@@ -32,9 +32,10 @@ class Executor:
     def execute(self, operation: Operation) -> Row | None:
         """Carry out an operation that is leased to the caller. Returns the payment's view if that settled it.
 
-        An operation that was attempted before is looked up first. If the provider does not know it, it is sent again
-        under the same id. An unknown outcome is neither success nor failure: the operation is released, and the
-        executor's loop claims it again after a delay.
+        An operation that was attempted before is looked up first, and so is one whose request is older than the
+        provider's memory of keys. If the provider does not know it, it is sent (again) under the same id. An unknown
+        outcome is neither success nor failure: the operation is released, and the executor's loop claims it again after
+        a delay.
         """
         with logs.request_context(operation.headers):
             if time.monotonic() >= operation.expires:
@@ -50,7 +51,8 @@ class Executor:
             began = time.perf_counter()
             try:
                 require_provider(operation, self._provider)
-                outcome = self._provider.lookup(operation) if operation.attempts > 1 else None
+                look = operation.attempts > 1 or may_have_forgotten(self._provider, operation)
+                outcome = self._provider.lookup(operation) if look else None
                 outcome = outcome or self._provider.send(operation)
             except ProviderFault as error:
                 outcome = Outcome(Result.UNKNOWN, reason=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -51,7 +52,8 @@ class Operation:
     `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
     `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
     the thread of the request itself. `provider` is the name of the provider that the payment was begun with.
-    `expires` is when the lease ends, on the monotonic clock of the process that holds it.
+    `expires` is when the lease ends, on the monotonic clock of the process that holds it. `age` is for how many seconds
+    the operation has been stored.
     """
 
     merchant: str
@@ -68,6 +70,8 @@ class Operation:
     headers: dict[str, str] | None = None
     provider: str | None = None
     expires: float = math.inf
+    order_id: str | None = None
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,36 @@ class Outcome:
     result: Result
     reference: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a provider has recorded of one operation.
+
+    `merchant`, `payment_id`, `order_id` and `operation_id` are None where the provider does not know them, as for what
+    was done by hand. `charge` is the provider's reference of the payment, `reference` that of this operation. `at` is
+    the provider's time. An operation that the provider carried out twice has two records.
+    """
+
+    merchant: str | None
+    payment_id: str | None
+    order_id: str | None
+    operation_id: str | None
+    kind: Kind
+    amount: int
+    currency: str
+    outcome: Outcome
+    charge: str | None
+    at: datetime
+    payment_method: str | None = None
+
+    @property
+    def order(self) -> tuple[int, datetime]:
+        """The sort key for the records of one payment: opening, then captures and voids, then refunds, each by time."""
+        return _STAGES[self.kind], self.at
+
+
+_STAGES = {Kind.SALE: 0, Kind.AUTHORIZE: 0, Kind.CAPTURE: 1, Kind.VOID: 1, Kind.REFUND: 2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,15 @@ OPERATIONS = Queue(
     key=("merchant", "id"),
     pending="operations.status = 'pending'",
     due=f"""
-        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider
+        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider, p.order_id
         FROM (SELECT merchant, id, payment_id FROM operations
               WHERE status = 'pending' AND {DUE}
               ORDER BY available_at LIMIT %(limit)s
               FOR UPDATE SKIP LOCKED) o
         JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id""",
     returning="""operations.merchant, operations.id, payment_id, kind, amount, currency, due.payment_method, attempts,
-        due.reference, note, due.headers, due.provider""",
+        due.reference, note, due.headers, due.provider, due.order_id,
+        extract(epoch FROM now() - operations.created_at)::float8 AS age""",
 )
 
 _OPERATION = f"""json_build_object(
@@ -39,6 +40,9 @@ _REFUND = f"""json_build_object(
     'id', o.id, 'status', CASE o.status WHEN 'declined' THEN 'failed' ELSE o.status END, 'amount', o.amount,
     'currency', o.currency, 'reason', o.note, 'failure_reason', o.reason,
     'created_at', {json_time("o.created_at")})::text AS body, o.id, o.status"""
+
+_NEW_ID = "NOT EXISTS (SELECT FROM operations WHERE merchant = %(merchant)s AND id = %(id)s::uuid)"
+"""SQL condition: no operation has this id. A key that was purged and is used again stands for the same id."""
 
 _RESERVE = {
     "refund": """refunding_amount = refunding_amount + %(wanted)s
@@ -63,13 +67,14 @@ def reserve(
 
     The guarded UPDATE decides whether the payment allows the operation, so concurrent operations never exceed what was
     authorized or captured. `lease` is in seconds. `headers` are those of the request; they are sent with the event of
-    the outcome. Returns the payment's view, or None if the payment does not allow it; then nothing is written.
+    the outcome. Returns the payment's view, or None if the payment does not allow it or the operation's id exists; then
+    nothing is written.
     """
     return session.one(
         f"""
         WITH p AS (
             UPDATE payments SET version = version + 1, updated_at = clock_timestamp(),
-                   headers = COALESCE(%(headers)s::jsonb, headers), {_RESERVE[operation.kind]}
+                   headers = COALESCE(%(headers)s::jsonb, headers), {_RESERVE[operation.kind]} AND {_NEW_ID}
             RETURNING *),
         operation AS (
             INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until,
@@ -203,14 +208,15 @@ def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
     """Return views of a payment's refunds, newest first."""
     return session.execute(
         f"""SELECT {_REFUND} FROM operations o WHERE merchant = %s AND payment_id = %s AND kind = 'refund'
-            ORDER BY id DESC""",
+            ORDER BY created_at DESC, id DESC""",
         (merchant, payment_id),
     ).fetchall()
 
 
 _WITH_STATUS = """
 SELECT o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
-       p.provider_reference AS reference, o.note, o.status, p.provider
+       p.provider_reference AS reference, o.note, o.status, p.provider, p.order_id,
+       extract(epoch FROM now() - o.created_at)::float8 AS age
 FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
 """
 
@@ -229,6 +235,12 @@ def find_of_payment(session: Session, merchant: str, payment_id: str) -> list[tu
     """Return all operations of a payment, each with its status."""
     rows = session.execute(_WITH_STATUS + "WHERE o.merchant = %s AND o.payment_id = %s", (merchant, payment_id))
     return [(_operation(row, ""), row["status"]) for row in rows]
+
+
+def get(session: Session, merchant: str, operation_id: str) -> tuple[Operation, str] | None:
+    """Return an operation with its status, or None."""
+    row = session.one(_WITH_STATUS + "WHERE o.merchant = %s AND o.id = %s", (merchant, operation_id))
+    return (_operation(row, ""), row["status"]) if row else None
 
 
 def pending(session: Session) -> Row | None:
@@ -255,4 +267,6 @@ def _operation(row: Row, owner: str) -> Operation:
         row["note"],
         row.get("headers"),
         row["provider"],
+        order_id=str(row["order_id"]),
+        age=row["age"],
     )

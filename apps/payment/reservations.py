@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
+from typing import Any
 
-import uuid_utils
-
+from chassis.http import idempotency
 from chassis.http.idempotency import Claim
 from chassis.http.if_match import ANY
 from chassis.http.problems import Problem
@@ -16,12 +17,14 @@ from payment import model, operations, store
 from payment.model import Kind, Operation, Status
 
 
-def new_operation(merchant: str, payment_id: str, kind: Kind, lease: float, note: str | None = None) -> Operation:
+def new_operation(
+    merchant: str, operation_id: str, payment_id: str, kind: Kind, lease: float, note: str | None = None
+) -> Operation:
     """Return a new operation of an existing payment, to be leased to a request for `lease` seconds from now on.
 
     `complete` adds the payment's fields.
     """
-    operation_id, owner, expires = str(uuid_utils.uuid7()), leases.new_owner("request"), time.monotonic() + lease
+    owner, expires = leases.new_owner("request"), time.monotonic() + lease
     return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note, expires=expires)
 
 
@@ -35,6 +38,7 @@ def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
         payment_method=row["payment_method"],
         reference=row["provider_reference"],
         provider=row["provider"],
+        order_id=str(row["order_id"]),
     )
 
 
@@ -66,6 +70,29 @@ def reserve(
     if refusal is None:
         raise Problem("payment-state", "The payment has just been changed by another request: try again.")
     raise Problem(refusal.problem, refusal.detail)
+
+
+def is_repeated(session: Session, operation: Operation, amount: int | None) -> bool:
+    """Return whether `operation` is stored already, although the key of its request was purged.
+
+    Raises Problem `idempotency-key-reused` if the stored operation is not what this request asks for. A request without
+    an amount (None) asks for all that was left then, so any stored amount fits it.
+    """
+    row = operations.get(session, operation.merchant, operation.id)
+    if row is None:
+        return False
+    stored, _ = row
+    same = (stored.payment_id, stored.kind, stored.note) == (operation.payment_id, operation.kind, operation.note)
+    if not same or amount not in (None, stored.amount):
+        raise idempotency.reused()
+    return True
+
+
+def require_same(row: Row, wanted: Mapping[str, Any]) -> None:
+    """Raise Problem `idempotency-key-reused` unless the payment `row` is what the request `wanted` asks for."""
+    asked = ("order_id", "amount", "currency", "payment_method", "capture")
+    if any(str(row[name]) != str(wanted[name]) for name in asked):
+        raise idempotency.reused()
 
 
 def found(row: Row | None) -> Row:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import uuid_utils
 
 from chassis.cli.reconcile import Difference
 from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim, Earlier
 from chassis.http.problems import Problem
-from chassis.messaging import leases, outbox
+from chassis.messaging import outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs
 from chassis.telemetry.metrics import count_transition
-from payment import model, operations, reconcile, reservations, store
+from payment import ids, model, openings, operations, reconcile, reservations, store
 from payment.config import Settings
 from payment.executor import Executor
 from payment.gateway import OrderGateway
+from payment.ids import What
 from payment.model import Kind, Operation, Status
+from payment.openings import Openings
 from payment.providers import EventSender, FaultInjectable, InvalidSignature, Provider
 from payment.providers.faults import Faults
 from payment.reservations import found
@@ -54,7 +53,8 @@ class Payments:
         self.executor = Executor(database, provider, settings.lease_seconds, self.relay.wake)
         self.waiting_room = prefer.WaitingRoom(max(1, settings.web_threads // 2))
         self._provider = provider
-        self._lease, self._authorization = settings.lease_seconds, settings.authorization_seconds
+        self._lease = settings.lease_seconds
+        self._openings = Openings(provider.name, settings.lease_seconds, settings.authorization_seconds)
 
     def create(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str]) -> Done:
         """Store a payment, ask the provider for the money, and settle.
@@ -62,24 +62,31 @@ class Payments:
         `wanted` is what schemas.CreatePayment loads. If the order has a live payment, returns that one with 200.
         Raises Problem `idempotency-key-reused` or `idempotency-key-in-use`.
         """
-        payment = {**self._new_payment(claim.merchant, wanted, headers), "key": claim.key}
+        payment = self._openings.new(claim.merchant, claim.key, wanted, headers, idempotency_key=claim.key)
         with idempotency.not_in_use():
             row = store.insert_under_key(self.database.session(), claim, payment)
         if row is None:
             return self._replay_or_find_live(claim, payment)
-        return Done(self._execute_first(payment, row), 201)
+        return Done(self._open(payment, row), 201)
 
     def _replay_or_find_live(self, claim: Claim, payment: dict[str, Any]) -> Done:
-        """Answer with the payment of the key, or with the order's live payment. Creates one if both are gone."""
+        """Answer with the payment of the key, or with the order's live payment. Creates one if both are gone.
+
+        The payment of a key that was purged is found by its id, which is derived from the key.
+        """
         with idempotency.once(self.database, claim, payment["id"], 201) as (session, earlier):
             if earlier is not None:
                 return self._replay(session, claim, earlier)
             row = store.insert(session, payment)
             if row is None:
+                made = store.get(session, claim.merchant, payment["id"])
+                if made is not None:
+                    reservations.require_same(made, payment)
+                    return Done(made, 201, replayed=True)
                 live = _still_live(store.find_live(session, claim.merchant, payment["order_id"]))
                 store.point_key(session, claim, str(live["id"]))
                 return Done(live, 200)
-        return Done(self._execute_first(payment, row), 201)
+        return Done(self._open(payment, row), 201)
 
     def find_or_create(self, merchant: str, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Row:
         """Return the order's live payment, or a new one. In the sketch's API, the order's id is the idempotency key.
@@ -87,13 +94,18 @@ class Payments:
         A live payment that is processing is awaited for at most `wait` seconds. A payment whose amount is not
         positive is stored as failed.
         """
-        payment = self._new_payment(merchant, wanted, headers)
-        session = self.database.session()
-        row = store.insert(session, payment)
-        if row is not None:
-            return self._execute_first(payment, row) if row["status"] == Status.PROCESSING else row
-        live = _still_live(store.find_live(session, merchant, wanted["order_id"]))
-        payment_id = str(live["id"])
+        session, order_id = self.database.session(), wanted["order_id"]
+        # Most orders have no ended payment, so the count is a statement only for the others.
+        for first in (True, False):
+            ended = 0 if first else store.count_ended(session, merchant, order_id)
+            payment = self._openings.new(merchant, ids.attempt_key(order_id, ended), wanted, headers)
+            row = store.insert(session, payment)
+            if row is not None:
+                return self._open(payment, row) if row["status"] == Status.PROCESSING else row
+            live = store.find_live(session, merchant, order_id)
+            if live is not None:
+                break
+        payment_id = str(_still_live(live)["id"])
         return prefer.until(
             lambda: self.get(merchant, payment_id), lambda row: row["status"] != Status.PROCESSING, wait
         )
@@ -112,11 +124,12 @@ class Payments:
     def _act(
         self, claim: Claim, payment_id: str, kind: Kind, headers: dict[str, str], amount: int | None = None
     ) -> Done:
-        operation = reservations.new_operation(claim.merchant, payment_id, kind, self._lease)
-        with idempotency.once(self.database, claim, payment_id, 200) as (session, earlier):
-            if earlier is not None:
-                return self._replay(session, claim, earlier)
-            operation, row = reservations.reserve(session, operation, amount, claim, headers, self._lease)
+        operation = self._new_operation(claim, payment_id, kind)
+        reserved = self._reserve(claim, payment_id, 200, operation, amount, headers)
+        if isinstance(reserved, Earlier):
+            row = found(store.get(self.database.session(), claim.merchant, reserved.resource_id))
+            return Done(row, reserved.status, replayed=True)
+        operation, row = reserved
         return Done(self.executor.execute(operation) or row, 200)
 
     def refund(
@@ -126,14 +139,40 @@ class Payments:
 
         Raises Problem `payment-not-found`, `precondition-failed`, `payment-state` or `amount-exceeds-captured`.
         """
-        operation = reservations.new_operation(claim.merchant, payment_id, Kind.REFUND, self._lease, reason)
-        with idempotency.once(self.database, claim, operation.id, 201) as (session, earlier):
-            if earlier is not None:
-                row = operations.get_refund(session, claim.merchant, earlier.resource_id)
-                return Done(found(row), earlier.status, replayed=True)
-            operation, _ = reservations.reserve(session, operation, amount, claim, headers, self._lease)
-        self.executor.execute(operation)
+        operation = self._new_operation(claim, payment_id, Kind.REFUND, reason)
+        reserved = self._reserve(claim, operation.id, 201, operation, amount, headers)
+        if isinstance(reserved, Earlier):
+            row = operations.get_refund(self.database.session(), claim.merchant, reserved.resource_id)
+            return Done(found(row), reserved.status, replayed=True)
+        self.executor.execute(reserved[0])
         return Done(found(operations.get_refund(self.database.session(), claim.merchant, operation.id)), 201)
+
+    def _new_operation(self, claim: Claim, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
+        operation_id = ids.derive(claim.merchant, claim.key, What.OPERATION)
+        return reservations.new_operation(claim.merchant, operation_id, payment_id, kind, self._lease, note)
+
+    def _reserve(
+        self,
+        claim: Claim,
+        resource_id: str,
+        status: int,
+        operation: Operation,
+        amount: int | None,
+        headers: dict[str, str],
+    ) -> tuple[Operation, Row] | Earlier:
+        """Reserve an operation's amount under the request's key; see reservations.reserve.
+
+        Returns the outcome of the earlier request if the key was used before, even if the key was purged since.
+        """
+        with idempotency.once(self.database, claim, resource_id, status) as (session, earlier):
+            if earlier is not None:
+                return earlier
+            try:
+                return reservations.reserve(session, operation, amount, claim, headers, self._lease)
+            except Problem:
+                if reservations.is_repeated(session, operation, amount):
+                    return Earlier(status, resource_id)
+                raise
 
     def get(self, merchant: str, payment_id: str) -> Row:
         """Return a payment's view. Raises Problem `payment-not-found`."""
@@ -171,7 +210,9 @@ class Payments:
         `row` is one of store.find_expired.
         """
         note = model.EXPIRED_NOTE
-        operation = reservations.new_operation(row["merchant"], str(row["id"]), Kind.VOID, self._lease, note)
+        merchant, payment_id = row["merchant"], str(row["id"])
+        operation_id = ids.derive(merchant, payment_id, What.EXPIRY)
+        operation = reservations.new_operation(merchant, operation_id, payment_id, Kind.VOID, self._lease, note)
         operation = reservations.complete(operation, row, None)
         if operations.reserve(self.database.session(), operation, self._lease, None, None) is not None:
             self.executor.execute(operation)
@@ -209,43 +250,10 @@ class Payments:
         log.warning("faults_switched", **dataclasses.asdict(wanted))
         return provider.faults(self.database.session())
 
-    def _new_payment(self, merchant: str, wanted: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-        """Return the parameters with which store.insert stores a payment and its first operation."""
-        valid = wanted["amount"] > 0
-        return {
-            "merchant": merchant,
-            "id": str(uuid_utils.uuid7()),
-            "status": Status.PROCESSING if valid else Status.FAILED,
-            "failure_reason": None if valid else "invalid_amount",
-            "provider": self._provider.name,
-            "headers": headers,
-            "operation_id": str(uuid_utils.uuid7()),
-            "kind": model.opening(wanted["capture"]),
-            "owner": leases.new_owner("request"),
-            "lease": self._lease,
-            "expires": time.monotonic() + self._lease,
-            "expiry": self._authorization,
-            "key": None,
-            **wanted,
-        }
-
-    def _execute_first(self, payment: dict[str, Any], row: Row) -> Row:
+    def _open(self, payment: dict[str, Any], row: Row) -> Row:
         """Carry out the first operation of a payment that was just stored. Returns the payment's view."""
-        operation = Operation(
-            payment["merchant"],
-            payment["operation_id"],
-            payment["id"],
-            payment["kind"],
-            payment["amount"],
-            payment["currency"],
-            payment["payment_method"],
-            1,
-            payment["owner"],
-            provider=payment["provider"],
-            expires=payment["expires"],
-        )
         count_transition("payment", "", Status.PROCESSING)
-        return self.executor.execute(operation) or row
+        return self.executor.execute(openings.first_operation(payment)) or row
 
     def _deliver(self, message: Message, timeout: float | None) -> str:
         self._gateway.send(message, timeout)

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
+from chassis.http import idempotency
 from chassis.http.idempotency import Claim
 from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session, json_time
@@ -22,7 +23,7 @@ OBJECT = f"""json_build_object(
 
 VIEW = f"""{OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.currency, p.failure_reason,
     p.payment_method, p.provider_reference, p.authorized_amount, p.captured_amount, p.refunded_amount,
-    p.refunding_amount, p.busy, p.provider"""
+    p.refunding_amount, p.busy, p.provider, p.order_id, p.capture"""
 """SQL: the columns of a payment's view: its JSON text and the fields that decisions need."""
 
 OLD_KEYS = """created_at < now() - make_interval(days => %s) AND NOT EXISTS (
@@ -45,7 +46,7 @@ p AS (
     VALUES (%(merchant)s, %(id)s, %(order_id)s, %(status)s, %(amount)s, %(currency)s, %(payment_method)s,
             %(capture)s, %(failure_reason)s, %(provider)s, %(headers)s,
             now() + make_interval(secs => %(expiry)s))
-    ON CONFLICT (merchant, order_id) WHERE status IN ('processing', 'authorized', 'captured') DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING *),
 operation AS (
     INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until, lease_owner,
@@ -68,15 +69,19 @@ SELECT {VIEW} FROM p
 def insert(session: Session, payment: dict[str, Any]) -> Row | None:
     """Store a payment and its first operation, which is leased to `owner` for `lease` seconds.
 
-    Returns None if the order has a live payment already; then nothing is written.
+    Returns None if the order has a live payment, or the payment's id exists; then nothing is written. Raises Problem
+    `idempotency-key-reused` if another payment has the operation's id: the key was used for that operation.
     """
-    return session.one(_INSERT, {**payment, "headers": Jsonb(payment["headers"])})
+    try:
+        return session.one(_INSERT, {**payment, "headers": Jsonb(payment["headers"])})
+    except UniqueViolation as error:
+        raise idempotency.reused() from error
 
 
 def insert_under_key(session: Session, claim: Claim, payment: dict[str, Any]) -> Row | None:
     """Store a payment, its first operation and its idempotency key in one statement.
 
-    Returns None if the key is already taken or the order has a live payment; then nothing is written.
+    Returns None if the key is taken, the order has a live payment, or one of the ids exists; then nothing is written.
     Raises psycopg.errors.LockNotAvailable if another transaction holds the key for longer than the lock timeout.
     """
     named = {**payment, "headers": Jsonb(payment["headers"]), "fingerprint": claim.fingerprint}
@@ -115,20 +120,36 @@ def find_live(session: Session, merchant: str, order_id: str) -> Row | None:
     )
 
 
-_FILTERS = {"order_id": "order_id = %(order_id)s", "status": "status = %(status)s", "after": "id < %(after)s"}
+def count_ended(session: Session, merchant: str, order_id: str) -> int:
+    """Return how many payments of an order the provider was asked for that are no longer live."""
+    row = session.one(
+        """SELECT count(*) AS ended FROM payments WHERE merchant = %s AND order_id = %s AND amount > 0
+           AND status IN ('failed', 'voided', 'expired')""",
+        (merchant, order_id),
+    )
+    assert row is not None
+    ended: int = row["ended"]
+    return ended
+
+
+_FILTERS = {
+    "order_id": "order_id = %(order_id)s",
+    "status": "status = %(status)s",
+    "after": "(created_at, id) < (%(after_time)s, %(after)s)",
+}
 
 
 def find(session: Session, query: dict[str, Any]) -> list[Row]:
     """Return views of a merchant's payments, newest first; at most `limit` + 1.
 
-    `query` has `merchant`, `limit`, and optionally the filters `order_id`, `status` and `after` (an id). The statement
-    contains only the filters that are set and is planned for their values, so that each of them can use an index;
-    `%s IS NULL OR ...` would prevent that.
+    `query` has `merchant`, `limit`, and optionally the filters `order_id`, `status`, and `after` (an id) with
+    `after_time`. The statement contains only the filters that are set and is planned for their values, so that each of
+    them can use an index; `%s IS NULL OR ...` would prevent that.
     """
     conditions = "".join(f" AND {condition}" for name, condition in _FILTERS.items() if query.get(name) is not None)
     return session.execute(
-        f"""SELECT {VIEW} FROM payments p WHERE merchant = %(merchant)s{conditions}
-            ORDER BY id DESC LIMIT %(limit)s + 1""",
+        f"""SELECT {VIEW}, p.created_at FROM payments p WHERE merchant = %(merchant)s{conditions}
+            ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1""",
         query,
         prepare=False,
     ).fetchall()

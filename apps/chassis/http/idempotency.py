@@ -120,7 +120,7 @@ def earlier(session: Session, claim: Claim) -> Earlier | None:
     if row is None:
         return None
     if row["fingerprint"] != claim.fingerprint:
-        raise Problem("idempotency-key-reused", "This Idempotency-Key was used for a request with other content.")
+        raise reused()
     return Earlier(row["status"], str(row["resource_id"]))
 
 
@@ -166,6 +166,11 @@ class not_in_use:  # noqa: N801
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, psycopg.errors.LockNotAvailable):
             raise in_use() from error
+
+
+def reused() -> Problem:
+    """Return the problem that an earlier request with the key had other content."""
+    return Problem("idempotency-key-reused", "This Idempotency-Key was used for a request with other content.")
 
 
 def in_use() -> Problem:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from chassis.postgres.database import Row, Session
+from payment import ids
 from payment.config import Settings
-from payment.model import Operation, Outcome
+from payment.model import Operation, Outcome, Record
 from payment.providers.faults import Faults
 
 
@@ -29,9 +31,14 @@ class Hint:
 
 
 class Provider(Protocol):
-    """A payment provider. An operation's id is its idempotency key: the provider never acts twice on one id."""
+    """A payment provider. An operation's id is its idempotency key: the provider never acts twice on one id.
+
+    `key_life` is for how many seconds it certainly remembers a key; None if it never forgets one. An operation whose
+    key may be older, or of unknown age, is looked up before it is sent: payment may have lost its database since.
+    """
 
     name: str
+    key_life: float | None
 
     def send(self, operation: Operation) -> Outcome:
         """Request an operation. Raises ProviderFault if the outcome is not known."""
@@ -43,6 +50,18 @@ class Provider(Protocol):
         The outcome of a settled operation whose payment has a reference can be looked up at any later time, as
         reconciliation does.
         """
+        ...
+
+    def records(self, since: datetime, until: datetime) -> Iterator[Record]:
+        """Yield what the provider has recorded in a period, in any order, from `since` up to before `until`.
+
+        A provider that does not know when an authorization was captured or voided yields its captures and voids more
+        often than needed rather than too rarely. Raises ProviderFault while it iterates.
+        """
+        ...
+
+    def records_of(self, merchant: str, payment_id: str) -> list[Record]:
+        """Return all that the provider has recorded for a payment. Raises ProviderFault."""
         ...
 
 
@@ -78,6 +97,17 @@ def require_provider(operation: Operation, provider: Provider) -> None:
     """
     if operation.provider not in (None, provider.name):
         raise ProviderFault(f"the payment was begun with {operation.provider}, but {provider.name} is configured")
+
+
+def may_have_forgotten(provider: Provider, operation: Operation) -> bool:
+    """Return whether the provider may have forgotten the key of an operation, if it ever had it.
+
+    The age of the request counts, not that of the row: the database may have been restored from an older copy.
+    """
+    if provider.key_life is None:
+        return False
+    age = ids.age(operation.id)
+    return age is None or age >= provider.key_life
 
 
 def load(settings: Settings) -> Provider:

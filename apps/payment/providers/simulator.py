@@ -23,11 +23,13 @@ In addition, the injected faults (faults.py) apply to all payment methods.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from uuid import UUID
 
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
-from payment.model import Kind, Operation, Outcome, Result
+from payment.model import Kind, Operation, Outcome, Record, Result
 from payment.providers import ProviderFault, faults
 from payment.providers.faults import Faults
 
@@ -46,21 +48,23 @@ _ACCEPTED = frozenset(
     }
 )
 _SLOW = 2.0
+_OTHER_CONTENT = "the operation's id was used with other parameters"
 _CHARGES = (Kind.SALE, Kind.AUTHORIZE)
 
 _REMEMBER = f"""
-INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method, charge)
-VALUES (%(key)s, %(kind)s, %(merchant)s, %(amount)s, %(currency)s, %(token)s, %(charge)s)
+INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge)
+VALUES (%(key)s, %(kind)s, %(merchant)s, %(payment_id)s, %(order_id)s, %(amount)s, %(currency)s, %(token)s, %(charge)s)
 ON CONFLICT (key) DO UPDATE SET calls = simulator.operations.calls + 1
-RETURNING calls, result, reason, reference, {faults.ROW} AS faults
+RETURNING calls, result, reason, reference, {faults.ROW} AS faults,
+          (kind, amount, currency) = (%(kind)s, %(amount)s::bigint, %(currency)s) AS same
 """
 
 # If no fault is injected and the payment method alone determines the outcome, a charge is a single statement.
 _CHARGE = f"""
-INSERT INTO simulator.operations (key, kind, merchant, amount, currency, payment_method, charge,
+INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge,
                                   result, reason, reference)
-SELECT %(key)s::uuid, %(kind)s, %(merchant)s, %(amount)s::bigint, %(currency)s, %(token)s, %(charge)s,
-       %(result)s, %(reason)s, %(reference)s
+SELECT %(key)s::uuid, %(kind)s, %(merchant)s, %(payment_id)s::uuid, %(order_id)s::uuid, %(amount)s::bigint,
+       %(currency)s, %(token)s, %(charge)s, %(result)s, %(reason)s, %(reference)s
 WHERE NOT {faults.ANY}
 ON CONFLICT (key) DO NOTHING RETURNING key
 """
@@ -71,6 +75,12 @@ SELECT COALESCE(sum(amount) FILTER (WHERE kind IN ('sale', 'authorize')), 0)::bi
        COALESCE(sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded,
        count(*) FILTER (WHERE kind IN ('sale', 'capture', 'void')) AS closing
 FROM simulator.operations WHERE (charge = %(charge)s OR reference = %(charge)s) AND result = 'succeeded'
+"""
+
+_RECORDS = """
+SELECT key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge, result, reason, reference,
+       at
+FROM simulator.operations WHERE result IS NOT NULL
 """
 
 
@@ -101,6 +111,7 @@ class Simulator:
     """The simulated provider."""
 
     name = "simulator"
+    key_life: float | None = None
 
     def __init__(self, url: str) -> None:
         """`url` is the URL of the database with the schema `simulator`."""
@@ -122,17 +133,34 @@ class Simulator:
     def lookup(self, operation: Operation) -> Outcome | None:
         """Return the outcome recorded under the operation's id, or None."""
         try:
-            row = (
-                self._database.session()
-                .execute(
-                    "SELECT result, reason, reference FROM simulator.operations WHERE key = %s AND result IS NOT NULL",
-                    (operation.id,),
-                )
-                .fetchone()
+            row = self._database.session().one(f"{_RECORDS} AND key = %s::uuid", (operation.id,))
+        except UNAVAILABLE as error:
+            raise ProviderFault("the simulator's database does not answer") from error
+        if row is None:
+            return None
+        if (row["kind"], row["amount"], row["currency"]) != (operation.kind, operation.amount, operation.currency):
+            raise ProviderFault(_OTHER_CONTENT)
+        return _outcome(row)
+
+    def records(self, since: datetime, until: datetime) -> Iterator[Record]:
+        """Yield what the simulator has done or declined in a period."""
+        try:
+            with self._database.transaction() as session, session.cursor("records") as cursor:
+                cursor.execute(f"{_RECORDS} AND at >= %s AND at < %s", (since, until))
+                for row in cursor:
+                    yield _record(row)
+        except UNAVAILABLE as error:
+            raise ProviderFault("the simulator's database does not answer") from error
+
+    def records_of(self, merchant: str, payment_id: str) -> list[Record]:
+        """Return what the simulator has done or declined for a payment."""
+        try:
+            rows = self._database.session().all(
+                f"{_RECORDS} AND merchant = %s AND payment_id = %s::uuid", (merchant, payment_id)
             )
         except UNAVAILABLE as error:
             raise ProviderFault("the simulator's database does not answer") from error
-        return _outcome(row) if row else None
+        return [_record(row) for row in rows]
 
     def faults(self, session: Session) -> Row:
         """Return the view of the injected faults: body (JSON text)."""
@@ -151,6 +179,8 @@ class Simulator:
             "key": operation.id,
             "kind": operation.kind,
             "merchant": operation.merchant,
+            "payment_id": operation.payment_id,
+            "order_id": operation.order_id,
             "amount": operation.amount,
             "currency": operation.currency,
             "token": operation.payment_method,
@@ -163,6 +193,8 @@ class Simulator:
         with self._database.transaction() as session:
             row = session.one(_REMEMBER, wanted)
             assert row is not None
+            if not row["same"]:  # a real provider refuses this too
+                raise ProviderFault(_OTHER_CONTENT)
             injected = Faults.of(row["faults"])
             delay = injected.delay_ms / 1000
             failure = _injected(injected, operation.id, row["calls"]) or fault(
@@ -191,6 +223,27 @@ def _injected(faults: Faults, operation_id: str, call: int) -> Fault | None:
 
 def _outcome(row: Row) -> Outcome:
     return Outcome(Result(row["result"]), row["reference"], row["reason"])
+
+
+def _record(row: Row) -> Record:
+    opens = row["kind"] in _CHARGES
+    return Record(
+        row["merchant"],
+        _text(row["payment_id"]),
+        _text(row["order_id"]),
+        str(row["key"]),
+        Kind(row["kind"]),
+        row["amount"],
+        row["currency"],
+        _outcome(row),
+        row["reference"] if opens else row["charge"],
+        row["at"],
+        row["payment_method"],
+    )
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _declined(reason: str) -> Outcome:

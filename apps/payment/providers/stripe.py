@@ -15,24 +15,28 @@ How an operation is looked up after an answer was lost:
   So once an operation is older than the delay of Stripe's search index, it is searched for by its metadata. The index
   is usually a minute behind, during an outage up to an hour. That is far less than the life of a key, so the key still
   protects every operation that the search cannot find yet. There is no age at which neither protects.
+- The age is that of the request, which the operation's id tells if its idempotency key was a UUIDv7. An operation whose
+  id has no time is searched for before it is sent for the first time: payment's database may have been restored from an
+  older copy, and the request may be a repetition of one from days ago.
 
 The library never retries a request by itself: each call is one attempt with one deadline, and the executor retries.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from uuid import UUID
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import stripe
 
 from chassis.telemetry import logs
-from payment.model import Kind, Operation, Outcome, Result
-from payment.providers import Hint, InvalidSignature, ProviderFault, stripe_errors, stripe_objects
+from payment import ids
+from payment.model import Kind, Operation, Outcome, Record, Result
+from payment.providers import Hint, InvalidSignature, ProviderFault, stripe_errors, stripe_objects, stripe_records
 from payment.providers.stripe_errors import Verdict
 from payment.providers.stripe_money import NotExact, to_stripe
-from payment.providers.stripe_objects import CAPTURE, OPERATION, fault, of_intent, of_refund
+from payment.providers.stripe_objects import CAPTURE, OPERATION, fault, names, of_intent, of_refund
 
 log = logs.get_logger()
 
@@ -45,6 +49,12 @@ SEARCH_AFTER = 600.0
 KEY_LIFE = 23 * 3600.0
 """Age in seconds up to which Stripe certainly knows an idempotency key: it promises 24 hours."""
 
+SEARCHED = 10
+"""How many PaymentIntents of one operation a search returns. There should be one; more are charges made twice."""
+
+_HOLDING = ("succeeded", "requires_capture", "processing")
+"""The statuses of a PaymentIntent that holds, or may soon hold, the customer's money."""
+
 TOLERANCE = 300
 """The maximum age of a signed event, in seconds."""
 
@@ -53,6 +63,7 @@ class Stripe:
     """A Stripe account as a provider."""
 
     name = "stripe"
+    key_life: float | None = KEY_LIFE
 
     def __init__(
         self,
@@ -98,6 +109,14 @@ class Stripe:
         except Exception as error:
             raise fault(operation, "stripe: an answer that cannot be read", error) from error
 
+    def records(self, since: datetime, until: datetime) -> Iterator[Record]:
+        """Yield what Stripe has recorded in a period; see stripe_records.between."""
+        return stripe_records.between(self._client, since, until)
+
+    def records_of(self, merchant: str, payment_id: str) -> list[Record]:
+        """Return what Stripe has recorded for a payment; see stripe_records.of_payment."""
+        return stripe_records.of_payment(self._client, merchant, payment_id)
+
     def verify_event(self, headers: Mapping[str, str], body: bytes) -> Hint:
         """Verify an event's signature and return what the event is about.
 
@@ -117,7 +136,7 @@ class Stripe:
         amount = to_stripe(operation.amount, operation.currency)
         intents = self._client.v1.payment_intents
         options: stripe.RequestOptions = {"idempotency_key": operation.id}
-        names = {"tandem_payment": operation.payment_id, "tandem_merchant": operation.merchant}
+        about = names(operation)
         match operation.kind:
             case Kind.SALE | Kind.AUTHORIZE:
                 intent = intents.create(
@@ -129,24 +148,24 @@ class Stripe:
                         "capture_method": "automatic" if operation.kind is Kind.SALE else "manual",
                         "confirm": True,
                         "error_on_requires_action": True,
-                        "metadata": {OPERATION: operation.id, **names},
+                        "metadata": {OPERATION: operation.id, **about},
                     },
                     options,
                 )
             case Kind.CAPTURE:
                 # Under another name: `tandem_operation` remains the id by which the search finds the PaymentIntent.
-                metadata = {CAPTURE: operation.id, **names}
+                metadata = {CAPTURE: operation.id, **about}
                 intent = intents.capture(
                     _reference(operation), {"amount_to_capture": amount, "metadata": metadata}, options
                 )
             case Kind.VOID:
                 intent = intents.cancel(_reference(operation), {}, options)
             case Kind.REFUND:
-                metadata = {OPERATION: operation.id, **names}
+                metadata = {OPERATION: operation.id, **about}
                 refund = self._client.v1.refunds.create(
                     {"payment_intent": _reference(operation), "amount": amount, "metadata": metadata}, options
                 )
-                return of_refund(refund)
+                return of_refund(operation, refund)
         outcome = of_intent(operation, intent)
         if outcome is not None and outcome.result is Result.UNKNOWN:
             # The answer may be an old one that Stripe kept with the key: read the PaymentIntent's current state.
@@ -156,9 +175,9 @@ class Stripe:
     def _find(self, operation: Operation) -> Outcome | None:
         if operation.kind is Kind.REFUND:
             refunds = self._client.v1.refunds.list({"payment_intent": _reference(operation), "limit": 100})
-            matching = (refund for refund in refunds.auto_paging_iter() if _metadata(refund) == operation.id)
-            found = next(matching, None)
-            return of_refund(found) if found is not None else None
+            matching = [refund for refund in refunds.auto_paging_iter() if _named(refund.metadata) == operation.id]
+            _report_repeated(operation, [refund.id for refund in matching])
+            return of_refund(operation, matching[-1]) if matching else None  # Stripe lists the newest first
         reference = operation.reference
         if reference is None and operation.kind in (Kind.SALE, Kind.AUTHORIZE):
             reference = self._search(operation)
@@ -170,20 +189,26 @@ class Stripe:
         """Return the id of the PaymentIntent that an operation created, or None.
 
         None if the operation is too recent for the search index, if the search finds nothing, and if the search fails
-        while Stripe still knows the idempotency key. Raises stripe.StripeError if it fails later.
+        while Stripe still knows the idempotency key. Raises stripe.StripeError if it fails later. If the operation has
+        created several, which is logged as an error, the one that holds money counts, or else the oldest.
         """
-        age = _age(operation.id)
-        if age < SEARCH_AFTER:
+        age = ids.age(operation.id)
+        if age is not None and age < SEARCH_AFTER:
             return None
+        intents = self._client.v1.payment_intents
         try:
-            found = self._client.v1.payment_intents.search(
-                {"query": f"metadata['{OPERATION}']:'{operation.id}'", "limit": 1}
-            )
+            found = intents.search({"query": f"metadata['{OPERATION}']:'{operation.id}'", "limit": SEARCHED}).data
         except stripe.StripeError:
-            if age < KEY_LIFE:  # not every account may search; Stripe knows the key, so sending again is safe
+            # Not every account may search. If Stripe knows the key, sending again is safe. An id without a time is as
+            # old as its row, unless the database was restored from an older copy.
+            if (operation.age if age is None else age) < KEY_LIFE:
                 return None
             raise
-        return found.data[0].id if found.data else None
+        if len(found) > 1:
+            found = [intents.retrieve(intent.id) for intent in found]  # the index may be out of date
+            found.sort(key=lambda intent: (intent.status not in _HOLDING, intent.created))
+            _report_repeated(operation, [intent.id for intent in found if intent.status in _HOLDING])
+        return found[0].id if found else None
 
     def _failed(self, operation: Operation, error: stripe.StripeError) -> Outcome:
         """Return the outcome that an error of `send` means. Raises ProviderFault if the outcome is not known."""
@@ -209,16 +234,17 @@ class Stripe:
         return fault(operation, stripe_errors.describe(error), error)
 
 
-def _metadata(refund: stripe.Refund) -> str | None:
-    return getattr(refund.metadata, OPERATION, None)
+def _named(metadata: Any) -> str | None:
+    return stripe_objects.text(metadata, OPERATION)
+
+
+def _report_repeated(operation: Operation, acts: Sequence[str]) -> None:
+    """Log an error if Stripe has acted more than once on an operation; `acts` are the ids of Stripe's objects."""
+    if len(acts) > 1:
+        log.error("provider_acted_twice", operation_id=operation.id, kind=operation.kind, acts=list(acts))
 
 
 def _reference(operation: Operation) -> str:
     if operation.reference is None:
         raise fault(operation, "stripe: the payment has no PaymentIntent")
     return operation.reference
-
-
-def _age(operation_id: str) -> float:
-    """Seconds since an operation was created, by its id (UUIDv7, RFC 9562: it begins with milliseconds since 1970)."""
-    return time.time() - (UUID(operation_id).int >> 80) / 1000

@@ -22,6 +22,13 @@ class NotExact(Exception):
     """Stripe cannot represent this amount exactly."""
 
 
+def from_stripe(amount: int, currency: str) -> int:
+    """Convert Stripe's `amount` to ISO 4217 minor units. An amount made by hand may be rounded down (ISK, UGX)."""
+    if currency in _HUNDREDFOLD:
+        return amount // 100
+    return amount * 100 if currency in _HUNDREDTH else amount
+
+
 def to_stripe(amount: int, currency: str) -> int:
     """Convert an amount in ISO 4217 minor units to Stripe's `amount`. Raises NotExact."""
     if currency in _HUNDREDFOLD:

@@ -20,6 +20,21 @@ OPERATION = "tandem_operation"
 CAPTURE = "tandem_capture"
 """The metadata key of a PaymentIntent for the id of the operation that captured it."""
 
+PAYMENT, MERCHANT, ORDER = "tandem_payment", "tandem_merchant", "tandem_order"
+"""The metadata keys for the ids of the payment, its merchant and its order."""
+
+
+def names(operation: Operation) -> dict[str, str]:
+    """Return the metadata that says what an operation belongs to: the same at every attempt, as Stripe requires."""
+    order = {} if operation.order_id is None else {ORDER: operation.order_id}
+    return {PAYMENT: operation.payment_id, MERCHANT: operation.merchant, **order}
+
+
+def text(metadata: Any, key: str) -> str | None:
+    """Return a value of an object's metadata, or None."""
+    value = getattr(metadata, key, None)
+    return value if isinstance(value, str) else None
+
 
 def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | None:
     """Return the outcome of an operation from its PaymentIntent; None if it has not begun. Raises ProviderFault."""
@@ -54,8 +69,15 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
     return Outcome(Result.UNKNOWN, intent.id, f"stripe: the PaymentIntent is {status}")
 
 
-def of_refund(refund: stripe.Refund) -> Outcome:
-    """Return the outcome of the operation that created a refund; banks may take days to confirm a refund."""
+def of_refund(operation: Operation, refund: stripe.Refund) -> Outcome:
+    """Return the outcome of the operation that created a refund. Raises ProviderFault if the amount is another one."""
+    if refund.amount != to_stripe(operation.amount, operation.currency):
+        raise fault(operation, f"stripe: {refund.id} returned {refund.amount}, not the operation's amount")
+    return refund_outcome(refund)
+
+
+def refund_outcome(refund: stripe.Refund) -> Outcome:
+    """Return the outcome that a refund shows; banks may take days to confirm a refund."""
     if refund.status == "succeeded":
         return Outcome(Result.SUCCEEDED, refund.id)
     if refund.status in ("failed", "canceled"):

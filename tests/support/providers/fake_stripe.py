@@ -10,7 +10,8 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -75,16 +76,19 @@ class StandIn:
 
     def _get(self, path: str, asked: Request) -> Answer:
         if path == "payment_intents/search":
-            match = re.fullmatch(r"metadata\['tandem_operation'\]:'([0-9a-f-]{36})'", asked.args["query"])
+            match = re.fullmatch(r"metadata\['(tandem_\w+)'\]:'([0-9a-f-]{36})'", asked.args["query"])
             assert match is not None, asked.args["query"]
-            found = [self.intents[id] for id in self._searchable]
-            found = [each for each in found if each["metadata"].get("tandem_operation") == match[1]]
+            found = [each for id, each in self.intents.items() if id in self._searchable]
+            found = [each for each in found if each["metadata"].get(match[1]) == match[2]][: int(asked.args["limit"])]
             # The index may have an old state of an intent.
             stale = [{**each, "status": "requires_confirmation"} for each in found]
             return 200, {"object": "search_result", "data": stale, "has_more": False, "url": "/v1/" + path}
         if path == "refunds":
-            data = [each for each in self.refunds.values() if each["payment_intent"] == asked.args["payment_intent"]]
-            return 200, {"object": "list", "data": data[::-1], "has_more": False, "url": "/v1/refunds"}
+            intent = asked.args.get("payment_intent")
+            refunds = [each for each in self.refunds.values() if intent in (None, each["payment_intent"])]
+            return _listed(refunds, asked)
+        if path == "payment_intents":
+            return _listed(self.intents.values(), asked)
         found_one = self.intents.get(path.removeprefix("payment_intents/"))
         return (200, found_one) if found_one else _refusal("resource_missing", "intent", 404)
 
@@ -137,7 +141,10 @@ class StandIn:
             "object": "payment_intent",
             "amount": amount,
             "amount_received": 0 if manual else amount,
+            "created": int(time.time()),
             "currency": form["currency"],
+            "capture_method": form["capture_method"],
+            "payment_method": token,
             "status": "requires_capture" if manual else self.sale_status,
             "metadata": metadata,
             "latest_charge": "ch_1",
@@ -167,12 +174,25 @@ class StandIn:
             "id": f"re_{next(self._numbers)}",
             "object": "refund",
             "amount": amount,
+            "created": int(time.time()),
+            "currency": intent["currency"],
             "payment_intent": intent["id"],
             "status": self.refund_status,
             "metadata": metadata,
         }
         self.refunds[refund["id"]] = refund
         return 200, dict(refund)
+
+
+def _listed(objects: Iterable[dict[str, Any]], asked: Request) -> Answer:
+    """Return a page of two objects, newest first, as Stripe does with up to 100."""
+    first, last = (int(asked.args.get(f"created[{edge}]", default)) for edge, default in (("gte", 0), ("lte", 2**40)))
+    found = [each for each in objects if first <= each["created"] <= last][::-1]
+    after = asked.args.get("starting_after")
+    begin = next((number + 1 for number, each in enumerate(found) if each["id"] == after), 0)
+    page = found[begin : begin + 2]
+    more = len(found) > begin + len(page)
+    return 200, {"object": "list", "data": page, "has_more": more, "url": asked.path}
 
 
 def _refusal(code: str | None, param: str | None = None, status: int = 400) -> Answer:

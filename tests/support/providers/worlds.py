@@ -23,9 +23,11 @@ from tests.support.proxy import Proxy
 def operation(
     kind: Kind, amount: int = 1000, token: str = "", reference: str | None = None, currency: str = "EUR"
 ) -> Operation:
-    """Return a new operation of a new payment."""
-    operation_id, payment_id = str(uuid_utils.uuid7()), str(uuid_utils.uuid7())
-    return Operation("demo", operation_id, payment_id, kind, amount, currency, token, 1, "tests", reference)
+    """Return a new operation of a new payment of a new order."""
+    operation_id, payment_id, order_id = (str(uuid_utils.uuid7()) for _ in range(3))
+    return Operation(
+        "demo", operation_id, payment_id, kind, amount, currency, token, 1, "tests", reference, order_id=order_id
+    )
 
 
 def aged(wanted: Operation, seconds: float) -> Operation:
@@ -54,6 +56,10 @@ class World(Protocol):
         """Return kind and amount of all operations that the provider has recorded as done, in order."""
         ...
 
+    def index(self) -> None:
+        """Bring the provider's search index up to date, if it has one."""
+        ...
+
 
 class SimulatorWorld:
     """The simulator. The token decides what fails."""
@@ -80,6 +86,9 @@ class SimulatorWorld:
             "payment", "SELECT kind, amount FROM simulator.operations WHERE result = 'succeeded' ORDER BY at"
         )
         return [(row["kind"], row["amount"]) for row in rows]
+
+    def index(self) -> None:
+        """Do nothing: the simulator finds its records at once."""
 
 
 class StripeWorld:
@@ -116,6 +125,10 @@ class StripeWorld:
             if intent["status"] == "succeeded":
                 acts.append(("capture" if captured else "sale", intent["amount_received"]))
         return acts + [("refund", refund["amount"]) for refund in self.standin.refunds.values()]
+
+    def index(self) -> None:
+        """Bring the search index up to date."""
+        self.standin.index()
 
 
 def resolve(provider: Provider, wanted: Operation) -> Outcome:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from payment.model import Kind, Operation, Outcome, Result
+from payment.model import Kind, Operation, Outcome, Record, Result
 from payment.providers import ProviderFault
 from tests.support.providers.worlds import World, operation, resolve
 
@@ -210,3 +211,86 @@ def test_a_declined_payment_can_be_looked_up_later(world: World) -> None:
     found = world.provider.lookup(dataclasses.replace(wanted, reference=outcome.reference))
     assert found is not None
     assert (found.result, found.reason) == (outcome.result, outcome.reason)
+
+
+LIVES = [
+    [(Kind.SALE, 1000), (Kind.REFUND, 300), (Kind.REFUND, 700)],
+    [(Kind.AUTHORIZE, 1000), (Kind.CAPTURE, 400), (Kind.REFUND, 100)],
+    [(Kind.AUTHORIZE, 1000), (Kind.VOID, 1000)],
+]
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+
+
+def lived(world: World, life: list[tuple[Kind, int]]) -> list[Operation]:
+    """Carry out the operations of one payment."""
+    first = operation(*life[0], world.ok)
+    made = [first]
+    reference = world.provider.send(first).reference
+    for kind, amount in life[1:]:
+        wanted = dataclasses.replace(operation(kind, amount, world.ok, reference), payment_id=first.payment_id)
+        made.append(dataclasses.replace(wanted, order_id=first.order_id))
+        assert world.provider.send(made[-1]).result is Result.SUCCEEDED
+    world.index()
+    return made
+
+
+def summary(record: Record) -> tuple[object, ...]:
+    return record.kind, record.merchant, record.payment_id, record.order_id, record.amount, record.currency
+
+
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: "-".join(kind for kind, _ in life))
+def test_the_records_say_what_was_done_for_which_payment(world: World, life: list[tuple[Kind, int]]) -> None:
+    made = lived(world, life)
+    lived(world, LIVES[0])
+    records = sorted(world.provider.records_of("demo", made[0].payment_id), key=lambda record: record.order)
+    assert sorted(map(summary, records)) == sorted(
+        (each.kind, "demo", each.payment_id, each.order_id, each.amount, "EUR") for each in made
+    )
+    # A provider may not know which operation a void was.
+    assert {record.operation_id for record in records} - {None} <= {each.id for each in made}
+    assert all(record.operation_id for record in records if record.kind is not Kind.VOID)
+    assert {record.outcome.result for record in records} == {Result.SUCCEEDED}
+    assert {record.charge for record in records} == {records[0].outcome.reference}
+    assert all(record.outcome.reference for record in records)
+    assert records[0].payment_method == world.ok
+
+
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: "-".join(kind for kind, _ in life))
+def test_the_records_of_a_period_are_listed(world: World, life: list[tuple[Kind, int]]) -> None:
+    made = lived(world, life)
+    listed = list(world.provider.records(NOW - DAY, NOW + DAY))
+    assert sorted(map(summary, listed)) == sorted(map(summary, world.provider.records_of("demo", made[0].payment_id)))
+    assert list(world.provider.records(NOW - 3 * DAY, NOW - DAY)) == []
+
+
+def test_a_decline_is_recorded_as_one(world: World) -> None:
+    token, reason = world.declined
+    wanted = operation(Kind.SALE, 1000, token)
+    world.provider.send(wanted)
+    world.index()
+    (record,) = world.provider.records_of("demo", wanted.payment_id)
+    assert (record.operation_id, record.outcome.result, record.outcome.reason) == (wanted.id, Result.DECLINED, reason)
+
+
+def test_another_merchant_has_no_records_of_the_payment(world: World) -> None:
+    made = lived(world, LIVES[0])
+    assert world.provider.records_of("other", made[0].payment_id) == []
+    assert world.provider.records_of("demo", made[0].id) == []
+
+
+def test_an_operation_with_other_content_under_the_same_id_is_a_fault(world: World) -> None:
+    """Neither the first outcome nor a second charge: only one of the two requests can be what the caller wanted."""
+    wanted = operation(Kind.SALE, 1000, world.ok)
+    world.provider.send(wanted)
+    with pytest.raises(ProviderFault):
+        world.provider.send(dataclasses.replace(wanted, amount=2000))
+    assert world.done() == [("sale", 1000)]
+
+
+def test_the_outcome_of_a_refund_of_another_amount_is_not_believed(world: World) -> None:
+    made = lived(world, LIVES[0])
+    reference = world.provider.records_of("demo", made[0].payment_id)[0].charge
+    wanted = dataclasses.replace(made[1], amount=301, reference=reference)
+    with pytest.raises(ProviderFault):
+        world.provider.lookup(wanted)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import stripe
 
+from payment.ids import What, derive
 from payment.model import Kind, Operation, Outcome, Result
-from payment.providers import Hint, InvalidSignature, ProviderFault
+from payment.providers import Hint, InvalidSignature, ProviderFault, may_have_forgotten
 from payment.providers.stripe import KEY_LIFE, SEARCH_AFTER, Stripe
 from tests.support.providers.worlds import StripeWorld, aged, operation, resolve
 
@@ -231,3 +234,69 @@ def test_a_signed_event_names_the_operation_and_the_payment(about: dict[str, Any
     assert provider.verify_event({"Stripe-Signature": signature}, body.encode()) == hint
     with pytest.raises(InvalidSignature):
         Stripe("sk_test_events").verify_event({"Stripe-Signature": signature}, body.encode())
+
+
+def charged_twice(world: StripeWorld) -> Operation:
+    """Return a sale that Stripe has carried out twice: it had forgotten the key."""
+    wanted = aged(operation(Kind.SALE, 1000, world.ok), 30 * HOUR)
+    for _ in range(2):
+        world.provider.send(wanted)
+        world.standin.forget_keys()
+    world.standin.index()
+    return wanted
+
+
+def test_a_second_charge_of_an_operation_is_reported(
+    stripe_world: StripeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = charged_twice(stripe_world)
+    found = stripe_world.provider.lookup(wanted)
+    assert found == Outcome(Result.SUCCEEDED, "pi_1")
+    assert "provider_acted_twice" in capsys.readouterr().out
+    records = stripe_world.provider.records_of("demo", wanted.payment_id)
+    assert [(record.operation_id, record.charge) for record in records] == [(wanted.id, "pi_1"), (wanted.id, "pi_2")]
+
+
+def test_of_several_attempts_at_stripe_the_one_that_holds_money_counts(stripe_world: StripeWorld) -> None:
+    wanted = charged_twice(stripe_world)
+    stripe_world.standin.intents["pi_1"].update(status="canceled")
+    assert stripe_world.provider.lookup(wanted) == Outcome(Result.SUCCEEDED, "pi_2")
+
+
+@pytest.mark.parametrize("key", ["order-17", str(uuid.uuid4())])
+def test_a_charge_whose_age_is_unknown_is_searched_for(stripe_world: StripeWorld, key: str) -> None:
+    """Payment's database may have been restored since it was made, and Stripe may have forgotten its key."""
+    wanted = dataclasses.replace(operation(Kind.SALE, 1000, stripe_world.ok), id=derive("demo", key, What.OPERATION))
+    assert may_have_forgotten(stripe_world.provider, wanted)
+    assert stripe_world.provider.lookup(wanted) is None
+    stripe_world.provider.send(wanted)
+    stripe_world.standin.index()
+    stripe_world.standin.forget_keys()
+    assert stripe_world.provider.lookup(wanted) == Outcome(Result.SUCCEEDED, "pi_1")
+
+
+@pytest.mark.parametrize(("age", "forgotten"), [(0.0, False), (KEY_LIFE - 60, False), (KEY_LIFE + 60, True)])
+def test_a_request_that_is_older_than_stripes_memory_is_looked_up_first(
+    stripe_world: StripeWorld, age: float, forgotten: bool
+) -> None:
+    wanted = aged(operation(Kind.SALE, 1000, stripe_world.ok), age)
+    assert may_have_forgotten(stripe_world.provider, wanted) == forgotten
+
+
+def test_what_was_done_by_hand_is_recorded_without_a_payment(stripe_world: StripeWorld) -> None:
+    reference = opened(stripe_world)
+    stripe_world.standin.intents[reference].update(status="succeeded", amount_received=700, metadata={})
+    now = datetime.now(UTC)
+    records = list(stripe_world.provider.records(now - timedelta(days=1), now + timedelta(days=1)))
+    assert [(record.kind, record.merchant, record.payment_id, record.operation_id) for record in records] == [
+        (Kind.AUTHORIZE, None, None, None),
+        (Kind.CAPTURE, None, None, None),
+    ]
+
+
+def test_records_that_stripe_does_not_list_are_a_fault(stripe_world: StripeWorld) -> None:
+    stripe_world.proxy.mode = "refuse"
+    with pytest.raises(ProviderFault):
+        list(stripe_world.provider.records(datetime.now(UTC), datetime.now(UTC)))
+    with pytest.raises(ProviderFault):
+        stripe_world.provider.records_of("demo", ID)

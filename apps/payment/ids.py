@@ -1,0 +1,66 @@
+"""Ids that follow from the request that asks for them.
+
+An operation's id is its idempotency key at the provider. It is derived from the idempotency key of the request, so the
+same request has the same id even if payment's database was restored from an older copy and has forgotten the first one:
+the provider then returns its first answer and does not charge again. Payments have derived ids too, because the
+provider stores them with the charge and compares repeated requests.
+
+If the key is a UUIDv7, the id is one with the same time, which keeps the indexes local and says how old the request is.
+Any other key has no known time: the id is a UUIDv8. Source: RFC 9562, sections 5.7 and 5.8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from enum import StrEnum
+from uuid import UUID
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_TIME_BITS = 48
+_MAX_SKEW = 60.0
+"""How far a clock of another service may be ahead, in seconds. A later time in an id is not believed."""
+
+
+class What(StrEnum):
+    """What an id is for. One key has a different id for each."""
+
+    PAYMENT = "payment"
+    OPERATION = "operation"
+    EXPIRY = "expiry"
+    """The void of an expired authorization. Its key is the payment's id."""
+
+    RELEASE = "release"
+    """A void that a provider's records do not attribute to an operation. Its key is the payment's id."""
+
+
+def derive(merchant: str, key: str, what: What) -> str:
+    """Return the id that an idempotency key of a merchant stands for: always the same one."""
+    # A merchant's name and a key contain no NUL, so no two inputs are the same text.
+    digest = int.from_bytes(hashlib.sha256(f"tandem\0{what}\0{merchant}\0{key}".encode()).digest()[:16], "big")
+    asked = UUID(key) if _UUID.fullmatch(key) else None
+    version = 8
+    if asked is not None and asked.version == 7:
+        digest = digest & (1 << 128 - _TIME_BITS) - 1 | asked.int >> 128 - _TIME_BITS << 128 - _TIME_BITS
+        version = 7
+    bits = digest & ~(0xF000 << 64 | 0xC000 << 48)
+    return str(UUID(int=bits | version << 76 | 0x8000 << 48))
+
+
+def attempt_key(order_id: str, ended: int) -> str:
+    """Return the idempotency key of a payment of the sketch's API, whose requests have none.
+
+    `ended` is the number of the order's payments that have failed or ended otherwise. It makes another attempt a new
+    payment. No client can send this key: it has a space.
+    """
+    return f"{order_id} {ended}"
+
+
+def age(operation_id: str) -> float | None:
+    """Return how many seconds ago the request was made that an operation's id was derived from; None if unknown."""
+    value = UUID(operation_id)
+    if value.version != 7:
+        return None
+    seconds = time.time() - (value.int >> 128 - _TIME_BITS) / 1000
+    return max(seconds, 0.0) if seconds > -_MAX_SKEW else None
