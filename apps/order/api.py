@@ -17,6 +17,7 @@ from chassis.http.blueprint import Blueprint
 from chassis.http.facts import STANDARD_WEBHOOKS, facts
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
+from chassis.openapi.schemas import EXAMPLE_ID
 from chassis.service import propagated_headers, service
 from order import gateway, schemas, snapshots
 from order.model import Status
@@ -25,7 +26,12 @@ from order.service import Done, Orders
 blueprint = Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
 
 _PENDING = {"status": "pending_payment", "paid_amount": 0, "payment": None}
-_AUTHORIZED = {"status": "authorized", "paid_amount": 0}
+_AUTHORIZED = {
+    "status": "authorized",
+    "paid_amount": 0,
+    "capture": "manual",
+    "payment": {"id": EXAMPLE_ID, "status": "authorized", "captured_amount": 0, "failure_reason": None},
+}
 _CANCELED = {"status": "canceled", "refunded_amount": 900}
 
 _load_event = fast_load.loader(snapshots.PaymentEvent())
@@ -91,7 +97,7 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
 @blueprint.arguments(schemas.CaptureOrder)
-@facts("order-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED}, waits=True)
+@facts("order-state", "amount-exceeds-authorized", answers={200: {"capture": "manual"}, 202: _AUTHORIZED}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def capture_order(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Capture the payment of an authorized order (`capture: manual`), once: all of it or a part.

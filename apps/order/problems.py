@@ -42,7 +42,7 @@ CATALOGUE = with_own(
             409,
             "More than is authorized",
             "Capture at most the authorized amount.",
-            "The amount of this capture exceeds what the customer has authorized.",
+            "A capture may take less than the authorized amount, but never more.",
         ),
         "amount-exceeds-captured": Kind(
             409,

@@ -208,12 +208,12 @@ class Checker:
             captured = [
                 p
                 for p in by_order.get(key, [])
-                if p["captured_amount"] > 0
-                and (p["amount"], p["currency"]) == (order["total_amount"], order["currency"])
+                if (p["amount"], p["currency"]) == (order["total_amount"], order["currency"]) and p["captured_amount"]
             ]
-            held = [p for p in captured if p["refunded_amount"] < p["captured_amount"]]
+            held = [p["captured_amount"] for p in captured if p["refunded_amount"] < p["captured_amount"]]
             is_paid = order["status"] == "paid"
-            agrees = bool(held) == is_paid and (order["status"] != "refunded" or bool(captured))
+            agrees = held == [order["paid_amount"]] if is_paid else not held
+            agrees = agrees and (order["status"] != "refunded" or bool(captured))
             yield None if agrees else f"order {key[1]} is {order['status']}, its payments: {by_order.get(key)}"
 
     def _net(self) -> dict[str, int]:

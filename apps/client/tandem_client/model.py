@@ -30,17 +30,36 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class OrderPayment:
-    """An order's payment. `failure_reason` says why it was declined."""
+    """An order's payment. `failure_reason` says why it was declined.
+
+    `captured_amount` is less than the order's total after a partial capture. It is None if the service does not report
+    it.
+    """
 
     id: str
     status: str
     failure_reason: str | None
+    captured_amount: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """What the payment provider declined: `code` is `capture_declined`, `void_declined` or `refund_declined`.
+
+    `detail` is one sentence for people.
+    """
+
+    code: str
+    detail: str
+    at: datetime = time_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An order. Its status is `pending_payment`, `authorized`, `paid`, `payment_failed`, `canceling`, `canceled`,
     `refunded` or `expired`.
+
+    `last_error` is what the provider declined last; it is None again after something has succeeded.
 
     Pass `version` as `if_match` to change the order only if it still has that version.
     """
@@ -60,6 +79,7 @@ class Order:
     version: int
     created_at: datetime = time_field()
     updated_at: datetime = time_field()
+    last_error: LastError | None = json_field(read=nested(LastError), default=None)
     answer: Answer = answer_field()
 
 

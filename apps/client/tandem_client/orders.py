@@ -99,12 +99,17 @@ class Orders:
         self,
         order_id: str,
         *,
+        amount: int | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Order:
-        """Capture the payment of an order that is `authorized`. The order is `paid` when that is done."""
-        return self._act(order_id, "capture", None, wait, idempotency_key, if_match)
+        """Capture `amount` minor units of an order that is `authorized`, or its total. The rest is released.
+
+        The order is `paid` when that is done. If the provider declines, it stays `authorized` and has a `last_error`.
+        """
+        body = None if amount is None else {"amount": amount}
+        return self._act(order_id, "capture", body, wait, idempotency_key, if_match)
 
     def cancel(
         self,
@@ -114,7 +119,10 @@ class Orders:
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Order:
-        """Cancel an order and return the customer's money. The order is `canceling` until that is done."""
+        """Cancel an order and return the customer's money. The order is `canceling` until that is done.
+
+        If the provider declines, the order is `authorized` or `paid` again and has a `last_error`.
+        """
         return self._act(order_id, "cancel", None, wait, idempotency_key, if_match)
 
     def refund(

@@ -68,7 +68,7 @@ def waits_for(steps: Iterable[Step]) -> Step | None:
     return next((step for step in steps if step.state == "waiting" and step.receiver is not Party.ENDPOINT), None)
 
 
-_FAILED = ("order.payment_failed", "refund.failed")
+_FAILED = ("order.payment_failed", "payment.capture_declined", "payment.void_declined", "refund.failed")
 
 
 def event_step(row: Record, data: str) -> Step:

@@ -145,7 +145,8 @@ def webhooks_pending(session: Session, limit: int) -> list[Row]:
 def order(session: Session, merchant: str, order_id: str) -> Row | None:
     """Return an order with its lines and its payment as the order service knows it, or None."""
     return session.one(
-        f"""SELECT {_ORDER}, o.refunding_amount, o.capture, o.items, o.metadata, o.payment, o.version
+        f"""SELECT {_ORDER}, o.refunding_amount, o.capture, o.items, o.metadata, o.payment, o.version,
+                   o.last_error->>'detail' AS last_error, (o.last_error->>'at')::timestamptz AS last_error_at
             FROM orders o WHERE merchant = %s AND id = %s""",
         (merchant, order_id),
     )

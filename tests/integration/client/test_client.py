@@ -74,7 +74,10 @@ def test_a_declined_order_can_be_paid_again(tandem: Client) -> None:
 def test_authorized_orders_are_captured_and_canceled(tandem: Client) -> None:
     orders = [place(tandem, capture="manual") for _ in range(2)]
     assert [order.status for order in orders] == ["authorized"] * 2
-    assert tandem.capture(orders[0].id, wait=10).status == "paid"
+    captured = tandem.capture(orders[0].id, amount=orders[0].total_amount - 1, wait=10)
+    assert (captured.status, captured.paid_amount, captured.last_error) == ("paid", captured.total_amount - 1, None)
+    assert captured.payment is not None
+    assert captured.payment.captured_amount == captured.paid_amount
     assert tandem.cancel(orders[1].id, wait=10).status == "canceled"
 
 

@@ -44,7 +44,7 @@ def test_an_order_is_returned_as_it_was_placed(pair: Pair) -> None:
     assert uuid.UUID(body["id"]).version == 7
     assert set(body) == {
         "id", "status", "currency", "total_amount", "paid_amount", "refunded_amount", "items", "customer",
-        "payment_method", "capture", "metadata", "payment", "version", "created_at", "updated_at",
+        "payment_method", "capture", "metadata", "payment", "last_error", "version", "created_at", "updated_at",
     }  # fmt: skip
     assert (body["currency"], body["total_amount"], body["refunded_amount"]) == ("EUR", 1350, 0)
     assert body["items"] == [

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import responses
 
-from tandem_client import Client, Item, Order, UnexpectedAnswer
+from tandem_client import Client, Item, LastError, Order, UnexpectedAnswer
 from tests.unit.client.conftest import KEY, ORDER, ORDER_URL, ORDERS, PAYMENT_URL, place
 
 
@@ -29,6 +29,18 @@ def test_an_order_is_read_into_typed_fields(client: Client, service: responses.R
     assert (order.answer.request_id, order.answer.status, order.answer.replayed) == ("req-1", 200, False)
     assert order.answer.body == ORDER
     assert "answer" not in repr(order)
+
+
+def test_a_decline_is_read_with_its_time_and_may_be_missing(client: Client, service: responses.RequestsMock) -> None:
+    error = {"code": "capture_declined", "detail": "No.", "at": "2026-01-02T03:04:05.678901Z"}
+    order = get(
+        client, service, {**ORDER, "last_error": error, "payment": {**ORDER["payment"], "captured_amount": 400}}
+    )
+    assert order.last_error == LastError("capture_declined", "No.", datetime(2026, 1, 2, 3, 4, 5, 678901, UTC))
+    assert (order.payment and order.payment.captured_amount) == 400
+    assert get(client, service, {**ORDER, "last_error": None}).last_error is None
+    older = get(client, service, ORDER)
+    assert (older.last_error, older.payment and older.payment.captured_amount) == (None, None)
 
 
 def test_fields_and_values_of_a_newer_service_do_not_break_the_client(

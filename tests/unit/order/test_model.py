@@ -350,7 +350,7 @@ def test_a_capture_is_at_most_the_total_and_joins_one_of_the_same_amount() -> No
 
     def problem(order: Order, amount: int | None) -> str | None:
         refused = refusal(order, Command.CAPTURE, amount)
-        return refused and f"{refused.problem}: {refused.detail}"
+        return f"{refused.problem}: {refused.detail}" if refused else None
 
     assert [problem(order, amount) for amount in (None, 1, 900)] == [None] * 3
     assert problem(order, 901) == "amount-exceeds-authorized: Only 900 is authorized."

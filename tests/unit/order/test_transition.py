@@ -160,6 +160,12 @@ def test_a_part_that_a_third_party_captured_pays_the_order(asked: tuple[Asked, .
     assert (order.status, order.paid_amount, order.asked, order.last_error) == (Status.PAID, 400, (), None)
 
 
+def test_an_order_that_an_earlier_release_left_authorized_with_a_captured_part_is_paid() -> None:
+    stuck = authorized(payment=replace(CAPTURED, captured_amount=400), paid_amount=400)
+    order = after(stuck, Answer(replace(CAPTURED, captured_amount=400), answers="m9"))
+    assert (order.status, order.paid_amount) == (Status.PAID, 400)
+
+
 @pytest.mark.parametrize(
     ("command", "detail"),
     [

@@ -173,6 +173,17 @@ def test_commands_of_an_order_are_found_even_if_they_are_days_apart(
     assert "order payment payment.capture" in page.text
 
 
+def test_the_page_shows_a_partial_capture_and_what_the_provider_declined_last(operator: Desk, pair: Pair) -> None:
+    order = place(pair, capture="manual", payment_method="pm_refund_declined")
+    assert "Last error" not in operator.page(f"/operator/orders/{order['id']}").text
+    pair.order.post(f"/v1/orders/{order['id']}/capture", {"amount": 400}, Prefer="wait=10")
+    pair.order.post(f"/v1/orders/{order['id']}/cancel", Prefer="wait=10")
+    page = operator.page(f"/operator/orders/{order['id']}")
+    assert "Paid 4.00 EUR" in page.text
+    assert "Last error The payment provider declined the refund: refund_declined." in page.text
+    assert "capture_amount 4.00 EUR" in page.text
+
+
 def test_the_page_says_what_an_order_waits_for(operator: Desk, pair: Pair, payment_down: None) -> None:
     order = pair.order.post("/v1/orders", ORDER).json()
     eventually(
