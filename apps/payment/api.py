@@ -175,5 +175,5 @@ def receive_provider_event(provider: str) -> Response:
 
     The event is only a hint: the provider is asked.
     """
-    payments().receive_provider_event(provider, dict(request.headers), parsing.read_body(request))
+    payments().provider_controls.receive_event(provider, dict(request.headers), parsing.read_body(request))
     return Response(status=204)

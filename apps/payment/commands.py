@@ -1,18 +1,22 @@
-"""The payment service's commands: `flask --app payment migrate | relay | purge | reconcile`."""
+"""The payment service's commands: `flask --app payment migrate | relay | purge | reconcile | resync`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+import click
 from flask import Flask
 
 from chassis.cli import commands, reconcile
 from chassis.config import ConfigError
 from chassis.messaging.work import WorkLoop
-from chassis.postgres.database import Session
+from chassis.postgres.database import UNAVAILABLE, Session
 from payment import store
 from payment.config import Settings
+from payment.resync import Report
 from payment.service import Payments
 
 
@@ -21,6 +25,46 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
     commands.register(app, migrations, lambda: loops(payments, settings), {"idempotency_keys": store.OLD_KEYS})
     columns = ("operation", "kind", "amount", "payment says", "provider says")
     reconcile.register(app, columns, ("payment", "provider"), payments.differences)
+
+    @app.cli.command("resync")
+    @click.option("--since", required=True, help="The moment to which a database was restored (RFC 3339).")
+    def resync_command(since: str) -> None:
+        """Adopt what only the provider knows, and tell order again what changed since a moment.
+
+        Safe to stop and to repeat. The exit status is 0 if everything was adopted, 1 if some records were not, 2 if the
+        provider or the database did not respond: then repeat the command.
+        """
+        begin = reconcile.parse_time(since)
+        report = Report()
+        try:
+            for report in payments.resync.run(begin, datetime.now(UTC)):
+                click.echo(f"\r{report.records} records compared, {report.told} payments told", nl=False, err=True)
+        except UNAVAILABLE as error:
+            report.faults.append(f"the database does not respond: {str(error).splitlines()[0]}")
+        click.echo(err=True)
+        _print(app.name, report)
+        if report.faults or report.findings:
+            sys.exit(2 if report.faults else 1)
+
+
+def _print(name: str, report: Report) -> None:
+    for label, count in (
+        ("records of the provider compared", report.records),
+        ("payments adopted", report.payments),
+        ("operations adopted", report.operations),
+        ("outcomes adopted", report.settled),
+        ("payments told to order again", report.told),
+        ("records not adopted", len(report.findings)),
+    ):
+        click.echo(f"{label:<34}{count:>10}")
+    if report.findings:
+        click.echo(f"{'payment':<36}  {'operation':<36}  {'at the provider':<40}  why")
+    for each in report.findings:
+        click.echo(
+            f"{each.payment_id or '-':<36}  {each.operation_id or '-':<36}  {each.charge or '-':<40}  {each.text}"
+        )
+    for fault in report.faults:
+        click.echo(f"{name}: not complete: {fault}")
 
 
 def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:

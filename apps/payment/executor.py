@@ -72,7 +72,7 @@ class Executor:
             log.warning("lease_lost", operation_id=operation.id)
             return None
         self._wake()
-        _count(operation, outcome, settlement)
+        count_settled(operation, outcome, settlement)
         return row
 
     def _release(self, operation: Operation, outcome: Outcome) -> None:
@@ -98,7 +98,8 @@ def _attributes(operation: Operation, provider: str) -> dict[str, str | int]:
     }
 
 
-def _count(operation: Operation, outcome: Outcome, settlement: Settlement) -> None:
+def count_settled(operation: Operation, outcome: Outcome, settlement: Settlement) -> None:
+    """Count a settled operation, its money and its payment's transition in the metrics."""
     metrics.operations.labels(operation.kind, outcome.result).inc()
     for entry in settlement.entries:
         metrics.ledger.labels(entry.account, entry.direction, operation.currency).inc(entry.amount)

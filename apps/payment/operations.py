@@ -130,6 +130,13 @@ def retry_all_now(session: Session) -> None:
     leases.retry_now(session, OPERATIONS, "available_at > now()", {})
 
 
+EVENT = f"""jsonb_build_object(
+        'type', 'payment.updated', 'timestamp', {json_time("clock_timestamp()")}, 'merchant', p.merchant,
+        'data', {OBJECT}, 'operation', json_build_object('id', settled.id, 'kind', settled.kind,
+            'status', settled.status, 'amount', settled.amount, 'reason', settled.reason,
+            'idempotency_key', settled.idempotency_key))"""
+"""SQL: the event `payment.updated` of a payment `p` and its operation `settled`."""
+
 _SETTLE = f"""
 WITH settled AS (
     UPDATE operations SET status = %(result)s, provider_reference = %(reference)s, reason = %(reason)s,
@@ -150,11 +157,7 @@ p AS (
 entries AS ({ledger.INSERT_FOR_SETTLED}),
 event AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
-    SELECT %(event_id)s::uuid, p.merchant, order_id, 'payment.updated', jsonb_build_object(
-        'type', 'payment.updated', 'timestamp', {json_time("clock_timestamp()")}, 'merchant', p.merchant,
-        'data', {OBJECT}, 'operation', json_build_object('id', settled.id, 'kind', settled.kind,
-            'status', settled.status, 'amount', settled.amount, 'reason', settled.reason,
-            'idempotency_key', settled.idempotency_key)), p.headers
+    SELECT %(event_id)s::uuid, p.merchant, order_id, 'payment.updated', {EVENT}, p.headers
     FROM p, settled)
 SELECT {VIEW} FROM p
 """
@@ -222,10 +225,13 @@ FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.paymen
 
 
 def find_between(session: Session, since: str, until: str) -> Iterator[tuple[Operation, str]]:
-    """Yield the operations created in a period, oldest first, each with its status. Times in RFC 3339."""
+    """Yield the operations created or settled in a period, oldest first, each with its status. Times in RFC 3339."""
     with session.transaction(), session.cursor("reconcile") as cursor:
         cursor.execute(
-            _WITH_STATUS + "WHERE o.created_at >= %s AND o.created_at < %s ORDER BY o.created_at", (since, until)
+            _WITH_STATUS
+            + """WHERE (o.created_at >= %(since)s AND o.created_at < %(until)s)
+                    OR (o.settled_at >= %(since)s AND o.settled_at < %(until)s) ORDER BY o.created_at""",
+            {"since": since, "until": until},
         )
         for row in cursor:
             yield _operation(row, ""), row["status"]

@@ -145,7 +145,12 @@ class ProviderAccount(Schema):
 
     captured_amount = Amount("The amount that the provider has captured.")
     refunded_amount = Amount("The amount that the provider has refunded.", example=0)
-    untold = Integer(metadata=describe("The number of operations that the provider did not report on.", 0))
+    untold = Integer(
+        metadata=describe(
+            "The number of operations whose outcome the provider did not report: no answer, or pending.", 0
+        )
+    )
+    missing = Integer(metadata=describe("The number of succeeded operations that the provider has no record of.", 0))
 
 
 class BalancesQuery(Schema):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from chassis.cli.reconcile import Difference
+from chassis.cli.reconcile import Difference, Total
 from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim, Earlier
-from chassis.http.problems import Problem
+from chassis.http.problems import Problem, unavailable
 from chassis.messaging import outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
@@ -18,15 +18,17 @@ from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs
 from chassis.telemetry.metrics import count_transition
 from payment import ids, model, openings, operations, reconcile, reservations, store
+from payment.adoption import Adoption
 from payment.config import Settings
 from payment.executor import Executor
 from payment.gateway import OrderGateway
 from payment.ids import What
 from payment.model import Kind, Operation, Status
 from payment.openings import Openings
-from payment.providers import EventSender, FaultInjectable, InvalidSignature, Provider
-from payment.providers.faults import Faults
+from payment.provider_controls import ProviderControls
+from payment.providers import Provider, ProviderFault
 from payment.reservations import found
+from payment.resync import Resync
 
 log = logs.get_logger()
 
@@ -51,10 +53,14 @@ class Payments:
         self._events, self._gateway = events, gateway
         self.relay = Relay(events, gateway.breaker, self._deliver)
         self.executor = Executor(database, provider, settings.lease_seconds, self.relay.wake)
+        times = settings.lease_seconds, settings.authorization_seconds
+        self._adoption = Adoption(database, provider, *times, self.relay.wake)
+        self.resync = Resync(database, events, provider, self._adoption, self.relay.wake)
         self.waiting_room = prefer.WaitingRoom(max(1, settings.web_threads // 2))
         self._provider = provider
+        self.provider_controls = ProviderControls(database, provider)
         self._lease = settings.lease_seconds
-        self._openings = Openings(provider.name, settings.lease_seconds, settings.authorization_seconds)
+        self._openings = Openings(provider.name, *times)
 
     def create(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str]) -> Done:
         """Store a payment, ask the provider for the money, and settle.
@@ -162,8 +168,34 @@ class Payments:
     ) -> tuple[Operation, Row] | Earlier:
         """Reserve an operation's amount under the request's key; see reservations.reserve.
 
-        Returns the outcome of the earlier request if the key was used before, even if the key was purged since.
+        Returns the outcome of the earlier request if the key was used before, even if the key was purged since. A
+        payment that is not here is adopted if the provider knows it: this database may have been restored from an older
+        copy. Raises Problem `unavailable` if the provider does not respond to that.
         """
+        reserve = partial(self._reserve_here, claim, resource_id, status, operation, amount, headers)
+        try:
+            return reserve()
+        except Problem as problem:
+            if problem.name != "payment-not-found":
+                raise
+            try:
+                adopted = self._adoption.adopt(operation.merchant, operation.payment_id)
+            except ProviderFault as error:
+                detail = "This payment is not here, and the provider does not say whether it knows it."
+                raise unavailable(detail) from error
+            if adopted is None:
+                raise
+        return reserve()
+
+    def _reserve_here(
+        self,
+        claim: Claim,
+        resource_id: str,
+        status: int,
+        operation: Operation,
+        amount: int | None,
+        headers: dict[str, str],
+    ) -> tuple[Operation, Row] | Earlier:
         with idempotency.once(self.database, claim, resource_id, status) as (session, earlier):
             if earlier is not None:
                 return earlier
@@ -200,7 +232,7 @@ class Payments:
         self.get(merchant, payment_id)
         return reconcile.provider_account(self.database.session(), self._provider, merchant, payment_id)
 
-    def differences(self, since: str, until: str) -> Iterator[Difference]:
+    def differences(self, since: str, until: str) -> Iterator[Difference | Total]:
         """Yield a period's operations that differ at the provider; see reconcile.differences. Times in RFC 3339."""
         return reconcile.differences(self.database.session(), self._provider, since, until)
 
@@ -217,39 +249,6 @@ class Payments:
         if operations.reserve(self.database.session(), operation, self._lease, None, None) is not None:
             self.executor.execute(operation)
 
-    def receive_provider_event(self, provider: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Make the pending operations that a provider's event is about due now.
-
-        The event is only a hint: the executor asks the provider for the outcome. Raises Problem `not-found` if this is
-        not the configured provider or it sends no events, `invalid-signature` or `malformed-request`.
-        """
-        if provider != self._provider.name or not isinstance(self._provider, EventSender):
-            raise Problem("not-found", "No such provider sends events here.")
-        try:
-            hint = self._provider.verify_event(headers, body)
-        except InvalidSignature as error:
-            raise Problem("invalid-signature", "No signature of this event is valid and fresh.") from error
-        except ValueError as error:
-            raise Problem("malformed-request", "The body is not an event.") from error
-        made_due = operations.retry_now(self.database.session(), hint.operation_id, hint.reference)
-        log.info("provider_event", provider=provider, made_due=made_due)
-
-    def faults(self) -> Row:
-        """Return the view of the provider's injected faults. Raises Problem `not-found` with a real provider."""
-        return _fault_injectable(self._provider).faults(self.database.session())
-
-    def set_faults(self, wanted: Faults) -> Row:
-        """Set the provider's injected faults and make all pending operations due now. Returns the new view.
-
-        Raises Problem `not-found` with a real provider.
-        """
-        provider = _fault_injectable(self._provider)
-        with self.database.transaction() as session:
-            provider.set_faults(session, wanted)
-            operations.retry_all_now(session)
-        log.warning("faults_switched", **dataclasses.asdict(wanted))
-        return provider.faults(self.database.session())
-
     def _open(self, payment: dict[str, Any], row: Row) -> Row:
         """Carry out the first operation of a payment that was just stored. Returns the payment's view."""
         count_transition("payment", "", Status.PROCESSING)
@@ -261,12 +260,6 @@ class Payments:
 
     def _replay(self, session: Session, claim: Claim, earlier: Earlier) -> Done:
         return Done(found(store.get(session, claim.merchant, earlier.resource_id)), earlier.status, replayed=True)
-
-
-def _fault_injectable(provider: Provider) -> FaultInjectable:
-    if not isinstance(provider, FaultInjectable):
-        raise Problem("not-found", "Only the simulator has faults that can be switched.")
-    return provider
 
 
 def _still_live(row: Row | None) -> Row:

@@ -35,7 +35,7 @@ def get_simulator_faults() -> Response:
 
     The response is 404 with a real provider.
     """
-    return answer(payments().faults()["body"])
+    return answer(payments().provider_controls.faults()["body"])
 
 
 @blueprint.put("/faults")
@@ -51,4 +51,4 @@ def set_simulator_faults(wanted: dict[str, Any]) -> Response:
     and pending operations are retried at once. The key also needs `payments:write`. The response is 404 with a real
     provider.
     """
-    return answer(payments().set_faults(Faults(**wanted))["body"])
+    return answer(payments().provider_controls.set_faults(Faults(**wanted))["body"])
