@@ -23,7 +23,7 @@ from order import transition
 from order.gateway import PaymentGateway
 from order.history import Step
 from order.model import Order
-from order.store import steps
+from order.store import orphans, steps
 from order.store.steps import Path
 from order.transition import Answer, Change
 
@@ -85,19 +85,33 @@ class Changes:
             return None
 
     def receive(self, merchant: str, order_id: str, answer: Answer, headers: dict[str, str]) -> bool:
-        """Apply what an event of payment reports; return False if there is no such order.
+        """Apply what an event of payment reports.
 
-        A duplicate or late event changes nothing, because the order's row says what is known already.
+        A duplicate or late event changes nothing, because the order's row says what is known already. If there is no
+        such order, the payment is kept (see orphans) until the order is placed; then returns False.
         """
         while True:
             session = self._database.session()
             order = steps.read(session, merchant, order_id)
+            if order is None and answer.payment is not None:
+                # Read again after the commit: an order that is placed now finds the payment, or is found here.
+                orphans.keep(session, merchant, order_id, answer.payment)
+                order = steps.read(session, merchant, order_id)
             if order is None:
-                log.warning("payment_of_no_order", order_id=order_id, payment_id=answer.payment.id)
+                log.warning("payment_of_no_order", order_id=order_id)
                 return False
             path = Path(merchant, transition.apply(order, answer, new_id), "payment", headers)
             if not path.steps or self._write(session, path) is not None:
                 return True
+
+    def take_orphans(self, merchant: str, order_id: str, headers: dict[str, str]) -> None:
+        """Give an order that exists now the payments that arrived before it."""
+        session = self._database.session()
+        payments = orphans.of_order(session, merchant, order_id)
+        for payment in payments:
+            self.receive(merchant, order_id, Answer(payment), headers)
+        if payments:
+            orphans.delete_of_order(session, merchant, order_id)
 
     def pay_now(self, message: Message, placed: Order, wait: float) -> Row | None:
         """Deliver the command of an order that was just placed. Returns the order's view if the answer changed it."""

@@ -1,9 +1,11 @@
-"""The order service's commands (`flask --app order migrate | relay | purge | reconcile`)."""
+"""The order service's commands (`flask --app order migrate | relay | purge | reconcile | orphans | resync`)."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
+import click
 from flask import Flask
 
 from chassis.cli import commands
@@ -11,9 +13,10 @@ from chassis.cli import reconcile as report
 from chassis.messaging.outbox import Message
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Session
-from order import reconcile
+from order import reconcile, resync
 from order.config import Settings
 from order.service import Orders
+from order.store import orphans
 
 
 def register(
@@ -23,6 +26,7 @@ def register(
     # Only releases before 0.3 wrote the inbox. Their rows are of no use after a day: signatures expire after minutes.
     old_rows = {
         "inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))",
+        "orphan_payments": orphans.OLD_ROWS,
         "webhook_deliveries": "created_at < now() - make_interval(days => %s) AND status <> 'pending'",
     }
     commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows)
@@ -32,6 +36,42 @@ def register(
         ("order", "payment", "provider"),
         lambda since, until: reconcile.differences(orders.database.session(), orders.gateway, since, until),
     )
+
+    @app.cli.command("resync")
+    @click.option("--since", required=True, help="Send commands since this moment again (RFC 3339).")
+    @click.option("--refund-orphans", is_flag=True, help="Void or refund the payments without an order.")
+    def resync_command(since: str, refund_orphans: bool) -> None:
+        """After a restore: send payment again what was asked since a moment, and list payments without an order.
+
+        The commands keep their ids, so nothing is charged or refunded twice. It can be repeated and interrupted. The
+        relay sends the commands. With --refund-orphans, the exit status is 1 if a payment still holds money.
+        """
+        moment = report.parse_time(since)
+        session = orders.database.session()
+        run = resync.Resync(session, lambda line: click.echo(f"{app.name}: {line}"))
+        run.run(moment)
+        click.echo(f"{app.name}: {run.again} commands are sent again, {run.rebuilt} of them were rebuilt")
+        number = failed = 0
+        for row in orphans.each(session, moment.isoformat()):
+            number += 1
+            done, what = resync.return_money(session, orders.gateway, row) if refund_orphans else (True, "")
+            failed += not done
+            click.echo(f"{orphans.line(row)}  {what}".rstrip())
+        click.echo(f"{app.name}: {number} payments have become known since {moment.isoformat()} and have no order")
+        if number and not refund_orphans:
+            click.echo("Their orders were acknowledged and lost, or never placed. --refund-orphans returns the money.")
+        if failed:
+            click.echo(f"{app.name}: {failed} of them may still hold money; run this command again")
+            sys.exit(1)
+
+    @app.cli.command("orphans")
+    def orphans_command() -> None:
+        """List the payments that hold or may hold money and whose order does not exist, longest known first."""
+        number = 0
+        for row in orphans.each(orders.database.session()):
+            number += 1
+            click.echo(orphans.line(row))
+        click.echo(f"{app.name}: {number} payments without an order")
 
 
 def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:

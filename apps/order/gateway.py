@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import marshmallow
@@ -23,6 +24,9 @@ _refund = fast_load.loader(RefundSnapshot())
 # Payment's problems for a command that came too late: another operation has changed the payment first.
 _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
 
+NOT_FOUND = "payment-not-found"
+"""Payment's problem if neither it nor the provider knows a payment."""
+
 _DONE = {Command.CAPTURE: ("captured",), Command.VOID: ("voided", "expired")}
 """The payment's status after a capture or void that succeeded."""
 
@@ -37,6 +41,9 @@ class PaymentGateway(Remote):
     def send(self, message: Message, timeout: float | None = None) -> Answer:
         """Send the command of an outbox row; the row's id is its idempotency key at payment.
 
+        If payment does not know the payment of a capture, void or refund, the command is declined: payment has looked
+        for it at the provider, too, so a retry would never end.
+
         Raises remote.Unreachable if it is not known whether payment acted (a retry is safe), and remote.Refused.
         """
         headers = {**message.headers, "Tandem-Merchant": message.merchant}
@@ -47,6 +54,8 @@ class PaymentGateway(Remote):
         path = f"/v1/payments/{body.pop('payment_id')}"
         if message.topic == Command.REFUND:
             outcome = self._refund(message, f"{path}/refunds", body, keyed, timeout)
+            if outcome is not None and outcome.reason == NOT_FOUND:
+                return Answer(None, outcome, message.id)
             return Answer(_parse(self.get(path, headers, timeout)), outcome, message.id)
         return self._act(message, path, body, headers, timeout)
 
@@ -59,6 +68,8 @@ class PaymentGateway(Remote):
         try:
             response = self.post(f"{path}/{action}", _json(body), _with_key(headers, message), timeout)
         except Refused as error:
+            if error.problem == NOT_FOUND:
+                return Answer(None, _not_found(message), message.id)
             payment = _parse(self.get(path, headers, timeout))
             if error.problem == "amount-exceeds-authorized" and payment.status == "authorized":
                 # The same amount is refused again, so a retry does not help.
@@ -72,18 +83,35 @@ class PaymentGateway(Remote):
 
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         """Return an order's payments, newest first, as payment's API shows them. Raises Unreachable and Refused."""
-        headers = {"Tandem-Merchant": merchant}
-        found: list[dict[str, Any]] = self.get(f"/v1/payments?order_id={order_id}&limit=100", headers).json()["data"]
+        return list(self._list(merchant, f"/v1/payments?order_id={order_id}&limit=100"))
+
+    def payment(self, merchant: str, payment_id: str) -> dict[str, Any]:
+        """Return a payment as payment's API shows it. Raises Unreachable and Refused (`payment-not-found`)."""
+        found: dict[str, Any] = self.get(f"/v1/payments/{payment_id}", {"Tandem-Merchant": merchant}).json()
         return found
+
+    def entries(self, merchant: str) -> Iterator[dict[str, Any]]:
+        """Yield a merchant's ledger entries, newest first, page by page. Raises Unreachable and Refused."""
+        return self._list(merchant, "/v1/ledger/entries?limit=100")
 
     def at_provider(self, merchant: str, payment_id: str) -> dict[str, int]:
         """Return the amounts that the provider has captured and refunded for a payment, by its own records.
 
-        `untold` is the number of operations that it did not report on. Raises Unreachable and Refused.
+        `untold` is the number of operations that it did not report on, `missing` the number of those that it has no
+        record of. Raises Unreachable and Refused.
         """
         headers = {"Tandem-Merchant": merchant}
         account: dict[str, int] = self.get(f"/v1/payments/{payment_id}/provider", headers).json()
         return account
+
+    def _list(self, merchant: str, path: str) -> Iterator[dict[str, Any]]:
+        cursor = None
+        while True:
+            page = self.get(f"{path}&cursor={cursor}" if cursor else path, {"Tandem-Merchant": merchant}).json()
+            yield from page["data"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
 
     def _refund(
         self, message: Message, path: str, body: dict[str, Any], headers: dict[str, str], timeout: float | None
@@ -91,6 +119,8 @@ class PaymentGateway(Remote):
         try:
             answer = _load(_refund, self.post(path, _json(body), headers, timeout))
         except Refused as error:
+            if error.problem == NOT_FOUND:
+                return _not_found(message)
             if error.problem not in _OVERTAKEN:
                 raise
             return Outcome(message.id, succeeded=False, reason=error.problem)
@@ -109,6 +139,10 @@ def action_outcome(message_id: str, command: Command, under_way: bool, payment: 
         return None
     declined = payment.status == "authorized"
     return Outcome(message_id, payment.status in _DONE[command], declined)
+
+
+def _not_found(message: Message) -> Outcome:
+    return Outcome(message.id, succeeded=False, declined=True, reason=NOT_FOUND)
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:

@@ -120,24 +120,32 @@ class History:
         self.steps.append(Step(kind, before, self.order, _data(self.order, decision, failure), message, ended))
 
     def _message(self, decision: Decision, message_id: str | None, reason: str | None) -> Message:
-        order, command = self.order, decision.command
+        command = decision.command
         assert command is not None
-        if command is Command.CREATE:
-            payload = {
-                "order_id": order.id,
-                "amount": order.total_amount,
-                "currency": order.currency,
-                "payment_method": order.payment_method,
-                "capture": order.capture,
-            }
-        else:
-            assert order.payment is not None
-            payload = {"payment_id": order.payment.id}
-            if command is Command.REFUND:
-                payload |= {"amount": decision.amount, **({"reason": reason} if reason else {})}
-            elif command is Command.CAPTURE and decision.amount:
-                payload["amount"] = decision.amount
+        payload = payload_of(self.order, command, decision.amount, reason)
         return Message(message_id or self._new_id(), command, payload, reason)
+
+
+def payload_of(order: Order, command: Command, amount: int, reason: str | None = None) -> dict[str, Any]:
+    """Return the body of a command for payment. `amount` and `reason` are those of a refund or a partial capture.
+
+    Requires `order.payment`, unless the command is CREATE.
+    """
+    if command is Command.CREATE:
+        return {
+            "order_id": order.id,
+            "amount": order.total_amount,
+            "currency": order.currency,
+            "payment_method": order.payment_method,
+            "capture": order.capture,
+        }
+    assert order.payment is not None
+    payload: dict[str, Any] = {"payment_id": order.payment.id}
+    if command is Command.REFUND:
+        payload |= {"amount": amount, **({"reason": reason} if reason else {})}
+    elif command is Command.CAPTURE and amount:
+        payload["amount"] = amount
+    return payload
 
 
 def _type(order: Order, decision: Decision) -> str:

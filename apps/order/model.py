@@ -103,6 +103,8 @@ class LastError:
     @property
     def detail(self) -> str:
         """One sentence for people."""
+        if self.reason == "payment-not-found":
+            return f"The payment service does not know this payment; the {self._action} was not carried out."
         return f"The payment provider declined the {self._action}{f': {self.reason}' if self.reason else ''}."
 
     @property

@@ -24,7 +24,7 @@ from order.gateway import PaymentGateway
 from order.history import Step
 from order.model import Command, Order, Status
 from order.refusals import Refusal
-from order.store import placing, steps, views, waiting
+from order.store import orphans, placing, steps, views, waiting
 from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund
 
 log = logs.get_logger()
@@ -105,7 +105,7 @@ class Orders:
         return self.get(claim.merchant, idempotency.required(session, claim).resource_id)
 
     def place_by_id(self, merchant: str, order_id: str, wanted: dict[str, Any], headers: dict[str, str]) -> None:
-        """Commit an order of the sketch's API, whose own id makes it unique.
+        """Commit an order of the sketch's API, whose own id makes it unique. It takes payments that arrived before it.
 
         `wanted` has items, total_amount, currency and payment_method. Raises Problem `order-exists`.
         """
@@ -115,6 +115,7 @@ class Orders:
             row = placing.insert(session, order)
         if row is not None:
             self._changes.count_placed(row)
+            self._changes.take_orphans(merchant, order_id, headers)
             self._changes.send(outbox_message(merchant, step, headers, 0), 0)
             return
         there = views.sketch(session, merchant, order_id)
@@ -201,11 +202,16 @@ class Orders:
         return self._changes.relay
 
     def receive_payment_event(self, merchant: str, order_id: str, answer: Answer, headers: dict[str, str]) -> bool:
-        """Apply what an event of payment reports; return False if there is no such order."""
+        """Apply what an event of payment reports; return False if there is no such order. Then the payment is kept."""
         return self._changes.receive(merchant, order_id, answer, headers)
 
     def sweep(self, session: Session, seconds: float, authorized: float) -> None:
-        """Send commands again that have had no outcome for too long, in case an event was lost; see waiting.sweep."""
+        """Send commands again that have had no outcome for too long, in case an event was lost; see waiting.sweep.
+
+        Also give orders the payments that arrived before them, in case a process crashed after it had placed the order.
+        """
+        for row in orphans.with_order(session, 1000):
+            self._changes.take_orphans(row["merchant"], str(row["order_id"]), {})
         swept = waiting.sweep(session, seconds, authorized)
         if swept:
             log.info("swept", asked_again=swept)

@@ -65,10 +65,11 @@ class Refund:
 class Answer:
     """What payment reports: its newest snapshot, and the outcome of a command if it is known.
 
-    `answers` is the id of the message that payment answered, and None for an event.
+    `payment` is None if payment does not know the payment that the command is about. `answers` is the id of the message
+    that payment answered, and None for an event.
     """
 
-    payment: Payment
+    payment: Payment | None
     outcome: Outcome | None = None
     answers: str | None = None
 
@@ -127,7 +128,7 @@ def _cancel(history: History, change: Cancel) -> None:
 
 
 def _answer(history: History, answer: Answer) -> None:
-    if model.is_newer(history.order, answer.payment):
+    if answer.payment is not None and model.is_newer(history.order, answer.payment):
         history.take(answer.payment)
     ids = {answer.answers, answer.outcome.id if answer.outcome else None}
     # A payment that was created is in the row from now on, so its command has done all that it can.

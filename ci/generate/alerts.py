@@ -205,6 +205,14 @@ def _order(times: _Times) -> list[_Alert]:
             " {{ $value | humanizeDuration }} for its outcome.",
         ),
         _Alert(
+            "TandemOrphanPayments",
+            "page",
+            "5m",
+            f"max by ({PER}) (orphan_payments{{SERVICE}}) > 0"
+            f" and max by ({PER}) (orphan_payments_oldest_seconds{{SERVICE}}) > {age}",
+            "{{ $value | humanize }} payments hold or may hold money and name an order that does not exist.",
+        ),
+        _Alert(
             "TandemWebhooksDead",
             "ticket",
             "0m",

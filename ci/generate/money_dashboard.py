@@ -75,6 +75,18 @@ def _flow() -> list[Panel]:
             stacked=True,
         ),
         Panel(
+            "Payments without an order",
+            "Payments that hold or may hold money and name an order that does not exist.",
+            "none",
+            {"payments": f"max(orphan_payments{{{ORDER}}})"},
+        ),
+        Panel(
+            "Money without an order",
+            "What these payments hold or may hold, in minor units.",
+            "none",
+            {"{{currency}}": f"max by (currency) (orphan_payments_held_minor_units{{{ORDER}}})"},
+        ),
+        Panel(
             "Payments by outcome",
             "Payments that enter a state, per minute.",
             "none",

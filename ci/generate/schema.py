@@ -29,7 +29,7 @@ _ALEMBIC = ("Migrations", ("alembic_version",))
 CHAPTERS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "order": (
         ("Orders", ("orders", "order_events", "refunds")),
-        ("Commands to payment, and events from it", ("outbox", "inbox")),
+        ("Commands to payment, and events from it", ("outbox", "inbox", "orphan_payments")),
         _CALLERS,
         ("Webhooks to merchants", ("webhook_endpoints", "webhook_deliveries", "webhook_attempts")),
         ("The operator's page", ("operator_sessions",)),

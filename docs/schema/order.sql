@@ -128,6 +128,9 @@ COMMENT ON COLUMN order_events.actor IS 'Who caused the event: merchant or payme
 COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, capture_amount, refund_amount.';
 COMMENT ON COLUMN order_events.at IS 'Time of the event.';
 
+CREATE INDEX order_events_at ON order_events USING brin (at);
+COMMENT ON INDEX order_events_at IS 'The orders that changed in a period, for reconcile.';
+
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'check_violation';
@@ -231,6 +234,44 @@ COMMENT ON COLUMN inbox.received_at IS 'Time of the first delivery. The purge de
 
 CREATE INDEX inbox_age ON inbox USING brin (received_at);
 COMMENT ON INDEX inbox_age IS 'The purge.';
+
+CREATE TABLE orphan_payments (
+    merchant         text        NOT NULL,
+    payment_id       uuid        NOT NULL,
+    order_id         uuid        NOT NULL,
+    status           text        NOT NULL,
+    currency         text        NOT NULL,
+    amount           bigint      NOT NULL,
+    captured_amount  bigint      NOT NULL,
+    refunded_amount  bigint      NOT NULL,
+    refunding_amount bigint      NOT NULL,
+    failure_reason   text,
+    version          bigint      NOT NULL,
+    first_seen_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_seen_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (merchant, payment_id)
+);
+COMMENT ON TABLE orphan_payments IS 'Newest snapshots of payments that name an order which does not exist here.';
+COMMENT ON COLUMN orphan_payments.merchant IS 'Merchant that owns the payment.';
+COMMENT ON COLUMN orphan_payments.payment_id IS 'The payment.';
+COMMENT ON COLUMN orphan_payments.order_id IS 'The order that the payment names. If it is placed later, it takes the payment.';
+COMMENT ON COLUMN orphan_payments.status IS 'State of the payment.';
+COMMENT ON COLUMN orphan_payments.currency IS 'ISO 4217 code of all amounts.';
+COMMENT ON COLUMN orphan_payments.amount IS 'Amount of the payment, in minor units.';
+COMMENT ON COLUMN orphan_payments.captured_amount IS 'Captured amount, in minor units.';
+COMMENT ON COLUMN orphan_payments.refunded_amount IS 'Refunded amount, in minor units.';
+COMMENT ON COLUMN orphan_payments.refunding_amount IS 'Amount of refunds without a known outcome, in minor units.';
+COMMENT ON COLUMN orphan_payments.failure_reason IS 'Why the payment failed, if it did.';
+COMMENT ON COLUMN orphan_payments.version IS 'Version of the payment. An older snapshot changes nothing.';
+COMMENT ON COLUMN orphan_payments.first_seen_at IS 'Time at which the first snapshot arrived.';
+COMMENT ON COLUMN orphan_payments.last_seen_at IS 'Time at which the newest snapshot arrived.';
+
+CREATE INDEX orphan_payments_holding ON orphan_payments (first_seen_at)
+    WHERE (status IN ('processing', 'authorized')) OR captured_amount > refunded_amount;
+COMMENT ON INDEX orphan_payments_holding IS 'Lists and gauges of payments that hold or may hold money.';
+
+CREATE INDEX orphan_payments_of_order ON orphan_payments (merchant, order_id);
+COMMENT ON INDEX orphan_payments_of_order IS 'The payments that an order takes when it is placed.';
 
 
 -- Callers -------------------------------------------------------------------------------------------------------------

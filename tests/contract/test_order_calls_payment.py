@@ -61,7 +61,7 @@ def test_a_payment_service_that_breaks_the_contract_is_detected(
 def replay(pair: Pair, call: Body) -> list[str]:
     """Send the recorded requests to the real payment service. Return how its responses violate the contract."""
     client = Client(pair.payment.url, INTERNAL_KEY)
-    names = {"{order_id}": str(uuid.uuid4()), "{message_id}": str(uuid.uuid4())}
+    names = {name: str(uuid.uuid4()) for name in ("{order_id}", "{message_id}", "{payment_id}")}
     if call["given"] is not None:
         body = {**calls.CREATE, "order_id": names["{order_id}"], **call["given"]}
         made = client.post("/v1/payments", body, Tandem_Merchant="demo")

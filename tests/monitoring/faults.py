@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import psycopg
@@ -44,6 +44,12 @@ def faults(stack: Stack, server: Postgres, load: Load) -> list[Fault]:
             lambda: postgres_stopped(server),
             frozenset(of_both("TandemDatabaseDown") | burning),
             frozenset(burnt),
+        ),
+        Fault(
+            "callers pay for orders that do not exist, as the load always does",
+            nullcontext,
+            frozenset(),
+            frozenset({("TandemOrphanPayments", "order", "")}),
         ),
         Fault("merchants' endpoints are dead", lambda: DeadEndpoints(stack), frozenset(), frozenset(webhooks)),
         Fault(

@@ -18,7 +18,7 @@ from order.config import Settings
 from order.model import Status
 from order.operator import actions, model, service, store
 from order.operator.application import PATH, create, resources, wsgi
-from order.store import waiting
+from order.store import orphans, waiting
 from order.webhooks import store as webhooks
 
 PAGE_SIZE = 25
@@ -78,6 +78,7 @@ def overview() -> str | Response:
         count_limit=metrics.COUNT_LIMIT,
         waiting={row["status"]: row for row in waiting.by_status(session)},
         refunds=waiting.refunds(session),
+        orphan_count=orphans.count(session),
         topics=store.topics(session),
         backlog=webhooks.backlog(session),
         payment=_payment(),
@@ -138,6 +139,8 @@ def pending() -> str:
         waiting=waiting.by_status(session),
         longest=store.waiting_longest(session, PAGE_SIZE),
         refunds=waiting.refunds(session),
+        orphan_count=orphans.count(session),
+        orphans=orphans.find(session, PAGE_SIZE),
         oldest_refunds=store.refunds_pending(session, PAGE_SIZE),
         topics=store.topics(session),
         rows=store.undelivered(session, PAGE_SIZE),

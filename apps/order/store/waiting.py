@@ -1,8 +1,6 @@
-"""Orders that wait: the sweep that sends their commands again, gauges, and what `reconcile` compares."""
+"""Orders that wait: the sweep that sends their commands again, and gauges."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from chassis.postgres.database import Row, Session
 from chassis.telemetry.metrics import COUNT_LIMIT
@@ -57,14 +55,3 @@ def refunds(session: Session) -> Row | None:
                   COALESCE(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
            FROM refunds WHERE status = 'pending'"""
     )
-
-
-def between(session: Session, since: str, until: str) -> Iterator[Row]:
-    """Yield merchant, id, status, amounts and payment of the orders placed in a period (RFC 3339 times)."""
-    with session.transaction(), session.cursor("reconcile") as cursor:
-        cursor.execute(
-            """SELECT merchant, id, status, paid_amount, refunded_amount, payment FROM orders
-               WHERE created_at >= %s AND created_at < %s ORDER BY created_at""",
-            (since, until),
-        )
-        yield from cursor

@@ -171,7 +171,7 @@ def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_its_amount(
     assert (order["status"], order["payment"]["id"], order["payment"]["failure_reason"]) == ("paid", another, None)
 
 
-def test_an_event_of_an_unknown_order_is_accepted_and_ignored(pair: Pair, placed: dict[str, Any]) -> None:
+def test_an_event_of_an_unknown_order_creates_no_order(pair: Pair, placed: dict[str, Any]) -> None:
     nobody = {**placed, "id": str(uuid.uuid4())}
     assert post_event(pair, event(nobody, "captured", 2)).status_code == 204
     refused(pair.order.get(f"/v1/orders/{nobody['id']}"), 404, "order-not-found")

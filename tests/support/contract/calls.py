@@ -27,6 +27,7 @@ NAMES = {ORDER_ID: "{order_id}", PAYMENT_ID: "{payment_id}", MESSAGE_ID: "{messa
 
 HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Tandem-Merchant", "X-Request-Id", "traceparent")
 CARRIED = {"X-Request-Id": "req-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+TOTAL = {"total_amount": 900, "currency": "EUR"}
 CREATE = {"order_id": ORDER_ID, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "automatic"}
 
 
@@ -114,15 +115,23 @@ class Call:
     after: str | None = None
     page: Callable[[Payments], object] | None = None
     """The call of the operator's page, if the page makes it."""
+    read: Callable[[PaymentGateway], object] | None = None
+    """Another call of the gateway that sends no command."""
 
     def make(self) -> object:
         """Make the call and return order's interpretation of the responses."""
         if self.page is not None:
             return self.page(Payments(URL, "a-key"))
         gateway = PaymentGateway(URL, "a-key", timeout=5)
+        if self.read is not None:
+            return self.read(gateway)
         if self.command is None:
-            order = {"id": ORDER_ID, "merchant": "demo", "status": "paid", "paid_amount": 900, "refunded_amount": 0}
-            return list(reconcile._compare({**order, "payment": {"id": PAYMENT_ID}}, gateway))
+            order = {"id": ORDER_ID, "status": "paid", "paid_amount": 900, "refunded_amount": 0, **TOTAL}
+            accounts = [
+                reconcile.Account(payment, gateway.at_provider("demo", payment["id"]))
+                for payment in gateway.payments("demo", ORDER_ID)
+            ]
+            return list(reconcile.compare({**order, "payment": {"id": PAYMENT_ID}}, accounts))
         return gateway.send(Message(0, MESSAGE_ID, "demo", ORDER_ID, self.command, self.payload, CARRIED, 1, ""))
 
 
@@ -179,10 +188,25 @@ CALLS = [
         {**ABOUT, "amount": 1},
         given=MANUAL,
     ),
+    Call("capture: payment is unknown", [(404, problem("payment-not-found"))], Command.CAPTURE, ABOUT),
+    Call("void: payment is unknown", [(404, problem("payment-not-found"))], Command.VOID, ABOUT),
+    Call("refund: payment is unknown", [(404, problem("payment-not-found"))], Command.REFUND, {**ABOUT, "amount": 1}),
     Call(
         "reconcile",
         [(200, {"data": [payment("captured")]}), (200, {"captured_amount": 900, "refunded_amount": 0, "untold": 0})],
         given={},
+    ),
+    Call(
+        "reconcile: a merchant's ledger",
+        [(200, {"data": [{**ENTRY, "payment_id": PAYMENT_ID}], "next_cursor": None})],
+        given={},
+        read=lambda gateway: [(each["payment_id"], each["at"]) for each in gateway.entries("demo")],
+    ),
+    Call(
+        "reconcile: a payment",
+        [(200, payment("captured"))],
+        given={},
+        read=lambda gateway: gateway.payment("demo", PAYMENT_ID)["order_id"],
     ),
     Call("page: readiness of payment", [(200, {"status": "ready"})], page=lambda page: complete(page.readiness())),
     Call(

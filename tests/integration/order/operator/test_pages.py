@@ -199,6 +199,19 @@ def test_the_page_says_what_an_order_waits_for(operator: Desk, pair: Pair, payme
     eventually(lambda: "circuit breaker open" in operator.page("/operator/pending").text, "the circuit breaker is open")
 
 
+def test_payments_without_an_order_are_shown_until_their_order_is_placed(operator: Desk, pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    wanted = {"order_id": order_id, "amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
+    payment = pair.payment.post("/v1/payments", wanted).json()
+    eventually(lambda: order_id in operator.page("/operator/pending").text, "the payment is shown")
+    page = operator.page("/operator/pending").text
+    assert f"{payment['id']} {order_id} demo captured 9.00 EUR" in page
+    assert "Payments without an order 1" in operator.page("/operator").text
+    pair.order.request("POST", "/orders", json={"id": order_id, "items": ["item1"], "total": 9})
+    assert payment["id"] not in operator.page("/operator/pending").text
+    assert "Payments without an order 0" in operator.page("/operator").text
+
+
 def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Desk, pair: Pair) -> None:
     with Receiver() as receiver:
         endpoint = register(pair.order, receiver.url, events=["order.paid"])

@@ -1,0 +1,114 @@
+"""After a restore: send payment the commands since a moment again, and return money that belongs to no order.
+
+Every command keeps its id, which is its idempotency key at payment, so nothing is charged or refunded twice: payment
+answers with what it has recorded, or carries out what it has lost. Everything here can be repeated and interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from chassis.messaging.outbox import Message
+from chassis.messaging.remote import Refused, Unreachable
+from chassis.postgres.database import Row, Session
+from order.gateway import NOT_FOUND, PaymentGateway
+from order.history import payload_of
+from order.model import Asked, Command
+from order.store import orphans, resending, steps
+
+MARGIN = timedelta(minutes=5)
+"""How much earlier than the given moment a command may have been delivered: clocks differ, commits take time."""
+
+STEP = 5000
+"""Rows of the outbox that one statement reads."""
+ORDERS = 500
+"""Waiting orders, or pending refunds, that one statement reads."""
+
+Report = Callable[[str], None]
+"""Shows a line of progress."""
+
+Find = Callable[[Session, datetime, dict[str, Any], int], list[Row]]
+"""`resending.waiting` or `resending.refunding`."""
+
+
+class Resync:
+    """Sends commands again. `again` counts them, `rebuilt` those of them whose row had been purged."""
+
+    def __init__(self, session: Session, report: Report) -> None:
+        self._session, self._report = session, report
+        self._began = resending.now(session)
+        self.again = self.rebuilt = 0
+
+    def run(self, since: datetime) -> None:
+        """Make due again: commands delivered since a moment, and those of all orders and refunds that still wait."""
+        self._delivered(since - MARGIN)
+        self._waiting("orders that wait", resending.waiting)
+        self._waiting("refunds that are pending", resending.refunding)
+
+    def _delivered(self, since: datetime) -> None:
+        after, read = 0, 0
+        while True:
+            page = resending.delivered_since(self._session, since, self._began, after, STEP)
+            if page["last"] is None:
+                return
+            after, read = page["last"], read + page["read"]
+            self.again += page["again"]
+            self._report(f"{read} commands read, {self.again} are sent again")
+
+    def _waiting(self, what: str, find: Find) -> None:
+        read = 0
+        after = resending.FIRST
+        while rows := find(self._session, self._began, after, ORDERS):
+            last, read = rows[-1], read + len(rows)
+            after = {"at": last["at"], "merchant": last["merchant"], "id": last["id"]}
+            newest = [str(row["command_id"]) for row in rows if row.get("command_id")]
+            asked = {each["id"]: row for row in rows for each in row["asked"]}
+            self.again += resending.send_again(self._session, [*newest, *asked], self._began)
+            for message_id in asked.keys() - resending.existing(self._session, list(asked)):
+                row = asked[message_id]
+                self._rebuild(row["merchant"], str(row.get("order_id") or row["id"]), message_id)
+            self._report(f"{read} {what} read, {self.again} commands are sent again")
+
+    def _rebuild(self, merchant: str, order_id: str, message_id: str) -> None:
+        """Store a command again whose row was purged, if the order still waits for it."""
+        order = steps.read(self._session, merchant, order_id)
+        asked = next((asked for asked in order.asked if asked.id == message_id), None) if order else None
+        if order is None or asked is None or (asked.command is not Command.CREATE and order.payment is None):
+            return
+        payload = payload_of(order, asked.command, asked.amount, self._reason(merchant, asked))
+        made = resending.insert(self._session, merchant, order_id, message_id, asked.command, payload)
+        self.rebuilt, self.again = self.rebuilt + made, self.again + made
+
+    def _reason(self, merchant: str, asked: Asked) -> str | None:
+        return resending.refund_reason(self._session, merchant, asked.id) if asked.command is Command.REFUND else None
+
+
+def return_money(session: Session, gateway: PaymentGateway, orphan: Row) -> tuple[bool, str]:
+    """Void or refund a payment without an order. Return whether it holds no money any more, and what happened.
+
+    `orphan` is a row of `orphans.find`. The idempotency key derives from the payment's id, so that a repetition is the
+    same request.
+    """
+    merchant, payment_id = orphan["merchant"], str(orphan["payment_id"])
+    if orphan["status"] == "processing":
+        return False, "its outcome is not known yet"
+    command = Command.VOID if orphan["status"] == "authorized" else Command.REFUND
+    action = command.removeprefix("payment.")
+    payload = {"payment_id": payment_id, **({"reason": "no such order"} if command is Command.REFUND else {})}
+    key = f"orphan-{action}-{payment_id}"
+    message = Message(0, key, merchant, str(orphan["order_id"]), command, payload, {}, 1, "")
+    try:
+        answer = gateway.send(message)
+    except (Unreachable, Refused) as error:
+        return False, str(error)
+    if answer.payment is None:
+        orphans.delete(session, merchant, payment_id)
+        return True, f"neither payment nor the provider knows it ({NOT_FOUND})"
+    orphans.keep(session, merchant, str(orphan["order_id"]), answer.payment)
+    if answer.outcome is None:
+        return False, f"the {action} is under way"
+    if answer.outcome.succeeded:
+        return True, f"{action} succeeded"
+    return False, f"{action} failed: {answer.outcome.reason or answer.payment.status}"
