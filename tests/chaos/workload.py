@@ -47,16 +47,29 @@ DEBT_DEADLINE = 60.0
 
 
 class Caller(threading.Thread):
-    """One caller with its own random numbers. It stops at `until`, on the monotonic clock."""
+    """One caller with its own random numbers. It stops at `until`, on the monotonic clock.
 
-    def __init__(self, number: int, seed: int, order_url: str, payment_url: str, log: Log, until: float) -> None:
+    With `loses_orders`, some third-party payments are for orders that nobody places.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        seed: int,
+        order_url: str,
+        payment_url: str,
+        log: Log,
+        until: float,
+        *,
+        loses_orders: bool = False,
+    ) -> None:
         super().__init__(name=f"caller-{number}", daemon=True)  # ends with a run that has failed
         self._random = random.Random(f"{seed}/{number}")
         self.merchant = list(MERCHANTS)[number % len(MERCHANTS)]
         key = MERCHANTS[self.merchant]
         self._tandem = tandem_client.Client(order_url, payment_url, api_key=key, timeout=TIMEOUT, deadline=DEADLINE)
         self._order, self._payment = Client(order_url, key), Client(payment_url, key)  # for the sketch's API
-        self._log, self._until = log, until
+        self._log, self._until, self._loses_orders = log, until, loses_orders
         self._placed: list[Request] = []
         self._debts: list[dict[str, Any]] = []  # orders of the sketch's API that were paid before they were placed
 
@@ -231,7 +244,8 @@ class Caller(threading.Thread):
         self._act("cancel", self._tandem.cancel)
 
     def _capture(self) -> None:
-        self._act("capture", self._tandem.capture, likely=lambda order: order["capture"] == "manual")
+        body = {"amount": self._random.randint(1, 4000)} if self._random.random() < 0.5 else None
+        self._act("capture", self._tandem.capture, body, lambda order: order["capture"] == "manual")
 
     def _pay_again(self) -> None:
         method = {"payment_method": self._random.choice(METHODS)}
@@ -260,30 +274,41 @@ class Caller(threading.Thread):
             self._repeat(Request(self.merchant, "sketch payment", paid, None), self._payment, "/payments", 15.0)
 
     def _pay_for_order(self) -> None:
-        """Pay, as a third party, for an order that is there."""
-        order = self._known(lambda order: order["payment_method"] in DECLINED)
+        """Pay, as a third party, for an order that is there: mostly what it costs."""
+        method = self._random.choice(["automatic", "manual"])
+        order = self._known(lambda order: order["payment_method"] in DECLINED or order["capture"] == method)
         if order is not None and order["total_amount"] > 0:
-            self._pay_as_third_party(order["id"], order["total_amount"], order["currency"], order["capture"])
+            amount = order["total_amount"] + self._random.choice([0, 0, 0, 1])
+            self._pay_as_third_party(order["id"], amount, order["currency"], order["capture"])
 
     def _pay_before_order(self) -> None:
-        """Pay, as a third party, for an order of the sketch's API that is placed later."""
-        order_id, amount = self._key(), 9950
+        """Pay, as a third party, for an order of the sketch's API that is placed later, or never."""
+        order_id, total = self._key(), self._random.choice([99.5, 99.5, 12.0])
         if self._random.random() < 0.5:
             paid = {"order_id": order_id, "amount": 99.5}
             self._repeat(Request(self.merchant, "third party", paid, None), self._payment, "/payments", 15.0)
         else:
-            self._pay_as_third_party(order_id, amount, "EUR", "automatic")
-        self._debts.append({"id": order_id, "items": ["item1"], "total": 99.5})
+            self._pay_as_third_party(order_id, 9950, "EUR", self._random.choice(["automatic", "manual"]))
+        if self._loses_orders and self._random.random() < 0.2:
+            return
+        self._debts.append({"id": order_id, "items": ["item1"], "total": total})
         if self._random.random() < 0.5:
             self._place_paid(DEADLINE)
 
     def _pay_as_third_party(self, order_id: str, amount: int, currency: str, capture: str) -> None:
+        """Create a payment, or get the order's live one. If it is authorized, capture a part in half of the cases."""
         body: dict[str, Any] = {"order_id": order_id, "amount": amount, "currency": currency, "capture": capture}
         pay = partial(self._tandem.create_payment, **body, payment_method="pm_ok")
         request = Request(self.merchant, "third party", body, self._key())
         self._send(request, lambda idempotency_key, wait: pay(idempotency_key=idempotency_key))
         if request.status is not None and not request.succeeded:
             self._log.complain(f"a payment by a third party: {request.status} {request.answer}")
+        if request.succeeded and request.answer is not None and request.answer["status"] == "authorized":
+            part = {"amount": self._random.randint(1, request.answer["amount"])}
+            take = partial(self._tandem.capture_payment, request.answer["id"], amount=part["amount"])
+            if self._random.random() < 0.5:
+                capture_part = Request(self.merchant, "third-party capture", part, self._key())
+                self._send(capture_part, lambda idempotency_key, wait: take(idempotency_key=idempotency_key))
 
     def _place_paid(self, seconds: float) -> None:
         """Place an order that is already paid. It stays a debt until that is acknowledged."""
