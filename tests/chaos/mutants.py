@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change that breaks the product: its effect, the file, the edits, and the closest tests (none: only chaos)."""
+    """A change that breaks the product: its effect, the file, the edits, and the closest tests (none: only chaos).
+
+    `also` has edits of other files, each with its file.
+    """
 
     name: str
     breaks: str
     file: str
     edits: tuple[tuple[str, str], ...]
     tests: tuple[str, ...] = field(default=())
+    also: tuple[tuple[str, str, str], ...] = field(default=())
 
-    def apply(self, text: str) -> str:
-        """Return the changed text of the file. Raises ValueError unless the code to change is there exactly once."""
-        for old, new in self.edits:
+    def changed(self, root: Path) -> dict[Path, str]:
+        """Return the changed texts of the files of a checkout.
+
+        Raises ValueError unless the code to change is there exactly once.
+        """
+        texts: dict[Path, str] = {}
+        for file, old, new in (*((self.file, *edit) for edit in self.edits), *self.also):
+            text = texts.get(root / file) or (root / file).read_text()
             if text.count(old) != 1:
-                raise ValueError(f"{self.name}: {self.file} has {text.count(old)} of {old!r}")
-            text = text.replace(old, new)
-        return text
+                raise ValueError(f"{self.name}: {file} has {text.count(old)} of {old!r}")
+            texts[root / file] = text.replace(old, new)
+        return texts
 
+
+_DERIVED = "return str(UUID(int=bits | version << 76 | 0x8000 << 48))"
+_RANDOM = "return str(UUID(int=bits ^ time.time_ns() & 0xFFFF | version << 76 | 0x8000 << 48))"
 
 MUTATIONS = (
     Mutation(
@@ -220,6 +233,48 @@ MUTATIONS = (
             ),
         ),
         ("tests/integration/chassis/cli/test_purge.py",),
+        also=(("apps/payment/ids.py", _DERIVED, _RANDOM),),  # with derived ids the second request is a replay
+    ),
+    Mutation(
+        "a purged key is forgotten",
+        "a request that is repeated after its key was purged is refused, although payment has its operation",
+        "apps/payment/service.py",
+        (("if reservations.is_repeated(session, operation, amount):", "if session is None:"),),
+        ("tests/integration/payment/test_restored_database.py",),
+    ),
+    Mutation(
+        "a payment of no order is forgotten",
+        "an event of a payment whose order does not exist leaves no trace",
+        "apps/order/changes.py",
+        (("orphans.keep(session, merchant, order_id, answer.payment)", "pass"),),
+        ("tests/integration/order/test_orphans.py",),
+    ),
+    Mutation(
+        "payment tells nothing again",
+        "a resync of payment does not tell order what changed since a moment",
+        "apps/payment/resync.py",
+        (("for keys in adopted.find_changed(self._reading.session(), since, STEP):", "for keys in ():"),),
+        ("tests/integration/payment/test_restored_database.py",),
+    ),
+    Mutation(
+        "order asks nothing again",
+        "a resync of order does not send the commands since a moment again",
+        "apps/order/resync.py",
+        (("        self._delivered(since - MARGIN)\n", ""),),
+        ("tests/integration/order/test_resync.py",),
+    ),
+    Mutation(
+        "compared by creation",
+        "reconcile does not compare an order that was placed before the period and changed in it",
+        "apps/order/store/comparison.py",
+        (
+            (
+                "WHERE e.at >= %(begin)s AND e.at < %(end)s",
+                "WHERE e.version = 1 AND e.at >= %(begin)s AND e.at < %(end)s",
+            ),
+            ("    AND later.version > e.version AND later.at < %(until)s)", "    AND later.version < e.version)"),
+        ),
+        ("tests/integration/test_reconcile.py",),
     ),
     Mutation(
         "a declined capture leaves no trace",
@@ -246,8 +301,8 @@ MUTATIONS = (
         "apps/payment/ids.py",
         (
             (
-                "return str(UUID(int=bits | version << 76 | 0x8000 << 48))",
-                "return str(UUID(int=bits ^ time.time_ns() & 0xFFFF | version << 76 | 0x8000 << 48))",
+                _DERIVED,
+                _RANDOM,
             ),
         ),
         ("tests/unit/payment/test_ids.py",),

@@ -49,8 +49,8 @@ def try_out(mutation: Mutation) -> str | None:
         tree = Path(folder) / "tandem"
         ignored = shutil.ignore_patterns(".git", ".venv", ".run", ".cache", ".mypy_cache", "__pycache__")
         shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
-        target = tree / mutation.file
-        target.write_text(mutation.apply(target.read_text()))
+        for file, text in mutation.changed(tree).items():
+            file.write_text(text)
         checks: list[tuple[str, list[str]]] = [
             (test, ["-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", test]) for test in mutation.tests
         ]
