@@ -162,6 +162,18 @@ def test_a_declined_capture_answers_200_with_the_order_that_shows_it(pair: Pair)
     assert operations(pair, order["payment"]["id"])[1:] == [("capture", "declined", 900)]
 
 
+def test_a_capture_that_payment_refuses_for_good_is_not_retried(pair: Pair) -> None:
+    order = place(pair, MANUAL)
+    pair.databases.query(
+        "payment",
+        "UPDATE payments SET authorized_amount = 500, version = version + 1 WHERE id = %s",
+        order["payment"]["id"],
+    )
+    captured = pair.order.post(f"/v1/orders/{order['id']}/capture", {"amount": 600}, Prefer="wait=10")
+    assert (captured.status_code, captured.json()["status"]) == (200, "authorized")
+    assert is_shown(captured.json()["last_error"], "capture_declined", "amount-exceeds-authorized")
+
+
 def test_a_declined_cancel_answers_200_with_the_order_that_shows_it(pair: Pair) -> None:
     order = place(pair, MANUAL)
     release_at_provider(pair, order)
