@@ -28,8 +28,7 @@ from ci.laptop import launch
 from ci.laptop.postgres import ADMINISTRATOR, Postgres, run_tool
 from tests.chaos.__main__ import CALLERS, come_to_rest, print_findings
 from tests.chaos.checker import Checker, Finding
-from tests.chaos.log import Log
-from tests.chaos.workload import Caller
+from tests.chaos.workload import Caller, Log
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.stack import Stack

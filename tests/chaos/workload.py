@@ -24,6 +24,8 @@ from tests.chaos.log import Log, Request
 from tests.support.pair import Client
 from tests.support.settings import KEY, OTHER_KEY
 
+__all__ = ["CARD_NUMBERS", "MERCHANTS", "Caller", "Log", "Request"]
+
 MERCHANTS = {"demo": KEY, "other": OTHER_KEY}
 METHODS = (
     ["pm_ok"] * 8
