@@ -343,7 +343,7 @@ MUTATIONS = (
                 "return Done(self._await(claim.merchant, order_id, time.monotonic() + wait, is_done)",
             ),
         ),
-        ("tests/integration/order/test_settling.py", "tests/integration/order/test_actions.py"),
+        ("tests/integration/order/test_waiting.py",),
     ),
     Mutation(
         "a committed order is answered with 503",
