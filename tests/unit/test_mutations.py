@@ -19,3 +19,8 @@ def test_a_mutation_changes_code_that_is_there(mutation: Mutation) -> None:
 
 def test_mutations_have_different_names() -> None:
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
+
+
+def test_the_document_lists_every_mutation() -> None:
+    document = (ROOT / "docs" / "correctness.md").read_text()
+    assert [each.name for each in MUTATIONS if f"| {each.name} | {each.breaks} | " not in document] == []
