@@ -48,7 +48,7 @@ schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 dashboards: $(DEV) ## Generate the charts' dashboards and alerts from ci/generate
 	$(BIN)/python -m ci.generate.dashboards
 
-chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 13 invariants
+chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 17 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 simulate: $(DEV) ## Run both services in memory through SCHEDULES=20000 schedules from SEED; SCHEDULE=n repeats one
@@ -72,7 +72,7 @@ browser: $(DEV) ## Test the pages in Chromium (or TANDEM_CHROMIUM); screenshots 
 bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, PROFILE=1 writes flame graphs
 	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(PROFILE),--profile)
 
-mutations: $(DEV) ## Break the product in a dozen ways; tests or chaos must detect each
+mutations: $(DEV) ## Break the product in many ways; tests or chaos must detect each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
 
 audit: $(DEV) ## Run bandit, pip-audit (needs the advisories of PyPI or OSV) and the adversarial tests

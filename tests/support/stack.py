@@ -30,7 +30,7 @@ class Process:
 
     name: str
     argv: list[str]
-    env: Mapping[str, str]
+    env: dict[str, str]
     log: Path
     running: subprocess.Popen[bytes] | None = None
     starts: int = 0
@@ -124,7 +124,7 @@ class Stack:
             for role, command in commands.items():
                 name = f"{service}-{role}"
                 crash = [sys.executable, "-m", "tests.support.crash", str(self.armed), service]
-                self.processes[name] = Process(name, [*crash, *command], env, self.folder / f"{name}.log")
+                self.processes[name] = Process(name, [*crash, *command], dict(env), self.folder / f"{name}.log")
         for process in self.processes.values():
             process.start()
         self._supervisor = threading.Thread(target=self._supervise)
@@ -149,6 +149,23 @@ class Stack:
         if error is not None:
             for process in self.processes.values():
                 print(f"--- {process.name}", *process.log.read_text(errors="replace").splitlines()[-15:], sep="\n")
+
+    def command(self, service: str, *arguments: str) -> tuple[int, str]:
+        """Run `flask --app SERVICE ARGUMENTS` with the settings of the service's processes.
+
+        Returns the exit status and the output.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "--app", service, *arguments],
+            env=self.processes[f"{service}-relay"].env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout
 
     def _supervise(self) -> None:
         while not self._ending.wait(0.05):

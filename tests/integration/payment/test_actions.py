@@ -176,6 +176,17 @@ def test_a_refund_that_the_provider_declines_has_failed_and_its_reservation_ends
     assert [each["status"] for each in operations(pair, payment)] == ["succeeded", "declined", "declined"]
 
 
+@pytest.mark.parametrize("action", ["capture", "void"])
+def test_a_payment_stays_authorized_if_the_provider_declines(pair: Pair, action: str) -> None:
+    payment = authorized(pair, payment_method=f"pm_{action}_declined")
+    for _ in range(2):
+        declined = pair.payment.post(f"/v1/payments/{payment['id']}/{action}")
+        assert (declined.status_code, declined.json()["status"]) == (200, "authorized")
+        assert declined.json()["captured_amount"] == 0
+    made = [(each["kind"], each["status"], each["reason"]) for each in operations(pair, payment)]
+    assert made == [("authorize", "succeeded", None)] + [(action, "declined", f"{action}_declined")] * 2
+
+
 def test_an_amount_that_is_being_refunded_cannot_be_refunded_again(pair: Pair) -> None:
     payment = captured(pair)
     path = f"/v1/payments/{payment['id']}"
