@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill browser mutations e2e images package clean
+.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill browser mutations audit e2e images package clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -48,7 +48,7 @@ schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 dashboards: $(DEV) ## Generate the charts' dashboards and alerts from ci/generate
 	$(BIN)/python -m ci.generate.dashboards
 
-chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 13 invariants
+chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 17 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 simulate: $(DEV) ## Run both services in memory through SCHEDULES=20000 schedules from SEED; SCHEDULE=n repeats one
@@ -57,8 +57,8 @@ simulate: $(DEV) ## Run both services in memory through SCHEDULES=20000 schedule
 fuzz: $(DEV) ## Send EXAMPLES=2000 requests, generated from the OpenAPI documents and SEED, to each service
 	$(MODULES) $(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
 
-restore-drill: $(DEV) ## Lose the databases under load, restore them from backup and WAL, check the 13 invariants
-	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+restore-drill: $(DEV) ## Lose a database under load, restore it, check the invariants; CASE=order-older or payment-older
+	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(CASE),--case $(CASE)) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 card-rates: $(DEV) ## Measure how many cards and other numbers are refused in codes and free text
 	$(MODULES) $(BIN)/python -m tests.support.cards
@@ -72,8 +72,11 @@ browser: $(DEV) ## Test the pages in Chromium (or TANDEM_CHROMIUM); screenshots 
 bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, PROFILE=1 writes flame graphs
 	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(PROFILE),--profile)
 
-mutations: $(DEV) ## Break the product in a dozen ways; tests or chaos must detect each
+mutations: $(DEV) ## Break the product in many ways; tests or chaos must detect each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
+
+audit: $(DEV) ## Run bandit, pip-audit (needs the advisories of PyPI or OSV) and the adversarial tests
+	$(MODULES) $(BIN)/python -m ci.audit
 
 e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names
 	PATH="$(CURDIR)/$(BIN):$$PATH" ci/e2e

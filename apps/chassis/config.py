@@ -22,6 +22,7 @@ from chassis.messaging import signatures
 from chassis.telemetry import tracing
 
 _KEY = re.compile(r"[\x21-\x7e]*")
+_POSTGRESQL = ("postgresql", "postgres")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
@@ -46,6 +47,7 @@ class Settings:
     trusted_proxies: int
     events_secrets: tuple[str, ...] = field(repr=False)
     relay_admin_port: int | None
+    operator_port: int | None
     web_threads: int
     log_level: str
     relay_concurrency: int
@@ -78,6 +80,16 @@ def key(env: FileAwareEnv, name: str) -> str:
     return value
 
 
+def migration_url() -> str:
+    """Return MIGRATION_DATABASE_URL, the URL of the role that owns the tables. Empty if migrations use DATABASE_URL.
+
+    Only `flask migrate` reads it, so that no serving process holds it. Raises ConfigError.
+    """
+    env = reader()
+    name = "MIGRATION_DATABASE_URL"
+    return _url(env, name, None, _POSTGRESQL) if env.str(name, "") else ""
+
+
 def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
     """Read the fields of `Settings` from the environment; `scopes` are the service's own.
 
@@ -106,7 +118,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
     _check_tracing(env)
     return {
-        "database_url": _url(env, "DATABASE_URL", None, ("postgresql", "postgres")),
+        "database_url": _url(env, "DATABASE_URL", None, _POSTGRESQL),
         "database_pooled": env.bool("DATABASE_POOLED", False),
         "environment": environment,
         "scopes": scopes,
@@ -119,6 +131,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "trusted_proxies": _proxies(env),
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
+        "operator_port": env.int("OPERATOR_PORT", None),
         "web_threads": positive(env, "WEB_THREADS", 6),
         "log_level": level,
         "relay_concurrency": positive(env, "RELAY_CONCURRENCY", 8),
@@ -175,7 +188,15 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
             tokens.parse(jwks, algorithms)
         except ValueError as error:
             raise ConfigError(f"JWT_JWKS: {error}") from error
-    return tokens.Policy(issuer, audience, algorithms, env.str("JWT_MERCHANT_CLAIM", "merchant"), url, jwks)
+    return tokens.Policy(
+        issuer=issuer,
+        audience=audience,
+        algorithms=algorithms,
+        merchant_claim=env.str("JWT_MERCHANT_CLAIM", "merchant"),
+        jwks_url=url,
+        jwks=jwks,
+        allow_any_merchant=env.bool("JWT_ALLOW_ANY_MERCHANT", False),
+    )
 
 
 def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:

@@ -44,6 +44,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Service:
     """The objects that views and hooks use. `service()` returns those of the current application.
 
+    `admin` is the application of the admin port, `pages` that of the port for the service's own pages, if there is one.
     `use_cases` are the service's own objects, by name.
     """
 
@@ -52,6 +53,7 @@ class Service:
     database: Database
     health: health.Health
     gauges: metrics.DatabaseGauges
+    pages: admin.Application
     admin: admin.Application
     request_log: logs.RequestLog
     guard: Guard
@@ -79,7 +81,8 @@ def create_app(
     `title`, `about` (the first paragraph of the description) and `webhooks` (the events that the service sends) are for
     its OpenAPI document. `problems` has every kind of problem that it can answer with. `migrations` is the folder of
     Alembic's scripts. `use_cases` are the objects that the service's own views need. `admin_pages` maps the first
-    segment of a path on the admin port, such as "/admin", to the WSGI application for it and all paths below it.
+    segment of a path, such as "/admin", to the WSGI application for it and all paths below it, on the port
+    OPERATOR_PORT or, if that is not set, on the admin port.
     """
     logs.configure(name, settings.log_level)
     Database.pooled = settings.database_pooled
@@ -88,7 +91,10 @@ def create_app(
     app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges(name)
-    admin_app = admin.application(settings.database_url, checks, gauges, admin_pages or {})
+    own_pages = admin_pages or {}
+    on_admin_port = own_pages if settings.operator_port is None else {}
+    admin_app = admin.application(settings.database_url, checks, gauges, on_admin_port)
+    pages_app = admin.pages_application(own_pages)
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(
@@ -97,6 +103,7 @@ def create_app(
         database,
         checks,
         gauges,
+        pages_app,
         admin_app,
         request_log,
         guard,

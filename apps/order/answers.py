@@ -20,8 +20,8 @@ from order.transition import Answer
 _payment = fast_load.loader(PaymentSnapshot())
 _refund = fast_load.loader(RefundSnapshot())
 
-# Payment's problems for a command that came too late: another operation has changed the payment first.
-_OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
+# Payment's problems for a command that came too late: other operations have changed the payment first.
+_OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized", "refund-limit"})
 
 # Payment's problems for a command that it can't carry out at the moment.
 _TEMPORARY = frozenset({"unavailable", "idempotency-key-in-use", "too-many-requests"})

@@ -15,6 +15,7 @@ from chassis.http import fast_load, idempotency, paging, parsing, prefer
 from chassis.http.answers import answer
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import STANDARD_WEBHOOKS, facts
+from chassis.http.fields import PageQuery
 from chassis.http.problems import Problem
 from chassis.messaging import signatures
 from chassis.openapi.schemas import EXAMPLE_ID
@@ -113,7 +114,7 @@ def capture_order(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/cancel")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
+@facts("order-state", "refund-limit", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Cancel an order and return its money.
@@ -129,7 +130,7 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/refunds")
 @requires("orders:write")
 @blueprint.arguments(schemas.CreateRefund)
-@facts("order-state", "amount-exceeds-captured", waits=True, tagged=True)
+@facts("order-state", "amount-exceeds-captured", "refund-limit", waits=True, tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Refund a paid order, completely or in part."""
@@ -142,10 +143,12 @@ def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
 
 @blueprint.get("/orders/<uuid:order_id>/refunds")
 @requires("orders:read")
+@blueprint.arguments(PageQuery, location="query")
 @blueprint.response(200, schemas.RefundList)
-def list_refunds(order_id: UUID) -> Response:
+def list_refunds(query: dict[str, Any], order_id: UUID) -> Response:
     """List an order's refunds, newest first."""
-    return paging.whole(orders().refunds(g.merchant, str(order_id)))
+    after = paging.after(query.get("cursor"))
+    return paging.page(orders().refunds(g.merchant, str(order_id), after, query["limit"]), query["limit"])
 
 
 @blueprint.get("/orders/<uuid:order_id>")
@@ -169,10 +172,12 @@ def list_orders(query: dict[str, Any]) -> Response:
 
 @blueprint.get("/orders/<uuid:order_id>/events")
 @requires("orders:read")
+@blueprint.arguments(PageQuery, location="query")
 @blueprint.response(200, schemas.EventList)
-def list_events(order_id: UUID) -> Response:
+def list_events(query: dict[str, Any], order_id: UUID) -> Response:
     """Get an order's history, oldest step first."""
-    return answer(orders().history(g.merchant, str(order_id)))
+    after = paging.after_number(query.get("cursor"))
+    return paging.page(orders().history(g.merchant, str(order_id), after, query["limit"]), query["limit"])
 
 
 @blueprint.post("/payment-events")

@@ -208,9 +208,10 @@ class RefundView(Schema):
 
 
 class RefundList(Schema):
-    """All refunds of an order, newest first."""
+    """A page of an order's refunds, newest first."""
 
     data = fields.List(fields.Nested(RefundView), metadata=describe("The refunds."))
+    next_cursor = NextCursor()
 
 
 class EventView(Schema):
@@ -228,9 +229,10 @@ class EventView(Schema):
 
 
 class EventList(Schema):
-    """The complete history of an order, oldest step first."""
+    """A page of an order's history, oldest step first."""
 
     data = fields.List(fields.Nested(EventView), metadata=describe("The steps."))
+    next_cursor = NextCursor()
 
 
 class SketchOrder(Schema):

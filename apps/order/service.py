@@ -30,6 +30,9 @@ from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund
 
 log = logs.get_logger()
 
+MOST_REFUNDS = 1000
+"""The most refunds of an order, those that failed included."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -137,20 +140,31 @@ class Orders:
         """Return views of orders, newest first, older than a time and id; `query` is what schemas.ListOrders loads."""
         return views.find(self.database.session(), merchant, query, after)
 
-    def history(self, merchant: str, order_id: str) -> str:
-        """Return an order's history as JSON text. Raises Problem `order-not-found`."""
-        return found(views.events(self.database.session(), merchant, order_id))
+    def history(self, merchant: str, order_id: str, after: int, limit: int) -> list[Row]:
+        """Return the events of an order's history after a version; see views.events. Raises Problem `order-not-found`.
 
-    def refunds(self, merchant: str, order_id: str) -> list[Row]:
-        """Return views of an order's refunds, newest first. Raises Problem `order-not-found`."""
+        Every order has an event for its first version.
+        """
+        rows = views.events(self.database.session(), merchant, order_id, after, limit)
+        if not rows:
+            self.get(merchant, order_id)
+        return rows
+
+    def refunds(self, merchant: str, order_id: str, after: str | None, limit: int) -> list[Row]:
+        """Return views of an order's refunds; see views.find_refunds. Raises Problem `order-not-found`."""
         self.get(merchant, order_id)
-        return views.find_refunds(self.database.session(), merchant, order_id)
+        return views.find_refunds(self.database.session(), merchant, order_id, after, limit)
 
     def cancel(self, claim: Claim, order_id: str, headers: dict[str, str], wait: float) -> Done:
-        """Cancel an order and return its money. Raises Problem `order-not-found`, `order-state`."""
+        """Cancel an order and return its money.
+
+        Raises Problem `order-not-found`, `order-state` or, for a paid order, `refund-limit`.
+        """
 
         def plan(session: Session, order: Order) -> Change:
             _raise(refusals.cancel_refusal(order))
+            if order.status is Status.PAID:
+                _refuse_many_refunds(session, claim.merchant, order_id)
             pending = order.status is Status.PENDING_PAYMENT
             return Cancel(steps.withdraw(session, claim.merchant, order_id) if pending else frozenset())
 
@@ -182,12 +196,13 @@ class Orders:
     ) -> Done:
         """Refund an amount in minor units, or all that is left; the row is the refund's view.
 
-        Raises Problem `order-not-found`, `order-state` or `amount-exceeds-captured`.
+        Raises Problem `order-not-found`, `order-state`, `amount-exceeds-captured` or `refund-limit`.
         """
         refund_id = new_id()
 
-        def plan(_: Session, order: Order) -> Change:
+        def plan(session: Session, order: Order) -> Change:
             _raise(refusals.refusal(order, Command.REFUND, amount))
+            _refuse_many_refunds(session, claim.merchant, order_id)
             return Refund(refund_id, amount, reason)
 
         def view(refund_id: str) -> Row:
@@ -256,6 +271,16 @@ def _new_order(
     step = transition.place(Order(order_id, Status.PENDING_PAYMENT, total, wanted["currency"], method, capture), new_id)
     message = outbox_message(merchant, step, headers, wait)
     return step, placing.parameters(merchant, step, lines, wanted, headers, message, lease_seconds(wait))
+
+
+def _refuse_many_refunds(session: Session, merchant: str, order_id: str) -> None:
+    """Raise Problem `refund-limit` if the order has the largest allowed number of refunds.
+
+    They are counted after the order was read. A refund that was added since changes the order's version, so the step
+    that is planned here is not written but planned again: concurrent requests cannot exceed the limit.
+    """
+    if views.count_refunds(session, merchant, order_id) >= MOST_REFUNDS:
+        raise Problem("refund-limit", f"The order has {MOST_REFUNDS:,} refunds already.")
 
 
 def _raise(refusal: Refusal | None) -> None:

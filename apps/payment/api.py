@@ -13,6 +13,7 @@ from chassis.http import idempotency, paging, parsing
 from chassis.http.answers import answer
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import Signature, facts
+from chassis.http.fields import PageByTimeQuery
 from chassis.service import propagated_headers, service
 from payment import ledger, schemas
 from payment.service import Done, Payments
@@ -89,7 +90,7 @@ def _replayed(done: Done) -> dict[str, str]:
 @blueprint.post("/payments/<uuid:payment_id>/refunds")
 @requires("payments:write")
 @blueprint.arguments(schemas.CreateRefund)
-@facts("payment-state", "amount-exceeds-captured", tagged=True)
+@facts("payment-state", "amount-exceeds-captured", "refund-limit", tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Refund a captured payment, completely or in part."""
@@ -101,18 +102,22 @@ def create_refund(wanted: dict[str, Any], payment_id: UUID) -> Response:
 
 @blueprint.get("/payments/<uuid:payment_id>/refunds")
 @requires("payments:read")
+@blueprint.arguments(PageByTimeQuery, location="query")
 @blueprint.response(200, schemas.RefundList)
-def list_refunds(payment_id: UUID) -> Response:
+def list_refunds(query: dict[str, Any], payment_id: UUID) -> Response:
     """List a payment's refunds, newest first."""
-    return paging.whole(payments().refunds(g.merchant, str(payment_id)))
+    after, limit = paging.after_moment(query.get("cursor")), query["limit"]
+    return paging.page(payments().refunds(g.merchant, str(payment_id), after, limit), limit)
 
 
 @blueprint.get("/payments/<uuid:payment_id>/operations")
 @requires("payments:read")
+@blueprint.arguments(PageByTimeQuery, location="query")
 @blueprint.response(200, schemas.OperationList)
-def list_operations(payment_id: UUID) -> Response:
+def list_operations(query: dict[str, Any], payment_id: UUID) -> Response:
     """List the operations of a payment, oldest first."""
-    return paging.whole(payments().operations(g.merchant, str(payment_id)))
+    after, limit = paging.after_moment(query.get("cursor")), query["limit"]
+    return paging.page(payments().operations(g.merchant, str(payment_id), after, limit), limit)
 
 
 @blueprint.get("/payments/<uuid:payment_id>/provider")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
 from chassis.messaging import leases
-from chassis.messaging.leases import DUE, UNTIL, Queue
+from chassis.messaging.leases import UNTIL, Queue
 from chassis.postgres.database import Row, Session, json_time
 from payment.model import Kind, Operation
 from payment.store import VIEW
@@ -20,10 +21,7 @@ OPERATIONS = Queue(
     pending="operations.status = 'pending'",
     due=f"""
         SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider, p.order_id
-        FROM (SELECT merchant, id, payment_id FROM operations
-              WHERE status = 'pending' AND {DUE}
-              ORDER BY available_at LIMIT %(limit)s
-              FOR UPDATE SKIP LOCKED) o
+        FROM ({leases.by_turns("operations", "operations.status = 'pending'", "merchant, id, payment_id")}) o
         JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id""",
     returning="""operations.merchant, operations.id, payment_id, kind, amount, currency, due.payment_method, attempts,
         due.reference, note, due.headers, due.provider, due.order_id,
@@ -129,12 +127,18 @@ def retry_all_now(session: Session) -> None:
     leases.retry_now(session, OPERATIONS, "available_at > now()", {})
 
 
-def find(session: Session, merchant: str, payment_id: str) -> list[Row]:
-    """Return views of a payment's operations, oldest first: body (JSON text)."""
+def find(session: Session, merchant: str, payment_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
+    """Return views of a payment's operations, oldest first, at most `limit` + 1: body (JSON text), id, created_at.
+
+    `after` is the time and id of the last operation of the previous page, if there is one.
+    """
+    time, last = after or (None, None)
     return session.execute(
-        f"""SELECT {_OPERATION}::text AS body FROM operations o WHERE merchant = %s AND payment_id = %s
-            ORDER BY created_at, id""",
-        (merchant, payment_id),
+        f"""SELECT {_OPERATION}::text AS body, o.id, o.created_at FROM operations o
+            WHERE merchant = %(merchant)s AND payment_id = %(payment_id)s
+              AND (%(time)s::timestamptz IS NULL OR (created_at, id) > (%(time)s::timestamptz, %(last)s::uuid))
+            ORDER BY created_at, id LIMIT %(limit)s::bigint + 1""",
+        {"merchant": merchant, "payment_id": payment_id, "time": time, "last": last, "limit": limit},
     ).fetchall()
 
 
@@ -160,13 +164,30 @@ def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
     )
 
 
-def find_refunds(session: Session, merchant: str, payment_id: str) -> list[Row]:
-    """Return views of a payment's refunds, newest first."""
+def find_refunds(
+    session: Session, merchant: str, payment_id: str, after: tuple[datetime, str] | None, limit: int
+) -> list[Row]:
+    """Return views of a payment's refunds, with created_at, newest first; at most `limit` + 1.
+
+    `after` is the time and id of the last refund of the previous page, if there is one.
+    """
+    time, last = after or (None, None)
     return session.execute(
-        f"""SELECT {_REFUND} FROM operations o WHERE merchant = %s AND payment_id = %s AND kind = 'refund'
-            ORDER BY created_at DESC, id DESC""",
-        (merchant, payment_id),
+        f"""SELECT {_REFUND}, o.created_at FROM operations o
+             WHERE merchant = %(merchant)s AND payment_id = %(payment_id)s AND kind = 'refund'
+               AND (%(time)s::timestamptz IS NULL OR (created_at, id) < (%(time)s::timestamptz, %(last)s::uuid))
+             ORDER BY created_at DESC, id DESC LIMIT %(limit)s::bigint + 1""",
+        {"merchant": merchant, "payment_id": payment_id, "time": time, "last": last, "limit": limit},
     ).fetchall()
+
+
+def count_refunds(session: Session, merchant: str, payment_id: str) -> int:
+    """Return the number of a payment's refunds, whatever their status."""
+    row = session.one(
+        "SELECT count(*) AS n FROM operations WHERE merchant = %s AND payment_id = %s AND kind = 'refund'",
+        (merchant, payment_id),
+    )
+    return int(row["n"]) if row else 0
 
 
 _WITH_STATUS = """
@@ -200,6 +221,12 @@ def get(session: Session, merchant: str, operation_id: str) -> tuple[Operation, 
     """Return an operation with its status, or None."""
     row = session.one(_WITH_STATUS + "WHERE o.merchant = %s AND o.id = %s", (merchant, operation_id))
     return (_operation(row, ""), row["status"]) if row else None
+
+
+def is_adopted(session: Session, merchant: str, operation_id: str) -> bool:
+    """Return whether an operation was adopted from the provider's records, which have no key and no reason."""
+    adopted = "SELECT id FROM operations WHERE merchant = %s AND id = %s AND idempotency_key IS NULL AND note IS NULL"
+    return session.one(adopted, (merchant, operation_id)) is not None
 
 
 def pending(session: Session) -> Row | None:

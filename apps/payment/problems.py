@@ -32,6 +32,12 @@ CATALOGUE = with_own(
             "Refund at most the captured amount, less what was refunded or is being refunded.",
             "The amount of this refund, and of all that were made or are being made, exceeds the captured amount.",
         ),
+        "refund-limit": Kind(
+            409,
+            "The largest allowed number of refunds is reached",
+            "Refund larger amounts, so that 1,000 refunds are enough.",
+            "At most 1,000 refunds of one order or payment are possible, those that failed included.",
+        ),
         "amount-exceeds-authorized": Kind(
             409,
             "More than is authorized",

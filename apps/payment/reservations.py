@@ -16,6 +16,9 @@ from chassis.postgres.database import Row, Session
 from payment import model, operations, store
 from payment.model import Kind, Operation, Status
 
+MOST_REFUNDS = 1000
+"""The most refunds of a payment, those that failed included."""
+
 
 def new_operation(
     merchant: str, operation_id: str, payment_id: str, kind: Kind, lease: float, note: str | None = None
@@ -53,12 +56,20 @@ def reserve(
     """Reserve the operation's amount. Returns the complete operation and the payment's view.
 
     `lease` is for how many seconds the operation is leased to its owner. Raises Problem `payment-not-found`,
-    `precondition-failed`, `payment-state`, `amount-exceeds-captured` or `amount-exceeds-authorized`.
+    `precondition-failed`, `payment-state`, `amount-exceeds-captured`, `amount-exceeds-authorized` or `refund-limit`.
     """
-    look = store.get if claim.condition == ANY else store.lock
+    is_refund = operation.kind is Kind.REFUND
+    look = store.get if claim.condition == ANY and not is_refund else store.lock
     before = found(look(session, operation.merchant, operation.payment_id))
     claim.condition.check(before["version"])
     refusal = model.refusal(_facts(before), operation.kind, amount)
+    # The payment's row is locked, so no other refund is added between the count and the reservation.
+    if (
+        is_refund
+        and refusal is None
+        and operations.count_refunds(session, operation.merchant, operation.payment_id) >= (MOST_REFUNDS)
+    ):
+        raise Problem("refund-limit", f"The payment has {MOST_REFUNDS:,} refunds already.")
     if refusal is None:
         operation = complete(operation, before, amount)
         row = operations.reserve(session, operation, lease, claim.key, headers)
@@ -76,13 +87,16 @@ def is_repeated(session: Session, operation: Operation, amount: int | None) -> b
     """Return whether `operation` is stored already, although the key of its request was purged.
 
     Raises Problem `idempotency-key-reused` if the stored operation is not what this request asks for. A request without
-    an amount (None) asks for all that was left then, so any stored amount fits it.
+    an amount (None) asks for all that was left then, so any stored amount fits it. An adopted refund fits any reason,
+    because the provider does not record it.
     """
     row = operations.get(session, operation.merchant, operation.id)
     if row is None:
         return False
     stored, _ = row
-    same = (stored.payment_id, stored.kind, stored.note) == (operation.payment_id, operation.kind, operation.note)
+    same = (stored.payment_id, stored.kind) == (operation.payment_id, operation.kind)
+    if stored.note != operation.note:
+        same = same and operations.is_adopted(session, operation.merchant, operation.id)
     if not same or amount not in (None, stored.amount):
         raise idempotency.reused()
     return True

@@ -114,9 +114,10 @@ class RefundView(Schema):
 
 
 class RefundList(Schema):
-    """All refunds of a payment, newest first."""
+    """A page of a payment's refunds, newest first."""
 
     data = fields.List(fields.Nested(RefundView), metadata=describe("The refunds."))
+    next_cursor = NextCursor()
 
 
 class OperationView(Schema):
@@ -135,9 +136,10 @@ class OperationView(Schema):
 
 
 class OperationList(Schema):
-    """All operations of a payment, oldest first."""
+    """A page of a payment's operations, oldest first."""
 
     data = fields.List(fields.Nested(OperationView), metadata=describe("The operations."))
+    next_cursor = NextCursor()
 
 
 class ProviderAccount(Schema):

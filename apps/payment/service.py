@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -233,15 +234,15 @@ class Payments:
         """Return views of a merchant's payments, newest first; see store.find."""
         return store.find(self.database.session(), query)
 
-    def refunds(self, merchant: str, payment_id: str) -> list[Row]:
-        """Return views of a payment's refunds, newest first. Raises Problem `payment-not-found`."""
+    def refunds(self, merchant: str, payment_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
+        """Return views of a payment's refunds; see operations.find_refunds. Raises Problem `payment-not-found`."""
         self.get(merchant, payment_id)
-        return operations.find_refunds(self.database.session(), merchant, payment_id)
+        return operations.find_refunds(self.database.session(), merchant, payment_id, after, limit)
 
-    def operations(self, merchant: str, payment_id: str) -> list[Row]:
-        """Return views of a payment's operations, oldest first. Raises Problem `payment-not-found`."""
+    def operations(self, merchant: str, payment_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
+        """Return views of a payment's operations; see operations.find. Raises Problem `payment-not-found`."""
         self.get(merchant, payment_id)
-        return operations.find(self.database.session(), merchant, payment_id)
+        return operations.find(self.database.session(), merchant, payment_id, after, limit)
 
     def provider_account(self, merchant: str, payment_id: str) -> dict[str, int]:
         """Return the amounts of a payment by the provider's records; see reconcile.provider_account.

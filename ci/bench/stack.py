@@ -19,7 +19,16 @@ from ci.laptop import launch
 from ci.laptop.journey import answers_ok
 from ci.laptop.ports import ADDRESS, Ports, url
 from ci.laptop.postgres import ADMINISTRATOR, Postgres, free_port
-from ci.laptop.services import SERVICES, START_TIMEOUT, inherited, migration, service, settings, start_postgres
+from ci.laptop.services import (
+    SERVICES,
+    START_TIMEOUT,
+    DatabaseUrls,
+    inherited,
+    migration,
+    service,
+    settings,
+    start_postgres,
+)
 from ci.laptop.state import State
 from ci.laptop.supervisor import Process, Supervisor
 
@@ -38,7 +47,7 @@ class Stack:
         self.server = Postgres(state.postgres, settings=statistics)
         self._with_statistics = with_statistics
         self.workers, self.threads = gunicorn_conf.workers, gunicorn_conf.threads
-        self._databases: dict[str, str] = {}
+        self._databases: dict[str, DatabaseUrls] = {}
         self._environments: dict[str, dict[str, str]] = {}
         self._processes: dict[str, Process] = {}
 
@@ -46,7 +55,7 @@ class Stack:
         """Start everything and wait until it is ready. Raises StartFailed and Stopped."""
         self._databases = start_postgres(self.state, self.supervisor, self.server)
         self._environments = {
-            name: {**inherited(), **settings(name, self.ports, self.keys, self._databases[name], self.state)}
+            name: {**inherited(), **settings(name, self.ports, self.keys, self._databases[name].service, self.state)}
             for name in SERVICES
         }
         if self._with_statistics:
@@ -54,7 +63,9 @@ class Stack:
             administrator.execute("CREATE EXTENSION pg_stat_statements")
             administrator.execute("GRANT EXECUTE ON FUNCTION pg_stat_statements_reset TO PUBLIC")
             administrator.close()
-        migrations = (migration(self.state, name, env) for name, env in self._environments.items())
+        migrations = (
+            migration(self.state, name, env, self._databases[name].owner) for name, env in self._environments.items()
+        )
         self.supervisor.finish(*migrations, timeout=START_TIMEOUT)
         started = [process for name, env in self._environments.items() for process in service(self.state, name, env)]
         started.append(self._floor())
@@ -111,7 +122,7 @@ class Stack:
 
     def query(self, database: str, statement: str) -> list[tuple[object, ...]]:
         """Return the rows of a statement on the `order` or `payment` database."""
-        with psycopg.connect(self._databases[database], autocommit=True) as session:
+        with psycopg.connect(self._databases[database].owner, autocommit=True) as session:
             cursor = session.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 

@@ -73,8 +73,11 @@ def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
     databases = start_postgres(state, supervisor, Postgres(state.postgres))
     done("PostgreSQL is ready")
 
-    environments = {name: {**inherited(), **settings(name, ports, keys, databases[name], state)} for name in SERVICES}
-    supervisor.finish(*(migration(state, name, environments[name]) for name in SERVICES), timeout=START_TIMEOUT)
+    environments = {
+        name: {**inherited(), **settings(name, ports, keys, databases[name].service, state)} for name in SERVICES
+    }
+    migrations = (migration(state, name, environments[name], databases[name].owner) for name in SERVICES)
+    supervisor.finish(*migrations, timeout=START_TIMEOUT)
     done("both databases are migrated")
 
     supervisor.start(*(process for name in SERVICES for process in service(state, name, environments[name])))

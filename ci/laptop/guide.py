@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from ci.laptop.journey import PAYMENT_METHOD
 from ci.laptop.ports import Ports, url
+from ci.laptop.services import DatabaseUrls
 
 
-def env_file(ports: Ports, keys: Mapping[str, str], databases: Mapping[str, str]) -> dict[str, str]:
+def env_file(ports: Ports, keys: Mapping[str, str], databases: Mapping[str, DatabaseUrls]) -> dict[str, str]:
     """Return the variables of `.run/env`."""
     return {
         "ORDER_URL": url(ports.order),
@@ -19,8 +20,10 @@ def env_file(ports: Ports, keys: Mapping[str, str], databases: Mapping[str, str]
         "OTHER_API_KEY": keys["OTHER_API_KEY"],
         "READONLY_API_KEY": keys["READONLY_API_KEY"],
         "OPERATOR_API_KEY": keys["OPERATOR_API_KEY"],
-        "ORDER_DATABASE_URL": databases["order"],
-        "PAYMENT_DATABASE_URL": databases["payment"],
+        "ORDER_DATABASE_URL": databases["order"].service,
+        "PAYMENT_DATABASE_URL": databases["payment"].service,
+        "ORDER_MIGRATION_DATABASE_URL": databases["order"].owner,
+        "PAYMENT_MIGRATION_DATABASE_URL": databases["payment"].owner,
     }
 
 

@@ -171,21 +171,39 @@ class Postgres:
             return False
         return True
 
-    # Each database belongs to a role of the same name. No other role can connect to it.
+    # Each database belongs to a role of the same name, which migrates it. The service has a role of its own. No other
+    # role can connect to the database.
 
     def url(self, name: str) -> str:
         """Return the connection URL of a database for the role that owns it."""
         return f"postgresql://{name}:{self._password(name)}@{ADDRESS}:{self.port}/{name}"
 
+    def service_url(self, name: str) -> str:
+        """Return the connection URL of a database for the role of its service (see `create_service_role`)."""
+        role = service_role(name)
+        return f"postgresql://{role}:{self._password(role)}@{ADDRESS}:{self.port}/{name}"
+
+    def create_service_role(self, name: str) -> str:
+        """Create the role of the service that uses this database, unless it exists. Return its URL.
+
+        It has no privileges until `flask migrate` grants them.
+        """
+        with psycopg.connect(self.url(ADMINISTRATOR), autocommit=True) as administrator:
+            self._create_role(administrator, service_role(name))
+        return self.service_url(name)
+
+    def _create_role(self, administrator: psycopg.Connection, name: str) -> None:
+        role, password = sql.Identifier(name), sql.Literal(self._password(name))
+        if _missing(administrator, "SELECT FROM pg_roles WHERE rolname = %s", name):
+            administrator.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        administrator.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+
     def create_database(self, name: str) -> str:
         """Create a database and the role that owns it, unless they exist. Return its URL."""
-        role, password = sql.Identifier(name), sql.Literal(self._password(name))
         with psycopg.connect(self.url(ADMINISTRATOR), autocommit=True) as administrator:
-            if _missing(administrator, "SELECT FROM pg_roles WHERE rolname = %s", name):
-                administrator.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-            administrator.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+            self._create_role(administrator, name)
             if _missing(administrator, "SELECT FROM pg_database WHERE datname = %s", name):
-                administrator.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role))
+                administrator.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(sql.Identifier(name)))
             for database in (name, ADMINISTRATOR, "template1"):
                 administrator.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
         return self.url(name)
@@ -197,6 +215,11 @@ class Postgres:
             passwords[role] = secrets.token_urlsafe(24)
             write_private(kept, json.dumps(passwords))
         return passwords[role]
+
+
+def service_role(database: str) -> str:
+    """Return the name of the role with which a service uses its database."""
+    return f"{database}_service"
 
 
 def free_port() -> int:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ci import ROOT
 from ci.laptop import launch
@@ -22,17 +23,26 @@ READ_AND_WRITE = [*READ, "orders:write", "payments:write"]
 OPERATE = ["operator:read", "operator:write"]
 
 
-def start_postgres(state: State, supervisor: Supervisor, server: Postgres) -> dict[str, str]:
-    """Start the server under supervision. Return the URL of each service's database."""
+@dataclass(frozen=True)
+class DatabaseUrls:
+    """The URLs of one database: for the role that owns its tables and migrates them, and for the service's role."""
+
+    owner: str
+    service: str
+
+
+def start_postgres(state: State, supervisor: Supervisor, server: Postgres) -> dict[str, DatabaseUrls]:
+    """Start the server under supervision, with a database and two roles for each service. Return their URLs."""
     server.initialize()
     supervisor.start(Process(state, "postgres", server.argv, stop_by=signal.SIGINT))
     supervisor.wait_until(server.answers, "PostgreSQL", START_TIMEOUT)
-    return {name: server.create_database(name) for name in SERVICES}
+    return {name: DatabaseUrls(server.create_database(name), server.create_service_role(name)) for name in SERVICES}
 
 
-def migration(state: State, name: str, env: Mapping[str, str]) -> Process:
-    """Return the process that migrates a service's database."""
+def migration(state: State, name: str, env: Mapping[str, str], owner_url: str) -> Process:
+    """Return the process that migrates a service's database. Only it gets the URL of the tables' owner."""
     argv = [sys.executable, "-m", "flask", "--app", name, "migrate", "--wait", "30"]
+    env = {**env, "MIGRATION_DATABASE_URL": owner_url}
     return Process(state, f"{name}-migrate", launch.with_parent(argv, "TERM"), env=env, keep=False)
 
 

@@ -13,6 +13,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from ci import ROOT
@@ -69,7 +70,7 @@ class State:
         path = self.path / "keys.json"
         keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         for name in ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "OPERATOR_API_KEY", "PAYMENT_API_KEY"):
-            keys.setdefault(name, f"tdm_{secrets.token_hex(20)}")
+            keys.setdefault(name, new_key())
         keys.setdefault("EVENTS_SECRETS", f"whsec_{b64encode(secrets.token_bytes(32)).decode()}")
         write_private(path, json.dumps(keys, indent=2))
         return keys
@@ -81,6 +82,12 @@ class State:
         """
         lines = [f"{name}={value}\n" for name, value in values.items()]
         write_private(self.env, "".join(lines) + f"export {' '.join(values)}\n")
+
+
+def new_key() -> str:
+    """Return a new API key: `tandem_`, 40 random characters and a checksum (docs/auth.md)."""
+    body = secrets.token_hex(20)
+    return f"tandem_{body}{sha256(body.encode()).hexdigest()[:6]}"
 
 
 def write_private(path: Path, text: str) -> None:

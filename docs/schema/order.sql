@@ -223,6 +223,9 @@ COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
 CREATE INDEX outbox_due ON outbox (sequence) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_due IS 'Claims of the relay, gauges.';
 
+CREATE INDEX outbox_turns ON outbox (merchant, available_at) WHERE delivered_at IS NULL;
+COMMENT ON INDEX outbox_turns IS 'Claims of the relay, in which merchants take turns.';
+
 CREATE TABLE inbox (
     id          text        NOT NULL,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -386,6 +389,7 @@ CREATE TABLE webhook_deliveries (
     lease_owner      text,
     settled_at       timestamptz,
     headers          jsonb,
+    at_once          boolean     NOT NULL DEFAULT false,
     PRIMARY KEY (merchant, endpoint_id, id),
     CHECK ((settled_at IS NULL) = (status = 'pending'))
 ) WITH (fillfactor = 70);
@@ -408,9 +412,14 @@ COMMENT ON COLUMN webhook_deliveries.leased_until IS 'End of the lease.';
 COMMENT ON COLUMN webhook_deliveries.lease_owner IS 'Holder of the lease. Only the holder can settle the delivery.';
 COMMENT ON COLUMN webhook_deliveries.settled_at IS 'Time at which it was delivered or became dead.';
 COMMENT ON COLUMN webhook_deliveries.headers IS 'X-Request-Id and trace context of the request that caused the event. Not sent.';
+COMMENT ON COLUMN webhook_deliveries.at_once IS 'Requested by the merchant (test, redeliver): the next attempt is made even while the endpoint is paused.';
 
 CREATE INDEX webhook_deliveries_age ON webhook_deliveries (trying_since) WHERE status = 'pending';
 COMMENT ON INDEX webhook_deliveries_age IS 'Deliveries to give up, gauges.';
+
+CREATE INDEX webhook_deliveries_at_once ON webhook_deliveries (merchant, endpoint_id, available_at)
+    WHERE status = 'pending' AND at_once;
+COMMENT ON INDEX webhook_deliveries_at_once IS 'Claims of deliveries to paused endpoints.';
 
 CREATE INDEX webhook_deliveries_created ON webhook_deliveries USING brin (created_at);
 COMMENT ON INDEX webhook_deliveries_created IS 'The purge, the operator''s page.';

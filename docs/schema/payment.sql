@@ -153,6 +153,9 @@ COMMENT ON INDEX operations_of_payment IS 'Operations of one payment.';
 CREATE INDEX operations_settled ON operations USING brin (settled_at);
 COMMENT ON INDEX operations_settled IS 'Reconciliation.';
 
+CREATE INDEX operations_turns ON operations (merchant, available_at) WHERE status = 'pending';
+COMMENT ON INDEX operations_turns IS 'Claims of the executor, in which merchants take turns.';
+
 CREATE TABLE ledger_entries (
     merchant     text        NOT NULL,
     id           uuid        NOT NULL,
@@ -252,6 +255,9 @@ COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
 
 CREATE INDEX outbox_due ON outbox (sequence) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_due IS 'Claims of the relay, gauges.';
+
+CREATE INDEX outbox_turns ON outbox (merchant, available_at) WHERE delivered_at IS NULL;
+COMMENT ON INDEX outbox_turns IS 'Claims of the relay, in which merchants take turns.';
 
 
 -- Callers -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.workload import CARD_NUMBERS, MERCHANTS, Log, Request
+from tests.chaos import intents, orphans, told
+from tests.chaos.facts import Facts, Reconcile
+from tests.chaos.log import Log, Request
+from tests.chaos.workload import CARD_NUMBERS
 from tests.support.databases import Databases
 from tests.support.pair import Client
 
@@ -42,12 +45,13 @@ LEGAL = {
 
 @dataclass
 class Finding:
-    """The result for one invariant: what it says, how many things were checked, and the violations."""
+    """The result for one invariant: what it says, how many things were checked, the violations, and a remark."""
 
     number: int
     says: str
     looked_at: int = 0
     wrong: list[str] = field(default_factory=list)
+    note: str = ""
 
 
 def pending(databases: Databases) -> dict[str, int]:
@@ -64,30 +68,32 @@ def pending(databases: Databases) -> dict[str, int]:
 class Checker:
     """Reads the databases once, then checks each invariant.
 
-    `texts` are the logs and metrics, which must not contain card numbers.
+    `texts` are the logs and metrics, which must not contain card numbers. Without `reconcile` the commands are not run.
     """
 
-    def __init__(self, log: Log, databases: Databases, order: Client, payment: Client, texts: list[Path]) -> None:
-        self._log, self._databases, self._texts = log, databases, texts
-        self._clients = {name: (Client(order.url, key), Client(payment.url, key)) for name, key in MERCHANTS.items()}
-        self.orders = {
-            (row["merchant"], str(row["id"])): row for row in databases.query("order", "SELECT * FROM orders")
-        }
-        self.payments = databases.query("payment", "SELECT * FROM payments")
-        self.operations = databases.query("payment", "SELECT * FROM operations")
-        self.provider = {
-            str(row["key"]): row
-            for row in databases.query("payment", "SELECT * FROM simulator.operations WHERE result IS NOT NULL")
-        }
+    def __init__(
+        self,
+        log: Log,
+        databases: Databases,
+        order: Client,
+        payment: Client,
+        texts: list[Path],
+        reconcile: Reconcile | None = None,
+    ) -> None:
+        self._log, self._databases, self._texts, self._reconcile = log, databases, texts, reconcile
+        self.facts = facts = Facts(log, databases, order, payment)
+        self._clients = facts.clients
+        self.orders, self.payments = facts.orders, facts.payments
+        self.operations, self.provider = facts.operations, facts.provider
 
     def check(self) -> list[Finding]:
-        """Check all thirteen invariants."""
+        """Check all invariants."""
         checks: list[tuple[str, Callable[[], Iterator[str | None]]]] = [
             ("every acknowledged order exists, with the acknowledged content", self._acknowledged),
             ("one idempotency key, at most one resource and one answer", self._keys),
             ("the provider charged each payment at most once", self._charges),
             ("0 <= refunded <= captured <= authorized, at the provider too", self._amounts),
-            ("an order is paid exactly when its payment captured its total", self._paid),
+            ("an order is paid exactly when its payment has captured money", self._paid),
             ("a canceled order has net 0 at the provider", self._canceled),
             ("ledger: operations sum to zero, balances equal the provider's net", self._ledger),
             ("payment database = provider's record, operation by operation", self._provider),
@@ -96,6 +102,13 @@ class Checker:
             ("nothing stays pending", self._pending),
             ("what ended in an error happened wholly or not at all", self._whole),
             ("no card number anywhere", self._cards),
+            ("one intent, one command and one operation; attempts are bounded", lambda: intents.commands(self.facts)),
+            ("order's amounts equal payment's, refunds add up", lambda: intents.amounts(self.facts)),
+            ("what was told never goes backwards, every 202 ends visibly", lambda: told.told(self.facts)),
+            (
+                "no money without an order, reconcile finds nothing",
+                lambda: orphans.orphans(self.facts, self._reconcile),
+            ),
         ]
         findings = []
         for number, (says, check) in enumerate(checks, 1):
@@ -106,6 +119,7 @@ class Checker:
                     finding.wrong.append(wrong)
             findings.append(finding)
         findings[1].wrong += self._log.complaints
+        findings[13].note = intents.most_of_any(self.facts)
         return findings
 
     def _acknowledged(self) -> Iterator[str | None]:
@@ -142,8 +156,7 @@ class Checker:
             known.setdefault((request.merchant, request.key or ""), set()).add(request.answer["id"])
         for key, ids in known.items():
             yield None if len(ids) == 1 else f"key {key} was answered with {sorted(ids)}"
-        keys = self._databases.query("order", "SELECT merchant, key, resource_id FROM idempotency_keys")
-        made = {(row["merchant"], str(row["resource_id"])) for row in keys}
+        made = {(row["merchant"], str(row["resource_id"])) for row in self.facts.keys}
         sketched = {(r.merchant, (r.body or {})["id"]) for r in self._log.requests if r.kind == "sketch order"}
         for merchant, order_id in self.orders:
             yield (
@@ -260,10 +273,8 @@ class Checker:
             yield None if key in ours_too else f"the provider knows an operation that we do not: {key}"
 
     def _belongs(self) -> Iterator[str | None]:
-        asked = {
-            (row["merchant"], str(row["id"])): row
-            for row in self._databases.query("order", "SELECT merchant, id, aggregate_id FROM outbox")
-        }
+        asked = {(row["merchant"], str(row["id"])): row for row in self.facts.outbox}
+        others = {(r.merchant, r.key) for r in self._log.requests if r.kind == "third party"}
         rows = self._databases.query(
             "payment",
             """SELECT o.merchant, o.idempotency_key, p.order_id FROM operations o
@@ -271,6 +282,8 @@ class Checker:
                WHERE o.kind IN ('sale', 'authorize') AND o.idempotency_key IS NOT NULL""",
         )
         for row in rows:
+            if (row["merchant"], row["idempotency_key"]) in others:
+                continue
             command = asked.get((row["merchant"], row["idempotency_key"]))
             exists = (row["merchant"], str(row["order_id"])) in self.orders
             yield None if command and exists else f"a payment for order {row['order_id']} that nobody placed"
@@ -334,16 +347,13 @@ class Checker:
             (row["merchant"], str(row["order_id"]))
             for row in self._databases.query("order", "SELECT merchant, order_id FROM order_events WHERE version = 1")
         }
-        rows = self._databases.query("order", "SELECT id, merchant, aggregate_id, topic, delivered_at FROM outbox")
+        rows = self.facts.outbox
         commands = {(row["merchant"], str(row["aggregate_id"])) for row in rows if row["topic"] == "payment.create"}
         forgotten = {key for key, order in self.orders.items() if order["status"] == "canceled"}
         for key, order in self.orders.items():
             has_command = key in commands or order["total_amount"] == 0 or key in forgotten
             yield None if key in events and has_command else f"order {key[1]} is there in part"
-        keys = {
-            (row["merchant"], row["key"]): row
-            for row in self._databases.query("order", "SELECT merchant, key, resource_id FROM idempotency_keys")
-        }
+        keys = {(row["merchant"], row["key"]): row for row in self.facts.keys}
         for request in self._log.requests:
             if request.kind == "place" and request.status is None:
                 row = keys.get((request.merchant, request.key or ""))

@@ -1,7 +1,9 @@
 """Random requests of callers from a seed: they place, pay, replay, cancel, refund and capture orders.
 
 A caller's client retries a request with the same idempotency key until it gets a response or its deadline passes; then
-the outcome is recorded as unknown. Acknowledged requests are recorded for the checker.
+the outcome is recorded as unknown. All requests are recorded for the checker.
+
+Each caller begins with one action of each kind that every run must have. Then it draws its actions.
 """
 
 from __future__ import annotations
@@ -10,23 +12,24 @@ import random
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import requests
 
 import tandem_client
-from tandem_client import ApiError, Item, Order, OutcomeUnknown, Refund, Unavailable, UnexpectedAnswer
+from tandem_client import ApiError, Item, Order, OutcomeUnknown, Payment, Refund, Unavailable, UnexpectedAnswer
+from tests.chaos.log import Log, Request
 from tests.support.pair import Client
 from tests.support.settings import KEY, OTHER_KEY
+
+__all__ = ["CARD_NUMBERS", "MERCHANTS", "Caller", "Log", "Request"]
 
 MERCHANTS = {"demo": KEY, "other": OTHER_KEY}
 METHODS = (
     ["pm_ok"] * 8
-    + ["pm_declined", "pm_insufficient_funds", "pm_refund_declined"] * 2
+    + ["pm_declined", "pm_insufficient_funds", "pm_refund_declined", "pm_void_declined", "pm_capture_declined"] * 2
     + ["pm_slow"]
     + ["pm_timeout_charged", "pm_timeout_lost", "pm_error_then_ok", "pm_flaky"] * 2
 )
@@ -36,65 +39,48 @@ CARD_NUMBERS = ("4242424242424242", "4000 0566 5566 5556", "5555-5555-5555-4444"
 
 TIMEOUT, DEADLINE = 3.0, 8.0
 """Seconds for one attempt, and for one request with all its retries."""
+REPLAY_WITHIN = 6.0
+"""Seconds after the first attempt within which callers start to send a request again.
 
-
-@dataclass
-class Request:
-    """A request, its key, and its final response; None if that is unknown."""
-
-    merchant: str
-    kind: str
-    body: dict[str, Any] | None
-    key: str | None
-    status: int | None = None
-    answer: dict[str, Any] | None = None
-
-
-@dataclass
-class Log:
-    """What the callers know: their requests, counts of outcomes, and wrong responses."""
-
-    requests: list[Request] = field(default_factory=list)
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    complaints: list[str] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, request: Request) -> None:
-        """Record a finished request."""
-        outcome = "no answer" if request.status is None else str(request.status)
-        with self._lock:
-            self.requests.append(request)
-            self.outcomes[request.kind, outcome] += 1
-
-    def complain(self, what: str) -> None:
-        """Record a wrong response."""
-        with self._lock:
-            self.complaints.append(what)
-
-    def acknowledged(self, *kinds: str) -> list[Request]:
-        """Return the requests of these kinds that succeeded."""
-        return [r for r in self.requests if r.kind in kinds and r.status in (200, 201, 202)]
+With DEADLINE this is less than the age after which a purge deletes keys: a later replay would be a new request.
+"""
+DEBT_DEADLINE = 60.0
+"""Seconds that a caller waits, after the faults, until an order is placed that was paid already."""
 
 
 class Caller(threading.Thread):
-    """One caller with its own random numbers. It stops at `until`, on the monotonic clock."""
+    """One caller with its own random numbers. It stops at `until`, on the monotonic clock.
 
-    def __init__(self, number: int, seed: int, order_url: str, payment_url: str, log: Log, until: float) -> None:
-        super().__init__(name=f"caller-{number}")
+    With `loses_orders`, some third-party payments are for orders that nobody places.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        seed: int,
+        order_url: str,
+        payment_url: str,
+        log: Log,
+        until: float,
+        *,
+        loses_orders: bool = False,
+    ) -> None:
+        super().__init__(name=f"caller-{number}", daemon=True)  # ends with a run that has failed
         self._random = random.Random(f"{seed}/{number}")
         self.merchant = list(MERCHANTS)[number % len(MERCHANTS)]
         key = MERCHANTS[self.merchant]
         self._tandem = tandem_client.Client(order_url, payment_url, api_key=key, timeout=TIMEOUT, deadline=DEADLINE)
         self._order, self._payment = Client(order_url, key), Client(payment_url, key)  # for the sketch's API
-        self._log, self._until = log, until
+        self._log, self._until, self._loses_orders = log, until, loses_orders
         self._placed: list[Request] = []
+        self._debts: list[dict[str, Any]] = []  # orders of the sketch's API that were paid before they were placed
 
     def finish(self) -> None:
         """Stop after the current request."""
         self._until = time.monotonic()
 
     def run(self) -> None:
-        """Send one random request after another until the time is over."""
+        """Send one random request after another until the time is over, and then place the orders that are paid."""
         actions: list[tuple[Callable[[], None], int]] = [
             (self._place, 30),
             (self._replay, 12),
@@ -105,20 +91,40 @@ class Caller(threading.Thread):
             (self._pay_again, 6),
             (self._look, 6),
             (self._sketch, 6),
+            (self._pay_for_order, 4),
+            (self._pay_before_order, 4),
             (self._card, 3),
         ]
         choices, weights = zip(*actions, strict=True)
         with self._tandem:
-            while time.monotonic() < self._until:
-                try:
+            try:
+                self._begin()
+                while time.monotonic() < self._until:
                     self._random.choices(choices, weights)[0]()
-                except Exception as error:
-                    self._log.complain(f"{self.name}: {type(error).__name__}: {error}")
-                    raise
+                while self._debts:
+                    self._place_paid(DEBT_DEADLINE)
+            except Exception as error:
+                self._log.complain(f"{self.name}: {type(error).__name__}: {error}")
+                raise
 
-    def _send(self, request: Request, act: Callable[..., Order | Refund]) -> Request:
+    def _begin(self) -> None:
+        """Have one order each voided, captured, refunded, declined, and paid with an unknown outcome at first."""
+        for method, capture, act in (
+            ("pm_ok", "manual", self._tandem.cancel),
+            ("pm_ok", "manual", self._tandem.capture),
+            ("pm_ok", "automatic", self._tandem.refund),
+            ("pm_declined", "automatic", None),
+            ("pm_timeout_lost", "automatic", None),
+        ):
+            placed = self._place_with(method, capture, wait=3)
+            if act is not None and placed.answer is not None and placed.succeeded:
+                order_id = placed.answer["id"]
+                self._send(Request(self.merchant, act.__name__, None, self._key(), order_id), partial(act, order_id))
+
+    def _send(self, request: Request, act: Callable[..., Order | Refund | Payment], wait: int | None = None) -> Request:
         """Send the request with its key, and record what the caller then knows."""
-        wait = self._random.randint(1, 3) if self._random.random() < 0.3 else None
+        if wait is None and self._random.random() < 0.3:
+            wait = self._random.randint(1, 3)
         try:
             result = act(idempotency_key=request.key, wait=wait)
         except ApiError as refusal:
@@ -128,6 +134,7 @@ class Caller(threading.Thread):
                 self._log.complain(f"{request.kind}: {silence}")
         else:
             request.status, request.answer = result.answer.status, dict(result.answer.body)
+        request.received = time.monotonic()
         return self._written(request)
 
     def _repeat(self, request: Request, client: Client, path: str, seconds: float = DEADLINE) -> None:
@@ -141,6 +148,7 @@ class Caller(threading.Thread):
             else:
                 if answer.status_code not in (502, 503, 504) and not _is_in_use(answer):
                     request.status, request.answer = answer.status_code, answer.json()
+                    request.received = time.monotonic()
                     break
             time.sleep(self._random.uniform(0.02, 0.2))
         self._written(request)
@@ -159,6 +167,9 @@ class Caller(threading.Thread):
         return str(uuid.UUID(int=self._random.getrandbits(128)))
 
     def _place(self) -> None:
+        self._place_with(self._random.choice(METHODS), self._random.choice(["automatic", "automatic", "manual"]))
+
+    def _place_with(self, method: str, capture: str, wait: int | None = None) -> Request:
         items = [
             {
                 "sku": f"sku-{self._random.randint(1, 99)}",
@@ -170,11 +181,12 @@ class Caller(threading.Thread):
         body = {
             "currency": self._random.choice(["EUR", "USD", "JPY"]),
             "items": items,
-            "payment_method": self._random.choice(METHODS),
-            "capture": self._random.choice(["automatic", "automatic", "manual"]),
+            "payment_method": method,
+            "capture": capture,
         }
-        request = Request(self.merchant, "place", body, self._key())
-        self._placed.append(self._send(request, self._placing(body)))
+        request = self._send(Request(self.merchant, "place", body, self._key()), self._placing(body), wait)
+        self._placed.append(request)
+        return request
 
     def _known(self, likely: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
         """Return a recent order, in most cases one that is likely to allow the action: rejections test little."""
@@ -183,10 +195,15 @@ class Caller(threading.Thread):
             answered = [r for r in answered if r.body and likely(r.body)]
         return self._random.choice(answered).answer if answered else None
 
+    def _recent(self) -> list[Request]:
+        """Return the placed orders whose key may be sent again."""
+        return [request for request in self._placed if _is_recent(request)]
+
     def _replay(self) -> None:
-        if not self._placed:
+        recent = self._recent()
+        if not recent:
             return
-        first = self._random.choice(self._placed)
+        first = self._random.choice(recent)
         replay = Request(self.merchant, "replay", first.body, first.key)
         again = self._send(replay, self._placing(first.body or {}))
         if again.status is None or again.answer is None:
@@ -196,10 +213,10 @@ class Caller(threading.Thread):
         elif first.answer is not None and first.answer["id"] != again.answer["id"]:
             self._log.complain(f"the key {first.key} stands for two orders")
         elif first.answer is None:
-            first.status, first.answer = again.status, again.answer
+            first.status, first.answer, first.received = again.status, again.answer, again.received
 
     def _reuse(self) -> None:
-        known = [r for r in self._placed if r.answer]
+        known = [request for request in self._recent() if request.answer]
         if not known:
             return
         first = self._random.choice(known)
@@ -218,9 +235,9 @@ class Caller(threading.Thread):
         order = self._known(likely)
         if order is not None:
             key, this = self._key(), partial(act, order["id"], **(body or {}))
-            done = self._send(Request(self.merchant, kind, body, key), this)
-            if self._random.random() < 0.2:
-                again = self._send(Request(self.merchant, f"{kind} again", body, key), this)
+            done = self._send(Request(self.merchant, kind, body, key, order["id"]), this)
+            if self._random.random() < 0.2 and _is_recent(done):
+                again = self._send(Request(self.merchant, f"{kind} again", body, key, order["id"]), this)
                 same = done.answer is None or again.answer is None or done.answer.get("id") == again.answer.get("id")
                 if done.status in (200, 201, 202) and (again.status not in (None, 200, 201, 202) or not same):
                     self._log.complain(f"{kind} with the key {key} was answered differently: {again.answer}")
@@ -229,7 +246,8 @@ class Caller(threading.Thread):
         self._act("cancel", self._tandem.cancel)
 
     def _capture(self) -> None:
-        self._act("capture", self._tandem.capture, likely=lambda order: order["capture"] == "manual")
+        body = {"amount": self._random.randint(1, 4000)} if self._random.random() < 0.5 else None
+        self._act("capture", self._tandem.capture, body, lambda order: order["capture"] == "manual")
 
     def _pay_again(self) -> None:
         method = {"payment_method": self._random.choice(METHODS)}
@@ -243,12 +261,10 @@ class Caller(threading.Thread):
         order = self._known()
         if order is None:
             return
-        try:
-            self._tandem.get_order(order["id"])
-        except Unavailable:
-            return
-        except ApiError as error:
-            self._log.complain(f"GET of an acknowledged order: {error}")
+        look = Request(self.merchant, "look", None, None, order["id"])
+        self._send(look, lambda **_: self._tandem.get_order(order["id"]))
+        if look.status not in (None, 200):
+            self._log.complain(f"GET of an acknowledged order: {look.status} {look.answer}")
 
     def _sketch(self) -> None:
         order_id = self._key()
@@ -258,6 +274,51 @@ class Caller(threading.Thread):
         if self._random.random() < 0.5:
             paid = {"order_id": order_id, "amount": total}
             self._repeat(Request(self.merchant, "sketch payment", paid, None), self._payment, "/payments", 15.0)
+
+    def _pay_for_order(self) -> None:
+        """Pay, as a third party, for an order that is there: mostly what it costs."""
+        method = self._random.choice(["automatic", "manual"])
+        order = self._known(lambda order: order["payment_method"] in DECLINED or order["capture"] == method)
+        if order is not None and order["total_amount"] > 0:
+            amount = order["total_amount"] + self._random.choice([0, 0, 0, 1])
+            self._pay_as_third_party(order["id"], amount, order["currency"], order["capture"])
+
+    def _pay_before_order(self) -> None:
+        """Pay, as a third party, for an order of the sketch's API that is placed later, or never."""
+        order_id, total = self._key(), self._random.choice([99.5, 99.5, 12.0])
+        if self._random.random() < 0.5:
+            paid = {"order_id": order_id, "amount": 99.5}
+            self._repeat(Request(self.merchant, "third party", paid, None), self._payment, "/payments", 15.0)
+        else:
+            self._pay_as_third_party(order_id, 9950, "EUR", self._random.choice(["automatic", "manual"]))
+        if self._loses_orders and self._random.random() < 0.2:
+            return
+        self._debts.append({"id": order_id, "items": ["item1"], "total": total})
+        if self._random.random() < 0.5:
+            self._place_paid(DEADLINE)
+
+    def _pay_as_third_party(self, order_id: str, amount: int, currency: str, capture: str) -> None:
+        """Create a payment, or get the order's live one. If it is authorized, capture a part in half of the cases."""
+        body: dict[str, Any] = {"order_id": order_id, "amount": amount, "currency": currency, "capture": capture}
+        pay = partial(self._tandem.create_payment, **body, payment_method="pm_ok")
+        request = Request(self.merchant, "third party", body, self._key())
+        self._send(request, lambda idempotency_key, wait: pay(idempotency_key=idempotency_key))
+        if request.status is not None and not request.succeeded:
+            self._log.complain(f"a payment by a third party: {request.status} {request.answer}")
+        if request.succeeded and request.answer is not None and request.answer["status"] == "authorized":
+            part = {"amount": self._random.randint(1, request.answer["amount"])}
+            take = partial(self._tandem.capture_payment, request.answer["id"], amount=part["amount"])
+            if self._random.random() < 0.5:
+                capture_part = Request(self.merchant, "third-party capture", part, self._key())
+                self._send(capture_part, lambda idempotency_key, wait: take(idempotency_key=idempotency_key))
+
+    def _place_paid(self, seconds: float) -> None:
+        """Place an order that is already paid. It stays a debt until that is acknowledged."""
+        body = self._debts.pop(0)
+        request = Request(self.merchant, "sketch order", body, None)
+        self._repeat(request, self._order, "/orders", seconds)
+        if request.status is None and seconds < DEBT_DEADLINE:
+            self._debts.append(body)
 
     def _card(self) -> None:
         number = self._random.choice(CARD_NUMBERS)
@@ -270,6 +331,10 @@ class Caller(threading.Thread):
         sent = self._send(Request(self.merchant, "card number", body, self._key()), self._placing(body))
         if sent.status not in (None, 422):
             self._log.complain(f"a card number was accepted: {sent.status}")
+
+
+def _is_recent(request: Request) -> bool:
+    return time.monotonic() - request.sent < REPLAY_WITHIN
 
 
 def _is_in_use(answer: requests.Response) -> bool:

@@ -44,6 +44,7 @@ def test_both_services_document_shared_values_in_the_same_words() -> None:
     assert {path.split(".")[0] for path in order.keys() ^ payment.keys()} == {
         "payment",
         "order",
+        "operator",
         "webhooks",
         "provider",
         "credentials",

@@ -168,6 +168,7 @@ def test_dev_s_database_urls_match_its_databases() -> None:
         port = service["spec"]["ports"][0]["port"]
         host = service["metadata"]["name"]
         assert secret["url"] == f"postgresql://{name}:{secret['password']}@{host}:{port}/{name}"
+        assert secret["service-url"] == f"postgresql://{name}_service:{secret['service-password']}@{host}:{port}/{name}"
 
 
 def test_only_the_job_that_creates_secrets_has_a_token_and_it_permits_nothing_else() -> None:

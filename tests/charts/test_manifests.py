@@ -112,8 +112,25 @@ def test_an_upgrade_first_migrates_with_the_new_database_url(service: str) -> No
         "pre-upgrade"
     }
     assert int(secret["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0
-    assert secret["stringData"]["url"] == EXTERNAL["database"]["url"]
+    assert secret["stringData"] == {"url": EXTERNAL["database"]["url"]}
     assert "tandem-order-migrate-first" in json.dumps(job["spec"]).replace(service, "order")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_upgrade_first_migrates_with_both_new_urls(service: str) -> None:
+    database = {"url": "postgresql://new:b@c/d", "migrationUrl": "postgresql://owner:e@c/d"}
+    case = Case(values={service: EXTERNAL | {"database": database}}, upgrade=True)
+    name = f"tandem-{service}-migrate-first"
+    assert case.one("Secret", name)["stringData"] == {
+        "url": database["url"],
+        "migration-url": database["migrationUrl"],
+    }
+    (volume, *_) = case.one("Job", name)["spec"]["template"]["spec"]["volumes"]
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    assert [(source["name"], source["items"][0]["key"]) for source in sources] == [
+        (name, "url"),
+        (name, "migration-url"),
+    ]
 
 
 @pytest.mark.parametrize("service", SERVICES)

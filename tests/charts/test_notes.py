@@ -75,7 +75,7 @@ def test_commands_show_the_objects_that_the_values_create(name: str, kinds: set[
     [
         ("laptop", ["without\nreplicas or backups", "delete pvc,secret"], ["Gateway", "NetworkPolicy", "From outside"]),
         ("external-database", ["the Secret\ntandem-order-database"], ["backups", "delete pvc", "passwords"]),
-        ("cloudnativepg", ["order-db-app", "payment-db-app"], ["backups", "delete pvc"]),
+        ("cloudnativepg", ["order-service-database", "payment-service-database"], ["backups", "delete pvc"]),
         (
             "existing-secrets",
             ["get secret tandem-keys", "the Secret\norder-database.", "backups"],

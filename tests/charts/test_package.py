@@ -20,7 +20,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from chassis import __version__
 from ci import ROOT
 from ci.release import package, sbom
-from tests.support.charts.rendering import ALONE, CHARTS
+from tests.support.charts.rendering import ALONE, CHARTS, from_file
 
 EPOCH = 1_790_000_000
 BASE = "registry.example.com/python:3.11-slim@sha256:" + "ab" * 32
@@ -153,3 +153,52 @@ def test_the_images_labels_name_the_commit_and_the_base_image(tmp_path: Path) ->
             "base.name": "BASE_NAME",
             "base.digest": "BASE_DIGEST",
         }
+
+
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+def built_on(tmp_path: Path, builder: str, answer: str, **env: str) -> tuple[set[str], str, str]:
+    """Run ci/images with a builder that prints its arguments. It answers `inspect` with `answer`, or fails without it.
+
+    Returns the values of BASE_IMAGE and BASE_DIGEST that it was given, and what was printed.
+    """
+    program = tmp_path / builder
+    program.write_text(f"""#!/bin/sh
+case " $* " in *" inspect "*) [ -n '{answer}' ] && echo '{answer}'; exit ;; esac
+printf '%s\\n' "$@"
+""")
+    program.chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "ci/images"],
+        env={**os.environ, "IMAGE_BUILD": f"{program} build -t", **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    images = set(re.findall(r"^BASE_IMAGE=(.*)$", done.stdout, re.MULTILINE))
+    (digest,) = set(re.findall(r"^BASE_DIGEST=(.*)$", done.stdout, re.MULTILINE))
+    return images, digest, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("builder", ["docker", "buildah", "podman"])
+def test_images_are_built_on_the_digest_that_the_builder_knows(tmp_path: Path, builder: str) -> None:
+    images, digest, said = built_on(tmp_path, builder, f"docker.io/library/python@{DIGEST}")
+    assert (images, digest) == ({f"python:3.11-slim@{DIGEST}"}, DIGEST)
+    assert f"images: base image python:3.11-slim@{DIGEST}" in said
+    assert "no digest is known" not in said
+
+
+def test_a_base_image_without_a_known_digest_is_used_by_its_tag_and_this_is_said(tmp_path: Path) -> None:
+    images, digest, said = built_on(tmp_path, "docker", "")
+    assert (images, digest) == ({"python:3.11-slim"}, "")
+    assert "images: no digest is known for it" in said
+    images, digest, _ = built_on(tmp_path, "docker", "", BASE_IMAGE=f"python:3.13-slim@{DIGEST}")
+    assert (images, digest) == ({f"python:3.13-slim@{DIGEST}"}, DIGEST)
+
+
+def test_production_names_its_images_by_digest() -> None:
+    case = from_file("tandem", "high-availability")
+    images = {container["image"] for title, container in case.containers() if "test" not in title}
+    assert images
+    assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in images), images

@@ -219,13 +219,16 @@ def test_nothing_is_generated_if_every_secret_exists() -> None:
         if item["path"] == "database-url"
     }
     assert keys["Deployment/tandem-order"] == keys["Job/tandem-order-migrate"] == "dsn"
-    assert keys["Deployment/tandem-payment"] == "url"
+    assert keys["Deployment/tandem-payment"] == "service-url"
 
 
 def test_a_cloudnativepg_cluster_is_used_by_its_name() -> None:
     case = from_file("tandem", "cloudnativepg")
     assert case.objects("StatefulSet") == []
     (source, *_) = pod_of(case, "payment")["spec"]["volumes"][0]["projected"]["sources"]
+    assert source["secret"] == {"name": "payment-service-database", "items": [{"key": "url", "path": "database-url"}]}
+    database = {"postgresql": {"enabled": False}, "database": {"cloudNativePG": "payment-db"}}
+    (source, *_) = pod_of(Case(values={"payment": database}), "payment")["spec"]["volumes"][0]["projected"]["sources"]
     assert source["secret"] == {"name": "payment-db-app", "items": [{"key": "uri", "path": "database-url"}]}
     for container in pod_of(case, "payment")["spec"]["containers"]:
         assert {"name": "PGTARGETSESSIONATTRS", "value": "read-write"} in container["env"], container["name"]

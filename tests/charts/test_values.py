@@ -78,6 +78,30 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("payment", {"postgresql": {"enabled": False}}, "database.url"),
     ("payment", {"database": {"url": "postgresql://a:b@c/d"}}, "database.url.*postgresql.enabled"),
     ("order", EXTERNAL | {"database": {"url": "postgresql://c/d", "cloudNativePG": "x"}}, "database.url and .*PG"),
+    ("order", {"database": {"migrationUrl": "postgresql://a:b@c/d"}}, "database.migrationUrl.*postgresql.enabled"),
+    ("order", {"postgresql": {"enabled": False}, "database": {"migrationUrl": "postgresql://c/d"}}, "database.url or"),
+    ("order", {"postgresql": {"enabled": False}, "database": {"migrationExistingSecret": "x"}}, "database.url or"),
+    (
+        "payment",
+        EXTERNAL | {"database": {"url": "postgresql://c/d", "existingSecret": "x"}},
+        "database.url and database.existingSecret: set only one",
+    ),
+    (
+        "payment",
+        EXTERNAL | {"database": {"existingSecret": "x", "migrationUrl": "postgresql://c/d"}},
+        "database.migrationUrl: set database.url too",
+    ),
+    (
+        "payment",
+        EXTERNAL
+        | {"database": {"url": "postgresql://c/d", "migrationUrl": "postgresql://c/d", "migrationExistingSecret": "x"}},
+        "database.migrationUrl and database.migrationExistingSecret: set only one",
+    ),
+    (
+        "payment",
+        EXTERNAL | {"database": {"existingSecret": "x", "cloudNativePG": "y", "migrationExistingSecret": "z"}},
+        "database.cloudNativePG and database.migrationExistingSecret: set only one",
+    ),
     ("order", {"ingress": {"enabled": True}}, "ingress.hosts"),
     ("order", {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ("payment", {"ingress": {"enabled": True, "hosts": ["a.example"]}}, "networkPolicy.ingressNamespace"),
@@ -174,6 +198,7 @@ def test_image_and_settings_reach_every_role() -> None:
         for title, container in Case("order", values, release="order").containers()
     }
     assert images.pop("StatefulSet/order-postgresql/postgresql") == ("postgres:18", None)
+    assert images.pop("Job/order-migrate/create-service-role") == ("postgres:18", None)
     assert images.pop("Pod/order-test/test") == ("example.com/order:9", None)
     assert images == dict.fromkeys(
         ["Deployment/order/web", "Deployment/order/relay", "Job/order-migrate/migrate", "CronJob/order-purge/purge"],

@@ -37,7 +37,7 @@ def run(seed: int, examples: int, folder: Path) -> int:
     campaigns = {}
     with ExitStack() as running:
         server = running.enter_context(Postgres(folder / "postgres", durable=False))
-        databases = Databases(server.create_database("order"), server.create_database("payment"))
+        databases = Databases.create(server)
         databases.migrate()
         stack = running.enter_context(Stack(databases, folder))
         receiver = running.enter_context(Receiver())

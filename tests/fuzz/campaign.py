@@ -26,7 +26,15 @@ from tests.fuzz.sender import Sender
 from tests.support.pair import Client
 from tests.support.settings import KEY, OTHER_KEY
 
-METHODS = ["pm_ok", "pm_declined", "pm_insufficient_funds", "pm_refund_declined", "pm_error_then_ok"]
+METHODS = [
+    "pm_ok",
+    "pm_declined",
+    "pm_insufficient_funds",
+    "pm_refund_declined",
+    "pm_void_declined",
+    "pm_capture_declined",
+    "pm_error_then_ok",
+]
 """Payment methods that lead to all states of an order or a payment, within milliseconds."""
 
 _UNSIGNED = "an event without a valid signature is rejected with 400; the check expects 401 or 403"

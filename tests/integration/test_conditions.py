@@ -154,10 +154,11 @@ def test_if_match_is_compared_with_the_locked_row(pair: Pair, name: str) -> None
     service = "order" if client is pair.order else "payment"
     answers: list[requests.Response] = []
     request = threading.Thread(target=lambda: answers.append(do(change, f'"{made["version"]}"')))
-    with psycopg.connect(getattr(pair.databases, service)) as other:
+    serving = pair.databases.service_url(service)  # only this role sees what its own sessions wait for
+    with psycopg.connect(serving) as other, psycopg.connect(serving, autocommit=True) as watching:
         other.execute(f"UPDATE {service}s SET version = version + 1 WHERE id = %s".encode(), (made["id"],))
         request.start()
         waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        eventually(lambda: pair.databases.query(service, waits), "it waits for the row")
+        eventually(lambda: watching.execute(waits).rowcount == 1, "it waits for the row")
     request.join(30)
     refused(answers[0], 412, "precondition-failed")

@@ -1,5 +1,6 @@
 """`make run` as a user sees it: real processes with a state directory of the test."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -19,6 +21,7 @@ import requests
 
 from ci import ROOT
 from ci.laptop import launch
+from ci.laptop.postgres import ADMINISTRATOR, Postgres
 from tests.support.eventually import eventually
 from tests.support.operator_client import Desk
 
@@ -155,8 +158,9 @@ def test_the_environment_file_has_all_addresses_and_keys(laptop: Laptop) -> None
     for service in ("ORDER", "PAYMENT"):
         assert requests.get(f"{env[f'{service}_URL']}/readyz", timeout=10).ok
         assert requests.get(f"{env[f'{service}_ADMIN_URL']}/metrics", timeout=10).ok
-        with psycopg.connect(env[f"{service}_DATABASE_URL"]) as connection:
-            assert connection.execute("SELECT current_user").fetchone() == (service.lower(),)
+        for name, role in (("DATABASE_URL", f"{service.lower()}_service"), ("MIGRATION_DATABASE_URL", service.lower())):
+            with psycopg.connect(env[f"{service}_{name}"]) as connection:
+                assert connection.execute("SELECT current_user").fetchone() == (role,)
     names = ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "OPERATOR_API_KEY")
     assert len({env[name] for name in names}) == 4
     assert (laptop.state / "env").stat().st_mode & 0o077 == 0
@@ -179,6 +183,56 @@ def test_the_printed_commands_work_when_pasted(laptop: Laptop) -> None:
     ]
     assert len(answers) == 3
     assert all("id" in answer.stdout for answer in answers)
+
+
+def serving_urls(laptop: Laptop) -> dict[str, str]:
+    """The URLs of the databases that the running processes have."""
+    urls = {}
+    for name in PROCESSES[1:]:
+        variables = psutil.Process(laptop.pid(name)).environ()
+        assert "MIGRATION_DATABASE_URL" not in variables
+        urls[name] = variables["DATABASE_URL"]
+    return urls
+
+
+@pytest.mark.adversarial
+def test_no_process_that_serves_can_change_schema_or_history(laptop: Laptop) -> None:
+    for name, url in serving_urls(laptop).items():
+        history = "order_events" if name.startswith("order") else "ledger_entries"
+        with psycopg.connect(url, autocommit=True) as connection:
+            for statement in (
+                f"DELETE FROM {history}",
+                f"UPDATE {history} SET merchant = 'other'",
+                f"ALTER TABLE {history} DISABLE TRIGGER ALL",
+                "DROP TABLE outbox",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(statement.encode())
+
+
+def test_a_state_directory_of_the_release_before_is_upgraded_to_two_roles(another: Laptop) -> None:
+    """There, one role owned the tables and served, and the keys had no checksum."""
+    another.wait_until_ready()
+    assert another.stop() == 0
+    with Postgres(another.state / "postgres") as server:
+        for service in ("order", "payment"):
+            with psycopg.connect(server.url(ADMINISTRATOR), dbname=service, autocommit=True) as administrator:
+                administrator.execute(f"DROP OWNED BY {service}_service".encode())
+                administrator.execute(f"DROP ROLE {service}_service".encode())
+    passwords = another.state / "postgres" / "passwords.json"
+    kept = {name: value for name, value in json.loads(passwords.read_text()).items() if "_service" not in name}
+    passwords.write_text(json.dumps(kept))
+    keys = another.state / "keys.json"
+    old = {**json.loads(keys.read_text()), "API_KEY": f"tdm_{os.urandom(20).hex()}"}
+    keys.write_text(json.dumps(old))
+    again = Laptop.start(another.state)
+    try:
+        again.wait_until_ready()
+        assert again.env["API_KEY"] == old["API_KEY"]
+        assert again.order().json()["status"] == "paid"
+        assert {urlsplit(url).username for url in serving_urls(again).values()} == {"order_service", "payment_service"}
+    finally:
+        again.stop()
 
 
 @pytest.mark.parametrize(("role", "database"), [("ORDER", "payment"), ("PAYMENT", "order")])

@@ -97,7 +97,7 @@ def live(folder: Path, running: ExitStack) -> int:
     server = Postgres(folder / "postgres", durable=False)
     server.start()
     running.callback(server.stop)
-    databases = Databases(server.create_database("order"), server.create_database("payment"))
+    databases = Databases.create(server)
     databases.migrate()
     (folder / "stack").mkdir()
     stack = running.enter_context(Stack(databases, folder / "stack"))

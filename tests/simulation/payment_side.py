@@ -263,7 +263,7 @@ class PaymentSide:
         self._settle(tried, record.outcome)
 
     def _settle(self, tried: OperationRow, outcome: Outcome) -> None:
-        """Write what `payment.model.settle` decides, as the statement payment.operations.settle does."""
+        """Write what `payment.model.settle` decides, as the statement payment.settlements.settle does."""
         operation = tried.operation
         settlement = payments.settle(operation.kind, operation.amount, outcome, operation.note)
         tried.status, tried.reason = outcome.result, outcome.reason

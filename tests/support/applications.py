@@ -22,7 +22,7 @@ SERVICES = ("order", "payment")
 
 def make(databases: Databases, service: str, *, url: str | None = None, **settings: str) -> Flask:
     """Return a service's application. `url` is its database's; the default is the one in `databases`."""
-    wanted = environment(url or getattr(databases, service), settings)
+    wanted = environment(url or databases.service_url(service), settings)
     with mock.patch.dict(os.environ, wanted):
         return order.create_app() if service == "order" else payment.create_app()
 

@@ -3,6 +3,8 @@
 The file ARMED, if it exists, names a service, a function and `before` or `after`:
 `order order.store.steps:write after`. The next process that calls this function renames the file and kills its own
 process group with SIGKILL, before or after the call. The services need no hooks for this.
+
+The environment variable CLOCK_AHEAD sets the clock of the process ahead by so many seconds.
 """
 
 from __future__ import annotations
@@ -16,18 +18,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support import clock
+
 FUNCTIONS = {
     "order": (
         "order.store.placing:insert_under_key",
-        "order.store.steps:read",
+        "order.store.steps:read_many",
         "order.store.steps:write",
         "order.changes:Changes.receive",
-        "order.gateway:PaymentGateway.send",
+        "order.gateway:PaymentGateway.send_many",
         "chassis.messaging.outbox:claim",
     ),
     "payment": (
         "payment.store:insert_under_key",
-        "payment.operations:settle",
+        "payment.settlements:settle",
         "payment.operations:claim",
         "payment.operations:release",
         "payment.providers.simulator:Simulator.send",
@@ -83,6 +87,8 @@ def main() -> None:
     armed = Path(sys.argv[1])
     service = sys.argv[2]
     sys.argv = sys.argv[3:]
+    if clock.VARIABLE in os.environ:
+        clock.shift(float(os.environ[clock.VARIABLE]))
     for name in (*FUNCTIONS[service], *(WEBHOOKS if service == "order" else ())):
         wrap(service, name, armed)
     if sys.argv[0] == "gunicorn":

@@ -70,9 +70,9 @@ class Pair:
 
     def __enter__(self) -> Self:
         peers = {"PAYMENT_URL": self.payment.url, "ORDER_URL": self.order.url}
-        with mock.patch.dict(os.environ, environment(self.databases.order, peers)):
+        with mock.patch.dict(os.environ, environment(self.databases.service_url("order"), peers)):
             self.order_app = order.create_app()
-        with mock.patch.dict(os.environ, environment(self.databases.payment, peers)):
+        with mock.patch.dict(os.environ, environment(self.databases.service_url("payment"), peers)):
             self.payment_app = payment.create_app()
         self._serve(self._running, self.order_app, self.order.url)
         service = self.order_app.extensions["tandem"]

@@ -30,7 +30,7 @@ class Process:
 
     name: str
     argv: list[str]
-    env: Mapping[str, str]
+    env: dict[str, str]
     log: Path
     running: subprocess.Popen[bytes] | None = None
     starts: int = 0
@@ -67,7 +67,8 @@ class Stack:
 
     Processes that end are restarted, unless their name is in `held`. With `ready=False`, the start does not wait until
     the services are ready. `apps` is another copy of the product's code; `settings` are additional environment
-    variables. `peers` may be changed before the start, to put a proxy between the services.
+    variables, `order_settings` those of order alone. `peers` may be changed before the start, to put a proxy between
+    the services.
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class Stack:
         ready: bool = True,
         apps: Path | None = None,
         settings: Mapping[str, str] | None = None,
+        order_settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder, self._settings = folder, settings or {}
+        self.folder, self._settings, self._order_settings = folder, settings or {}, order_settings or {}
         self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
         self.service_ports = (free_port(), free_port())  # of payment and order
         self.admin_ports = (free_port(), free_port())  # of order and payment
@@ -105,7 +107,7 @@ class Stack:
             metrics.mkdir()
             env = {
                 **os.environ,
-                **environment(getattr(self.databases, service), self.peers),
+                **environment(self.databases.service_url(service), self.peers),
                 "PYTHONPATH": os.pathsep.join([str(self._apps), str(ROOT)]),
                 "HOST": "127.0.0.1",
                 "PORT": str(port),
@@ -113,6 +115,7 @@ class Stack:
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
                 "SWEEP_SECONDS": "5",
                 **self._settings,
+                **(self._order_settings if service == "order" else {}),
             }
             commands = {
                 "web": ["gunicorn", "-c", "python:chassis.server.gunicorn_conf", f"{service}:create_app()"],
@@ -121,7 +124,7 @@ class Stack:
             for role, command in commands.items():
                 name = f"{service}-{role}"
                 crash = [sys.executable, "-m", "tests.support.crash", str(self.armed), service]
-                self.processes[name] = Process(name, [*crash, *command], env, self.folder / f"{name}.log")
+                self.processes[name] = Process(name, [*crash, *command], dict(env), self.folder / f"{name}.log")
         for process in self.processes.values():
             process.start()
         self._supervisor = threading.Thread(target=self._supervise)
@@ -146,6 +149,23 @@ class Stack:
         if error is not None:
             for process in self.processes.values():
                 print(f"--- {process.name}", *process.log.read_text(errors="replace").splitlines()[-15:], sep="\n")
+
+    def command(self, service: str, *arguments: str) -> tuple[int, str]:
+        """Run `flask --app SERVICE ARGUMENTS` with the settings of the service's processes.
+
+        Returns the exit status and the output.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "--app", service, *arguments],
+            env=self.processes[f"{service}-relay"].env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout
 
     def _supervise(self) -> None:
         while not self._ending.wait(0.05):

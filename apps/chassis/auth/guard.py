@@ -5,7 +5,6 @@ Responses follow RFC 6750. A response to an invalid key does not reveal whether 
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Protocol
 
 from flask import Request, g, request
@@ -15,6 +14,7 @@ from chassis.auth.keyring import ANY_MERCHANT, Key, Keyring, is_merchant
 from chassis.auth.rate_limits import Limit, Limiter
 from chassis.auth.stored_keys import Keys
 from chassis.auth.tokens import Tokens
+from chassis.http.addresses import client_network
 from chassis.http.problems import Problem
 from chassis.postgres.database import Database
 
@@ -118,7 +118,7 @@ class Guard:
     def _count_failure(self) -> None:
         # Only failures count, so guessing keys does not lock out a merchant behind the same address.
         if self._address_limiter is not None:
-            self._address_limiter.count_request(_address())
+            self._address_limiter.count_request(client_network(request.remote_addr or ""))
 
     def _identify(self, req: Request) -> Key:
         scheme, _, presented = req.headers.get("Authorization", "").partition(" ")
@@ -153,16 +153,3 @@ def _merchant(req: Request, key: Key) -> str:
 def _lacks(scope: str, detail: str) -> Problem:
     challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
     return Problem("forbidden", detail, headers={"WWW-Authenticate": challenge})
-
-
-def _address() -> str:
-    """Return the client's address; for IPv6 its /64 network, because one client has all of its addresses."""
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:
-        return "unknown"
-    if address.version == 4:
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, 64), strict=False))

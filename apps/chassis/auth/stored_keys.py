@@ -1,12 +1,14 @@
 """API keys in a service's own database, cached for a few seconds.
 
 A key is `tandem_`, 40 random characters (238 bits) and a checksum of 6 characters, so that people and secret scanners
-recognize it, and malformed keys are rejected without a query. Only its SHA-256 is stored; `Keyring` says why that is
+recognize it, and malformed keys are rejected without a query. The charts and `make run` make keys of the same format
+for the setting API_KEYS. Only its SHA-256 is stored; `Keyring` says why that is
 safe.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import string
@@ -35,11 +37,16 @@ def generate() -> str:
 def is_well_formed(key: str) -> bool:
     """Return whether a text has the format and the checksum of a key. The key may still be unknown."""
     found = _FORMAT.fullmatch(key)
-    return found is not None and _checksum(found[1]) == found[2]
+    return found is not None and found[2] in (_checksum(found[1]), _crc32(found[1]))
 
 
 def _checksum(body: str) -> str:
-    """Return the CRC-32 in base 62."""
+    """Return the first six hexadecimal digits of the SHA-256, which Helm's templates can compute too."""
+    return hashlib.sha256(body.encode()).hexdigest()[:6]
+
+
+def _crc32(body: str) -> str:
+    """Return the checksum of keys made by releases before 0.3: the CRC-32 in base 62."""
     number, digits = zlib.crc32(body.encode()), ""
     for _ in range(6):
         number, digit = divmod(number, 62)

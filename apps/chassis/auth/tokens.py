@@ -57,6 +57,8 @@ class Policy:
     merchant_claim: str
     jwks_url: str
     jwks: str
+    allow_any_merchant: bool = False
+    """Whether tokens may have the scope `merchants:any`. Otherwise it is ignored."""
 
 
 def is_token(presented: str) -> bool:
@@ -234,7 +236,10 @@ class Tokens:
         merchant = claims.get(self._policy.merchant_claim)
         if not isinstance(merchant, str) or not keyring.is_merchant(merchant):
             raise invalid("The token does not name a merchant")
-        return Key(merchant, _scopes(claims), cards.masked_start(f"sub {claims.get('sub', 'unnamed')}", 64))
+        scopes = _scopes(claims)
+        if not self._policy.allow_any_merchant:
+            scopes -= {keyring.ANY_MERCHANT}
+        return Key(merchant, scopes, cards.masked_start(f"sub {claims.get('sub', 'unnamed')}", 64))
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:

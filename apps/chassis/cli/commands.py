@@ -13,10 +13,11 @@ import click
 import psycopg
 from flask import Flask
 
+from chassis import config
 from chassis.cli import keys
 from chassis.messaging.work import WorkLoop
-from chassis.postgres import migrate
-from chassis.postgres.database import Session
+from chassis.postgres import migrate, roles
+from chassis.postgres.database import Database, Session
 from chassis.server import admin
 from chassis.service import Service
 from chassis.telemetry import logs, metrics, tracing
@@ -40,13 +41,27 @@ def register(
     @app.cli.command("migrate")
     @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database.")
     def migrate_command(wait: float) -> None:
-        """Migrate this service's database to the newest schema. Safe to repeat, and to run several at once."""
+        """Migrate this service's database to the newest schema. Safe to repeat, and to run several at once.
+
+        MIGRATION_DATABASE_URL names the role that owns the tables. The role of DATABASE_URL then gets what a service
+        needs. Without it, DATABASE_URL is used and its role owns the tables.
+        """
         service: Service = app.extensions["tandem"]
+        owner_url, service_url = config.migration_url(), service.settings.database_url
+        url, role = owner_url or service_url, roles.of_url(service_url) if owner_url else ""
+        if owner_url and not role:
+            raise click.ClickException("DATABASE_URL must name its role if MIGRATION_DATABASE_URL is set")
+
+        def warn(excess: str) -> None:
+            click.echo(f'warning: the role "{role}" of DATABASE_URL {excess}; a service should not', err=True)
+
         try:
-            migrate.wait_for(service.database, wait, click.echo)
-            before, after = migrate.upgrade(service.settings.database_url, migrations)
+            migrate.wait_for(Database(url, f"{app.name}-migrate"), wait, click.echo)
+            before, after = migrate.upgrade(url, migrations, service_role=role, warn=warn)
         except psycopg.OperationalError as error:
             raise click.ClickException(f"the database does not respond: {str(error).splitlines()[0]}") from error
+        except roles.RoleMissing as error:
+            raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
 
     @app.cli.command("relay")

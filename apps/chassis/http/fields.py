@@ -158,6 +158,20 @@ class Cursor(fields.String):
         super().__init__(metadata={"pattern": pattern, **metadata})
 
 
+class PageQuery(Schema):
+    """The query of a list without filters."""
+
+    limit = PageSize()
+    cursor = Cursor()
+
+
+class PageByTimeQuery(Schema):
+    """The query of a list without filters that is ordered by time."""
+
+    limit = PageSize()
+    cursor = Cursor(by_time=True)
+
+
 class Time(fields.String):
     """A time in a response: RFC 3339, UTC, with microseconds."""
 

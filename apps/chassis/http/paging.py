@@ -1,4 +1,4 @@
-"""Lists in pages, newest first. A page continues after a row, not at an offset, so new rows do not shift it.
+"""Lists in pages. A page continues after a row, not at an offset, so new rows do not shift it.
 
 A cursor holds only the position of the last row of a page: its id, and its time in lists ordered by time. It grants no
 access. Used with another key or other filters, it is a position in the list that these select.
@@ -25,6 +25,14 @@ _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 def after(cursor: str | None) -> str | None:
     """Return the id in a cursor; the page continues after it. Raises Problem `validation` for an invalid cursor."""
     return None if cursor is None else str(uuid.UUID(bytes=_decode(cursor, 16)))
+
+
+def after_number(cursor: str | None) -> int:
+    """Return the number in a cursor of a list that is ordered by a number, or 0 for the first page.
+
+    The list's rows have the number as `id`, a UUID with this value. Raises Problem `validation` for an invalid cursor.
+    """
+    return 0 if cursor is None else min(uuid.UUID(bytes=_decode(cursor, 16)).int, 2**63 - 1)
 
 
 def after_moment(cursor: str | None) -> tuple[datetime, str] | None:
@@ -80,14 +88,14 @@ def page(rows: list[Row], limit: int) -> Response:
     if cursor:
         query: dict[str, Any] = {**request.args, "cursor": cursor}
         headers["Link"] = f'<{request.path}?{urlencode(query)}>; rel="next"'
-    return answer(_list(rows, f',"next_cursor":{to_json(cursor).decode()}'), headers=headers)
+    return answer(_list(rows, cursor), headers=headers)
 
 
 def whole(rows: list[Row]) -> Response:
-    """Return the response for a list without pages; `rows` have `body` (JSON text)."""
-    return answer(_list(rows))
+    """Return the response for a list without pages, which is short; `rows` have `body` (JSON text)."""
+    return answer(f'{{"data":[{",".join(row["body"] for row in rows)}]}}')
 
 
-def _list(rows: list[Row], more: str = "") -> str:
-    """Return the list as JSON text, joined from text so that it is parsed once; `more` holds further members."""
-    return f'{{"data":[{",".join(row["body"] for row in rows)}]{more}}}'
+def _list(rows: list[Row], cursor: str | None) -> str:
+    """Return the list as JSON text, joined from text so that it is parsed once."""
+    return f'{{"data":[{",".join(row["body"] for row in rows)}],"next_cursor":{to_json(cursor).decode()}}}'

@@ -37,6 +37,37 @@ RELEASED = "leased_until = NULL, lease_owner = NULL"
 """SQL: the assignments that end a lease."""
 
 
+def by_turns(
+    table: LiteralString, pending: LiteralString, columns: LiteralString, only: LiteralString = "true"
+) -> LiteralString:
+    """Return the `due` of a queue in which merchants take turns, so that a backlog of one does not delay the others.
+
+    Each merchant with due rows gets an equal part of the limit, at least one row; merchants come in random order. The
+    cost depends on the number of merchants with pending rows and on the limit, not on the number of rows: the merchants
+    are found one after the other in an index on (merchant, available_at) of the pending rows (a loose index scan), and
+    rows that are not due yet are not read. `only` is a further condition for a row.
+    """
+    return f"""
+        WITH RECURSIVE found AS (
+            (SELECT merchant FROM {table} WHERE {pending} ORDER BY merchant LIMIT 1)
+            UNION ALL
+            SELECT next.merchant FROM found CROSS JOIN LATERAL (
+                SELECT merchant FROM {table} WHERE {pending} AND {table}.merchant > found.merchant
+                ORDER BY merchant LIMIT 1) next),
+        waiting AS MATERIALIZED (
+            SELECT merchant, ceil(%(limit)s::float8 / count(*) OVER ())::bigint AS share FROM found
+            -- Ordered as the index is, so that the planner looks up one row. EXISTS might read all of them.
+            WHERE (SELECT true FROM {table} WHERE {table}.merchant = found.merchant AND {pending} AND {DUE}
+                   ORDER BY available_at LIMIT 1)
+            ORDER BY random())
+        SELECT picked.* FROM waiting CROSS JOIN LATERAL (
+            SELECT {columns} FROM {table}
+            WHERE {table}.merchant = waiting.merchant AND {pending} AND {DUE} AND {only}
+            ORDER BY available_at LIMIT waiting.share
+            FOR UPDATE SKIP LOCKED) picked
+        LIMIT %(limit)s::bigint"""
+
+
 class Leased(Protocol):
     """A claimed row: an object with the queue's key columns and the lease's owner as attributes."""
 

@@ -1,7 +1,7 @@
 """The transactional outbox: a message to another service is a row that commits with the change it reports.
 
-Relays lease rows as described in leases.py. Only the oldest undelivered row of an aggregate is ever claimed, so
-the messages of one aggregate are delivered in order.
+Relays lease rows as described in leases.py; merchants take turns. Only the oldest undelivered row of an aggregate is
+ever claimed, so the messages of one aggregate are delivered in order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.messaging import leases
-from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
+from chassis.messaging.leases import FREE, RELEASED, Queue
 from chassis.postgres.database import Session, to_json
 from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 
@@ -23,16 +23,16 @@ OUTBOX = Queue(
     key=("id",),
     due_key=("sequence",),
     pending="outbox.delivered_at IS NULL",
-    due=f"""
-        SELECT sequence FROM outbox
-        WHERE delivered_at IS NULL AND {DUE}
-          AND sequence = (
-              SELECT sequence FROM outbox oldest
-              WHERE oldest.merchant = outbox.merchant AND oldest.aggregate_id = outbox.aggregate_id
-                AND oldest.delivered_at IS NULL
-              ORDER BY sequence LIMIT 1)
-        ORDER BY sequence LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED""",
+    due=leases.by_turns(
+        "outbox",
+        "outbox.delivered_at IS NULL",
+        "sequence",
+        """outbox.sequence = (
+                SELECT sequence FROM outbox oldest
+                WHERE oldest.merchant = outbox.merchant AND oldest.aggregate_id = outbox.aggregate_id
+                  AND oldest.delivered_at IS NULL
+                ORDER BY sequence LIMIT 1)""",
+    ),
     returning="outbox.sequence, id, merchant, aggregate_id, topic, payload, headers, attempts",
 )
 

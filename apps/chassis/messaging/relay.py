@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import psycopg
+
 from chassis.messaging import outbox
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
@@ -52,8 +54,9 @@ class Relay:
     def deliver(self, message: Message, timeout: float | None = None, handle: Handle | None = None) -> None:
         """Deliver one message that is leased to the caller. `handle` replaces the relay's own function for this call.
 
-        Failures of the destination are not raised: the message is released and delivered later. Raises psycopg.Error if
-        this service's database fails; the message is claimed again after its lease expires.
+        Failures of the destination, and of interpreting its answer, are not raised: the message is released, with the
+        error, and delivered later. Raises psycopg.Error if this service's database fails; the message is claimed again
+        after its lease expires.
         """
         began = time.perf_counter()
         with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as set_attribute:
@@ -63,13 +66,23 @@ class Relay:
                 self._release(message, error)
                 outcome = _outcome(error)
                 set_attribute("error.type", outcome)
+            except psycopg.Error:
+                raise
+            except Exception as error:  # a fault in the code that interprets the answer
+                log.error("delivery_fault", topic=message.topic, aggregate_id=message.aggregate_id, exc_info=error)
+                self._release(message, Refused(f"the answer could not be interpreted: {type(error).__name__}"))
+                outcome = "refused"
+                set_attribute("error.type", outcome)
             set_attribute("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()
             took = time.perf_counter() - began
             metrics.delivery_seconds.labels(message.topic).observe(took, tracing.exemplar())
 
     def deliver_many(self, messages: Sequence[Message]) -> None:
-        """Deliver messages that are leased to the caller, of different aggregates; see `deliver`."""
+        """Deliver messages that are leased to the caller, of different aggregates; see `deliver`.
+
+        If the answers can't be interpreted, each message is delivered alone: one bad message harms no other.
+        """
         assert self._handle_many is not None
         began = time.perf_counter()
         failed: Mapping[str, Unreachable | Refused]
@@ -77,6 +90,13 @@ class Relay:
             failed = self._handle_many(messages)
         except (Unreachable, Refused) as error:
             failed = dict.fromkeys((message.id for message in messages), error)
+        except psycopg.Error:
+            raise
+        except Exception as error:
+            log.error("batch_divided", messages=len(messages), exc_info=error)
+            for message in messages:
+                self.deliver(message)
+            return
         took = time.perf_counter() - began
         for message in messages:
             failure = failed.get(message.id)

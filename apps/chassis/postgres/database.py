@@ -29,8 +29,12 @@ UNAVAILABLE = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidSchemaName,
+    psycopg.errors.InsufficientPrivilege,
 )
-"""Errors that may go away: the database is down, restarts, fails over, is out of space, or is not migrated yet."""
+"""Errors that may go away: the database is down, restarts, fails over, is out of space, or is not migrated yet.
+
+A new table is granted to the service's role right after the migration that creates it.
+"""
 
 # Seconds that an answer may take longer than statement_timeout. After that, the server is taken for frozen.
 _GRACE = 2.0

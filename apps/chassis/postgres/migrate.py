@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from chassis.postgres import roles
 from chassis.postgres.database import Database
 
 _LOCK = 7_265_324_001  # the key of an advisory lock; nothing else in the database uses it
@@ -56,11 +57,22 @@ def wait_for(database: Database, seconds: float, say: Callable[[str], None]) -> 
             return
 
 
-def upgrade(url: str, migrations: str, to: str = "head") -> tuple[str | None, str | None]:
+def upgrade(
+    url: str,
+    migrations: str,
+    to: str = "head",
+    *,
+    service_role: str = "",
+    warn: Callable[[str], None] = lambda _: None,
+) -> tuple[str | None, str | None]:
     """Migrate the schema to the newest revision, or to revision `to`; return the revisions before and after.
 
     Waits for a migration that another process runs (an advisory lock). Each revision is one transaction. A schema that
     is newer than this code is not changed.
+
+    If `service_role` names another role than that of `url`, which owns the tables, it gets the privileges that a
+    service needs, also if the schema is current. `warn` is told what it may do beyond that, one sentence without a
+    subject for each. Raises roles.RoleMissing before anything is changed.
     """
     from alembic import command
     from alembic.migration import MigrationContext
@@ -69,22 +81,26 @@ def upgrade(url: str, migrations: str, to: str = "head") -> tuple[str | None, st
     config, known = _script(migrations)
     # libpq reads the URL, as everywhere else: SQLAlchemy has another syntax.
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
-    with engine.connect() as connection:
+    with psycopg.connect(url, autocommit=True) as owner, engine.connect() as connection:
+        needs_grants = bool(service_role) and roles.check(owner, service_role)
         # Polled, because a statement that waits for the lock would block CREATE INDEX CONCURRENTLY in the migration.
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
             connection.commit()
             time.sleep(0.1)
         connection.commit()
         try:
-            before = MigrationContext.configure(connection).get_current_revision()
+            before = after = MigrationContext.configure(connection).get_current_revision()
             connection.commit()
-            if before is not None and before not in known:
-                # The code was rolled back. Migrations are compatible with the code before them.
-                return before, before
-            config.attributes["connection"] = connection
-            command.upgrade(config, to)
-            connection.commit()
-            after = MigrationContext.configure(connection).get_current_revision()
+            # An unknown revision: the code was rolled back. Migrations are compatible with the code before them.
+            if before is None or before in known:
+                config.attributes["connection"] = connection
+                command.upgrade(config, to)
+                connection.commit()
+                after = MigrationContext.configure(connection).get_current_revision()
+                connection.commit()
+            if needs_grants:
+                for excess in roles.grant(owner, service_role):
+                    warn(excess)
         finally:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})

@@ -88,6 +88,12 @@ CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION a
 """
 
 
+OUTBOX_TURNS = ("outbox_turns", "outbox (merchant, available_at) WHERE delivered_at IS NULL")
+"""The name of the index by which merchants take turns in the outbox, and what it is on; for `index_concurrently`."""
+
+OUTBOX_TURNS_COMMENT = "Claims of the relay, in which merchants take turns."
+
+
 def index_concurrently(op: Any, name: str, on: str) -> None:
     """Create an index without blocking writes. `op` is Alembic's.
 

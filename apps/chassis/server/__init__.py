@@ -14,6 +14,11 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
     ThreadWorker.murder_pending                 worker.py: closes the connections of our collections that timed out
     ThreadWorker.set_accept_enabled             balance.py: accepts only while no other worker has fewer connections
     ThreadWorker.wait_for_and_dispatch_events   balance.py: publishes this worker's number of connections each round
+    TConn.__init__                              crowding.py: counts the connections of each client address. Relied on:
+                                                makes the socket non-blocking; attributes sock, client, timeout, parser
+    TConn.close                                 crowding.py: stops counting the connection. Relied on: closes the
+                                                socket at once
+    Response.default_headers                    response.py: leaves out the Server header
     Worker.handle_error                         worker.py: responds with problem+json, and quotes nothing of the request
 
     Relied on                                   For what
@@ -24,12 +29,11 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
     ThreadWorker.enqueue_req                    runs handle in a thread, then finish_request in the event loop
     ThreadWorker.handle                         does not wait for data of an initialized connection; passes the parser's
                                                 errors to handle_error
-    ThreadWorker.murder_keepalived              closes idle connections; only these are in keepalived_conns
+    ThreadWorker.murder_keepalived              closes idle connections; only these are in keepalived_conns, and the
+                                                longest idle one is the first
     ThreadWorker._keepalive_after               reads what the application left of the body, which is in the buffer
-    TConn.__init__                              makes the socket non-blocking; attributes sock, timeout, parser
     TConn.init                                  makes the socket blocking and creates the parser
     TConn.set_timeout                           the deadline of an idle connection
-    TConn.close                                 closes the socket at once
     Parser.__init__                             wraps the socket in an unreader
     Parser.__next__                             parses the next request from the unreader
     Parser.finish_body                          stops at the end of the request, and leaves the next one in the unreader
@@ -38,6 +42,7 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
     SocketUnreader.chunk                        reads with recv only
     Message.force_close                         makes should_close true
     Message.should_close                        makes the response end with Connection: close
+    wsgi.create                                 makes a wsgi.Response, which worker.py replaces by its own
     Response.send_headers                       writes through util.write
     Response.write                              writes through util.write
     util.write                                  uses sendall only, which BufferedSocket replaces

@@ -8,32 +8,98 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
+from chassis.http.addresses import client_network
 from chassis.http.answers import to_json
 from chassis.http.generic_problems import GENERIC
 from chassis.http.problems import Problem, render
 from chassis.postgres.database import Database
+from chassis.server import rejections
 from chassis.server.health import Health
 from chassis.telemetry import metrics
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
+MAX_CONNECTIONS_PER_ADDRESS = 16
+"""Connections of one client address that one process serves at the same time, each in a thread. More get 429."""
+
+
 class _RequestHandler(WSGIRequestHandler):
     timeout = 10  # seconds that a client may send nothing
 
-    def version_string(self) -> str:
-        """Return the value of the Server header, without versions: they tell an attacker what to try."""
-        return "tandem"
+    def parse_request(self) -> bool:
+        """Parse the head of a request. Returns False if it is malformed; then the response has been sent."""
+        if not super().parse_request():
+            return False
+        if self.request_version >= "HTTP/1.1" and self.headers.get("Host") is None:
+            self.send_error(400)
+            return False
+        return True
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Respond to a request that could not be parsed; nothing of it is quoted."""
+        status, text = HTTPStatus(code), "The request is malformed."
+        name = {414: "uri-too-long", 431: "headers-too-large"}.get(status, "malformed-request")
+        self.wfile.write(rejections.response("", Problem(name, text)))
+        self.close_connection = True
+
+    def send_header(self, keyword: str, value: str) -> None:
+        """Add a header to the response, but no Server header: it helps nobody but an attacker."""
+        if keyword.lower() != "server":
+            super().send_header(keyword, value)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing: probes and scrapes arrive every few seconds."""
+
+
+class _Server(ThreadedWSGIServer):
+    """Werkzeug's server, with a limit on the connections, and so the threads, of each client address."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lock = threading.Lock()
+        self._open: Counter[str] = Counter()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a new thread, or refuse it."""
+        address = client_network(client_address[0])
+        with self._lock:
+            refused = self._open[address] >= MAX_CONNECTIONS_PER_ADDRESS
+            self._open[address] += not refused
+        if refused:
+            with suppress(OSError):  # the client is gone
+                request.setblocking(False)
+                request.send(rejections.response("", rejections.too_many_connections()))
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._close(address)
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._close(client_network(client_address[0]))
+
+    def _close(self, address: str) -> None:
+        with self._lock:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
 
 
 def application(
@@ -41,8 +107,7 @@ def application(
 ) -> Application:
     """Return the WSGI application of the admin port.
 
-    `url` is the service's database. `pages` maps the first segment of a path, such as "/admin", to the WSGI application
-    that handles it and all paths below it.
+    `url` is the service's database. `pages` are as in `pages_application`.
     """
     database = Database(url, "admin", statement_timeout=3.0)
     gauges.use(database)
@@ -55,19 +120,34 @@ def application(
         if path in ("/livez", "/readyz"):
             status, body = health.live() if path == "/livez" else health.ready(database)
             return Response(to_json(body), status, mimetype="application/json")
-        missing = render(Problem("not-found", "The admin port has no such path."), GENERIC, instance=quote(path))
-        return Response(missing.body, missing.status, missing.headers)
+        return _missing(path)
 
-    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0])
-        if page is not None:
-            return page(environ, start_response)
+    def probes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
             return respond(Request(environ))(environ, start_response)
         finally:
             database.close()  # this thread ends with the request
 
+    return pages_application(pages, probes)
+
+
+def pages_application(pages: Mapping[str, Application], other: Application | None = None) -> Application:
+    """Return the WSGI application for a service's own pages.
+
+    `pages` maps the first segment of a path, such as "/admin", to the WSGI application that handles it and all paths
+    below it. `other` handles the other paths; without it they are 404.
+    """
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0], other)
+        return (page or _missing(environ["PATH_INFO"]))(environ, start_response)
+
     return app
+
+
+def _missing(path: str) -> Response:
+    missing = render(Problem("not-found", "This port has no such path."), GENERIC, instance=quote(path))
+    return Response(missing.body, missing.status, missing.headers)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -78,5 +158,5 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(listener: socket.socket, app: Application) -> None:
     """Serve `app` from a thread of this process. Several processes may share the listener."""
     host, port = listener.getsockname()[:2]
-    server = make_server(host, port, app, threaded=True, request_handler=_RequestHandler, fd=listener.fileno())
+    server = _Server(host, port, app, _RequestHandler, fd=listener.fileno())
     threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

@@ -5,6 +5,10 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from chassis.telemetry import logs
+
+log = logs.get_logger()
+
 
 class BufferedSocket:
     """Wraps a client's socket: what the client does not take at once is kept for the event loop to send.
@@ -31,3 +35,10 @@ class BufferedSocket:
                 del self.unsent[: self._client.send(self.unsent, socket.MSG_DONTWAIT)]
         except BlockingIOError:
             pass
+
+    def try_send(self, data: bytes) -> None:
+        """Send a few bytes. If the socket's buffer has no room for them, the client does not read anyway."""
+        try:
+            self._client.send(data, socket.MSG_DONTWAIT)
+        except OSError as error:
+            log.debug("could_not_answer", error=error)

@@ -14,6 +14,7 @@ from chassis.server.request_buffer import MAX_LINE
 from chassis.telemetry import metrics, tracing
 
 _host = os.environ.get("HOST", "0.0.0.0")
+_per_address = int(os.environ.get("WEB_CONNECTIONS_PER_ADDRESS", "0"))  # per worker; 0 is any number
 bind = f"{_host}:{os.environ.get('PORT', '8080')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "6"))
@@ -22,13 +23,13 @@ preload_app = True  # workers share the memory of the imported modules; connecti
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 timeout = 30
 graceful_timeout = 25
-keepalive = 75  # longer than the idle timeout of common proxies and clients, so that they close first
+keepalive = int(os.environ.get("WEB_KEEP_ALIVE_SECONDS", "75"))  # longer than a proxy's: then the proxy closes first
 accesslog = None  # the application logs each request
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
 sendfile = False  # responses must go through BufferedSocket.sendall
-worker_connections = 500  # per worker, so that it stays below 1024 open files
+worker_connections = int(os.environ.get("WEB_CONNECTIONS", "500"))  # per worker; below the limit of open files
 limit_request_line = MAX_LINE
 limit_request_fields = 100
 limit_request_field_size = 8190
@@ -38,8 +39,10 @@ secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:
-    """Open the admin port before the fork, so that all workers share it. Raises OSError if the port is in use."""
+    """Open the admin ports before the fork, so that all workers share them. Raises OSError if one is in use."""
     server.admin_listener = admin.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
+    operator_port = os.environ.get("OPERATOR_PORT")
+    server.operator_listener = admin.listen(_host, int(operator_port)) if operator_port else None
 
 
 def when_ready(server: Any) -> None:
@@ -51,13 +54,17 @@ def post_worker_init(worker: Any) -> None:
     """Start the threads of a new worker that serve the admin port and that export spans."""
     service = worker.app.wsgi().extensions["tandem"]
     admin.serve(worker.admin_listener, service.admin)
+    if worker.operator_listener is not None:
+        admin.serve(worker.operator_listener, service.pages)
     tracing.start(service.name, metrics.WEB)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give a new worker its slot for counting connections, and the listener of the admin port."""
+    """Give a new worker its slot and its limit for counting connections, and the listeners of the admin ports."""
     worker.claim_slot()
+    worker.per_address = _per_address
     worker.admin_listener = server.admin_listener
+    worker.operator_listener = server.operator_listener
 
 
 def worker_exit(server: Any, worker: Any) -> None:

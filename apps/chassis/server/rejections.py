@@ -34,6 +34,25 @@ def response(path: str, problem: Problem) -> bytes:
     return f"HTTP/1.1 {status} {rendered.title}\r\n{head}\r\n".encode() + rendered.body
 
 
+def incomplete() -> Problem:
+    """Return the problem of a request that did not arrive in time."""
+    return Problem("request-timeout", "The request was not complete in time.")
+
+
+def head_too_large(limit: int) -> Problem:
+    """Return the problem of a request whose head has more than `limit` bytes."""
+    return Problem("headers-too-large", f"The request line and headers have more than {limit} bytes.")
+
+
+def too_many_connections() -> Problem:
+    """Return the problem of a connection that its client address may not open."""
+    return Problem("too-many-requests", "There are too many connections from this address. Close or reuse some.")
+
+
+class HostMissing(errors.ParseException):  # type: ignore[misc]
+    """A request of HTTP/1.1 has no Host header (RFC 9112, section 3.2)."""
+
+
 # The details quote nothing of the request: a header that can't be parsed may contain the API key.
 _DETAILS: tuple[tuple[type[BaseException], str, str], ...] = (
     (errors.LimitRequestLine, "uri-too-long", "The request line has more than 4094 bytes."),
@@ -46,6 +65,7 @@ _DETAILS: tuple[tuple[type[BaseException], str, str], ...] = (
     (errors.InvalidRequestMethod, "malformed-request", "The method is not a valid HTTP method."),
     (errors.InvalidHTTPVersion, "malformed-request", "The HTTP version is not 1.0 or 1.1."),
     (errors.InvalidRequestLine, "malformed-request", "The request line is malformed."),
+    (HostMissing, "malformed-request", "A request of HTTP/1.1 must have a Host header."),
     (errors.ParseException, "malformed-request", "The request is malformed."),
     (OSError, "malformed-request", "The request is incomplete."),
 )

@@ -13,8 +13,8 @@ A connection is in one of five states:
     idle        the connection is kept alive and waits for a request (gunicorn's `keepalived_conns`)
     lingering   the event loop waits for the client to read the last response and to close (`_lingering`)
 
-Only the thread of the event loop changes these collections. What this worker overrides in gunicorn is listed in
-`chassis.server`.
+A full worker closes the longest idle connection (`_make_room`). Only the thread of the event loop changes these
+collections. What this worker overrides in gunicorn is listed in `chassis.server`.
 """
 
 from __future__ import annotations
@@ -23,27 +23,32 @@ import selectors
 import socket
 import struct
 import time
+from collections import Counter
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from gunicorn.http import errors
+from gunicorn.http import errors, wsgi
 from gunicorn.workers.gthread import TConn
 
 from chassis.http.problems import Problem
 from chassis.server import rejections
 from chassis.server.balance import BalancedWorker
 from chassis.server.buffered_socket import BufferedSocket
+from chassis.server.crowding import Connection, has_data
+from chassis.server.lingering import LINGER_TIMEOUT, Lingering
 from chassis.server.request_buffer import MAX_HEAD, RequestBuffer, State
+from chassis.server.response import Response
 from chassis.telemetry import logs
 
 log = logs.get_logger()
+
+wsgi.Response = Response  # the class that wsgi.create makes, which has no setting
 
 FIRST_BYTE_TIMEOUT = 10.0
 """Seconds that a new connection may send nothing."""
 REQUEST_TIMEOUT = 20.0
 """Seconds from the first byte of a request to its last."""
-_LINGER_TIMEOUT = 2.0  # seconds for the client to read the last response and to close
 _RESPONSE_TIMEOUT = 30.0  # seconds for the client to read a response
 # SO_RCVTIMEO and SO_SNDTIMEO: 5 seconds. A last resort, for a call of gunicorn that blocks a thread after all.
 _SOCKET_TIMEOUT = struct.pack("ll", 5, 0)
@@ -54,11 +59,16 @@ _CHUNK = 64 * 1024
 class Worker(BalancedWorker):
     """gunicorn's threaded worker, in which no thread waits for a client."""
 
+    per_address = 0
+    """The most connections of one client address in this worker; 0 is any number. Set by gunicorn_conf.py."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.max_keepalived = self.worker_connections  # a full worker closes idle connections by itself
+        self._open_by_address: Counter[str] = Counter()
         self._receiving: dict[TConn, RequestBuffer] = {}
         self._sending: dict[TConn, Future[Any]] = {}
-        self._lingering: set[TConn] = set()
+        self._lingering = Lingering(self)
         self._buffered = 0  # bytes in all of `_receiving`
         self._timeouts_checked = 0.0
 
@@ -71,16 +81,63 @@ class Worker(BalancedWorker):
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             client.setsockopt(socket.SOL_SOCKET, option, _SOCKET_TIMEOUT)
         self.nr_conns += 1
-        self.pause_if_ahead()
-        conn = TConn(self.cfg, BufferedSocket(client), address, listener.getsockname())
+        conn = Connection(self._open_by_address, self.cfg, BufferedSocket(client), address, listener.getsockname())
+        crowded = 0 < self.per_address < self._open_by_address[conn.address]
+        if crowded and not self._close_idle_of(conn.address):
+            log.info("too_many_connections", address=conn.address)
+            conn.sock.try_send(rejections.response("", rejections.too_many_connections()))
+            self.close_connection(conn)
+            return
         self._receive(conn, FIRST_BYTE_TIMEOUT)
+        self._make_room()
+        self.pause_if_ahead()
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
         """Start to receive the next request of an idle connection."""
+        if not conn.is_open:
+            return
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._receive(conn, REQUEST_TIMEOUT)
         self._on_readable(conn, client)
+
+    def _make_room(self) -> None:
+        """Close connections until a new one can be accepted, if the worker is full.
+
+        It closes, one at a time and by preference: the connection that has been idle for longest; the one that has
+        lingered for longest; the one whose request has been incomplete for longest; the one whose client has not read
+        its response for longest. It never closes the newest one, or one whose request a thread handles. A connection on
+        which a request has arrived is not idle.
+        """
+        while self.nr_conns >= self.worker_connections:
+            idle = next((conn for conn in self.keepalived_conns if not has_data(conn.sock)), None)
+            if idle is not None:
+                self._close_idle(idle)
+            elif self._lingering.close_oldest():
+                continue
+            elif len(self._receiving) > 1:
+                conn, request = next(iter(self._receiving.items()))
+                self._stop_receiving(conn)
+                if request.data:
+                    conn.sock.try_send(rejections.response("", rejections.incomplete()))
+                self.close_connection(conn)
+            elif self._sending:
+                self._abandon_response(min(self._sending, key=lambda conn: conn.timeout))
+            else:
+                return
+
+    def _close_idle_of(self, address: str) -> bool:
+        """Close the connection of this client address that has been idle for longest. Returns False if none is."""
+        for idle in self.keepalived_conns:
+            if idle.address == address and not has_data(idle.sock):
+                self._close_idle(idle)
+                return True
+        return False
+
+    def _close_idle(self, conn: TConn) -> None:
+        self.poller.unregister(conn.sock)
+        self.keepalived_conns.remove(conn)
+        self.close_connection(conn)
 
     def _receive(self, conn: TConn, timeout: float) -> None:
         self._receiving[conn] = RequestBuffer()
@@ -88,13 +145,15 @@ class Worker(BalancedWorker):
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_readable, conn))
 
     def _on_readable(self, conn: TConn, client: socket.socket) -> None:
+        if conn not in self._receiving:
+            return  # an earlier event of the same round closed it
         try:
             data = client.recv(_CHUNK)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._stop_receiving(conn)
-            self._close(conn)
+            self.close_connection(conn)
             return
         self._feed(conn, data)
 
@@ -103,7 +162,7 @@ class Worker(BalancedWorker):
         if not request.data:
             if not data:
                 self._stop_receiving(conn)
-                self._close(conn)
+                self.close_connection(conn)
                 return
             conn.timeout = time.monotonic() + REQUEST_TIMEOUT
         before = len(request.data)
@@ -111,11 +170,11 @@ class Worker(BalancedWorker):
         self._buffered += len(request.data) - before
         if request.expects_continue and state is State.INCOMPLETE:
             request.expects_continue = False
-            _try_send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+            conn.sock.try_send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if state is State.HEAD_TOO_LARGE:
-            self._reject(conn, "headers-too-large", f"The request line and headers have more than {MAX_HEAD} bytes.")
+            self._reject(conn, rejections.head_too_large(MAX_HEAD))
         elif state is State.BODY_TOO_LARGE:
-            self._reject(conn, "content-too-large", "The chunks of the body are too small.")
+            self._reject(conn, Problem("content-too-large", "The chunks of the body are too small."))
         elif state is not State.INCOMPLETE:
             self._submit(conn)
         while self._buffered > _MAX_BUFFERED:
@@ -133,6 +192,8 @@ class Worker(BalancedWorker):
         """Respond to a parsed request, in a thread. A request that is not complete is the connection's last."""
         if conn.state is State.MALFORMED:
             raise errors.InvalidHeader("CONTENT-LENGTH", req=req)  # the parser should have rejected it
+        if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
+            raise rejections.HostMissing
         if conn.state is not State.COMPLETE:
             req.force_close()
         keep: bool = super().handle_request(req, conn)
@@ -151,6 +212,8 @@ class Worker(BalancedWorker):
             self._abandon_response(max(self._sending, key=lambda other: len(other.sock.unsent)))
 
     def _on_writable(self, conn: TConn, _: Any) -> None:
+        if conn not in self._sending:
+            return
         try:
             conn.sock.flush()
         except OSError:
@@ -164,7 +227,7 @@ class Worker(BalancedWorker):
         log.info("answer_not_read", left=len(conn.sock.unsent))
         self.poller.unregister(conn.sock)
         del self._sending[conn]
-        self._close(conn)
+        self.close_connection(conn)
 
     def _after_response(self, conn: TConn, fs: Future[Any]) -> None:
         """Close the connection, or wait for its next request. That may have been received already (pipelining)."""
@@ -173,11 +236,12 @@ class Worker(BalancedWorker):
         except Exception:
             keep = False
         if not keep:
-            self._linger(conn)
+            self._lingering.begin(conn)
             return
         following = conn.parser.unreader.take_buffered()
         if not following:
             super().finish_request(conn, fs)
+            self._make_room()
             return
         conn.sock.setblocking(False)
         self._receive(conn, REQUEST_TIMEOUT)
@@ -193,24 +257,23 @@ class Worker(BalancedWorker):
             self._time_out(conn)
         for conn in [conn for conn in self._sending if conn.timeout <= now]:
             self._abandon_response(conn)
-        for conn in [conn for conn in self._lingering if conn.timeout <= now]:
-            self._finish_lingering(conn)
+        self._lingering.close_expired(now)
         if not self.alive:
             # While the worker drains, connections on which nothing was received are closed soon.
             for conn in [conn for conn, request in self._receiving.items() if not request.data]:
-                conn.timeout = min(conn.timeout, now + _LINGER_TIMEOUT)
+                conn.timeout = min(conn.timeout, now + LINGER_TIMEOUT)
 
     def _time_out(self, conn: TConn) -> None:
         if self._receiving[conn].data:
-            self._reject(conn, "request-timeout", "The request was not complete in time.")
+            self._reject(conn, rejections.incomplete())
         else:
             self._stop_receiving(conn)
-            self._close(conn)
+            self.close_connection(conn)
 
-    def _reject(self, conn: TConn, name: str, detail: str) -> None:
+    def _reject(self, conn: TConn, problem: Problem) -> None:
         self._stop_receiving(conn)
-        _try_send(conn, rejections.response("", Problem(name, detail)))
-        self._linger(conn)
+        conn.sock.try_send(rejections.response("", problem))
+        self._lingering.begin(conn)
 
     def _stop_receiving(self, conn: TConn) -> RequestBuffer:
         self.poller.unregister(conn.sock)
@@ -218,37 +281,8 @@ class Worker(BalancedWorker):
         self._buffered -= len(request.data)
         return request
 
-    def _linger(self, conn: TConn) -> None:
-        """Close the sending side, and the connection when the client has closed its side.
-
-        To close at once could reset the connection before the client has read the response (RFC 9112, section 9.6).
-        """
-        try:
-            conn.sock.setblocking(False)
-            conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._close(conn)
-            return
-        conn.timeout = time.monotonic() + _LINGER_TIMEOUT
-        self._lingering.add(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._on_lingering_readable, conn))
-
-    def _on_lingering_readable(self, conn: TConn, client: socket.socket) -> None:
-        try:
-            if client.recv(_CHUNK):
-                return
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            pass
-        self._finish_lingering(conn)
-
-    def _finish_lingering(self, conn: TConn) -> None:
-        self.poller.unregister(conn.sock)
-        self._lingering.remove(conn)
-        self._close(conn)
-
-    def _close(self, conn: TConn) -> None:
+    def close_connection(self, conn: TConn) -> None:
+        """Close a connection that is in none of the collections."""
         self.nr_conns -= 1
         conn.close()
 
@@ -261,11 +295,3 @@ class Worker(BalancedWorker):
             client.sendall(rejections.response(getattr(req, "path", None) or "", problem))
         except OSError as error:
             log.info("could_not_answer", error=error)
-
-
-def _try_send(conn: TConn, data: bytes) -> None:
-    """Send a few bytes. If the socket's buffer has no room for them, the client does not read anyway."""
-    try:
-        conn.sock.send(data)
-    except OSError as error:
-        log.debug("could_not_answer", error=error)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tandem_client import paging
-from tandem_client.answers import Several, read, read_all
+from tandem_client.answers import read
 from tandem_client.model import Item, Order, OrderEvent, Refund
 from tandem_client.transport import Transport
 
@@ -78,9 +78,12 @@ class Orders:
             limit=page_size,
         )
 
-    def order_events(self, order_id: str) -> Several[OrderEvent]:
-        """Return an order's history, oldest first."""
-        return read_all(OrderEvent, self._order.get("orders", order_id, "events"))
+    def order_events(self, order_id: str, *, page_size: int | None = None) -> Iterator[OrderEvent]:
+        """Iterate over an order's history, oldest first.
+
+        `page_size` is the number of events per request, at most 100. Pages are requested as needed.
+        """
+        return paging.iterate(OrderEvent, self._order, "orders", order_id, "events", limit=page_size)
 
     def pay_again(
         self,
@@ -142,9 +145,12 @@ class Orders:
         )
         return read(Refund, answer)
 
-    def list_refunds(self, order_id: str) -> Several[Refund]:
-        """Return all refunds of an order, newest first."""
-        return read_all(Refund, self._order.get("orders", order_id, "refunds"))
+    def list_refunds(self, order_id: str, *, page_size: int | None = None) -> Iterator[Refund]:
+        """Iterate over an order's refunds, newest first.
+
+        `page_size` is the number of refunds per request, at most 100. Pages are requested as needed.
+        """
+        return paging.iterate(Refund, self._order, "orders", order_id, "refunds", limit=page_size)
 
     def _act(
         self,

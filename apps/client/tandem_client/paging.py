@@ -14,7 +14,7 @@ T = TypeVar("T", bound=Result)
 
 
 def iterate(kind: type[T], transport: Transport, *path: str, **query: Any) -> Iterator[T]:
-    """Yield all results of a list, newest first. A page is requested when the one before it is used up.
+    """Yield all results of a list, in its order. A page is requested when the one before it is used up.
 
     Entries created meanwhile do not shift the pages that follow. A failed request raises at the result where it
     happens; the results before it are valid.

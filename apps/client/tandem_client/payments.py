@@ -96,13 +96,19 @@ class Payments:
         )
         return read(Refund, answer)
 
-    def list_payment_refunds(self, payment_id: str) -> Several[Refund]:
-        """Return all refunds of a payment, newest first."""
-        return read_all(Refund, self._payment.get("payments", payment_id, "refunds"))
+    def list_payment_refunds(self, payment_id: str, *, page_size: int | None = None) -> Iterator[Refund]:
+        """Iterate over a payment's refunds, newest first.
 
-    def operations(self, payment_id: str) -> Several[Operation]:
-        """Return all requests to the provider for a payment, oldest first."""
-        return read_all(Operation, self._payment.get("payments", payment_id, "operations"))
+        `page_size` is the number of refunds per request, at most 100. Pages are requested as needed.
+        """
+        return paging.iterate(Refund, self._payment, "payments", payment_id, "refunds", limit=page_size)
+
+    def operations(self, payment_id: str, *, page_size: int | None = None) -> Iterator[Operation]:
+        """Iterate over the requests to the provider for a payment, oldest first.
+
+        `page_size` is the number of operations per request, at most 100. Pages are requested as needed.
+        """
+        return paging.iterate(Operation, self._payment, "payments", payment_id, "operations", limit=page_size)
 
     def provider_account(self, payment_id: str) -> ProviderAccount:
         """Ask the provider what it has captured and refunded for a payment."""

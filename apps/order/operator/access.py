@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, redirect, request, url_for
 from werkzeug.exceptions import Forbidden
@@ -103,8 +102,9 @@ def _to_sign_in() -> AnyResponse:
 
 
 def _check_form() -> None:
-    origin = request.headers.get("Origin", "")
-    if urlsplit(origin).netloc != request.host or not origin:
+    # Compared as text, so there is nothing in it to parse. A page without TLS cannot send a form to one with TLS.
+    schemes = ("https",) if request.is_secure else ("https", "http")
+    if request.headers.get("Origin", "").lower() not in [f"{scheme}://{request.host.lower()}" for scheme in schemes]:
         raise Forbidden("The form was not sent from a page of this site.")
     if g.fresh or not is_form_token(g.token, request.form.get("token", "")):
         raise Forbidden("The form does not belong to your session. Go back, reload the page and try again.")

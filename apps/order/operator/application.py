@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Flask, Response, current_app, make_response, render_template
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chassis.auth.guard import Guard
 from chassis.http.problems import Problem
@@ -17,6 +15,7 @@ from chassis.server import admin
 from chassis.telemetry import logs
 from order.config import Settings
 from order.operator import access, formatting
+from order.operator.admission import MAX_BODY, Admission
 from order.operator.payments import Payments
 from order.operator.sessions import Sessions
 from order.problems import CATALOGUE
@@ -27,11 +26,6 @@ log = logs.get_logger()
 PATH = "/operator"
 
 NAME = "tandem-operator"
-
-MAX_CONCURRENT_REQUESTS = 4
-"""Requests that one process handles at the same time. Each may take long and has its own database connections."""
-QUEUE_TIMEOUT = 5.0
-"""Seconds that a further request waits before it gets 503."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,7 @@ def resources() -> Resources:
 def create(settings: Settings) -> Flask:
     """Create the Flask application, without the views of `views` and `actions`. Connects only when needed."""
     app = Flask("order.operator", static_url_path=f"{PATH}/static", static_folder="static")
-    app.config.update(MAX_CONTENT_LENGTH=16 * 1024, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=0)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=0)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     database = Database(settings.database_url, "operator", statement_timeout=5.0)
     guard = Guard("order", settings, database)
@@ -80,22 +74,13 @@ def create(settings: Settings) -> Flask:
     return app
 
 
-def wsgi(app: Flask) -> admin.Application:
-    """Return the WSGI application for the admin port: limits concurrency, closes connections after each request."""
-    app_resources: Resources = app.extensions[NAME]
-    slots = threading.BoundedSemaphore(MAX_CONCURRENT_REQUESTS)
+def wsgi(app: Flask, trusted_proxies: int) -> admin.Application:
+    """Return the WSGI application: limits requests by address, closes connections after each request.
 
-    def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if not slots.acquire(timeout=QUEUE_TIMEOUT):
-            busy = Response("Too many requests at the same time.\n", 503, {"Retry-After": "1"}, mimetype="text/plain")
-            return busy(environ, start_response)
-        try:
-            return app(environ, start_response)
-        finally:
-            app_resources.close()
-            slots.release()
-
-    return serve
+    The client's address, and whether it used TLS, are taken from the headers of that many trusted proxies.
+    """
+    admission = Admission(app, app.extensions[NAME].close)
+    return ProxyFix(admission, x_for=trusted_proxies, x_proto=trusted_proxies) if trusted_proxies else admission
 
 
 def message_page(title: str, text: str, status: int) -> Response:

@@ -51,7 +51,7 @@ def application(settings: Settings) -> admin.Application:
     app.add_url_rule(f"{PATH}/provider", "provider", provider)
     actions.register(app)
     app.context_processor(lambda: {"done": MESSAGES.get(request.args.get("done", ""))})
-    return wsgi(app)
+    return wsgi(app, settings.trusted_proxies)
 
 
 def overview() -> str | Response:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from chassis.postgres.database import Row, Session
 
 STEP = timedelta(minutes=10)
-"""The part of the period that one query reads."""
+"""The part of the period that one query reads. It doubles while nothing is found."""
 
 _ORDER = (
     "o.merchant, o.id, o.status, o.currency, o.total_amount, o.paid_amount, o.refunded_amount, o.payment, o.version"
@@ -39,11 +39,12 @@ def changed(session: Session, since: datetime, until: datetime) -> Iterator[Row]
 
     No transaction stays open between two rows, because the caller waits for other systems then.
     """
-    begin = since
+    begin, step = since, STEP
     while begin < until:
-        end = min(begin + STEP, until)
-        yield from session.execute(_CHANGED, {"begin": begin, "end": end, "until": until}, prepare=False).fetchall()
-        begin = end
+        end = min(begin + step, until)
+        rows = session.execute(_CHANGED, {"begin": begin, "end": end, "until": until}, prepare=False).fetchall()
+        yield from rows
+        begin, step = end, STEP if rows else step * 2
 
 
 def get(session: Session, merchant: str, order_id: str) -> Row | None:

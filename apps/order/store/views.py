@@ -88,16 +88,19 @@ def sketch(session: Session, merchant: str, order_id: str) -> Row | None:
     )
 
 
-def events(session: Session, merchant: str, order_id: str) -> str | None:
-    """Return an order's history as JSON text, oldest first; None if there is no such order."""
-    row = session.one(
-        f"""SELECT json_build_object('data', json_agg(json_build_object(
+def events(session: Session, merchant: str, order_id: str, after: int, limit: int) -> list[Row]:
+    """Return the events of an order's history with a version above `after`, oldest first; at most `limit` + 1.
+
+    The `id` of a row is its version as a UUID, for paging.after_number.
+    """
+    return session.execute(
+        f"""SELECT json_build_object(
                 'version', version, 'type', type, 'from', from_status, 'to', to_status, 'actor', actor,
-                'data', data, 'at', {json_time("at")}) ORDER BY version))::text AS body
-            FROM order_events WHERE merchant = %s AND order_id = %s HAVING count(*) > 0""",
-        (merchant, order_id),
-    )
-    return row["body"] if row else None
+                'data', data, 'at', {json_time("at")})::text AS body, lpad(to_hex(version), 32, '0')::uuid AS id
+            FROM order_events WHERE merchant = %s AND order_id = %s AND version > %s
+            ORDER BY version LIMIT %s::bigint + 1""",
+        (merchant, order_id, after, limit),
+    ).fetchall()
 
 
 def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
@@ -105,9 +108,20 @@ def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
     return session.one(f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND id = %s", (merchant, refund_id))
 
 
-def find_refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
-    """Return views of an order's refunds, newest first."""
+def find_refunds(session: Session, merchant: str, order_id: str, after: str | None, limit: int) -> list[Row]:
+    """Return views of an order's refunds, newest first; at most `limit` + 1.
+
+    `after` is the id of the last refund of the previous page, if there is one.
+    """
     return session.execute(
-        f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND order_id = %s ORDER BY id DESC",
-        (merchant, order_id),
+        f"""SELECT {_REFUND} FROM refunds r WHERE merchant = %(merchant)s AND order_id = %(order_id)s
+              AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
+            ORDER BY id DESC LIMIT %(limit)s::bigint + 1""",
+        {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit},
     ).fetchall()
+
+
+def count_refunds(session: Session, merchant: str, order_id: str) -> int:
+    """Return the number of an order's refunds, whatever their status."""
+    row = session.one("SELECT count(*) AS n FROM refunds WHERE merchant = %s AND order_id = %s", (merchant, order_id))
+    return int(row["n"]) if row else 0

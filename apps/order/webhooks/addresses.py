@@ -23,8 +23,26 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+
 _REST = re.compile(r"[\x21-\x7e]*")
 _PORTS = {"https": 443, "http": 80}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Reserved for protocols and relays; some versions of Python call them global (IANA's IPv4 special-purpose registry).
-_SPECIAL = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
+_UNICAST = ipaddress.ip_network("2000::/3")  # the only IPv6 addresses that are assigned to hosts of the Internet
+# Networks without webhook receivers that `is_global` of some versions of Python includes. They are from IANA's
+# special-purpose registries (as of 2025), which call some of them globally reachable; the last is Azure's.
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",  # IETF protocol assignments
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # AMT relays
+            "192.88.99.0/24",  # 6to4 relays
+            "192.175.48.0/24",  # AS112
+            "2001::/23",  # IETF protocol assignments, with Teredo, benchmarking, AMT, AS112, ORCHID and DRIP
+            "2002::/16",  # 6to4
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+            "168.63.129.16/32",  # Azure's virtual host, which serves each machine's own configuration
+        ),
+    )
+)
 
 
 class BadUrl(ValueError):
@@ -83,8 +101,7 @@ def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
         return False
     if not inner.is_global or inner.is_multicast or inner.is_reserved:
         return False
-    # The address of a tunnel contains the IPv4 address at which it ends; no webhook receiver has one.
-    return inner.version == 4 or not (inner.is_site_local or inner.sixtofour or inner.teredo)
+    return inner.version == 4 or inner in _UNICAST
 
 
 def _inner(address: Address) -> Address:

@@ -48,7 +48,7 @@ def _answer(done: Done, status: int, headers: dict[str, str] | None = None) -> R
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Create an endpoint that events are sent to.
 
-    Only this response has the secret that signs the events.
+    Only this response has the secret that signs the events. A retry has it too, until the secret is rotated.
     """
     done = webhooks().register(idempotency.claim(), wanted)
     return _answer(done, 201, {"Location": f"/v1/webhook-endpoints/{done.row['id']}"})
@@ -87,6 +87,7 @@ def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> 
     """Create a new secret for an endpoint.
 
     The old secret signs events too for a while: `overlap_seconds`, by default a day or what the operator has set.
+    A retry has the new secret too, until the next rotation.
     """
     return _answer(webhooks().rotate(idempotency.claim(), str(webhook_endpoint_id), wanted.get("overlap_seconds")), 200)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -34,15 +35,17 @@ class Deliverer:
         thread, and its own.
         """
         concurrency = self._settings.concurrency
-        # An endpoint gets a quarter of the threads, so it takes four slow endpoints to delay the others.
-        share = max(1, concurrency // 4)
+        # A merchant's endpoints together get half of the threads, however many they are and however slow; one endpoint
+        # gets a quarter.
+        share, merchant_share = max(1, concurrency // 4), max(1, concurrency // 2)
 
         def claim(session: Session, limit: int) -> Sequence[Delivery]:
             settings = self._settings
             dead = queue.give_up(session, settings.give_up + model.LONGEST_PAUSE)
             if dead:
                 log.warning("webhooks_dead", untried=dead)
-            return queue.claim(session, 2 * settings.timeout + lease, limit, share, settings.give_up)
+            lease_seconds = 2 * settings.timeout + lease
+            return queue.claim(session, lease_seconds, limit, share, merchant_share, settings.give_up)
 
         return WorkLoop(
             "webhooks",
@@ -98,7 +101,14 @@ class Deliverer:
         except KeyMissing as error:
             log.error("webhook_key_missing", endpoint_id=delivery.endpoint_id, error=error)
             return Attempt(None, "not signed: a fault of this service", 0.0)
-        return self._sender.post(delivery.url, body, signatures.sign(secrets[0], delivery.id, body, *secrets[1:]))
+        headers = signatures.sign(secrets[0], delivery.id, body, *secrets[1:])
+        began = time.monotonic()
+        try:
+            return self._sender.post(delivery.url, body, headers)
+        except Exception as error:
+            # Recorded as a failed attempt: otherwise the delivery would be sent again after each lease, and never end.
+            log.error("webhook_attempt_fault", delivery_id=delivery.id, exc_info=error)
+            return Attempt(None, "the response could not be interpreted", time.monotonic() - began)
 
 
 def _attributes(delivery: Delivery) -> dict[str, str | int]:

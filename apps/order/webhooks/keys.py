@@ -28,10 +28,13 @@ class Keys:
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = {hashlib.sha256(key.encode()).hexdigest()[:16]: key.encode() for key in keys}
 
-    def new(self) -> dict[str, Any]:
-        """Return a new secret in its stored form: its seed, its key's name, and until when it signs (None: no end)."""
+    def new(self, request: str) -> dict[str, Any]:
+        """Return a new secret in its stored form: its seed, its key's name, and until when it signs (None: no end).
+
+        `request` is the idempotency key of the request that makes it (see `is_made_by`).
+        """
         seed = base64.b64encode(secrets.token_bytes(32)).decode()
-        return {"seed": seed, "key": next(iter(self._keys), None), "until": None}
+        return {"seed": seed, "key": next(iter(self._keys), None), "until": None, "request": _digest(request)}
 
     def signing_secrets(self, stored: Sequence[dict[str, Any]], now: datetime) -> list[str]:
         """Return the secrets of an endpoint that sign now, newest first. Raises KeyMissing."""
@@ -45,6 +48,18 @@ class Keys:
             raise KeyMissing(f"WEBHOOK_KEYS has no key {name}")
         derived = seed if name is None else hmac.digest(self._keys[name], seed, "sha256")
         return f"whsec_{base64.b64encode(derived).decode()}"
+
+
+def is_made_by(stored: dict[str, Any], request: str) -> bool:
+    """Return whether the request with this idempotency key made the secret.
+
+    False for secrets of releases before 0.3, which did not store it.
+    """
+    return stored.get("request") == _digest(request)
+
+
+def _digest(request: str) -> str:
+    return hashlib.sha256(request.encode()).hexdigest()
 
 
 def rotated(

@@ -38,7 +38,9 @@ class Delivery:
 
 
 # Endpoints are found one after the other in the index of pending deliveries (a loose index scan), so a backlog of one
-# endpoint is not read to find the next. They come in random order, and each gets a few deliveries at a time.
+# endpoint is not read to find the next. The first endpoints of all merchants come before their second ones, in random
+# order. A merchant gets at most its room: as many endpoints (`turn`) and, of each, as many deliveries (`most`) as fit.
+# A paused endpoint gets only deliveries that its merchant has requested, and they do not wait for older ones.
 _DUE = f"""
     WITH RECURSIVE busy AS (
         (SELECT merchant, endpoint_id FROM webhook_deliveries WHERE status = 'pending'
@@ -48,26 +50,49 @@ _DUE = f"""
             SELECT merchant, endpoint_id FROM webhook_deliveries
             WHERE status = 'pending' AND (merchant, endpoint_id) > (busy.merchant, busy.endpoint_id)
             ORDER BY merchant, endpoint_id LIMIT 1) next),
-    ready AS MATERIALIZED (
-        SELECT e.merchant, e.id, e.url, e.secrets, e.failures, %(share)s::bigint - (
-                   SELECT count(*) FROM webhook_deliveries leased WHERE leased.merchant = e.merchant
-                   AND leased.endpoint_id = e.id AND leased.leased_until > now()) AS room
+    able AS (
+        SELECT e.merchant, e.id, e.url, e.secrets, e.failures, e.paused_until > now() AS paused
         FROM busy JOIN webhook_endpoints e ON e.merchant = busy.merchant AND e.id = busy.endpoint_id
-        WHERE e.status = 'enabled' AND e.paused_until <= now()
-        ORDER BY random())
+        WHERE e.status = 'enabled' AND CASE WHEN e.paused_until > now()
+            -- Ordered as the index is, so that the planner looks up one row. EXISTS might read all of them.
+            THEN (SELECT true FROM webhook_deliveries due WHERE due.merchant = e.merchant AND due.endpoint_id = e.id
+                  AND due.status = 'pending' AND due.at_once AND {DUE} ORDER BY available_at LIMIT 1)
+            ELSE (SELECT true FROM webhook_deliveries due WHERE due.merchant = e.merchant AND due.endpoint_id = e.id
+                  AND due.status = 'pending' AND {DUE} ORDER BY available_at LIMIT 1) END),
+    rooms AS (
+        SELECT merchant, count(*) AS endpoints, %(merchant_share)s::bigint - (
+                   SELECT count(*) FROM webhook_deliveries leased
+                   WHERE leased.merchant = able.merchant AND leased.leased_until > now()) AS room
+        FROM able GROUP BY merchant),
+    ready AS MATERIALIZED (
+        SELECT able.*, row_number() OVER (PARTITION BY merchant ORDER BY random()) AS turn, rooms.room AS merchant_room,
+               GREATEST(rooms.room / endpoints, 1) AS most, %(share)s::bigint - (
+                   SELECT count(*) FROM webhook_deliveries leased WHERE leased.merchant = able.merchant
+                   AND leased.endpoint_id = able.id AND leased.leased_until > now()) AS room
+        FROM able JOIN rooms USING (merchant)
+        ORDER BY turn, random())
     SELECT d.merchant, d.endpoint_id, d.id, ready.url, ready.secrets, ready.failures
     FROM ready CROSS JOIN LATERAL (
-        SELECT merchant, endpoint_id, id FROM webhook_deliveries candidate
-        WHERE candidate.merchant = ready.merchant AND candidate.endpoint_id = ready.id
-          AND status = 'pending' AND {DUE}
-          -- The events of one order are first tried in order. A delivery that has failed does not hold up the next.
-          AND NOT EXISTS (
-              SELECT FROM webhook_deliveries older
-              WHERE older.merchant = candidate.merchant AND older.endpoint_id = candidate.endpoint_id
-                AND older.order_id = candidate.order_id AND older.id < candidate.id AND older.status = 'pending'
-                AND (older.attempts = 0 OR older.leased_until > now()))
-        ORDER BY available_at LIMIT GREATEST(ready.room, 0)
-        FOR UPDATE SKIP LOCKED) d
+        SELECT * FROM (
+            SELECT merchant, endpoint_id, id FROM webhook_deliveries candidate
+            WHERE NOT ready.paused AND candidate.merchant = ready.merchant AND candidate.endpoint_id = ready.id
+              AND status = 'pending' AND {DUE}
+              -- The events of one order are first tried in order. One that has failed does not hold up the next.
+              AND (candidate.at_once OR NOT EXISTS (
+                  SELECT FROM webhook_deliveries older
+                  WHERE older.merchant = candidate.merchant AND older.endpoint_id = candidate.endpoint_id
+                    AND older.order_id = candidate.order_id AND older.id < candidate.id AND older.status = 'pending'
+                    AND (older.attempts = 0 OR older.leased_until > now())))
+            ORDER BY available_at LIMIT GREATEST(LEAST(ready.room, ready.most), 0)
+            FOR UPDATE SKIP LOCKED) candidates
+        UNION ALL
+        SELECT * FROM (
+            SELECT merchant, endpoint_id, id FROM webhook_deliveries
+            WHERE ready.paused AND merchant = ready.merchant AND endpoint_id = ready.id
+              AND status = 'pending' AND at_once AND {DUE}
+            ORDER BY available_at LIMIT GREATEST(LEAST(ready.room, ready.most), 0)
+            FOR UPDATE SKIP LOCKED) requested) d
+    WHERE ready.turn <= ready.merchant_room
     LIMIT %(limit)s::bigint"""
 
 DELIVERIES = Queue(
@@ -82,13 +107,15 @@ DELIVERIES = Queue(
 )
 
 
-def claim(session: Session, lease: float, limit: int, share: int, give_up: float) -> list[Delivery]:
+def claim(
+    session: Session, lease: float, limit: int, share: int, merchant_share: int, give_up: float
+) -> list[Delivery]:
     """Lease up to `limit` due deliveries for `lease` seconds.
 
-    One endpoint gets at most `share` of them, less those it has already leased. `give_up` is for how many seconds a
-    delivery is tried.
+    One endpoint gets at most `share` of them, all endpoints of one merchant at most `merchant_share`; both less what is
+    leased already. `give_up` is for how many seconds a delivery is tried.
     """
-    rows = leases.claim(session, DELIVERIES, lease, limit, share=share, give_up=give_up)
+    rows = leases.claim(session, DELIVERIES, lease, limit, share=share, merchant_share=merchant_share, give_up=give_up)
     return [Delivery(**{**row, "endpoint_id": str(row["endpoint_id"]), "id": str(row["id"])}) for row in rows]
 
 
@@ -112,7 +139,7 @@ settled AS (
     UPDATE webhook_deliveries
     SET status = %(status)s::text,
         settled_at = CASE WHEN %(status)s::text <> 'pending' THEN clock_timestamp() END,
-        available_at = now() + make_interval(secs => %(delay)s::float8),
+        available_at = now() + make_interval(secs => %(delay)s::float8), at_once = false,
         last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
     FROM locked
     WHERE {DELIVERIES.held}

@@ -55,11 +55,11 @@ class EndpointView(Schema):
 
 
 class NewEndpointView(EndpointView):
-    """An endpoint with its newest secret, which only the response to the request that created the secret has."""
+    """An endpoint with its newest secret, which only responses to the request that created the secret have."""
 
     secret = fields.String(
         metadata=describe(
-            "The secret that signs the events (Standard Webhooks). It cannot be read again.",
+            "The secret that signs the events (Standard Webhooks). Missing if it was rotated since this request.",
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         )
     )

@@ -25,6 +25,7 @@ from order.webhooks.config import Settings
 from order.webhooks.model import Attempt
 
 _LARGEST_HEAD = 64 * 1024
+_LONGEST_RETRY_AFTER = 64  # characters; a date has 29
 
 
 class Sender:
@@ -54,12 +55,13 @@ class Sender:
             response = self._exchange(target, self._resolver.resolve(target, clock.left()), clock, body, headers)
         except (BadUrl, Forbidden, OSError, http.client.HTTPException) as error:
             return Attempt(None, _text_of(error), time.monotonic() - began)
-        error_text = f"answered {response.status}" if not 200 <= response.status < 300 else None
+        seconds = time.monotonic() - began
+        if 200 <= response.status < 300:
+            return Attempt(response.status, None, seconds)
+        error_text = f"answered {response.status}"
         if 300 <= response.status < 400:
-            error_text = f"answered {response.status}: redirects are not followed"
-        return Attempt(
-            response.status, error_text, time.monotonic() - began, _retry_after(response.getheader("Retry-After"))
-        )
+            error_text += ": redirects are not followed"
+        return Attempt(response.status, error_text, seconds, retry_after(response.getheader("Retry-After")))
 
     def _exchange(
         self, target: Target, found: list[str], clock: _Clock, body: bytes, headers: Mapping[str, str]
@@ -176,14 +178,18 @@ def _text_of(error: Exception) -> str:
     return f"no response: {type(error).__name__}"
 
 
-def _retry_after(text: str | None) -> float | None:
-    """Return the header's value in seconds (RFC 9110, 10.2.3: a number or a date); None if it is neither."""
-    if text is None:
+def retry_after(text: str | None) -> float | None:
+    """Return a Retry-After header's value in seconds, at least 0 (RFC 9110, 10.2.3: a whole number or a date).
+
+    Returns None if it is neither, or if the date is outside of the years 1 to 9999.
+    """
+    if text is None or len(text) > _LONGEST_RETRY_AFTER:
         return None
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        # The parser raises each of these: OverflowError for a year of 20 digits, for example.
         return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -19,7 +19,7 @@ from order.webhooks import model, queue, store
 from order.webhooks.addresses import BadUrl, Forbidden
 from order.webhooks.config import Settings
 from order.webhooks.deliverer import Deliverer
-from order.webhooks.keys import Keys, rotated
+from order.webhooks.keys import Keys, is_made_by, rotated
 from order.webhooks.sender import Sender
 
 MOST_ENDPOINTS = 20
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Done:
     """The view of an endpoint or delivery, and whether an earlier request with the same key did the work.
 
-    `secret` is the endpoint's newest secret, for the requests that create one.
+    `secret` is the endpoint's newest secret, for the request that created it and its retries.
     """
 
     row: Row
@@ -64,7 +64,7 @@ class Webhooks:
             self._check(wanted["url"])
         endpoint_id = str(uuid_utils.uuid7())
         new = {"description": None, **wanted, "merchant": claim.merchant, "id": endpoint_id}
-        new["secrets"] = [self._keys.new()]
+        new["secrets"] = [self._keys.new(claim.key)]
         with idempotency.once(self._database, claim, endpoint_id, 201) as (session, earlier):
             if earlier is not None:
                 endpoint_id = earlier.resource_id
@@ -73,7 +73,7 @@ class Webhooks:
                 if store.count(session, claim.merchant) >= MOST_ENDPOINTS:
                     raise Problem("webhook-endpoint-limit", f"There are {MOST_ENDPOINTS} endpoints already.")
                 store.insert(session, new)
-        return self._with_secret(claim.merchant, endpoint_id, replayed=earlier is not None)
+        return self._with_secret(claim, endpoint_id, replayed=earlier is not None)
 
     def _check(self, url: str) -> None:
         try:
@@ -92,11 +92,11 @@ class Webhooks:
         until = now + timedelta(seconds=self._settings.overlap if overlap is None else overlap)
 
         def act(session: Session, endpoint: Row) -> None:
-            stored = rotated(endpoint["secrets"], self._keys.new(), until, now)
+            stored = rotated(endpoint["secrets"], self._keys.new(claim.key), until, now)
             store.set_secrets(session, claim.merchant, endpoint_id, stored)
 
         _, replayed = self._once(claim, endpoint_id, endpoint_id, 200, act)
-        return self._with_secret(claim.merchant, endpoint_id, replayed)
+        return self._with_secret(claim, endpoint_id, replayed)
 
     def enable(self, claim: Claim, endpoint_id: str) -> Done:
         """Enable an endpoint that answered 410 Gone. Raises Problem `webhook-endpoint-not-found`."""
@@ -118,7 +118,6 @@ class Webhooks:
             _must_be_enabled(endpoint)
             event = {"type": model.TEST, "timestamp": _now(), "data": {"webhook_endpoint_id": endpoint_id}}
             store.insert_delivery(session, claim.merchant, endpoint_id, delivery_id, model.TEST, json.dumps(event))
-            store.end_pause(session, claim.merchant, endpoint_id)
 
         return self._deliver_once(claim, endpoint_id, delivery_id, act)
 
@@ -132,7 +131,6 @@ class Webhooks:
             _found(store.get_delivery(session, claim.merchant, endpoint_id, delivery_id), "webhook-delivery-not-found")
             _must_be_enabled(endpoint)
             store.redeliver(session, claim.merchant, endpoint_id, delivery_id)
-            store.end_pause(session, claim.merchant, endpoint_id)
 
         return self._deliver_once(claim, endpoint_id, delivery_id, act)
 
@@ -199,9 +197,14 @@ class Webhooks:
             act(session, _found(store.get(session, claim.merchant, endpoint_id, lock=True)))
         return resource_id, False
 
-    def _with_secret(self, merchant: str, endpoint_id: str, replayed: bool) -> Done:
-        row = self.get(merchant, endpoint_id)
-        return Done(row, replayed, self._keys.secret(row["secrets"][0]))
+    def _with_secret(self, claim: Claim, endpoint_id: str, replayed: bool) -> Done:
+        """Return an endpoint's view with its newest secret, unless another request has made a newer one since.
+
+        Otherwise whoever knows an old request could read the secret that a rotation made because the old one leaked.
+        """
+        row = self.get(claim.merchant, endpoint_id)
+        newest = row["secrets"][0]
+        return Done(row, replayed, self._keys.secret(newest) if is_made_by(newest, claim.key) else None)
 
 
 def _must_be_enabled(endpoint: Row) -> None:

@@ -87,20 +87,16 @@ def enable(session: Session, merchant: str, endpoint_id: str) -> None:
     )
 
 
-def end_pause(session: Session, merchant: str, endpoint_id: str) -> None:
-    """End the pause of an endpoint that failed repeatedly."""
-    session.execute(
-        "UPDATE webhook_endpoints SET paused_until = now() WHERE merchant = %s AND id = %s AND paused_until > now()",
-        (merchant, endpoint_id),
-    )
-
-
 def insert_delivery(
     session: Session, merchant: str, endpoint_id: str, delivery_id: str, kind: str, payload: str
 ) -> None:
-    """Store a delivery that belongs to no order; `payload` is its JSON text."""
+    """Store a delivery that belongs to no order and was requested; `payload` is its JSON text.
+
+    Its first attempt is made even while the endpoint is paused.
+    """
     session.execute(
-        "INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload) VALUES (%s, %s, %s, %s, %s)",
+        """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, at_once)
+           VALUES (%s, %s, %s, %s, %s, true)""",
         (merchant, endpoint_id, delivery_id, kind, payload),
     )
 
@@ -146,10 +142,13 @@ def find_deliveries(
 
 
 def redeliver(session: Session, merchant: str, endpoint_id: str, delivery_id: str) -> None:
-    """Make a delivery pending and due now, to be tried for as long and as often as a new one."""
+    """Make a delivery pending and due now, to be tried for as long and as often as a new one.
+
+    The next attempt is made even while the endpoint is paused. The pause does not end for other deliveries.
+    """
     session.execute(
         """UPDATE webhook_deliveries SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
-                  trying_since = now()
+                  trying_since = now(), at_once = true
            WHERE merchant = %s AND endpoint_id = %s AND id = %s""",
         (merchant, endpoint_id, delivery_id),
     )

@@ -13,6 +13,8 @@ happens:
     pm_error_then_ok         the first request fails without effect
     pm_flaky                 up to three requests, or their answers, are lost; which ones depends on the operation's id
     pm_refund_declined       declines refunds, refund_declined; succeeds otherwise
+    pm_void_declined         declines voids, void_declined; succeeds otherwise
+    pm_capture_declined      declines captures, capture_declined; succeeds otherwise
     anything else            declines, invalid_payment_method
 
 In addition, the injected faults (faults.py) apply to all payment methods.
@@ -42,6 +44,8 @@ _ACCEPTED = frozenset(
         "pm_error_then_ok",
         "pm_flaky",
         "pm_refund_declined",
+        "pm_void_declined",
+        "pm_capture_declined",
     }
 )
 _TROUBLED = frozenset({"pm_slow", "pm_timeout_charged", "pm_timeout_lost", "pm_error_then_ok", "pm_flaky"})
@@ -300,9 +304,9 @@ def _decide(session: Session, operation: Operation) -> Outcome:
     session.execute("SELECT FROM simulator.operations WHERE reference = %s FOR UPDATE", (operation.reference,))
     held = session.execute(_HELD, {"charge": operation.reference}).fetchone()
     assert held is not None
+    if operation.payment_method == f"pm_{operation.kind}_declined":
+        return _declined(f"{operation.kind}_declined")
     if operation.kind is Kind.REFUND:
-        if operation.payment_method == "pm_refund_declined":
-            return _declined("refund_declined")
         left = held["captured"] - held["refunded"]
         return _succeeded(operation) if operation.amount <= left else _declined("more_than_was_captured")
     if held["closing"]:

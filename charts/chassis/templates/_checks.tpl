@@ -5,16 +5,24 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- define "chassis.checks" -}}
 {{- $errors := list -}}
 {{- $values := .Values -}}
-{{- $database := compact (list
-  (ternary "database.url" "" (ne $values.database.url ""))
-  (ternary "database.existingSecret" "" (ne $values.database.existingSecret ""))
-  (ternary "database.cloudNativePG" "" (ne $values.database.cloudNativePG ""))) -}}
+{{- $database := list -}}
+{{- range $name := list "url" "existingSecret" "cloudNativePG" "migrationUrl" "migrationExistingSecret" -}}
+{{- if get $values.database $name -}}{{- $database = append $database (printf "database.%s" $name) -}}{{- end -}}
+{{- end -}}
+{{- $migration := without $database "database.url" "database.existingSecret" -}}
+{{- $service := without $database "database.migrationUrl" "database.migrationExistingSecret" -}}
 {{- if and $values.postgresql.enabled $database -}}
 {{- $errors = append $errors (printf "%s: has no effect while postgresql.enabled is true; set postgresql.enabled to false or remove this value" (first $database)) -}}
 {{- else if not (or $values.postgresql.enabled $database) -}}
 {{- $errors = append $errors "postgresql.enabled is false: set database.url, database.existingSecret or database.cloudNativePG" -}}
-{{- else if gt (len $database) 1 -}}
-{{- $errors = append $errors (printf "%s: set only one of them" (join " and " $database)) -}}
+{{- else if and $database (not $service) -}}
+{{- $errors = append $errors (printf "%s: set database.url or database.existingSecret too, for the role that serves" (first $database)) -}}
+{{- else if and (gt (len $service) 1) (ne (join " " $service) "database.existingSecret database.cloudNativePG") -}}
+{{- $errors = append $errors (printf "%s: set only one of them" (join " and " $service)) -}}
+{{- else if gt (len $migration) 1 -}}
+{{- $errors = append $errors (printf "%s: set only one of them" (join " and " $migration)) -}}
+{{- else if and $values.database.migrationUrl (not $values.database.url) -}}
+{{- $errors = append $errors "database.migrationUrl: set database.url too, or use database.migrationExistingSecret" -}}
 {{- end -}}
 
 {{- $entryPoints := compact (list (ternary "ingress" "" $values.ingress.enabled) (ternary "httpRoute" "" $values.httpRoute.enabled)) -}}

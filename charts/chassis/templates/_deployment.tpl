@@ -58,16 +58,28 @@ spec:
               containerPort: {{ $facts.port }}
             - name: admin
               containerPort: 9090
+            {{- with $facts.operatorPort }}
+            - name: operator
+              containerPort: {{ . }}
+            {{- end }}
           env:
             {{- include "chassis.env" . | nindent 12 }}
             - name: PORT
               value: {{ $facts.port | quote }}
             - name: ADMIN_PORT
               value: "9090"
+            {{- with $facts.operatorPort }}
+            - name: OPERATOR_PORT
+              value: {{ . | quote }}
+            {{- end }}
             - name: WEB_WORKERS
               value: {{ .Values.web.workers | quote }}
             - name: WEB_THREADS
               value: {{ .Values.web.threads | quote }}
+            - name: WEB_KEEP_ALIVE_SECONDS
+              value: {{ .Values.web.keepAliveSeconds | quote }}
+            - name: WEB_CONNECTIONS_PER_ADDRESS
+              value: {{ .Values.web.connectionsPerAddress | quote }}
           startupProbe:
             httpGet: {path: /livez, port: admin}
             periodSeconds: 1

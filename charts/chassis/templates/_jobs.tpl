@@ -1,19 +1,30 @@
 {{- /*
-chassis.jobPod (list CONTEXT COMPONENT COMMAND DATABASE-SECRET): the pod template of a Job that runs COMMAND against the
-database. DATABASE-SECRET is the name of the Secret with the database URL.
+chassis.jobPod (list CONTEXT COMPONENT COMMAND DATABASE-SECRET MIGRATION-SECRET): the pod template of a Job that runs
+COMMAND against the database. DATABASE-SECRET is the name of the Secret with the database URL. MIGRATION-SECRET is
+{name, key} of the URL of the role that owns the tables; empty for a Job that does not need it.
 */ -}}
 {{- define "chassis.jobPod" -}}
 {{- $context := index . 0 -}}
+{{- $migration := index . 4 -}}
+{{- $createsRole := and $migration $context.Values.postgresql.enabled -}}
 metadata:
   labels:
     {{- include "chassis.labels" (list $context (index . 1)) | nindent 4 }}
 spec:
   restartPolicy: Never
   {{- include "chassis.pod" $context | nindent 2 }}
+  {{- if $createsRole }}
+  initContainers:
+    - {{- include "chassis.createServiceRole" $context | nindent 6 }}
+  {{- end }}
   containers:
     - {{- include "chassis.container" (list $context (index . 1) (index . 2) $context.Values.job.resources) | nindent 6 }}
       env:
         {{- include "chassis.databaseEnv" $context | nindent 8 }}
+        {{- if $migration }}
+        - name: MIGRATION_DATABASE_URL_FILE
+          value: /etc/tandem/migration-database-url
+        {{- end }}
         - name: LOG_LEVEL
           value: {{ $context.Values.logLevel }}
         {{- /* The purge must keep keys for as long as the services promise. Other settings need Secrets, and a job has none. */}}
@@ -38,6 +49,21 @@ spec:
         defaultMode: 0440
         sources:
           - {{- include "chassis.databaseSource" (list $context (index . 3)) | nindent 12 }}
+          {{- with $migration }}
+          - secret:
+              name: {{ .name }}
+              items:
+                - {key: {{ .key }}, path: migration-database-url}
+          {{- end }}
+    {{- if $createsRole }}
+    - name: postgresql-secrets
+      secret:
+        secretName: {{ index . 3 }}
+        defaultMode: 0440
+        items:
+          - {key: postgres-password, path: postgres-password}
+          - {key: service-password, path: service-password}
+    {{- end }}
     - name: tmp
       emptyDir: {sizeLimit: 16Mi}
     {{- with $context.Values.extraVolumes }}
@@ -59,8 +85,8 @@ yes
 {{- end }}
 
 {{- /*
-chassis.migration: the Job that migrates the schema. As a pre-upgrade hook it comes with a Secret of its own if
-database.url is set.
+chassis.migration: the Job that migrates the schema. As a pre-upgrade hook it comes with a Secret of its own, unless that
+Secret exists already.
 */ -}}
 {{- define "chassis.migration" -}}
 {{- $first := include "chassis.preUpgradeMigration" . -}}
@@ -68,9 +94,9 @@ database.url is set.
 {{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (toString .Values.migration.wait) -}}
 {{- $secret := include "chassis.databaseSecretName" . -}}
 {{- if $first }}{{ $name = printf "%s-first" $name }}{{ end -}}
-{{- if and $first .Values.database.url -}}
-{{- $secret = $name -}}
-# A copy for the migration: this upgrade may change the URL, and the Secret of the web pods is updated after the hook.
+{{- $migration := include "chassis.migrationSecret" . | fromYaml -}}
+{{- if and $first (or .Values.database.url (and .Values.postgresql.enabled (not .Values.postgresql.existingSecret))) -}}
+# A copy for the migration: this upgrade may change the URLs, and the Secret of the web pods is updated after the hook.
 apiVersion: v1
 kind: Secret
 metadata:
@@ -80,8 +106,14 @@ metadata:
     helm.sh/hook-weight: "-1"
     helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 stringData:
-  url: {{ .Values.database.url | quote }}
+  {{- if .Values.postgresql.enabled }}
+  {{- include "chassis.embeddedSecretData" (list . $secret) | nindent 2 }}
+  {{- else }}
+  {{- include "chassis.externalUrls" . | nindent 2 }}
+  {{- end }}
 ---
+{{ if eq (get $migration "name") $secret }}{{ $migration = set $migration "name" $name }}{{ end -}}
+{{- $secret = $name -}}
 {{ end -}}
 apiVersion: batch/v1
 kind: Job
@@ -99,7 +131,7 @@ spec:
   ttlSecondsAfterFinished: 3600 # helm uninstall does not delete the Job of a failed hook
   {{- end }}
   template:
-    {{- include "chassis.jobPod" (list . "migrate" $command $secret) | nindent 4 }}
+    {{- include "chassis.jobPod" (list . "migrate" $command $secret $migration) | nindent 4 }}
 {{- end }}
 
 {{- /* chassis.purge: the CronJob that deletes expired rows, if purge.enabled */ -}}
@@ -120,6 +152,6 @@ spec:
     spec:
       backoffLimit: 2
       template:
-        {{- include "chassis.jobPod" (list . "purge" $command (include "chassis.databaseSecretName" .)) | nindent 8 }}
+        {{- include "chassis.jobPod" (list . "purge" $command (include "chassis.databaseSecretName" .) dict) | nindent 8 }}
 {{- end }}
 {{- end }}

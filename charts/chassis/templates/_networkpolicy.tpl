@@ -74,10 +74,50 @@ matchExpressions:
 {{- else }}
 - ipBlock:
     cidr: 0.0.0.0/0
-    except: [0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 224.0.0.0/4]
+    except: # private and reserved networks, and the metadata services of clouds
+      - 0.0.0.0/8
+      - 10.0.0.0/8
+      - 100.64.0.0/10
+      - 127.0.0.0/8
+      - 168.63.129.16/32
+      - 169.254.0.0/16
+      - 172.16.0.0/12
+      - 192.0.0.0/24
+      - 192.0.2.0/24
+      - 192.88.99.0/24
+      - 192.168.0.0/16
+      - 198.18.0.0/15
+      - 198.51.100.0/24
+      - 203.0.113.0/24
+      - 224.0.0.0/3
 - ipBlock:
-    cidr: 2000::/3
+    cidr: 2000::/3 # does not contain fd00:ec2::254, the metadata service of AWS
+    except: ["2001::/32", "2001:db8::/32", "2002::/16", "3fff::/20"]
 {{- end }}
+{{- end }}
+
+{{- /*
+chassis.destinationPeers (list URL PEERS): the NetworkPolicyPeers behind a URL. Without PEERS, they are derived from its
+host: an IP address, the pods of the namespace that the name of a Service contains, or else all public addresses. A name of two
+labels is a Service and its namespace with http, and a public host with https.
+*/ -}}
+{{- define "chassis.destinationPeers" -}}
+{{- $host := (urlParse (index . 0)).host | regexFind "^(\\[[^]]*\\]|[^:]*)" | trimAll "[]" | trimSuffix "." -}}
+{{- $labels := $host | trimSuffix ".cluster.local" | trimSuffix ".svc" | splitList "." -}}
+{{- $inCluster := or (regexMatch "\\.svc(\\.cluster\\.local)?$" $host) (eq (len $labels) 1) (and (eq (len $labels) 2) (hasPrefix "http://" (index . 0))) -}}
+{{- if index . 1 -}}
+{{ toYaml (index . 1) }}
+{{- else if contains ":" $host -}}
+- ipBlock: {cidr: "{{ $host }}/128"}
+{{- else if regexMatch "^[0-9.]+$" $host -}}
+- ipBlock: {cidr: {{ $host }}/32}
+{{- else if and $inCluster (eq (len $labels) 1) -}}
+- podSelector: {}
+{{- else if $inCluster -}}
+- {{- include "chassis.namespaceSelector" (last $labels) | nindent 2 }}
+{{- else -}}
+{{- include "chassis.internetPeers" list | trim -}}
+{{- end -}}
 {{- end }}
 
 {{- /*
@@ -104,7 +144,16 @@ spec:
         {{- with .Values.networkPolicy.from }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-    - ports: # metrics, health and order's operator page
+    {{- if $facts.operatorPort }}
+    - ports:
+        - port: operator
+      from:
+        - podSelector: {} # the pods of this namespace; a port-forward is not restricted
+        {{- with .Values.operator.from }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    {{- end }}
+    - ports: # metrics and health
         - port: admin
       from:
         {{- with .Values.networkPolicy.monitoringNamespace }}
@@ -129,14 +178,14 @@ spec:
     {{- with .Values.jwt.jwksUrl }}
     - ports: # {{ . }}
         - port: {{ include "chassis.urlPort" . }}
+      to:
+        {{- include "chassis.destinationPeers" (list . $.Values.networkPolicy.jwks.to) | nindent 8 }}
     {{- end }}
     {{- with .Values.tracing.endpoint }}
     - ports: # {{ . }}
         - port: {{ include "chassis.urlPort" . }}
-      {{- with $.Values.networkPolicy.tracing.to }}
       to:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+        {{- include "chassis.destinationPeers" (list . $.Values.networkPolicy.tracing.to) | nindent 8 }}
     {{- end }}
     {{- range $facts.egress }}
     - ports:

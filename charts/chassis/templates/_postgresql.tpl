@@ -1,15 +1,15 @@
 {{- /*
 chassis.postgresql: the embedded database, if postgresql.enabled: a StatefulSet of one pod with one volume claim, its
 Service, its passwords, and an init script. The script creates the service's database and a role that owns only that
-database. It is for development and evaluation; in production use a database with replicas and backups.
+database. The role that serves is created by the migration (chassis.createServiceRole), so that a database of a release
+before it gets the role too. It is for development and evaluation; in production use a database with replicas and
+backups.
 */ -}}
 {{- define "chassis.postgresql" -}}
 {{- if .Values.postgresql.enabled -}}
 {{- $name := printf "%s-postgresql" (include "chassis.fullname" .) -}}
 {{- $secret := include "chassis.databaseSecretName" . -}}
 {{- if not .Values.postgresql.existingSecret -}}
-{{- $existing := include "chassis.existingSecretData" (list . $secret) | fromJson -}}
-{{- $password := get $existing "password" | default (randAlphaNum 32) -}}
 apiVersion: v1
 kind: Secret
 metadata:
@@ -17,9 +17,7 @@ metadata:
   annotations:
     helm.sh/resource-policy: keep # the volume claim also remains, and its data needs these passwords
 stringData:
-  password: {{ $password }}
-  postgres-password: {{ get $existing "postgres-password" | default (randAlphaNum 32) }}
-  url: {{ get $existing "url" | default (printf "postgresql://%s:%s@%s:5432/%s" .Chart.Name $password $name .Chart.Name) }}
+  {{- include "chassis.embeddedSecretData" (list . $secret) | nindent 2 }}
 ---
 {{ end -}}
 apiVersion: v1
@@ -131,4 +129,58 @@ spec:
           requests:
             storage: {{ .Values.postgresql.storage }}
 {{- end }}
+{{- end }}
+
+{{- /*
+chassis.embeddedSecretData (list CONTEXT SECRET): the data of the Secret of the embedded database. The password of the role
+that serves is derived from that of the owner if an earlier release made the Secret, so that the Secret of a pre-upgrade
+migration has the same one.
+*/ -}}
+{{- define "chassis.embeddedSecretData" -}}
+{{- $context := index . 0 -}}
+{{- $existing := include "chassis.existingSecretData" . | fromJson -}}
+{{- $owner := $context.Chart.Name -}}
+{{- $service := printf "%s_service" $owner -}}
+{{- $at := printf "%s-postgresql:5432/%s" (include "chassis.fullname" $context) $owner -}}
+{{- $password := get $existing "password" | default (randAlphaNum 32) -}}
+{{- $servicePassword := get $existing "service-password" | default (printf "service:%s" $password | sha256sum | trunc 32) -}}
+password: {{ $password }}
+postgres-password: {{ get $existing "postgres-password" | default (randAlphaNum 32) }}
+service-password: {{ $servicePassword }}
+url: {{ get $existing "url" | default (printf "postgresql://%s:%s@%s" $owner $password $at) }}
+service-url: {{ get $existing "service-url" | default (printf "postgresql://%s:%s@%s" $service $servicePassword $at) }}
+{{- end }}
+
+{{- /*
+chassis.createServiceRole: an init container of the migration that creates the role that serves in the embedded database,
+or sets its password. The migration grants it what it needs.
+*/ -}}
+{{- define "chassis.createServiceRole" -}}
+{{- $host := printf "%s-postgresql" (include "chassis.fullname" .) -}}
+name: create-service-role
+image: {{ include "chassis.image" (list . .Values.postgresql.image) }}
+command: [sh, -euc]
+args:
+  - |
+    waited=0
+    until pg_isready --quiet --host={{ $host }} --username=postgres --timeout=3; do
+      waited=$((waited + 1))
+      [ "$waited" -le {{ .Values.migration.wait }} ] || { echo "the database does not respond" >&2; exit 1; }
+      sleep 1
+    done
+    PGPASSWORD="$(cat /etc/postgresql-secrets/postgres-password)"
+    export PGPASSWORD
+    printf '%s\n' "$CREATE_ROLE" | psql --host={{ $host }} --username=postgres --no-psqlrc --quiet --set=ON_ERROR_STOP=1
+env:
+  - name: CREATE_ROLE
+    value: |
+      \set password `cat /etc/postgresql-secrets/service-password`
+      SELECT 'CREATE ROLE "{{ .Chart.Name }}_service" LOGIN'
+      WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{ .Chart.Name }}_service') \gexec
+      ALTER ROLE "{{ .Chart.Name }}_service" PASSWORD :'password';
+{{ include "chassis.containerSecurity" . }}
+resources:
+  {{- toYaml .Values.job.resources | nindent 2 }}
+volumeMounts:
+  - {name: postgresql-secrets, mountPath: /etc/postgresql-secrets, readOnly: true}
 {{- end }}

@@ -12,6 +12,12 @@ values with them.
 {{- toJson $existing -}}
 {{- end }}
 
+{{- /* chassis.newKey: a new API key: `tandem_`, 40 random characters and a checksum (docs/auth.md) */ -}}
+{{- define "chassis.newKey" -}}
+{{- $body := randAlphaNum 40 -}}
+tandem_{{ $body }}{{ sha256sum $body | trunc 6 }}
+{{- end }}
+
 {{- /*
 chassis.credentialsSecret: unless credentials.existingSecret is set, the Secret with the keys that both services read:
 the API keys, the key that order sends to payment, the signing secrets of events, and an API key for people.
@@ -20,8 +26,8 @@ the API keys, the key that order sends to payment, the signing secrets of events
 {{- if not .Values.credentials.existingSecret -}}
 {{- $name := include "chassis.credentialsSecretName" . -}}
 {{- $existing := include "chassis.existingSecretData" (list . $name) | fromJson -}}
-{{- $apiKey := get $existing "api-key" | default (printf "tdm_%s" (randAlphaNum 40)) -}}
-{{- $paymentApiKey := get $existing "payment-api-key" | default (printf "tdm_%s" (randAlphaNum 40)) -}}
+{{- $apiKey := get $existing "api-key" | default (include "chassis.newKey" .) -}}
+{{- $paymentApiKey := get $existing "payment-api-key" | default (include "chassis.newKey" .) -}}
 {{- $keys := list
   (dict "key" $apiKey "merchant" .Values.credentials.merchant "scopes" (list "orders:read" "orders:write" "payments:read" "payments:write"))
   (dict "key" $paymentApiKey "merchant" "tandem" "scopes" (list "payments:read" "payments:write" "merchants:any")) -}}
@@ -37,7 +43,7 @@ stringData:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.databaseSecret: the Secret with database.url, if that is set */ -}}
+{{- /* chassis.databaseSecret: the Secret with database.url and database.migrationUrl, if database.url is set */ -}}
 {{- define "chassis.databaseSecret" -}}
 {{- if .Values.database.url -}}
 apiVersion: v1
@@ -45,6 +51,14 @@ kind: Secret
 metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.databaseSecretName" .)) | nindent 2 }}
 stringData:
-  url: {{ .Values.database.url | quote }}
+  {{- include "chassis.externalUrls" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* chassis.externalUrls: the data of the Secret of an external database */ -}}
+{{- define "chassis.externalUrls" -}}
+url: {{ .Values.database.url | quote }}
+{{- with .Values.database.migrationUrl }}
+migration-url: {{ . | quote }}
 {{- end }}
 {{- end }}

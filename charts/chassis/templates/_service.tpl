@@ -1,4 +1,4 @@
-{{- /* chassis.service: the Service, with the API's port, and with the admin port if its type is ClusterIP */ -}}
+{{- /* chassis.service: the Service, with the API's port, and with the admin ports if its type is ClusterIP */ -}}
 {{- define "chassis.service" -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 {{- $clusterOnly := eq .Values.service.type "ClusterIP" -}}
@@ -22,8 +22,11 @@ spec:
       {{- if and .Values.service.nodePort (not $clusterOnly) }}
       nodePort: {{ .Values.service.nodePort }}
       {{- end }}
-    {{- if $clusterOnly }} {{- /* the admin port must not be reachable from outside the cluster */}}
+    {{- if $clusterOnly }} {{- /* these ports must not be reachable from outside the cluster */}}
     - {name: admin, port: 9090, targetPort: admin, appProtocol: http}
+    {{- with $facts.operatorPort }}
+    - {name: operator, port: {{ . }}, targetPort: operator, appProtocol: http}
+    {{- end }}
     {{- end }}
 {{- end }}
 

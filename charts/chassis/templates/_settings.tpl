@@ -81,20 +81,42 @@ tracing.headers.
 {{- end }}
 {{- end }}
 
-{{- /* chassis.databaseSource (list CONTEXT SECRET): the source of a projected volume that mounts the database URL */ -}}
+{{- /*
+chassis.databaseSource (list CONTEXT SECRET): the source of a projected volume that mounts the database URL of the role
+that serves
+*/ -}}
 {{- define "chassis.databaseSource" -}}
 {{- $values := (index . 0).Values -}}
 secret:
   name: {{ index . 1 }}
   items:
-    {{- if or $values.postgresql.enabled $values.database.url }}
+    {{- if $values.postgresql.enabled }}
+    - key: service-url
+    {{- else if $values.database.url }}
     - key: url
-    {{- else if $values.database.cloudNativePG }}
-    - key: uri
-    {{- else }}
+    {{- else if $values.database.existingSecret }}
     - key: {{ $values.database.existingSecretKey }}
+    {{- else }}
+    - key: uri
     {{- end }}
       path: database-url
+{{- end }}
+
+{{- /*
+chassis.migrationSecret: the Secret with the database URL of the role that owns the tables, as YAML {name, key}; empty if
+the role that serves owns them too
+*/ -}}
+{{- define "chassis.migrationSecret" -}}
+{{- $database := .Values.database -}}
+{{- if .Values.postgresql.enabled -}}
+{name: {{ include "chassis.databaseSecretName" . }}, key: url}
+{{- else if $database.migrationUrl -}}
+{name: {{ include "chassis.databaseSecretName" . }}, key: migration-url}
+{{- else if $database.migrationExistingSecret -}}
+{name: {{ tpl $database.migrationExistingSecret . }}, key: {{ $database.migrationExistingSecretKey }}}
+{{- else if and $database.cloudNativePG $database.existingSecret -}}
+{name: {{ $database.cloudNativePG }}-app, key: uri}
+{{- end -}}
 {{- end }}
 
 {{- /* chassis.databaseSecretName: the name of the Secret with the database URL */ -}}
@@ -102,7 +124,7 @@ secret:
 {{- $own := printf "%s-%s" (include "chassis.fullname" .) (ternary "postgresql" "database" .Values.postgresql.enabled) -}}
 {{- if .Values.postgresql.enabled -}}
 {{ tpl .Values.postgresql.existingSecret . | default $own }}
-{{- else if .Values.database.cloudNativePG -}}
+{{- else if and .Values.database.cloudNativePG (not .Values.database.existingSecret) -}}
 {{ .Values.database.cloudNativePG }}-app
 {{- else -}}
 {{ tpl .Values.database.existingSecret . | default $own }}

@@ -3,6 +3,7 @@
 {{- $_ := required "credentials.existingSecret: must name the Secret that the payment chart created" .Values.credentials.existingSecret -}}
 {{- $webhooks := .Values.webhooks -}}
 port: 8080
+operatorPort: 9092
 peer: {name: payment, port: 8081, namespace: {{ .Values.payment.namespace | quote }}}
 env:
   PAYMENT_URL: {{ tpl (required "payment.url: must be the URL of the payment service" .Values.payment.url) . | quote }}
@@ -36,7 +37,7 @@ Run the chart test, which pays, refunds and cancels orders from inside the clust
   helm -n {{ .Release.Namespace }} test {{ .Release.Name }} --logs
 
 A page for operators shows the work of both services. To open it, run
-`kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 9090` and go to http://localhost:9090/operator.
+`kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 9092` and go to http://localhost:9092/operator.
 Create a key to sign in with, valid for one day:
 
   kubectl -n {{ .Release.Namespace }} exec deployment/{{ include "chassis.fullname" . }} -c web -- flask --app order keys create \

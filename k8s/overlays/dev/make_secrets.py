@@ -7,6 +7,7 @@ import json
 import secrets
 import sys
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import requests
@@ -18,7 +19,7 @@ PEER = ["payments:read", "payments:write", "merchants:any"]
 
 def new_secrets():
     """Return {Secret name: {key: value}} with new random values at each call."""
-    api_key, payment_api_key = (f"tdm_{secrets.token_hex(20)}" for _ in range(2))
+    api_key, payment_api_key = (new_key() for _ in range(2))
     keys = [
         {"key": api_key, "merchant": "demo", "scopes": READ_AND_WRITE},
         {"key": payment_api_key, "merchant": "tandem", "scopes": PEER},
@@ -33,11 +34,23 @@ def new_secrets():
     return {"tandem-credentials": credentials, **databases}
 
 
+def new_key():
+    """Return a new API key: `tandem_`, 40 random characters and a checksum (docs/auth.md)."""
+    body = secrets.token_hex(20)
+    return f"tandem_{body}{sha256(body.encode()).hexdigest()[:6]}"
+
+
 def database(name):
-    """Return new passwords of an embedded database, and its URL for the service `name`."""
-    password = secrets.token_hex(16)
-    url = f"postgresql://{name}:{password}@tandem-{name}-postgresql:5432/{name}"
-    return {"password": password, "postgres-password": secrets.token_hex(16), "url": url}
+    """Return new passwords of an embedded database, and its URLs: of its owner, and of the service `name`."""
+    owner, service, administrator = (secrets.token_hex(16) for _ in range(3))
+    at = f"tandem-{name}-postgresql:5432/{name}"
+    return {
+        "password": owner,
+        "service-password": service,
+        "postgres-password": administrator,
+        "url": f"postgresql://{name}:{owner}@{at}",
+        "service-url": f"postgresql://{name}_service:{service}@{at}",
+    }
 
 
 def main():

@@ -57,7 +57,8 @@ def test_an_order_is_placed_paid_read_and_refunded(tandem: Client) -> None:
         ("succeeded", 300, "a broken cup"),
         ("succeeded", 600, None),
     ]
-    assert list(tandem.list_refunds(order.id)) == [rest, part]
+    assert list(tandem.list_refunds(order.id, page_size=1)) == [rest, part]
+    assert [event.version for event in tandem.order_events(order.id, page_size=1)][:3] == [1, 2, 3]
     eventually(lambda: tandem.get_order(order.id).status == "refunded", "the order is refunded")
     with pytest.raises(Conflict) as caught:
         tandem.refund(order.id)
@@ -99,10 +100,10 @@ def test_a_payment_is_captured_refunded_and_booked(tandem: Client) -> None:
     assert tandem.capture_payment(held.id, amount=400).captured_amount == 400
     refund = tandem.refund_payment(held.id, amount=150, reason="a broken cup")
     assert (refund.status, refund.amount) == ("succeeded", 150)
-    assert list(tandem.list_payment_refunds(held.id)) == [refund]
+    assert list(tandem.list_payment_refunds(held.id, page_size=1)) == [refund]
     payment = tandem.get_payment(held.id)
     assert (payment.status, payment.refunded_amount, payment.provider) == ("captured", 150, "simulator")
-    operations = tandem.operations(held.id)
+    operations = tandem.operations(held.id, page_size=2)
     assert [(each.kind, each.status) for each in operations] == [
         (kind, "succeeded") for kind in ("authorize", "capture", "refund")
     ]

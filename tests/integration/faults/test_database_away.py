@@ -23,7 +23,7 @@ def assert_is_unavailable(answer: requests.Response) -> None:
 def test_requests_get_503_while_the_database_is_away_and_succeed_afterwards(tmp_path: Path) -> None:
     server = Postgres(tmp_path / "postgres")
     server.start()
-    databases = Databases(server.create_database("order"), server.create_database("payment"))
+    databases = Databases.create(server)
     server.stop()
     with Stack(databases, tmp_path, ready=False) as stack:
         for client in (stack.order, stack.payment):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -192,7 +193,7 @@ def test_refunds_are_listed_newest_first_with_an_etag(pair: Pair) -> None:
     order = place(pair, "refunds")
     path = path_of(order, "refunds")
     empty = pair.order.get(path)
-    assert empty.json() == {"data": []}
+    assert empty.json() == {"data": [], "next_cursor": None}
     bodies: tuple[dict[str, Any], ...] = ({"amount": 1, "reason": "broken"}, {"amount": 2}, {})
     made = [pair.order.post(path, body, Prefer="wait=10") for body in bodies]
     refunds = [answer.json() for answer in made]
@@ -201,7 +202,7 @@ def test_refunds_are_listed_newest_first_with_an_etag(pair: Pair) -> None:
     assert [refunds[0][name] for name in ("currency", "reason", "failure_reason")] == ["EUR", "broken", None]
     assert made[0].headers["Location"] == path
     listed = pair.order.get(path, headers={"If-None-Match": empty.headers["ETag"]})
-    assert (listed.status_code, listed.json()) == (200, {"data": refunds[::-1]})
+    assert (listed.status_code, listed.json()) == (200, {"data": refunds[::-1], "next_cursor": None})
     unchanged = pair.order.get(path, headers={"If-None-Match": listed.headers["ETag"]})
     assert (unchanged.status_code, unchanged.content) == (304, b"")
 
@@ -296,3 +297,53 @@ def test_a_cancel_ends_if_the_refund_of_a_partial_capture_is_declined(pair: Pair
     canceled = pair.order.post(path_of(order, "cancel"), Prefer="wait=3")
     assert canceled.status_code == 200, canceled.text
     assert (canceled.json()["status"], canceled.json()["paid_amount"]) == ("paid", 400)
+
+
+def pages(client: Client, path: str, limit: int) -> list[list[dict[str, Any]]]:
+    """Return all pages of a list, following both `next_cursor` and the Link header."""
+    found, following = [], f"{path}?limit={limit}"
+    while True:
+        answer = client.get(following)
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json()["data"])
+        cursor = answer.json()["next_cursor"]
+        if cursor is None:
+            assert "Link" not in answer.headers
+            return found
+        following = f"{path}?limit={limit}&cursor={cursor}"
+        assert answer.headers["Link"] == f'<{following}>; rel="next"'
+
+
+def test_refunds_and_history_come_in_pages(pair: Pair) -> None:
+    order = place(pair, "refunds")
+    path = path_of(order, "refunds")
+    made = [pair.order.post(path, {"amount": 1}, Prefer="wait=10").json()["id"] for _ in range(5)]
+    shown = pages(pair.order, path, 2)
+    assert [len(page) for page in shown] == [2, 2, 1]
+    assert [refund["id"] for page in shown for refund in page] == made[::-1]
+    steps = pages(pair.order, path_of(order, "events"), 3)
+    assert [len(page) for page in steps][:-1] == [3] * (len(steps) - 1)
+    assert [step["version"] for page in steps for step in page] == list(range(1, sum(map(len, steps)) + 1))
+    for name in ("refunds", "events"):
+        refused(pair.order.get(path_of(order, name) + "?limit=101"), 422, "validation", "/limit")
+        refused(pair.order.get(path_of(order, name) + "?cursor=x"), 422, "validation", "/cursor")
+        refused(pair.order.get(f"/v1/orders/{uuid.uuid4()}/{name}?limit=1"), 404, "order-not-found")
+    beyond = pair.order.get(path_of(order, "events") + "?cursor=" + "_" * 21 + "w")
+    assert (beyond.status_code, beyond.json()) == (200, {"data": [], "next_cursor": None})
+
+
+def test_an_order_has_at_most_a_thousand_refunds(pair: Pair) -> None:
+    order = place(pair, "refunds")
+    pair.databases.query(
+        "order",
+        """INSERT INTO refunds (merchant, id, order_id, amount, currency, status)
+           SELECT 'demo', gen_random_uuid(), %s, 1, 'EUR', 'failed' FROM generate_series(1, 997)""",
+        order["id"],
+    )
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: pair.order.post(path_of(order, "refunds"), {"amount": 1}), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
+    problem = refused(pair.order.post(path_of(order, "refunds"), {"amount": 1}), 409, "refund-limit")
+    assert "1,000" in problem["detail"]
+    refused(pair.order.post(path_of(order, "cancel")), 409, "refund-limit")
+    assert pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid"

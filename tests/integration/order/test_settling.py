@@ -35,7 +35,9 @@ from tests.support.settings import KEY, environment
 
 @pytest.fixture(scope="module")
 def client(databases: Databases) -> Any:
-    with mock.patch.dict(os.environ, environment(databases.order, {"PAYMENT_URL": "http://127.0.0.1:9"})):
+    with mock.patch.dict(
+        os.environ, environment(databases.service_url("order"), {"PAYMENT_URL": "http://127.0.0.1:9"})
+    ):
         return order.create_app().test_client()
 
 

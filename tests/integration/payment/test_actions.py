@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -148,7 +149,7 @@ def test_a_card_number_in_the_reason_of_a_refund_is_422(pair: Pair) -> None:
 def test_refunds_are_listed_newest_first_with_their_current_status(pair: Pair) -> None:
     payment = captured(pair)
     path = f"/v1/payments/{payment['id']}/refunds"
-    assert pair.payment.get(path).json() == {"data": []}
+    assert pair.payment.get(path).json() == {"data": [], "next_cursor": None}
     made = [pair.payment.post(path, body).json() for body in ({"amount": 1, "reason": "broken"}, {"amount": 2}, {})]
     assert [each["amount"] for each in made] == [1, 2, 897]
     assert set(made[0]) == {"id", "status", "amount", "currency", "reason", "failure_reason", "created_at"}
@@ -157,7 +158,7 @@ def test_refunds_are_listed_newest_first_with_their_current_status(pair: Pair) -
     ]  # fmt: skip
     assert made[1]["reason"] is None
     listed = pair.payment.get(path)
-    assert listed.json() == {"data": made[::-1]}
+    assert listed.json() == {"data": made[::-1], "next_cursor": None}
     unchanged = pair.payment.get(path, headers={"If-None-Match": listed.headers["ETag"]})
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     refused(pair.payment.post(path, {}), 409, "amount-exceeds-captured")
@@ -173,6 +174,17 @@ def test_a_refund_that_the_provider_declines_has_failed_and_its_reservation_ends
     seen = pair.payment.get(f"/v1/payments/{payment['id']}").json()
     assert (seen["status"], seen["refunded_amount"], seen["refunding_amount"]) == ("captured", 0, 0)
     assert [each["status"] for each in operations(pair, payment)] == ["succeeded", "declined", "declined"]
+
+
+@pytest.mark.parametrize("action", ["capture", "void"])
+def test_a_payment_stays_authorized_if_the_provider_declines(pair: Pair, action: str) -> None:
+    payment = authorized(pair, payment_method=f"pm_{action}_declined")
+    for _ in range(2):
+        declined = pair.payment.post(f"/v1/payments/{payment['id']}/{action}")
+        assert (declined.status_code, declined.json()["status"]) == (200, "authorized")
+        assert declined.json()["captured_amount"] == 0
+    made = [(each["kind"], each["status"], each["reason"]) for each in operations(pair, payment)]
+    assert made == [("authorize", "succeeded", None)] + [(action, "declined", f"{action}_declined")] * 2
 
 
 def test_an_amount_that_is_being_refunded_cannot_be_refunded_again(pair: Pair) -> None:
@@ -298,3 +310,38 @@ def test_an_operation_is_not_sent_after_its_lease_has_expired(pair: Pair) -> Non
     assert pair.databases.query("payment", "SELECT FROM simulator.operations WHERE key = %s", sent[0].id) == []
     pair.databases.query("payment", "UPDATE operations SET leased_until = now() WHERE id = %s", sent[0].id)
     eventually(lambda: operations(pair, payment)[-1]["status"] == "succeeded", "the next worker carries it out")
+
+
+def test_refunds_and_operations_come_in_pages(pair: Pair) -> None:
+    path = f"/v1/payments/{captured(pair)['id']}"
+    made = [pair.payment.post(f"{path}/refunds", {"amount": 1}).json()["id"] for _ in range(5)]
+    for name, expected in (("refunds", made[::-1]), ("operations", made)):
+        seen: list[str] = []
+        query = "?limit=2"
+        while query:
+            answer = pair.payment.get(f"{path}/{name}{query}")
+            assert len(answer.json()["data"]) <= 2
+            seen += [each["id"] for each in answer.json()["data"]]
+            cursor = answer.json()["next_cursor"]
+            query = f"?limit=2&cursor={cursor}" if cursor else ""
+            assert ("Link" in answer.headers) is bool(cursor)
+        assert [each for each in seen if each in made] == expected
+        assert len(seen) == len(set(seen))
+        refused(pair.payment.get(f"{path}/{name}?limit=0"), 422, "validation", "/limit")
+        refused(pair.payment.get(f"{path}/{name}?cursor=x"), 422, "validation", "/cursor")
+
+
+def test_a_payment_has_at_most_a_thousand_refunds(pair: Pair) -> None:
+    payment = captured(pair)
+    pair.databases.query(
+        "payment",
+        """INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, status, settled_at)
+           SELECT 'demo', gen_random_uuid(), %s, 'refund', 1, 'EUR', 'declined', now()
+           FROM generate_series(1, 997)""",
+        payment["id"],
+    )
+    path = f"/v1/payments/{payment['id']}/refunds"
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: pair.payment.post(path, {"amount": 1}), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
+    refused(pair.payment.post(path, {"amount": 1}), 409, "refund-limit")

@@ -199,6 +199,6 @@ def test_events_of_another_provider_are_404(pair: Pair, provider: str) -> None:
 
 @pytest.mark.parametrize("provider", ["simulator", "stripe"])
 def test_with_the_simulator_events_are_404(databases: Databases, provider: str) -> None:
-    with mock.patch.dict(os.environ, environment(databases.payment, {"PROVIDER": "simulator"})):
+    with mock.patch.dict(os.environ, environment(databases.service_url("payment"), {"PROVIDER": "simulator"})):
         client = payment.create_app().test_client()
     assert client.post(f"/v1/provider-events/{provider}", data=b"{}").status_code == 404

@@ -196,6 +196,19 @@ def test_a_void_or_refund_of_a_forgotten_payment_adopts_it(pair: Pair, action: s
     assert [kind for kind, _ in records(pair)][1:] == [action.removesuffix("s")]
 
 
+def test_a_refund_with_a_reason_that_was_adopted_is_a_replay(pair: Pair) -> None:
+    payment = pair.payment.post("/v1/payments", wanted(), new_key()).json()
+    key, body = new_key(), {"amount": 300, "reason": "order canceled"}
+    path = f"/v1/payments/{payment['id']}/refunds"
+    made = pair.payment.post(path, body, key).json()
+    forget(pair)
+    resync = pair.payment_app.test_cli_runner()
+    assert resync.invoke(args=["resync", "--since", "2020-01-01T00:00:00Z"]).exit_code == 0
+    again = pair.payment.post(path, body, key)
+    assert (again.status_code, again.json()["id"]) == (201, made["id"]), again.text
+    assert [kind for kind, _ in records(pair)] == ["sale", "refund"]
+
+
 def test_a_payment_that_the_provider_does_not_know_either_is_404(pair: Pair) -> None:
     for action in ("capture", "void", "refunds"):
         refused(pair.payment.post(f"/v1/payments/{uuid.uuid4()}/{action}", {}), 404, "payment-not-found")

@@ -11,6 +11,7 @@ from environs import EnvError
 
 import order.config
 import payment.config
+from chassis import config
 from chassis.config import ConfigError
 
 URL = "postgresql://nobody@localhost/nothing"
@@ -223,3 +224,20 @@ def test_settings_are_printed_without_secrets() -> None:
     ):
         assert "tdm_secret" not in repr(settings)
         assert SECRET not in repr(settings)
+
+
+def test_the_url_for_migrations_is_optional_may_be_a_file_and_is_not_quoted(tmp_path: Path) -> None:
+    mounted = tmp_path / "url"
+    mounted.write_text("postgresql://owner:a-password@localhost/nothing\n")
+    with mock.patch.dict(os.environ, {"DATABASE_URL": URL}, clear=True):
+        assert config.migration_url() == ""
+    with mock.patch.dict(os.environ, {"MIGRATION_DATABASE_URL_FILE": str(mounted)}, clear=True):
+        assert config.migration_url() == "postgresql://owner:a-password@localhost/nothing"
+    with (
+        mock.patch.dict(
+            os.environ, {"MIGRATION_DATABASE_URL": "mysql://owner:a-password@localhost/nothing"}, clear=True
+        ),
+        pytest.raises(ConfigError, match="MIGRATION_DATABASE_URL") as caught,
+    ):
+        config.migration_url()
+    assert "a-password" not in str(caught.value)

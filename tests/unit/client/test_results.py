@@ -135,7 +135,7 @@ def test_an_invalid_or_repeated_cursor_raises(client: Client, service: responses
 def test_a_list_without_data_raises(client: Client, service: responses.RequestsMock) -> None:
     service.get(f"{ORDERS}/1/refunds", json={"refunds": []})
     with pytest.raises(UnexpectedAnswer, match="no list named data"):
-        client.list_refunds("1")
+        list(client.list_refunds("1"))
 
 
 def test_a_time_without_a_time_zone_raises(client: Client) -> None:

@@ -54,7 +54,16 @@ def test_a_token_works_like_a_key(app: Flask, issuer: Issuer) -> None:
     assert issuer.fetches == 1
 
 
-def test_a_token_for_any_merchant_acts_for_the_named_merchant(app: Flask, issuer: Issuer) -> None:
+@pytest.mark.adversarial
+def test_a_token_for_any_merchant_acts_for_its_own_one_only(app: Flask, issuer: Issuer) -> None:
+    for claims in ({"scope": f"{app.name}s:read merchants:any"}, {"scp": [f"{app.name}s:read", "merchants:any"]}):
+        token = issuer.token(**claims)
+        refused(get(app, token, Tandem_Merchant="other"), 403, "forbidden")
+        refused(get(app, token), 404, f"{app.name}-not-found")
+
+
+def test_a_setting_allows_tokens_for_any_merchant(databases: Databases, issuer: Issuer, app: Flask) -> None:
+    app = make(databases, app.name, **issuer.settings(), JWT_ALLOW_ANY_MERCHANT="true")
     good = issuer.token(scope=f"{app.name}s:read merchants:any")
     refused(get(app, good, Tandem_Merchant="other"), 404, f"{app.name}-not-found")
     refused(get(app, good, Tandem_Merchant="a b"), 403, "forbidden")

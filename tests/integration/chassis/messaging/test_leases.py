@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from chassis.messaging import outbox
+from chassis.messaging.leases import Queue
+from chassis.messaging.relay import Relay
+from chassis.messaging.remote import Breaker
 from chassis.postgres.database import Database, Session
 from tests.support.databases import Databases
 
@@ -16,7 +20,7 @@ from tests.support.databases import Databases
 def session(databases: Databases) -> Iterator[Session]:
     session = Database(databases.order, "test").connect()
     yield session
-    session.execute("DELETE FROM outbox")
+    session.execute("TRUNCATE outbox")
     session.close()
 
 
@@ -28,6 +32,52 @@ def post(session: Session, aggregate: str | None = None) -> str:
         (message_id, aggregate or str(uuid.uuid4())),
     )
     return message_id
+
+
+def fill(session: Session, merchant: str, rows: int, due: str = "now()") -> None:
+    """Add many rows of one merchant, each of an aggregate of its own."""
+    session.execute("SET statement_timeout = '60s'")
+    session.execute(
+        """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, available_at)
+           SELECT gen_random_uuid(), %s, gen_random_uuid(), 'test', '{}', """
+        + due
+        + " FROM generate_series(1, %s)",
+        (merchant, rows),
+    )
+    session.execute("ANALYZE outbox")
+
+
+def pages_of_a_claim(session: Session, queue: Queue) -> int:
+    """Return how many pages a claim of 8 rows reads. The claim is rolled back."""
+    claiming = queue.claiming.replace("%(owner)s", "'one'").replace("%(lease)s", "60").replace("%(limit)s", "8")
+    session.execute("BEGIN")
+    plan = session.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + claiming.encode()).fetchone()
+    session.execute("ROLLBACK")
+    assert plan is not None
+    whole = plan["QUERY PLAN"][0]["Plan"]
+    return int(whole["Shared Hit Blocks"] + whole["Shared Read Blocks"])
+
+
+def test_a_backlog_of_one_merchant_does_not_delay_the_first_message_of_another(session: Session) -> None:
+    fill(session, "backlog", 50_000)
+    for merchant in ("another", "zebra"):
+        session.execute(
+            "INSERT INTO outbox (id, merchant, aggregate_id, topic, payload) VALUES (%s, %s, %s, 'test', '{}')",
+            (str(uuid.uuid4()), merchant, str(uuid.uuid4())),
+        )
+    began = time.monotonic()
+    claimed = [message.merchant for message in outbox.claim(session, 60, 6)]
+    assert time.monotonic() - began < 0.5
+    assert sorted(claimed) == ["another", "backlog", "backlog", "zebra"]
+    assert [message.merchant for message in outbox.claim(session, 60, 6)] == ["backlog"] * 6
+
+
+def test_the_cost_of_a_claim_does_not_grow_with_the_backlog(session: Session) -> None:
+    fill(session, "backlog", 50)
+    few = pages_of_a_claim(session, outbox.OUTBOX)
+    fill(session, "backlog", 50_000)
+    fill(session, "waiting", 50_000, "now() + interval '1 hour'")
+    assert pages_of_a_claim(session, outbox.OUTBOX) < few + 100
 
 
 def expire(session: Session) -> None:
@@ -98,3 +148,22 @@ def test_a_claim_is_planned_for_the_backlog_that_is_there_now(databases: Databas
     assert [len(messages) for messages in claimed] == [16, 16, 16]
     sequences = [message.sequence for messages in claimed for message in messages]
     assert sequences == sorted(sequences)
+
+
+def test_a_fault_while_an_answer_is_interpreted_releases_the_message_and_is_recorded(
+    session: Session, databases: Databases
+) -> None:
+    def handle(message: outbox.Message, timeout: float | None) -> str:
+        raise RecursionError("an answer that is nested too deeply")
+
+    post(session)
+    database = Database(databases.order, "relay")
+    (message,) = outbox.claim(session, 60, 10)
+    Relay(database, Breaker("destination", measured=False), handle).deliver(message)
+    database.close()
+    (row,) = session.execute("SELECT last_error, leased_until, attempts FROM outbox").fetchall()
+    assert row == {
+        "last_error": "the answer could not be interpreted: RecursionError",
+        "leased_until": None,
+        "attempts": 1,
+    }

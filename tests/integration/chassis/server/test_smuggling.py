@@ -48,6 +48,7 @@ SHAPES = {
     "a bare line feed": post("X-Any: a\nContent-Length: 2", body=b"{}" + INNER),
     "a bare carriage return": post("X-Any: a\rContent-Length: 2", body=b"{}" + INNER),
     "a NUL": post("X-Any: a\x00b", body=INNER),
+    "no host": post(body=INNER).replace(b"Host: localhost\r\n", b"", 1),
     "two hosts": post("Host: elsewhere", body=INNER),
     "two content types": post("Content-Type: text/plain", body=INNER),
     "chunks of HTTP/1.0": post("Transfer-Encoding: chunked", body=b"0\r\n\r\n" + INNER).replace(b"/1.1", b"/1.0", 1),
@@ -142,8 +143,23 @@ def test_a_path_has_one_spelling(stack: Stack, target: str) -> None:
     refusal(stack.order, ask.encode(), 404, "not-found")
 
 
-def test_the_server_does_not_reveal_its_version(stack: Stack) -> None:
+def test_http_1_0_needs_no_host(stack: Stack) -> None:
+    assert exchange(stack.order, b"GET /livez HTTP/1.0\r\n\r\n")[0] == 200
+
+
+def test_the_admin_port_needs_a_host_too(stack: Stack) -> None:
+    for port in stack.admin_ports:
+        client = Client(f"http://127.0.0.1:{port}")
+        refusal(client, b"GET /livez HTTP/1.1\r\n\r\n", 400, "malformed-request")
+        refusal(client, b"NONSENSE\r\n\r\n", 400, "malformed-request")
+        refusal(client, b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414, "uri-too-long")
+        assert exchange(client, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+
+
+def test_no_response_has_a_server_header(stack: Stack) -> None:
     addresses = [stack.order.url, stack.payment.url, *(f"http://127.0.0.1:{port}" for port in stack.admin_ports)]
     for address in addresses:
         for path in ("/livez", "/nowhere"):
-            assert not any(letter.isdigit() for letter in Client(address).get(path).headers.get("Server", ""))
+            assert "Server" not in Client(address).get(path).headers
+        for request_ in (b"NONSENSE\r\n\r\n", b"GET /livez HTTP/1.0\r\n\r\n"):
+            assert "server" not in exchange(Client(address), request_)[1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.support.operator_client import Desk
-from tests.support.pair import Pair
+from tests.support.pair import Client, Pair
+from tests.support.raw_http import connect, receive
 from tests.support.settings import LOOKING_KEY
 
 ACTIONS = {
@@ -27,6 +30,16 @@ def test_a_form_from_another_site_is_refused(operator: Desk, pair: Pair, path: s
     assert answer.status_code == 403
     assert operator.get("/operator").status_code == 200
     assert faults(pair) == []
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//[", "[", "http://a:b:c", "http://\xa0", "%", "\x7f"])
+def test_a_malformed_origin_is_refused(operator: Desk, anonymous: Desk, origin: str) -> None:
+    encoded = origin.encode("latin-1")
+    for desk, path in ((operator, "/operator/provider"), (anonymous, "/operator/sign-in")):
+        sent = desk.session.post(
+            desk.url + path, data={"token": ""}, headers={"Origin": encoded}, allow_redirects=False, timeout=30
+        )
+        assert sent.status_code == 403
 
 
 @pytest.mark.parametrize("path", FORMS)
@@ -73,3 +86,18 @@ def test_a_get_request_does_not_act(operator: Desk, path: str) -> None:
 
 def test_a_form_that_is_too_large_is_refused(operator: Desk) -> None:
     assert operator.send("/operator/provider", {"token": "0" * 20_000}).status_code == 413
+
+
+def test_a_form_must_say_how_long_it_is_and_arrive_whole(operator: Desk) -> None:
+    client = Client(operator.url)
+    sent = "POST /operator/provider HTTP/1.1\r\nHost: localhost\r\n{}\r\n\r\ntoken="
+    for line, status in (
+        ("Transfer-Encoding: chunked", 411),
+        ("Content-Length: x", 400),
+        ("Content-Length: 9999999999999999999999", 413),
+        ("Content-Length: 900", 400),
+    ):
+        with connect(client) as connection:
+            connection.sendall(sent.format(line).encode())
+            connection.shutdown(socket.SHUT_WR)
+            assert receive(connection)[0] == status

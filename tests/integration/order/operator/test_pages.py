@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -279,13 +279,19 @@ def test_slow_pages_do_not_delay_probes_and_use_few_connections(
     assert target.hostname
     assert target.port
     with Proxy(target.hostname, target.port) as proxy, ThreadPoolExecutor(12) as pool:
-        operator = browser_for(PAYMENT_URL=proxy.url)
+        operator = browser_for(PAYMENT_URL=proxy.url, TRUSTED_PROXIES="1")
         operator.sign_in()
         proxy.mode = "swallow_response"
         cookies = operator.session.cookies.get_dict()
         url = f"{operator.url}/operator/orders/{order['id']}"
-        answers = [pool.submit(requests.get, url, cookies=cookies, timeout=60) for _ in range(12)]
-        eventually(lambda: connections(databases) >= 4, "pages are being rendered")
+
+        def ask(address: str) -> Future[requests.Response]:
+            return pool.submit(requests.get, url, cookies=cookies, headers={"X-Forwarded-For": address}, timeout=60)
+
+        answers = [ask("192.0.2.1") for _ in range(6)]
+        eventually(lambda: connections(databases) == 3, "pages for one address are being rendered")
+        answers += [ask("192.0.2.2") for _ in range(6)]
+        eventually(lambda: connections(databases) == 4, "there is a place for another address")
         most = 0
         while not all(answer.done() for answer in answers):
             most = max(most, connections(databases))

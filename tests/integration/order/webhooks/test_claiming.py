@@ -57,8 +57,8 @@ def add_deliveries(session: Session, endpoint_id: str, number: int, order_id: st
     return ids
 
 
-def claim(session: Session, limit: int = 100, share: int = 100) -> list[queue.Delivery]:
-    return queue.claim(session, 60, limit, share, 3600)
+def claim(session: Session, limit: int = 100, share: int = 100, merchant_share: int = 100) -> list[queue.Delivery]:
+    return queue.claim(session, 60, limit, share, merchant_share, 3600)
 
 
 def ids(deliveries: list[queue.Delivery]) -> list[str]:
@@ -94,6 +94,39 @@ def test_each_endpoint_gets_its_share_however_many_deliveries_wait_for_another(s
     for each in claimed:
         assert queue.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
     assert sorted(each.endpoint_id for each in claim(session, share=2)) == sorted([busy, busy, other])
+
+
+def test_a_merchant_gets_its_share_however_many_endpoints_it_has(session: Session) -> None:
+    for _ in range(20):
+        add_deliveries(session, add_endpoint(session, "many"), 5)
+    (wanted,) = add_deliveries(session, add_endpoint(session, "one"), 1)
+    claimed = claim(session, limit=16, share=2, merchant_share=4)
+    assert sorted(each.merchant for each in claimed) == ["many"] * 4 + ["one"]
+    assert len({each.endpoint_id for each in claimed}) == 5, "as many endpoints as possible"
+    assert wanted in ids(claimed)
+    assert claim(session, limit=16, share=2, merchant_share=4) == [], "no more while these are leased"
+    slow, *others = [each for each in claimed if each.merchant == "many"]
+    for each in others:
+        assert queue.settle(session, each, Attempt(200, None, 0.1), Verdict(Status.DELIVERED))
+    again = claim(session, limit=16, share=2, merchant_share=4)
+    assert [each.merchant for each in again] == ["many"] * 3
+    assert slow.id not in ids(again)
+
+
+def test_a_merchant_with_few_endpoints_uses_its_whole_share(session: Session) -> None:
+    for _ in range(2):
+        add_deliveries(session, add_endpoint(session, "two"), 5)
+    assert len(claim(session, limit=16, share=2, merchant_share=4)) == 4
+    add_deliveries(session, add_endpoint(session, "one"), 5)
+    assert [each.merchant for each in claim(session, limit=16, share=2, merchant_share=4)] == ["one"] * 2
+
+
+def test_the_first_endpoints_of_all_merchants_come_before_second_ones(session: Session) -> None:
+    for _ in range(20):
+        add_deliveries(session, add_endpoint(session, "many"), 1)
+    for merchant in ("a", "z"):
+        add_deliveries(session, add_endpoint(session, merchant), 1)
+    assert sorted(each.merchant for each in claim(session, limit=3, share=2, merchant_share=4)) == ["a", "many", "z"]
 
 
 def test_no_more_than_the_limit_is_claimed(session: Session) -> None:
@@ -134,9 +167,28 @@ def test_nothing_is_claimed_for_a_paused_disabled_or_deleted_endpoint(session: S
     )
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     assert claim(session) == []
-    store.end_pause(session, "demo", paused)
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() WHERE id = %s", (paused,))
     store.enable(session, "demo", disabled)
     assert ids(claim(session)) == sorted(waiting[:2])
+
+
+def test_a_requested_delivery_is_claimed_from_a_paused_endpoint_and_no_other_one(session: Session) -> None:
+    endpoint, order = add_endpoint(session), new_id()
+    first, second = add_deliveries(session, endpoint, 2, order)
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour'")
+    assert claim(session) == []
+    store.redeliver(session, "demo", endpoint, second)
+    test = new_id()
+    store.insert_delivery(session, "demo", endpoint, test, "webhook.test", "{}")
+    claimed = claim(session)
+    assert ids(claimed) == sorted([second, test])
+    for each in claimed:
+        assert queue.settle(session, each, FAILED, replace(AGAIN, delay=0))
+    assert claim(session) == [], "one attempt each; then they wait like the others"
+    (row,) = session.execute("SELECT paused_until > now() AS paused FROM webhook_endpoints").fetchall()
+    assert row["paused"], "nothing has ended the pause of the other deliveries"
+    session.execute("UPDATE webhook_endpoints SET paused_until = now()")
+    assert ids(claim(session)) == sorted([first, test]), "the second one waits for the first of its order again"
 
 
 def test_failures_in_a_row_are_counted_and_a_success_ends_the_count_and_the_pause(session: Session) -> None:
@@ -188,6 +240,7 @@ def test_the_backlog_of_one_endpoint_is_not_read_to_find_the_others(session: Ses
         .replace("%(lease)s", "60")
         .replace("%(limit)s", "8")
         .replace("%(share)s", "2")
+        .replace("%(merchant_share)s", "4")
         .replace("%(give_up)s", "60")
         .encode()
     ).fetchone()

@@ -12,13 +12,17 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from unittest import mock
 
+import pytest
 from werkzeug.test import Client
 
 from ci.laptop.postgres import free_port
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Pair
+from tests.support.pair import Client as ApiClient
 from tests.support.problems import refused
+from tests.support.settings import OTHER_KEY
 from tests.support.webhook_receiver import (
+    Answer,
     Receiver,
     deliveries,
     delivery,
@@ -77,6 +81,62 @@ def test_a_receiver_that_is_down_gets_its_events_when_it_is_up_again(pair: Pair)
         assert len(receiver.received) == 2
         assert {each["id"] for each in waiting} == {received.id for received in receiver.received}
     pair.order.request("DELETE", path_of(endpoint))
+
+
+def raw(response: bytes) -> Answer:
+    """Return an answer that sends these bytes."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(response)
+        request.close_connection = True
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("response", "code", "error"),
+    [
+        (b"200 OK\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 +0000\r\n\r\n", 200, None),
+        (b"500 Odd\r\nRetry-After: Mon, 01 Jan 99999999999999999999 00:00:00 +0000\r\n\r\n", 500, "answered 500"),
+        (b"503 Busy\r\nRetry-After: Mon, 01 Jan 2030 00:00:00 +99999999999999999999\r\n\r\n", 503, "answered 503"),
+        (b"429 Busy\r\nRetry-After: -1\r\n\r\n", 429, "answered 429"),
+        (b"200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\nContent-Encoding: \xff\x00\r\n\r\n\xff", 200, None),
+        (b"200 OK\r\n\xff\xfe: \x00\r\n: \r\n\r\n", 200, None),
+        (b"200 OK\r\nX: " + b"y" * 200_000, None, "no response: HTTPException"),
+        (b"302 Found\r\nLocation: \xff\r\n\r\n", 302, "answered 302: redirects are not followed"),
+    ],
+)
+def test_every_attempt_is_recorded_whatever_the_receiver_answers(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any], response: bytes, code: int | None, error: str | None
+) -> None:
+    receiver.answer = raw(b"HTTP/1.1 " + response)
+    delivery_id = test_event(pair, endpoint)
+
+    def attempted() -> dict[str, Any] | None:
+        seen = delivery(pair.order, endpoint, delivery_id)
+        return seen if seen["attempts"] else None
+
+    seen = eventually(attempted, "the attempt is recorded")
+    assert seen is not None
+    first = seen["attempts"][0]
+    assert (first["status_code"], first["error"]) == (code, error)
+    receiver.answer = status(204)
+
+
+def test_an_attempt_that_raises_is_recorded_as_failed_and_made_again(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    deliverer = pair.order_app.extensions["tandem"].use_cases["webhooks"].deliverer
+    fault = OverflowError("a fault in the code that interprets the response")
+    with mock.patch.object(deliverer._sender, "post", side_effect=fault):
+        delivery_id = test_event(pair, endpoint)
+        eventually(lambda: delivery(pair.order, endpoint, delivery_id)["attempts"], "the attempt is recorded")
+    seen = is_settled(pair, endpoint, delivery_id)
+    assert (seen["status"], seen["attempts"][0]["status_code"], seen["attempts"][0]["error"]) == (
+        "delivered",
+        None,
+        "the response could not be interpreted",
+    )
 
 
 def test_attempts_can_be_read_and_response_bodies_are_not_stored(
@@ -357,3 +417,26 @@ def test_deliveries_are_measured_and_settled_ones_are_purged(
     left = pair.databases.query("order", "SELECT id FROM webhook_deliveries")
     assert [str(row["id"]) for row in left] == [waiting]
     assert pair.databases.query("order", "SELECT FROM webhook_attempts WHERE delivery_id = %s", delivered) == []
+
+
+def test_a_merchant_with_many_slow_endpoints_delays_no_other(pair: Pair, receiver: Receiver) -> None:
+    stopped = threading.Event()
+    slow = Receiver()
+    slow.answer = lambda request: (stopped.wait(4), status(500)(request))[1]
+    other = ApiClient(pair.order.url, OTHER_KEY)
+    with slow:
+        endpoints = [register(pair.order, f"{slow.url}/{number}") for number in range(20)]
+        quick = register(other, receiver.url)
+        for endpoint in endpoints * 2:
+            test_event(pair, endpoint)
+        eventually(lambda: len(slow.received) >= 2, "the slow endpoints are being called")
+        for _ in range(3):
+            began = time.monotonic()
+            assert other.post(f"{path_of(quick)}/test").status_code == 202
+            count = len(receiver.received)
+            eventually(lambda count=count: len(receiver.received) > count, "the other merchant's event")  # type: ignore[misc]
+            assert time.monotonic() - began < 2
+        stopped.set()
+        for endpoint in endpoints:
+            pair.order.request("DELETE", path_of(endpoint))
+    other.request("DELETE", path_of(quick))

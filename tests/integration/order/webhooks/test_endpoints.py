@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 
 from order.webhooks.model import DEFAULT_EVENTS
 from order.webhooks.service import MOST_ENDPOINTS
@@ -179,6 +180,29 @@ def test_during_the_overlap_both_secrets_sign(pair: Pair, receiver: Receiver) ->
     (received,) = receiver.received
     assert len(received.headers["webhook-signature"].split()) == 2
     assert received.verified(endpoint["secret"]) == received.verified(new)
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("overlap", [0, 3600])
+def test_a_repeated_request_does_not_show_the_secret_of_a_later_rotation(pair: Pair, overlap: int) -> None:
+    body: dict[str, object] = {"url": URL, "events": ["order.paid"]}
+    registering, rotating = (f"{name}-{overlap}" for name in ("register", "rotate"))  # the database is not emptied
+
+    def register_again() -> requests.Response:
+        return pair.order.post(PATH, body, registering)
+
+    def rotate(key: str) -> requests.Response:
+        return pair.order.post(f"{path_of(first.json())}/rotate-secret", {"overlap_seconds": overlap}, key)
+
+    first = register_again()
+    assert register_again().json() == first.json()
+    rotated = rotate(rotating)
+    assert rotate(rotating).json()["secret"] == rotated.json()["secret"] != first.json()["secret"]
+    again = register_again()
+    assert (again.status_code, again.headers["Idempotency-Replayed"], "secret" in again.json()) == (201, "true", False)
+    rotate(f"{rotating}-again")
+    again = rotate(rotating)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], "secret" in again.json()) == (200, "true", False)
 
 
 def test_after_the_overlap_only_the_new_secret_signs(pair: Pair, receiver: Receiver) -> None:

@@ -192,7 +192,7 @@ def test_nested_messages_become_flat_pointers() -> None:
     ]
 
 
-@given(st.text(max_size=inspection.MAX_NAME))
+@given(st.text(st.characters(exclude_categories=["Nd", "Cs"]), max_size=inspection.MAX_NAME))  # without card numbers
 def test_an_escaped_key_can_be_unescaped(key: str) -> None:
     token = inspection.escape(key)
     assert "/" not in token

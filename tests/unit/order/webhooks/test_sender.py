@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from order.webhooks import sender as module
 from order.webhooks.config import Settings
@@ -273,7 +275,7 @@ def test_a_certificate_must_be_for_the_host_name_and_from_a_known_authority(
     [
         ("0", 0),
         ("120", 120),
-        ("9" * 30, 999999999),
+        ("9" * 30, 1e30),
         ("-1", None),
         ("1.5", None),
         ("soon", None),
@@ -282,11 +284,50 @@ def test_a_certificate_must_be_for_the_host_name_and_from_a_known_authority(
     ],
 )
 def test_retry_after_can_be_a_number_of_seconds(text: str, seconds: float | None) -> None:
-    assert module._retry_after(text) == seconds
+    assert module.retry_after(text) == seconds
 
 
 def test_retry_after_can_be_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    assert module._retry_after(later) == pytest.approx(100, abs=2)
-    assert module._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert module._retry_after(None) is None
+    assert module.retry_after(later) == pytest.approx(100, abs=2)
+    assert module.retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert module.retry_after(None) is None
+
+
+HOSTILE = (
+    "Mon, 01 Jan 99999999999999999999 00:00:00 +0000",
+    "Mon, 01 Jan 2030 00:00:00 +99999999999999999999",
+    "Mon, 99999999999999999999 Jan 2030 00:00:00 +0000",
+    "Mon, 01 Jan 2030 99999999999999999999:00:00 +0000",
+    "Mon, 01 Jan 0000 00:00:00 +0000",
+    "Mon, 01 Jan 10000 00:00:00 +0000",
+    "Mon, 31 Dec 9999 23:59:59 -2359",
+    "Mon, 01 Jan 0001 00:00:00 +2359",
+    "Mon, 01 Jan -2030 00:00:00",
+    "9" * 5000,
+    "1e400",
+    "inf",
+    "NaN",
+    "-" * 60,
+    ", , , ,",
+    ":" * 60,
+    "\x00\x7f\xff",
+    "(" * 60,
+    '"' * 60,
+    "Mon, (01 Jan",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_an_invalid_retry_after_decides_nothing(text: str) -> None:
+    for code, error in ((200, None), (503, "answered 503")):
+        answer = f"HTTP/1.1 {code} Status\r\nRetry-After: ".encode() + text.encode("latin-1") + b"\r\n\r\n"
+        with listening(sends(answer)) as (port, _):
+            attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
+        assert (attempt.status_code, attempt.error) == (code, error)
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=70))
+def test_any_retry_after_is_a_number_of_seconds_or_ignored(text: str) -> None:
+    found = module.retry_after(text)
+    assert found is None or found >= 0

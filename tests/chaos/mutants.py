@@ -1,0 +1,387 @@
+"""The changes that break the product, one defect each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change that breaks the product: its effect, the file, the edits, and the closest tests (none: only chaos).
+
+    `also` has edits of other files, each with its file.
+    """
+
+    name: str
+    breaks: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...] = field(default=())
+    also: tuple[tuple[str, str, str], ...] = field(default=())
+
+    def changed(self, root: Path) -> dict[Path, str]:
+        """Return the changed texts of the files of a checkout.
+
+        Raises ValueError unless the code to change is there exactly once.
+        """
+        texts: dict[Path, str] = {}
+        for file, old, new in (*((self.file, *edit) for edit in self.edits), *self.also):
+            text = texts.get(root / file) or (root / file).read_text()
+            if text.count(old) != 1:
+                raise ValueError(f"{self.name}: {file} has {text.count(old)} of {old!r}")
+            texts[root / file] = text.replace(old, new)
+        return texts
+
+
+_DERIVED = "return str(UUID(int=bits | version << 76 | 0x8000 << 48))"
+_RANDOM = "return str(UUID(int=bits ^ time.time_ns() & 0xFFFF | version << 76 | 0x8000 << 48))"
+
+MUTATIONS = (
+    Mutation(
+        "no fingerprint check",
+        "a used key is accepted for a different request",
+        "apps/chassis/http/idempotency.py",
+        (('if row["fingerprint"] != claim.fingerprint:', "if False:"),),
+    ),
+    Mutation(
+        "key after the effect",
+        "the idempotency key is committed after the order",
+        "apps/order/service.py",
+        (
+            (
+                "row = placing.insert_under_key(session, claim, order)",
+                'row = placing.insert(session, order)\n            idempotency._take(session, claim, order["id"], 201)',
+            ),
+        ),
+    ),
+    Mutation(
+        "lease without fencing",
+        "a relay that has lost its lease can still mark the row delivered",
+        "apps/chassis/messaging/outbox.py",
+        (
+            (
+                '"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"',
+                '"UPDATE outbox SET {DELIVERED} WHERE id = %(id)s AND {OUTBOX.pending} RETURNING id"',
+            ),
+        ),
+        ("tests/integration/chassis",),
+    ),
+    Mutation(
+        "settled without the lease",
+        "a relay that has lost its lease can still change the order",
+        "apps/order/store/steps.py",
+        (("AND o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE", "FOR UPDATE"),),
+        ("tests/integration/order/test_settling.py",),
+    ),
+    Mutation(
+        "settled by an old look",
+        "an order that was written since it was read is settled from the outdated row",
+        "apps/order/store/steps.py",
+        (("AND o.id = s.id AND o.version = s.seen", "AND o.id = s.id"),),
+        ("tests/integration/order/test_settling.py",),
+    ),
+    Mutation(
+        "check, then act",
+        "a refund is reserved without a guard, after a separate read of what is left",
+        "apps/payment/operations.py",
+        (
+            (
+                "AND status = 'captured'\n"
+                "          AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s",
+                "AND status = 'captured'",
+            ),
+        ),
+        ("tests/integration/test_lifecycle.py",),
+    ),
+    Mutation(
+        "new id at retry",
+        "an operation is sent again under a new id, without looking up whether it was done",
+        "apps/payment/executor.py",
+        (
+            ("import time\n", "import dataclasses\nimport time\n\nimport uuid_utils\n"),
+            (
+                "outcome = self._provider.lookup(operation) if look else None",
+                "outcome = None",
+            ),
+            (
+                "outcome = outcome or self._provider.send(operation)",
+                "outcome = self._provider.send(\n"
+                "                operation if operation.attempts == 1"
+                " else dataclasses.replace(operation, id=str(uuid_utils.uuid7()))\n            )",
+            ),
+        ),
+    ),
+    Mutation(
+        "event without version",
+        "a payment snapshot is applied whatever its version",
+        "apps/order/model.py",
+        (
+            (
+                "return known is None or payment.version > known.version",
+                "return True",
+            ),
+        ),
+        ("tests/unit/order", "tests/unit/test_simulation.py"),
+    ),
+    Mutation(
+        "outbox in a second transaction",
+        "an order is committed a moment before its command to payment",
+        "apps/order/store/placing.py",
+        (
+            (
+                '"fingerprint": claim.fingerprint})',
+                '"fingerprint": claim.fingerprint, "topic": None}) and _late(session, order)',
+            ),
+            (
+                "def insert(",
+                "def _late(session: Session, order: dict[str, Any]) -> Row | None:\n"
+                "    import time\n\n"
+                "    time.sleep(0.05)\n"
+                '    if order.get("topic"):\n'
+                "        session.execute(\n"
+                '            "INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers) VALUES"\n'
+                '            " (%(command_id)s, %(merchant)s, %(id)s, %(topic)s, %(command_payload)s, %(headers)s)",\n'
+                "            order,\n"
+                "        )\n"
+                '    row = get(session, order["merchant"], order["id"])\n'
+                '    return row and {**row, "told": False}\n\n\n'
+                "from order.store.views import get\n\n\n"
+                "def insert(",
+            ),
+        ),
+    ),
+    Mutation(
+        "time-out taken for a decline",
+        "an unknown outcome becomes a failure",
+        "apps/payment/executor.py",
+        (
+            (
+                "outcome = Outcome(Result.UNKNOWN, reason=str(error))",
+                "outcome = Outcome(Result.DECLINED, reason=str(error))",
+            ),
+        ),
+    ),
+    Mutation(
+        "ledger entries dropped",
+        "captured money is not entered in the ledger",
+        "apps/payment/model.py",
+        (
+            (
+                "return Settlement(Status.CAPTURED, authorized=amount, captured=amount, entries=_taken(amount))",
+                "return Settlement(Status.CAPTURED, authorized=amount, captured=amount)",
+            ),
+        ),
+    ),
+    Mutation(
+        "a new key for each attempt",
+        "order's command counts under another key at each attempt",
+        "apps/payment/batch_api.py",
+        (
+            (
+                'claim(each["merchant"], each["id"], path, payload)',
+                'claim(each["merchant"], __import__("uuid").uuid4().hex, path, payload)',
+            ),
+        ),
+    ),
+    Mutation(
+        "events without a signature",
+        "anybody can tell order that it was paid",
+        "apps/order/api.py",
+        (("if not signatures.is_genuine(", "if False and not signatures.is_genuine("),),
+        ("tests/integration/order",),
+    ),
+    Mutation(
+        "canceled too soon",
+        "a canceled order does not wait for the payment that is in flight",
+        "apps/order/model.py",
+        (
+            (
+                "    if order.waits_for(Command.CREATE, Command.CAPTURE):\n",
+                "    if order.waits_for(Command.CAPTURE):\n",
+            ),
+        ),
+        ("tests/integration/test_lifecycle.py",),
+    ),
+    Mutation(
+        "a 202 taken for an outcome",
+        "a void or capture whose outcome is unknown is requested again and again",
+        "apps/order/answers.py",
+        (
+            (
+                '    if operation["status"] == "pending":\n        return Answer(payment, None, message.id)\n',
+                '    if operation["status"] == "pending":\n'
+                "        return Answer(payment, Outcome(message.id, False), message.id)\n",
+            ),
+        ),
+        ("tests/unit/test_simulation.py",),
+    ),
+    Mutation(
+        "a declined void is repeated",
+        "an order that is over asks again for a void that the provider has declined",
+        "apps/order/model.py",
+        (
+            (
+                'if payment.status == "authorized" and not (error and error.command is Command.VOID):',
+                'if payment.status == "authorized":',
+            ),
+        ),
+        ("tests/unit/order/test_transition.py",),
+    ),
+    Mutation(
+        "the key of a pending refund is purged",
+        "a purge deletes the key of a refund that has no outcome, so order's repeated command is a second refund",
+        "apps/payment/store.py",
+        (
+            (
+                "AND o.id = idempotency_keys.resource_id AND o.status = 'pending')",
+                "AND o.id = idempotency_keys.resource_id AND false)",
+            ),
+        ),
+        ("tests/integration/chassis/cli/test_purge.py",),
+        also=(("apps/payment/ids.py", _DERIVED, _RANDOM),),  # with derived ids the second request is a replay
+    ),
+    Mutation(
+        "a purged key is forgotten",
+        "a request that is repeated after its key was purged is refused, although payment has its operation",
+        "apps/payment/service.py",
+        (("if reservations.is_repeated(session, operation, amount):", "if session is None:"),),
+        ("tests/integration/payment/test_restored_database.py",),
+    ),
+    Mutation(
+        "a payment of no order is forgotten",
+        "an event of a payment whose order does not exist leaves no trace",
+        "apps/order/changes.py",
+        (("orphans.keep(session, merchant, order_id, answer.payment)", "pass"),),
+        ("tests/integration/order/test_orphans.py",),
+    ),
+    Mutation(
+        "payment tells nothing again",
+        "a resync of payment does not tell order what changed since a moment",
+        "apps/payment/resync.py",
+        (("for keys in adopted.find_changed(self._reading.session(), since, STEP):", "for keys in ():"),),
+        ("tests/integration/payment/test_restored_database.py",),
+    ),
+    Mutation(
+        "order asks nothing again",
+        "a resync of order does not send the commands since a moment again",
+        "apps/order/resync.py",
+        (("        self._delivered(since - MARGIN)\n", ""),),
+        ("tests/integration/order/test_resync.py",),
+    ),
+    Mutation(
+        "compared by creation",
+        "reconcile does not compare an order that was placed before the period and changed in it",
+        "apps/order/store/comparison.py",
+        (
+            (
+                "WHERE e.at >= %(begin)s AND e.at < %(end)s",
+                "WHERE e.version = 1 AND e.at >= %(begin)s AND e.at < %(end)s",
+            ),
+            ("    AND later.version > e.version AND later.at < %(until)s)", "    AND later.version < e.version)"),
+        ),
+        ("tests/integration/test_reconcile.py::test_an_order_is_compared_when_it_changed_and_not_when_it_was_placed",),
+        # The payments whose money moved in the period would find the order, too.
+        also=(("apps/order/reconcile.py", "            yield from self._moved(merchant)\n", "            continue\n"),),
+    ),
+    Mutation(
+        "a declined capture leaves no trace",
+        "an order does not show what the provider has declined",
+        "apps/order/transition.py",
+        (("    if outcome.succeeded or error is not None:\n", "    if outcome.succeeded:\n"),),
+        ("tests/unit/order/test_transition.py",),
+    ),
+    Mutation(
+        "a captured part strands the order",
+        "an order stays authorized if a part of its payment is captured",
+        "apps/order/model.py",
+        (
+            (
+                'case "captured" if not payment.captured_amount:',
+                'case "captured" if payment.captured_amount < order.total_amount:',
+            ),
+        ),
+        ("tests/unit/order/test_model.py",),
+    ),
+    Mutation(
+        "random ids",
+        "an operation's id does not follow from the key that asked for it",
+        "apps/payment/ids.py",
+        (
+            (
+                _DERIVED,
+                _RANDOM,
+            ),
+        ),
+        ("tests/unit/payment/test_ids.py",),
+    ),
+    Mutation(
+        "one queue for all waiting orders",
+        "many old authorized orders keep the sweep from pending ones",
+        "apps/order/store/waiting.py",
+        (
+            ("SELECT merchant, id, command_id FROM orders", "SELECT merchant, id, command_id, updated_at FROM orders"),
+            ("SKIP LOCKED) AS due),", "SKIP LOCKED) AS due ORDER BY due.updated_at LIMIT 100),"),
+        ),
+        ("tests/integration/order/test_sweep.py",),
+    ),
+    Mutation(
+        "the sketch waits in every thread",
+        "repeated requests for a payment without an outcome take all web threads",
+        "apps/payment/compat.py",
+        (("    with payments().waiting_room.enter(WAIT) as wait:\n", "    wait = WAIT\n    if wait:\n"),),
+        ("tests/integration/payment/test_sketch.py",),
+    ),
+    Mutation(
+        "money that does not fit is kept",
+        "a payment of another amount than the order's is not returned",
+        "apps/order/model.py",
+        (("    returned = _return_money(order, failed)\n", "    returned = failed\n"),),
+        ("tests/unit/order/test_transition.py",),
+    ),
+    Mutation(
+        "waits longer than the caller",
+        "the time spent on the call to payment is not taken off the time that the caller waits",
+        "apps/order/service.py",
+        (
+            (
+                "return Done(self._await(claim.merchant, order_id, deadline, is_done)",
+                "return Done(self._await(claim.merchant, order_id, time.monotonic() + wait, is_done)",
+            ),
+        ),
+        ("tests/integration/order/test_waiting.py",),
+    ),
+    Mutation(
+        "a committed order is answered with 503",
+        "an order that is placed is answered with an error if the database fails while its caller waits",
+        "apps/order/service.py",
+        (
+            (
+                '            log.warning("database_unavailable", error=error)\n            return row\n',
+                '            log.warning("database_unavailable", error=error)\n            raise\n',
+            ),
+        ),
+        ("tests/integration/order/test_settling.py",),
+    ),
+    Mutation(
+        "sent after the lease",
+        "an operation is sent although its lease has expired",
+        "apps/payment/executor.py",
+        (("late = time.monotonic() >= operation.expires", "late = operation.attempts > 1_000_000"),),
+        ("tests/integration/payment/test_actions.py",),
+    ),
+    Mutation(
+        "a second charge is hidden",
+        "the search for an operation at Stripe returns one result",
+        "apps/payment/providers/stripe.py",
+        (('"limit": SEARCHED}', '"limit": 1}'),),
+        ("tests/integration/payment/providers/test_stripe.py",),
+    ),
+    Mutation(
+        "carried out by another provider",
+        "a payment is carried out by the provider that is configured now",
+        "apps/payment/providers/__init__.py",
+        (("    if operation.provider not in (None, provider.name):\n", "    if not provider.name:\n"),),
+        ("tests/integration/payment/test_actions.py",),
+    ),
+)

@@ -1,0 +1,303 @@
+"""The role that serves can do what a service needs, and nothing to the schema, to the triggers, or to histories."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+import order
+import payment
+from chassis.postgres import migrate, roles
+from ci.laptop.postgres import ADMINISTRATOR, Postgres
+from tests.support.applications import SERVICES, make
+from tests.support.databases import Databases
+from tests.support.pair import ORDER, Pair
+
+MIGRATIONS = {"order": order.MIGRATIONS, "payment": payment.MIGRATIONS}
+HISTORIES = {"order": "order_events", "payment": "ledger_entries"}
+
+
+@contextmanager
+def connected(url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+def tables(connection: psycopg.Connection) -> list[str]:
+    rows = connection.execute(
+        """SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('public', 'simulator') ORDER BY 1"""
+    )
+    return [name for (name,) in rows.fetchall()]
+
+
+def refusal(connection: psycopg.Connection, statement: str) -> str | None:
+    """Return why PostgreSQL refuses a statement as a matter of privileges, or None if it does not."""
+    try:
+        with nullcontext() if statement.startswith("ALTER SYSTEM") else connection.transaction(force_rollback=True):
+            connection.execute(statement.encode())
+    except psycopg.errors.InsufficientPrivilege as error:
+        return str(error)
+    return None
+
+
+SCHEMA_CHANGES = (
+    "DROP TABLE {table}",
+    "DROP TABLE {table} CASCADE",
+    "TRUNCATE {table}",
+    "ALTER TABLE {table} ADD COLUMN more text",
+    "ALTER TABLE {table} DISABLE TRIGGER ALL",
+    "ALTER TABLE {table} DISABLE TRIGGER USER",
+    "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+    "ALTER TABLE {table} OWNER TO CURRENT_USER",
+    "ALTER TABLE {table} RENAME TO other",
+    "CREATE TRIGGER more BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION append_only()",
+    "CREATE RULE more AS ON DELETE TO {table} DO INSTEAD NOTHING",
+    "CREATE INDEX ON {table} ((1))",
+    "GRANT ALL ON {table} TO PUBLIC",
+)
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_serving_role_changes_no_table(databases: Databases, service: str) -> None:
+    with connected(databases.service_url(service)) as connection:
+        names = tables(connection)
+        assert len(names) > 5
+        for name in names:
+            for statement in SCHEMA_CHANGES:
+                found = refusal(connection, statement.format(table=name))
+                if "GRANT ALL" in statement and found is None:  # PostgreSQL only warns, and grants nothing
+                    rows = connection.execute("SELECT has_table_privilege('public', %s, 'UPDATE')", (name,))
+                    assert rows.fetchone() == (False,)
+                    continue
+                assert found, (statement, name)
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE more (id int)",
+        "CREATE TEMPORARY TABLE more (id int)",
+        "CREATE SCHEMA more",
+        "CREATE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE OR REPLACE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "DROP FUNCTION append_only() CASCADE",
+        "CREATE EXTENSION pg_trgm",
+        "CREATE ROLE more",
+        "DROP SCHEMA public CASCADE",
+        "SET session_replication_role = replica",
+        "SET ROLE {owner}",
+        "SET SESSION AUTHORIZATION {owner}",
+        "SET ROLE postgres",
+        "GRANT {owner} TO CURRENT_USER",
+        "ALTER ROLE {owner} PASSWORD 'guessed'",
+        "ALTER DATABASE {database} OWNER TO CURRENT_USER",
+        "ALTER SYSTEM SET fsync = off",
+        "COPY outbox TO PROGRAM 'cat'",
+        "COPY outbox TO '/tmp/outbox'",
+        "UPDATE alembic_version SET version_num = '0001'",
+        "SELECT pg_read_file('postgresql.conf')",
+        "SELECT rolpassword FROM pg_authid",
+    ],
+)
+def test_the_serving_role_has_no_ddl_and_becomes_no_other_role(
+    databases: Databases, service: str, statement: str
+) -> None:
+    owner, database = service, urlsplit(databases.order if service == "order" else databases.payment).path[1:]
+    with connected(databases.service_url(service)) as connection:
+        assert refusal(connection, statement.format(owner=f'"{owner}"', database=f'"{database}"')), statement
+
+
+@pytest.mark.adversarial
+def test_the_serving_role_neither_updates_nor_deletes_ledger_and_history(pair: Pair) -> None:
+    pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
+    for service, history in HISTORIES.items():
+        assert pair.databases.query(service, f"SELECT count(*) AS rows FROM {history}")[0]["rows"] > 0
+        with connected(pair.databases.service_url(service)) as connection:
+            for statement in (
+                f"UPDATE {history} SET merchant = 'other'",
+                f"UPDATE {history} SET at = at WHERE false",
+                f"DELETE FROM {history}",
+                f"DELETE FROM {history} WHERE false",
+                f"TRUNCATE {history}",
+                f"SELECT FROM {history} FOR UPDATE",
+                f"LOCK TABLE {history} IN ACCESS EXCLUSIVE MODE",
+                f"MERGE INTO {history} h USING (SELECT 1) one ON true WHEN MATCHED THEN DELETE",
+            ):
+                assert refusal(connection, statement), statement
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_table_with_the_append_only_trigger_is_a_history_to_the_serving_role(
+    databases: Databases, service: str
+) -> None:
+    with connected(databases.service_url(service)) as connection:
+        rows = connection.execute(
+            """SELECT tgrelid::regclass::text, has_table_privilege(tgrelid, 'INSERT'),
+                      has_table_privilege(tgrelid, 'UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+               FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid WHERE p.proname = 'append_only' AND tgtype & 1 = 1"""
+        ).fetchall()
+    assert (HISTORIES[service], True, False) in rows
+    assert {row[1:] for row in rows} == {(True, False)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_commands_work_as_the_serving_role(databases: Databases, service: str) -> None:
+    app = make(databases, service)
+    run = app.test_cli_runner().invoke
+    role = urlsplit(databases.service_url(service)).username
+    assert app.extensions["tandem"].database.session().execute("SELECT current_user").fetchone() == {
+        "current_user": role
+    }
+    for command in (
+        ["purge"],
+        ["keys", "create", "--merchant", "demo", "--scope", f"{service}s:read"],
+        ["keys", "rotate", "1"],
+        ["keys", "revoke", "1"],
+        ["keys", "list"],
+    ):
+        done = run(args=command)
+        assert done.exit_code == 0, (command, done.output, done.exception)
+
+
+# --- flask migrate
+
+
+@pytest.fixture
+def fresh(server: Postgres) -> tuple[str, str, str]:
+    """The name of a new database, and its URLs: of the owner and of the service's role."""
+    name = f"roles_{uuid.uuid4().hex[:12]}"
+    return name, server.create_database(name), server.create_service_role(name)
+
+
+def migrated(
+    databases: Databases, service: str, service_url: str, monkeypatch: pytest.MonkeyPatch, owner_url: str | None
+) -> tuple[int, str]:
+    if owner_url:
+        monkeypatch.setenv("MIGRATION_DATABASE_URL", owner_url)
+    app = make(databases, service, url=service_url)
+    done = app.test_cli_runner().invoke(args=["migrate", "--wait", "2"])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_migrate_grants_the_role_of_database_url_what_a_service_needs(
+    databases: Databases, fresh: tuple[str, str, str], service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, owner, serving = fresh
+    with pytest.raises(psycopg.OperationalError):  # the role may not even connect before
+        psycopg.connect(serving)
+    for _ in range(2):
+        code, output = migrated(databases, service, serving, monkeypatch, owner)
+        assert (code, "warning" in output) == (0, False), output
+    app = make(databases, service, url=serving)
+    assert app.test_client().get("/readyz").status_code == 200
+    with connected(owner) as connection:
+        assert connection.execute("SELECT DISTINCT tableowner = current_user FROM pg_tables").fetchall() != [(False,)]
+
+
+def test_one_role_migrates_and_serves_without_a_migration_url(
+    databases: Databases, fresh: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, owner, _ = fresh
+    code, output = migrated(databases, "order", owner, monkeypatch, None)
+    assert (code, "warning" in output) == (0, False), output
+    assert make(databases, "order", url=owner).test_client().get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_database_of_one_role_gets_two_without_an_interruption(
+    databases: Databases, fresh: tuple[str, str, str], service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role of before keeps the tables, and goes on serving while the pods of the next release start."""
+    _, owner, serving = fresh
+    migrate.upgrade(owner, MIGRATIONS[service])
+    before = make(databases, service, url=owner)
+    assert before.test_client().get("/readyz").status_code == 200
+    assert migrated(databases, service, serving, monkeypatch, owner)[0] == 0
+    for app in (before, make(databases, service, url=serving)):
+        assert app.test_client().get("/readyz").status_code == 200
+    with connected(serving) as connection:
+        assert refusal(connection, f"DELETE FROM {HISTORIES[service]}")
+
+
+def test_privileges_that_somebody_added_are_taken_back(
+    databases: Databases, fresh: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, owner, serving = fresh
+    assert migrated(databases, "payment", serving, monkeypatch, owner)[0] == 0
+    role = sql.Identifier(str(urlsplit(serving).username))
+    with connected(owner) as connection:
+        connection.execute(sql.SQL("GRANT ALL ON ledger_entries, alembic_version TO {}").format(role))
+        connection.execute(sql.SQL("GRANT UPDATE (amount) ON ledger_entries TO {}").format(role))
+    assert migrated(databases, "payment", serving, monkeypatch, owner)[0] == 0
+    with connected(serving) as connection:
+        assert refusal(connection, "UPDATE ledger_entries SET amount = 1 WHERE false")
+        assert refusal(connection, "DELETE FROM alembic_version WHERE false")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("GRANT {owner} TO {role}", "may act as their owner"),
+        ("ALTER ROLE {role} SUPERUSER", "is a superuser"),
+        ("ALTER ROLE {role} CREATEROLE", "may create roles"),
+        ("GRANT CREATE ON SCHEMA public TO {role}", "may create objects in the schema public"),
+        ("GRANT pg_write_all_data TO {role}", "may change the history order_events"),
+        ("GRANT SET ON PARAMETER session_replication_role TO {role}", "may switch triggers off"),
+    ],
+)
+def test_migrate_warns_of_what_the_serving_role_may_do_beyond_its_needs(
+    databases: Databases,
+    fresh: tuple[str, str, str],
+    server: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    said: str,
+) -> None:
+    name, owner, serving = fresh
+    role = str(urlsplit(serving).username)
+    assert migrated(databases, "order", serving, monkeypatch, owner)[0] == 0
+    with psycopg.connect(server.url(ADMINISTRATOR), dbname=name, autocommit=True) as administrator:
+        administrator.execute(given.format(owner=f'"{name}"', role=f'"{role}"').encode())
+    code, output = migrated(databases, "order", serving, monkeypatch, owner)
+    assert code == 0
+    assert f'warning: the role "{role}"' in output
+    assert said in output
+
+
+def test_migrate_stops_before_it_changes_anything_if_the_serving_role_is_missing(
+    databases: Databases, server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = server.create_database(f"roles_{uuid.uuid4().hex[:12]}")
+    code, output = migrated(databases, "order", owner.replace("//roles_", "//nobody_"), monkeypatch, owner)
+    assert code == 1
+    assert "does not exist in the database: create it" in output
+    assert "nobody_" in output
+    with connected(owner) as connection:
+        assert tables(connection) == []
+
+
+def test_database_url_has_to_name_its_role_if_another_one_migrates(
+    databases: Databases, fresh: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, owner, serving = fresh
+    parts = urlsplit(serving)
+    unnamed = parts._replace(netloc=f"{parts.hostname}:{parts.port}").geturl()
+    code, output = migrated(databases, "order", unnamed, monkeypatch, owner)
+    assert (code, "DATABASE_URL must name its role" in output) == (1, True)
+
+
+def test_the_role_of_a_url_is_found_however_it_is_written() -> None:
+    assert roles.of_url("postgresql://a%40b:secret@localhost/x") == "a@b"
+    assert roles.of_url("postgresql://localhost/x?user=c") == "c"
+    assert roles.of_url("postgresql://localhost/x") == ""

@@ -1,0 +1,64 @@
+"""The text of SQL statements is made of constants: values from outside are always bound as parameters."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from ci import ROOT
+
+SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|NOTIFY|LISTEN|PREPARE|FROM \w+|WHERE|ORDER BY)\b")
+CONSTANT = re.compile(r"([a-z]\w*\.)?_?[A-Z][A-Z_]*(\.[a-z]+)?|_[A-Z_]+\[[a-z.]+\]")
+CALLS = ("json_time(", "deliveries.queue(", "leases.by_turns(")  # of texts in the sources
+# Names of parts of statements that a function composes of constants: review a new name before you add it.
+FRAGMENTS = {
+    "apps/chassis/cli/commands.py": {"old", "table"},
+    "apps/chassis/messaging/leases.py": {
+        *("counts", "matches", "queue.held", "queue.pending", "queue.table", "self.due", "self.returning"),
+        *("columns", "only", "pending", "source", "table", "which"),
+    },
+    "apps/chassis/messaging/work.py": {"self._channel"},
+    "apps/chassis/postgres/prepared.py": {"name", "text"},
+    "apps/order/operator/store.py": {"' OR '.join(bounds)", "chosen", "older", "only", "select"},
+    "apps/order/store/deliveries.py": {"data", "more", "source"},
+    "apps/order/store/orphans.py": {"conditions"},
+    "apps/order/store/views.py": {"page"},
+    "apps/payment/ledger.py": {"conditions"},
+    "apps/payment/store.py": {"conditions"},
+}
+
+
+def interpolated(source: str) -> Iterator[str]:
+    """Yield what f-strings with SQL interpolate."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            fixed = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+            if SQL.search(fixed):
+                yield from (ast.unparse(part.value) for part in node.values if isinstance(part, ast.FormattedValue))
+
+
+def is_constant(path: str, expression: str) -> bool:
+    return bool(
+        CONSTANT.fullmatch(expression) or expression.startswith(CALLS) or expression in FRAGMENTS.get(path, set())
+    )
+
+
+@pytest.mark.adversarial
+def test_statements_are_composed_of_constants_only() -> None:
+    found = {
+        (str(path.relative_to(ROOT)), expression)
+        for path in (ROOT / "apps").rglob("*.py")
+        if "migrations" not in path.parts
+        for expression in interpolated(path.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 40
+    assert {one for one in found if not is_constant(*one)} == set()
+
+
+@pytest.mark.parametrize("expression", ["merchant", "request.args['status']", "name.upper()", "f(x)", "order.id"])
+def test_a_value_in_the_text_of_a_statement_is_detected(expression: str) -> None:
+    (seen,) = interpolated(f'session.execute(f"SELECT 1 FROM orders WHERE merchant = {{{expression}}}")')
+    assert not is_constant("apps/order/service.py", seen)
