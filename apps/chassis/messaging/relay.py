@@ -83,7 +83,10 @@ class Relay:
 
         If the answers can't be interpreted, each message is delivered alone: one bad message harms no other.
         """
-        assert self._handle_many is not None
+        if len(messages) == 1 or self._handle_many is None:
+            for message in messages:
+                self.deliver(message)
+            return
         began = time.perf_counter()
         failed: Mapping[str, Unreachable | Refused]
         try:

@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.pair import ORDER
 from tests.support.stack import Stack
 
-# Steps that are certain to be taken only if the provider's first response is lost: then order has the outcome by an event.
+# Steps that are certain to be taken only if the provider's first response is lost: then the outcome is an event.
 _AFTER_A_LOST_RESPONSE = (
     "payment.operations:claim",
     "payment.operations:release",

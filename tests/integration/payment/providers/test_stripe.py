@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
