@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
 from chassis.http.fields import Amount, Id, Integer, Schema, describe
 from chassis.money import MAX_AMOUNT
 from order.schemas import VERSION
 
-STORABLE = validate.Regexp(r"^[^\x00\ud800-\udfff]*$")
+
+def _require_unicode(text: str) -> None:
+    """Raise ValidationError for a lone surrogate, which no encoding can express."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValidationError("Must not hold a lone surrogate.")
+
+
+STORABLE = (validate.Regexp(r"^[^\x00]*$"), _require_unicode)
 """What PostgreSQL can store: no NUL, no lone surrogates. Payment may add values, so nothing else is refused."""
 
 

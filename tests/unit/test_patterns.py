@@ -205,7 +205,7 @@ def test_validators_of_schemas_take_linear_time() -> None:
     ]
     assert {validator.regex.pattern for validator in found} == {
         r"^[A-Za-z0-9_.\-]{1,64}$",
-        r"^[^\x00\ud800-\udfff]*$",
+        r"^[^\x00]*$",
     }
 
 
