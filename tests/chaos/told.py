@@ -102,8 +102,8 @@ def _refunds(facts: Facts) -> Iterator[str | None]:
     listed: dict[Key, dict[str, Any]] = {}
     requests = facts.log.acknowledged("refund", "refund again")
     for key in {(request.merchant, request.order_id or "") for request in requests}:
-        answer = facts.clients[key[0]][0].get(f"/v1/orders/{key[1]}/refunds")
-        for refund in answer.json()["data"]:
+        answer = facts.clients[key[0]][0].get(f"/v1/orders/{key[1]}/refunds?limit=100")
+        for refund in answer.json().get("data", []):  # a lost order has none
             listed[key[0], refund["id"]] = refund
     for request in requests:
         told = request.answer or {}
