@@ -41,7 +41,7 @@ def _orders_only(seen: dict[tuple[str, Key], list[Request]]) -> dict[Key, list[R
 def _forwards(what: str, name: str, requests: list[Request]) -> Iterator[str | None]:
     """Compare each response with those that were received before its request was sent: no value may be smaller.
 
-    So a read follows every write that was acknowledged before it, whoever wrote.
+    So a read shows every write that was acknowledged before it, also those of other callers.
     """
     received = sorted((r.received or 0.0, _value(r, name)) for r in requests)
     times = [time for time, _ in received]
