@@ -150,7 +150,7 @@ def is_written_as_card(text: str) -> bool:
 
 
 def find(text: str, *, code: bool) -> int | None:
-    """Return where the first card number begins in a code or in free text, or None if there is none.
+    """Return the position of the first card number in a code or in free text; None if the text has no card number.
 
     In a text with too many candidates, it is the place up to which candidates were checked.
     """

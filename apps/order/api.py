@@ -103,7 +103,8 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 def capture_order(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Capture the payment of an authorized order (`capture: manual`), once: all of it or a part.
 
-    The order is then `paid`. What is not captured is released. The response is 202 while the capture is in progress.
+    The order is then `paid`, and the rest of the authorized amount is released.
+    The response is 202 while the capture is in progress.
     If the provider declines it, the order stays `authorized` and `last_error` says so.
     """
     with _waiting() as (wait, headers):

@@ -9,7 +9,7 @@ from itertools import islice
 
 from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session
-from payment.model import Operation, Record
+from payment.model import Operation, Record, Result, Status
 from payment.settlements import EVENT
 from payment.store import VIEW
 
@@ -76,7 +76,7 @@ def insert(session: Session, opening: Record, operation: Operation, lease: float
         WITH p AS (
             INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, provider,
                                   version, created_at, expires_at)
-            VALUES (%(merchant)s, %(payment_id)s, %(order_id)s, 'processing', %(amount)s::bigint, %(currency)s,
+            VALUES (%(merchant)s, %(payment_id)s, %(order_id)s, %(status)s, %(amount)s::bigint, %(currency)s,
                     %(payment_method)s, %(capture)s, %(provider)s, {_CLOCK}, %(at)s::timestamptz,
                     %(at)s::timestamptz + make_interval(secs => %(authorization)s))
             ON CONFLICT DO NOTHING
@@ -91,6 +91,8 @@ def insert(session: Session, opening: Record, operation: Operation, lease: float
             "merchant": operation.merchant,
             "payment_id": operation.payment_id,
             "order_id": opening.order_id,
+            # A declined payment is not live, so it does not conflict with the payment that was made after it.
+            "status": Status.FAILED if opening.outcome.result is Result.DECLINED else Status.PROCESSING,
             "amount": operation.amount,
             "currency": operation.currency,
             "payment_method": operation.payment_method,

@@ -180,10 +180,8 @@ def provider_account(session: Session, provider: Provider, merchant: str, paymen
     sums = {"captured_amount": 0, "refunded_amount": 0, "untold": 0, "missing": 0}
     for operation, ours in operations.find_of_payment(session, merchant, payment_id):
         status = provider_status(provider, operation)
-        if status == Result.SUCCEEDED and operation.kind in (Kind.SALE, Kind.CAPTURE):
-            sums["captured_amount"] += operation.amount
-        elif status == Result.SUCCEEDED and operation.kind is Kind.REFUND:
-            sums["refunded_amount"] += operation.amount
+        if status == Result.SUCCEEDED and operation.kind in _TOTALS:
+            sums[f"{_TOTALS[operation.kind]}_amount"] += operation.amount
         elif status == _NOTHING and ours == Result.SUCCEEDED:
             sums["missing"] += 1
         elif status not in (Result.SUCCEEDED, Result.DECLINED) and not (status == _NOTHING and ours == Result.DECLINED):

@@ -64,7 +64,7 @@ class ListPayments(Schema):
     order_id = Id(metadata=describe("Only payments of this order."))
     status = Choice(model.Status, "Only payments with this status.")
     limit = PageSize()
-    cursor = Cursor()
+    cursor = Cursor(by_time=True)
 
 
 class PaymentView(Schema):

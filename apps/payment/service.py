@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from chassis.cli.reconcile import Difference, Total
@@ -192,7 +191,18 @@ class Payments:
         payment that is not here is adopted if the provider knows it: this database may have been restored from an older
         copy. Raises Problem `unavailable` if the provider does not respond to that.
         """
-        reserve = partial(self._reserve_here, claim, resource_id, status, operation, amount, headers)
+
+        def reserve() -> tuple[Operation, Row] | Earlier:
+            with idempotency.once(self.database, claim, resource_id, status) as (session, earlier):
+                if earlier is not None:
+                    return earlier
+                try:
+                    return reservations.reserve(session, operation, amount, claim, headers, self._lease)
+                except Problem:
+                    if reservations.is_repeated(session, operation, amount):
+                        return Earlier(status, resource_id)
+                    raise
+
         try:
             return reserve()
         except Problem as problem:
@@ -206,25 +216,6 @@ class Payments:
             if adopted is None:
                 raise
         return reserve()
-
-    def _reserve_here(
-        self,
-        claim: Claim,
-        resource_id: str,
-        status: int,
-        operation: Operation,
-        amount: int | None,
-        headers: dict[str, str],
-    ) -> tuple[Operation, Row] | Earlier:
-        with idempotency.once(self.database, claim, resource_id, status) as (session, earlier):
-            if earlier is not None:
-                return earlier
-            try:
-                return reservations.reserve(session, operation, amount, claim, headers, self._lease)
-            except Problem:
-                if reservations.is_repeated(session, operation, amount):
-                    return Earlier(status, resource_id)
-                raise
 
     def get(self, merchant: str, payment_id: str) -> Row:
         """Return a payment's view. Raises Problem `payment-not-found`."""

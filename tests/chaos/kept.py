@@ -11,7 +11,7 @@ TABLES = ("outbox", "idempotency_keys")
 _INSTALL = """
 CREATE SCHEMA chaos;
 CREATE TABLE chaos.{table} (LIKE public.{table});
-CREATE FUNCTION chaos.keep_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION chaos.keep_{table}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     INSERT INTO chaos.{table} SELECT OLD.*;
     RETURN OLD;

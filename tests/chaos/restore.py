@@ -98,8 +98,10 @@ class Drill:
             if self._case == "pitr":
                 return self._check(databases_of(server))
             self._say(f"the {OLDER[self._case]} database is as it was at {older}")
-            with Stack(databases_of(server), self._writable("after")) as stack:
-                return Recovery(self._log, databases_of(server), stack, older, self._say).run()
+            databases = databases_of(server)
+            databases.migrate()  # grants the services' roles what a dump does not contain: to connect
+            with Stack(databases, self._writable("after")) as stack:
+                return Recovery(self._log, databases, stack, older, self._say).run()
 
     @contextmanager
     def _callers(self, stack: Stack) -> Iterator[None]:
@@ -107,8 +109,9 @@ class Drill:
         until = time.monotonic() + self._seconds
         urls = stack.order.url, stack.payment.url
         callers = [Caller(number, self._seed, *urls, self._log, until) for number in range(CALLERS)]
-        # The provider would keep money of a lost order whose refund it declines, and no command could return it.
-        methods = [method for method in workload.METHODS if method != "pm_refund_declined"]
+        # The provider would keep money of a lost order whose refund or void it declines: no command could return it.
+        declined = ("pm_refund_declined", "pm_void_declined")
+        methods = [method for method in workload.METHODS if method not in declined]
         with mock.patch.object(workload, "METHODS", methods if self._case != "pitr" else workload.METHODS):
             for caller in callers:
                 caller.start()

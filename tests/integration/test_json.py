@@ -56,7 +56,7 @@ def test_the_admin_port_is_compact_and_has_problems_too(pair: Pair, service: str
     assert (missing.status_code, missing.content_type) == (404, "application/problem+json")
     assert missing.data == (
         b'{"type":"/problems/not-found","title":"There is nothing here","status":404,'
-        b'"detail":"The admin port has no such path.","instance":"/n%C3%A9"}'
+        b'"detail":"This port has no such path.","instance":"/n%C3%A9"}'
     )
 
 
@@ -103,7 +103,7 @@ def test_payments_and_sums_beyond_64_bits_are_exact(pair: Pair) -> None:
     assert f'"debits":{3 * MAX_AMOUNT}' in sums
     assert f'"balance":-{3 * MAX_AMOUNT}' in sums
     provider = pair.payment.get(f"/v1/payments/{made.json()['id']}/provider")
-    assert text_of(provider.content) == f'{{"captured_amount":{MAX_AMOUNT},"refunded_amount":0,"untold":0}}'
+    assert text_of(provider.content) == f'{{"captured_amount":{MAX_AMOUNT},"refunded_amount":0,"untold":0,"missing":0}}'
 
 
 def test_a_webhook_endpoint_with_its_secret_is_compact(pair: Pair) -> None:

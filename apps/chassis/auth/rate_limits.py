@@ -111,6 +111,26 @@ RETURNING passed, ARRAY(SELECT extract(epoch FROM each - now())::float8 FROM unn
 """
 
 
+class LocalCounts:
+    """Counts the requests of callers in the memory of this process, for the 4,096 callers that were counted last.
+
+    It is not safe for threads: the caller holds a lock.
+    """
+
+    def __init__(self) -> None:
+        self._decisions: LRUCache[str, tuple[float, Decision]] = LRUCache(4096)
+
+    def __len__(self) -> int:
+        return len(self._decisions)
+
+    def take(self, limits: Sequence[Limit], caller: str, now: float) -> Decision:
+        """Count a request of this caller and decide whether it passes. `now` is in seconds."""
+        then, held = self._decisions.get(caller, (now, Decision(True, (0.0,) * len(limits))))
+        decision = count(limits, held.later(now - then).ahead)
+        self._decisions[caller] = (now, decision)
+        return decision
+
+
 class Limiter:
     """Limits the requests of one kind of callers, such as merchants."""
 
@@ -126,7 +146,7 @@ class Limiter:
         self._rejected: TLRUCache[str, tuple[float, Decision]] = TLRUCache(
             4096, lambda _, entry, now: entry[0] + entry[1].wait(self._limits), timer=clock
         )
-        self._local: LRUCache[str, tuple[float, Decision]] = LRUCache(4096)
+        self._local = LocalCounts()
         self._policy = ", ".join(f'"{limit.name}";q={limit.quota};w={limit.window}' for limit in limits)
 
     def count_request(self, caller: str) -> None:
@@ -173,10 +193,7 @@ class Limiter:
 
     def _count_locally(self, caller: str, now: float) -> Decision:
         with self._lock:
-            then, held = self._local.get(caller, (now, Decision(True, (0.0,) * len(self._limits))))
-            decision = count(self._limits, held.later(now - then).ahead)
-            self._local[caller] = (now, decision)
-            return decision
+            return self._local.take(self._limits, caller, now)
 
     def _add_headers(self, response: Response, decision: Decision) -> Response:
         left = ", ".join(

@@ -1,7 +1,7 @@
 """Privileges of a service's role in a database whose tables belong to another role.
 
-Migrations own the tables and services use them. Whoever takes over a service can then change neither the schema nor
-its triggers, and can neither update nor delete the rows of tables to which rows are only added.
+The tables belong to the role of the migrations. A service has another role: an attacker who controls the service can
+change neither the schema nor its triggers, and can neither update nor delete the rows of append-only tables.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import DictRow
 
 from chassis.postgres.prepared import Parameters, Prepared, command
@@ -60,23 +60,11 @@ class Session(Connection[DictRow]):
 
     def one(self, query: LiteralString, parameters: Parameters = ()) -> Row | None:
         """Execute a statement and return its first row, or None. It is prepared on its first use."""
-        self._begin()
-        try:
-            return self._statement(query).first(self.pgconn, parameters)
-        except psycopg.Error as error:
-            return self._again(error, lambda: self._statement(query).first(self.pgconn, parameters))
-        finally:
-            self.until = math.inf
+        return self._run(Prepared.first, query, parameters)
 
     def all(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
         """Execute a statement and return all of its rows. It is prepared on its first use."""
-        self._begin()
-        try:
-            return self._statement(query).all(self.pgconn, parameters)
-        except psycopg.Error as error:
-            return self._again(error, lambda: self._statement(query).all(self.pgconn, parameters))
-        finally:
-            self.until = math.inf
+        return self._run(Prepared.all, query, parameters)
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> psycopg.Cursor[DictRow]:
         """Execute a statement, as psycopg does."""
@@ -149,6 +137,18 @@ class Session(Connection[DictRow]):
         except psycopg.Error as error:
             self._check(error)
             raise
+        finally:
+            self.until = math.inf
+
+    def _run(
+        self, fetch: Callable[[Prepared, PGconn, Parameters], T], query: LiteralString, parameters: Parameters
+    ) -> T:
+        """Execute a prepared statement with a deadline, and fetch its rows. Raises psycopg.Error."""
+        self._begin()
+        try:
+            return fetch(self._statement(query), self.pgconn, parameters)
+        except psycopg.Error as error:
+            return self._again(error, lambda: fetch(self._statement(query), self.pgconn, parameters))
         finally:
             self.until = math.inf
 

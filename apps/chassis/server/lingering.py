@@ -54,7 +54,7 @@ class Lingering:
             self._end(conn)
 
     def close_oldest(self) -> bool:
-        """Close the connection that has waited for longest. Returns False if there is none."""
+        """Close the connection that has waited longest. Returns False if no connection is waiting."""
         if not self._conns:
             return False
         self._end(min(self._conns, key=lambda conn: conn.timeout))

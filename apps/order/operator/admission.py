@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cachetools import LRUCache
 from werkzeug.wrappers import Response
 
-from chassis.auth.rate_limits import Decision, Limit, count
+from chassis.auth.rate_limits import Limit, LocalCounts
 from chassis.http.addresses import client_network
 
 MAX_CONCURRENT_REQUESTS = 4
@@ -58,7 +57,7 @@ class Admission:
         self._changed = threading.Condition()
         self._pending: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
-        self._forms: LRUCache[str, tuple[float, Decision]] = LRUCache(4096)
+        self._forms = LocalCounts()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Handle one request."""
@@ -89,10 +88,7 @@ class Admission:
             self._pending[address] += 1
 
     def _count_form(self, address: str) -> None:
-        now = time.monotonic()
-        then, held = self._forms.get(address, (now, Decision(True, (0.0,) * len(FORMS))))
-        decision = count(FORMS, held.later(now - then).ahead)
-        self._forms[address] = (now, decision)
+        decision = self._forms.take(FORMS, address, time.monotonic())
         if not decision.passed:
             raise Refusal(429, "Too many forms from this address.", max(1, round(decision.wait(FORMS))))
 

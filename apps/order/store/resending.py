@@ -54,8 +54,8 @@ def now(session: Session) -> datetime:
 def delivered_since(session: Session, since: datetime, began: datetime, after: int, limit: int) -> Row:
     """Make rows due again that were delivered from `since` until `began`, among the `limit` rows that follow `after`.
 
-    `after` is a sequence number. Returns `last`, the sequence number of the last of these rows (None if there is none),
-    `read`, the number of these rows, and `again`, the number of those that are due again.
+    `after` is a sequence number. Returns `read`, how many rows follow it within the limit; `last`, the sequence
+    number of the last one (None if no row follows); and `again`, how many of them were made due again.
     """
     row = session.one(_DELIVERED_SINCE, {"since": since, "began": began, "after": after, "limit": limit})
     assert row is not None

@@ -200,7 +200,7 @@ class Webhooks:
     def _with_secret(self, claim: Claim, endpoint_id: str, replayed: bool) -> Done:
         """Return an endpoint's view with its newest secret, unless another request has made a newer one since.
 
-        Otherwise whoever knows an old request could read the secret that a rotation made because the old one leaked.
+        Otherwise, a caller who repeats an old request could read a secret that was made after the old one had leaked.
         """
         row = self.get(claim.merchant, endpoint_id)
         newest = row["secrets"][0]

@@ -48,6 +48,8 @@ def busy_stack(stack: Stack) -> Stack:
     assert paid["status"] == "paid"
     refund = stack.order.post(f"/v1/orders/{paid['id']}/refunds", {"amount": 100}, Prefer="wait=10").json()
     assert refund["status"] == "succeeded"
+    orphan = {"order_id": str(uuid.uuid4()), "amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
+    assert stack.payment.post("/v1/payments", orphan).status_code == 201
     return stack
 
 

@@ -185,9 +185,8 @@ def test_a_changed_cursor_is_422_or_lists_only_orders_of_the_merchant(pair: Pair
     made = placed(pair, customer, 2)
     cursor = pair.order.get(f"/v1/orders?customer={customer}&limit=1").json()["next_cursor"]
     assert listed(pair, customer=customer, cursor=cursor) == made[:1]
-    payment = pair.payment.get("/v1/payments?limit=1").json()["next_cursor"]
     tampered = [cursor[:-1], cursor + "A", cursor + "=", "-" + cursor[1:], cursor + "\n", f" {cursor}", cursor[1:]]
-    for text in [*tampered, "_" * 32, payment or "A" * 22, "A" * 31 + "!"]:
+    for text in [*tampered, "_" * 32, "A" * 22, "A" * 31 + "!"]:
         refused(pair.order.get(f"/v1/orders?cursor={quote(text)}"), 422, "validation", "/cursor")
     for text in ("A" * 32, "AAU" + cursor[3:]):
         assert set(listed(pair, customer=customer, cursor=text)) <= set(made)

@@ -196,6 +196,11 @@ def test_a_signed_event_that_is_not_valid_is_refused(pair: Pair, placed: dict[st
     refused(post_event(pair, body.replace(b"payment.updated", b"payment.deleted")), 422, "validation", "/type")
     refused(post_event(pair, body.replace(b'"version": 2', b'"version": 2.0')), 422, "validation", "/data/version")
     refused(post_event(pair, event(placed, "captured", 2, order_id="x")), 422, "validation", "/data/order_id")
+    for order in (placed, {**placed, "id": str(uuid.uuid4())}):  # the other one does not exist: its payment is kept
+        for name, member in (("status", "pa\0id"), ("currency", "E\0R"), ("failure_reason", "\ud800")):
+            told = json.loads(event(order, "captured", 2))
+            told["data"][name] = member
+            refused(post_event(pair, json.dumps(told).encode()), 422, "validation", f"/data/{name}")
     refused(
         post_event(pair, event(placed, "captured", 2, operation={"kind": None})), 422, "validation", "/operation/kind"
     )

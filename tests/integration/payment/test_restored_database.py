@@ -469,3 +469,18 @@ def test_a_new_payment_is_one_statement_and_one_settlement(pair: Pair) -> None:
     ):
         payment = pair.payment.post("/v1/payments", wanted()).json()
     assert (payment["status"], payment["version"]) == ("captured", 2)
+
+
+def test_a_declined_payment_is_adopted_beside_the_live_payment_of_its_order(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    declined = pair.payment.post("/v1/payments", wanted(order_id=order_id, payment_method="pm_declined")).json()
+    paid = pair.payment.post("/v1/payments", wanted(order_id=order_id)).json()
+    assert (declined["status"], paid["status"]) == ("failed", "captured")
+    forget(pair)
+    refund = pair.payment.post(f"/v1/payments/{paid['id']}/refunds", {"amount": 100})  # adopts the live payment first
+    assert refund.json()["status"] == "succeeded"
+    result = resync(pair)
+    assert result.exit_code == 0, result.output
+    assert amounts(get(pair, declined)) == amounts(declined)
+    assert [each[3] for each in operations(pair, declined)] == ["declined"]
+    assert reconcile(pair).exit_code == 0

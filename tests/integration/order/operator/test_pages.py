@@ -417,7 +417,7 @@ def test_the_ledger_lists_each_merchant_once(operator: Desk, databases: Database
 def test_there_is_no_fault_form_if_the_provider_is_not_the_simulator(
     databases: Databases, pair: Pair, operator: Desk
 ) -> None:
-    payments = pair.payment_app.extensions["tandem"].use_cases["payments"]
+    payments = pair.payment_app.extensions["tandem"].use_cases["payments"].provider_controls
     simulator = payments._provider
     try:
         payments._provider = type("Real", (), {"name": "real"})()
