@@ -69,8 +69,8 @@ monitoring: $(DEV) ## Cause faults and check dashboards and alerts on a real Pro
 browser: $(DEV) ## Test the pages in Chromium (or TANDEM_CHROMIUM); screenshots go to .artifacts
 	$(BIN)/pytest -n 0 -s tests/browser
 
-bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, PROFILE=1 writes flame graphs
-	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(PROFILE),--profile)
+bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, BACKLOG=100000 drains one, PROFILE=1 draws flames
+	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(BACKLOG),--backlog $(BACKLOG)) $(if $(PROFILE),--profile)
 
 mutations: $(DEV) ## Break the product in many ways; tests or chaos must detect each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
