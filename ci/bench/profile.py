@@ -1,6 +1,7 @@
 """Profiles each case: a flame graph of a worker, and the slowest SQL statements."""
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ def write(stack: Stack, cases: Cases, folder: Path) -> None:
 
 def _flame_graph(stack: Stack, path: Path, work: Callable[[float], Run]) -> None:
     worker = stack.tree("order-web")[1].pid
-    argv = ["py-spy", "record", "--pid", str(worker), "--duration", str(SECONDS), "--rate", "250", "--gil"]
+    argv = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(worker), "--duration", str(SECONDS), "--rate", "250", "--gil"]
     spy = subprocess.Popen(
         launch.with_parent([*argv, "--output", str(path)], "TERM"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

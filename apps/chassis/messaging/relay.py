@@ -81,31 +81,52 @@ class Relay:
     def deliver_many(self, messages: Sequence[Message]) -> None:
         """Deliver messages that are leased to the caller, of different aggregates; see `deliver`.
 
-        If the answers can't be interpreted, each message is delivered alone: one bad message harms no other.
+        If the batch is refused or its answers can't be interpreted, each message is delivered alone: one bad message
+        harms no other.
         """
         if len(messages) == 1 or self._handle_many is None:
             for message in messages:
                 self.deliver(message)
             return
         began = time.perf_counter()
-        failed: Mapping[str, Unreachable | Refused]
+        spans = ((f"deliver {message.topic}", message.headers, _attributes(message)) for message in messages)
+        with tracing.spans(spans) as set_attributes:
+            failed = self._send_many(messages)
+            if failed is not None:
+                self._finish(messages, failed, time.perf_counter() - began, set_attributes)
+        if failed is None:
+            for message in messages:
+                self.deliver(message)
+
+    def _send_many(self, messages: Sequence[Message]) -> Mapping[str, Unreachable | Refused] | None:
+        """Return the failures by message id, or None if each message is to be delivered alone."""
         try:
-            failed = self._handle_many(messages)
-        except (Unreachable, Refused) as error:
-            failed = dict.fromkeys((message.id for message in messages), error)
+            return self._handle_many(messages) if self._handle_many is not None else None
+        except Unreachable as error:
+            return dict.fromkeys((message.id for message in messages), error)
         except psycopg.Error:
             raise
         except Exception as error:
-            log.error("batch_divided", messages=len(messages), exc_info=error)
-            for message in messages:
-                self.deliver(message)
-            return
-        took = time.perf_counter() - began
-        for message in messages:
+            fault = None if isinstance(error, Refused) else error
+            log.error("batch_divided", messages=len(messages), error=str(error), exc_info=fault)
+            return None
+
+    def _finish(
+        self,
+        messages: Sequence[Message],
+        failed: Mapping[str, Unreachable | Refused],
+        took: float,
+        set_attributes: Sequence[tracing.SetAttribute],
+    ) -> None:
+        for message, set_attribute in zip(messages, set_attributes, strict=True):
             failure = failed.get(message.id)
+            outcome = "delivered"
             if failure is not None:
-                self._release(message, failure)
-            outcome = _outcome(failure) if failure is not None else "delivered"
+                outcome = _outcome(failure)
+                with logs.request_context(message.headers):
+                    self._release(message, failure)
+                set_attribute("error.type", outcome)
+            set_attribute("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()
             metrics.delivery_seconds.labels(message.topic).observe(took)
 

@@ -213,7 +213,10 @@ def test_the_request_id_and_the_trace_are_passed_to_payment_and_back(pair: Pair)
         rows = pair.databases.query(service, f"SELECT headers FROM {table} WHERE {column} = %s", order_id)
         return [row["headers"] for row in rows]
 
-    eventually(lambda: carried("payment", "outbox", "aggregate_id"), "the payment is settled")
+    eventually(lambda: carried("payment", "payments", "order_id"), "the payment is stored")
     assert carried("order", "outbox", "aggregate_id") == [expected]
     assert carried("payment", "payments", "order_id") == [expected]
+    slow = {**ORDER, "payment_method": "pm_timeout_charged"}  # the executor settles it, so there is an event
+    order_id = pair.order.post("/v1/orders", slow, X_Request_Id="the-first", traceparent=trace).json()["id"]
+    eventually(lambda: carried("payment", "outbox", "aggregate_id"), "the payment is settled")
     assert carried("payment", "outbox", "aggregate_id") == [expected]

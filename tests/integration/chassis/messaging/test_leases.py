@@ -137,9 +137,10 @@ def test_a_claim_is_planned_for_the_backlog_that_is_there_now(databases: Databas
         impatient.execute("VACUUM ANALYZE outbox")
         for _ in range(12):  # often enough for psycopg and PostgreSQL to keep a plan, if the claim allowed it
             assert outbox.claim(impatient, 60, 16) == []
-        impatient.execute(
+        databases.query(
+            "order",
             """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
-               SELECT gen_random_uuid(), 'demo', gen_random_uuid(), 'test', '{}' FROM generate_series(1, 8000)"""
+               SELECT gen_random_uuid(), 'demo', gen_random_uuid(), 'test', '{}' FROM generate_series(1, 8000)""",
         )
         claimed = [outbox.claim(impatient, 60, 16) for _ in range(3)]
     finally:
