@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import uuid_utils
@@ -213,7 +213,7 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
         "refunded_amount": after.refunded_amount,
         "refunding_amount": after.refunding_amount,
         "failure_reason": after.failure_reason,
-        "payment": asdict(after.payment) if after.payment else None,
+        "payment": after.payment,
         "past": list(after.past),
         "payment_method": after.payment_method,
         "asked": asked_json(after),
@@ -240,12 +240,28 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
 
 def asked_json(order: Order) -> list[dict[str, Any]]:
     """Return the commands without a known outcome as the column `asked` holds them: without default values."""
-    return [{name: value for name, value in asdict(asked).items() if value} for asked in order.asked]
+    return [
+        {
+            "id": asked.id,
+            "command": asked.command,
+            **({"amount": asked.amount} if asked.amount else {}),
+            **({"to_cancel": True} if asked.to_cancel else {}),
+        }
+        for asked in order.asked
+    ]
 
 
 def _last_error_json(error: LastError | None) -> dict[str, Any] | None:
     """Return a decline as the column `last_error` holds it, without the time, which the database adds."""
-    return {**asdict(error), "code": error.code, "detail": error.detail} if error else None
+    if error is None:
+        return None
+    return {
+        "command": error.command,
+        "reason": error.reason,
+        "id": error.id,
+        "code": error.code,
+        "detail": error.detail,
+    }
 
 
 def _tell_refund(session: Session, path: Path, refund_id: str) -> bool:
