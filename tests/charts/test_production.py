@@ -50,7 +50,7 @@ def test_with_an_autoscaler_the_deployment_sets_no_number_of_pods(service: str) 
         ({"replicaCount": 1}, 0),  # a budget would block every drain or none
         ({"replicaCount": 2}, 1),
         ({"replicaCount": 2, "podDisruptionBudget": {"enabled": False}}, 0),
-        ({"replicaCount": 1, "autoscaling": {"enabled": True}}, 1),
+        ({"replicaCount": 1, "autoscaling": {"enabled": True, "maxReplicas": 3}}, 1),
         ({"replicaCount": 5, "autoscaling": {"enabled": True, "minReplicas": 1, "maxReplicas": 1}}, 0),
     ],
 )

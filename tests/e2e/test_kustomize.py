@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,12 @@ from kubernetes import client
 
 from tests.support.charts import kustomize
 from tests.support.charts.kustomize import K8S
+from tests.support.cluster.kubectl import kubectl
 from tests.support.cluster.namespace import Namespace, say, wait_until
 from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
-
-
-def kubectl(*arguments: str | Path) -> str:
-    """Run kubectl and return its output. Its errors are printed."""
-    argv = [os.environ.get("KUBECTL", "kubectl"), *map(str, arguments)]
-    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=300, check=True).stdout
 
 
 @pytest.fixture(scope="module")

@@ -74,11 +74,7 @@ spec:
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  {{- include "chassis.metadata" (list $ "server" (include "chassis.fileObjectName" (list $ $path)) $dashboards.labels) | nindent 2 }}
-  {{- with $dashboards.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.metadata" (list $ "server" (include "chassis.fileObjectName" (list $ $path)) $dashboards.labels $dashboards.annotations) | nindent 2 }}
 data:
   {{ printf "%s-%s" $.Chart.Name (base $path) }}: |-
     {{- $.Files.Get $path | nindent 4 }}
