@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,13 @@ def database_secret(service: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def namespace(new_namespace: Callable[..., Namespace]) -> Iterator[Namespace]:
+def namespace(new_namespace: Callable[..., Namespace]) -> Namespace:
     """A namespace with the Secrets that the values name."""
     made = new_namespace()
     made.write_secret(NAME, Credentials().content())
     for service in SERVICES:
         made.write_secret(f"{service}-database", database_secret(service))
-    yield made
+    return made
 
 
 def values(**settings: Any) -> dict[str, Any]:
@@ -74,8 +74,7 @@ def serving(namespace: Namespace, pods: int) -> bool:
 def test_two_releases_are_applied_one_after_the_other(namespace: Namespace, tmp_path: Path) -> None:
     kubectl("apply", "-f", rendered(namespace, values(), tmp_path))
     wait_until("both services are ready", lambda: serving(namespace, 1), 180)
-    first = migrated(namespace)
-    assert len(first) == 2
+    first = wait_until("both have migrated", lambda: len(found := migrated(namespace)) == 2 and found, 30)
     key = Credentials().people[0]
     with namespace.order(key) as tandem:
         order = paid(tandem, place(tandem, wait=5).id, 60)
