@@ -201,6 +201,16 @@ def test_the_network_policy_takes_the_database_s_port_from_its_url(database: dic
     assert ports in rules
 
 
+def test_a_database_s_pods_may_have_another_port_than_its_url() -> None:
+    values = {
+        "postgresql": {"enabled": False},
+        "database": {"url": "postgresql://a:b@db.data:6432/d"},
+        "networkPolicy": {"database": {"port": 5432}},
+    }
+    spec = Case("order", values, release="order").one("NetworkPolicy", "order")["spec"]
+    assert [{"port": 5432}] in [rule["ports"] for rule in spec["egress"]]
+
+
 def test_dns_egress_has_the_ports_and_addresses_of_the_values() -> None:
     there = [{"ipBlock": {"cidr": "10.96.0.10/32"}}]
     case = everywhere({"networkPolicy": {"dns": {"ports": [53, 5353], "to": there}}})

@@ -80,12 +80,6 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if and $values.serviceAccount.annotations (not $values.serviceAccount.create) -}}
 {{- $errors = append $errors "serviceAccount.annotations: has no effect while serviceAccount.create is false; annotate the existing ServiceAccount" -}}
 {{- end -}}
-{{- if and $values.networkPolicy.database.port (or $values.database.url $values.database.migrationUrl) -}}
-{{- $ports := include "chassis.urlPorts" (compact (list $values.database.url $values.database.migrationUrl)) -}}
-{{- if not (has (toString (int $values.networkPolicy.database.port)) (splitList "," $ports)) -}}
-{{- $errors = append $errors (printf "networkPolicy.database.port: is %d, but database.url uses %s; set it to 0 to use the port of the URL" (int $values.networkPolicy.database.port) $ports) -}}
-{{- end -}}
-{{- end -}}
 {{- if not (or $values.global.imageRegistry (include "chassis.namesRegistry" $values.image.repository) (eq $values.image.repository (printf "tandem/%s" .Chart.Name))) -}}
 {{- $errors = append $errors (printf "image.repository: %s does not name a registry; set global.imageRegistry, or write the whole name, such as registry.example.com/%s" $values.image.repository $values.image.repository) -}}
 {{- end -}}

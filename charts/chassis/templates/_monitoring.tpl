@@ -60,7 +60,13 @@ metadata:
   {{- $name := include "chassis.fileObjectName" (list $ $path) }}
   {{- include "chassis.metadata" (list $ "server" $name $.Values.metrics.rules.labels) | nindent 2 }}
 spec:
-  {{- $.Files.Get $path | replace "docs/runbook.md" ($.Values.metrics.rules.runbookUrl | default "docs/runbook.md") | nindent 2 }}
+  {{- $rules := regexReplaceAll "(?m)^#.*\n" ($.Files.Get $path) "" }}
+  {{- with $.Values.metrics.rules.runbookUrl }}
+  {{- $rules = $rules | replace "docs/runbook.md" . }}
+  {{- else }} {{- /* no link is better than one that leads nowhere */}}
+  {{- $rules = regexReplaceAll "(?m)^ *runbook_url: .*\n" $rules "" }}
+  {{- end }}
+  {{- $rules | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- end }}
