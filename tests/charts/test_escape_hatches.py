@@ -230,7 +230,7 @@ def test_the_test_pod_has_a_policy_and_the_server_admits_it() -> None:
         if one["spec"]["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component") == "test"
     )
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
-    assert [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]] == [53, 53, "http"]
+    assert [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]] == [53, 53, "http", 8081]
 
 
 @pytest.mark.parametrize("service", SERVICES)

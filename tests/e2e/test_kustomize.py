@@ -89,6 +89,8 @@ def test_a_second_apply_changes_nothing(overlay: tuple[Namespace, Path]) -> None
 
 @pytest.mark.parametrize(("folder", "job"), [("test", "tandem-order-test"), ("load", "tandem-load")])
 def test_the_test_and_load_jobs_succeed(dev: Namespace, folder: str, job: str) -> None:
+    # As in production, where nothing may connect that no policy allows.
+    say(kubectl("--namespace", dev.name, "apply", "-f", K8S / "overlays" / "production" / "deny.yaml"))
     say(kubectl("--namespace", dev.name, "apply", "-k", K8S / folder))
     done = wait_until(f"{job} has ended", lambda: ended(dev, job), 200)
     say(kubectl("--namespace", dev.name, "logs", f"job/{job}"))

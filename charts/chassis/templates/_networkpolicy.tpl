@@ -259,6 +259,10 @@ spec:
         - podSelector:
             matchLabels:
               {{- include "chassis.selector" (list . "server") | nindent 14 }}
+    - ports:
+        - port: {{ $facts.peer.port }}
+      to:
+        {{- include "chassis.peerPods" (list . $facts.peer) | nindent 8 }}
 {{- end }}
 {{- if .Values.postgresql.enabled }}
 ---
