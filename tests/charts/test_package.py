@@ -23,7 +23,7 @@ from ci.release import package, sbom
 from tests.support.charts.rendering import ALONE, CHARTS, from_file
 
 EPOCH = 1_790_000_000
-BASE = "registry.example.com/python:3.11-slim@sha256:" + "ab" * 32
+BASE = "registry.example.com/python:3.14-slim@sha256:" + "ab" * 32
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +184,14 @@ printf '%s\\n' "$@"
 @pytest.mark.parametrize("builder", ["docker", "buildah", "podman"])
 def test_images_are_built_on_the_digest_that_the_builder_knows(tmp_path: Path, builder: str) -> None:
     images, digest, said = built_on(tmp_path, builder, f"docker.io/library/python@{DIGEST}")
-    assert (images, digest) == ({f"python:3.11-slim@{DIGEST}"}, DIGEST)
-    assert f"images: base image python:3.11-slim@{DIGEST}" in said
+    assert (images, digest) == ({f"python:3.14-slim@{DIGEST}"}, DIGEST)
+    assert f"images: base image python:3.14-slim@{DIGEST}" in said
     assert "no digest is known" not in said
 
 
 def test_a_base_image_without_a_known_digest_is_used_by_its_tag_and_this_is_said(tmp_path: Path) -> None:
     images, digest, said = built_on(tmp_path, "docker", "")
-    assert (images, digest) == ({"python:3.11-slim"}, "")
+    assert (images, digest) == ({"python:3.14-slim"}, "")
     assert "images: no digest is known for it" in said
     images, digest, _ = built_on(tmp_path, "docker", "", BASE_IMAGE=f"python:3.13-slim@{DIGEST}")
     assert (images, digest) == ({f"python:3.13-slim@{DIGEST}"}, DIGEST)

@@ -18,7 +18,7 @@ from chassis.cli import keys
 from chassis.messaging.work import WorkLoop
 from chassis.postgres import migrate, roles
 from chassis.postgres.database import Database, Session
-from chassis.server import admin
+from chassis.server import admin, listeners
 from chassis.service import Service
 from chassis.telemetry import logs, metrics, tracing
 
@@ -116,7 +116,7 @@ def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:
         thread.start()
     service.health.alive = lambda: all(loop.is_alive() for loop in loops)
     if service.settings.relay_admin_port:
-        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), service.settings.relay_admin_port), service.admin)
+        admin.serve(listeners.listen(os.environ.get("HOST", ""), service.settings.relay_admin_port), service.admin)
     log.info("relay_started", loops=[loop.name for loop in loops])
     while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
         pass
