@@ -99,7 +99,7 @@ def test_a_commit_that_waits_for_its_standby_is_given_up_by_its_caller_but_not_c
             answers = [pool.submit(post, stack, f"waits-{number}") for number in range(4)]
             while not all(answer.done() for answer in answers):
                 for path in (first.headers["Location"], "/readyz", "/livez"):
-                    assert in_time(lambda path=path: stack.order.get(path), 2).status_code == 200  # type: ignore[misc]
+                    assert in_time(lambda path=path: stack.order.get(path), 2).status_code == 200
             assert {answer.result().status_code for answer in answers} == {503}
         waiting = query(servers.primary, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         assert waiting[0]["count"] >= 4
