@@ -18,13 +18,14 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from tests.chaos import coverage, workload
 from tests.chaos.__main__ import End, Ticker, finish, print_findings, print_requests
 from tests.chaos.log import Log
 from tests.chaos.workload import Caller
-from tests.failover.cluster import Cluster, Missing
+from tests.failover.cluster import Cluster, Inconclusive
 from tests.failover.faults import Fault, Faults
 from tests.failover.measure import Answers, Leader, Pulse
 from tests.support.stack import Stack
@@ -38,7 +39,7 @@ LATE = 5.0
 REST = 180.0
 """Seconds after the last fault within which all work must be completed, which includes sending all commands again."""
 
-PATIENCE = {"TIMEOUT": 20.0, "DEADLINE": 40.0, "REPLAY_WITHIN": 300.0}
+PATIENCE: dict[str, Any] = {"TIMEOUT": 20.0, "DEADLINE": 40.0, "REPLAY_WITHIN": 300.0}
 """Seconds, for the callers: they wait for each answer, and nothing is purged, so replays may come late."""
 
 
@@ -53,18 +54,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tandem-failover-") as folder:
         Path(folder).chmod(0o755)  # PostgreSQL, which may run as nobody, must be able to enter it
         try:
-            cluster = Cluster(Path(folder) / "cluster")
-        except Missing as missing:
-            print(f"failover drill: cannot run: {missing}")
+            return run(seed, options.seconds, Path(folder))
+        except Inconclusive as reason:
+            print(f"failover drill: seed {seed}: inconclusive: {reason}")
             return 2
-        return run(seed, options.seconds, Path(folder), cluster)
 
 
-def run(seed: int, seconds: float, folder: Path, cluster: Cluster) -> int:
-    """Do one drill in a folder of its own. Return the exit status."""
+def run(seed: int, seconds: float, folder: Path) -> int:
+    """Do one drill in a folder of its own. Return the exit status. Raises Inconclusive."""
     log, answers = Log(), Answers()
     with ExitStack() as running:
-        running.enter_context(cluster)
+        cluster = running.enter_context(Cluster(folder / "cluster"))
         databases = cluster.create_databases()
         databases.migrate()
         stack = running.enter_context(Stack(databases, folder, settings={"LEASE_SECONDS": "5"}))
@@ -72,12 +72,8 @@ def run(seed: int, seconds: float, folder: Path, cluster: Cluster) -> int:
         running.callback(leader.end)
         began, until = datetime.now(UTC), time.monotonic() + seconds
         faults = Faults(seed, cluster, leader, until)
-        try:
-            with answers.recorded(), mock.patch.multiple(workload, **PATIENCE), Ticker(seconds, log, faults):
-                load(seed, stack, log, faults)
-        except AssertionError as error:  # without a leader nothing can be checked
-            print(f"failover drill: seed {seed}: inconclusive during '{faults.now}': {error}")
-            return 2
+        with answers.recorded(), mock.patch.multiple(workload, **PATIENCE), Ticker(seconds, log, faults):
+            load(seed, stack, log, faults)
         leader.end()
         end = finish(log, stack, began, REST)
     return report(seed, log, faults.happened, leader, answers, end)

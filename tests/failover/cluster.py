@@ -11,11 +11,11 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -28,6 +28,8 @@ from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.link import Link
 
+T = TypeVar("T")
+
 PATRONI = ROOT / ".cache" / "failover" / "bin" / "patroni"
 NAMES = ("a", "b", "c")
 START = 120.0
@@ -37,17 +39,25 @@ TTL, LOOP_WAIT, RETRY = 20, 2, 3
 """Seconds: how long a leader is one without renewing its lock, and Patroni's other two; 20 is Patroni's minimum."""
 
 
-class Missing(Exception):
-    """A program that the drill needs is not installed. The message says which, and how to get it."""
+class Inconclusive(Exception):
+    """The drill can't run or go on: a program is missing, or the cluster does not recover. The message says why."""
+
+
+def wait_for(look: Callable[[], T], what: str, seconds: float) -> T:
+    """Call `look` until it returns a true value, and return that. Raises Inconclusive after the given seconds."""
+    try:
+        return eventually(look, what, seconds)
+    except AssertionError as error:
+        raise Inconclusive(str(error)) from error
 
 
 def programs() -> tuple[str, str]:
-    """Return the paths of etcd and Patroni. Raises Missing."""
+    """Return the paths of etcd and Patroni. Raises Inconclusive."""
     etcd = shutil.which(os.environ.get("TANDEM_ETCD", "etcd"))
     if etcd is None:
-        raise Missing("etcd is not on PATH (Debian: apt-get install etcd-server; TANDEM_ETCD names another path)")
+        raise Inconclusive("etcd is not on PATH (Debian: apt-get install etcd-server; TANDEM_ETCD names another path)")
     if not PATRONI.exists():
-        raise Missing(f"{PATRONI} does not exist: `make failover-drill` installs it")
+        raise Inconclusive(f"{PATRONI} does not exist: `make failover-drill` installs it")
     return etcd, str(PATRONI)
 
 
@@ -188,7 +198,7 @@ class Cluster:
     """The members and etcd. They run while the `with` block does."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises Missing."""
+        """Raises Inconclusive."""
         self._etcd, patroni = programs()
         self._folder = folder
         folder.mkdir()
@@ -245,7 +255,7 @@ class Cluster:
             )
         self._running.callback(process.wait)
         self._running.callback(process.kill)
-        eventually(lambda: _answers(f"{url}/health"), f"etcd answers (see {self._folder}/etcd.log)", 60)
+        wait_for(lambda: _answers(f"{url}/health"), f"etcd answers (see {self._folder}/etcd.log)", 60)
 
     def leader(self) -> Member | None:
         """Return the leader, as the first member that answers sees it; None if there is none."""
@@ -264,8 +274,8 @@ class Cluster:
         return True
 
     def wait_until_complete(self) -> None:
-        """Wait until the cluster is complete. Raises AssertionError after START seconds."""
-        eventually(self.is_complete, "a leader and two synchronous standbys", START)
+        """Wait until the cluster is complete. Raises Inconclusive after START seconds."""
+        wait_for(self.is_complete, "a leader and two synchronous standbys", START)
 
     def create_databases(self) -> Databases:
         """Create both databases. Their URLs name all members and ask for the one that accepts writes."""

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.failover.cluster import Cluster, Member
+from tests.failover.cluster import Cluster, Member, wait_for
 from tests.failover.measure import Leader
-from tests.support.eventually import eventually
 
 PROMOTION = 90.0
 """Seconds within which another leader must take writes."""
@@ -101,7 +100,9 @@ class Faults:
         standby.start()
 
     def _current(self) -> Member:
-        return eventually(self._cluster.leader, "there is a leader", PROMOTION)
+        leader = wait_for(self._cluster.leader, "there is a leader", PROMOTION)
+        assert leader is not None
+        return leader
 
     def _await_another(self, lost: Member) -> None:
         """Wait until another member is the leader and takes writes, and LATER seconds more."""
@@ -114,9 +115,9 @@ class Faults:
                 for each in member.members()
             )
 
-        eventually(is_led_by_another, "another member is the leader", PROMOTION)
+        wait_for(is_led_by_another, "another member is the leader", PROMOTION)
         since = time.monotonic()
-        eventually(lambda: (self._leader.commits.times or [0])[-1] > since, "it takes writes", PROMOTION)
+        wait_for(lambda: (self._leader.commits.times or [0])[-1] > since, "it takes writes", PROMOTION)
         time.sleep(LATER)
 
 

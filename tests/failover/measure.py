@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 import uuid
@@ -23,6 +24,7 @@ from tests.support.settings import KEY
 GAP = 1.5
 """Seconds between two successes from which on the time between them counts as one without success."""
 
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 _COMMIT = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'drill', '') END IS NOT NULL"
 
 
@@ -101,7 +103,7 @@ class Answers:
                 status = response.status_code
                 return response
             finally:
-                what = f"{request.method} {request.path_url}"
+                what = f"{request.method} {_ID.sub('{id}', str(request.path_url))}"
                 self.all.append(Answer(began, time.monotonic(), status, what))
                 if request.method == "POST" and status in (200, 201, 202):
                     self.writes.add()
