@@ -10,7 +10,7 @@ from typing import Any
 import click
 from flask import Flask
 
-from chassis.cli import commands, reconcile
+from chassis.cli import commands, failures, reconcile
 from chassis.config import ConfigError
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import UNAVAILABLE, Session
@@ -40,7 +40,7 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
             for report in payments.resync.run(begin, datetime.now(UTC)):
                 click.echo(f"\r{report.records} records compared, {report.told} payments told", nl=False, err=True)
         except UNAVAILABLE as error:
-            report.faults.append(f"the database does not respond: {str(error).splitlines()[0]}")
+            report.faults.append(failures.describe(error))
         click.echo(err=True)
         _print(app.name, report)
         if report.faults or report.findings:
