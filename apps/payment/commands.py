@@ -12,6 +12,8 @@ from flask import Flask
 
 from chassis.cli import commands, failures, reconcile
 from chassis.config import ConfigError
+from chassis.messaging import shares
+from chassis.messaging.shares import Shares
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import UNAVAILABLE, Session
 from payment import store
@@ -89,8 +91,9 @@ def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:
     relay = payments.relay.loop(
         lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
     )
+    executing = Shares(shares.most(settings.relay_concurrency))
     return [
         relay,
-        loop("executor", payments.executor.claim, payments.executor.execute),
+        loop("executor", executing.claiming(payments.executor.claim), executing.working(payments.executor.execute)),
         loop("expiry", store.find_expired, payments.expire),
     ]

@@ -156,7 +156,8 @@ def _may_verify(jwk: Mapping[str, Any]) -> bool:
 def _fetch(url: str) -> bytes:
     """Return the body at the URL. Raises errors of requests and urllib3, also if it is too large or takes too long."""
     with outgoing.limit(requests.Session(), _MAX_JWKS) as session:
-        response = session.get(url, timeout=(1.0, FETCH_TIMEOUT - 1.0), allow_redirects=False)
+        connecting = FETCH_TIMEOUT / 3
+        response = session.get(url, timeout=(connecting, FETCH_TIMEOUT - connecting), allow_redirects=False)
         if response.status_code != 200:
             raise requests.HTTPError(f"answered {response.status_code}")
         return response.content

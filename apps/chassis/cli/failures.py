@@ -32,7 +32,7 @@ class Commands(AppGroup):
             with reported():
                 return invoke(context)
 
-        cmd.invoke = guarded  # type: ignore[method-assign]
+        cmd.invoke = guarded  # type: ignore[method-assign, assignment]
         super().add_command(cmd, name)
 
 
