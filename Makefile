@@ -79,7 +79,7 @@ bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, BACKLOG
 mutations: $(DEV) ## Break the product in many ways; tests or chaos must detect each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
 
-audit: $(DEV) ## Run bandit, pip-audit (needs the advisories of PyPI or OSV) and the adversarial tests
+audit: $(DEV) ## Run bandit, pip-audit (needs advisories of PyPI or OSV; else exit status 3) and adversarial tests
 	$(MODULES) $(BIN)/python -m ci.audit
 
 e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from chassis.messaging.leases import backoff
+from chassis.messaging.shares import Shares
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, tracing
 from chassis.telemetry.metrics import count_transition
@@ -24,9 +25,11 @@ class Executor:
         """`lease` is for how many seconds a claim leases an operation; `wake` notifies the relay of a new event."""
         self._database, self._provider, self._lease, self._wake = database, provider, lease, wake
 
-    def claim(self, session: Session, limit: int) -> list[Operation]:
-        """Lease up to `limit` due operations without a known outcome."""
-        return operations.claim(session, self._lease, limit)
+    def claim(self, session: Session, limit: int, shares: Shares | None = None) -> list[Operation]:
+        """Lease up to `limit` due operations without a known outcome, of each merchant as many as its share allows."""
+        if shares is None:
+            return operations.claim(session, self._lease, limit)
+        return operations.claim(session, self._lease, limit, shares.limit, shares.in_flight())
 
     def execute(self, operation: Operation, *, answered: bool = False) -> Row | None:
         """Carry out an operation that is leased to the caller. Returns the payment's view if that settled it.

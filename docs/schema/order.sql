@@ -461,6 +461,9 @@ COMMENT ON COLUMN webhook_attempts.error IS 'Why the attempt failed.';
 COMMENT ON COLUMN webhook_attempts.seconds IS 'Duration, in seconds.';
 COMMENT ON COLUMN webhook_attempts.at IS 'Time at which the attempt began.';
 
+CREATE TRIGGER webhook_attempts_append_only BEFORE UPDATE ON webhook_attempts FOR EACH ROW
+    EXECUTE FUNCTION append_only();
+
 
 -- The operator's page -------------------------------------------------------------------------------------------------
 

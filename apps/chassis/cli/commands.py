@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString
 
 import click
-import psycopg
 from flask import Flask
 
 from chassis import config
-from chassis.cli import keys
+from chassis.cli import failures, keys
 from chassis.messaging.work import WorkLoop
 from chassis.postgres import migrate, roles
 from chassis.postgres.database import Database, Session
@@ -35,7 +34,10 @@ def register(
 
     `loops` creates the loops that `flask relay` runs. `old_rows` maps tables to SQL conditions for the rows that
     `flask purge` deletes, with `%s` for the days. It adds to, or replaces, those of the tables that every service has.
+
+    Call this before other functions add commands: it makes all commands fail alike (chassis.cli.failures).
     """
+    app.cli = failures.Commands(app.name)
     keys.register(app)
 
     @app.cli.command("migrate")
@@ -58,8 +60,6 @@ def register(
         try:
             migrate.wait_for(Database(url, f"{app.name}-migrate"), wait, click.echo)
             before, after = migrate.upgrade(url, migrations, service_role=role, warn=warn)
-        except psycopg.OperationalError as error:
-            raise click.ClickException(f"the database does not respond: {str(error).splitlines()[0]}") from error
         except roles.RoleMissing as error:
             raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")

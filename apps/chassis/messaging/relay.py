@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
 
-from chassis.messaging import outbox
+from chassis.messaging import outbox, shares
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Breaker, Refused, Unreachable
+from chassis.messaging.shares import Shares
 from chassis.messaging.work import Waker, WorkLoop
 from chassis.postgres.database import Database, Session
 from chassis.telemetry import logs, metrics, tracing
@@ -32,8 +33,8 @@ Raises Unreachable or Refused if all of them have failed.
 BATCH = 64
 """How many messages are sent together at most."""
 
-BATCH_THREADS = 2
-"""How many batches a loop sends at the same time. One waits for the other service while the other one is settled."""
+BATCH_THREADS = 4
+"""How many batches a loop sends at the same time. A merchant may have all but one of them in flight."""
 
 
 class Relay:
@@ -145,22 +146,35 @@ class Relay:
 
     def loop(self, *, lease: float, concurrency: int, poll: float) -> WorkLoop:
         """Return the loop that delivers due rows; `lease` and `poll` are in seconds."""
+        alone = self._handle_many is None
+        threads = concurrency if alone else min(concurrency, BATCH_THREADS)
+        working = Shares(shares.most(threads))
 
         def claim(session: Session, limit: int) -> list[Message]:
             return outbox.claim(session, lease, limit)
 
         def claim_batches(session: Session, limit: int) -> list[list[Message]]:
-            messages = outbox.claim(session, lease, limit * BATCH)
-            return [messages[at : at + BATCH] for at in range(0, len(messages), BATCH)]
+            busy = working.in_flight()
+            in_flight = {merchant: batches * BATCH for merchant, batches in busy.items()}
+            messages = outbox.claim(session, lease, limit * BATCH, working.limit * BATCH, in_flight)
+            batches = shares.divide(messages, busy, BATCH)
+            for batch in batches:
+                working.begin({message.merchant for message in batch})
+            return batches
 
-        alone = self._handle_many is None
+        def deliver_batch(messages: Sequence[Message]) -> None:
+            try:
+                self.deliver_many(messages)
+            finally:
+                working.end({message.merchant for message in messages})
+
         return WorkLoop(
             "relay",
             self._database,
             claim if alone else claim_batches,
-            self.deliver if alone else self.deliver_many,
+            self.deliver if alone else deliver_batch,
             channel=outbox.CHANNEL,
-            concurrency=concurrency if alone else min(concurrency, BATCH_THREADS),
+            concurrency=threads,
             poll=poll,
             gate=self.breaker.room,
         )

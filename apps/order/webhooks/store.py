@@ -159,26 +159,24 @@ def redeliver_dead(
 ) -> int:
     """Redeliver up to a thousand dead deliveries of enabled endpoints that died before a time. Returns how many.
 
-    `merchant`, `delivery_id` and `endpoint_id` are optional filters. The pauses of their endpoints end.
+    `merchant`, `delivery_id` and `endpoint_id` are optional filters. No pause ends. One delivery of each endpoint is
+    attempted even while the endpoint is paused; if it succeeds, the pause ends and the others follow.
     """
     return session.execute(
-        """WITH again AS (
-               UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
-                      trying_since = now()
-               FROM (SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
-                     JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
-                     WHERE d.status = 'dead' AND e.status = 'enabled' AND d.settled_at < %(before)s::timestamptz
-                       AND (%(merchant)s::text IS NULL OR d.merchant = %(merchant)s::text)
-                       AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid)
-                       AND (%(endpoint)s::uuid IS NULL OR d.endpoint_id = %(endpoint)s::uuid)
-                     LIMIT 1000 FOR NO KEY UPDATE OF e) dead
-               WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
-                 AND d.status = 'dead'
-               RETURNING d.merchant, d.endpoint_id),
-           resumed AS (
-               UPDATE webhook_endpoints e SET paused_until = now()
-               WHERE (merchant, id) IN (SELECT merchant, endpoint_id FROM again) AND paused_until > now())
-           SELECT FROM again""",
+        """WITH dead AS MATERIALIZED (
+               SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
+               JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
+               WHERE d.status = 'dead' AND e.status = 'enabled' AND d.settled_at < %(before)s::timestamptz
+                 AND (%(merchant)s::text IS NULL OR d.merchant = %(merchant)s::text)
+                 AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid)
+                 AND (%(endpoint)s::uuid IS NULL OR d.endpoint_id = %(endpoint)s::uuid)
+               LIMIT 1000 FOR NO KEY UPDATE OF e)
+           UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
+                  trying_since = now(), at_once = dead.turn = 1
+           FROM (SELECT dead.*, row_number() OVER (PARTITION BY merchant, endpoint_id ORDER BY id) AS turn
+                 FROM dead) dead
+           WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
+             AND d.status = 'dead'""",
         {"merchant": merchant, "id": delivery_id, "endpoint": endpoint_id, "before": before},
     ).rowcount
 

@@ -25,6 +25,11 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = append $errors "database.migrationUrl: set database.url too, or use database.migrationExistingSecret" -}}
 {{- end -}}
 
+{{- $digits := trimPrefix "sha256:" $values.image.digest -}}
+{{- if and $digits (eq $digits (repeat 64 (substr 0 1 $digits))) -}}
+{{- $errors = append $errors (printf "image.digest: %s is a placeholder; set the digest of your image, or remove this value" $values.image.digest) -}}
+{{- end -}}
+
 {{- $entryPoints := compact (list (ternary "ingress" "" $values.ingress.enabled) (ternary "httpRoute" "" $values.httpRoute.enabled)) -}}
 {{- if and $values.ingress.enabled (not $values.ingress.hosts) -}}
 {{- $errors = append $errors "ingress.hosts: must contain at least one host when ingress.enabled is true" -}}

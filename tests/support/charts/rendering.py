@@ -119,10 +119,17 @@ EXTERNAL: dict[str, Any] = {
 LONG = "a-release-name-of-fifty-three-characters-to-the-point"
 
 
-def from_file(chart: str, name: str) -> Case:
-    """Return a chart with one of the values files in its ci folder, where chart-testing finds them too."""
-    values = yaml.safe_load((CHARTS / chart / "ci" / f"{name}-values.yaml").read_text())
-    return Case(chart, values, release=chart)
+PLACEHOLDER = "sha256:REPLACE-WITH-THE-DIGEST-OF-YOUR-IMAGE"
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def from_file(chart: str, name: str, digest: str = DIGEST) -> Case:
+    """Return a chart with one of the values files in its ci folder, where chart-testing finds them too.
+
+    `digest` takes the place of the placeholders in it.
+    """
+    text = (CHARTS / chart / "ci" / f"{name}-values.yaml").read_text()
+    return Case(chart, yaml.safe_load(text.replace(PLACEHOLDER, digest)), release=chart)
 
 
 FILES = {

@@ -50,6 +50,7 @@ def fill(session: Session, merchant: str, rows: int, due: str = "now()") -> None
 def pages_of_a_claim(session: Session, queue: Queue) -> int:
     """Return how many pages a claim of 8 rows reads. The claim is rolled back."""
     claiming = queue.claiming.replace("%(owner)s", "'one'").replace("%(lease)s", "60").replace("%(limit)s", "8")
+    claiming = claiming.replace("%(merchant_limit)s", "8").replace("%(in_flight)s", "'{}'")
     session.execute("BEGIN")
     plan = session.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + claiming.encode()).fetchone()
     session.execute("ROLLBACK")

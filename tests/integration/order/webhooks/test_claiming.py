@@ -191,6 +191,19 @@ def test_a_requested_delivery_is_claimed_from_a_paused_endpoint_and_no_other_one
     assert ids(claim(session)) == sorted([first, test]), "the second one waits for the first of its order again"
 
 
+def test_operators_who_redeliver_everything_end_no_pause(session: Session) -> None:
+    paused, other, quick = add_endpoint(session, "a"), add_endpoint(session, "b"), add_endpoint(session, "b")
+    waiting = {each: add_deliveries(session, each, 5) for each in (paused, other, quick)}
+    session.execute("UPDATE webhook_deliveries SET status = 'dead', settled_at = now()")
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id <> %s", (quick,))
+    (later,) = session.execute("SELECT now() + interval '1 minute' AS later").fetchall()
+    assert store.redeliver_dead(session, None, None, later["later"]) == 15
+    rows = session.execute("SELECT id FROM webhook_endpoints WHERE paused_until > now()").fetchall()
+    assert {str(row["id"]) for row in rows} == {paused, other}
+    # One attempt shows whether a paused endpoint is back.
+    assert ids(claim(session)) == sorted([waiting[paused][0], waiting[other][0], *waiting[quick]])
+
+
 def test_failures_in_a_row_are_counted_and_a_success_ends_the_count_and_the_pause(session: Session) -> None:
     endpoint = add_endpoint(session)
     add_deliveries(session, endpoint, 4)
