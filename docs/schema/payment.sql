@@ -210,6 +210,15 @@ CREATE TRIGGER ledger_entries_append_only BEFORE DELETE OR UPDATE ON ledger_entr
 CREATE TRIGGER ledger_entries_no_truncate BEFORE TRUNCATE ON ledger_entries FOR EACH STATEMENT
     EXECUTE FUNCTION append_only();
 
+CREATE TABLE version_floor (
+    one     boolean NOT NULL DEFAULT true CHECK (one),
+    version bigint  NOT NULL,
+    PRIMARY KEY (one)
+);
+COMMENT ON TABLE version_floor IS 'At most one row: a version below which order may know newer snapshots from before a restore.';
+COMMENT ON COLUMN version_floor.one IS 'Always true, so that there is one row.';
+COMMENT ON COLUMN version_floor.version IS 'The time of the newest resync, in seconds since 1970.';
+
 
 -- Events to order -----------------------------------------------------------------------------------------------------
 
@@ -393,15 +402,3 @@ CREATE TABLE alembic_version (
 );
 COMMENT ON TABLE alembic_version IS 'The newest migration that was applied; one row.';
 COMMENT ON COLUMN alembic_version.version_num IS 'Its revision, the number in front of its file name.';
-
-
--- Others --------------------------------------------------------------------------------------------------------------
-
-CREATE TABLE version_floor (
-    one     boolean NOT NULL DEFAULT true CHECK (one),
-    version bigint  NOT NULL,
-    PRIMARY KEY (one)
-);
-COMMENT ON TABLE version_floor IS 'At most one row: a version below which order may know newer snapshots from before a restore.';
-COMMENT ON COLUMN version_floor.one IS 'Always true, so that there is one row.';
-COMMENT ON COLUMN version_floor.version IS 'The time of the newest resync, in seconds since 1970.';

@@ -384,4 +384,52 @@ MUTATIONS = (
         (("    if operation.provider not in (None, provider.name):\n", "    if not provider.name:\n"),),
         ("tests/integration/payment/test_actions.py",),
     ),
+    Mutation(
+        "a repeated refund ignores wait",
+        "a refund that is requested again under its key is answered at once, although its caller waits",
+        "apps/order/service.py",
+        (
+            (
+                'lambda row: row["status"] != "pending", deadline - time.monotonic())',
+                'lambda row: earlier is not None or row["status"] != "pending", deadline - time.monotonic())',
+            ),
+        ),
+        ("tests/integration/order/test_waiting.py",),
+    ),
+    Mutation(
+        "adoption removed",
+        "payment does not take back what only the provider knows after its database was restored",
+        "apps/payment/service.py",
+        (("adopted = self._adoption.adopt(operation.merchant, operation.payment_id)", "adopted = None"),),
+        ("tests/integration/payment/test_restored_database.py",),
+        also=(("apps/payment/resync.py", "            self._adopt(batch, report)\n", ""),),
+    ),
+    Mutation(
+        "a lost payment is awaited",
+        "an order waits for a processing payment that payment has lost in a restore",
+        "apps/order/resync.py",
+        (("        self._lost(since - MARGIN)\n", ""),),
+        ("tests/integration/order/test_resync.py",),
+    ),
+    Mutation(
+        "versions fall behind",
+        "a payment that is restored twice continues below the version that order knows",
+        "apps/payment/resync.py",
+        (("        adopted.raise_floor(self._database.session())\n", ""),),
+        ("tests/integration/payment/test_restored_database.py",),
+    ),
+    Mutation(
+        "a declined return is final",
+        "the return of an orphan's money keeps its idempotency key after the provider has declined it",
+        "apps/order/resync.py",
+        (("        orphans.count_decline(session, merchant, payment_id, declines)\n", "        pass\n"),),
+        ("tests/integration/order/test_resync.py",),
+    ),
+    Mutation(
+        "the limit of refunds stops a cancel",
+        "payment refuses the refund of a canceled order that has 1,000 refunds",
+        "apps/payment/service.py",
+        (("limited=not answered", "limited=True"),),
+        ("tests/integration/order/test_actions.py",),
+    ),
 )
