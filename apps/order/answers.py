@@ -21,7 +21,7 @@ _payment = fast_load.loader(PaymentSnapshot())
 _refund = fast_load.loader(RefundSnapshot())
 
 # Payment's problems for a command that came too late: other operations have changed the payment first.
-_OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized", "refund-limit"})
+_OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exceeds-authorized"})
 
 # Payment's problems for a command that it can't carry out at the moment.
 _TEMPORARY = frozenset({"unavailable", "idempotency-key-in-use", "too-many-requests"})
@@ -79,6 +79,8 @@ def _refused(message: Message, payment: model.Payment | None, problem: str, deta
         raise Unreachable(f"payment: {detail}")
     if problem == NOT_FOUND and message.topic != Command.CREATE:
         return Outcome(message.id, succeeded=False, declined=True, reason=NOT_FOUND)
+    if problem == "refund-limit":  # only the release before this one limits commands, and a retry would not end that
+        return Outcome(message.id, succeeded=False, declined=True, reason=problem)
     if problem in _OVERTAKEN and message.topic == Command.REFUND:
         return Outcome(message.id, succeeded=False, reason=problem)
     if problem in _OVERTAKEN and payment is not None:

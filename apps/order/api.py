@@ -115,7 +115,7 @@ def capture_order(wanted: dict[str, Any], order_id: UUID) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/cancel")
 @requires("orders:write")
 @blueprint.arguments(schemas.Nothing)
-@facts("order-state", "refund-limit", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
+@facts("order-state", answers={200: _CANCELED, 202: {"status": "canceling"}}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
     """Cancel an order and return its money.

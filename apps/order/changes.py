@@ -26,7 +26,7 @@ from order.history import Step
 from order.model import Order
 from order.store import orphans, steps
 from order.store.steps import Path
-from order.transition import Answer, Change
+from order.transition import Answer, Change, Lost
 
 log = logs.get_logger()
 
@@ -104,6 +104,15 @@ class Changes:
             path = Path(merchant, transition.apply(order, answer, new_id), "payment", headers)
             if not path.steps or self._write(session, path) is not None:
                 return True
+
+    def lose(self, merchant: str, order_id: str, lost: Lost) -> None:
+        """Take a payment from its order that payment has lost."""
+        while True:
+            session = self._database.session()
+            order = steps.read(session, merchant, order_id)
+            taken = transition.apply(order, lost, new_id) if order else []
+            if not taken or self._write(session, Path(merchant, taken, "payment", {})) is not None:
+                return
 
     def take_orphans(self, merchant: str, order_id: str, headers: dict[str, str]) -> None:
         """Give an order that exists now the payments that arrived before it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 
 import click
 from flask import Flask
@@ -12,7 +14,7 @@ from chassis.cli import commands
 from chassis.cli import reconcile as report
 from chassis.messaging.outbox import Message
 from chassis.messaging.work import WorkLoop
-from chassis.postgres.database import Session
+from chassis.postgres.database import Row, Session
 from order import reconcile, resync
 from order.config import Settings
 from order.service import Orders
@@ -44,29 +46,37 @@ def register(
         """After a restore: send payment again what was asked since a moment, and list the payments of lost orders.
 
         The commands keep their ids, so nothing is charged or refunded twice. It can be repeated and interrupted. The
-        relay sends the commands. With --refund-orphans, the exit status is 1 if a payment still holds money.
+        relay sends the commands. With --refund-orphans, the exit status is 1 if a payment still holds money. It is 2 if
+        payment did not answer.
+
+        Payments that were without an order before the moment are listed, too: their orders may have been placed after
+        it and be lost.
         """
         moment = report.parse_time(since)
         session = orders.database.session()
-        run = resync.Resync(session, lambda line: click.echo(f"{app.name}: {line}"))
+        run = resync.Resync(orders, lambda line: click.echo(f"{app.name}: {line}"))
         run.run(moment)
+        if run.lost:
+            click.echo(f"{app.name}: {run.lost} payments that payment has lost were taken from their orders")
         click.echo(f"{app.name}: {run.again} commands are sent again, {run.rebuilt} of them were rebuilt")
-        number = holding = failed = 0
-        for row in orphans.each(session, moment.isoformat(), ended=True):
-            number, holding, what = number + 1, holding + bool(row["held"]), ""
+        summary, failed = Summary(moment), 0
+        for row in orphans.each(session, ended=True):
+            what = ""
             if refund_orphans and row["held"]:
                 done, what = resync.return_money(session, orders.gateway, row)
                 failed += not done
+            summary.add(row)
             click.echo(f"{orphans.line(row)}  {what}".rstrip())
-        since = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-        click.echo(f"{app.name}: {number} payments known since {since} have no order, {holding} of them held money")
-        if number:
-            click.echo("Their orders were acknowledged and are lost, or were never placed.")
-        if holding and not refund_orphans:
+        for line in summary.lines():
+            click.echo(f"{app.name}: {line}")
+        if summary.holding and not refund_orphans:
             click.echo("--refund-orphans returns the money.")
         if failed:
             click.echo(f"{app.name}: {failed} of them may still hold money; run this command again")
-            sys.exit(1)
+        if run.faults:
+            click.echo(f"{app.name}: payment did not answer for {run.faults} payments; run this command again")
+        if failed or run.faults:
+            sys.exit(2 if run.faults else 1)
 
     @app.cli.command("orphans")
     def orphans_command() -> None:
@@ -76,6 +86,40 @@ def register(
             number += 1
             click.echo(orphans.line(row))
         click.echo(f"{app.name}: {number} payments without an order")
+
+
+class Summary:
+    """Counts the payments without an order, separately those that were known before a moment."""
+
+    def __init__(self, moment: datetime) -> None:
+        self._moment = moment
+        self._number: Counter[str] = Counter()
+        self._holding: Counter[str] = Counter()
+
+    def add(self, row: Row) -> None:
+        """Count a row of `orphans.each`."""
+        known = "since" if row["first_seen_at"] >= self._moment else "before"
+        self._number[known] += 1
+        self._holding[known] += bool(row["held"])
+
+    @property
+    def holding(self) -> int:
+        """How many of the payments hold or may hold money."""
+        return self._holding.total()
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the command prints after the list."""
+        for known, of_orders in (
+            ("since", "Their orders were acknowledged and are lost, or were never placed"),
+            ("before", "Their orders were placed after that and are lost, or were never placed"),
+        ):
+            number = self._number[known]
+            if number or known == "since":
+                moment = f"{self._moment:%Y-%m-%d %H:%M:%S} UTC"
+                held = f"{self._holding[known]} of them held money"
+                yield f"{number} payments known {known} {moment} have no order, {held}"
+                if number:
+                    yield of_orders
 
 
 def loops(orders: Orders, settings: Settings) -> Sequence[WorkLoop]:

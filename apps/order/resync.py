@@ -17,7 +17,9 @@ from order.answers import NOT_FOUND
 from order.gateway import PaymentGateway
 from order.history import payload_of
 from order.model import Asked, Command
+from order.service import Orders
 from order.store import orphans, resending, steps
+from order.transition import Lost
 
 MARGIN = timedelta(minutes=5)
 """How much earlier than the given moment a command may have been delivered: clocks differ, commits take time."""
@@ -35,18 +37,56 @@ Find = Callable[[Session, datetime, dict[str, Any], int], list[Row]]
 
 
 class Resync:
-    """Sends commands again. `again` counts them, `rebuilt` those of them whose row had been purged."""
+    """Sends commands again. `again` counts them, `rebuilt` those of them whose row had been purged.
 
-    def __init__(self, session: Session, report: Report) -> None:
-        self._session, self._report = session, report
-        self._began = resending.now(session)
-        self.again = self.rebuilt = 0
+    `lost` counts the payments that payment has lost, `faults` those that payment did not answer for.
+    """
+
+    def __init__(self, orders: Orders, report: Report) -> None:
+        self._orders, self._session, self._report = orders, orders.database.session(), report
+        self._began = resending.now(self._session)
+        self.again = self.rebuilt = self.lost = self.faults = 0
 
     def run(self, since: datetime) -> None:
-        """Make due again: commands delivered since a moment, and those of all orders and refunds that still wait."""
+        """Make due again: commands delivered since a moment, and those of all orders and refunds that still wait.
+
+        Before that, payments that payment has lost are taken from their orders, so that other payments can take their
+        place.
+        """
+        self._lost(since - MARGIN)
         self._delivered(since - MARGIN)
         self._waiting("orders that wait", resending.waiting)
         self._waiting("refunds that are pending", resending.refunding)
+
+    def _lost(self, since: datetime) -> None:
+        """Find payments that are `processing` here and unknown at payment: it lost them before the provider was asked.
+
+        Payment's resync has adopted all that the provider knows. Orders know no other payments that can be lost in
+        this way: in every other status, the provider has a record of the payment.
+        """
+        after = resending.FIRST
+        while rows := resending.processing(self._session, since, after, ORDERS):
+            for row in rows:
+                try:
+                    self._orders.gateway.payment(row["merchant"], row["payment_id"])
+                except Refused as error:
+                    if error.problem == NOT_FOUND:
+                        self._lose(row)
+                    else:
+                        self.faults += 1
+                except Unreachable:
+                    self.faults += 1
+            after = {"merchant": rows[-1]["merchant"], "id": rows[-1]["id"]}
+
+    def _lose(self, row: Row) -> None:
+        merchant, order_id = row["merchant"], str(row["id"])
+        command = str(row["command_id"]) if row["command_id"] else None
+        self._orders.lose_payment(merchant, order_id, Lost(row["payment_id"], command))
+        self.lost += 1
+        if command is not None:
+            self.again += resending.send_again(self._session, [command], self._began)
+            if not resending.existing(self._session, [command]):
+                self._rebuild(merchant, order_id, command)
 
     def _delivered(self, since: datetime) -> None:
         after, read = 0, 0
@@ -90,7 +130,7 @@ def return_money(session: Session, gateway: PaymentGateway, orphan: Row) -> tupl
     """Void or refund a payment without an order. Return whether it holds no money any more, and what happened.
 
     `orphan` is a row of `orphans.find`. The idempotency key derives from the payment's id, so that a repetition is the
-    same request.
+    same request, and from the number of declines: a request that was declined is over, and the next one is a new one.
     """
     merchant, payment_id = orphan["merchant"], str(orphan["payment_id"])
     if orphan["status"] == "processing":
@@ -98,7 +138,8 @@ def return_money(session: Session, gateway: PaymentGateway, orphan: Row) -> tupl
     command = Command.VOID if orphan["status"] == "authorized" else Command.REFUND
     action = command.removeprefix("payment.")
     payload = {"payment_id": payment_id, **({"reason": "no such order"} if command is Command.REFUND else {})}
-    key = f"orphan-{action}-{payment_id}"
+    declines = orphan["declines"]
+    key = f"orphan-{action}-{payment_id}{f'-{declines}' if declines else ''}"
     message = Message(0, key, merchant, str(orphan["order_id"]), command, payload, {}, 1, "")
     try:
         answer = gateway.send(message)
@@ -112,4 +153,6 @@ def return_money(session: Session, gateway: PaymentGateway, orphan: Row) -> tupl
         return False, f"the {action} is under way"
     if answer.outcome.succeeded:
         return True, f"{action} succeeded"
+    if answer.outcome.declined:
+        orphans.count_decline(session, merchant, payment_id, declines)
     return False, f"{action} failed: {answer.outcome.reason or answer.payment.status}"

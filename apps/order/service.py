@@ -26,12 +26,12 @@ from order.history import Step
 from order.model import Command, Order, Status
 from order.refusals import Refusal
 from order.store import orphans, placing, steps, views, waiting
-from order.transition import Answer, Cancel, Capture, Change, PayAgain, Refund
+from order.transition import Answer, Cancel, Capture, Change, Lost, PayAgain, Refund
 
 log = logs.get_logger()
 
 MOST_REFUNDS = 1000
-"""The most refunds of an order, those that failed included."""
+"""The most refunds of an order, those that failed included. A cancel returns what is left, whatever their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +156,10 @@ class Orders:
         return views.find_refunds(self.database.session(), merchant, order_id, after, limit)
 
     def cancel(self, claim: Claim, order_id: str, headers: dict[str, str], wait: float) -> Done:
-        """Cancel an order and return its money.
-
-        Raises Problem `order-not-found`, `order-state` or, for a paid order, `refund-limit`.
-        """
+        """Cancel an order and return its money. Raises Problem `order-not-found` or `order-state`."""
 
         def plan(session: Session, order: Order) -> Change:
             _raise(refusals.cancel_refusal(order))
-            if order.status is Status.PAID:
-                _refuse_many_refunds(session, claim.merchant, order_id)
             pending = order.status is Status.PENDING_PAYMENT
             return Cancel(steps.withdraw(session, claim.merchant, order_id) if pending else frozenset())
 
@@ -222,6 +217,10 @@ class Orders:
     def receive_payment_event(self, merchant: str, order_id: str, answer: Answer, headers: dict[str, str]) -> bool:
         """Apply what an event of payment reports; return False if there is no such order. Then the payment is kept."""
         return self._changes.receive(merchant, order_id, answer, headers)
+
+    def lose_payment(self, merchant: str, order_id: str, lost: Lost) -> None:
+        """Take a payment from its order that payment has lost after a restore."""
+        self._changes.lose(merchant, order_id, lost)
 
     def sweep(self, session: Session, seconds: float, authorized: float) -> None:
         """Send commands again that have had no outcome for too long, in case an event was lost; see waiting.sweep.

@@ -1,8 +1,9 @@
 """The one pure transition of an order: `apply(order, change)` returns every step that follows.
 
-A change is what a merchant requests (`Cancel`, `Capture`, `PayAgain`, `Refund`) or what payment reports (`Answer`).
-Each step is one version of the order, with the event that records it and what is asked of payment. `order.store`
-writes steps only if the order still has the version that they start from; `order.changes` calls both.
+A change is what a merchant requests (`Cancel`, `Capture`, `PayAgain`, `Refund`), what payment reports (`Answer`), or
+that payment has lost a payment (`Lost`). Each step is one version of the order, with the event that records it and what
+is asked of payment. `order.store` writes steps only if the order still has the version that they start from;
+`order.changes` calls both.
 
     steps = apply(order, Answer(payment))
     steps[-1].after.status  # Status.PAID
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from order import model
 from order.history import History, NewId, Step
-from order.model import Command, LastError, Order, Outcome, Payment, Status
+from order.model import Asked, Command, LastError, Order, Outcome, Payment, Status
 
 EVENTS = (
     "order.placed",
@@ -74,7 +75,18 @@ class Answer:
     answers: str | None = None
 
 
-Change = Cancel | Capture | PayAgain | Refund | Answer
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Payment was restored from an older copy and has lost a payment that was `processing`; the provider has none, too.
+
+    `command` is the id of the order's newest command, if that created a payment: it is sent again, and has no outcome.
+    """
+
+    payment_id: str
+    command: str | None = None
+
+
+Change = Cancel | Capture | PayAgain | Refund | Answer | Lost
 
 
 def is_event(kind: str) -> bool:
@@ -114,6 +126,8 @@ def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
             history.step("payment.refund_requested", asked, message_id=change.id, reason=change.reason)
         case Answer():
             _answer(history, change)
+        case Lost():
+            _lose(history, change)
     return history.steps
 
 
@@ -135,6 +149,19 @@ def _answer(history: History, answer: Answer) -> None:
     history.forget({asked.id for asked in history.order.asked if asked.id in ids and asked.command is Command.CREATE})
     declined = _end(history, answer.outcome) if answer.outcome else None
     history.advance(declined)
+    history.record()
+
+
+def _lose(history: History, lost: Lost) -> None:
+    payment = history.order.payment
+    if payment is None or (payment.id, payment.status) != (lost.payment_id, "processing"):
+        return
+    # It is not a past payment: whoever asked for it may ask again, and then it has the same id.
+    asked = history.order.asked
+    if lost.command is not None and not history.order.waits_for(Command.CREATE):
+        asked += (Asked(lost.command, Command.CREATE),)
+    history.order = replace(history.order, payment=None, asked=asked)
+    history.advance()
     history.record()
 
 

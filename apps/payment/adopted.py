@@ -11,16 +11,12 @@ from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session
 from payment.model import Operation, Record, Result, Status
 from payment.settlements import EVENT
-from payment.store import VIEW
+from payment.store import CLOCK, VIEW
 
 Key = tuple[str, str]
 """A merchant and an id."""
 
-# Order ignores a snapshot whose version is not newer than the one it has, and a lost database may have counted further
-# than this one. The clock is ahead of every such count: no payment changes once a second for its whole life. That stays
-# true after a second restore, where adding a constant would not be enough.
-_CLOCK = "extract(epoch FROM clock_timestamp())::bigint"
-_NEXT_VERSION = f"GREATEST(p.version + 1, {_CLOCK})"
+_NEXT_VERSION = f"GREATEST(p.version + 1, {CLOCK})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ def insert(session: Session, opening: Record, operation: Operation, lease: float
             INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, provider,
                                   version, created_at, expires_at)
             VALUES (%(merchant)s, %(payment_id)s, %(order_id)s, %(status)s, %(amount)s::bigint, %(currency)s,
-                    %(payment_method)s, %(capture)s, %(provider)s, {_CLOCK}, %(at)s::timestamptz,
+                    %(payment_method)s, %(capture)s, %(provider)s, {CLOCK}, %(at)s::timestamptz,
                     %(at)s::timestamptz + make_interval(secs => %(authorization)s))
             ON CONFLICT DO NOTHING
             RETURNING *),
@@ -155,12 +151,30 @@ def advance_version(session: Session, merchant: str, payment_id: str) -> None:
     )
 
 
+def raise_floor(session: Session) -> None:
+    """Let each payment continue above every version that order may have seen, from its next change on.
+
+    Order may know newer versions even of a payment that is not told again: an earlier resync gave it one, and this
+    database was restored to a moment before that.
+    """
+    session.execute(
+        f"""INSERT INTO version_floor (version) VALUES ({CLOCK})
+            ON CONFLICT (one) DO UPDATE SET version = GREATEST(version_floor.version, EXCLUDED.version)"""
+    )
+
+
 def find_changed(session: Session, since: datetime, step: int) -> Iterator[list[Key]]:
-    """Yield the payments that changed since a time, and all that are not final, `step` at a time."""
+    """Yield the payments that order may not know as they are, `step` at a time.
+
+    These are the payments that changed since a time, that order was told of since then, and that are not final.
+    """
     with session.transaction(), session.cursor("changed") as cursor:
         cursor.execute(
-            "SELECT merchant, id::text FROM payments WHERE updated_at >= %s OR status IN ('processing', 'authorized')",
-            (since,),
+            """SELECT merchant, id::text FROM payments
+               WHERE updated_at >= %(since)s OR status IN ('processing', 'authorized')
+               UNION
+               SELECT merchant, payload->'data'->>'id' FROM outbox WHERE delivered_at >= %(since)s""",
+            {"since": since},
         )
         while rows := cursor.fetchmany(step):
             yield [(row["merchant"], row["id"]) for row in rows]

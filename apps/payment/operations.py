@@ -13,7 +13,7 @@ from chassis.messaging import leases
 from chassis.messaging.leases import UNTIL, Queue
 from chassis.postgres.database import Row, Session, json_time
 from payment.model import Kind, Operation
-from payment.store import VIEW
+from payment.store import NEXT_VERSION, VIEW
 
 OPERATIONS = Queue(
     table="operations",
@@ -70,7 +70,7 @@ def reserve(
     return session.one(
         f"""
         WITH p AS (
-            UPDATE payments SET version = version + 1, updated_at = clock_timestamp(),
+            UPDATE payments p SET version = {NEXT_VERSION}, updated_at = clock_timestamp(),
                    headers = COALESCE(%(headers)s::jsonb, headers), {_RESERVE[operation.kind]} AND {_NEW_ID}
             RETURNING *),
         operation AS (

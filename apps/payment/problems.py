@@ -36,7 +36,8 @@ CATALOGUE = with_own(
             409,
             "The largest allowed number of refunds is reached",
             "Refund larger amounts, so that 1,000 refunds are enough.",
-            "At most 1,000 refunds of one order or payment are possible, those that failed included.",
+            "At most 1,000 refunds of one order or payment are possible, those that failed included. "
+            "Canceling an order returns what is left even then.",
         ),
         "amount-exceeds-authorized": Kind(
             409,

@@ -17,7 +17,10 @@ from payment import model, operations, store
 from payment.model import Kind, Operation, Status
 
 MOST_REFUNDS = 1000
-"""The most refunds of a payment, those that failed included."""
+"""The most refunds of a payment that callers may request, those that failed included.
+
+It does not limit the commands of the order service, which has this limit of its own and must be able to return money.
+"""
 
 
 def new_operation(
@@ -52,10 +55,13 @@ def reserve(
     claim: Claim,
     headers: dict[str, str],
     lease: float,
+    *,
+    limited: bool = True,
 ) -> tuple[Operation, Row]:
     """Reserve the operation's amount. Returns the complete operation and the payment's view.
 
-    `lease` is for how many seconds the operation is leased to its owner. Raises Problem `payment-not-found`,
+    `lease` is for how many seconds the operation is leased to its owner. `limited` is false for commands of the order
+    service, which the largest number of refunds does not limit. Raises Problem `payment-not-found`,
     `precondition-failed`, `payment-state`, `amount-exceeds-captured`, `amount-exceeds-authorized` or `refund-limit`.
     """
     is_refund = operation.kind is Kind.REFUND
@@ -66,8 +72,9 @@ def reserve(
     # The payment's row is locked, so no other refund is added between the count and the reservation.
     if (
         is_refund
+        and limited
         and refusal is None
-        and operations.count_refunds(session, operation.merchant, operation.payment_id) >= (MOST_REFUNDS)
+        and operations.count_refunds(session, operation.merchant, operation.payment_id) >= MOST_REFUNDS
     ):
         raise Problem("refund-limit", f"The payment has {MOST_REFUNDS:,} refunds already.")
     if refusal is None:

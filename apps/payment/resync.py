@@ -20,6 +20,9 @@ from payment.providers import Provider, ProviderFault
 MARGIN = timedelta(hours=1)
 """How far before `since` the provider's records are read: its clock may differ, and a settlement may come late."""
 
+TELLING = timedelta(minutes=5)
+"""How much earlier than `since` a payment may have changed or have been told: clocks differ, commits take time."""
+
 STEP = 200
 """How many records are compared, and how many payments are told, in one statement."""
 
@@ -49,16 +52,17 @@ class Resync:
         self._adoption, self._wake = adoption, wake
 
     def run(self, since: datetime, until: datetime) -> Iterator[Report]:
-        """Adopt what the provider has recorded from `since` to `until`, then tell order again of what changed since.
+        """Adopt what the provider has recorded from `since` to `until`, then tell order again what it may have lost.
 
         Yields the report after each step; it is the same object each time.
         """
         report = Report()
+        adopted.raise_floor(self._database.session())
         for batch in adopted.in_steps(self._records(since - MARGIN, until, report), STEP):
             self._adopt(batch, report)
             yield report
-        for keys in adopted.find_changed(self._reading.session(), since, STEP):
-            report.told += adopted.tell_again(self._database.session(), keys, since)
+        for keys in adopted.find_changed(self._reading.session(), since - TELLING, STEP):
+            report.told += adopted.tell_again(self._database.session(), keys, since - TELLING)
             self._wake()
             yield report
         yield report

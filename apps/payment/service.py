@@ -162,10 +162,11 @@ class Payments:
     ) -> Done:
         """Refund `amount` of a captured payment, or all that is left if None; the view is the refund's.
 
-        Raises Problem `payment-not-found`, `precondition-failed`, `payment-state` or `amount-exceeds-captured`.
+        Raises Problem `payment-not-found`, `precondition-failed`, `payment-state`, `amount-exceeds-captured` or, unless
+        the order service asks, `refund-limit`.
         """
         operation = self._new_operation(claim, payment_id, Kind.REFUND, reason)
-        reserved = self._reserve(claim, operation.id, 201, operation, amount, headers)
+        reserved = self._reserve(claim, operation.id, 201, operation, amount, headers, limited=not answered)
         if isinstance(reserved, Earlier):
             row = operations.get_refund(self.database.session(), claim.merchant, reserved.resource_id)
             return Done(found(row), reserved.status, replayed=True)
@@ -184,6 +185,8 @@ class Payments:
         operation: Operation,
         amount: int | None,
         headers: dict[str, str],
+        *,
+        limited: bool = True,
     ) -> tuple[Operation, Row] | Earlier:
         """Reserve an operation's amount under the request's key; see reservations.reserve.
 
@@ -197,7 +200,9 @@ class Payments:
                 if earlier is not None:
                     return earlier
                 try:
-                    return reservations.reserve(session, operation, amount, claim, headers, self._lease)
+                    return reservations.reserve(
+                        session, operation, amount, claim, headers, self._lease, limited=limited
+                    )
                 except Problem:
                     if reservations.is_repeated(session, operation, amount):
                         return Earlier(status, resource_id)

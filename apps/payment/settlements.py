@@ -12,7 +12,7 @@ from chassis.messaging.leases import RELEASED
 from chassis.postgres.database import Row, Session, json_time, to_json
 from payment import ledger
 from payment.model import Operation, Outcome, Settlement
-from payment.store import OBJECT, VIEW
+from payment.store import NEXT_VERSION, OBJECT, VIEW
 
 EVENT = f"""jsonb_build_object(
         'type', 'payment.updated', 'timestamp', {json_time("clock_timestamp()")}, 'merchant', p.merchant,
@@ -42,7 +42,7 @@ p AS (
            busy = CASE WHEN s.kind = 'refund' THEN p.busy END,
            failure_reason = COALESCE(s.failure, p.failure_reason),
            provider_reference = COALESCE(p.provider_reference, s.reference),
-           version = p.version + 1, updated_at = clock_timestamp()
+           version = {NEXT_VERSION}, updated_at = clock_timestamp()
     FROM settled s WHERE p.merchant = s.merchant AND p.id = s.payment_id
     RETURNING p.*),
 entries AS ({ledger.INSERT_FOR_SETTLED}),

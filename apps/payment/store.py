@@ -27,6 +27,15 @@ VIEW = f"""{OBJECT}::text AS body, p.id, p.version, p.status, p.amount, p.curren
     p.refunding_amount, p.busy, p.provider, p.order_id, p.capture"""
 """SQL: the columns of a payment's view: its JSON text and the fields that decisions need."""
 
+# Order ignores a snapshot whose version is not newer than the one it has, and a lost database may have counted further
+# than this one. The clock is ahead of every such count: no payment changes once a second for its whole life. That stays
+# true after a second restore, where adding a constant would not be enough.
+CLOCK = "extract(epoch FROM clock_timestamp())::bigint"
+"""SQL: the time in seconds since 1970, as the version of a payment that order may know by a newer version."""
+
+NEXT_VERSION = f"GREATEST(p.version + 1, (SELECT {CLOCK} FROM version_floor f WHERE f.version > p.version))"
+"""SQL: the version after a change of a payment `p`; see adopted.raise_floor."""
+
 OLD_KEYS = """created_at < now() - make_interval(days => %s) AND NOT EXISTS (
     SELECT FROM payments p
     WHERE p.merchant = idempotency_keys.merchant AND p.id = idempotency_keys.resource_id

@@ -36,7 +36,7 @@ CHAPTERS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         _ALEMBIC,
     ),
     "payment": (
-        ("Payments", ("payments", "operations", "ledger_entries")),
+        ("Payments", ("payments", "operations", "ledger_entries", "version_floor")),
         ("Events to order", ("outbox",)),
         _CALLERS,
         ("The simulated provider", ("simulator.operations", "simulator.faults")),

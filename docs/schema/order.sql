@@ -252,6 +252,7 @@ CREATE TABLE orphan_payments (
     version          bigint      NOT NULL,
     first_seen_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_seen_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    declines         integer     NOT NULL DEFAULT 0,
     PRIMARY KEY (merchant, payment_id)
 );
 COMMENT ON TABLE orphan_payments IS 'Newest snapshots of payments that name an order which does not exist here.';
@@ -268,6 +269,7 @@ COMMENT ON COLUMN orphan_payments.failure_reason IS 'Why the payment failed, if 
 COMMENT ON COLUMN orphan_payments.version IS 'Version of the payment. An older snapshot changes nothing.';
 COMMENT ON COLUMN orphan_payments.first_seen_at IS 'Time at which the first snapshot arrived.';
 COMMENT ON COLUMN orphan_payments.last_seen_at IS 'Time at which the newest snapshot arrived.';
+COMMENT ON COLUMN orphan_payments.declines IS 'How many requests to return its money were declined. The next one has another idempotency key.';
 
 CREATE INDEX orphan_payments_holding ON orphan_payments (first_seen_at)
     WHERE (status IN ('processing', 'authorized')) OR captured_amount > refunded_amount;

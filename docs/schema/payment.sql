@@ -51,7 +51,7 @@ COMMENT ON COLUMN payments.provider_reference IS 'Id of the charge or authorizat
 COMMENT ON COLUMN payments.busy IS 'Capture or void under way; at most one at a time.';
 COMMENT ON COLUMN payments.expires_at IS 'An authorization that is not captured by then is voided.';
 COMMENT ON COLUMN payments.headers IS 'X-Request-Id and trace context of the last request that changed it; sent with its events.';
-COMMENT ON COLUMN payments.version IS 'Incremented by each change, and set to the clock (seconds since 1970) when the payment is adopted or told to order again. Sent as the ETag. Order applies only a newer snapshot.';
+COMMENT ON COLUMN payments.version IS 'Incremented by each change. Set to the clock (seconds since 1970) when the payment is adopted or told to order again, and by the first change after a resync. Sent as the ETag. Order applies only a newer snapshot.';
 COMMENT ON COLUMN payments.created_at IS 'Time of creation.';
 COMMENT ON COLUMN payments.updated_at IS 'Time of the newest version.';
 
@@ -209,6 +209,15 @@ CREATE TRIGGER ledger_entries_append_only BEFORE DELETE OR UPDATE ON ledger_entr
 
 CREATE TRIGGER ledger_entries_no_truncate BEFORE TRUNCATE ON ledger_entries FOR EACH STATEMENT
     EXECUTE FUNCTION append_only();
+
+CREATE TABLE version_floor (
+    one     boolean NOT NULL DEFAULT true CHECK (one),
+    version bigint  NOT NULL,
+    PRIMARY KEY (one)
+);
+COMMENT ON TABLE version_floor IS 'At most one row: a version below which order may know newer snapshots from before a restore.';
+COMMENT ON COLUMN version_floor.one IS 'Always true, so that there is one row.';
+COMMENT ON COLUMN version_floor.version IS 'The time of the newest resync, in seconds since 1970.';
 
 
 -- Events to order -----------------------------------------------------------------------------------------------------

@@ -259,7 +259,7 @@ MUTATIONS = (
         "payment tells nothing again",
         "a resync of payment does not tell order what changed since a moment",
         "apps/payment/resync.py",
-        (("for keys in adopted.find_changed(self._reading.session(), since, STEP):", "for keys in ():"),),
+        (("for keys in adopted.find_changed(self._reading.session(), since - TELLING, STEP):", "for keys in ():"),),
         ("tests/integration/payment/test_restored_database.py",),
     ),
     Mutation(
@@ -383,5 +383,59 @@ MUTATIONS = (
         "apps/payment/providers/__init__.py",
         (("    if operation.provider not in (None, provider.name):\n", "    if not provider.name:\n"),),
         ("tests/integration/payment/test_actions.py",),
+    ),
+    Mutation(
+        "a repeated refund ignores wait",
+        "a refund that is requested again under its key is answered at once, although its caller waits",
+        "apps/order/service.py",
+        (
+            (
+                'lambda row: row["status"] != "pending", deadline - time.monotonic())',
+                'lambda row: earlier is not None or row["status"] != "pending", deadline - time.monotonic())',
+            ),
+        ),
+        ("tests/integration/order/test_waiting.py",),
+    ),
+    Mutation(
+        "adoption removed",
+        "payment does not take back what only the provider knows after its database was restored",
+        "apps/payment/service.py",
+        (("adopted = self._adoption.adopt(operation.merchant, operation.payment_id)", "adopted = None"),),
+        ("tests/integration/payment/test_restored_database.py::test_a_capture_of_a_forgotten_payment_adopts_it",),
+        also=(("apps/payment/resync.py", "            self._adopt(batch, report)\n", ""),),
+    ),
+    Mutation(
+        "a lost payment is awaited",
+        "an order waits for a processing payment that payment has lost in a restore",
+        "apps/order/resync.py",
+        (("        self._lost(since - MARGIN)\n", ""),),
+        ("tests/integration/order/test_resync.py::test_no_order_waits_for_a_payment_that_payment_has_lost",),
+    ),
+    Mutation(
+        "versions fall behind",
+        "a payment that is restored twice continues below the version that order knows",
+        "apps/payment/resync.py",
+        (("        adopted.raise_floor(self._database.session())\n", ""),),
+        (
+            "tests/integration/payment/test_restored_database.py"
+            "::test_a_payment_that_is_restored_twice_does_not_fall_behind_what_order_knows",
+        ),
+    ),
+    Mutation(
+        "a declined return is final",
+        "the return of an orphan's money keeps its idempotency key after the provider has declined it",
+        "apps/order/resync.py",
+        (("        orphans.count_decline(session, merchant, payment_id, declines)\n", "        pass\n"),),
+        (
+            "tests/integration/order/test_resync.py"
+            "::test_money_that_could_not_be_returned_is_an_error_and_can_be_returned_later",
+        ),
+    ),
+    Mutation(
+        "the limit of refunds stops a cancel",
+        "payment refuses the refund of a canceled order that has 1,000 refunds",
+        "apps/payment/service.py",
+        (("limited=not answered", "limited=True"),),
+        ("tests/integration/order/test_actions.py::test_an_order_with_a_thousand_refunds_can_be_canceled",),
     ),
 )

@@ -45,7 +45,10 @@ WHERE status IN ('processing', 'authorized') OR captured_amount > refunded_amoun
 
 
 class Recovery:
-    """Runs the commands with both services on the restored databases. `since` is the moment of the older one."""
+    """Runs the commands with both services on the restored databases. `since` is the moment of the older one.
+
+    Order is not started yet: it sends its commands only after payment has adopted what the provider knows.
+    """
 
     def __init__(self, log: Log, databases: Databases, stack: Stack, since: str, say: Callable[[str], None]) -> None:
         self._log, self._databases, self._stack, self._since, self._say = log, databases, stack, since, say
@@ -72,6 +75,7 @@ class Recovery:
     def _recover(self) -> Finding:
         """Run the commands of docs/production.md. Each order that is lost must be listed if it has a payment."""
         self._command("payment", "resync", "--since", self._since)
+        self._stack.start("order")
         self._rest("after payment's resync")
         listed = self._command("order", "resync", "--since", self._since)
         self._rest("after order's resync")

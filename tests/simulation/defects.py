@@ -14,6 +14,7 @@ from order.model import Command, Decision, LastError, Order, Payment, Status
 from order.transition import Answer
 from payment import ids
 from payment.ids import What
+from tests.simulation.payment_side import Backup, PaymentSide
 
 
 @contextmanager
@@ -75,6 +76,27 @@ def ids_are_random() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_lost_payment_is_awaited() -> Iterator[None]:
+    """An order waits for a payment that payment lost in a restore before the provider was asked."""
+    with mock.patch.object(transition, "_lose", return_value=None):
+        yield
+
+
+@contextmanager
+def versions_fall_behind() -> Iterator[None]:
+    """After a restore, a payment that is not told again continues below the version that order knows."""
+    original = PaymentSide.restore
+
+    def restore(side: PaymentSide, backup: Backup) -> None:
+        original(side, backup)
+        for row in side.rows.values():
+            row.floor = 0
+
+    with mock.patch.object(PaymentSide, "restore", restore):
+        yield
+
+
 DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     defect.__name__: defect
     for defect in (
@@ -82,6 +104,8 @@ DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_decline_leaves_no_trace,
         a_partial_capture_leaves_the_order_authorized,
         ids_are_random,
+        a_lost_payment_is_awaited,
+        versions_fall_behind,
     )
 }
 """By name."""

@@ -7,7 +7,7 @@ from order import refusals, transition
 from order.changes import outbox_message
 from order.history import Step
 from order.model import Command, Order, Outcome, Status
-from order.transition import Answer, Cancel, Capture, PayAgain, Refund
+from order.transition import Answer, Cancel, Capture, Lost, PayAgain, Refund
 from payment.model import Result
 from tests.simulation.ids import MERCHANT, Ids
 from tests.simulation.payment_side import CURRENCY, PaymentSide
@@ -158,6 +158,15 @@ class OrderSide:
         for order in self.rows.values():
             for sent in order.outbox.values():
                 sent.delivered = False
+
+    def forget_lost_payments(self) -> None:
+        """Take payments that payment has lost from their orders, as `order resync` does before it sends commands."""
+        for order in self.rows.values():
+            payment = order.facts.payment
+            if payment is not None and payment.status == "processing" and payment.id not in self._payment.rows:
+                sent = order.outbox.get(order.last or "")
+                creates = sent is not None and sent.message.topic == Command.CREATE
+                self._apply(order, Lost(payment.id, order.last if creates else None))
 
     def backup(self) -> dict[str, OrderRow]:
         """Return a copy of all orders."""

@@ -44,25 +44,26 @@ class OperationRow:
 class PaymentRow:
     """The row of a payment."""
 
-    __slots__ = ("amount", "facts", "failure_reason", "id", "method", "order_id", "version")
+    __slots__ = ("amount", "facts", "failure_reason", "floor", "id", "method", "order_id", "version")
 
     def __init__(self, payment_id: str, order_id: str, amount: int, method: str) -> None:
         self.id, self.order_id, self.amount, self.method = payment_id, order_id, amount, method
         self.facts = payments.Payment(payments.Status.PROCESSING)
-        self.version = 1
+        self.version, self.floor = 1, 0
         self.failure_reason: str | None = None
 
     def copy(self) -> PaymentRow:
         """Return a copy for a backup."""
         row = PaymentRow(self.id, self.order_id, self.amount, self.method)
-        row.facts, row.version, row.failure_reason = self.facts, self.version, self.failure_reason
+        row.facts, row.version, row.floor = self.facts, self.version, self.floor
+        row.failure_reason = self.failure_reason
         return row
 
     def write(self, facts: payments.Payment) -> None:
         """Write the next version, and check it. Raises Broken."""
         before = self.facts
         self.facts = facts
-        self.version += 1
+        self.version = max(self.version + 1, self.floor)  # store.NEXT_VERSION
         legal = facts.status is before.status or facts.status in _NEXT.get(before.status, ())
         check(legal, f"a payment that was {before.status} became {facts.status}")
         within = 0 <= facts.refunded <= facts.refunded + facts.refunding <= facts.captured <= facts.authorized
@@ -228,39 +229,49 @@ class PaymentSide:
     def restore(self, backup: Backup) -> None:
         """Replace the database by an older one, then run the resync.
 
-        The resync adopts what only the provider knows, and tells order every payment again under a new version.
+        The resync adopts what only the provider knows. It tells order again, under new versions, of payments that
+        changed by that or are not final. All other payments get a new version with their next change.
         """
         self.rows = {row.id: row.copy() for row in backup.rows.values()}
         self.operations = {row.operation.id: row.copy() for row in backup.operations.values()}
         self.keys = dict(backup.keys)
         self.events = [EventRow(event.order_id, event.answer, event.delivered) for event in backup.events]
         self.clearing = backup.clearing
-        for record in self._provider.books.values():
-            self._adopt(record)
-        self.resyncs += 1  # not a part of the database: a restore does not undo it
-        for row in self.rows.values():
-            row.version = self.resyncs * RESYNC_STEP
-        self.tell_all()
+        self._raise_floor()
+        adopted = {record.operation.payment_id for record in self._provider.books.values() if self._adopt(record)}
+        self._tell([row for row in self.rows.values() if row.id in adopted or row.facts.status in _NEXT])
 
     def tell_all(self) -> None:
-        """Write an event with each payment's snapshot."""
+        """Run the resync after order was restored: write an event with each payment's snapshot and a new version."""
+        self._raise_floor()
+        self._tell(list(self.rows.values()))
+
+    def _raise_floor(self) -> None:
+        self.resyncs += 1  # not a part of the database: a restore does not undo it
         for row in self.rows.values():
+            row.floor = self.resyncs * RESYNC_STEP
+
+    def _tell(self, rows: list[PaymentRow]) -> None:
+        for row in rows:
+            row.version = max(row.version + 1, row.floor)
             self.events.append(EventRow(row.order_id, Answer(answers.snapshot(row.view()))))
 
-    def _adopt(self, record: Record) -> None:
+    def _adopt(self, record: Record) -> bool:
         operation = record.operation
         tried = self.operations.get(operation.id)
         if tried is not None and tried.status is not None:
-            return
+            return False
         row = self.rows.get(operation.payment_id)
         if row is None:
             row = PaymentRow(operation.payment_id, record.order_id, operation.amount, operation.payment_method)
             self.rows[row.id] = row
+            row.floor = self.resyncs * RESYNC_STEP
         if tried is None:
             tried = self.operations[operation.id] = OperationRow(operation, record.key, 0)
             if operation.kind is Kind.REFUND:
                 row.reserve_refund(operation.amount)
         self._settle(tried, record.outcome)
+        return True
 
     def _settle(self, tried: OperationRow, outcome: Outcome) -> None:
         """Write what `payment.model.settle` decides, as the statement payment.settlements.settle does."""

@@ -66,9 +66,9 @@ class Stack:
     """The web and relay processes of order and payment, on one pair of databases, while the `with` block runs.
 
     Processes that end are restarted, unless their name is in `held`. With `ready=False`, the start does not wait until
-    the services are ready. `apps` is another copy of the product's code; `settings` are additional environment
-    variables, `order_settings` those of order alone. `peers` may be changed before the start, to put a proxy between
-    the services.
+    the services are ready. With `only`, one service is started; `start` starts the other one. `apps` is another copy of
+    the product's code; `settings` are additional environment variables, `order_settings` those of order alone. `peers`
+    may be changed before the start, to put a proxy between the services.
     """
 
     def __init__(
@@ -77,12 +77,14 @@ class Stack:
         folder: Path,
         *,
         ready: bool = True,
+        only: str | None = None,
         apps: Path | None = None,
         settings: Mapping[str, str] | None = None,
         order_settings: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self._settings, self._order_settings = folder, settings or {}, order_settings or {}
         self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
+        self._only = only
         self.service_ports = (free_port(), free_port())  # of payment and order
         self.admin_ports = (free_port(), free_port())  # of order and payment
         payment_port, order_port = self.service_ports
@@ -126,12 +128,14 @@ class Stack:
                 crash = [sys.executable, "-m", "tests.support.crash", str(self.armed), service]
                 self.processes[name] = Process(name, [*crash, *command], dict(env), self.folder / f"{name}.log")
         for process in self.processes.values():
-            process.start()
+            if self._only is None or process.name.startswith(self._only):
+                process.start()
         self._supervisor = threading.Thread(target=self._supervise)
         self._supervisor.start()
         try:
-            for client in (self.order, self.payment) if self._ready else ():
-                eventually(lambda client=client: answers(client, "/readyz"), "both services are ready", 60)  # type: ignore[misc]
+            for service in ("order", "payment") if self._ready else ():
+                if self._only in (None, service):
+                    self._await(service)
         except BaseException as error:  # nobody would stop the processes, which are started again for ever
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -142,13 +146,25 @@ class Stack:
     ) -> None:
         self._ending.set()
         self._supervisor.join()
-        for process in self.processes.values():
+        started = [process for process in self.processes.values() if process.running is not None]
+        for process in started:
             process.kill()
-            if process.running is not None:
-                process.running.wait(30)
+            assert process.running is not None
+            process.running.wait(30)
         if error is not None:
-            for process in self.processes.values():
+            for process in started:
                 print(f"--- {process.name}", *process.log.read_text(errors="replace").splitlines()[-15:], sep="\n")
+
+    def start(self, service: str) -> None:
+        """Start the processes of a service that was left out, and wait until it is ready."""
+        for name, process in self.processes.items():
+            if name.startswith(service) and process.running is None:
+                process.start()
+        self._await(service)
+
+    def _await(self, service: str) -> None:
+        client = self.order if service == "order" else self.payment
+        eventually(lambda: answers(client, "/readyz"), f"{service} is ready", 60)
 
     def command(self, service: str, *arguments: str) -> tuple[int, str]:
         """Run `flask --app SERVICE ARGUMENTS` with the settings of the service's processes.

@@ -70,6 +70,57 @@ def test_a_defect_that_is_put_back_is_found(defect: str, message: str, step: str
     assert replay(failure.steps) is None, "without the defect, the same steps break nothing"
 
 
+PAID = (
+    ("place", 0),
+    ("relay_sends", 0),
+    ("request_arrives", 0),
+    ("thread_advances", 0),
+    ("thread_advances", 0),
+    ("response_or_event_arrives", 0),
+)
+"""An order is placed, and its payment is captured."""
+
+
+@pytest.mark.parametrize(
+    ("defect", "message", "steps"),
+    [
+        (
+            "a_lost_payment_is_awaited",
+            "nothing comes to rest: an order is pending_payment, asked for []",
+            (
+                ("place", 0),
+                ("payment_is_backed_up", 0),
+                ("create_at_payment", 0),
+                ("relay_sends", 0),
+                ("request_arrives", 0),
+                ("response_or_event_arrives", 0),
+                ("payment_is_restored", 0),
+            ),
+        ),
+        (
+            "versions_fall_behind",
+            "order knows ('captured', 900, 0) of its payment",
+            (
+                *PAID,
+                ("payment_is_backed_up", 0),
+                ("order_is_backed_up", 0),
+                ("order_is_restored", 0),
+                ("event_is_sent", 0),
+                ("response_or_event_arrives", 0),
+                ("payment_is_restored", 0),
+                ("refund", 0),
+            ),
+        ),
+    ],
+)
+def test_a_defect_that_needs_a_rare_schedule_is_found(
+    defect: str, message: str, steps: tuple[tuple[str, int], ...]
+) -> None:
+    with DEFECTS[defect]():
+        assert (replay(steps) or "").startswith(message)
+    assert replay(steps) is None
+
+
 def test_a_failure_says_how_to_repeat_it_and_what_each_step_did() -> None:
     defect = "a_decline_leaves_no_trace"
     failure = run_batch(SEED, defect, range(LIMIT)).failure

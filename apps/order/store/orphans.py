@@ -47,27 +47,24 @@ def keep(session: Session, merchant: str, order_id: str, payment: Payment) -> No
     session.execute(_KEEP, {"merchant": merchant, "order_id": order_id, **asdict(payment)})
 
 
-def find(
-    session: Session, limit: int, since: str | None = None, after: Row | None = None, *, ended: bool = False
-) -> list[Row]:
+def find(session: Session, limit: int, after: Row | None = None, *, ended: bool = False) -> list[Row]:
     """Return up to `limit` orphans, longest known first.
 
     Each has merchant, payment_id, order_id, status, currency, amount, captured_amount, refunded_amount,
-    refunding_amount, `held` (what it holds or may hold, in minor units), first_seen_at, last_seen_at and age (seconds).
-    `since` (RFC 3339) leaves out those that were known before; the list continues after the row `after`.
-    With `ended`, payments of missing orders are included that hold no money any more.
+    refunding_amount, `declines` (of requests to return its money), `held` (what it holds or may hold, in minor units),
+    first_seen_at, last_seen_at and age (seconds).
+    The list continues after the row `after`. With `ended`, payments of missing orders are included that hold no money
+    any more.
     """
-    named: dict[str, Any] = {"limit": limit, "since": since}
+    named: dict[str, Any] = {"limit": limit}
     conditions: LiteralString = _NO_ORDER if ended else f"{_NO_ORDER} AND {_HOLDING}"
-    if since is not None:
-        conditions += " AND first_seen_at >= %(since)s"
     if after is not None:
         conditions += " AND (first_seen_at, merchant, payment_id) > (%(at)s, %(merchant)s, %(payment)s)"
         named |= {"at": after["first_seen_at"], "merchant": after["merchant"], "payment": after["payment_id"]}
     return session.execute(
         f"""SELECT merchant, payment_id, order_id, status, currency, amount, captured_amount, refunded_amount,
-                   refunding_amount, CASE WHEN {_HOLDING} THEN {_HELD} ELSE 0 END AS held, first_seen_at, last_seen_at,
-                   extract(epoch FROM now() - first_seen_at)::float8 AS age
+                   refunding_amount, declines, CASE WHEN {_HOLDING} THEN {_HELD} ELSE 0 END AS held,
+                   first_seen_at, last_seen_at, extract(epoch FROM now() - first_seen_at)::float8 AS age
             FROM orphan_payments WHERE {conditions}
             ORDER BY first_seen_at, merchant, payment_id LIMIT %(limit)s""",
         named,
@@ -75,12 +72,12 @@ def find(
     ).fetchall()
 
 
-def each(session: Session, since: str | None = None, *, ended: bool = False) -> Iterator[Row]:
+def each(session: Session, *, ended: bool = False) -> Iterator[Row]:
     """Yield all orphans as `find` returns them, read in steps."""
-    rows = find(session, 500, since, ended=ended)
+    rows = find(session, 500, ended=ended)
     while rows:
         yield from rows
-        rows = find(session, 500, since, rows[-1], ended=ended)
+        rows = find(session, 500, rows[-1], ended=ended)
 
 
 def line(row: Row) -> str:
@@ -119,6 +116,15 @@ def of_order(session: Session, merchant: str, order_id: str) -> list[Payment]:
         (merchant, order_id),
     )
     return [Payment(**row) for row in rows]
+
+
+def count_decline(session: Session, merchant: str, payment_id: str, declines: int) -> None:
+    """Count a declined request to return an orphan's money. `declines` is the count under which it was made."""
+    session.execute(
+        """UPDATE orphan_payments SET declines = declines + 1
+           WHERE merchant = %s AND payment_id = %s AND declines = %s""",
+        (merchant, payment_id, declines),
+    )
 
 
 def delete(session: Session, merchant: str, payment_id: str) -> None:

@@ -35,6 +35,18 @@ WHERE r.status = 'pending' AND r.created_at < %(began)s
 ORDER BY r.created_at, r.merchant, r.id LIMIT %(limit)s
 """
 
+_PROCESSING = """
+SELECT o.merchant, o.id, o.payment->>'id' AS payment_id, CASE
+    WHEN command.topic = 'payment.create' OR (command.id IS NULL AND o.status = 'pending_payment')
+    THEN o.command_id END AS command_id
+FROM orders o LEFT JOIN outbox command ON command.id = o.command_id
+WHERE (o.merchant, o.id) > (%(merchant)s, %(id)s) AND o.payment->>'status' = 'processing'
+  AND (o.merchant, o.id) IN (
+      SELECT merchant, id FROM orders WHERE status IN ('pending_payment', 'authorized', 'canceling')
+      UNION SELECT merchant, order_id FROM order_events WHERE at >= %(since)s)
+ORDER BY o.merchant, o.id LIMIT %(limit)s
+"""
+
 FIRST: dict[str, Any] = {
     "at": datetime(1970, 1, 1, tzinfo=UTC),
     "merchant": "",
@@ -73,6 +85,16 @@ def waiting(session: Session, began: datetime, after: dict[str, Any], limit: int
 def refunding(session: Session, began: datetime, after: dict[str, Any], limit: int) -> list[Row]:
     """Return refunds without a known outcome, made before `began`: merchant, id, at, order_id, asked of the order."""
     return session.execute(_REFUNDING, {**after, "began": began, "limit": limit}, prepare=False).fetchall()
+
+
+def processing(session: Session, since: datetime, after: dict[str, Any], limit: int) -> list[Row]:
+    """Return orders with a payment that is `processing`: merchant, id, payment_id and command_id.
+
+    These are the orders that wait, whatever their age, and those that changed since a moment. `command_id` is the
+    newest command if that created a payment, otherwise None. `after` is FIRST, or has `merchant` and `id` of the last
+    row before.
+    """
+    return session.execute(_PROCESSING, {**after, "since": since, "limit": limit}, prepare=False).fetchall()
 
 
 def send_again(session: Session, ids: Sequence[str], began: datetime) -> int:

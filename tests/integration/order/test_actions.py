@@ -345,5 +345,20 @@ def test_an_order_has_at_most_a_thousand_refunds(pair: Pair) -> None:
     assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
     problem = refused(pair.order.post(path_of(order, "refunds"), {"amount": 1}), 409, "refund-limit")
     assert "1,000" in problem["detail"]
-    refused(pair.order.post(path_of(order, "cancel")), 409, "refund-limit")
-    assert pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid"
+
+
+@pytest.mark.parametrize("refunded_at", ["order", "payment"])
+def test_an_order_with_a_thousand_refunds_can_be_canceled(pair: Pair, refunded_at: str) -> None:
+    order = place(pair, "refunds")
+    made = {
+        "order": """INSERT INTO refunds (merchant, id, order_id, amount, currency, status)
+            SELECT 'demo', gen_random_uuid(), %s, 1, 'EUR', 'failed' FROM generate_series(1, 1000)""",
+        "payment": """INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, status, settled_at)
+            SELECT 'demo', gen_random_uuid(), %s, 'refund', 1, 'EUR', 'declined', now()
+            FROM generate_series(1, 1000)""",
+    }
+    id_at = {"order": order["id"], "payment": order["payment"]["id"]}
+    for service in {"order": ["order", "payment"], "payment": ["payment"]}[refunded_at]:
+        pair.databases.query(service, made[service], id_at[service])
+    canceled = pair.order.post(path_of(order, "cancel"), Prefer="wait=10").json()
+    assert (canceled["status"], canceled["refunded_amount"]) == ("canceled", canceled["paid_amount"])

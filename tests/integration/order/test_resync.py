@@ -13,7 +13,8 @@ from click.testing import Result
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.fixtures.per_test import databases
-from tests.support.pair import ORDER, Pair
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.settings import INTERNAL_KEY
 
 __all__ = ["databases"]
 
@@ -54,6 +55,21 @@ def settled(pair: Pair) -> None:
 def get(pair: Pair, order: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = pair.order.get(f"/v1/orders/{order['id']}").json()
     return found
+
+
+def get_payment(pair: Pair, payment: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = pair.payment.get(f"/v1/payments/{payment['id']}").json()
+    return found
+
+
+def use_method(pair: Pair, payment_method: str) -> None:
+    """Let the simulator treat all existing payments as this payment method."""
+    pair.databases.query(
+        "payment",
+        f"""ALTER TABLE payments DISABLE TRIGGER USER;
+            UPDATE payments SET payment_method = '{payment_method}';
+            ALTER TABLE payments ENABLE TRIGGER USER""",
+    )
 
 
 def provider_operations(pair: Pair) -> list[dict[str, Any]]:
@@ -156,20 +172,123 @@ def test_the_money_of_payments_without_an_order_is_returned_once(pair: Pair) -> 
     assert (kinds.count("refund"), kinds.count("void")) == (3, 1)
 
 
-def test_payments_that_were_without_an_order_before_the_moment_are_left_alone(pair: Pair) -> None:
-    payment = pay(pair)
+def test_a_payment_that_was_there_before_the_moment_is_listed_too(pair: Pair) -> None:
+    """A third party pays, the order is placed after the moment and takes the payment, and the restore loses it."""
+    payments = [pay(pair), pay(pair)]
+    pair.payment.post(f"/v1/payments/{payments[1]['id']}/refunds")
+    settled(pair)
     pair.databases.query("order", "UPDATE orphan_payments SET first_seen_at = now() - interval '2 hours'")
-    result = resync(pair, "--refund-orphans")
-    assert payment["id"] not in result.output
-    assert pair.payment.get(f"/v1/payments/{payment['id']}").json()["refunded_amount"] == 0
+    result = resync(pair)
+    assert "2 payments known before" in result.output
+    assert all(payment["order_id"] in result.output for payment in payments)
+    assert get_payment(pair, payments[0])["refunded_amount"] == 0
+    assert resync(pair, "--refund-orphans").exit_code == 0
+    assert get_payment(pair, payments[0])["refunded_amount"] == 900
 
 
-def test_money_that_could_not_be_returned_is_an_error(pair: Pair) -> None:
-    payment = pay(pair, payment_method="pm_refund_declined")
+@pytest.mark.parametrize(
+    ("payment_method", "capture", "command"),
+    [("pm_refund_declined", "automatic", "refund"), ("pm_void_declined", "manual", "void")],
+)
+def test_money_that_could_not_be_returned_is_an_error_and_can_be_returned_later(
+    pair: Pair, payment_method: str, capture: str, command: str
+) -> None:
+    payment = pay(pair, payment_method=payment_method, capture=capture)
     result = resync(pair, "--refund-orphans")
     assert result.exit_code == 1
     (line,) = [line for line in result.output.splitlines() if payment["id"] in line]
-    assert "refund failed" in line
+    assert f"{command} failed" in line
+    use_method(pair, "pm_ok")  # the provider declines no more
+    assert resync(pair, "--refund-orphans").exit_code == 0
+    assert resync(pair, "--refund-orphans").exit_code == 0
+    kinds = [operation["kind"] for operation in provider_operations(pair) if operation["result"] == "succeeded"]
+    assert kinds.count(command) == 1
+
+
+def test_a_request_to_return_money_is_repeated_under_its_key_until_it_has_an_outcome(pair: Pair) -> None:
+    pay(pair)
+    use_method(pair, "pm_timeout_lost")
+    assert resync(pair, "--refund-orphans").exit_code == 1
+    eventually(lambda: resync(pair, "--refund-orphans").exit_code == 0, "the money is returned")
+    keys = pair.databases.query("payment", "SELECT key FROM idempotency_keys WHERE key LIKE 'orphan-%%'")
+    assert len(keys) == 1
+
+
+LOSE = """
+ALTER TABLE ledger_entries DISABLE TRIGGER USER;
+DELETE FROM ledger_entries; DELETE FROM operations; DELETE FROM payments; DELETE FROM idempotency_keys;
+ALTER TABLE ledger_entries ENABLE TRIGGER USER
+"""
+"""Payment's database is restored to a moment before its first payment."""
+
+
+def place_on_a_payment_that_gets_lost(pair: Pair, amount: int, *, cancel: bool, purged: bool) -> dict[str, Any]:
+    """A third party pays, then the order is placed; the provider is not asked before payment's database is lost."""
+    provider = Client(pair.payment.url, INTERNAL_KEY)
+    assert provider.request("PUT", "/v1/simulator/faults", json={"lost_requests_percent": 100}).status_code == 200
+    order_id = str(uuid.uuid4())
+    wanted = {"order_id": order_id, "amount": amount, "currency": "EUR", "payment_method": "pm_ok"}
+    payment = pair.payment.post("/v1/payments", wanted).json()
+    sketch = {"id": order_id, "items": ["tea"], "total": 9}
+    assert pair.order.request("POST", "/orders", json=sketch).status_code == 201
+    order = eventually(lambda: known(pair, order_id, payment["id"]), "the order knows the third party's payment")
+    assert order is not None
+    if cancel:
+        assert pair.order.post(f"/v1/orders/{order_id}/cancel").status_code in (200, 202)
+    settled(pair)
+    # A restore takes longer than any request to the provider.
+    later = "UPDATE operations SET available_at = now() + interval '1 hour' WHERE lease_owner IS NULL RETURNING id"
+    eventually(lambda: pair.databases.query("payment", later), "no request to the provider is under way")
+    pair.databases.query("payment", LOSE)
+    if purged:
+        pair.databases.query("order", "DELETE FROM outbox")
+    assert provider.request("PUT", "/v1/simulator/faults", json={}).status_code == 200
+    return order
+
+
+def known(pair: Pair, order_id: str, payment_id: str) -> dict[str, Any] | None:
+    order: dict[str, Any] = pair.order.get(f"/v1/orders/{order_id}").json()
+    return order if order["payment"] and order["payment"]["id"] == payment_id else None
+
+
+@pytest.mark.parametrize("purged", [False, True])
+@pytest.mark.parametrize(("amount", "cancel"), [(900, False), (900, True), (500, False), (500, True)])
+def test_no_order_waits_for_a_payment_that_payment_has_lost(
+    pair: Pair, amount: int, cancel: bool, purged: bool
+) -> None:
+    order = place_on_a_payment_that_gets_lost(pair, amount, cancel=cancel, purged=purged)
+    result = resync(pair)
+    assert (result.exit_code, "1 payments that payment has lost" in result.output) == (0, True), result.output
+    stuck = purged and amount == 500 and not cancel
+    if stuck:  # its command is gone, and it had ended: the merchant tries again
+        again = {"payment_method": "pm_ok"}
+        assert pair.order.post(f"/v1/orders/{order['id']}/payment-attempts", again).status_code in (200, 202)
+    wanted = ("canceled", 0) if cancel else ("paid", 900)
+
+    def shown() -> bool:
+        order_now = get(pair, order)
+        held = pair.payment.get(f"/v1/payments?order_id={order['id']}").json()["data"]
+        kept = sum(each["captured_amount"] - each["refunded_amount"] for each in held)
+        return (order_now["status"], kept) == wanted
+
+    eventually(shown, f"the order is {wanted[0]}")
+    settled(pair)
+    done = [each["kind"] for each in provider_operations(pair) if each["result"]]
+    assert done.count("sale") <= 1, provider_operations(pair)
+
+
+def test_a_payment_that_payment_has_is_not_taken_from_its_order(pair: Pair) -> None:
+    provider = Client(pair.payment.url, INTERNAL_KEY)
+    assert provider.request("PUT", "/v1/simulator/faults", json={"lost_requests_percent": 100}).status_code == 200
+    order = pair.order.post("/v1/orders", ORDER).json()
+    eventually(lambda: get(pair, order)["payment"], "the order knows its payment")
+    assert "has lost" not in resync(pair).output
+    pair.stop_payment()
+    result = resync(pair)
+    assert (result.exit_code, "did not answer" in result.output) == (2, True)
+    pair.start_payment()
+    assert provider.request("PUT", "/v1/simulator/faults", json={}).status_code == 200
+    eventually(lambda: get(pair, order)["status"] == "paid", "the order is paid")
 
 
 def test_a_payment_that_does_not_answer_is_an_error_and_the_others_are_tried(pair: Pair) -> None:

@@ -268,6 +268,49 @@ def test_after_resync_order_knows_what_payment_knows(pair: Pair) -> None:
     eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "order knows of it")
 
 
+def test_resync_tells_order_again_what_it_was_told_after_the_moment_of_a_change_before_it(pair: Pair) -> None:
+    """Order was away for a while when its database was lost, and the event waited for it."""
+    order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
+    forget_at_order = "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+    forget_at_order += "CREATE TRIGGER lose BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION lose()"
+    pair.databases.query("order", forget_at_order)
+    assert pair.payment.post(f"/v1/payments/{order['payment']['id']}/capture").status_code == 200
+    pair.payment.post(f"/v1/payments/{order['payment']['id']}/refunds", {"amount": 100})
+    pair.databases.query(
+        "payment",
+        "UPDATE outbox SET delivered_at = now(), lease_owner = NULL, leased_until = NULL WHERE delivered_at IS NULL",
+    )
+    pair.databases.query("order", "DROP TRIGGER lose ON orders")
+    pair.databases.query(
+        "payment",
+        """ALTER TABLE payments DISABLE TRIGGER USER;
+           UPDATE payments SET updated_at = now() - interval '2 hours';
+           ALTER TABLE payments ENABLE TRIGGER USER""",
+    )
+    resync(pair)
+    eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["refunded_amount"] == 100, "order is told")
+
+
+def test_a_payment_that_is_restored_twice_does_not_fall_behind_what_order_knows(pair: Pair) -> None:
+    """A resync gave the payment a new version; then the database is restored to a moment before that resync."""
+    order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
+    payment = order["payment"]["id"]
+    before = pair.databases.query("payment", "SELECT version FROM payments")[0]["version"]
+    resync(pair)
+    told = "SELECT payment->>'version' AS version FROM orders"
+    eventually(lambda: int(pair.databases.query("order", told)[0]["version"]) > before, "order knows the new version")
+    restore = f"""ALTER TABLE payments DISABLE TRIGGER USER;
+        UPDATE payments SET version = {before}, updated_at = now() - interval '3 hours';
+        UPDATE outbox SET delivered_at = now() - interval '3 hours';
+        ALTER TABLE payments ENABLE TRIGGER USER"""
+    pair.databases.query("payment", restore)
+    assert resync(pair).exit_code == 0
+    for amount in (100, 200):
+        assert pair.payment.post(f"/v1/payments/{payment}/refunds", {"amount": amount}).status_code == 201
+    shown = f"/v1/orders/{order['id']}"
+    eventually(lambda: pair.order.get(shown).json()["refunded_amount"] == 300, "order knows both refunds")
+
+
 def test_resync_tells_order_again_what_it_has_missed(pair: Pair) -> None:
     order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
     with mock.patch.object(pair.payment_app.extensions["tandem"].use_cases["payments"]._gateway, "send"):
