@@ -8,6 +8,7 @@ from typing import Any
 from chassis.messaging import leases
 from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
 from chassis.postgres.database import Session
+from order.webhooks.bodies import BODY, EVENT_OF_DELIVERY
 from order.webhooks.model import Attempt, Status, Verdict
 
 CHANNEL = "webhooks"
@@ -26,7 +27,6 @@ class Delivery:
     endpoint_id: str
     id: str
     type: str
-    payload: str
     headers: dict[str, str] | None
     attempts: int
     tries: int
@@ -100,8 +100,8 @@ DELIVERIES = Queue(
     key=("merchant", "endpoint_id", "id"),
     pending="webhook_deliveries.status = 'pending'",
     due=_DUE,
-    returning="""webhook_deliveries.merchant, webhook_deliveries.endpoint_id, webhook_deliveries.id, type, payload,
-        headers, attempts, tries, due.url, due.secrets, due.failures,
+    returning="""webhook_deliveries.merchant, webhook_deliveries.endpoint_id, webhook_deliveries.id, type, headers,
+        attempts, tries, due.url, due.secrets, due.failures,
         extract(epoch FROM trying_since - now())::float8 + %(give_up)s::float8 AS remaining""",
     counters=("attempts", "tries"),
 )
@@ -119,15 +119,17 @@ def claim(
     return [Delivery(**{**row, "endpoint_id": str(row["endpoint_id"]), "id": str(row["id"])}) for row in rows]
 
 
-def is_held(session: Session, delivery: Delivery) -> bool:
-    """Return whether the lease of a delivery is still valid and its endpoint is enabled."""
+def body(session: Session, delivery: Delivery) -> str | None:
+    """Return what to send for a delivery. Returns None if its lease has expired or its endpoint is disabled."""
     row = session.execute(
-        f"""SELECT FROM webhook_deliveries JOIN webhook_endpoints e
-                ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
-            WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled'""",
+        f"""SELECT {BODY}::text AS body FROM (
+                SELECT webhook_deliveries.* FROM webhook_deliveries JOIN webhook_endpoints e
+                    ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
+                WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled') d
+            {EVENT_OF_DELIVERY}""",
         DELIVERIES.holding(delivery),
     ).fetchone()
-    return row is not None
+    return row["body"] if row else None
 
 
 # The endpoint is locked before the delivery, in the same order as by the requests of the API: no deadlock.

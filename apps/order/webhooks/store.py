@@ -8,6 +8,7 @@ from psycopg.types.json import Jsonb
 
 from chassis.postgres.database import Row, Session, json_time
 from chassis.telemetry.metrics import COUNT_LIMIT
+from order.webhooks.bodies import BODY, EVENT_OF_DELIVERY
 
 _ENDPOINT = f"""json_build_object(
     'id', e.id, 'url', e.url, 'description', e.description, 'events', e.events, 'status', e.status,
@@ -104,14 +105,15 @@ def insert_delivery(
 def get_delivery(session: Session, merchant: str, endpoint_id: str, delivery_id: str) -> Row | None:
     """Return a delivery's view with its payload and its attempts, oldest first: body (JSON text), id, status."""
     return session.execute(
-        f"""SELECT json_build_object({_DELIVERY}, 'payload', d.payload::json, 'attempts', COALESCE((
+        f"""SELECT json_build_object({_DELIVERY}, 'payload', {BODY}, 'attempts', COALESCE((
                 SELECT json_agg(json_build_object(
                     'number', a.number, 'at', {json_time("a.at")}, 'status_code', a.status_code, 'error', a.error,
                     'duration', round(a.seconds::numeric, 3)) ORDER BY a.number)
                 FROM webhook_attempts a
                 WHERE (a.merchant, a.endpoint_id, a.delivery_id) = (d.merchant, d.endpoint_id, d.id)), '[]'))::text
                 AS body, d.id, d.status
-            FROM webhook_deliveries d WHERE merchant = %s AND endpoint_id = %s AND id = %s""",
+            FROM webhook_deliveries d {EVENT_OF_DELIVERY}
+            WHERE d.merchant = %s AND d.endpoint_id = %s AND d.id = %s""",
         (merchant, endpoint_id, delivery_id),
     ).fetchone()
 
