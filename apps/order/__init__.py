@@ -12,6 +12,7 @@ from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
 from order import api, commands, compat, config, metrics, model, problems
 from order.feed import api as feed_api
+from order.feed import metrics as feed_metrics
 from order.feed.service import Feed
 from order.gateway import PaymentGateway
 from order.operator import views
@@ -57,6 +58,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     metrics.add_gauges(app.extensions["tandem"].gauges)
+    feed_metrics.add_gauges(app.extensions["tandem"].gauges)
     webhooks_commands.add_gauges(app.extensions["tandem"].gauges)
     commands.register(
         app,

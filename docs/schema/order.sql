@@ -383,6 +383,9 @@ CREATE TABLE webhook_endpoints (
     failures        integer     NOT NULL DEFAULT 0,
     paused_until    timestamptz NOT NULL DEFAULT clock_timestamp(),
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    redeliver_since timestamptz,
+    redeliver_until timestamptz,
+    redeliver_after uuid,
     PRIMARY KEY (merchant, id),
     CHECK ((disabled_reason IS NULL) = (status = 'enabled'))
 );
@@ -393,14 +396,20 @@ COMMENT ON COLUMN webhook_endpoints.url IS 'URL to which events are posted.';
 COMMENT ON COLUMN webhook_endpoints.description IS 'Note of the merchant.';
 COMMENT ON COLUMN webhook_endpoints.events IS 'Types of the events to send, such as order.paid.';
 COMMENT ON COLUMN webhook_endpoints.secrets IS 'Signing secrets, newest first: seed, key of WEBHOOK_KEYS that derives the secret, end of use.';
-COMMENT ON COLUMN webhook_endpoints.status IS 'disabled after the endpoint answered 410.';
+COMMENT ON COLUMN webhook_endpoints.status IS 'disabled after the endpoint answered 410, or on request. Events are kept meanwhile.';
 COMMENT ON COLUMN webhook_endpoints.disabled_reason IS 'Why the endpoint is disabled.';
 COMMENT ON COLUMN webhook_endpoints.failures IS 'Number of failed attempts in a row.';
 COMMENT ON COLUMN webhook_endpoints.paused_until IS 'No attempt is made before this time: after failures in a row, or as Retry-After asked.';
 COMMENT ON COLUMN webhook_endpoints.created_at IS 'Time of registration.';
+COMMENT ON COLUMN webhook_endpoints.redeliver_since IS 'Begin of a redelivery that is under way; NULL if none is.';
+COMMENT ON COLUMN webhook_endpoints.redeliver_until IS 'Time at which the redelivery was requested. Later events are not in it.';
+COMMENT ON COLUMN webhook_endpoints.redeliver_after IS 'The last delivery that it has made due; NULL before the first.';
 
 CREATE INDEX webhook_endpoints_enabled ON webhook_endpoints (merchant) INCLUDE (id, events) WHERE status = 'enabled';
-COMMENT ON INDEX webhook_endpoints_enabled IS 'Endpoints that want an event, read by each step of an order.';
+COMMENT ON INDEX webhook_endpoints_enabled IS 'Read by releases before 0.3. The next release drops it.';
+
+CREATE INDEX webhook_endpoints_redelivering ON webhook_endpoints (merchant, id) WHERE redeliver_since IS NOT NULL;
+COMMENT ON INDEX webhook_endpoints_redelivering IS 'Redeliveries under way, for the webhook loop.';
 
 CREATE TABLE webhook_deliveries (
     merchant         text        NOT NULL,

@@ -6,7 +6,10 @@ from typing import LiteralString
 
 
 def queue(source: LiteralString) -> LiteralString:
-    """Return SQL that stores a delivery for each enabled endpoint that subscribes to an event.
+    """Return SQL that stores a delivery for each endpoint that subscribes to an event.
+
+    The deliveries of a disabled endpoint wait until it is enabled. With a position in the events instead, an order that
+    commits while the endpoint is enabled could be missed.
 
     It is a CTE of the statement that writes the event. `source` has the order as `o`, and the event as
     `n(id, type, version, headers)`; an id of NULL queues nothing. `headers` (JSON) are those of the request that caused
@@ -16,6 +19,6 @@ def queue(source: LiteralString) -> LiteralString:
     INSERT INTO webhook_deliveries (merchant, endpoint_id, id, order_id, order_version, type, headers)
     SELECT e.merchant, e.id, n.id, o.id, n.version, n.type, n.headers
     FROM {source} JOIN webhook_endpoints e
-         ON e.merchant = o.merchant AND e.status = 'enabled' AND n.type = ANY (e.events)
+         ON e.merchant = o.merchant AND n.type = ANY (e.events)
     WHERE n.id IS NOT NULL
     RETURNING merchant, order_id"""

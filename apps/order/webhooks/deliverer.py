@@ -44,6 +44,7 @@ class Deliverer:
             dead = queue.give_up(session, settings.give_up + model.LONGEST_PAUSE)
             if dead:
                 log.warning("webhooks_dead", untried=dead)
+            queue.redeliver_some(session)
             lease_seconds = 2 * settings.timeout + lease
             return queue.claim(session, lease_seconds, limit, share, merchant_share, settings.give_up)
 
