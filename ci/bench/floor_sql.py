@@ -49,6 +49,7 @@ _PLACE = {
     "lease": "NULL",
     "event_id": ":eid::uuid",
     "paid_event_id": "NULL",
+    "version": "1",
     "asked": """jsonb_build_array(jsonb_build_object('id', :cid::uuid, 'command', 'payment.create'))""",
 }
 _PAY = {

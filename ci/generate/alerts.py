@@ -218,6 +218,13 @@ def _order(times: _Times) -> list[_Alert]:
             "{{ $value | humanize }} payments hold or may hold money and name an order that does not exist.",
         ),
         _Alert(
+            "TandemEventsDelayed",
+            "ticket",
+            "1m",
+            f"max by ({PER}) (events_delay_seconds{{SERVICE}}) > {times.age('5m')}",
+            "A transaction that has run for {{ $value | humanizeDuration }} delays the feed of events.",
+        ),
+        _Alert(
             "TandemWebhooksDead",
             "ticket",
             "0m",

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,10 +26,11 @@ import requests
 from ci.laptop.postgres import Postgres
 from tests.chaos import coverage, kept, orphans
 from tests.chaos.checker import Checker, Finding, pending
+from tests.chaos.consumer import Consumer
 from tests.chaos.facts import Facts
 from tests.chaos.faults import Faults
 from tests.chaos.log import Log
-from tests.chaos.workload import Caller
+from tests.chaos.workload import MERCHANTS, Caller
 from tests.support.databases import Databases
 from tests.support.proxy import Proxy
 from tests.support.stack import Stack
@@ -72,14 +74,15 @@ def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
         until = time.monotonic() + seconds
         urls = stack.order.url, stack.payment.url
         callers = [Caller(number, seed, *urls, log, until, loses_orders=True) for number in range(CALLERS)]
+        consumers = [Consumer(urls[0], merchant) for merchant in MERCHANTS]
         faults = Faults(seed, stack, servers, databases, [to_payment, to_order], until)
         with Ticker(seconds, log, faults):
-            for caller in callers:
-                caller.start()
+            for started in (*consumers, *callers):
+                started.start()
             faults.run()
             for caller in callers:
                 caller.join()
-            end = finish(log, stack, began)
+            end = finish(log, stack, began, consumers=consumers)
     return report(seed, log, faults, end)
 
 
@@ -104,7 +107,9 @@ class End:
         )
 
 
-def finish(log: Log, stack: Stack, began: datetime, within: float = REST_TIMEOUT) -> End:
+def finish(
+    log: Log, stack: Stack, began: datetime, within: float = REST_TIMEOUT, consumers: Sequence[Consumer] = ()
+) -> End:
     """Wait until no work is pending, return money that has no order, and check the invariants.
 
     Work that is still pending after `within` seconds is left, and violates an invariant.
@@ -113,6 +118,8 @@ def finish(log: Log, stack: Stack, began: datetime, within: float = REST_TIMEOUT
     rest, left = come_to_rest(databases, within)
     lost, unlisted = orphans.return_money(stack, databases, began)
     left = left or come_to_rest(databases, within)[1]
+    for consumer in consumers:
+        consumer.finish()
     metrics = folder / "metrics.log"
     metrics.write_text("".join(scrape(port) for port in stack.admin_ports))
     texts = [metrics, *folder.glob("*-web.log"), *folder.glob("*-relay.log")]
@@ -121,7 +128,7 @@ def finish(log: Log, stack: Stack, began: datetime, within: float = REST_TIMEOUT
         until = datetime.now(UTC) + timedelta(minutes=1)
         return stack.command(service, "reconcile", "--since", began.isoformat(), "--until", until.isoformat())
 
-    checker = Checker(log, databases, stack.order, stack.payment, texts, reconcile)
+    checker = Checker(log, databases, stack.order, stack.payment, texts, reconcile, consumers)
     findings = checker.check()
     findings[16].wrong += unlisted
     findings[16].note = f"money was returned to {lost} payments without an order"

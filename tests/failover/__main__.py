@@ -23,6 +23,7 @@ from unittest import mock
 
 from tests.chaos import coverage, workload
 from tests.chaos.__main__ import End, Ticker, finish, print_findings, print_requests
+from tests.chaos.consumer import Consumer
 from tests.chaos.log import Log
 from tests.chaos.workload import Caller
 from tests.failover.cluster import Cluster, Inconclusive
@@ -72,10 +73,13 @@ def run(seed: int, seconds: float, folder: Path) -> int:
         running.callback(leader.end)
         began, until = datetime.now(UTC), time.monotonic() + seconds
         faults = Faults(seed, cluster, leader, until)
+        consumers = [Consumer(stack.order.url, merchant) for merchant in workload.MERCHANTS]
+        for consumer in consumers:
+            consumer.start()
         with answers.recorded(), mock.patch.multiple(workload, **PATIENCE), Ticker(seconds, log, faults):
             load(seed, stack, log, faults)
         leader.end()
-        end = finish(log, stack, began, REST)
+        end = finish(log, stack, began, REST, consumers)
     return report(seed, log, faults.happened, leader, answers, end)
 
 

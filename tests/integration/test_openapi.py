@@ -55,6 +55,7 @@ class Described:
             "sketchCreatePayment": {"order_id": str(uuid.uuid4())},
             "sketchPlaceOrder": {"id": str(uuid.uuid4())},
             "createWebhookEndpoint": {"url": SILENT, "events": ["order.expired"]},
+            "changeWebhookEndpoint": {"url": SILENT, "events": ["order.expired"]},
         }
         return {**example, **own[operation]} if operation in own else example
 

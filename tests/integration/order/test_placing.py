@@ -146,7 +146,8 @@ def test_a_free_order_is_paid_at_once_without_a_charge(pair: Pair) -> None:
     assert (placed.json()["total_amount"], placed.json()["paid_amount"], placed.json()["payment"]) == (0, 0, None)
     history = pair.order.get(placed.headers["Location"] + "/events").json()["data"]
     assert [(event["version"], event["type"], event["from"], event["to"]) for event in history] == [
-        (1, "order.placed", None, "paid")
+        (1, "order.placed", None, "pending_payment"),
+        (2, "order.paid", "pending_payment", "paid"),
     ]
     assert pair.payment.get(f"/v1/payments?order_id={placed.json()['id']}").json()["data"] == []
 

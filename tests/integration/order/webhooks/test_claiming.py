@@ -157,14 +157,12 @@ def test_nothing_is_claimed_for_a_paused_disabled_or_deleted_endpoint(session: S
     session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (paused,))
     claimed = {each.endpoint_id: each for each in claim(session)}
     assert set(claimed) == {disabled, deleted}
-    assert all(queue.is_held(session, each) for each in claimed.values())
+    assert all(queue.body(session, each) for each in claimed.values())
     session.execute(
         "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s", (disabled,)
     )
     assert store.delete(session, "demo", deleted)
-    assert not any(queue.is_held(session, each) for each in claimed.values()), (
-        "nor are those held that wait for a thread"
-    )
+    assert not any(queue.body(session, each) for each in claimed.values()), "nor are those held that wait for a thread"
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     assert claim(session) == []
     session.execute("UPDATE webhook_endpoints SET paused_until = now() WHERE id = %s", (paused,))
@@ -229,7 +227,7 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     add_deliveries(session, endpoint, 3)
     first, second = claim(session, limit=2)
     assert queue.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
-    assert not queue.is_held(session, second)
+    assert not queue.body(session, second)
     assert not queue.settle(session, second, FAILED, AGAIN)
     rows = session.execute("SELECT status FROM webhook_deliveries").fetchall()
     assert [row["status"] for row in rows] == ["dead"] * 3
