@@ -40,6 +40,10 @@ DESCRIPTIONS = {
         "A customer may have paid for an order that order does not know, for example after a restore. List them with"
         " `flask --app order orphans`."
     ),
+    "TandemEventsDelayed": (
+        "The feed shows no event that a running transaction could still precede. Consumers are late, and lose nothing."
+        " Look for a long transaction in the order database, and end it."
+    ),
     "TandemWebhooksDead": (
         "Merchants' receivers failed until the last attempt. The events can be sent again; the merchants can also read"
         " the orders."
@@ -71,6 +75,7 @@ UNITS = {
     "TandemBreakerOpen": "1 while it is open",
     "TandemOrdersWaiting": "seconds",
     "TandemOrphanPayments": "payments",
+    "TandemEventsDelayed": "seconds",
     "TandemWebhooksDead": "webhooks",
     "TandemWebhooksLate": "seconds",
     "TandemOperationsStuck": "seconds",

@@ -280,7 +280,7 @@ def test_orders_that_changed_after_a_time_are_listed_by_their_last_change_oldest
     customer = someone()
     first, second, third = placed(pair, customer, 3)
     for order_id in (first, second, third):
-        eventually(lambda path=f"/v1/orders/{order_id}": pair.order.get(path).json()["status"] == "paid", "it is paid")
+        eventually(lambda: pair.order.get(f"/v1/orders/{order_id}").json()["status"] == "paid", "it is paid")  # noqa: B023
     changed = pair.order.post(f"/v1/orders/{first}/refunds", {"amount": 1}, Prefer="wait=10")
     assert changed.json()["status"] == "succeeded"
     long_ago = "2001-01-01T00:00:00Z"

@@ -5,7 +5,7 @@ from alembic import op
 from chassis.postgres import tables
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 
 # A default is added after its column, so that no existing row is rewritten: earlier events have no position.
 # The release before this one writes events without an id. They get one by default.

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0013"
 
 # DELETE is left to the foreign key: the purge deletes deliveries, and with them their attempts, as the tables' owner.
 # The trigger also tells the migration to grant the service's role neither UPDATE nor DELETE (chassis.postgres.roles).
