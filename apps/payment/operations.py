@@ -153,7 +153,7 @@ def is_leased_to_request(session: Session, merchant: str, payment_id: str) -> bo
 
 
 def outcome(session: Session, merchant: str, operation_id: str) -> Row | None:
-    """Return an operation's `status` and the `reason` why it was declined, if it was. None: there is no such operation."""
+    """Return an operation's `status` and the `reason` why it was declined, if it was; None if it does not exist."""
     return session.one(
         "SELECT status, reason FROM operations WHERE merchant = %s AND id = %s", (merchant, operation_id)
     )
