@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill browser mutations audit e2e images package clean
+.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill failover-drill browser mutations audit e2e images package clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -9,6 +9,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 checksum = $(firstword $(shell cksum <requirements/$(1).txt))
 LAPTOP := .venv/laptop-$(call checksum,laptop)
 DEV := .venv/dev-$(call checksum,dev)
+FAILOVER := .cache/failover/installed-$(call checksum,failover)
 BIN := .venv/bin
 SOURCES := apps ci k8s tests
 # Where the code of the services and of the client is.
@@ -60,6 +61,9 @@ fuzz: $(DEV) ## Send EXAMPLES=2000 requests, generated from the OpenAPI document
 restore-drill: $(DEV) ## Lose a database under load, restore it, check the invariants; CASE=order-older or payment-older
 	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(CASE),--case $(CASE)) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
+failover-drill: $(DEV) $(FAILOVER) ## Fail over under load: PostgreSQL with Patroni and etcd (must be on PATH); SECONDS=n ends it early
+	$(MODULES) $(BIN)/python -m tests.failover $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
 card-rates: $(DEV) ## Measure how many cards and other numbers are refused in codes and free text
 	$(MODULES) $(BIN)/python -m tests.support.cards
 
@@ -69,13 +73,13 @@ monitoring: $(DEV) ## Cause faults and check dashboards and alerts on a real Pro
 browser: $(DEV) ## Test the pages in Chromium (or TANDEM_CHROMIUM); screenshots go to .artifacts
 	$(BIN)/pytest -n 0 -s tests/browser
 
-bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, PROFILE=1 writes flame graphs
-	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(PROFILE),--profile)
+bench: $(DEV) ## Measure the speed; GROWTH=1000000 compares table sizes, BACKLOG=100000 drains one, PROFILE=1 draws flames
+	$(MODULES) $(BIN)/python -m ci.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(GROWTH),--growth $(GROWTH)) $(if $(BACKLOG),--backlog $(BACKLOG)) $(if $(PROFILE),--profile)
 
 mutations: $(DEV) ## Break the product in many ways; tests or chaos must detect each
 	$(MODULES) $(BIN)/python -m tests.chaos.mutations --markdown
 
-audit: $(DEV) ## Run bandit, pip-audit (needs the advisories of PyPI or OSV) and the adversarial tests
+audit: $(DEV) ## Run bandit, pip-audit (needs advisories of PyPI or OSV; else exit status 3) and adversarial tests
 	$(MODULES) $(BIN)/python -m ci.audit
 
 e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names
@@ -102,6 +106,14 @@ $(DEV): .venv/bin/python
 	@echo "Installing the development packages into .venv (once)"
 	$(INSTALL) -r requirements/dev.txt
 	@rm -f .venv/dev-* .venv/laptop-* && touch $@ $(LAPTOP)
+
+# python-etcd and ydiff have no wheels: they are built with the setuptools of a lock, not with one that pip would download.
+$(FAILOVER):
+	@echo "Installing Patroni into .cache/failover (once)"
+	rm -rf .cache/failover && $(BIN)/python -m venv .cache/failover
+	$(subst $(BIN),.cache/failover/bin,$(INSTALL)) -r requirements/failover-build.txt
+	$(subst $(BIN),.cache/failover/bin,$(INSTALL)) --no-binary python-etcd,ydiff --no-build-isolation -r requirements/failover.txt
+	@touch $@
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Tandem needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+import psycopg
 from environs import FileAwareEnv
+from psycopg.conninfo import conninfo_to_dict
 
 from chassis import money
 from chassis.auth import rate_limits, tokens
@@ -22,7 +24,6 @@ from chassis.messaging import signatures
 from chassis.telemetry import tracing
 
 _KEY = re.compile(r"[\x21-\x7e]*")
-_POSTGRESQL = ("postgresql", "postgres")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
@@ -87,7 +88,7 @@ def migration_url() -> str:
     """
     env = reader()
     name = "MIGRATION_DATABASE_URL"
-    return _url(env, name, None, _POSTGRESQL) if env.str(name, "") else ""
+    return _database_url(env, name) if env.str(name, "") else ""
 
 
 def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
@@ -118,7 +119,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
     _check_tracing(env)
     return {
-        "database_url": _url(env, "DATABASE_URL", None, _POSTGRESQL),
+        "database_url": _database_url(env, "DATABASE_URL"),
         "database_pooled": env.bool("DATABASE_POOLED", False),
         "environment": environment,
         "scopes": scopes,
@@ -240,6 +241,16 @@ def currency(env: FileAwareEnv, name: str, default: str) -> str:
 def http_url(env: FileAwareEnv, name: str, default: str) -> str:
     """Return an http or https URL without a slash at its end. Raises ConfigError."""
     return _url(env, name, default, ("http", "https")).rstrip("/")
+
+
+def _database_url(env: FileAwareEnv, name: str) -> str:
+    value = _url(env, name, None, ("postgresql", "postgres"))
+    try:
+        conninfo_to_dict(value)
+    except psycopg.ProgrammingError:
+        # The error quotes a part of the URL, which may be the password.
+        raise ConfigError(f"{name}: is not a URL of PostgreSQL, or has an unknown parameter") from None
+    return value
 
 
 def _url(env: FileAwareEnv, name: str, default: str | None, schemes: tuple[str, ...]) -> str:

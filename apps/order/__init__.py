@@ -11,6 +11,9 @@ from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
 from order import api, commands, compat, config, metrics, model, problems
+from order.feed import api as feed_api
+from order.feed import metrics as feed_metrics
+from order.feed.service import Feed
 from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
@@ -36,12 +39,13 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
     webhooks = Webhooks(database, settings.webhooks)
     orders = Orders(database, gateway, webhooks.wake, waiting=max(1, settings.web_threads // 2))
+    feed = Feed(database, orders.waiting_room, waiting=max(1, settings.web_threads // 4))
     app = chassis.service.create_app(
         "order",
         "Tandem orders",
         settings,
         database,
-        [api.blueprint, compat.blueprint, webhooks_api.blueprint],
+        [api.blueprint, feed_api.blueprint, compat.blueprint, webhooks_api.blueprint],
         about="Accepts orders, never loses one, and has each of them paid once.",
         webhooks=[
             Webhook(kind, RefundEvent if kind.startswith("refund.") else OrderEvent, ABOUT[kind]) for kind in EVENTS
@@ -49,11 +53,12 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         + [Webhook(TEST, TestEvent, "Test whether events reach a merchant's endpoint")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
-        use_cases={"orders": orders, "webhooks": webhooks},
+        use_cases={"orders": orders, "feed": feed, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     metrics.add_gauges(app.extensions["tandem"].gauges)
+    feed_metrics.add_gauges(app.extensions["tandem"].gauges)
     webhooks_commands.add_gauges(app.extensions["tandem"].gauges)
     commands.register(
         app,

@@ -166,7 +166,7 @@ def get_order(order_id: UUID) -> Response:
 @blueprint.arguments(schemas.ListOrders, location="query")
 @blueprint.response(200, schemas.OrderList)
 def list_orders(query: dict[str, Any]) -> Response:
-    """List orders, newest first."""
+    """List orders, newest first; with `updated_after`, by their last change, oldest first."""
     rows = orders().find(g.merchant, query, paging.after_moment(query.get("cursor")))
     return paging.page(rows, query["limit"])
 

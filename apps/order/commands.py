@@ -17,6 +17,7 @@ from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Row, Session
 from order import reconcile, resync
 from order.config import Settings
+from order.feed import store as feed
 from order.service import Orders
 from order.store import orphans
 
@@ -46,14 +47,15 @@ def register(
         """After a restore: send payment again what was asked since a moment, and list the payments of lost orders.
 
         The commands keep their ids, so nothing is charged or refunded twice. It can be repeated and interrupted. The
-        relay sends the commands. With --refund-orphans, the exit status is 1 if a payment still holds money. It is 2 if
-        payment did not answer.
+        relay sends the commands. New events follow all positions that consumers of the feed can know. With
+        --refund-orphans, the exit status is 1 if a payment still holds money. It is 2 if payment did not answer.
 
         Payments that were without an order before the moment are listed, too: their orders may have been placed after
         it and be lost.
         """
         moment = report.parse_time(since)
         session = orders.database.session()
+        feed.advance(session)
         run = resync.Resync(
             session, orders.gateway, orders.lose_payment, lambda line: click.echo(f"{app.name}: {line}")
         )

@@ -62,8 +62,7 @@ class PaymentGateway(Remote):
 
     def payment(self, merchant: str, payment_id: str) -> dict[str, Any]:
         """Return a payment as payment's API shows it. Raises Unreachable and Refused (`payment-not-found`)."""
-        found: dict[str, Any] = self.get(f"/v1/payments/{payment_id}", {"Tandem-Merchant": merchant}).json()
-        return found
+        return self.read(self.get(f"/v1/payments/{payment_id}", {"Tandem-Merchant": merchant}), _object)
 
     def entries(self, merchant: str) -> Iterator[dict[str, Any]]:
         """Yield a merchant's ledger entries, newest first, page by page. Raises Unreachable and Refused."""
@@ -76,14 +75,19 @@ class PaymentGateway(Remote):
         operations that it has no record of. Raises Unreachable and Refused.
         """
         headers = {"Tandem-Merchant": merchant}
-        account: dict[str, int] = self.get(f"/v1/payments/{payment_id}/provider", headers).json()
-        return account
+        return self.read(self.get(f"/v1/payments/{payment_id}/provider", headers), _object)
 
     def _list(self, merchant: str, path: str) -> Iterator[dict[str, Any]]:
         cursor = None
         while True:
-            page = self.get(f"{path}&cursor={cursor}" if cursor else path, {"Tandem-Merchant": merchant}).json()
-            yield from page["data"]
-            cursor = page.get("next_cursor")
+            response = self.get(f"{path}&cursor={cursor}" if cursor else path, {"Tandem-Merchant": merchant})
+            records, cursor = self.read(response, lambda page: (list(page["data"]), page.get("next_cursor")))
+            yield from records
             if cursor is None:
                 return
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise TypeError("not an object")
+    return body

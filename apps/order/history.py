@@ -117,7 +117,8 @@ class History:
             asked=asked,
             version=self.order.version + 1,
         )
-        self.steps.append(Step(kind, before, self.order, _data(self.order, decision, failure), message, ended))
+        data = _data(self.order, decision, failure, ended)
+        self.steps.append(Step(kind, before, self.order, data, message, ended))
 
     def _message(self, decision: Decision, message_id: str | None, reason: str | None) -> Message:
         command = decision.command
@@ -163,7 +164,7 @@ def _refund_reason(order: Order, decision: Decision) -> str | None:
     return "the payment does not fit the order" if order.payment and not model.fits(order, order.payment) else None
 
 
-def _data(order: Order, decision: Decision, failure: str | None) -> dict[str, Any]:
+def _data(order: Order, decision: Decision, failure: str | None, ended: Outcome | None) -> dict[str, Any]:
     """Return the details of an event, which depend on its type."""
     payment = order.payment
     data = {
@@ -172,6 +173,7 @@ def _data(order: Order, decision: Decision, failure: str | None) -> dict[str, An
         "payment_method": order.payment_method if decision.command is Command.CREATE else None,
         "failure_reason": failure or decision.failure_reason,
         "capture_amount": (decision.amount or None) if decision.command is Command.CAPTURE else None,
+        "refund_id": ended.id if ended else None,
         "refund_amount": (decision.amount or None) if decision.command is Command.REFUND else None,
     }
     return {name: value for name, value in data.items() if value is not None}

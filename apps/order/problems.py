@@ -13,6 +13,12 @@ CATALOGUE = with_own(
             "Check the id, and that the key belongs to the order's merchant.",
             "No order has this id, or the order belongs to another merchant, which looks the same.",
         ),
+        "events-rewound": Kind(
+            409,
+            "The position in the events is not known",
+            "Continue with `since`, a time before the restore, and ignore the ids that you know.",
+            "The database was restored to an earlier time, and the events at this position were lost.",
+        ),
         "webhook-endpoint-not-found": Kind(
             404,
             "There is no such webhook endpoint",
@@ -67,7 +73,7 @@ CATALOGUE = with_own(
             409,
             "The webhook endpoint is disabled",
             "Enable it first, with a POST to its /enable.",
-            "The endpoint answered 410 Gone: it wants no more events. Nothing has been sent to it since.",
+            "The endpoint answered 410 Gone, or its merchant has disabled it. Its events are kept until it is enabled.",
         ),
     }
 )

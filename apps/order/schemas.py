@@ -178,18 +178,22 @@ class OrderView(Schema):
 
 
 class ListOrders(Schema):
-    """The query of GET /v1/orders. Orders placed exactly at one of the two times are not listed."""
+    """The query of GET /v1/orders. Orders placed or changed exactly at one of the times are not listed."""
 
     status = Choice(model.Status, "Only orders with this status.")
     customer = Text(100, code=True, metadata=describe("Only orders of this customer."))
     created_after = QueryTime("Only orders placed after this time.")
     created_before = QueryTime("Only orders placed before this time.")
+    updated_after = QueryTime(
+        "Only orders that changed after this time, ordered by their last change, the oldest first. An order that "
+        "changes while you read comes again. `GET /v1/events` misses nothing, whatever commits meanwhile."
+    )
     limit = PageSize()
     cursor = Cursor(by_time=True)
 
 
 class OrderList(Schema):
-    """A page of orders, newest first."""
+    """A page of orders, newest first; with `updated_after`, by their last change, oldest first."""
 
     data = fields.List(fields.Nested(OrderView), metadata=describe("The orders."))
     next_cursor = NextCursor()

@@ -25,7 +25,7 @@ from order.gateway import PaymentGateway
 from order.history import Step
 from order.model import Command, Order, Status
 from order.refusals import Refusal
-from order.store import orphans, placing, steps, views, waiting
+from order.store import orphans, placing, steps, updated, views, waiting
 from order.transition import Answer, Cancel, Capture, Change, Lost, PayAgain, Refund
 
 log = logs.get_logger()
@@ -137,7 +137,12 @@ class Orders:
         return found(views.sketch(self.database.session(), merchant, order_id))
 
     def find(self, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
-        """Return views of orders, newest first, older than a time and id; `query` is what schemas.ListOrders loads."""
+        """Return views of orders after the time and id of the last one; `query` is what schemas.ListOrders loads.
+
+        The newest come first or, with `updated_after`, those whose last change is the oldest.
+        """
+        if "updated_after" in query:
+            return updated.find(self.database.session(), merchant, query, after)
         return views.find(self.database.session(), merchant, query, after)
 
     def history(self, merchant: str, order_id: str, after: int, limit: int) -> list[Row]:
@@ -264,10 +269,11 @@ def _new_order(
     headers: dict[str, str],
     wait: float,
 ) -> tuple[Step, dict[str, Any]]:
-    """Return the first step of a new order, and the parameters of the statement that stores it."""
+    """Return the last step of a new order, and the parameters of the statement that stores it."""
     total = wanted["total_amount"] if "total_amount" in wanted else sum(line["amount"] for line in lines)
     method, capture = wanted["payment_method"], wanted.get("capture", "automatic")
-    step = transition.place(Order(order_id, Status.PENDING_PAYMENT, total, wanted["currency"], method, capture), new_id)
+    order = Order(order_id, Status.PENDING_PAYMENT, total, wanted["currency"], method, capture)
+    step = transition.place(order, new_id)
     message = outbox_message(merchant, step, headers, wait)
     return step, placing.parameters(merchant, step, lines, wanted, headers, message, lease_seconds(wait))
 

@@ -31,6 +31,20 @@ EVENTS = (
 )
 """The steps of an order's history that others can subscribe to."""
 
+TYPES = (
+    *EVENTS,
+    "order.payment_attempted",
+    "order.pending_payment",
+    "payment.create_requested",
+    "payment.capture_requested",
+    "payment.capture_declined",
+    "payment.void_requested",
+    "payment.void_declined",
+    "payment.refund_requested",
+    "payment.updated",
+)
+"""All types of steps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
@@ -89,17 +103,18 @@ class Lost:
 Change = Cancel | Capture | PayAgain | Refund | Answer | Lost
 
 
-def is_event(kind: str) -> bool:
-    """Return whether a step of this type is an event for others. Refunds are reported separately."""
-    return kind.startswith("order.") and kind in EVENTS
-
-
 def place(order: Order, new_id: NewId) -> Step:
-    """Return the first step of a new order, whose `version` is 0."""
+    """Return the last step of a new order, whose `version` is 0; see `first_steps`."""
+    return first_steps(order, new_id)[-1]
+
+
+def first_steps(order: Order, new_id: NewId) -> list[Step]:
+    """Return the steps of a new order, whose `version` is 0: `order.placed` and, for a free order, `order.paid`."""
     decision = model.decide(order)
     history = History(order, new_id)
-    history.step("order.placed", decision)
-    return history.steps[0]
+    history.step("order.placed", decision if decision.command else None)
+    history.advance()
+    return history.steps
 
 
 def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
@@ -176,7 +191,7 @@ def _end(history: History, outcome: Outcome) -> LastError | None:
     if outcome.succeeded or error is not None:
         history.fail(error)
     if asked.command is Command.REFUND:
-        history.step(f"refund.{'succeeded' if outcome.succeeded else 'failed'}", ended=outcome, failure=outcome.reason)
+        _end_refund(history, outcome)
         return error if asked.to_cancel else None
     if error is None:
         return None
@@ -184,6 +199,21 @@ def _end(history: History, outcome: Outcome) -> LastError | None:
         return error
     history.step(f"{asked.command}_declined", failure=outcome.reason or error.code)
     return None
+
+
+def _end_refund(history: History, outcome: Outcome) -> None:
+    """Add the step of a refund that has ended.
+
+    After it, the order shows the refund in its amounts: what follows from a success is the same step, or comes first.
+    """
+    if not outcome.succeeded:
+        history.step("refund.failed", ended=outcome, failure=outcome.reason)
+        return
+    decision = model.decide(history.order)
+    if decision.status != history.order.status or decision.command is not None:
+        history.advance()
+        decision = model.stay(history.order)
+    history.step("refund.succeeded", decision, ended=outcome)
 
 
 def _explain(history: History, outcome: Outcome) -> None:

@@ -11,8 +11,10 @@ from chassis.auth.keyring import ANY_MERCHANT, requires
 from chassis.http import fast_load
 from chassis.http.answers import answer, compact, to_json
 from chassis.http.blueprint import Blueprint
-from chassis.http.problems import Problem, invalid
-from chassis.service import service
+from chassis.http.parsing import not_valid
+from chassis.http.problems import Problem
+from chassis.postgres.database import Row
+from chassis.service import propagated_headers, service
 from payment import batch_schemas, schemas
 from payment.batches import CAPTURE, CREATE, REFUND, VOID, Batches, Command, Result, claim
 
@@ -40,8 +42,10 @@ def carry_out(wanted: dict[str, Any]) -> Response:
     results: dict[int, Result] = {}
     commands: dict[int, Command] = {}
     for number, each in enumerate(wanted["commands"]):
+        # The request of a single command is a request of its own trace.
+        headers = propagated_headers() if len(wanted["commands"]) == 1 else each["headers"]
         try:
-            commands[number] = _command(number, each)
+            commands[number] = _command(each, headers)
         except Problem as problem:
             results[number] = Result(problem=problem)
     results |= zip(commands, batches.carry_out(list(commands.values())), strict=True)
@@ -49,7 +53,7 @@ def carry_out(wanted: dict[str, Any]) -> Response:
     return answer(b'{"results":[' + body + b"]}")
 
 
-def _command(number: int, each: dict[str, Any]) -> Command:
+def _command(each: dict[str, Any], headers: dict[str, str]) -> Command:
     """Return a command. Raises Problem `validation` if its payload does not fit its topic."""
     payload, topic = dict(each["payload"]), each["topic"]
     payment_id = None if topic == CREATE else str(payload.pop("payment_id", ""))
@@ -59,20 +63,23 @@ def _command(number: int, each: dict[str, Any]) -> Command:
         if payment_id is not None:
             batch_schemas.PaymentId().load({"payment_id": payment_id})
     except marshmallow.ValidationError as error:
-        raise invalid(f"/commands/{number}/payload", str(error.messages)[:500]) from error
-    return Command(topic, claim(each["merchant"], each["id"], path, payload), payment_id, loaded, each["headers"])
+        raise not_valid(error) from error
+    return Command(topic, claim(each["merchant"], each["id"], path, payload), payment_id, loaded, headers)
 
 
 def _result(key: str, result: Result) -> bytes:
     """Return a result as JSON. The views are JSON already."""
-    members = [b'"id":' + to_json(key)]
-    members += [
-        b'"%s":%s' % (name, compact(row["body"]))
-        for name, row in ((b"payment", result.payment), (b"refund", result.refund))
-        if row is not None
-    ]
-    if result.operation is not None:
-        members.append(b'"operation":' + to_json(dict(result.operation)))
-    if result.problem is not None:
-        members.append(b'"problem":' + to_json({"name": result.problem.name, "detail": result.problem.detail}))
-    return b"{%s}" % b",".join(members)
+    problem = result.problem
+    members = {"id": to_json(key), "payment": _view(result.payment), "refund": _view(result.refund)}
+    members["operation"] = to_json(dict(result.operation)) if result.operation is not None else b"null"
+    members["problem"] = to_json(_reason(problem)) if problem is not None else b"null"
+    return b"{%s}" % b",".join(b'"%s":%s' % (name.encode(), value) for name, value in members.items())
+
+
+def _view(row: Row | None) -> bytes:
+    return compact(row["body"]) if row is not None else b"null"
+
+
+def _reason(problem: Problem) -> dict[str, str]:
+    detail = "; ".join(f"{each['pointer']}: {each['detail']}" for each in problem.errors) or problem.detail
+    return {"name": problem.name, "detail": detail[:500]}

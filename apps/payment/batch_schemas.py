@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.http.fields import Choice, Id, Schema, Text, describe
+from chassis.http.fields import Choice, Id, Labels, Schema, Text, describe
+from chassis.openapi.schemas import EXAMPLE_ID
 from payment.schemas import PaymentView, RefundView
 
 MOST = 64
@@ -30,13 +31,17 @@ class CommandMessage(Schema):
         required=True,
     )
     payload = fields.Dict(
-        keys=fields.String(),
+        keys=Text(40, code=True),
         required=True,
-        metadata=describe("The body of the request that asks for this alone, and `payment_id` unless it is new."),
+        metadata=describe(
+            "The body of the request that asks for this alone, and `payment_id` unless it is new.",
+            {"order_id": EXAMPLE_ID, "amount": 900, "currency": "EUR", "payment_method": "pm_ok"},
+        ),
     )
-    headers = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
+    headers = Labels(
+        keys=Text(40, code=True),
+        values=Text(1000, code=True),
+        validate=validate.Length(max=10),
         load_default=dict,
         metadata=describe("The request id and trace context that the command belongs to."),
     )
@@ -63,13 +68,21 @@ class CommandProblem(Schema):
 
 
 class CommandResult(Schema):
-    """The result of a command. A command that was carried out has no `problem`."""
+    """The result of a command."""
 
     id = fields.String(metadata=describe("The command's idempotency key.", "0195a3f0-0000-7000-8000-000000000001"))
-    payment = fields.Nested(PaymentView, metadata=describe("The payment as it stands now, if there is one."))
-    refund = fields.Nested(RefundView, metadata=describe("The refund that was asked for."))
-    operation = fields.Nested(OperationOutcome, metadata=describe("What became of the capture or void."))
-    problem = fields.Nested(CommandProblem, metadata=describe("Why the command was refused."))
+    payment = fields.Nested(
+        PaymentView, allow_none=True, metadata=describe("The payment as it stands now; null if there is none.")
+    )
+    refund = fields.Nested(
+        RefundView, allow_none=True, metadata=describe("The refund that was asked for; null for other commands.")
+    )
+    operation = fields.Nested(
+        OperationOutcome, allow_none=True, metadata=describe("What became of a capture or void; null for others.")
+    )
+    problem = fields.Nested(
+        CommandProblem, allow_none=True, metadata=describe("Why the command was refused; null if it was carried out.")
+    )
 
 
 class CommandResults(Schema):

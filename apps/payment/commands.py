@@ -10,8 +10,10 @@ from typing import Any
 import click
 from flask import Flask
 
-from chassis.cli import commands, reconcile
+from chassis.cli import commands, failures, reconcile
 from chassis.config import ConfigError
+from chassis.messaging import shares
+from chassis.messaging.shares import Shares
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import UNAVAILABLE, Session
 from payment import store
@@ -40,7 +42,7 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
             for report in payments.resync.run(begin, datetime.now(UTC)):
                 click.echo(f"\r{report.records} records compared, {report.told} payments told", nl=False, err=True)
         except UNAVAILABLE as error:
-            report.faults.append(f"the database does not respond: {str(error).splitlines()[0]}")
+            report.faults.append(failures.describe(error))
         click.echo(err=True)
         _print(app.name, report)
         if report.faults or report.findings:
@@ -89,8 +91,9 @@ def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:
     relay = payments.relay.loop(
         lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
     )
+    executing = Shares(shares.most(settings.relay_concurrency))
     return [
         relay,
-        loop("executor", payments.executor.claim, payments.executor.execute),
+        loop("executor", executing.claiming(payments.executor.claim), executing.working(payments.executor.execute)),
         loop("expiry", store.find_expired, payments.expire),
     ]

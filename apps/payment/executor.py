@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from chassis.messaging.leases import backoff
+from chassis.messaging.shares import Shares
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, tracing
 from chassis.telemetry.metrics import count_transition
@@ -24,9 +25,11 @@ class Executor:
         """`lease` is for how many seconds a claim leases an operation; `wake` notifies the relay of a new event."""
         self._database, self._provider, self._lease, self._wake = database, provider, lease, wake
 
-    def claim(self, session: Session, limit: int) -> list[Operation]:
-        """Lease up to `limit` due operations without a known outcome."""
-        return operations.claim(session, self._lease, limit)
+    def claim(self, session: Session, limit: int, shares: Shares | None = None) -> list[Operation]:
+        """Lease up to `limit` due operations without a known outcome, of each merchant as many as its share allows."""
+        if shares is None:
+            return operations.claim(session, self._lease, limit)
+        return operations.claim(session, self._lease, limit, shares.limit, shares.in_flight())
 
     def execute(self, operation: Operation, *, answered: bool = False) -> Row | None:
         """Carry out an operation that is leased to the caller. Returns the payment's view if that settled it.
@@ -50,13 +53,7 @@ class Executor:
         with others is left to the executor's loop.
         """
         new = [op for op in each if not self._is_late(op) and not may_have_forgotten(self._provider, op)]
-        began = time.perf_counter()
-        outcomes = self._provider.send_many(new) if new else {}
-        took = time.perf_counter() - began
-        for operation in new:
-            if operation.id in outcomes:
-                result = outcomes[operation.id].result
-                metrics.provider_seconds.labels(operation.kind, result).observe(took, tracing.exemplar())
+        outcomes = self._ask_many(new) if new else {}
         left = [operation for operation in each if operation.id not in outcomes]
         for operation in left:
             operations.release(self._database.session(), operation, 0, "left to the executor")
@@ -72,6 +69,22 @@ class Executor:
         if late:
             log.warning("lease_lost", operation_id=operation.id)
         return late
+
+    def _ask_many(self, each: Sequence[Operation]) -> dict[str, Outcome]:
+        name = self._provider.name
+        spans = (
+            (f"provider {operation.kind}", operation.headers or {}, _attributes(operation, name)) for operation in each
+        )
+        began = time.perf_counter()
+        with tracing.spans(spans, calls=True) as set_attributes:
+            outcomes = self._provider.send_many(each)
+            took = time.perf_counter() - began
+            for operation, set_attribute in zip(each, set_attributes, strict=True):
+                outcome = outcomes.get(operation.id)
+                set_attribute("tandem.outcome", outcome.result if outcome is not None else "not sent")
+                if outcome is not None:
+                    metrics.provider_seconds.labels(operation.kind, outcome.result).observe(took)
+        return outcomes
 
     def _ask(self, operation: Operation) -> Outcome:
         attributes = _attributes(operation, self._provider.name)

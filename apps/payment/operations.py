@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -95,10 +95,19 @@ def reserve(
     )
 
 
-def claim(session: Session, lease: float, limit: int) -> list[Operation]:
-    """Lease up to `limit` due operations without a known outcome for `lease` seconds."""
+def claim(
+    session: Session,
+    lease: float,
+    limit: int,
+    merchant_limit: int | None = None,
+    in_flight: Mapping[str, int] | None = None,
+) -> list[Operation]:
+    """Lease up to `limit` due operations without a known outcome for `lease` seconds.
+
+    See leases.by_turns for the other parameters.
+    """
     expires = time.monotonic() + lease
-    rows = leases.claim(session, OPERATIONS, lease, limit)
+    rows = leases.claim_by_turns(session, OPERATIONS, lease, limit, merchant_limit, in_flight)
     return [replace(_operation(row, row["owner"]), expires=expires) for row in rows]
 
 
@@ -153,7 +162,7 @@ def is_leased_to_request(session: Session, merchant: str, payment_id: str) -> bo
 
 
 def outcome(session: Session, merchant: str, operation_id: str) -> Row | None:
-    """Return an operation's `status` and the `reason` why it was declined, if it was; None if it does not exist."""
+    """Return an operation's `status` and the `reason` why it was declined, if it was; None if there is none."""
     return session.one(
         "SELECT status, reason FROM operations WHERE merchant = %s AND id = %s", (merchant, operation_id)
     )

@@ -5,12 +5,13 @@ median over the rounds. One failed request makes the run void.
 """
 
 import argparse
+import statistics
 import sys
 import time
 from collections import defaultdict
 
 from ci import ROOT
-from ci.bench import growth, profile, table
+from ci.bench import backlog, growth, profile, table
 from ci.bench.cases import Cases
 from ci.bench.floor_sql import Floor
 from ci.bench.load import Void
@@ -21,6 +22,9 @@ from ci.laptop.postgres import PostgresError
 from ci.laptop.supervisor import StartFailed, Stopped
 from order import MIGRATIONS as ORDER
 from payment import MIGRATIONS as PAYMENT
+
+# Cases in which the CPU time of the services is none of theirs.
+UNMEASURED = ("floor", "pgbench, 1 statement", "pgbench, 3 transactions", "create order, payment down")
 
 
 def main() -> None:
@@ -35,6 +39,9 @@ def main() -> None:
         metavar="ORDERS",
         help="compare with so many orders instead",
     )
+    parser.add_argument(
+        "--backlog", type=int, default=0, metavar="ORDERS", help="measure paying so many orders instead"
+    )
     parser.add_argument("--profile", action="store_true", help="write flame graphs and slow SQL of each case instead")
     arguments = parser.parse_args()
     try:
@@ -44,6 +51,10 @@ def main() -> None:
                 profile.write(stack, cases, ROOT / ".artifacts" / "bench")
             elif arguments.growth:
                 growth.measure(stack, cases, arguments.growth, arguments.rounds, arguments.seconds)
+            elif arguments.backlog:
+                cases.paid(0.5)  # warm up plans, caches and connections
+                paid = statistics.median(cases.paid(arguments.seconds).rate for _ in range(arguments.rounds))
+                backlog.measure(stack, arguments.backlog, paid)
             else:
                 measure(stack, cases, arguments.rounds, arguments.seconds)
     except Stopped:
@@ -65,7 +76,7 @@ def measure(stack: Stack, cases: Cases, rounds: int, seconds: float) -> None:
         for name, run in cases.round(seconds):
             case = measured[name]
             now_services, now_postgres = stack.cpu()
-            if name not in ("floor", "pgbench, 3 transactions", "create order, payment down"):
+            if name not in UNMEASURED:
                 case.services += now_services - services
                 case.postgres += now_postgres - postgres
             services, postgres = stack.cpu()

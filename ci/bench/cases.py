@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count, cycle
 
-from ci.bench import load
+from ci.bench import backlog, load
 from ci.bench.floor_sql import Floor
 from ci.bench.load import Run, Void
 from ci.bench.stack import Stack
 from ci.laptop.ports import ADDRESS
 
 CLIENTS = 16
+# Orders that are being paid while others are placed and read: more than can be paid meanwhile.
+BACKLOG = 20_000
 # Seconds that orders may take to be paid after the last one was placed.
 TIMEOUT = 120
 
@@ -51,8 +53,15 @@ class Cases:
         with self._stack.down("payment-web", "payment-relay"):
             yield "create order, payment down", self.create(seconds)
         self._forget_commands()
+        yield "pgbench, 1 statement", self.floor_sql(seconds, placed_only=True)
         yield "pgbench, 3 transactions", self.floor_sql(seconds)
         yield "paid end to end", self.paid(seconds)
+        backlog.fill(self._stack, BACKLOG)
+        yield "create order, paying", self.create(seconds)
+        self._check_backlog()
+        yield "get order, paying", self.get(seconds)
+        self._check_backlog()
+        self._wait_until_paid()
 
     def of_growth(self, seconds: float) -> Iterator[tuple[str, Run]]:
         """Run the cases that must not slow down as tables grow. Raises Void."""
@@ -93,25 +102,29 @@ class Cases:
 
     def paid(self, seconds: float) -> Run:
         """Place orders for `seconds`, and measure the time until the last one is paid in both databases."""
-        [[first]] = self._stack.query("order", "SELECT clock_timestamp()")
         began = time.perf_counter()
         run = self._run(self._post, seconds, b"201", answered=self._remember)
-        while self._pending(str(first)):
-            if time.perf_counter() - began > TIMEOUT:
-                raise Void(f"orders are not paid after {TIMEOUT} s")
-            time.sleep(0.02)
+        self._wait_until_paid()
         run.seconds = time.perf_counter() - began
         return run
 
-    def floor_sql(self, seconds: float) -> Run:
-        """Run only the SQL of a paid order, with pgbench."""
-        rate = self._floor_sql.rate(CLIENTS, seconds)
+    def floor_sql(self, seconds: float, *, placed_only: bool = False) -> Run:
+        """Run only the SQL of a paid order, or of a placed one, with pgbench."""
+        rate = self._floor_sql.rate(CLIENTS, seconds, placed_only=placed_only)
         return Run(1.0, [CLIENTS / rate] * round(rate))
 
-    def _pending(self, since: str) -> bool:
-        waiting = f"SELECT 1 FROM orders WHERE status = 'pending_payment' AND created_at >= '{since}' LIMIT 1"
-        untold = "SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 1"
-        return bool(self._stack.query("order", waiting) or self._stack.query("payment", untold))
+    def _wait_until_paid(self) -> None:
+        """Wait until no command and no event is undelivered. Raises Void."""
+        began = time.perf_counter()
+        undelivered = "SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 1"
+        while self._stack.query("order", undelivered) or self._stack.query("payment", undelivered):
+            if time.perf_counter() - began > TIMEOUT:
+                raise Void(f"orders are not paid after {TIMEOUT} s")
+            time.sleep(0.02)
+
+    def _check_backlog(self) -> None:
+        if not backlog.left(self._stack):
+            raise Void("the backlog was paid before the case ended")
 
     def _forget_commands(self) -> None:
         """Discard undelivered commands: paying for these orders would slow down the next case."""

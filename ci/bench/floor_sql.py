@@ -49,6 +49,7 @@ _PLACE = {
     "lease": "NULL",
     "event_id": ":eid::uuid",
     "paid_event_id": "NULL",
+    "version": "1",
     "asked": """jsonb_build_array(jsonb_build_object('id', :cid::uuid, 'command', 'payment.create'))""",
 }
 _PAY = {
@@ -114,13 +115,18 @@ class Floor:
             session.execute("CREATE SCHEMA IF NOT EXISTS pay")
         migrate.upgrade(self._url, migrations[0])
         migrate.upgrade(f"{self._url}?options=-csearch_path%3Dpay", migrations[1])
-        self._script = folder / "paid.sql"
-        self._script.write_text(script())
+        self._paid, self._placed = folder / "paid.sql", folder / "placed.sql"
+        self._paid.write_text(script())
+        self._placed.write_text(_KEYS + _with(placing._INSERT_UNDER_KEY, _PLACE))
 
-    def rate(self, clients: int, seconds: float) -> float:
-        """Return the orders per second, from placed to paid. Raises RuntimeError if a transaction fails."""
+    def rate(self, clients: int, seconds: float, *, placed_only: bool = False) -> float:
+        """Return the orders per second, from placed to paid or only placed.
+
+        Raises RuntimeError if a transaction fails.
+        """
+        path = self._placed if placed_only else self._paid
         argv = [binary("pgbench"), "--no-vacuum", "--protocol=prepared", f"--client={clients}", "--jobs=2"]
-        argv += [f"--time={max(1, round(seconds))}", f"--file={self._script}", self._url]
+        argv += [f"--time={max(1, round(seconds))}", f"--file={path}", self._url]
         env = {**os.environ, "PGOPTIONS": "-csearch_path=public,pay"}
         done = subprocess.run(launch.with_parent(argv, "TERM"), env=env, capture_output=True, text=True, check=False)
         failed = re.search(r"number of failed transactions: (\d+)", done.stdout)

@@ -61,7 +61,6 @@ class Stack:
         if self._with_statistics:
             administrator = psycopg.connect(self.server.url(ADMINISTRATOR), dbname="order", autocommit=True)
             administrator.execute("CREATE EXTENSION pg_stat_statements")
-            administrator.execute("GRANT EXECUTE ON FUNCTION pg_stat_statements_reset TO PUBLIC")
             administrator.close()
         migrations = (
             migration(self.state, name, env, self._databases[name].owner) for name, env in self._environments.items()
@@ -125,6 +124,11 @@ class Stack:
         with psycopg.connect(self._databases[database].owner, autocommit=True) as session:
             cursor = session.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def statistics(self, statement: str) -> list[tuple[object, ...]]:
+        """Return the rows of a statement about pg_stat_statements, which only an administrator may read."""
+        with psycopg.connect(self.server.url(ADMINISTRATOR), dbname="order", autocommit=True) as session:
+            return session.execute(statement.encode()).fetchall()
 
     def cpu(self) -> tuple[float, float]:
         """Return the CPU seconds used so far by the services with their relays, and by PostgreSQL."""

@@ -12,8 +12,10 @@ from typing import Any
 
 import yaml
 
+from ci.generate.alert_texts import DESCRIPTIONS, UNITS
+
 RUNBOOK = "docs/runbook.md"
-"""The start of each runbook_url. The charts replace it by `metrics.rules.runbookUrl`."""
+"""The start of each runbook_url. The charts replace it by `metrics.rules.runbookUrl`, or leave the annotation out."""
 
 PER = "namespace, tandem"
 """The labels that identify a service. Two installations may run in two namespaces."""
@@ -75,7 +77,8 @@ class _Times:
 def text(service: str) -> str:
     """Return the rule file of `order` or `payment`."""
     body = yaml.safe_dump(groups(service), sort_keys=False, width=10_000, allow_unicode=True)
-    return f"# Generated from ci/generate/alerts.py by `make dashboards`.\n{body}"
+    publish = "# Replace docs/runbook.md by the URL where you publish it; the charts do so."
+    return f"# Generated from ci/generate/alerts.py by `make dashboards`.\n{publish}\n{body}"
 
 
 def groups(service: str, faster: float = 1) -> dict[str, Any]:
@@ -126,6 +129,8 @@ def _rule(service: str, alert: _Alert, times: _Times) -> dict[str, Any]:
         "labels": {"severity": alert.severity, "tandem": service},
         "annotations": {
             "summary": alert.summary.replace("SERVICE", service),
+            "description": DESCRIPTIONS[alert.name],
+            "unit": UNITS[alert.name],
             "runbook_url": f"{RUNBOOK}#{alert.name.lower()}",
         },
     }
@@ -211,6 +216,13 @@ def _order(times: _Times) -> list[_Alert]:
             f"max by ({PER}) (orphan_payments{{SERVICE}}) > 0"
             f" and max by ({PER}) (orphan_payments_oldest_seconds{{SERVICE}}) > {age}",
             "{{ $value | humanize }} payments hold or may hold money and name an order that does not exist.",
+        ),
+        _Alert(
+            "TandemEventsDelayed",
+            "ticket",
+            "1m",
+            f"max by ({PER}) (events_delay_seconds{{SERVICE}}) > {times.age('5m')}",
+            "A transaction that has run for {{ $value | humanizeDuration }} delays the feed of events.",
         ),
         _Alert(
             "TandemWebhooksDead",

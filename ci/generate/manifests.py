@@ -7,6 +7,7 @@ Helm handles is removed or replaced: hooks, labels about the release, namespaces
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ OVERLAYS = (K8S / "overlays" / "dev", K8S / "overlays" / "production")
 RELEASE = "tandem"
 HEADER = "# Rendered from charts/tandem with values.yaml by `make manifests`.\n"
 JOB_SECONDS = 300
-"""Seconds after which a finished Job is deleted. Jobs are immutable: otherwise a new image could not be applied."""
+"""Seconds after which a finished Job is deleted, because an overlay that changes the image cannot rename the Job."""
+_HASHED = re.compile(r"(-(?:migrate|test))-[0-9a-f]{8}$")
 
 Object = dict[str, Any]
 
@@ -93,6 +95,7 @@ def _job(pod: Object) -> Object:
     labels = {key: value for key, value in pod["metadata"]["labels"].items() if not _of_helm(key)}
     template = {"metadata": {"labels": labels}, "spec": pod["spec"]}
     metadata = {key: value for key, value in pod["metadata"].items() if key != "annotations"}
+    metadata["name"] = _HASHED.sub(r"\1", metadata["name"])  # for `kubectl logs job/...`
     spec = {"backoffLimit": 0, "template": template}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
@@ -105,9 +108,13 @@ def _plain(one: Object) -> Object:
     del metadata["namespace"]
     metadata["labels"] = {key: value for key, value in metadata["labels"].items() if not _of_helm(key)}
     # The database's URL is in a Secret that is not rendered here, so this checksum would never change.
-    one.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {}).pop("checksum/database", None)
+    pod = one.get("spec", {}).get("template", {}).get("metadata", {})
+    pod.get("annotations", {}).pop("checksum/database", None)
+    if pod.get("annotations") == {}:
+        del pod["annotations"]
     if one["kind"] == "Job":
         one["spec"]["ttlSecondsAfterFinished"] = JOB_SECONDS
+        metadata.get("annotations", {}).pop("helm.toolkit.fluxcd.io/driftDetection", None)
     return one
 
 
@@ -116,7 +123,8 @@ def _of_helm(label: str) -> bool:
 
 
 def _key(one: Object) -> tuple[str, str]:
-    return one["kind"], one["metadata"]["name"]
+    """Return what identifies an object in the base and in overlays: kind and name, a Job's without its hash."""
+    return one["kind"], _HASHED.sub(r"\1", one["metadata"]["name"])
 
 
 def _merged(under: Object, over: Object) -> Object:

@@ -86,6 +86,16 @@ SELECT tgname AS name, pg_get_triggerdef(t.oid, true) AS definition, obj_descrip
 FROM pg_trigger t WHERE tgrelid = %s AND NOT tgisinternal ORDER BY tgname
 """
 
+# Functions that are not of triggers. They come first: defaults of columns call them.
+_FUNCTIONS = """
+SELECT p.oid::regprocedure::text AS name, pg_get_functiondef(p.oid) AS definition,
+       obj_description(p.oid, 'pg_proc') AS about
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE p.prorettype <> 'trigger'::regtype AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+ORDER BY p.proname DESC
+"""
+
 # PostgreSQL's spelling, and the shorter one of the migrations. Both create the same database; a test checks it.
 _SPELLINGS = (
     (r"timestamp with time zone", "timestamptz"),
@@ -120,6 +130,12 @@ def text(service: str, url: str) -> str:
             "-- Amounts are whole minor units of their currency; times are UTC.",
         ]
         known: set[str] = set()
+        functions = connection.execute(_FUNCTIONS).fetchall()
+        if functions:
+            parts.append("\n\n-- Functions " + "-" * 107)
+        for function in functions:
+            parts += ["", f"{_function(function['definition'])};"]
+            parts += _comment(connection, f"FUNCTION {function['name']}", function["about"])
         for title, names in chapters:
             if names:
                 parts.append(f"\n\n-- {title} " + "-" * (116 - len(title)))

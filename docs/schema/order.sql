@@ -2,6 +2,29 @@
 -- Amounts are whole minor units of their currency; times are UTC.
 
 
+-- Functions -----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION public.order_events_base()
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $$SELECT 0::bigint$$;
+COMMENT ON FUNCTION order_events_base() IS 'What is added to a transaction id to make the position of an event. A restore makes it larger.';
+
+CREATE OR REPLACE FUNCTION public.advance_order_events()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $$
+BEGIN
+    LOCK TABLE order_events IN SHARE ROW EXCLUSIVE MODE;
+    EXECUTE format('CREATE OR REPLACE FUNCTION order_events_base() RETURNS bigint LANGUAGE sql STABLE AS %L',
+                   'SELECT ' || order_events_base() + (1::bigint << 48) || '::bigint');
+END $$;
+COMMENT ON FUNCTION advance_order_events() IS 'After a restore: lets the positions of new events begin behind all positions that were handed out before.';
+
+
 -- Orders --------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE orders (
@@ -115,6 +138,9 @@ CREATE TABLE order_events (
     actor       text        NOT NULL,
     data        jsonb       NOT NULL DEFAULT '{}',
     at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    id          uuid        DEFAULT gen_random_uuid(),
+    position    bigint      DEFAULT (order_events_base() + ((pg_current_xact_id())::text)::bigint),
+    state       jsonb,
     PRIMARY KEY (merchant, order_id, version)
 );
 COMMENT ON TABLE order_events IS 'History of the orders, one row for each version. Append-only.';
@@ -125,11 +151,17 @@ COMMENT ON COLUMN order_events.type IS 'What happened, such as order.paid, payme
 COMMENT ON COLUMN order_events.from_status IS 'Status before the event; NULL for the first.';
 COMMENT ON COLUMN order_events.to_status IS 'Status after the event. Equal to from_status if only amounts or commands changed.';
 COMMENT ON COLUMN order_events.actor IS 'Who caused the event: merchant or payment.';
-COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, capture_amount, refund_amount.';
+COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, capture_amount, refund_amount, refund_id.';
 COMMENT ON COLUMN order_events.at IS 'Time of the event.';
+COMMENT ON COLUMN order_events.id IS 'Id of the event, a UUIDv7. Also the webhook-id of its deliveries. NULL before 0.3.';
+COMMENT ON COLUMN order_events.position IS 'Transaction id plus order_events_base(). Events are read in this order.';
+COMMENT ON COLUMN order_events.state IS 'What can change of an order, as it was after the event: payment_method, paid_amount, refunded_amount, payment, last_error. Without members that are 0 or null.';
 
 CREATE INDEX order_events_at ON order_events USING brin (at);
 COMMENT ON INDEX order_events_at IS 'The orders that changed in a period, for reconcile.';
+
+CREATE INDEX order_events_feed ON order_events (merchant, "position");
+COMMENT ON INDEX order_events_feed IS 'The feed of events.';
 
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -353,6 +385,9 @@ CREATE TABLE webhook_endpoints (
     failures        integer     NOT NULL DEFAULT 0,
     paused_until    timestamptz NOT NULL DEFAULT clock_timestamp(),
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    redeliver_since timestamptz,
+    redeliver_until timestamptz,
+    redeliver_after uuid,
     PRIMARY KEY (merchant, id),
     CHECK ((disabled_reason IS NULL) = (status = 'enabled'))
 );
@@ -363,14 +398,20 @@ COMMENT ON COLUMN webhook_endpoints.url IS 'URL to which events are posted.';
 COMMENT ON COLUMN webhook_endpoints.description IS 'Note of the merchant.';
 COMMENT ON COLUMN webhook_endpoints.events IS 'Types of the events to send, such as order.paid.';
 COMMENT ON COLUMN webhook_endpoints.secrets IS 'Signing secrets, newest first: seed, key of WEBHOOK_KEYS that derives the secret, end of use.';
-COMMENT ON COLUMN webhook_endpoints.status IS 'disabled after the endpoint answered 410.';
+COMMENT ON COLUMN webhook_endpoints.status IS 'disabled after the endpoint answered 410, or on request. Events are kept meanwhile.';
 COMMENT ON COLUMN webhook_endpoints.disabled_reason IS 'Why the endpoint is disabled.';
 COMMENT ON COLUMN webhook_endpoints.failures IS 'Number of failed attempts in a row.';
 COMMENT ON COLUMN webhook_endpoints.paused_until IS 'No attempt is made before this time: after failures in a row, or as Retry-After asked.';
 COMMENT ON COLUMN webhook_endpoints.created_at IS 'Time of registration.';
+COMMENT ON COLUMN webhook_endpoints.redeliver_since IS 'Begin of a redelivery that is under way; NULL if none is.';
+COMMENT ON COLUMN webhook_endpoints.redeliver_until IS 'Time at which the redelivery was requested. Later events are not in it.';
+COMMENT ON COLUMN webhook_endpoints.redeliver_after IS 'The last delivery that it has made due; NULL before the first.';
 
 CREATE INDEX webhook_endpoints_enabled ON webhook_endpoints (merchant) INCLUDE (id, events) WHERE status = 'enabled';
-COMMENT ON INDEX webhook_endpoints_enabled IS 'Endpoints that want an event, read by each step of an order.';
+COMMENT ON INDEX webhook_endpoints_enabled IS 'Read by releases before 0.3. The next release drops it.';
+
+CREATE INDEX webhook_endpoints_redelivering ON webhook_endpoints (merchant, id) WHERE redeliver_since IS NOT NULL;
+COMMENT ON INDEX webhook_endpoints_redelivering IS 'Redeliveries under way, for the webhook loop.';
 
 CREATE TABLE webhook_deliveries (
     merchant         text        NOT NULL,
@@ -378,7 +419,7 @@ CREATE TABLE webhook_deliveries (
     id               uuid        NOT NULL,
     order_id         uuid,
     type             text        NOT NULL,
-    payload          text        NOT NULL,
+    payload          text,
     status           text        NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'dead')),
     attempts         integer     NOT NULL DEFAULT 0,
     tries            integer     NOT NULL DEFAULT 0,
@@ -392,6 +433,7 @@ CREATE TABLE webhook_deliveries (
     settled_at       timestamptz,
     headers          jsonb,
     at_once          boolean     NOT NULL DEFAULT false,
+    order_version    bigint,
     PRIMARY KEY (merchant, endpoint_id, id),
     CHECK ((settled_at IS NULL) = (status = 'pending'))
 ) WITH (fillfactor = 70);
@@ -401,7 +443,7 @@ COMMENT ON COLUMN webhook_deliveries.endpoint_id IS 'The endpoint. Without a for
 COMMENT ON COLUMN webhook_deliveries.id IS 'UUIDv7. Sent as webhook-id: the same for each attempt and for all endpoints of the merchant.';
 COMMENT ON COLUMN webhook_deliveries.order_id IS 'The order; NULL for a test event.';
 COMMENT ON COLUMN webhook_deliveries.type IS 'Type of the event.';
-COMMENT ON COLUMN webhook_deliveries.payload IS 'Body of the request, as it is signed and sent.';
+COMMENT ON COLUMN webhook_deliveries.payload IS 'Body of a test event. NULL for an event of an order, whose body is made from order_events when it is sent.';
 COMMENT ON COLUMN webhook_deliveries.status IS 'dead after WEBHOOK_GIVE_UP_SECONDS or a 410. A redelivery makes it pending again.';
 COMMENT ON COLUMN webhook_deliveries.attempts IS 'Number of claims.';
 COMMENT ON COLUMN webhook_deliveries.tries IS 'Number of claims since the last redelivery. Determines the backoff.';
@@ -415,6 +457,7 @@ COMMENT ON COLUMN webhook_deliveries.lease_owner IS 'Holder of the lease. Only t
 COMMENT ON COLUMN webhook_deliveries.settled_at IS 'Time at which it was delivered or became dead.';
 COMMENT ON COLUMN webhook_deliveries.headers IS 'X-Request-Id and trace context of the request that caused the event. Not sent.';
 COMMENT ON COLUMN webhook_deliveries.at_once IS 'Requested by the merchant (test, redeliver): the next attempt is made even while the endpoint is paused.';
+COMMENT ON COLUMN webhook_deliveries.order_version IS 'Version of the order after the event; with order_id it names the event.';
 
 CREATE INDEX webhook_deliveries_age ON webhook_deliveries (trying_since) WHERE status = 'pending';
 COMMENT ON INDEX webhook_deliveries_age IS 'Deliveries to give up, gauges.';
@@ -462,6 +505,9 @@ COMMENT ON COLUMN webhook_attempts.status_code IS 'Status code of the response; 
 COMMENT ON COLUMN webhook_attempts.error IS 'Why the attempt failed.';
 COMMENT ON COLUMN webhook_attempts.seconds IS 'Duration, in seconds.';
 COMMENT ON COLUMN webhook_attempts.at IS 'Time at which the attempt began.';
+
+CREATE TRIGGER webhook_attempts_append_only BEFORE UPDATE ON webhook_attempts FOR EACH ROW
+    EXECUTE FUNCTION append_only();
 
 
 -- The operator's page -------------------------------------------------------------------------------------------------

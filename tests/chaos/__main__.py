@@ -13,19 +13,24 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import requests
 
 from ci.laptop.postgres import Postgres
 from tests.chaos import coverage, kept, orphans
 from tests.chaos.checker import Checker, Finding, pending
+from tests.chaos.consumer import Consumer
 from tests.chaos.facts import Facts
 from tests.chaos.faults import Faults
 from tests.chaos.log import Log
-from tests.chaos.workload import Caller
+from tests.chaos.workload import MERCHANTS, Caller
 from tests.support.databases import Databases
 from tests.support.proxy import Proxy
 from tests.support.stack import Stack
@@ -69,35 +74,71 @@ def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
         until = time.monotonic() + seconds
         urls = stack.order.url, stack.payment.url
         callers = [Caller(number, seed, *urls, log, until, loses_orders=True) for number in range(CALLERS)]
+        consumers = [Consumer(urls[0], merchant) for merchant in MERCHANTS]
         faults = Faults(seed, stack, servers, databases, [to_payment, to_order], until)
         with Ticker(seconds, log, faults):
-            for caller in callers:
-                caller.start()
+            for started in (*consumers, *callers):
+                started.start()
             faults.run()
             for caller in callers:
                 caller.join()
-            rest, left = come_to_rest(databases)
-            lost, unlisted = orphans.return_money(stack, databases, began)
-            left = left or come_to_rest(databases)[1]
-        metrics = folder / "metrics.log"
-        metrics.write_text("".join(scrape(port) for port in stack.admin_ports))
-        texts = [metrics, *folder.glob("*-web.log"), *folder.glob("*-relay.log")]
-
-        def reconcile(service: str) -> tuple[int, str]:
-            until = datetime.now(UTC) + timedelta(minutes=1)
-            return stack.command(service, "reconcile", "--since", began.isoformat(), "--until", until.isoformat())
-
-        checker = Checker(log, databases, stack.order, stack.payment, texts, reconcile)
-        findings = checker.check()
-        findings[16].wrong += unlisted
-        findings[16].note = f"money was returned to {lost} payments without an order"
-    return report(seed, log, faults, rest, left, findings, checker.facts)
+            end = finish(log, stack, began, consumers=consumers)
+    return report(seed, log, faults, end)
 
 
-def come_to_rest(databases: Databases) -> tuple[float, dict[str, int]]:
-    """Wait until no work is pending. Return the seconds it took, and what is still pending after REST_TIMEOUT."""
+@dataclass
+class End:
+    """How a run ended: seconds until no work was pending, what still was then, the invariants, and what they saw."""
+
+    rest: float
+    left: dict[str, int]
+    findings: list[Finding]
+    facts: Facts
+
+    @property
+    def broken(self) -> list[Finding]:
+        """The invariants that do not hold."""
+        return [finding for finding in self.findings if finding.wrong]
+
+    def says_rest(self) -> str:
+        """Return a sentence about the pending work."""
+        return (
+            f"at rest after {self.rest:.1f} s" if not self.left else f"not at rest after {self.rest:.0f} s: {self.left}"
+        )
+
+
+def finish(
+    log: Log, stack: Stack, began: datetime, within: float = REST_TIMEOUT, consumers: Sequence[Consumer] = ()
+) -> End:
+    """Wait until no work is pending, return money that has no order, and check the invariants.
+
+    Work that is still pending after `within` seconds is left, and violates an invariant.
+    """
+    databases, folder = stack.databases, stack.folder
+    rest, left = come_to_rest(databases, within)
+    lost, unlisted = orphans.return_money(stack, databases, began)
+    left = left or come_to_rest(databases, within)[1]
+    for consumer in consumers:
+        consumer.finish()
+    metrics = folder / "metrics.log"
+    metrics.write_text("".join(scrape(port) for port in stack.admin_ports))
+    texts = [metrics, *folder.glob("*-web.log"), *folder.glob("*-relay.log")]
+
+    def reconcile(service: str) -> tuple[int, str]:
+        until = datetime.now(UTC) + timedelta(minutes=1)
+        return stack.command(service, "reconcile", "--since", began.isoformat(), "--until", until.isoformat())
+
+    checker = Checker(log, databases, stack.order, stack.payment, texts, reconcile, consumers)
+    findings = checker.check()
+    findings[16].wrong += unlisted
+    findings[16].note = f"money was returned to {lost} payments without an order"
+    return End(rest, left, findings, checker.facts)
+
+
+def come_to_rest(databases: Databases, within: float = REST_TIMEOUT) -> tuple[float, dict[str, int]]:
+    """Wait until no work is pending. Return the seconds it took, and what is still pending after `within` seconds."""
     began = time.monotonic()
-    while (left := pending(databases)) and time.monotonic() - began < REST_TIMEOUT:
+    while (left := pending(databases)) and time.monotonic() - began < within:
         time.sleep(0.1)
     return time.monotonic() - began, left
 
@@ -107,10 +148,19 @@ def scrape(port: int) -> str:
     return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
+class Progress(Protocol):
+    """The faults so far, as counts by name, and the current one."""
+
+    @property
+    def injected(self) -> Counter[str]: ...
+    @property
+    def now(self) -> str: ...
+
+
 class Ticker:
     """Prints the progress: a live line on a terminal, else a line every ten seconds."""
 
-    def __init__(self, seconds: float, log: Log, faults: Faults) -> None:
+    def __init__(self, seconds: float, log: Log, faults: Progress) -> None:
         self._seconds, self._log, self._faults = seconds, log, faults
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -136,25 +186,27 @@ class Ticker:
             print(f"\r\033[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
 
 
-def report(
-    seed: int, log: Log, faults: Faults, rest: float, left: dict[str, int], findings: list[Finding], facts: Facts
-) -> int:
-    """Print the results. Return the exit status."""
+def print_requests(log: Log) -> None:
+    """Print how often each kind of request had which outcome."""
     print("requests")
     for kind in sorted({kind for kind, _ in log.outcomes}):
         counts = sorted((outcome, n) for (k, outcome), n in log.outcomes.items() if k == kind)
         print(f"  {kind:<16}", "  ".join(f"{outcome}: {n}" for outcome, n in counts))
-    occurred = coverage.occurrences(facts)
+
+
+def report(seed: int, log: Log, faults: Faults, end: End) -> int:
+    """Print the results. Return the exit status."""
+    print_requests(log)
+    occurred = coverage.occurrences(end.facts)
     for title, counter in (("faults", faults.injected), ("what happened", occurred)):
         print(title)
         for what, count in sorted(counter.items()):
             print(f"  {count:5}  {what}")
-    print(f"at rest after {rest:.1f} s" if not left else f"not at rest after {rest:.0f} s: {left}")
-    print_findings(findings)
-    failed = [finding for finding in findings if finding.wrong]
+    print(end.says_rest())
+    print_findings(end.findings)
     missing = coverage.missing(occurred)
-    if failed:
-        print(f"chaos: seed {seed}: {len(failed)} invariants broken")
+    if end.broken:
+        print(f"chaos: seed {seed}: {len(end.broken)} invariants broken")
         return 1
     if missing:
         print(f"chaos: seed {seed}: inconclusive, these did not happen: {', '.join(missing)}")

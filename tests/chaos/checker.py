@@ -6,13 +6,14 @@ at, so that a check that saw nothing can be told from one that found nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import intents, orphans, told
+from tests.chaos import consumer, intents, orphans, told
+from tests.chaos.consumer import Consumer
 from tests.chaos.facts import Facts, Reconcile
 from tests.chaos.log import Log, Request
 from tests.chaos.workload import CARD_NUMBERS
@@ -69,6 +70,7 @@ class Checker:
     """Reads the databases once, then checks each invariant.
 
     `texts` are the logs and metrics, which must not contain card numbers. Without `reconcile` the commands are not run.
+    `consumers` have read the events.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Checker:
         payment: Client,
         texts: list[Path],
         reconcile: Reconcile | None = None,
+        consumers: Sequence[Consumer] = (),
     ) -> None:
+        self._consumers = list(consumers)
         self._log, self._databases, self._texts, self._reconcile = log, databases, texts, reconcile
         self.facts = facts = Facts(log, databases, order, payment)
         self._clients = facts.clients
@@ -108,6 +112,10 @@ class Checker:
             (
                 "no money without an order, reconcile finds nothing",
                 lambda: orphans.orphans(self.facts, self._reconcile),
+            ),
+            (
+                "every committed event is in the feed once, each order's in order",
+                lambda: consumer.completeness(self.facts, self._consumers),
             ),
         ]
         findings = []

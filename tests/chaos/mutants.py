@@ -152,6 +152,40 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "event outside of the step's transaction",
+        "an order is committed a moment before its event",
+        "apps/order/store/placing.py",
+        (
+            ("FROM {_EVENTS} WHERE n.id IS NOT NULL),", "FROM {_EVENTS} WHERE false),"),
+            (
+                '"fingerprint": claim.fingerprint})',
+                '"fingerprint": claim.fingerprint}) and _late(session, order)',
+            ),
+            (
+                "def insert(",
+                "def _late(session: Session, order: dict[str, Any]) -> Row | None:\n"
+                "    import time\n\n"
+                "    time.sleep(0.05)\n"
+                "    session.execute(\n"
+                '        "INSERT INTO order_events (merchant, order_id, version, type, to_status, actor, id) VALUES"\n'
+                "        \" (%(merchant)s, %(id)s, 1, 'order.placed', 'pending_payment', 'merchant', %(event_id)s)\",\n"
+                "        order,\n"
+                "    )\n"
+                '    row = get(session, order["merchant"], order["id"])\n'
+                '    return row and {**row, "told": False}\n\n\n'
+                "from order.store.views import get\n\n\n"
+                "def insert(",
+            ),
+        ),
+    ),
+    Mutation(
+        "feed ordered by id alone",
+        "the feed shows events although older transactions run, and skips what these commit",
+        "apps/order/feed/store.py",
+        (("      AND n.position < (SELECT {below}) {only}", "      {only}"),),
+        ("tests/integration/order/feed/test_completeness.py",),
+    ),
+    Mutation(
         "time-out taken for a decline",
         "an unknown outcome becomes a failure",
         "apps/payment/executor.py",

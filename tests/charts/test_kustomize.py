@@ -210,6 +210,26 @@ def test_production_is_highly_available_and_isolated_and_has_no_database() -> No
     assert all(re.fullmatch(r".+@sha256:[0-9a-f]{64}", image) for image in images)
 
 
+@pytest.mark.parametrize(("folder", "job"), [("test", "tandem-order-test"), ("load", "tandem-load")])
+def test_policies_of_production_admit_the_test_and_the_load(folder: str, job: str) -> None:
+    objects = kustomize.build(PRODUCTION)
+    labels = one(kustomize.build(K8S / folder), "Job", job)["spec"]["template"]["metadata"]["labels"]
+    own = one(objects, "NetworkPolicy", "tandem-order-test")["spec"]
+    assert own["podSelector"]["matchLabels"].items() <= labels.items()
+    assert [port["port"] for rule in own["egress"] for port in rule["ports"]] == [53, 53, "http", 8081]
+    (api,) = (
+        rule
+        for rule in one(objects, "NetworkPolicy", "tandem-order")["spec"]["ingress"]
+        if rule["ports"] == [{"port": "http"}]
+    )
+    assert [
+        peer
+        for peer in api["from"]
+        if peer.get("podSelector", {}).get("matchLabels", {"": ""}).items() <= labels.items()
+        and "namespaceSelector" not in peer
+    ]
+
+
 def test_the_load_is_limited_in_count_and_time() -> None:
     spec = one(kustomize.build(K8S / "load"), "Job", "tandem-load")["spec"]
     (container,) = spec["template"]["spec"]["containers"]

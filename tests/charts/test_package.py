@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from cyclonedx.validation.json import JsonStrictValidator
 from chassis import __version__
 from ci import ROOT
 from ci.release import package, sbom
-from tests.support.charts.rendering import ALONE, CHARTS, from_file
+from tests.support.charts import kustomize
+from tests.support.charts.kustomize import K8S, containers
+from tests.support.charts.rendering import ALONE, CHARTS, PLACEHOLDER, from_file
 
 EPOCH = 1_790_000_000
-BASE = "registry.example.com/python:3.11-slim@sha256:" + "ab" * 32
+BASE = "registry.example.com/python:3.14-slim@sha256:" + "ab" * 32
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +187,14 @@ printf '%s\\n' "$@"
 @pytest.mark.parametrize("builder", ["docker", "buildah", "podman"])
 def test_images_are_built_on_the_digest_that_the_builder_knows(tmp_path: Path, builder: str) -> None:
     images, digest, said = built_on(tmp_path, builder, f"docker.io/library/python@{DIGEST}")
-    assert (images, digest) == ({f"python:3.11-slim@{DIGEST}"}, DIGEST)
-    assert f"images: base image python:3.11-slim@{DIGEST}" in said
+    assert (images, digest) == ({f"python:3.14-slim@{DIGEST}"}, DIGEST)
+    assert f"images: base image python:3.14-slim@{DIGEST}" in said
     assert "no digest is known" not in said
 
 
 def test_a_base_image_without_a_known_digest_is_used_by_its_tag_and_this_is_said(tmp_path: Path) -> None:
     images, digest, said = built_on(tmp_path, "docker", "")
-    assert (images, digest) == ({"python:3.11-slim"}, "")
+    assert (images, digest) == ({"python:3.14-slim"}, "")
     assert "images: no digest is known for it" in said
     images, digest, _ = built_on(tmp_path, "docker", "", BASE_IMAGE=f"python:3.13-slim@{DIGEST}")
     assert (images, digest) == ({f"python:3.13-slim@{DIGEST}"}, DIGEST)
@@ -202,3 +205,29 @@ def test_production_names_its_images_by_digest() -> None:
     images = {container["image"] for title, container in case.containers() if "test" not in title}
     assert images
     assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in images), images
+
+
+@pytest.mark.parametrize("digest", [PLACEHOLDER, "sha256:" + "0" * 64, "sha256:" + "f" * 64, "sha256:"])
+def test_a_chart_with_a_placeholder_for_a_digest_is_not_installed(digest: str) -> None:
+    with pytest.raises(
+        (helm_python.HelmValuesError, helm_python.HelmRenderError), match=r"(?s)digest.*" + re.escape(digest[:20])
+    ):
+        replace(from_file("tandem", "high-availability", digest), cached=False).files()
+
+
+def test_no_image_can_be_pulled_by_the_placeholders_of_the_production_overlay() -> None:
+    images = {one["image"] for each in kustomize.build(K8S / "overlays" / "production") for one in containers(each)}
+    assert images == {f"registry.example.com/tandem/{service}@{PLACEHOLDER}" for service in ("order", "payment")}
+    assert not [image for image in images if re.search(r"@[a-z0-9]+:[0-9a-fA-F]{32,}$", image)]
+
+
+def test_no_file_has_a_digest_that_only_looks_like_one() -> None:
+    found = [
+        (path.relative_to(ROOT), digest)
+        for folder in ("charts", "k8s", "docs", "ci")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix in (".yaml", ".md", ".json", ".tpl")
+        for digest in re.findall(r"sha256:([0-9a-f]{64})\b", path.read_text())
+        if len(set(digest)) < 8 or digest.startswith("0123456789abcdef")
+    ]
+    assert not found

@@ -64,6 +64,19 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("order", {"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
     ("order", {"service": {"type": "Loadbalancer"}}, "type"),
     ("payment", {"database": {"url": "mysql://db"}}, "url"),
+    ("order", {"extraContainers": [{"name": "a", "image": "b", "comand": ["c"]}]}, "comand"),
+    ("order", {"initContainers": [{"image": "b"}]}, "name"),
+    ("order", {"podSecurityContext": {"runAsUsr": 5}}, "runAsUsr"),
+    ("order", {"postgresql": {"securityContext": {"readOnlyRootFileSystem": True}}}, "readOnlyRootFileSystem"),
+    ("order", {"web": {"readinessProbe": {"period": 5}}}, "period"),
+    ("order", {"web": {"lifecycle": {"preStopp": {}}}}, "preStopp"),
+    ("order", {"service": {"ipFamilies": ["IPv5"]}}, "ipFamilies"),
+    ("order", {"hostAliases": [{"ip": "10.0.0.1", "hosts": ["a"]}]}, "host"),
+    ("order", {"extraObjects": [{"kind": "ConfigMap"}]}, "extraObjects"),
+    ("order", {"fullnameOverride": "Shop"}, "fullnameOverride"),
+    ("order", {"fullnameOverride": "x" * 42}, "fullnameOverride"),
+    ("order", {"networkPolicy": {"dns": {"ports": []}}}, "dns"),
+    ("order", {"purge": {"timeZone": "Europe Berlin"}}, "timeZone"),
     ("payment", {"purge": {"schedule": "every night"}}, "schedule"),
     # set by the chart, not by its users
     ("order", {"env": {"DATABASE_URL": "postgresql://a:b@c/d"}}, "DATABASE_URL"),
@@ -103,6 +116,48 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
         "database.cloudNativePG and database.migrationExistingSecret: set only one",
     ),
     ("order", {"ingress": {"enabled": True}}, "ingress.hosts"),
+    ("tandem", {"payment": {"fullnameOverride": "pay"}}, "order.payment.url: set it to http://pay:8081"),
+    ("tandem", {"order": {"nameOverride": "shop"}}, "payment.order.url: set it to http://tandem-shop:8080"),
+    ("order", {"service": {"type": "NodePort"}}, "networkPolicy.from.*NodePort"),
+    ("order", {"service": {"type": "LoadBalancer"}, "networkPolicy": {"from": [{"podSelector": {}}]}}, "ipBlock"),
+    ("order", {"service": {"loadBalancerClass": "mine"}}, "service.loadBalancerClass: has no effect"),
+    ("order", {"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "service.loadBalancerSourceRanges"),
+    ("order", {"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy"),
+    ("order", {"service": {"ipFamilies": ["IPv6", "IPv4"]}}, "service.ipFamilyPolicy"),
+    ("order", {"serviceAccount": {"create": False, "annotations": {"a": "b"}}}, "serviceAccount.annotations"),
+    ("order", {"image": {"repository": "acme/order"}}, "image.repository: acme/order does not name a registry"),
+    (
+        "payment",
+        {"autoscaling": {"enabled": True}},
+        "max_connections: is 300, but 6 pods and 1 more .* 71 .* to 502, or lower autoscaling.maxReplicas",
+    ),
+    ("payment", {"replicaCount": 4}, "to 360, or lower replicaCount"),
+    ("payment", {"replicaCount": 3, "updateStrategy": {"maxSurge": "50%"}}, "3 pods and 2 more"),
+    ("payment", {"replicaCount": 3, "rateLimit": "9/second"}, "83 connections"),
+    ("order", {"replicaCount": 5, "web": {"threads": 20}}, "67 connections"),
+    ("order", {"postgresql": {"parameters": {"max_connections": 50}}}, "max_connections: is 50"),
+    (
+        "order",
+        {
+            "postgresql": {"enabled": False},
+            "database": {"existingSecret": "x", "maxConnections": 80},
+            "replicaCount": 2,
+        },
+        "database.maxConnections: is 80",
+    ),
+    ("payment", {"env": {"PROVIDER": "stripe"}}, "secretEnv.STRIPE_API_KEY.*\n.*WEBHOOK_SECRETS.*\n.*provider.egress"),
+    (
+        "payment",
+        {"extraEnv": [{"name": "PROVIDER", "value": "stripe"}], "networkPolicy": {"enabled": False}},
+        "secretEnv.STRIPE_API_KEY: must be set",
+    ),
+    (
+        "payment",
+        {"secretEnv": {"STRIPE_API_KEY": {"secret": "stripe", "key": "api-key"}}},
+        "secretEnv.STRIPE_API_KEY: has no effect while env.PROVIDER is not stripe",
+    ),
+    ("tandem", {"global": {"previewSecrets": False}}, "credentials.existingSecret and postgresql.existingSecret"),
+    ("order", {"global": {"previewSecrets": False}}, "postgresql.existingSecret .of the order chart"),
     ("order", {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ("payment", {"ingress": {"enabled": True, "hosts": ["a.example"]}}, "networkPolicy.ingressNamespace"),
     ("order", {"service": {"nodePort": 30080}}, "service.nodePort"),
@@ -169,7 +224,7 @@ def test_a_parent_chart_may_have_globals_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "shop" / "charts" / "tandem").symlink_to(CHARTS / "tandem")
     (tmp_path / "shop" / "Chart.yaml").write_text("apiVersion: v2\nname: shop\nversion: 1.0.0\n")
     with helm_python.Chart.load(tmp_path / "shop") as chart:
-        values = {"global": {"theirs": True, "imageRegistry": "registry.example.com"}}
+        values = {"global": {"theirs": True, "imageRegistry": "registry.example.com", "previewSecrets": True}}
         files = chart.render(values, name="shop", namespace="shop")
     assert (
         "image: registry.example.com/tandem/order" in files["shop/charts/tandem/charts/order/templates/deployment.yaml"]

@@ -21,19 +21,22 @@ from tests.support.contract.breaks import BREAKS, EVENT_BREAKS, Break
 from tests.support.contract.calls import MESSAGE_ID, payment
 from tests.support.contract.expectations import Body, broken, compare, read_by, stored
 from tests.support.eventually import eventually
-from tests.support.pair import ORDER, Pair
+from tests.support.pair import Pair
 from tests.support.settings import SECRET
 
 NAME = "payment-order"
-ORDERS = [
+PAYMENTS = [
     ("captured", {}, None),
     ("declined", {"payment_method": "pm_declined"}, None),
     ("authorized", {"capture": "manual"}, None),
-    ("voided", {"capture": "manual"}, "cancel"),
+    ("voided", {"capture": "manual"}, "void"),
     ("refunded", {}, "refunds"),
     ("refund declined", {"payment_method": "pm_refund_declined"}, "refunds"),
 ]
-"""Orders that make payment send every kind of event: a name, changes of the order, and an action on it."""
+"""Payments of a third party with every kind of event: a name, changes of the payment, and an action on it.
+
+Order's own commands have no events: their outcomes are answers.
+"""
 
 SAMPLE = {
     "type": "payment.updated",
@@ -111,14 +114,14 @@ def faults(body: Body) -> list[str]:
 
 
 def events(pair: Pair) -> Iterable[tuple[int, Body]]:
-    """Place all orders, and return order's status and the body of each event."""
+    """Make all payments, and return order's status and the body of each event."""
     with recorded(pair) as sent:
-        for _, change, action in ORDERS:
-            placed = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10").json()
+        for _, change, action in PAYMENTS:
+            made = pair.payment.post("/v1/payments", {**PAYMENT, **change, "order_id": str(uuid.uuid4())}).json()
             if action is not None:
-                done = pair.order.post(f"/v1/orders/{placed['id']}/{action}", {}, Prefer="wait=10")
+                done = pair.payment.post(f"/v1/payments/{made['id']}/{action}", {})
                 assert done.ok, done.text
-        eventually(lambda: len(sent) >= len(ORDERS) + 3, "payment has sent all events")
+        eventually(lambda: len(sent) >= len(PAYMENTS) + 3, "payment has sent all events")
     return sent
 
 

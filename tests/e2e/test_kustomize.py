@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,12 @@ from kubernetes import client
 
 from tests.support.charts import kustomize
 from tests.support.charts.kustomize import K8S
+from tests.support.cluster.kubectl import kubectl
 from tests.support.cluster.namespace import Namespace, say, wait_until
 from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
-
-
-def kubectl(*arguments: str | Path) -> str:
-    """Run kubectl and return its output. Its errors are printed."""
-    argv = [os.environ.get("KUBECTL", "kubectl"), *map(str, arguments)]
-    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=300, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +89,8 @@ def test_a_second_apply_changes_nothing(overlay: tuple[Namespace, Path]) -> None
 
 @pytest.mark.parametrize(("folder", "job"), [("test", "tandem-order-test"), ("load", "tandem-load")])
 def test_the_test_and_load_jobs_succeed(dev: Namespace, folder: str, job: str) -> None:
+    # As in production, where nothing may connect that no policy allows.
+    say(kubectl("--namespace", dev.name, "apply", "-f", K8S / "overlays" / "production" / "deny.yaml"))
     say(kubectl("--namespace", dev.name, "apply", "-k", K8S / folder))
     done = wait_until(f"{job} has ended", lambda: ended(dev, job), 200)
     say(kubectl("--namespace", dev.name, "logs", f"job/{job}"))

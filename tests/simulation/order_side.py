@@ -90,7 +90,7 @@ class OrderSide:
         """Place an order."""
         facts = Order(self._new.new(), Status.PENDING_PAYMENT, total, CURRENCY, method, capture)
         order = self.rows[facts.id] = OrderRow(facts)
-        self._write(order, [transition.place(facts, self._new.new)])
+        self._write(order, transition.first_steps(facts, self._new.new))
 
     def cancel(self, order: OrderRow) -> None:
         """Cancel the order, if it allows that."""

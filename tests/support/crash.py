@@ -34,6 +34,7 @@ FUNCTIONS = {
         "payment.settlements:settle",
         "payment.operations:claim",
         "payment.operations:release",
+        "payment.providers.simulator:Simulator.send_many",
         "payment.providers.simulator:Simulator.send",
         "payment.providers.simulator:Simulator.lookup",
         "payment.executor:Executor.execute",

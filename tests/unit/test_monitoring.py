@@ -60,6 +60,8 @@ def test_each_alert_has_a_severity_and_a_link_to_its_section(service: str) -> No
             if rule["alert"] in names("order") & names("payment"):
                 assert service in rule["annotations"]["summary"]
             assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
+            assert len(rule["annotations"]["description"]) > 40
+            assert rule["annotations"]["unit"]
 
 
 # Alerts of both services differ only in the name, so they are tested for order only.

@@ -19,7 +19,7 @@ import requests
 from cachetools import TLRUCache
 from urllib3.exceptions import HTTPError
 
-from chassis import cards
+from chassis import cards, outgoing
 from chassis.auth import keyring
 from chassis.auth.keyring import Key
 from chassis.http.problems import Problem, unavailable
@@ -155,16 +155,12 @@ def _may_verify(jwk: Mapping[str, Any]) -> bool:
 
 def _fetch(url: str) -> bytes:
     """Return the body at the URL. Raises errors of requests and urllib3, also if it is too large or takes too long."""
-    deadline = time.monotonic() + FETCH_TIMEOUT
-    with requests.get(url, timeout=(1.0, 2.0), stream=True, allow_redirects=False) as response:
+    with outgoing.limit(requests.Session(), _MAX_JWKS) as session:
+        connecting = FETCH_TIMEOUT / 3
+        response = session.get(url, timeout=(connecting, FETCH_TIMEOUT - connecting), allow_redirects=False)
         if response.status_code != 200:
             raise requests.HTTPError(f"answered {response.status_code}")
-        body = b""
-        while chunk := response.raw.read1(65536, decode_content=True):
-            body += chunk
-            if len(body) > _MAX_JWKS or time.monotonic() > deadline:
-                raise requests.ConnectionError("too large or too slow")
-        return body
+        return response.content
 
 
 class Tokens:

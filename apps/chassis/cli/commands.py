@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString
 
 import click
-import psycopg
 from flask import Flask
 
 from chassis import config
-from chassis.cli import keys
+from chassis.cli import failures, keys
 from chassis.messaging.work import WorkLoop
 from chassis.postgres import migrate, roles
 from chassis.postgres.database import Database, Session
-from chassis.server import admin
+from chassis.server import admin, listeners
 from chassis.service import Service
 from chassis.telemetry import logs, metrics, tracing
 
@@ -35,7 +34,10 @@ def register(
 
     `loops` creates the loops that `flask relay` runs. `old_rows` maps tables to SQL conditions for the rows that
     `flask purge` deletes, with `%s` for the days. It adds to, or replaces, those of the tables that every service has.
+
+    Call this before other functions add commands: it makes all commands fail alike (chassis.cli.failures).
     """
+    app.cli = failures.Commands(app.name)
     keys.register(app)
 
     @app.cli.command("migrate")
@@ -58,8 +60,6 @@ def register(
         try:
             migrate.wait_for(Database(url, f"{app.name}-migrate"), wait, click.echo)
             before, after = migrate.upgrade(url, migrations, service_role=role, warn=warn)
-        except psycopg.OperationalError as error:
-            raise click.ClickException(f"the database does not respond: {str(error).splitlines()[0]}") from error
         except roles.RoleMissing as error:
             raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
@@ -116,7 +116,7 @@ def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:
         thread.start()
     service.health.alive = lambda: all(loop.is_alive() for loop in loops)
     if service.settings.relay_admin_port:
-        admin.serve(admin.listen(os.environ.get("HOST", "0.0.0.0"), service.settings.relay_admin_port), service.admin)
+        admin.serve(listeners.listen(os.environ.get("HOST", ""), service.settings.relay_admin_port), service.admin)
     log.info("relay_started", loops=[loop.name for loop in loops])
     while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
         pass

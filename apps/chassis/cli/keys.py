@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
@@ -13,7 +12,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from chassis.auth import keyring, stored_keys
-from chassis.postgres.database import UNAVAILABLE, Row, Session
+from chassis.postgres.database import Row, Session
 from chassis.service import Service
 
 # The columns with their maximum widths and contents. With the gaps, a line has 80 characters.
@@ -35,14 +34,9 @@ def register(app: Flask) -> None:
     group = AppGroup("keys", help="API keys in this service's database, in addition to those in API_KEYS.")
     app.cli.add_command(group)
 
-    @contextmanager
-    def database() -> Iterator[Session]:
+    def database() -> Session:
         service: Service = app.extensions["tandem"]
-        try:
-            yield service.database.session()
-        except UNAVAILABLE as error:
-            reason = str(error).splitlines()[0]
-            raise click.ClickException(f"the database does not respond, or is not migrated: {reason}") from error
+        return service.database.session()
 
     @group.command("create")
     @click.option("--merchant", required=True, callback=_merchant, help="The merchant that the key acts for.")
@@ -64,23 +58,20 @@ def register(app: Flask) -> None:
     def create(merchant: str, scopes: Sequence[str], expires_in: int | None, name: str) -> None:
         """Create a key and print it. It is not shown again."""
         lifetime = timedelta(days=expires_in) if expires_in else None
-        with database() as session:
-            _show(stored_keys.create(session, merchant, scopes, name=name, lifetime=lifetime))
+        _show(stored_keys.create(database(), merchant, scopes, name=name, lifetime=lifetime))
 
     @group.command("list")
     def list_keys() -> None:
         """Print a table of all keys, with their last four characters. Times are UTC."""
-        with database() as session:
-            for line in _table(stored_keys.listed(session)):
-                click.echo(line)
+        for line in _table(stored_keys.listed(database())):
+            click.echo(line)
 
     @group.command("revoke")
     @click.argument("key_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
     def revoke(key_id: int) -> None:
         """Revoke a key for good. It stops working within KEY_CACHE_SECONDS."""
-        with database() as session:
-            if not stored_keys.revoke(session, key_id):
-                raise click.ClickException(f"there is no key {key_id}")
+        if not stored_keys.revoke(database(), key_id):
+            raise click.ClickException(f"there is no key {key_id}")
         click.echo(f"{app.name}: key {key_id} is revoked")
 
     @group.command("rotate")
@@ -95,8 +86,7 @@ def register(app: Flask) -> None:
     )
     def rotate(key_id: int, overlap: int) -> None:
         """Create a successor of a key and print it. The old key expires after the overlap."""
-        with database() as session:
-            made = stored_keys.rotate(session, key_id, timedelta(hours=overlap))
+        made = stored_keys.rotate(database(), key_id, timedelta(hours=overlap))
         if made is None:
             raise click.ClickException(f"there is no valid key {key_id}")
         _show(made)

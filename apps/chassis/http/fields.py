@@ -224,10 +224,11 @@ class MajorAmount(fields.Field):  # type: ignore[type-arg]
 
 
 class QueryTime(fields.Field):  # type: ignore[type-arg]
-    """A time in a query, in RFC 3339 with an offset from UTC. Digits beyond microseconds are cut off."""
+    """A time in a query or body, in RFC 3339 with an offset from UTC. Digits beyond microseconds are cut off."""
 
-    def __init__(self, description: str) -> None:
-        super().__init__(metadata={"type": "string", "format": "date-time", **describe(description)})
+    def __init__(self, description: str, *, required: bool = False) -> None:
+        about = describe(description, _TIME_EXAMPLE) if required else describe(description)
+        super().__init__(metadata={"type": "string", "format": "date-time", **about}, required=required)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if _TIME.fullmatch(str(value)):

@@ -24,7 +24,7 @@ _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 def after(cursor: str | None) -> str | None:
     """Return the id in a cursor; the page continues after it. Raises Problem `validation` for an invalid cursor."""
-    return None if cursor is None else str(uuid.UUID(bytes=_decode(cursor, 16)))
+    return None if cursor is None else str(uuid.UUID(bytes=decode(cursor, 16)))
 
 
 def after_number(cursor: str | None) -> int:
@@ -32,38 +32,41 @@ def after_number(cursor: str | None) -> int:
 
     The list's rows have the number as `id`, a UUID with this value. Raises Problem `validation` for an invalid cursor.
     """
-    return 0 if cursor is None else min(uuid.UUID(bytes=_decode(cursor, 16)).int, 2**63 - 1)
+    return 0 if cursor is None else min(uuid.UUID(bytes=decode(cursor, 16)).int, 2**63 - 1)
 
 
 def after_moment(cursor: str | None) -> tuple[datetime, str] | None:
     """Return the time and id in a cursor of a list by time. Raises Problem `validation` for an invalid cursor."""
     if cursor is None:
         return None
-    data = _decode(cursor, 24)
+    data = decode(cursor, 24)
     microseconds = int.from_bytes(data[:8], "big")
     if microseconds > _LAST:
-        raise _invalid_cursor()
+        raise invalid_cursor()
     return _EPOCH + timedelta(microseconds=microseconds), str(uuid.UUID(bytes=data[8:]))
 
 
-def _decode(cursor: str, length: int) -> bytes:
+def decode(cursor: str, length: int, pointer: str = "/cursor") -> bytes:
+    """Return the `length` bytes in a cursor. Raises Problem `validation` for an invalid cursor, given at `pointer`."""
     if len(cursor) > 2 * length:
-        raise _invalid_cursor()
+        raise invalid_cursor(pointer)
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
-        raise _invalid_cursor() from error
-    if len(data) != length or _encode(data) != cursor:
-        raise _invalid_cursor()
+        raise invalid_cursor(pointer) from error
+    if len(data) != length or encode(data) != cursor:
+        raise invalid_cursor(pointer)
     return data
 
 
-def _encode(data: bytes) -> str:
+def encode(data: bytes) -> str:
+    """Return a cursor that holds these bytes."""
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _invalid_cursor() -> Problem:
-    return invalid("/cursor", "Must be the next_cursor of another page.")
+def invalid_cursor(pointer: str = "/cursor") -> Problem:
+    """Return the problem that the cursor at `pointer` is invalid."""
+    return invalid(pointer, "Must be the next_cursor of another page.")
 
 
 def cursor_of(row: Row) -> str:
@@ -71,7 +74,7 @@ def cursor_of(row: Row) -> str:
     position = uuid.UUID(str(row["id"])).bytes
     if "created_at" in row:  # the list is ordered by time, then by id
         position = ((row["created_at"] - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big") + position
-    return _encode(position)
+    return encode(position)
 
 
 def page(rows: list[Row], limit: int) -> Response:

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import flask
 import marshmallow as ma
+import orjson
 from gunicorn.http.errors import ParseException
 
 from chassis import cards
@@ -142,8 +143,16 @@ def read_body(req: flask.Request) -> bytes:
 
 
 def canonical(body: Mapping[str, Any]) -> bytes:
-    """Return the body in a canonical form, for fingerprints: independent of the order of keys and of white space."""
-    return _CANONICAL.encode(body).encode()
+    """Return the body in a canonical form, for fingerprints: independent of the order of keys and of white space.
+
+    orjson writes the same bytes as the standard library, in a tenth of the time, if everything is ASCII and there is no
+    number that it cannot hold.
+    """
+    try:
+        found = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a Decimal, or an integer of more than 64 bits
+        return _CANONICAL.encode(body).encode()
+    return found if found.isascii() and b"\x7f" not in found else _CANONICAL.encode(body).encode()
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)

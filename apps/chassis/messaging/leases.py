@@ -19,7 +19,7 @@ from typing import Any, LiteralString, Protocol
 
 import uuid_utils
 
-from chassis.postgres.database import Row, Session
+from chassis.postgres.database import Row, Session, to_json
 
 MAX_BACKOFF = 300.0
 """The longest delay between two attempts, in seconds."""
@@ -46,6 +46,9 @@ def by_turns(
     cost depends on the number of merchants with pending rows and on the limit, not on the number of rows: the merchants
     are found one after the other in an index on (merchant, available_at) of the pending rows (a loose index scan), and
     rows that are not due yet are not read. `only` is a further condition for a row.
+
+    The parameter `in_flight` says, as JSON, how many rows of each merchant the caller works on already. A merchant gets
+    at most `merchant_limit` rows, less those.
     """
     return f"""
         WITH RECURSIVE found AS (
@@ -54,10 +57,15 @@ def by_turns(
             SELECT next.merchant FROM found CROSS JOIN LATERAL (
                 SELECT merchant FROM {table} WHERE {pending} AND {table}.merchant > found.merchant
                 ORDER BY merchant LIMIT 1) next),
+        rooms AS (
+            SELECT merchant,
+                   %(merchant_limit)s::bigint - COALESCE((%(in_flight)s::jsonb ->> merchant)::bigint, 0) AS room
+            FROM found),
         waiting AS MATERIALIZED (
-            SELECT merchant, ceil(%(limit)s::float8 / count(*) OVER ())::bigint AS share FROM found
+            SELECT merchant, LEAST(room, ceil(%(limit)s::float8 / count(*) OVER ())::bigint) AS share FROM rooms
             -- Ordered as the index is, so that the planner looks up one row. EXISTS might read all of them.
-            WHERE (SELECT true FROM {table} WHERE {table}.merchant = found.merchant AND {pending} AND {DUE}
+            WHERE room > 0
+              AND (SELECT true FROM {table} WHERE {table}.merchant = rooms.merchant AND {pending} AND {DUE}
                    ORDER BY available_at LIMIT 1)
             ORDER BY random())
         SELECT picked.* FROM waiting CROSS JOIN LATERAL (
@@ -126,6 +134,25 @@ def claim(session: Session, queue: Queue, lease: float, limit: int, **parameters
     named = {**parameters, "owner": new_owner(), "lease": lease, "limit": limit}
     # Planned for each claim: a plan made while the queue was empty takes seconds when thousands of rows wait.
     return session.execute(queue.claiming, named, prepare=False).fetchall()
+
+
+def claim_by_turns(
+    session: Session,
+    queue: Queue,
+    lease: float,
+    limit: int,
+    merchant_limit: int | None = None,
+    in_flight: Mapping[str, int] | None = None,
+) -> list[Row]:
+    """Call `claim` for a queue whose `due` is `by_turns`, which describes the parameters. None: nothing is limited."""
+    return claim(
+        session,
+        queue,
+        lease,
+        limit,
+        merchant_limit=limit if merchant_limit is None else merchant_limit,
+        in_flight=to_json(dict(in_flight or {})),
+    )
 
 
 def release(session: Session, queue: Queue, work: Leased, delay: float, error: str) -> bool:

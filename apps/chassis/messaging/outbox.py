@@ -6,7 +6,7 @@ ever claimed, so the messages of one aggregate are delivered in order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,15 @@ class Message:
     owner: str
 
 
-def claim(session: Session, lease: float, limit: int) -> list[Message]:
-    """Lease up to `limit` due rows for `lease` seconds; oldest first."""
-    rows = leases.claim(session, OUTBOX, lease, limit)
+def claim(
+    session: Session,
+    lease: float,
+    limit: int,
+    merchant_limit: int | None = None,
+    in_flight: Mapping[str, int] | None = None,
+) -> list[Message]:
+    """Lease up to `limit` due rows for `lease` seconds; oldest first. See leases.by_turns for the other parameters."""
+    rows = leases.claim_by_turns(session, OUTBOX, lease, limit, merchant_limit, in_flight)
     return sorted(
         (Message(**{**row, "id": str(row["id"]), "aggregate_id": str(row["aggregate_id"])}) for row in rows),
         key=lambda message: message.sequence,

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
 
-from chassis.messaging import outbox
+from chassis.messaging import outbox, shares
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Breaker, Refused, Unreachable
+from chassis.messaging.shares import Shares
 from chassis.messaging.work import Waker, WorkLoop
 from chassis.postgres.database import Database, Session
 from chassis.telemetry import logs, metrics, tracing
@@ -32,8 +33,8 @@ Raises Unreachable or Refused if all of them have failed.
 BATCH = 64
 """How many messages are sent together at most."""
 
-BATCH_THREADS = 2
-"""How many batches a loop sends at the same time. One waits for the other service while the other one is settled."""
+BATCH_THREADS = 4
+"""How many batches a loop sends at the same time. A merchant may have all but one of them in flight."""
 
 
 class Relay:
@@ -81,31 +82,52 @@ class Relay:
     def deliver_many(self, messages: Sequence[Message]) -> None:
         """Deliver messages that are leased to the caller, of different aggregates; see `deliver`.
 
-        If the answers can't be interpreted, each message is delivered alone: one bad message harms no other.
+        If the batch is refused or its answers can't be interpreted, each message is delivered alone: one bad message
+        harms no other.
         """
         if len(messages) == 1 or self._handle_many is None:
             for message in messages:
                 self.deliver(message)
             return
         began = time.perf_counter()
-        failed: Mapping[str, Unreachable | Refused]
+        spans = ((f"deliver {message.topic}", message.headers, _attributes(message)) for message in messages)
+        with tracing.spans(spans) as set_attributes:
+            failed = self._send_many(messages)
+            if failed is not None:
+                self._finish(messages, failed, time.perf_counter() - began, set_attributes)
+        if failed is None:
+            for message in messages:
+                self.deliver(message)
+
+    def _send_many(self, messages: Sequence[Message]) -> Mapping[str, Unreachable | Refused] | None:
+        """Return the failures by message id, or None if each message is to be delivered alone."""
         try:
-            failed = self._handle_many(messages)
-        except (Unreachable, Refused) as error:
-            failed = dict.fromkeys((message.id for message in messages), error)
+            return self._handle_many(messages) if self._handle_many is not None else None
+        except Unreachable as error:
+            return dict.fromkeys((message.id for message in messages), error)
         except psycopg.Error:
             raise
         except Exception as error:
-            log.error("batch_divided", messages=len(messages), exc_info=error)
-            for message in messages:
-                self.deliver(message)
-            return
-        took = time.perf_counter() - began
-        for message in messages:
+            fault = None if isinstance(error, Refused) else error
+            log.error("batch_divided", messages=len(messages), error=str(error), exc_info=fault)
+            return None
+
+    def _finish(
+        self,
+        messages: Sequence[Message],
+        failed: Mapping[str, Unreachable | Refused],
+        took: float,
+        set_attributes: Sequence[tracing.SetAttribute],
+    ) -> None:
+        for message, set_attribute in zip(messages, set_attributes, strict=True):
             failure = failed.get(message.id)
+            outcome = "delivered"
             if failure is not None:
-                self._release(message, failure)
-            outcome = _outcome(failure) if failure is not None else "delivered"
+                outcome = _outcome(failure)
+                with logs.request_context(message.headers):
+                    self._release(message, failure)
+                set_attribute("error.type", outcome)
+            set_attribute("tandem.outcome", outcome)
             metrics.deliveries.labels(message.topic, outcome).inc()
             metrics.delivery_seconds.labels(message.topic).observe(took)
 
@@ -124,22 +146,35 @@ class Relay:
 
     def loop(self, *, lease: float, concurrency: int, poll: float) -> WorkLoop:
         """Return the loop that delivers due rows; `lease` and `poll` are in seconds."""
+        alone = self._handle_many is None
+        threads = concurrency if alone else min(concurrency, BATCH_THREADS)
+        working = Shares(shares.most(threads))
 
         def claim(session: Session, limit: int) -> list[Message]:
             return outbox.claim(session, lease, limit)
 
         def claim_batches(session: Session, limit: int) -> list[list[Message]]:
-            messages = outbox.claim(session, lease, limit * BATCH)
-            return [messages[at : at + BATCH] for at in range(0, len(messages), BATCH)]
+            busy = working.in_flight()
+            in_flight = {merchant: batches * BATCH for merchant, batches in busy.items()}
+            messages = outbox.claim(session, lease, limit * BATCH, working.limit * BATCH, in_flight)
+            batches = shares.divide(messages, busy, BATCH)
+            for batch in batches:
+                working.begin({message.merchant for message in batch})
+            return batches
 
-        alone = self._handle_many is None
+        def deliver_batch(messages: Sequence[Message]) -> None:
+            try:
+                self.deliver_many(messages)
+            finally:
+                working.end({message.merchant for message in messages})
+
         return WorkLoop(
             "relay",
             self._database,
             claim if alone else claim_batches,
-            self.deliver if alone else self.deliver_many,
+            self.deliver if alone else deliver_batch,
             channel=outbox.CHANNEL,
-            concurrency=concurrency if alone else min(concurrency, BATCH_THREADS),
+            concurrency=threads,
             poll=poll,
             gate=self.breaker.room,
         )

@@ -11,12 +11,16 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
 import pybreaker
 import requests
+from marshmallow import ValidationError
 from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import HTTPError
 
+from chassis import outgoing
 from chassis.telemetry import metrics, tracing
 
 T = TypeVar("T")
@@ -131,7 +135,7 @@ class Remote:
     def __init__(
         self, name: str, url: str, headers: Mapping[str, str], timeout: float, *, measured: bool = True
     ) -> None:
-        """`headers` are sent with every request; `timeout` is the longest time to wait for an answer, in seconds.
+        """`headers` are sent with every request; `timeout` is the longest time to wait for a whole answer, in seconds.
 
         `measured` is whether the metrics show the state of this breaker: true for one Remote per destination.
         Raises ValueError for a header that HTTP does not allow, without its value, which may be a secret.
@@ -187,13 +191,21 @@ class Remote:
                 verify=True,
                 stream=False,
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise Unreachable(f"{self._name}: {type(error).__name__}") from error
         if response.status_code in _TEMPORARY:
             raise Unreachable(f"{self._name} answered {response.status_code}")
         if not 200 <= response.status_code < 300:
-            raise Refused(f"{self._name} answered {response.status_code}: {response.text[:200]}", _problem(response))
+            text = response.content[:200].decode(errors="replace")
+            raise Refused(f"{self._name} answered {response.status_code}: {text}", _problem(response))
         return response
+
+    def read(self, response: requests.Response, load: Callable[[Any], T]) -> T:
+        """Return what `load` makes of the JSON of a response. Raises Refused if either fails."""
+        try:
+            return load(orjson.loads(response.content))
+        except (ValueError, LookupError, TypeError, AttributeError, ValidationError) as error:
+            raise Refused(f"{self._name} sent a response that is not valid") from error
 
     def _prepared(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
@@ -210,7 +222,7 @@ class Remote:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = tracing.http_session()
+            session = outgoing.limit(tracing.http_session())
             session.trust_env = False  # no proxies and no .netrc between the services
             self._local.session = session
         return session
@@ -218,6 +230,6 @@ class Remote:
 
 def _problem(response: requests.Response) -> str | None:
     try:
-        return str(response.json()["type"]).removeprefix("/problems/")
-    except (ValueError, KeyError, TypeError):
+        return str(orjson.loads(response.content)["type"]).removeprefix("/problems/")
+    except (ValueError, LookupError, TypeError):
         return None

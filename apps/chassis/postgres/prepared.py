@@ -51,7 +51,7 @@ class Prepared:
 
     def _execute(self, pgconn: PGconn, parameters: Parameters) -> PGresult:
         texts = [
-            value.encode() if type(value) is str else None if value is None else self._text(value)
+            value.encode() if isinstance(value, str) else None if value is None else self._text(value)
             for value in self._values(parameters)
         ]
         result = _check(pgconn, pgconn.exec_prepared(self._name, texts))  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from chassis.http.answers import to_json
 from chassis.http.generic_problems import GENERIC
 from chassis.http.problems import Problem, render
 from chassis.postgres.database import Database
-from chassis.server import rejections
+from chassis.server import listeners, rejections
 from chassis.server.health import Health
 from chassis.telemetry import metrics
 
@@ -69,6 +69,11 @@ class _Server(ThreadedWSGIServer):
         super().__init__(*args, **kwargs)
         self._lock = threading.Lock()
         self._open: Counter[str] = Counter()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection. Returns its socket and the client's address."""
+        request, address = super().get_request()
+        return request, listeners.plain(address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a new thread, or refuse it."""
@@ -148,11 +153,6 @@ def pages_application(pages: Mapping[str, Application], other: Application | Non
 def _missing(path: str) -> Response:
     missing = render(Problem("not-found", "This port has no such path."), GENERIC, instance=quote(path))
     return Response(missing.body, missing.status, missing.headers)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises OSError if the port is in use."""
-    return socket.create_server((host, port), backlog=64)
 
 
 def serve(listener: socket.socket, app: Application) -> None:

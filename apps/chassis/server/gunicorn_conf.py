@@ -9,13 +9,13 @@ import gc
 import os
 from typing import Any
 
-from chassis.server import admin
+from chassis.server import admin, listeners
 from chassis.server.request_buffer import MAX_LINE
 from chassis.telemetry import metrics, tracing
 
-_host = os.environ.get("HOST", "0.0.0.0")
+_host = os.environ.get("HOST", "")
 _per_address = int(os.environ.get("WEB_CONNECTIONS_PER_ADDRESS", "0"))  # per worker; 0 is any number
-bind = f"{_host}:{os.environ.get('PORT', '8080')}"
+bind = listeners.binds(_host, os.environ.get("PORT", "8080"))
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "6"))
 worker_class = "chassis.server.worker.Worker"
@@ -40,9 +40,9 @@ secure_scheme_headers: dict[str, str] = {}
 
 def on_starting(server: Any) -> None:
     """Open the admin ports before the fork, so that all workers share them. Raises OSError if one is in use."""
-    server.admin_listener = admin.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
+    server.admin_listener = listeners.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
     operator_port = os.environ.get("OPERATOR_PORT")
-    server.operator_listener = admin.listen(_host, int(operator_port)) if operator_port else None
+    server.operator_listener = listeners.listen(_host, int(operator_port)) if operator_port else None
 
 
 def when_ready(server: Any) -> None:

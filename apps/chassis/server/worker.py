@@ -37,6 +37,7 @@ from chassis.server.balance import BalancedWorker
 from chassis.server.buffered_socket import BufferedSocket
 from chassis.server.crowding import Connection, has_data
 from chassis.server.lingering import LINGER_TIMEOUT, Lingering
+from chassis.server.listeners import plain
 from chassis.server.request_buffer import MAX_HEAD, RequestBuffer, State
 from chassis.server.response import Response
 from chassis.telemetry import logs
@@ -81,7 +82,9 @@ class Worker(BalancedWorker):
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             client.setsockopt(socket.SOL_SOCKET, option, _SOCKET_TIMEOUT)
         self.nr_conns += 1
-        conn = Connection(self._open_by_address, self.cfg, BufferedSocket(client), address, listener.getsockname())
+        conn = Connection(
+            self._open_by_address, self.cfg, BufferedSocket(client), plain(address), listener.getsockname()
+        )
         crowded = 0 < self.per_address < self._open_by_address[conn.address]
         if crowded and not self._close_idle_of(conn.address):
             log.info("too_many_connections", address=conn.address)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+import requests
 from environs import FileAwareEnv
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -17,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.util.re import parse_env_headers
 
-from chassis import __version__
+from chassis import __version__, outgoing
 
 _FLUSH_TIMEOUT = 3.0  # seconds that a stopping process waits for the collector
 _LOG_INTERVAL = 60.0  # seconds between two log lines about a collector that does not respond
@@ -39,7 +40,8 @@ def start(service: str, role: str) -> None:
     resource = Resource.create({**defaults, **OTELResourceDetector().detect().attributes})
     _limit_logging()
     _tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    _tracer_provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(headers=_headers())))
+    exporter = OTLPSpanExporter(headers=_headers(), session=outgoing.limit(requests.Session()))
+    _tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(_tracer_provider)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import mmap_dict, values
@@ -27,6 +28,7 @@ class AllocatedFile(mmap_dict.MmapedDict):
                 with open(filename, "a+b") as file:
                     _allocate(file.fileno(), _FIRST_SIZE)
             except OSError as error:
+                _remove_if_empty(filename)
                 filename = _in_memory(error)
         super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
 
@@ -58,6 +60,13 @@ def _allocate(descriptor: int, size: int) -> None:
     """Put the first `size` bytes of a file on the disk. Raises OSError. macOS can't: there, files stay sparse."""
     if hasattr(os, "posix_fallocate") and os.fstat(descriptor).st_size < size:
         os.posix_fallocate(descriptor, 0, size)
+
+
+def _remove_if_empty(filename: str) -> None:
+    """Delete a file without content: /metrics can't read it."""
+    with suppress(OSError):
+        if os.stat(filename).st_size == 0:
+            os.unlink(filename)
 
 
 def _in_memory(error: OSError) -> str:

@@ -11,7 +11,7 @@ Of an error, only the type is recorded: its text may quote what a client has sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry import context, trace
@@ -31,15 +31,35 @@ def span(
 ) -> Iterator[Callable[[str, str | int], None]]:
     """Run the block in a span, with the ids of its request in the log. See `chassis.telemetry.tracing.span`."""
     parent = None if headers is None else extract(headers)
-    with open_span(name, SpanKind.CLIENT if calls else SpanKind.CONSUMER, attributes, parent) as opened:
+    kind = SpanKind.CLIENT if calls else SpanKind.CONSUMER
+    with (
+        open_span(name, kind, attributes, parent) as opened,
+        logs.request_context({**(headers or {}), **inject()}),
+    ):
+        yield _setter(opened)
 
-        def set_attribute(attribute: str, value: str | int) -> None:
-            opened.set_attribute(attribute, value)
-            if attribute == "error.type":
-                opened.set_status(StatusCode.ERROR)
 
-        with logs.request_context({**(headers or {}), **inject()}):
-            yield set_attribute
+@contextmanager
+def spans(
+    each: Iterable[tuple[str, Mapping[str, str], Mapping[str, str | int]]], *, calls: bool = False
+) -> Iterator[list[Callable[[str, str | int], None]]]:
+    """Run the block in a span for each message of a batch. See `chassis.telemetry.tracing.spans`."""
+    kind = SpanKind.CLIENT if calls else SpanKind.CONSUMER
+    opened = [_tracer.start_span(name, extract(headers), kind, attributes) for name, headers, attributes in each]
+    try:
+        yield [_setter(span) for span in opened]
+    finally:
+        for span in opened:
+            span.end()
+
+
+def _setter(span: Span) -> Callable[[str, str | int], None]:
+    def set_attribute(attribute: str, value: str | int) -> None:
+        span.set_attribute(attribute, value)
+        if attribute == "error.type":
+            span.set_status(StatusCode.ERROR)
+
+    return set_attribute
 
 
 def exemplar() -> dict[str, str] | None:

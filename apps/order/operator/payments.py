@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-import requests
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema
 
 from chassis.messaging.remote import Refused, Remote, Unreachable
 from order.operator import schemas
@@ -46,7 +44,7 @@ class Payments(Remote):
     def readiness(self) -> tuple[bool, str]:
         """Return whether payment is ready, and its status or the error."""
         try:
-            return True, str(_read(self.get("/readyz", {}), schemas.Readiness().load)["status"])
+            return True, str(self.read(self.get("/readyz", {}), schemas.Readiness().load)["status"])
         except (Unreachable, Refused) as error:
             return False, str(error)
 
@@ -85,7 +83,7 @@ class Payments(Remote):
         Raises Unreachable and Refused.
         """
         try:
-            faults: Record = _read(self.get("/v1/simulator/faults", {}), schemas.Faults().load)
+            faults: Record = self.read(self.get("/v1/simulator/faults", {}), schemas.Faults().load)
             return faults
         except Refused as error:
             if error.problem == "not-found":
@@ -101,12 +99,5 @@ class Payments(Remote):
         if seconds_left <= 0:
             raise Unreachable(f"payment did not return everything within {PAGE_TIMEOUT:g} s")
         response = self.get(path, {"Tandem-Merchant": merchant}, min(seconds_left, TIMEOUT))
-        records: list[Record] = _read(response, lambda body: schema.load(body["data"], many=True))
+        records: list[Record] = self.read(response, lambda body: schema.load(body["data"], many=True))
         return records
-
-
-def _read(response: requests.Response, load: Callable[[Any], Any]) -> Any:
-    try:
-        return load(response.json())
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise Refused("payment sent a response that is not valid") from error

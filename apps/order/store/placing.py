@@ -12,33 +12,36 @@ from chassis.postgres.database import Row, Session, to_json
 from order.history import Step
 from order.model import Status
 from order.store import deliveries
+from order.store.events import STATE
 from order.store.steps import asked_json
 from order.store.views import OBJECT, VIEW
 
-_EVENTS = """seen o CROSS JOIN (
-    VALUES (%(event_id)s::uuid, 'order.placed', %(headers)s::jsonb),
-           (%(paid_event_id)s::uuid, 'order.paid', %(headers)s::jsonb)) n(id, type, headers)"""
+# A free order has both events, every other order the first.
+_EVENTS = """placed o CROSS JOIN (
+    VALUES (%(event_id)s::uuid, 'order.placed', 1, NULL, 'pending_payment', %(headers)s::jsonb),
+           (%(paid_event_id)s::uuid, 'order.paid', 2, 'pending_payment', 'paid', %(headers)s::jsonb)
+    ) n(id, type, version, before, status, headers)"""
 
 _PLACED = f"""
 placed AS (
     INSERT INTO orders (merchant, id, status, currency, total_amount, items, customer, payment_method, capture,
-                        metadata, command_id, asked, asked_version)
+                        metadata, command_id, asked, asked_version, version)
     SELECT %(merchant)s::text, %(id)s::uuid, %(status)s::text, %(currency)s::text, %(total_amount)s::bigint,
            %(items)s::jsonb, %(customer)s::text, %(payment_method)s::text, %(capture)s::text, %(metadata)s::jsonb,
-           %(command_id)s::uuid, %(asked)s::jsonb, 1
+           %(command_id)s::uuid, %(asked)s::jsonb, %(version)s::bigint, %(version)s::bigint
     {{source}}
     RETURNING *),
 event AS (
-    INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)
-    SELECT merchant, id, version, 'order.placed', status, 'merchant' FROM placed),
+    INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, at, id, state)
+    SELECT o.merchant, o.id, n.version, n.type, n.before, n.status, 'merchant', o.updated_at, n.id, {STATE}
+    FROM {_EVENTS} WHERE n.id IS NOT NULL),
 command AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
     SELECT %(command_id)s::uuid, merchant, id, %(topic)s::text, %(command_payload)s::jsonb, %(headers)s::jsonb,
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
     FROM placed WHERE %(topic)s::text IS NOT NULL),
-seen AS (SELECT merchant, id, version, status, {OBJECT} AS object FROM placed o),
-told AS ({deliveries.queue(_EVENTS, "o.object")})
-SELECT object::text AS body, id, version, status, EXISTS (SELECT FROM told) AS told FROM seen
+told AS ({deliveries.queue(_EVENTS)})
+SELECT {OBJECT}::text AS body, id, version, status, EXISTS (SELECT FROM told) AS told FROM placed o
 """
 
 _INSERT_UNDER_KEY = """
@@ -86,7 +89,7 @@ def parameters(
     message: Message | None,
     lease: float,
 ) -> dict[str, Any]:
-    """Return the parameters of `insert` and `insert_under_key` for the first step of an order.
+    """Return the parameters of `insert` and `insert_under_key` for the last step of a new order.
 
     `wanted` has what decisions do not depend on: `customer` and `metadata`, both optional. The message is leased for
     `lease` seconds if it has an owner.
@@ -107,6 +110,7 @@ def parameters(
         "paid_event_id": str(uuid_utils.uuid7()) if order.status is Status.PAID else None,
         "headers": to_json(headers),
         "asked": to_json(asked_json(order)),
+        "version": order.version,
     }
     if message is None:
         return {**_NO_COMMAND, **parameters}

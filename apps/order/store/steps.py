@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import uuid_utils
@@ -13,11 +13,11 @@ from psycopg.pq import TransactionStatus
 from chassis.messaging import outbox
 from chassis.messaging.outbox import DELIVERED
 from chassis.postgres.database import Row, Session, json_time, to_json
-from order import transition
 from order.history import Step
 from order.model import Asked, Command, LastError, Order, Payment, Status
 from order.store import deliveries
-from order.store.views import OBJECT, REFUND_OBJECT, VIEW
+from order.store.events import STATE
+from order.store.views import VIEW
 
 _FACTS = """
 SELECT merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
@@ -40,7 +40,7 @@ SELECT COALESCE(jsonb_agg(asked), '[]') AS asked FROM (
     FROM refunds WHERE merchant = %(merchant)s AND order_id = %(id)s AND status = 'pending') AS each"""
 
 _EVENT = """changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
-    CROSS JOIN LATERAL (SELECT s.event_id, s.type, s.headers) n(id, type, headers)"""
+    CROSS JOIN LATERAL (SELECT s.event_id, s.type, o.version, s.headers) n(id, type, version, headers)"""
 
 # The answered message is locked first, and then its order: every statement that locks both does it in this order.
 _WRITE = f"""
@@ -73,8 +73,8 @@ delivered AS (
     UPDATE outbox SET {DELIVERED} FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
     WHERE outbox.id = s.answered),
 event AS (
-    INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data)
-    SELECT o.merchant, o.id, o.version, s.type, s.before, s.status, s.actor, s.data
+    INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data, at, id, state)
+    SELECT o.merchant, o.id, o.version, s.type, s.before, s.status, s.actor, s.data, o.updated_at, s.event_id, {STATE}
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id),
 refund AS (
     INSERT INTO refunds (merchant, id, order_id, amount, currency, reason, to_cancel)
@@ -89,20 +89,11 @@ command AS (
     SELECT s.message_id, o.merchant, o.id, s.topic, s.payload, s.headers,
            now() + make_interval(secs => s.lease), s.owner, (s.owner IS NOT NULL)::int
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id WHERE s.topic IS NOT NULL),
-told AS ({deliveries.queue(_EVENT, OBJECT)})
+told AS ({deliveries.queue(_EVENT)})
 SELECT {VIEW}, o.merchant, EXISTS (
     SELECT FROM told WHERE told.merchant = o.merchant AND told.order_id = o.id) AS told
 FROM changed o
 """
-
-_TELL_REFUND = deliveries.queue(
-    """orders o JOIN refunds r ON r.merchant = o.merchant AND r.order_id = o.id AND o.merchant = %(merchant)s
-       AND r.id = %(refund_id)s
-       CROSS JOIN LATERAL (
-           SELECT %(event_id)s::uuid, 'refund.' || r.status, %(headers)s::jsonb) n(id, type, headers)""",
-    OBJECT,
-    f", 'refund', {REFUND_OBJECT}",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +169,8 @@ def write(session: Session, paths: Sequence[Path]) -> list[Row | None]:
     Raises psycopg.errors.LockNotAvailable if another transaction holds a row for longer than the lock timeout.
     """
     depth = max(len(path.steps) for path in paths)
-    ends = any(step.ended for path in paths for step in path.steps)
     alone = session.pgconn.transaction_status == TransactionStatus.IDLE
-    with session.atomic() if alone and (depth > 1 or ends) else nullcontext():
+    with session.atomic() if alone and depth > 1 else nullcontext():
         written: dict[tuple[str, str], Row] = {}
         todo = list(paths)
         for number in range(depth):
@@ -191,9 +181,6 @@ def write(session: Session, paths: Sequence[Path]) -> list[Row | None]:
             for order, row in views.items():
                 row["told"] |= order in written and written[order]["told"]
                 written[order] = row
-        for path in paths:
-            for step in path.steps if path.order in written else ():
-                written[path.order]["told"] |= step.ended is not None and _tell_refund(session, path, step.ended.id)
     return [written.get(path.order) for path in paths]
 
 
@@ -213,14 +200,14 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
         "refunded_amount": after.refunded_amount,
         "refunding_amount": after.refunding_amount,
         "failure_reason": after.failure_reason,
-        "payment": asdict(after.payment) if after.payment else None,
+        "payment": after.payment,
         "past": list(after.past),
         "payment_method": after.payment_method,
         "asked": asked_json(after),
         "last_error": _last_error_json(after.last_error),
         "data": step.data,
         "headers": path.headers,
-        "event_id": str(uuid_utils.uuid7()) if transition.is_event(step.type) else None,
+        "event_id": str(uuid_utils.uuid7()),
     }
     if message is not None:
         leased = path.owner if message is path.steps[-1].message else None
@@ -240,18 +227,28 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
 
 def asked_json(order: Order) -> list[dict[str, Any]]:
     """Return the commands without a known outcome as the column `asked` holds them: without default values."""
-    return [{name: value for name, value in asdict(asked).items() if value} for asked in order.asked]
+    return [
+        {
+            "id": asked.id,
+            "command": asked.command,
+            **({"amount": asked.amount} if asked.amount else {}),
+            **({"to_cancel": True} if asked.to_cancel else {}),
+        }
+        for asked in order.asked
+    ]
 
 
 def _last_error_json(error: LastError | None) -> dict[str, Any] | None:
     """Return a decline as the column `last_error` holds it, without the time, which the database adds."""
-    return {**asdict(error), "code": error.code, "detail": error.detail} if error else None
-
-
-def _tell_refund(session: Session, path: Path, refund_id: str) -> bool:
-    """Queue the event of a refund that has ended, with its order after all steps. Returns whether it has receivers."""
-    named = {"merchant": path.merchant, "refund_id": refund_id, "event_id": str(uuid_utils.uuid7())}
-    return session.execute(_TELL_REFUND, {**named, "headers": to_json(path.headers)}).rowcount > 0
+    if error is None:
+        return None
+    return {
+        "command": error.command,
+        "reason": error.reason,
+        "id": error.id,
+        "code": error.code,
+        "detail": error.detail,
+    }
 
 
 def withdraw(session: Session, merchant: str, order_id: str) -> frozenset[str]:

@@ -8,15 +8,18 @@ from typing import Any
 from chassis.postgres.database import Row, Session, json_time
 from order import model
 
+PAYMENT = """CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
+        'status', o.payment->'status', 'captured_amount', o.payment->'captured_amount',
+        'failure_reason', COALESCE(o.failure_reason, o.payment->>'failure_reason')) END"""
+
+LAST_ERROR = """CASE WHEN o.last_error IS NOT NULL THEN json_build_object('code', o.last_error->'code',
+        'detail', o.last_error->'detail', 'at', o.last_error->'at') END"""
+
 OBJECT = f"""json_build_object(
     'id', o.id, 'status', o.status, 'currency', o.currency, 'total_amount', o.total_amount,
     'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', o.items,
     'customer', o.customer, 'payment_method', o.payment_method, 'capture', o.capture, 'metadata', o.metadata,
-    'payment', CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
-        'status', o.payment->'status', 'captured_amount', o.payment->'captured_amount',
-        'failure_reason', COALESCE(o.failure_reason, o.payment->>'failure_reason')) END,
-    'last_error', CASE WHEN o.last_error IS NOT NULL THEN json_build_object('code', o.last_error->'code',
-        'detail', o.last_error->'detail', 'at', o.last_error->'at') END,
+    'payment', {PAYMENT}, 'last_error', {LAST_ERROR},
     'version', o.version, 'created_at', {json_time("o.created_at")},
     'updated_at', {json_time("o.updated_at")})"""
 

@@ -70,6 +70,18 @@ def get_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
     return answer(webhooks().get(g.merchant, str(webhook_endpoint_id))["body"])
 
 
+@blueprint.patch("/<uuid:webhook_endpoint_id>")
+@requires("orders:write")
+@blueprint.arguments(schemas.EndpointChange)
+@blueprint.response(200, schemas.EndpointView)
+def change_webhook_endpoint(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
+    """Change an endpoint. Its secret stays, and deliveries that wait go to the new URL.
+
+    `"enabled": false` stops sending. Events are kept until the endpoint is enabled again.
+    """
+    return answer(webhooks().change(g.merchant, str(webhook_endpoint_id), wanted)["body"])
+
+
 @blueprint.delete("/<uuid:webhook_endpoint_id>")
 @requires("orders:write")
 @blueprint.response(204)
@@ -97,18 +109,36 @@ def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> 
 @blueprint.arguments(Nothing)
 @blueprint.response(200, schemas.EndpointView)
 def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Enable an endpoint again that was disabled because it answered 410."""
+    """Enable an endpoint again that was disabled because it answered 410, or on request.
+
+    The events that happened meanwhile are sent now, and those that waited when it was disabled.
+    """
     return _answer(webhooks().enable(idempotency.claim(), str(webhook_endpoint_id)), 200)
 
 
 @blueprint.post("/<uuid:webhook_endpoint_id>/test")
 @requires("orders:write")
-@blueprint.arguments(Nothing)
+@blueprint.arguments(schemas.Test)
 @facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
-def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
-    """Send an event of type `webhook.test` to an endpoint."""
-    return _accepted(webhooks().send_test(idempotency.claim(), str(webhook_endpoint_id)), webhook_endpoint_id)
+def send_test_event(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
+    """Send an event to an endpoint to test it: `webhook.test`, or an example of another type."""
+    return _accepted(
+        webhooks().send_test(idempotency.claim(), str(webhook_endpoint_id), wanted["type"]), webhook_endpoint_id
+    )
+
+
+@blueprint.post("/<uuid:webhook_endpoint_id>/redeliver")
+@requires("orders:write")
+@blueprint.arguments(schemas.Redelivery)
+@facts("webhook-endpoint-disabled")
+@blueprint.response(200, schemas.EndpointView)
+def redeliver_webhooks(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
+    """Send all events since a time again, with the same ids, whether their deliveries succeeded or are dead.
+
+    `redelivering_since` of the endpoint is null again when all of them are due.
+    """
+    return _answer(webhooks().redeliver_since(idempotency.claim(), str(webhook_endpoint_id), wanted["since"]), 200)
 
 
 @blueprint.get("/<uuid:webhook_endpoint_id>/deliveries")
@@ -118,7 +148,7 @@ def send_test_event(_: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
 def list_webhook_deliveries(query: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """List the deliveries to an endpoint, newest event first."""
     after, limit = paging.after(query.pop("cursor", None)), query["limit"]
-    rows = webhooks().deliveries(g.merchant, str(webhook_endpoint_id), query.get("status"), after, limit)
+    rows = webhooks().deliveries(g.merchant, str(webhook_endpoint_id), query, after, limit)
     return paging.page(rows, limit)
 
 

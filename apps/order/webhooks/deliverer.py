@@ -44,6 +44,7 @@ class Deliverer:
             dead = queue.give_up(session, settings.give_up + model.LONGEST_PAUSE)
             if dead:
                 log.warning("webhooks_dead", untried=dead)
+            queue.redeliver_some(session)
             lease_seconds = 2 * settings.timeout + lease
             return queue.claim(session, lease_seconds, limit, share, merchant_share, settings.give_up)
 
@@ -67,9 +68,10 @@ class Deliverer:
             self._deliver(delivery, set_attribute)
 
     def _deliver(self, delivery: Delivery, set_attribute: tracing.SetAttribute) -> None:
-        if not queue.is_held(self._database.session(), delivery):
+        body = queue.body(self._database.session(), delivery)
+        if body is None:
             return  # while it waited for a thread, its lease expired, or its endpoint was deleted or disabled
-        attempt = self._send(delivery)
+        attempt = self._send(delivery, body.encode())
         if attempt.status_code is not None:
             set_attribute("http.response.status_code", attempt.status_code)
         ok = attempt.error is None
@@ -94,8 +96,7 @@ class Deliverer:
                 error=attempt.error,
             )
 
-    def _send(self, delivery: Delivery) -> Attempt:
-        body = delivery.payload.encode()
+    def _send(self, delivery: Delivery, body: bytes) -> Attempt:
         try:
             secrets = self._keys.signing_secrets(delivery.secrets, datetime.now(UTC))
         except KeyMissing as error:

@@ -13,6 +13,9 @@ DEFAULT_EVENTS = tuple(event for event in EVENTS if event not in ("order.placed"
 TEST = "webhook.test"
 """The type of the event that a merchant asks for to test an endpoint."""
 
+ENDED_BY_DISABLING = "the endpoint is disabled"
+"""The error of deliveries that waited when their endpoint answered 410. They are sent when it is enabled."""
+
 LONGEST_DELAY = 3 * 3600.0
 """The longest delay before the next attempt, in seconds."""
 

@@ -8,7 +8,8 @@ from typing import Any
 from chassis.messaging import leases
 from chassis.messaging.leases import DUE, FREE, RELEASED, Queue
 from chassis.postgres.database import Session
-from order.webhooks.model import Attempt, Status, Verdict
+from order.webhooks.bodies import BODY, EVENT_OF_DELIVERY
+from order.webhooks.model import ENDED_BY_DISABLING, Attempt, Status, Verdict
 
 CHANNEL = "webhooks"
 """The NOTIFY channel of the loops."""
@@ -26,7 +27,6 @@ class Delivery:
     endpoint_id: str
     id: str
     type: str
-    payload: str
     headers: dict[str, str] | None
     attempts: int
     tries: int
@@ -100,8 +100,8 @@ DELIVERIES = Queue(
     key=("merchant", "endpoint_id", "id"),
     pending="webhook_deliveries.status = 'pending'",
     due=_DUE,
-    returning="""webhook_deliveries.merchant, webhook_deliveries.endpoint_id, webhook_deliveries.id, type, payload,
-        headers, attempts, tries, due.url, due.secrets, due.failures,
+    returning="""webhook_deliveries.merchant, webhook_deliveries.endpoint_id, webhook_deliveries.id, type, headers,
+        attempts, tries, due.url, due.secrets, due.failures,
         extract(epoch FROM trying_since - now())::float8 + %(give_up)s::float8 AS remaining""",
     counters=("attempts", "tries"),
 )
@@ -119,15 +119,17 @@ def claim(
     return [Delivery(**{**row, "endpoint_id": str(row["endpoint_id"]), "id": str(row["id"])}) for row in rows]
 
 
-def is_held(session: Session, delivery: Delivery) -> bool:
-    """Return whether the lease of a delivery is still valid and its endpoint is enabled."""
+def body(session: Session, delivery: Delivery) -> str | None:
+    """Return what to send for a delivery. Returns None if its lease has expired or its endpoint is disabled."""
     row = session.execute(
-        f"""SELECT FROM webhook_deliveries JOIN webhook_endpoints e
-                ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
-            WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled'""",
+        f"""SELECT {BODY}::text AS body FROM (
+                SELECT webhook_deliveries.* FROM webhook_deliveries JOIN webhook_endpoints e
+                    ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
+                WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled') d
+            {EVENT_OF_DELIVERY}""",
         DELIVERIES.holding(delivery),
     ).fetchone()
-    return row is not None
+    return row["body"] if row else None
 
 
 # The endpoint is locked before the delivery, in the same order as by the requests of the API: no deadlock.
@@ -189,7 +191,7 @@ def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verd
     ).fetchone()
     if done is not None and verdict.gone:
         named = {"merchant": delivery.merchant, "endpoint_id": delivery.endpoint_id}
-        session.execute(_MARK_PENDING_DEAD, {**named, "error": "the endpoint is disabled"})
+        session.execute(_MARK_PENDING_DEAD, {**named, "error": ENDED_BY_DISABLING})
     return done is not None
 
 
@@ -207,3 +209,36 @@ def give_up(session: Session, seconds: float) -> int:
            WHERE d.merchant = old.merchant AND d.endpoint_id = old.endpoint_id AND d.id = old.id""",
         {"seconds": seconds},
     ).rowcount
+
+
+# The endpoint is locked before its deliveries, as everywhere. Rows that are pending are sent anyway.
+_REDELIVER = f"""
+WITH endpoint AS MATERIALIZED (
+    SELECT * FROM webhook_endpoints WHERE redeliver_since IS NOT NULL LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
+part AS MATERIALIZED (
+    SELECT d.merchant, d.endpoint_id, d.id, row_number() OVER (ORDER BY d.id) AS turn
+    FROM endpoint e JOIN webhook_deliveries d ON d.merchant = e.merchant AND d.endpoint_id = e.id
+    WHERE (e.redeliver_after IS NULL OR d.id > e.redeliver_after) AND d.status IN ('delivered', 'dead')
+      AND d.created_at >= e.redeliver_since AND d.created_at < e.redeliver_until
+    ORDER BY d.id LIMIT 1000),
+again AS (
+    -- Due in the order of the events.
+    UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, trying_since = now(),
+           available_at = now() + part.turn * interval '1 microsecond', {RELEASED}
+    FROM part WHERE d.merchant = part.merchant AND d.endpoint_id = part.endpoint_id AND d.id = part.id
+    RETURNING d.id)
+UPDATE webhook_endpoints e SET
+    redeliver_since = CASE WHEN (SELECT count(*) FROM part) = 1000 THEN e.redeliver_since END,
+    redeliver_after = (SELECT id FROM part ORDER BY turn DESC LIMIT 1)
+FROM endpoint WHERE e.merchant = endpoint.merchant AND e.id = endpoint.id
+RETURNING (SELECT count(*) FROM again) AS count
+"""
+
+
+def redeliver_some(session: Session) -> int:
+    """Make up to a thousand deliveries due of an endpoint whose merchant has asked for all since a time.
+
+    Returns how many; 0 if no redelivery is under way.
+    """
+    row = session.one(_REDELIVER)
+    return int(row["count"]) if row else 0

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.http.fields import Choice, Cursor, Id, Integer, List, NextCursor, PageSize, Schema, Text, Time, describe
+from chassis.http.fields import (
+    Choice,
+    Cursor,
+    Flag,
+    Id,
+    Integer,
+    List,
+    NextCursor,
+    PageSize,
+    QueryTime,
+    Schema,
+    Text,
+    Time,
+    describe,
+)
 from order.schemas import OrderView, RefundView
 from order.transition import EVENTS
 from order.webhooks import model
@@ -29,6 +43,35 @@ class NewEndpoint(Schema):
     )
 
 
+class EndpointChange(Schema):
+    """A change of an endpoint. What is left out stays as it is; the secret and the waiting deliveries always do."""
+
+    url = Text(2000, code=True, metadata=_URL)
+    description = Text(200, allow_none=True, metadata=describe("A note for people, which has no effect.", "stock"))
+    events = List(
+        Choice(EVENTS, "A type of event."),
+        validate=validate.Length(1, len(EVENTS)),
+        metadata=_EVENTS,
+    )
+    enabled = Flag(metadata=describe("Whether events are sent. They are kept while they are not.", True))
+
+
+class Test(Schema):
+    """A test of an endpoint."""
+
+    type = Choice(
+        [model.TEST, *EVENTS],
+        "The type of the event. Its order is an example: no order has its id, and its metadata have `test`.",
+        load_default=model.TEST,
+    )
+
+
+class Redelivery(Schema):
+    """A redelivery of all events since a time."""
+
+    since = QueryTime("Events that happened at or after this time are sent again.", required=True)
+
+
 class Rotation(Schema):
     """A rotation of an endpoint's secret. The old secret keeps signing for a time, at most a week."""
 
@@ -48,8 +91,16 @@ class EndpointView(Schema):
     url = fields.String(metadata=_URL)
     description = fields.String(allow_none=True, metadata=describe("A note for people.", "the warehouse"))
     events = fields.List(Choice(EVENTS, "A type of event."), metadata=_EVENTS)
-    status = Choice(["enabled", "disabled"], "Nothing is sent to a disabled endpoint.")
-    disabled_reason = fields.String(allow_none=True, metadata=describe("Why it is disabled; null if it is not.", None))
+    status = Choice(
+        ["enabled", "disabled"], "Nothing is sent to a disabled endpoint. Its events are kept until it is enabled."
+    )
+    disabled_reason = fields.String(
+        allow_none=True,
+        metadata=describe("Why it is disabled: `gone` (it answered 410) or `requested`; null if it is not.", None),
+    )
+    redelivering_since = Time(
+        "Begin of a redelivery of all events that is under way; null if none is.", allow_none=True
+    )
     signed_until = Time("Until when older secrets sign too; null if only the newest one signs.", allow_none=True)
     created_at = Time("When the endpoint was created.")
 
@@ -120,6 +171,9 @@ class DeliveriesQuery(Schema):
     """The query of GET /v1/webhook-endpoints/{id}/deliveries."""
 
     status = Choice([status.value for status in model.Status], "Only deliveries with this status.")
+    type = Choice([*EVENTS, model.TEST], "Only deliveries of events of this type.")
+    created_after = QueryTime("Only deliveries of events that happened after this time.")
+    created_before = QueryTime("Only deliveries of events that happened before this time.")
     limit = PageSize()
     cursor = Cursor()
 

@@ -19,6 +19,7 @@ from typing import Any
 import certifi
 
 from chassis import __version__
+from chassis.outgoing import LimitedReader
 from order.webhooks import addresses
 from order.webhooks.addresses import BadUrl, Forbidden, Resolver, Target
 from order.webhooks.config import Settings
@@ -85,11 +86,11 @@ class _Clock:
     """The deadline of an attempt."""
 
     def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
+        self.deadline = deadline
 
     def left(self) -> float:
         """Return the seconds until the deadline. Raises TimeoutError when it has passed."""
-        left = self._deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
@@ -139,28 +140,11 @@ class _Timed:
 
     def makefile(self, *_: Any) -> io.BufferedReader:
         """Return the file from which http.client reads the response."""
-        return io.BufferedReader(_Reader(self._sock, self._clock))
+        return io.BufferedReader(LimitedReader(self._sock, self._clock.deadline, _LARGEST_HEAD))
 
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, sock: socket.socket, clock: _Clock) -> None:
-        self._sock, self._clock = sock, clock
-        self._room = _LARGEST_HEAD
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self._clock.left())
-        count = self._sock.recv_into(buffer, min(len(buffer), 4096))
-        self._room -= count
-        if self._room < 0:
-            raise http.client.HTTPException("the head of the response is too large")
-        return count
 
 
 def _text_of(error: Exception) -> str:

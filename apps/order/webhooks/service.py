@@ -15,10 +15,11 @@ from chassis.http.idempotency import Claim
 from chassis.http.problems import Problem, invalid
 from chassis.messaging.work import Waker
 from chassis.postgres.database import Database, Row, Session
-from order.webhooks import model, queue, store
+from order.webhooks import queue, store
 from order.webhooks.addresses import BadUrl, Forbidden
 from order.webhooks.config import Settings
 from order.webhooks.deliverer import Deliverer
+from order.webhooks.examples import example
 from order.webhooks.keys import Keys, is_made_by, rotated
 from order.webhooks.sender import Sender
 
@@ -99,16 +100,57 @@ class Webhooks:
         return self._with_secret(claim, endpoint_id, replayed)
 
     def enable(self, claim: Claim, endpoint_id: str) -> Done:
-        """Enable an endpoint that answered 410 Gone. Raises Problem `webhook-endpoint-not-found`."""
+        """Enable an endpoint; what waited for it is sent. Raises Problem `webhook-endpoint-not-found`."""
 
         def act(session: Session, _: Row) -> None:
             store.enable(session, claim.merchant, endpoint_id)
 
         _, replayed = self._once(claim, endpoint_id, endpoint_id, 200, act)
+        self._revive(claim.merchant, endpoint_id)
         return Done(self.get(claim.merchant, endpoint_id), replayed)
 
-    def send_test(self, claim: Claim, endpoint_id: str) -> Done:
-        """Send a `webhook.test` event to an endpoint.
+    def change(self, merchant: str, endpoint_id: str, wanted: dict[str, Any]) -> Row:
+        """Change an endpoint; `wanted` is what schemas.EndpointChange loads. Returns its view.
+
+        Raises Problem `webhook-endpoint-not-found`, or `validation` for a URL that webhooks may not be sent to.
+        """
+        self.get(merchant, endpoint_id)
+        if "url" in wanted:
+            self._check(wanted["url"])
+        with self._database.transaction() as session:
+            endpoint = _found(store.get(session, merchant, endpoint_id, lock=True))
+            store.change(session, merchant, endpoint_id, wanted)
+            enabled = wanted.get("enabled")
+            if enabled and endpoint["status"] != "enabled":
+                store.enable(session, merchant, endpoint_id)
+            elif enabled is False and endpoint["status"] == "enabled":
+                store.disable(session, merchant, endpoint_id)
+        if enabled:
+            self._revive(merchant, endpoint_id)
+        return self.get(merchant, endpoint_id)
+
+    def _revive(self, merchant: str, endpoint_id: str) -> None:
+        """Send what was waiting when the endpoint was disabled, and what has happened since."""
+        while store.revive(self._database.session(), merchant, endpoint_id):
+            pass
+        self.wake()
+
+    def redeliver_since(self, claim: Claim, endpoint_id: str, since: datetime) -> Done:
+        """Deliver all events again that happened at or after a time. The loop makes them due, in parts.
+
+        Raises Problem `webhook-endpoint-not-found` or `webhook-endpoint-disabled`.
+        """
+
+        def act(session: Session, endpoint: Row) -> None:
+            _must_be_enabled(endpoint)
+            store.redeliver_since(session, claim.merchant, endpoint_id, since)
+
+        _, replayed = self._once(claim, endpoint_id, endpoint_id, 200, act)
+        self.wake()
+        return Done(self.get(claim.merchant, endpoint_id), replayed)
+
+    def send_test(self, claim: Claim, endpoint_id: str, kind: str) -> Done:
+        """Send a `webhook.test` event, or an example of another type, to an endpoint.
 
         Raises Problem `webhook-endpoint-not-found` or `webhook-endpoint-disabled`.
         """
@@ -116,8 +158,8 @@ class Webhooks:
 
         def act(session: Session, endpoint: Row) -> None:
             _must_be_enabled(endpoint)
-            event = {"type": model.TEST, "timestamp": _now(), "data": {"webhook_endpoint_id": endpoint_id}}
-            store.insert_delivery(session, claim.merchant, endpoint_id, delivery_id, model.TEST, json.dumps(event))
+            event = example(kind, endpoint_id, _now(), str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
+            store.insert_delivery(session, claim.merchant, endpoint_id, delivery_id, kind, json.dumps(event))
 
         return self._deliver_once(claim, endpoint_id, delivery_id, act)
 
@@ -157,11 +199,14 @@ class Webhooks:
         return _found(row, "webhook-delivery-not-found")
 
     def deliveries(
-        self, merchant: str, endpoint_id: str, status: str | None, after: str | None, limit: int
+        self, merchant: str, endpoint_id: str, query: dict[str, Any], after: str | None, limit: int
     ) -> list[Row]:
-        """Return views of an endpoint's deliveries, newest event first. Raises Problem `webhook-endpoint-not-found`."""
+        """Return views of an endpoint's deliveries, newest event first; see store.find_deliveries.
+
+        Raises Problem `webhook-endpoint-not-found`.
+        """
         self.get(merchant, endpoint_id)
-        return store.find_deliveries(self._database.session(), merchant, endpoint_id, status, after, limit)
+        return store.find_deliveries(self._database.session(), merchant, endpoint_id, query, after, limit)
 
     def dead(self, merchant: str | None, limit: int | None = None) -> list[Row]:
         """Return dead deliveries, of a merchant or of all (None), oldest first; at most `limit`."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
 from chassis.postgres.database import Row, Session, json_time
 from chassis.telemetry.metrics import COUNT_LIMIT
+from order.webhooks.bodies import BODY, EVENT_OF_DELIVERY
+from order.webhooks.model import ENDED_BY_DISABLING
 
 _ENDPOINT = f"""json_build_object(
     'id', e.id, 'url', e.url, 'description', e.description, 'events', e.events, 'status', e.status,
-    'disabled_reason', e.disabled_reason,
+    'disabled_reason', e.disabled_reason, 'redelivering_since', {json_time("e.redeliver_since")},
     'signed_until', (SELECT {json_time("max((s->>'until')::timestamptz)")} FROM jsonb_array_elements(e.secrets) s),
     'created_at', {json_time("e.created_at")})::text AS body, e.id, e.url, e.secrets, e.status"""
+
+_AGAIN = "status = 'pending', settled_at = NULL, tries = 0, trying_since = now()"
 
 _DELIVERY = f"""'id', d.id, 'endpoint_id', d.endpoint_id, 'order_id', d.order_id, 'type', d.type, 'status', d.status,
     'attempt_count', d.attempts, 'last_status_code', d.last_status_code, 'last_error', d.last_error,
@@ -87,6 +92,50 @@ def enable(session: Session, merchant: str, endpoint_id: str) -> None:
     )
 
 
+def change(session: Session, merchant: str, endpoint_id: str, wanted: dict[str, Any]) -> None:
+    """Replace those of `url`, `events` and `description` that are given."""
+    named = {"merchant": merchant, "id": endpoint_id, "url": None, "events": None, "description": None, **wanted}
+    session.execute(
+        """UPDATE webhook_endpoints SET url = COALESCE(%(url)s, url), events = COALESCE(%(events)s::text[], events),
+                  description = CASE WHEN %(has_description)s THEN %(description)s ELSE description END
+           WHERE merchant = %(merchant)s AND id = %(id)s""",
+        {**named, "has_description": "description" in wanted},
+    )
+
+
+def disable(session: Session, merchant: str, endpoint_id: str) -> None:
+    """Disable an endpoint on its merchant's request. Its deliveries wait."""
+    session.execute(
+        """UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'requested'
+           WHERE merchant = %s AND id = %s""",
+        (merchant, endpoint_id),
+    )
+
+
+def revive(session: Session, merchant: str, endpoint_id: str) -> int:
+    """Make up to a thousand deliveries pending that became dead when their endpoint was disabled. Returns how many."""
+    return session.execute(
+        f"""UPDATE webhook_deliveries d SET {_AGAIN}, available_at = now()
+            FROM (SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
+                  JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
+                  WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.status = 'dead'
+                    AND d.last_error = %(error)s AND e.status = 'enabled'
+                  LIMIT 1000 FOR NO KEY UPDATE OF e) dead
+            WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
+              AND d.status = 'dead'""",
+        {"merchant": merchant, "endpoint": endpoint_id, "error": ENDED_BY_DISABLING},
+    ).rowcount
+
+
+def redeliver_since(session: Session, merchant: str, endpoint_id: str, since: datetime) -> None:
+    """Note that all deliveries of events since a time are to be made again; see queue.redeliver_some."""
+    session.execute(
+        """UPDATE webhook_endpoints SET redeliver_since = %s, redeliver_until = now(), redeliver_after = NULL
+           WHERE merchant = %s AND id = %s""",
+        (since, merchant, endpoint_id),
+    )
+
+
 def insert_delivery(
     session: Session, merchant: str, endpoint_id: str, delivery_id: str, kind: str, payload: str
 ) -> None:
@@ -104,14 +153,15 @@ def insert_delivery(
 def get_delivery(session: Session, merchant: str, endpoint_id: str, delivery_id: str) -> Row | None:
     """Return a delivery's view with its payload and its attempts, oldest first: body (JSON text), id, status."""
     return session.execute(
-        f"""SELECT json_build_object({_DELIVERY}, 'payload', d.payload::json, 'attempts', COALESCE((
+        f"""SELECT json_build_object({_DELIVERY}, 'payload', {BODY}, 'attempts', COALESCE((
                 SELECT json_agg(json_build_object(
                     'number', a.number, 'at', {json_time("a.at")}, 'status_code', a.status_code, 'error', a.error,
                     'duration', round(a.seconds::numeric, 3)) ORDER BY a.number)
                 FROM webhook_attempts a
                 WHERE (a.merchant, a.endpoint_id, a.delivery_id) = (d.merchant, d.endpoint_id, d.id)), '[]'))::text
                 AS body, d.id, d.status
-            FROM webhook_deliveries d WHERE merchant = %s AND endpoint_id = %s AND id = %s""",
+            FROM webhook_deliveries d {EVENT_OF_DELIVERY}
+            WHERE d.merchant = %s AND d.endpoint_id = %s AND d.id = %s""",
         (merchant, endpoint_id, delivery_id),
     ).fetchone()
 
@@ -126,18 +176,27 @@ _IN_STATUS: dict[str | None, LiteralString] = {
 
 
 def find_deliveries(
-    session: Session, merchant: str, endpoint_id: str, status: str | None, after: str | None, limit: int
+    session: Session, merchant: str, endpoint_id: str, query: dict[str, Any], after: str | None, limit: int
 ) -> list[Row]:
     """Return views of an endpoint's deliveries, newest event first; at most `limit` + 1.
 
-    `status` and `after`, the id of the last delivery of the previous page, are optional filters.
+    `query` has the optional filters `status`, `type`, `created_after` and `created_before`. `after` is the id of the
+    last delivery of the previous page, if there is one.
     """
+    status = query.get("status")
     return session.execute(
         f"""SELECT json_build_object({_DELIVERY})::text AS body, d.id FROM webhook_deliveries d
             WHERE merchant = %(merchant)s AND endpoint_id = %(endpoint)s {_IN_STATUS[status]}
               AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
+              AND (%(type)s::text IS NULL OR type = %(type)s::text)
+              AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s::timestamptz)
+              AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s::timestamptz)
             ORDER BY id DESC LIMIT %(limit)s + 1""",
-        {"merchant": merchant, "endpoint": endpoint_id, "after": after, "limit": limit},
+        {
+            **dict.fromkeys(("type", "created_after", "created_before")),
+            **query,
+            **{"merchant": merchant, "endpoint": endpoint_id, "after": after, "limit": limit},
+        },
     ).fetchall()
 
 
@@ -159,26 +218,24 @@ def redeliver_dead(
 ) -> int:
     """Redeliver up to a thousand dead deliveries of enabled endpoints that died before a time. Returns how many.
 
-    `merchant`, `delivery_id` and `endpoint_id` are optional filters. The pauses of their endpoints end.
+    `merchant`, `delivery_id` and `endpoint_id` are optional filters. No pause ends. One delivery of each endpoint is
+    attempted even while the endpoint is paused; if it succeeds, the pause ends and the others follow.
     """
     return session.execute(
-        """WITH again AS (
-               UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
-                      trying_since = now()
-               FROM (SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
-                     JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
-                     WHERE d.status = 'dead' AND e.status = 'enabled' AND d.settled_at < %(before)s::timestamptz
-                       AND (%(merchant)s::text IS NULL OR d.merchant = %(merchant)s::text)
-                       AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid)
-                       AND (%(endpoint)s::uuid IS NULL OR d.endpoint_id = %(endpoint)s::uuid)
-                     LIMIT 1000 FOR NO KEY UPDATE OF e) dead
-               WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
-                 AND d.status = 'dead'
-               RETURNING d.merchant, d.endpoint_id),
-           resumed AS (
-               UPDATE webhook_endpoints e SET paused_until = now()
-               WHERE (merchant, id) IN (SELECT merchant, endpoint_id FROM again) AND paused_until > now())
-           SELECT FROM again""",
+        """WITH dead AS MATERIALIZED (
+               SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
+               JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
+               WHERE d.status = 'dead' AND e.status = 'enabled' AND d.settled_at < %(before)s::timestamptz
+                 AND (%(merchant)s::text IS NULL OR d.merchant = %(merchant)s::text)
+                 AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid)
+                 AND (%(endpoint)s::uuid IS NULL OR d.endpoint_id = %(endpoint)s::uuid)
+               LIMIT 1000 FOR NO KEY UPDATE OF e)
+           UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
+                  trying_since = now(), at_once = dead.turn = 1
+           FROM (SELECT dead.*, row_number() OVER (PARTITION BY merchant, endpoint_id ORDER BY id) AS turn
+                 FROM dead) dead
+           WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
+             AND d.status = 'dead'""",
         {"merchant": merchant, "id": delivery_id, "endpoint": endpoint_id, "before": before},
     ).rowcount
 
@@ -208,9 +265,15 @@ def backlog(session: Session) -> dict[str, float]:
 
 
 def oldest_seconds(session: Session) -> float:
-    """Return the seconds for which the oldest pending delivery has been tried; 0 if none is pending."""
+    """Return the seconds for which the oldest pending delivery of an enabled endpoint has been tried; 0 if none is.
+
+    The oldest COUNT_LIMIT deliveries are looked at.
+    """
     row = session.one(
         """SELECT COALESCE(extract(epoch FROM now() - min(trying_since)), 0)::float8 AS oldest
-           FROM webhook_deliveries WHERE status = 'pending'"""
+           FROM (SELECT d.trying_since, e.status FROM webhook_deliveries d
+                 JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
+                 WHERE d.status = 'pending' ORDER BY d.trying_since LIMIT %s) those WHERE status = 'enabled'""",
+        (COUNT_LIMIT,),
     )
     return row["oldest"] if row else 0.0

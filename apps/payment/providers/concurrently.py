@@ -16,9 +16,10 @@ SECONDS = 4.0
 
 
 def send(send_one: Callable[[Operation], Outcome], operations: Sequence[Operation]) -> dict[str, Outcome]:
-    """Send the first operations and return their outcomes by operation id; see Provider.send_many.
+    """Send operations and return their outcomes by operation id; see Provider.send_many.
 
-    An operation whose answer does not come in time is UNKNOWN: the executor looks it up later.
+    An operation whose answer does not come in time is UNKNOWN: the executor looks it up later. An operation that was
+    not sent in time has no outcome.
     """
 
     def outcome(operation: Operation) -> Outcome:
@@ -28,8 +29,9 @@ def send(send_one: Callable[[Operation], Outcome], operations: Sequence[Operatio
             return Outcome(Result.UNKNOWN, reason=str(error))
 
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="provider")
-    futures = {pool.submit(outcome, operation): operation.id for operation in operations[:AT_ONCE]}
+    futures = {pool.submit(outcome, operation): operation.id for operation in operations}
     done, late = wait(futures, timeout=SECONDS)
+    under_way = [future for future in late if not future.cancel()]
     pool.shutdown(wait=False)
     unknown = Outcome(Result.UNKNOWN, reason="the provider had not answered in time")
-    return {futures[each]: each.result() for each in done} | {futures[each]: unknown for each in late}
+    return {futures[each]: each.result() for each in done} | {futures[each]: unknown for each in under_way}

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -148,7 +148,7 @@ class Simulator:
     def send_many(self, operations: Sequence[Operation]) -> dict[str, Outcome]:
         """Charge in one statement what the payment method alone determines. The other operations are not sent."""
         charges = {
-            operation.id: {**_parameters(operation), **asdict(_charge(operation))}
+            operation.id: {**_parameters(operation), **_columns(_charge(operation))}
             for operation in operations
             if operation.kind in _CHARGES and operation.payment_method not in _TROUBLED
         }
@@ -210,7 +210,7 @@ class Simulator:
         wanted = _parameters(operation)
         if operation.kind in _CHARGES and fault(operation.payment_method, operation.id, 1) is None:
             outcome = _charge(operation)
-            if self._database.session().one(_CHARGE, {**wanted, **asdict(outcome)}) is not None:
+            if self._database.session().one(_CHARGE, {**wanted, **_columns(outcome)}) is not None:
                 return None, outcome, 0.0
         with self._database.transaction() as session:
             row = session.one(_REMEMBER, wanted)
@@ -288,6 +288,10 @@ def _declined(reason: str) -> Outcome:
 
 def _succeeded(operation: Operation) -> Outcome:
     return Outcome(Result.SUCCEEDED, f"sim_{operation.id}")
+
+
+def _columns(outcome: Outcome) -> dict[str, str | None]:
+    return {"result": outcome.result, "reference": outcome.reference, "reason": outcome.reason}
 
 
 def _charge(operation: Operation) -> Outcome:

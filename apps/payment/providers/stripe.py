@@ -28,8 +28,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import requests
 import stripe
 
+from chassis import outgoing
 from chassis.telemetry import logs
 from payment import ids
 from payment.model import Kind, Operation, Outcome, Record, Result
@@ -67,6 +69,16 @@ TOLERANCE = 300
 """The maximum age of a signed event, in seconds."""
 
 
+class _HttpClient(stripe.RequestsClient):
+    """Calls Stripe with one session, with its connections, per thread."""
+
+    def request(self, *args: Any, **more: Any) -> Any:
+        """Send a request. Raises stripe.APIConnectionError."""
+        if getattr(self._thread_local, "session", None) is None:
+            self._thread_local.session = outgoing.limit(requests.Session())
+        return super().request(*args, **more)
+
+
 class Stripe:
     """A Stripe account as a provider."""
 
@@ -81,14 +93,13 @@ class Stripe:
         api_base: str = stripe.DEFAULT_API_BASE,
         timeout: float = 10.0,
     ) -> None:
-        """`timeout` is the longest time to wait for an answer, in seconds. Nothing is connected yet."""
+        """`timeout` is the longest time to wait for a whole answer, in seconds. Nothing is connected yet."""
         self._webhook_secrets = webhook_secrets
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base},
             max_network_retries=0,
-            # It keeps one session, with its connections, per thread.
-            http_client=stripe.RequestsClient(timeout=(min(3.0, timeout), timeout)),
+            http_client=_HttpClient(timeout=(min(3.0, timeout), timeout)),
         )
 
     def send(self, operation: Operation) -> Outcome:

@@ -25,6 +25,11 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = append $errors "database.migrationUrl: set database.url too, or use database.migrationExistingSecret" -}}
 {{- end -}}
 
+{{- $digits := trimPrefix "sha256:" $values.image.digest -}}
+{{- if and $digits (eq $digits (repeat 64 (substr 0 1 $digits))) -}}
+{{- $errors = append $errors (printf "image.digest: %s is a placeholder; set the digest of your image, or remove this value" $values.image.digest) -}}
+{{- end -}}
+
 {{- $entryPoints := compact (list (ternary "ingress" "" $values.ingress.enabled) (ternary "httpRoute" "" $values.httpRoute.enabled)) -}}
 {{- if and $values.ingress.enabled (not $values.ingress.hosts) -}}
 {{- $errors = append $errors "ingress.hosts: must contain at least one host when ingress.enabled is true" -}}
@@ -60,12 +65,37 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if and $values.tracing.headers.existingSecret (not $values.tracing.endpoint) -}}
 {{- $errors = append $errors "tracing.headers.existingSecret: has no effect while tracing.endpoint is empty" -}}
 {{- end -}}
+{{- if ne $values.service.type "ClusterIP" -}}
+{{- $outside := $values.networkPolicy.from | toJson | contains "ipBlock" -}}
+{{- if and $values.networkPolicy.enabled (not $outside) -}}
+{{- $errors = append $errors (printf "networkPolicy.from: must contain an ipBlock with the addresses of the clients, such as {ipBlock: {cidr: 0.0.0.0/0}}, because service.type is %s and clients outside the cluster are otherwise blocked" $values.service.type) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := list "loadBalancerClass" "loadBalancerSourceRanges" -}}
+{{- if and (get $values.service $name) (ne $values.service.type "LoadBalancer") -}}
+{{- $errors = append $errors (printf "service.%s: has no effect while service.type is %s" $name $values.service.type) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.service.externalTrafficPolicy (eq $values.service.type "ClusterIP") -}}
+{{- $errors = append $errors "service.externalTrafficPolicy: has no effect while service.type is ClusterIP" -}}
+{{- end -}}
+{{- if and (gt (len $values.service.ipFamilies) 1) (has $values.service.ipFamilyPolicy (list "" "SingleStack")) -}}
+{{- $errors = append $errors "service.ipFamilyPolicy: must be PreferDualStack or RequireDualStack for two service.ipFamilies" -}}
+{{- end -}}
+{{- if and $values.serviceAccount.annotations (not $values.serviceAccount.create) -}}
+{{- $errors = append $errors "serviceAccount.annotations: has no effect while serviceAccount.create is false; annotate the existing ServiceAccount" -}}
+{{- end -}}
+{{- if not (or $values.global.imageRegistry (include "chassis.namesRegistry" $values.image.repository) (eq $values.image.repository (printf "tandem/%s" .Chart.Name))) -}}
+{{- $errors = append $errors (printf "image.repository: %s does not name a registry; set global.imageRegistry, or write the whole name, such as registry.example.com/%s" $values.image.repository $values.image.repository) -}}
+{{- end -}}
+{{- $errors = concat $errors (include "chassis.connectionErrors" . | fromJsonArray) (include "chassis.secretErrors" . | fromJsonArray) -}}
+{{- $errors = concat $errors ((include "chassis.facts" . | fromYaml).errors | default list) -}}
 {{- $minimum := add $values.preStopSeconds 25 -}}
 {{- if lt (int $values.terminationGracePeriodSeconds) (int $minimum) -}}
 {{- $errors = append $errors (printf "terminationGracePeriodSeconds: must be at least %d seconds, which is preStopSeconds plus 25 s to finish requests in progress" $minimum) -}}
 {{- end -}}
 {{- /* Any other parent chart may define globals of its own, so they are checked only if this chart or tandem is on top. */ -}}
-{{- $known := list "imageRegistry" "imagePullSecrets" -}}
+{{- $known := list "imageRegistry" "imagePullSecrets" "previewSecrets" -}}
 {{- if has (splitList "/" .Template.BasePath | first) (list "tandem" .Chart.Name) -}}
 {{- range $key, $_ := $values.global -}}
 {{- if not (has $key $known) -}}
@@ -76,4 +106,52 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- with $errors -}}
 {{- fail (printf "\n%s" (join "\n" .)) -}}
 {{- end -}}
+{{- end }}
+
+{{- /*
+chassis.connectionErrors: errors, as a JSON list, if the pods can open more connections than the database admits. Each
+thread has a connection; docs/production.md, Size, has the sum.
+*/ -}}
+{{- define "chassis.connectionErrors" -}}
+{{- $errors := list -}}
+{{- $connections := (include "chassis.facts" . | fromYaml).connections -}}
+{{- $embedded := .Values.postgresql.enabled -}}
+{{- $admitted := ternary (.Values.postgresql.parameters.max_connections | default 100) .Values.database.maxConnections $embedded | int -}}
+{{- $pods := ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled | int -}}
+{{- $surge := toString .Values.updateStrategy.maxSurge -}}
+{{- if hasSuffix "%" $surge -}}
+{{- $surge = divf (mul $pods (trimSuffix "%" $surge | int)) 100.0 | ceil -}}
+{{- end -}}
+{{- $perThread := add $connections.perThread (ternary 1 0 (not (empty .Values.rateLimit))) -}}
+{{- $perPod := add (mul .Values.web.workers .Values.web.threads $perThread) $connections.others -}}
+{{- $needed := add (mul (add $pods (int $surge)) $perPod) 5 -}}
+{{- if and (gt $admitted 0) (gt (int $needed) $admitted) -}}
+{{- $errors = append $errors (printf "%s: is %d, but %d pods and %d more during a rollout open up to %d connections each, and 5 are for migration, purge and superusers: set it to %d, or lower %s" (ternary "postgresql.parameters.max_connections" "database.maxConnections" $embedded) $admitted $pods (int $surge) (int $perPod) (int $needed) (ternary "autoscaling.maxReplicas" "replicaCount" .Values.autoscaling.enabled)) -}}
+{{- end -}}
+{{- toJson $errors -}}
+{{- end }}
+
+{{- /*
+chassis.secretErrors: errors, as a JSON list, if this rendering would generate other passwords and keys each time, or if
+credentials.merchant differs from the generated Secret in the cluster
+*/ -}}
+{{- define "chassis.secretErrors" -}}
+{{- $errors := list -}}
+{{- $missing := compact (list
+  (ternary "credentials.existingSecret" "" (empty .Values.credentials.existingSecret))
+  (ternary "postgresql.existingSecret" "" (and .Values.postgresql.enabled (empty .Values.postgresql.existingSecret)))) -}}
+{{- if and $missing (not .Values.global.previewSecrets) (not (include "chassis.hasCluster" .)) -}}
+{{- $errors = append $errors (printf "%s (of the %s chart): must name an existing Secret, because this rendering cannot read the cluster and would generate other passwords and keys each time (helm template, helm install --dry-run=client, Argo CD); docs/gitops.md has the details. To look at manifests: --dry-run=server, or global.previewSecrets=true" (join " and " $missing) .Chart.Name) -}}
+{{- end -}}
+{{- if hasKey .Values.credentials "merchant" -}}
+{{- $existing := include "chassis.existingSecretData" (list . (include "chassis.credentialsSecretName" .)) | fromJson -}}
+{{- if and (not .Values.credentials.existingSecret) (get $existing "api-keys") -}}
+{{- range (get $existing "api-keys" | fromJsonArray) -}}
+{{- if and (eq .key (get $existing "api-key")) (ne .merchant $.Values.credentials.merchant) -}}
+{{- $errors = append $errors (printf "credentials.merchant: is %s, but the generated Secret has the merchant %s, and an upgrade does not change it; create another key with `flask --app order keys create`" $.Values.credentials.merchant .merchant) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $errors -}}
 {{- end }}

@@ -8,7 +8,7 @@ sends what requests left in the outbox.
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
+  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .) dict .Values.deploymentAnnotations) | nindent 2 }}
 spec:
   {{- if not .Values.autoscaling.enabled }}
   replicas: {{ .Values.replicaCount }}
@@ -51,6 +51,10 @@ spec:
         {{- end }}
       {{- end }}
       terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+      {{- with .Values.initContainers }}
+      initContainers:
+        {{- tpl (toYaml .) $ | nindent 8 }}
+      {{- end }}
       containers:
         - {{- include "chassis.container" (list . "web" nil .Values.web.resources) | nindent 10 }}
           ports:
@@ -82,20 +86,19 @@ spec:
               value: {{ .Values.web.connectionsPerAddress | quote }}
           startupProbe:
             httpGet: {path: /livez, port: admin}
-            periodSeconds: 1
-            failureThreshold: 90
+            {{- toYaml .Values.web.startupProbe | nindent 12 }}
           livenessProbe:
             httpGet: {path: /livez, port: admin}
-            periodSeconds: 10
-            timeoutSeconds: 5
-            failureThreshold: 6
+            {{- toYaml .Values.web.livenessProbe | nindent 12 }}
           readinessProbe:
             httpGet: {path: /readyz, port: admin}
-            periodSeconds: 2
-            timeoutSeconds: 2
+            {{- toYaml .Values.web.readinessProbe | nindent 12 }}
           lifecycle:
+            {{- with omit .Values.web.lifecycle "preStop" }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
             preStop: # keeps serving until every node has removed the pod from the Service
-              sleep: {seconds: {{ .Values.preStopSeconds }}}
+              {{- toYaml (.Values.web.lifecycle.preStop | default (dict "sleep" (dict "seconds" .Values.preStopSeconds))) | nindent 14 }}
           {{- with .Values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
@@ -117,18 +120,22 @@ spec:
               value: "9091"
           startupProbe:
             httpGet: {path: /livez, port: relay-admin}
-            periodSeconds: 1
-            failureThreshold: 90
+            {{- toYaml .Values.relay.startupProbe | nindent 12 }}
           livenessProbe: # no readiness probe: a slow relay must not stop the pod from accepting requests
             httpGet: {path: /livez, port: relay-admin}
-            periodSeconds: 10
-            timeoutSeconds: 5
-            failureThreshold: 6
+            {{- toYaml .Values.relay.livenessProbe | nindent 12 }}
+          {{- with .Values.relay.lifecycle }}
+          lifecycle:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
           {{- with .Values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
           {{- end }}
           volumeMounts: *mounts
+        {{- with .Values.extraContainers }}
+        {{- tpl (toYaml .) $ | nindent 8 }}
+        {{- end }}
       volumes:
         - name: secrets
           projected:

@@ -10,6 +10,10 @@ COMMAND against the database. DATABASE-SECRET is the name of the Secret with the
 metadata:
   labels:
     {{- include "chassis.labels" (list $context (index . 1)) | nindent 4 }}
+  {{- if and (eq (index . 1) "migrate") (not $context.Values.postgresql.enabled) }}
+  annotations: # another database needs another run
+    checksum/database: {{ toJson $context.Values.database | sha256sum }}
+  {{- end }}
 spec:
   restartPolicy: Never
   {{- include "chassis.pod" $context | nindent 2 }}
@@ -85,26 +89,28 @@ yes
 {{- end }}
 
 {{- /*
-chassis.migration: the Job that migrates the schema. As a pre-upgrade hook it comes with a Secret of its own, unless that
-Secret exists already.
+chassis.migration: the Job that migrates the schema. Its name contains a hash of its pod template: a template cannot be
+changed, so another image or database makes another Job, and the same one is left alone. As a pre-upgrade hook it comes
+with a Secret of its own, unless that Secret exists already. For Argo CD it is a hook of the phase Sync: a sync runs it
+again, and its deletion after a while is no difference. Flux does not create it again either.
 */ -}}
 {{- define "chassis.migration" -}}
 {{- $first := include "chassis.preUpgradeMigration" . -}}
-{{- $name := printf "%s-migrate" (include "chassis.fullname" .) -}}
+{{- $prefix := printf "%s-migrate" (include "chassis.fullname" .) -}}
 {{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (toString .Values.migration.wait) -}}
 {{- $secret := include "chassis.databaseSecretName" . -}}
-{{- if $first }}{{ $name = printf "%s-first" $name }}{{ end -}}
+{{- $annotations := dict
+  "argocd.argoproj.io/hook" "Sync"
+  "argocd.argoproj.io/hook-delete-policy" "BeforeHookCreation,HookSucceeded"
+  "helm.toolkit.fluxcd.io/driftDetection" "disabled" -}}
+{{- $hook := dict "helm.sh/hook" "pre-upgrade" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}
 {{- $migration := include "chassis.migrationSecret" . | fromYaml -}}
 {{- if and $first (or .Values.database.url (and .Values.postgresql.enabled (not .Values.postgresql.existingSecret))) -}}
 # A copy for the migration: this upgrade may change the URLs, and the Secret of the web pods is updated after the hook.
 apiVersion: v1
 kind: Secret
 metadata:
-  {{- include "chassis.metadata" (list . "migrate" $name) | nindent 2 }}
-  annotations:
-    helm.sh/hook: pre-upgrade
-    helm.sh/hook-weight: "-1"
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  {{- include "chassis.metadata" (list . "migrate" $prefix dict (merge (dict "helm.sh/hook-weight" "-1") $hook)) | nindent 2 }}
 stringData:
   {{- if .Values.postgresql.enabled }}
   {{- include "chassis.embeddedSecretData" (list . $secret) | nindent 2 }}
@@ -112,26 +118,20 @@ stringData:
   {{- include "chassis.externalUrls" . | nindent 2 }}
   {{- end }}
 ---
-{{ if eq (get $migration "name") $secret }}{{ $migration = set $migration "name" $name }}{{ end -}}
-{{- $secret = $name -}}
+{{ if eq (get $migration "name") $secret }}{{ $migration = set $migration "name" $prefix }}{{ end -}}
+{{- $secret = $prefix -}}
 {{ end -}}
+{{- if $first }}{{ $annotations = merge $annotations $hook (dict "helm.sh/hook-output-log-policy" "hook-failed") }}{{ end -}}
+{{- $pod := include "chassis.jobPod" (list . "migrate" $command $secret $migration) -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  {{- include "chassis.metadata" (list . "migrate" $name) | nindent 2 }}
-  {{- if $first }}
-  annotations:
-    helm.sh/hook: pre-upgrade
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-    helm.sh/hook-output-log-policy: hook-failed
-  {{- end }}
+  {{- include "chassis.metadata" (list . "migrate" (printf "%s-%s" $prefix (sha256sum $pod | trunc 8)) dict $annotations) | nindent 2 }}
 spec:
   backoffLimit: {{ ternary 1 5 (not (empty $first)) }}
-  {{- if $first }}
-  ttlSecondsAfterFinished: 3600 # helm uninstall does not delete the Job of a failed hook
-  {{- end }}
+  ttlSecondsAfterFinished: 3600 # Helm does not delete the Job of a failed hook, and kubectl deletes none
   template:
-    {{- include "chassis.jobPod" (list . "migrate" $command $secret $migration) | nindent 4 }}
+    {{- $pod | nindent 4 }}
 {{- end }}
 
 {{- /* chassis.purge: the CronJob that deletes expired rows, if purge.enabled */ -}}
@@ -144,8 +144,11 @@ metadata:
   {{- include "chassis.metadata" (list . "purge" (printf "%s-purge" (include "chassis.fullname" .))) | nindent 2 }}
 spec:
   schedule: {{ .Values.purge.schedule | quote }}
+  {{- with .Values.purge.timeZone }}
+  timeZone: {{ . }}
+  {{- end }}
   concurrencyPolicy: Forbid
-  startingDeadlineSeconds: 3600
+  startingDeadlineSeconds: {{ .Values.purge.startingDeadlineSeconds }}
   successfulJobsHistoryLimit: 1
   failedJobsHistoryLimit: 1
   jobTemplate:

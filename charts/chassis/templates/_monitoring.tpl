@@ -60,7 +60,13 @@ metadata:
   {{- $name := include "chassis.fileObjectName" (list $ $path) }}
   {{- include "chassis.metadata" (list $ "server" $name $.Values.metrics.rules.labels) | nindent 2 }}
 spec:
-  {{- $.Files.Get $path | replace "docs/runbook.md" ($.Values.metrics.rules.runbookUrl | default "docs/runbook.md") | nindent 2 }}
+  {{- $rules := regexReplaceAll "(?m)^#.*\n" ($.Files.Get $path) "" }}
+  {{- with $.Values.metrics.rules.runbookUrl }}
+  {{- $rules = $rules | replace "docs/runbook.md" . }}
+  {{- else }} {{- /* no link is better than one that leads nowhere */}}
+  {{- $rules = regexReplaceAll "(?m)^ *runbook_url: .*\n" $rules "" }}
+  {{- end }}
+  {{- $rules | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -74,11 +80,7 @@ spec:
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  {{- include "chassis.metadata" (list $ "server" (include "chassis.fileObjectName" (list $ $path)) $dashboards.labels) | nindent 2 }}
-  {{- with $dashboards.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.metadata" (list $ "server" (include "chassis.fileObjectName" (list $ $path)) $dashboards.labels $dashboards.annotations) | nindent 2 }}
 data:
   {{ printf "%s-%s" $.Chart.Name (base $path) }}: |-
     {{- $.Files.Get $path | nindent 4 }}

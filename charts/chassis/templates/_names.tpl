@@ -5,18 +5,18 @@ arguments. CONTEXT is that root context. COMPONENT is the value of the label app
 
 {{- /*
 chassis.name (list CONTEXT SERVICE): the name of a service's objects in this release: RELEASE-SERVICE, or SERVICE if
-the release has that name. The release's part is cut to 33 characters, so that NAME-postgresql fits the 52 characters
-of a StatefulSet.
+the release has that name. The release's part is cut to 33 characters, and the whole to 41, so that NAME-postgresql fits
+the 52 characters of a StatefulSet, and NAME-migrate-HASH the 63 characters of a Job.
 */ -}}
 {{- define "chassis.name" -}}
 {{- $release := (index . 0).Release.Name | replace "." "-" | trunc 33 | trimSuffix "-" -}}
 {{- $service := index . 1 -}}
-{{- ternary $service (printf "%s-%s" $release $service) (eq $release $service) -}}
+{{- ternary $service (printf "%s-%s" $release $service) (eq $release $service) | trunc 41 | trimSuffix "-" -}}
 {{- end }}
 
-{{- /* chassis.fullname: the name of this chart's objects */ -}}
+{{- /* chassis.fullname: the name of this chart's objects: fullnameOverride, or chassis.name with nameOverride */ -}}
 {{- define "chassis.fullname" -}}
-{{ include "chassis.name" (list . .Chart.Name) }}
+{{- .Values.fullnameOverride | default (include "chassis.name" (list . (.Values.nameOverride | default .Chart.Name))) -}}
 {{- end }}
 
 {{- /* chassis.serviceAccountName: the name of the ServiceAccount of the pods; `default` if none is created or named */ -}}
@@ -40,13 +40,21 @@ app.kubernetes.io/part-of: tandem
 {{- end }}
 {{- end }}
 
-{{- /* chassis.metadata (list CONTEXT COMPONENT NAME [LABELS]): an object's name, namespace and labels */ -}}
+{{- /*
+chassis.metadata (list CONTEXT COMPONENT NAME [LABELS [ANNOTATIONS]]): an object's name, namespace, labels and
+annotations. ANNOTATIONS override commonAnnotations.
+*/ -}}
 {{- define "chassis.metadata" -}}
 {{- $context := index . 0 -}}
+{{- $more := concat (slice . 3) (list dict dict) -}}
 name: {{ index . 2 }}
 namespace: {{ $context.Release.Namespace }}
+{{- with merge dict (index $more 1) ($context.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 labels:
-  {{- include "chassis.labels" (concat (slice . 0 2) (slice . 3)) | nindent 2 }}
+  {{- include "chassis.labels" (list $context (index . 1) (first $more)) | nindent 2 }}
   app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
   app.kubernetes.io/managed-by: {{ $context.Release.Service }}
   helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" }}
@@ -59,6 +67,8 @@ chassis.facts: what differs between the service charts, as YAML from the chart's
   env      settings that only this service has: {NAME: value}
   secrets  keys of the credentials Secret that this service reads: {SETTING: key}
   egress   destinations outside the cluster: a list of {cidrs, ports}; empty cidrs are the whole internet
+  connections  how many connections to the database a pod opens: {perThread, others}
+  errors   contradictions between values that only this chart has: a list of messages; may be missing
 */ -}}
 {{- define "chassis.facts" -}}
 {{ include (printf "%s.facts" .Chart.Name) . }}
@@ -70,8 +80,21 @@ registry (its first part has a dot or a colon, or is `localhost`) stays as it is
 */ -}}
 {{- define "chassis.image" -}}
 {{- $registry := (index . 0).Values.global.imageRegistry -}}
-{{- $parts := splitList "/" (index . 1) -}}
-{{- $named := and (gt (len $parts) 1) (or (regexMatch "[.:]" (first $parts)) (eq (first $parts) "localhost")) -}}
-{{- if and $registry (not $named) -}}{{ $registry }}/{{- end -}}
+{{- if and $registry (not (include "chassis.namesRegistry" (index . 1))) -}}{{ $registry }}/{{- end -}}
 {{ index . 1 }}
+{{- end }}
+
+{{- /* chassis.namesRegistry NAME: "yes" if the image name starts with a registry, otherwise empty */ -}}
+{{- define "chassis.namesRegistry" -}}
+{{- $parts := splitList "/" . -}}
+{{- if and (gt (len $parts) 1) (or (regexMatch "[.:]" (first $parts)) (eq (first $parts) "localhost")) -}}yes{{- end -}}
+{{- end }}
+
+{{- /*
+chassis.serviceImage: the name of the service's image, without tag. Without a registry it is localhost/NAME, an image that
+was loaded into the nodes: a short name would mean somebody's image on Docker Hub.
+*/ -}}
+{{- define "chassis.serviceImage" -}}
+{{- if not (or .Values.global.imageRegistry (include "chassis.namesRegistry" .Values.image.repository)) -}}localhost/{{- end -}}
+{{ include "chassis.image" (list . .Values.image.repository) }}
 {{- end }}

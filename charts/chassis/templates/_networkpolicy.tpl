@@ -61,6 +61,48 @@ matchExpressions:
 {{- end }}
 {{- end }}
 
+{{- /* chassis.dnsEgress: the NetworkPolicyEgressRule for DNS. By default to any address: it may be a cache on the node. */ -}}
+{{- define "chassis.dnsEgress" -}}
+- ports: # DNS
+    {{- range .Values.networkPolicy.dns.ports }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  {{- with .Values.networkPolicy.dns.to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- /* chassis.databasePorts: the ports of the database, separated by commas */ -}}
+{{- define "chassis.databasePorts" -}}
+{{- $urls := compact (list .Values.database.url .Values.database.migrationUrl) -}}
+{{- if or .Values.postgresql.enabled .Values.database.cloudNativePG -}}
+5432
+{{- else if .Values.networkPolicy.database.port -}}
+{{ .Values.networkPolicy.database.port }}
+{{- else if $urls -}}
+{{ include "chassis.urlPorts" $urls }}
+{{- else -}}
+5432
+{{- end -}}
+{{- end }}
+
+{{- /* chassis.urlPorts URLS: the ports in these database URLs, separated by commas. A URL may name several hosts. */ -}}
+{{- define "chassis.urlPorts" -}}
+{{- $ports := list -}}
+{{- range $url := . -}}
+{{- with regexFind "[?&]port=[0-9,]+" $url -}}
+{{- $ports = concat $ports (splitList "," (regexReplaceAll "^.*=" . "")) -}}
+{{- else -}}
+{{- range $host := regexReplaceAll "^[^:]*://([^/?]*@)?([^/?]*).*$" $url "${2}" | splitList "," -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" $host | trimPrefix ":" | default "5432") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{ join "," (uniq $ports) }}
+{{- end }}
+
 {{- /* chassis.urlPort URL: the port of the URL, or the default of its scheme: 443 for https, otherwise 80 */ -}}
 {{- define "chassis.urlPort" -}}
 {{- $url := urlParse . -}}
@@ -162,15 +204,15 @@ spec:
         - namespaceSelector: {}
         {{- end }}
   egress:
-    - ports: # DNS, to any address: it may be a Service or a cache on the node
-        - {port: 53, protocol: UDP}
-        - {port: 53, protocol: TCP}
+    {{- include "chassis.dnsEgress" . | nindent 4 }}
     - ports:
         - port: {{ $facts.peer.port }}
       to:
         {{- include "chassis.peerPods" (list . $facts.peer) | nindent 8 }}
     - ports:
-        - port: {{ ternary 5432 .Values.networkPolicy.database.port (or .Values.postgresql.enabled (not (empty .Values.database.cloudNativePG))) }}
+        {{- range include "chassis.databasePorts" . | splitList "," }}
+        - port: {{ . }}
+        {{- end }}
       {{- with include "chassis.databasePeers" . }}
       to:
         {{- . | nindent 8 }}
@@ -198,6 +240,30 @@ spec:
     {{- with .Values.networkPolicy.egress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- if .Files.Get "files/test.py" }}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "chassis.metadata" (list . "test" (printf "%s-test" (include "chassis.fullname" .))) | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "chassis.selector" (list . "test") | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  egress:
+    {{- include "chassis.dnsEgress" . | nindent 4 }}
+    - ports:
+        - port: http
+      to:
+        - podSelector:
+            matchLabels:
+              {{- include "chassis.selector" (list . "server") | nindent 14 }}
+    - ports:
+        - port: {{ $facts.peer.port }}
+      to:
+        {{- include "chassis.peerPods" (list . $facts.peer) | nindent 8 }}
+{{- end }}
 {{- if .Values.postgresql.enabled }}
 ---
 apiVersion: networking.k8s.io/v1

@@ -1,24 +1,20 @@
 {{- /*
-chassis.podSecurity (list CONTEXT UID): the fields of a pod spec that Pod Security "restricted" needs, for the user and
-group UID; and the image pull secrets and scheduling values that every pod has.
+chassis.podSecurity (list CONTEXT CONTEXT-VALUE): the fields of a pod spec that every pod has: security, image pull
+secrets and scheduling. CONTEXT-VALUE is the podSecurityContext; with the default, Pod Security "restricted" admits it.
 */ -}}
 {{- define "chassis.podSecurity" -}}
 {{- $values := (index . 0).Values -}}
 automountServiceAccountToken: false
 enableServiceLinks: false {{- /* otherwise a Service named "order" would set ORDER_PORT in the pods */}}
+{{- with index . 1 }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: {{ index . 1 }}
-  runAsGroup: {{ index . 1 }}
-  fsGroup: {{ index . 1 }}
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile:
-    type: RuntimeDefault
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with concat $values.imagePullSecrets $values.global.imagePullSecrets | uniq }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- range $key, $value := pick $values "priorityClassName" "nodeSelector" "tolerations" "affinity" }}
+{{- range $key, $value := pick $values "priorityClassName" "runtimeClassName" "nodeSelector" "tolerations" "affinity" }}
 {{- with $value }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}
@@ -26,19 +22,22 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.containerSecurity: the container securityContext that Pod Security "restricted" needs */ -}}
+{{- /* chassis.containerSecurity VALUE: the securityContext of a container, if VALUE is not empty */ -}}
 {{- define "chassis.containerSecurity" -}}
+{{- with . -}}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- /* chassis.pod: the pod spec, without containers and volumes, of every pod that runs the service's image */ -}}
 {{- define "chassis.pod" -}}
 serviceAccountName: {{ include "chassis.serviceAccountName" . }}
-{{ include "chassis.podSecurity" (list . 10001) }}
+{{ include "chassis.podSecurity" (list . .Values.podSecurityContext) }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .Values.dnsConfig }}
 dnsConfig:
   {{- toYaml . | nindent 2 }}
@@ -53,7 +52,7 @@ the image's own command, the web server.
 {{- $context := index . 0 -}}
 {{- $image := $context.Values.image -}}
 name: {{ index . 1 }}
-image: {{ include "chassis.image" (list $context $image.repository) }}
+image: {{ include "chassis.serviceImage" $context }}
 {{- if or $image.tag (not $image.digest) }}:{{ $image.tag | default $context.Chart.AppVersion }}{{ end }}
 {{- with $image.digest }}@{{ . }}{{ end }}
 imagePullPolicy: {{ $image.pullPolicy }}
@@ -61,7 +60,9 @@ imagePullPolicy: {{ $image.pullPolicy }}
 command:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{ include "chassis.containerSecurity" $context }}
+{{- with include "chassis.containerSecurity" $context.Values.securityContext }}
+{{ . }}
+{{- end }}
 resources:
   {{- toYaml (index . 3) | nindent 2 }}
 {{- end }}

@@ -8,14 +8,14 @@ backups.
 {{- define "chassis.postgresql" -}}
 {{- if .Values.postgresql.enabled -}}
 {{- $name := printf "%s-postgresql" (include "chassis.fullname" .) -}}
+{{- $headless := printf "%s-pods" $name -}}
 {{- $secret := include "chassis.databaseSecretName" . -}}
 {{- if not .Values.postgresql.existingSecret -}}
 apiVersion: v1
 kind: Secret
 metadata:
-  {{- include "chassis.metadata" (list . "postgresql" $secret) | nindent 2 }}
-  annotations:
-    helm.sh/resource-policy: keep # the volume claim also remains, and its data needs these passwords
+  {{- /* the volume claim also remains, and its data needs these passwords */}}
+  {{- include "chassis.metadata" (list . "postgresql" $secret dict (dict "helm.sh/resource-policy" "keep")) | nindent 2 }}
 stringData:
   {{- include "chassis.embeddedSecretData" (list . $secret) | nindent 2 }}
 ---
@@ -36,6 +36,20 @@ kind: Service
 metadata:
   {{- include "chassis.metadata" (list . "postgresql" $name) | nindent 2 }}
 spec:
+  {{- include "chassis.ipFamilies" . | nindent 2 }}
+  selector:
+    {{- include "chassis.selector" (list . "postgresql") | nindent 4 }}
+  ports:
+    - {name: postgresql, port: 5432, targetPort: postgresql}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "chassis.metadata" (list . "postgresql" $headless) | nindent 2 }}
+spec:
+  clusterIP: None # gives the pod a name of its own
+  publishNotReadyAddresses: true
+  {{- include "chassis.ipFamilies" . | nindent 2 }}
   selector:
     {{- include "chassis.selector" (list . "postgresql") | nindent 4 }}
   ports:
@@ -46,7 +60,8 @@ kind: StatefulSet
 metadata:
   {{- include "chassis.metadata" (list . "postgresql" $name) | nindent 2 }}
 spec:
-  serviceName: {{ $name }}
+  {{- /* cannot be changed: the StatefulSet of an earlier release keeps the Service that it has */}}
+  serviceName: {{ dig "spec" "serviceName" $headless (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) }}
   replicas: 1
   selector:
     matchLabels:
@@ -56,7 +71,7 @@ spec:
       labels:
         {{- include "chassis.labels" (list . "postgresql") | nindent 8 }}
     spec:
-      {{- include "chassis.podSecurity" (list . 999) | nindent 6 }}
+      {{- include "chassis.podSecurity" (list . .Values.postgresql.podSecurityContext) | nindent 6 }}
       terminationGracePeriodSeconds: 60
       containers:
         - name: postgresql
@@ -66,7 +81,7 @@ spec:
             - -c
             - {{ printf "%s=%s" $key (include "chassis.scalar" $value) | quote }}
             {{- end }}
-          {{- include "chassis.containerSecurity" . | nindent 10 }}
+          {{- include "chassis.containerSecurity" .Values.postgresql.securityContext | nindent 10 }}
           resources:
             {{- toYaml .Values.postgresql.resources | nindent 12 }}
           ports:
@@ -78,20 +93,16 @@ spec:
             - name: PGDATA
               value: /var/lib/postgresql/18/docker
           # Probe over TCP: while the first start initializes the data, the server listens on its Unix socket only.
+          # A server that rejects connections (exit status 1), because it recovers or all connections are in use, is alive.
           startupProbe:
-            exec: &ready {command: [pg_isready, --quiet, --host=127.0.0.1, --username=postgres]}
-            periodSeconds: 1
-            timeoutSeconds: 5
-            failureThreshold: 300
+            exec: &alive {command: [sh, -c, "pg_isready --quiet --host=127.0.0.1 --username=postgres || [ $? = 1 ]"]}
+            {{- toYaml .Values.postgresql.startupProbe | nindent 12 }}
           livenessProbe:
-            exec: *ready
-            periodSeconds: 20
-            timeoutSeconds: 10
-            failureThreshold: 6
+            exec: *alive
+            {{- toYaml .Values.postgresql.livenessProbe | nindent 12 }}
           readinessProbe:
-            exec: *ready
-            periodSeconds: 5
-            timeoutSeconds: 5
+            exec: {command: [pg_isready, --quiet, --host=127.0.0.1, --username=postgres]}
+            {{- toYaml .Values.postgresql.readinessProbe | nindent 12 }}
           volumeMounts:
             - {name: data, mountPath: /var/lib/postgresql}
             - {name: init, mountPath: /docker-entrypoint-initdb.d, readOnly: true}
@@ -178,7 +189,9 @@ env:
       SELECT 'CREATE ROLE "{{ .Chart.Name }}_service" LOGIN'
       WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{ .Chart.Name }}_service') \gexec
       ALTER ROLE "{{ .Chart.Name }}_service" PASSWORD :'password';
-{{ include "chassis.containerSecurity" . }}
+{{- with include "chassis.containerSecurity" .Values.securityContext }}
+{{ . }}
+{{- end }}
 resources:
   {{- toYaml .Values.job.resources | nindent 2 }}
 volumeMounts:

@@ -1,8 +1,8 @@
 {{- /*
 chassis.existingSecretData (list CONTEXT SECRET): the data of the Secret named SECRET in the cluster, as JSON; an empty
 object if there is none. An upgrade reads generated values here, so they are generated only once. Tools that render
-without a cluster (Argo CD, kustomize) find nothing and would generate new values each time: set the `existingSecret`
-values with them.
+without a cluster (Argo CD, `helm template`) find nothing and would generate new values each time: chassis.checks refuses
+that.
 */ -}}
 {{- define "chassis.existingSecretData" -}}
 {{- $existing := dict -}}
@@ -10,6 +10,16 @@ values with them.
 {{- $existing = set $existing $key ($value | b64dec) -}}
 {{- end -}}
 {{- toJson $existing -}}
+{{- end }}
+
+{{- /*
+chassis.hasCluster: "yes" if this rendering can look up objects in a cluster, otherwise empty. Every namespace has the
+ConfigMap; on an installation that creates the namespace, another namespace is there.
+*/ -}}
+{{- define "chassis.hasCluster" -}}
+{{- if or (lookup "v1" "ConfigMap" .Release.Namespace "kube-root-ca.crt") (lookup "v1" "Namespace" "" "kube-system") -}}
+yes
+{{- end -}}
 {{- end }}
 
 {{- /* chassis.newKey: a new API key: `tandem_`, 40 random characters and a checksum (docs/auth.md) */ -}}

@@ -5,13 +5,16 @@
 apiVersion: v1
 kind: Service
 metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
-  {{- with .Values.service.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .) dict .Values.service.annotations) | nindent 2 }}
 spec:
   type: {{ .Values.service.type }}
+  {{- include "chassis.ipFamilies" . | nindent 2 }}
+  {{- range $key := list "loadBalancerClass" "loadBalancerSourceRanges" "externalTrafficPolicy" }}
+  {{- with get $.Values.service $key }}
+  {{ $key }}:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
   selector:
     {{- include "chassis.selector" (list . "server") | nindent 4 }}
   ports:
@@ -30,17 +33,23 @@ spec:
     {{- end }}
 {{- end }}
 
+{{- /* chassis.ipFamilies: the fields of a Service that choose between IPv4 and IPv6, as service.ipFamilyPolicy says */ -}}
+{{- define "chassis.ipFamilies" -}}
+{{- range $key, $value := pick .Values.service "ipFamilyPolicy" "ipFamilies" -}}
+{{- with $value }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+{{- end }}
+
 {{- /* chassis.serviceAccount: the ServiceAccount of the service's pods, if serviceAccount.create */ -}}
 {{- define "chassis.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.serviceAccountName" .)) | nindent 2 }}
-  {{- with .Values.serviceAccount.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.metadata" (list . "server" (include "chassis.serviceAccountName" .) dict .Values.serviceAccount.annotations) | nindent 2 }}
 automountServiceAccountToken: false
 {{- end }}
 {{- end }}
@@ -51,11 +60,7 @@ automountServiceAccountToken: false
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
-  {{- with .Values.ingress.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .) dict .Values.ingress.annotations) | nindent 2 }}
 spec:
   {{- with .Values.ingress.className }}
   ingressClassName: {{ . }}
@@ -86,11 +91,7 @@ spec:
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata:
-  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .)) | nindent 2 }}
-  {{- with .Values.httpRoute.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .) dict .Values.httpRoute.annotations) | nindent 2 }}
 spec:
   parentRefs:
     {{- toYaml .Values.httpRoute.parentRefs | nindent 4 }}

@@ -1,7 +1,25 @@
 {{- /* payment.facts: see chassis.facts */ -}}
 {{- define "payment.facts" -}}
 {{- $egress := .Values.provider.egress -}}
+{{- $given := dict -}}
+{{- range .Values.extraEnv }}{{ $given = set $given .name (.value | default "") }}{{ end -}}
+{{- $stripe := eq (get $given "PROVIDER" | default .Values.env.PROVIDER | default "simulator") "stripe" -}}
+{{- $errors := list -}}
+{{- if and $stripe (not (or (hasKey .Values.secretEnv "STRIPE_API_KEY") (hasKey $given "STRIPE_API_KEY") .Values.extraEnvFrom)) -}}
+{{- $errors = append $errors "secretEnv.STRIPE_API_KEY: must be set, because env.PROVIDER is stripe" -}}
+{{- end -}}
+{{- if and $stripe (not (or (hasKey .Values.secretEnv "STRIPE_WEBHOOK_SECRETS") (hasKey $given "STRIPE_WEBHOOK_SECRETS") .Values.extraEnvFrom)) -}}
+{{- $errors = append $errors "secretEnv.STRIPE_WEBHOOK_SECRETS: must be set, because env.PROVIDER is stripe" -}}
+{{- end -}}
+{{- if and $stripe .Values.networkPolicy.enabled (not (or $egress.enabled .Values.networkPolicy.egress)) -}}
+{{- $errors = append $errors "provider.egress.enabled: must be true, because env.PROVIDER is stripe and the network policy blocks its API" -}}
+{{- end -}}
+{{- if and (not $stripe) (hasKey .Values.secretEnv "STRIPE_API_KEY") (not .Values.extraEnvFrom) -}}
+{{- $errors = append $errors "secretEnv.STRIPE_API_KEY: has no effect while env.PROVIDER is not stripe" -}}
+{{- end -}}
 port: 8081
+connections: {perThread: {{ ternary 1 2 $stripe }}, others: {{ ternary 31 47 $stripe }}}
+errors: {{ toJson $errors }}
 peer: {name: order, port: 8080, namespace: {{ .Values.order.namespace | quote }}}
 env:
   ORDER_URL: {{ tpl (required "order.url: must be the URL of the order service" .Values.order.url) . | quote }}

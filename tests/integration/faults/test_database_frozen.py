@@ -7,12 +7,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-import psycopg
 import pytest
 import requests
 
@@ -20,6 +17,7 @@ from ci.laptop.postgres import Postgres
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER
+from tests.support.replication import configure, frozen
 from tests.support.stack import Stack
 
 LONGEST = 15.0
@@ -39,26 +37,6 @@ def stack(server: Postgres, tmp_path: Path) -> Iterator[Stack]:
     databases.migrate()
     with Stack(databases, tmp_path) as stack:
         yield stack
-
-
-@contextmanager
-def frozen(server: Postgres) -> Iterator[None]:
-    """Stop all processes of a server, as a stuck disk or a paused machine does."""
-    processes = [process for process in psutil.process_iter(["cmdline"]) if _belongs(process, server)]
-    found = [*processes, *(child for process in processes for child in process.children(recursive=True))]
-    for process in found:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in found:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGCONT)
-
-
-def _belongs(process: psutil.Process, server: Postgres) -> bool:
-    return str(server.data) in (process.info["cmdline"] or [])
 
 
 def timed(call: object, *arguments: object, **headers: str) -> tuple[requests.Response, float]:
@@ -87,12 +65,6 @@ def test_a_frozen_database_delays_nobody_for_longer_than_15_seconds(server: Post
     assert placed.status_code == 201
     eventually(lambda: is_paid(stack, placed), "an order placed afterwards is paid", 60)
     assert {process.starts for process in stack.processes.values()} == {1}, "no process had to be restarted"
-
-
-def configure(server: Postgres, statement: str) -> None:
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(statement.encode())
-        connection.execute("SELECT pg_reload_conf()")
 
 
 def test_without_a_synchronous_standby_writes_are_refused_and_reads_go_on(server: Postgres, stack: Stack) -> None:

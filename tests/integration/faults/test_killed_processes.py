@@ -16,6 +16,8 @@ from tests.support.stack import Stack
 
 # Steps that are certain to be taken only if the provider's first response is lost: then the outcome is an event.
 _AFTER_A_LOST_RESPONSE = (
+    "Simulator.send ",
+    "Executor.execute ",
     "payment.operations:claim",
     "payment.operations:release",
     "lookup",
@@ -23,6 +25,8 @@ _AFTER_A_LOST_RESPONSE = (
     "OrderGateway.send",
     "mark_delivered",
 )
+# Steps that are taken only if several commands are due at the same time.
+_FOR_SEVERAL = ("read_many", "Simulator.send_many")
 STEPS = [
     f"{service} {name} {moment}"
     for service, names in crash.FUNCTIONS.items()
@@ -73,14 +77,15 @@ def test_an_order_is_paid_once_if_a_process_is_killed_at_a_step(stack: Stack, st
     done = stack.armed.with_suffix(".done")
     done.unlink(missing_ok=True)
     starts = sum(process.starts for process in stack.processes.values())
+    together = any(name in step for name in _FOR_SEVERAL)
     lost = any(name in step for name in _AFTER_A_LOST_RESPONSE)
     stack.armed.write_text(step)
     ids: list[str] = []
 
     def is_killed() -> bool:
-        if not ids:
+        if not ids or together:
             order = {**ORDER, "payment_method": "pm_timeout_charged" if lost else "pm_ok"}
-            ids.append(place(stack, str(uuid.uuid4()), order)["id"])
+            ids.extend(place(stack, str(uuid.uuid4()), order)["id"] for _ in range(8 if together else 1))
         return done.exists()
 
     eventually(is_killed, f"a process was killed at {step}")

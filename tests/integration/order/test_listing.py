@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from order.store import views
+from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
 from tests.support.settings import OTHER_KEY
@@ -273,3 +274,39 @@ def test_every_list_is_read_from_an_index(pair: Pair) -> None:
                 explaining = Explaining(connection)
                 views.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
                 assert 0 < explaining.read < 200, (query, after)  # The table has more than 300 pages.
+
+
+def test_orders_that_changed_after_a_time_are_listed_by_their_last_change_oldest_first(pair: Pair) -> None:
+    customer = someone()
+    first, second, third = placed(pair, customer, 3)
+    for order_id in (first, second, third):
+        eventually(lambda path=f"/v1/orders/{order_id}": pair.order.get(path).json()["status"] == "paid", "it is paid")
+    changed = pair.order.post(f"/v1/orders/{first}/refunds", {"amount": 1}, Prefer="wait=10")
+    assert changed.json()["status"] == "succeeded"
+    long_ago = "2001-01-01T00:00:00Z"
+    orders = pair.order.get("/v1/orders", params={"updated_after": long_ago, "customer": customer}).json()["data"]
+    assert [order["updated_at"] for order in orders] == sorted(order["updated_at"] for order in orders)
+    assert ids({"data": orders})[-1] == first
+    assert {order["id"] for order in orders} == {first, second, third}
+    for number, order in enumerate(orders):
+        later = listed(pair, updated_after=order["updated_at"], customer=customer)
+        assert later == [each["id"] for each in orders[number + 1 :]]
+    assert listed(pair, updated_after=long_ago, customer=customer, status="canceled") == []
+    in_pages: list[str] = []
+    path: str | None = f"/v1/orders?updated_after={long_ago}&customer={customer}&limit=1"
+    while path:
+        answer = pair.order.get(path)
+        in_pages += ids(answer.json())
+        path = answer.headers["Link"].partition(">")[0].removeprefix("<") if "Link" in answer.headers else None
+    assert in_pages == ids({"data": orders})
+
+
+def test_a_merchant_lists_its_own_changed_orders_only(pair: Pair) -> None:
+    other = Client(pair.order.url, OTHER_KEY)
+    placed(pair, someone(), 1)
+    theirs = other.post("/v1/orders", ORDER).json()["id"]
+    page = other.get("/v1/orders?updated_after=2001-01-01T00:00:00Z&limit=100").json()
+    assert theirs in ids(page)
+    mine = {*listed(pair, updated_after="2001-01-01T00:00:00Z", limit=100)}
+    assert not mine & {*ids(page)}
+    refused(pair.order.get("/v1/orders?updated_after=yesterday"), 422, "validation", "/updated_after")

@@ -146,7 +146,8 @@ def test_a_free_order_is_paid_at_once_without_a_charge(pair: Pair) -> None:
     assert (placed.json()["total_amount"], placed.json()["paid_amount"], placed.json()["payment"]) == (0, 0, None)
     history = pair.order.get(placed.headers["Location"] + "/events").json()["data"]
     assert [(event["version"], event["type"], event["from"], event["to"]) for event in history] == [
-        (1, "order.placed", None, "paid")
+        (1, "order.placed", None, "pending_payment"),
+        (2, "order.paid", "pending_payment", "paid"),
     ]
     assert pair.payment.get(f"/v1/payments?order_id={placed.json()['id']}").json()["data"] == []
 
@@ -213,7 +214,10 @@ def test_the_request_id_and_the_trace_are_passed_to_payment_and_back(pair: Pair)
         rows = pair.databases.query(service, f"SELECT headers FROM {table} WHERE {column} = %s", order_id)
         return [row["headers"] for row in rows]
 
-    eventually(lambda: carried("payment", "outbox", "aggregate_id"), "the payment is settled")
+    eventually(lambda: carried("payment", "payments", "order_id"), "the payment is stored")
     assert carried("order", "outbox", "aggregate_id") == [expected]
     assert carried("payment", "payments", "order_id") == [expected]
+    slow = {**ORDER, "payment_method": "pm_timeout_charged"}  # the executor settles it, so there is an event
+    order_id = pair.order.post("/v1/orders", slow, X_Request_Id="the-first", traceparent=trace).json()["id"]
+    eventually(lambda: carried("payment", "outbox", "aggregate_id"), "the payment is settled")
     assert carried("payment", "outbox", "aggregate_id") == [expected]

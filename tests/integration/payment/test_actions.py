@@ -298,9 +298,9 @@ def test_an_operation_is_not_sent_after_its_lease_has_expired(pair: Pair) -> Non
     executor = pair.payment_app.extensions["tandem"].use_cases["payments"].executor
     sent: list[Operation] = []
 
-    def suspended(operation: Operation, **options: bool) -> Row | None:
+    def suspended(operation: Operation, *, answered: bool = False) -> Row | None:
         sent.append(operation)
-        view: Row | None = execute(replace(operation, expires=time.monotonic()), **options)
+        view: Row | None = execute(replace(operation, expires=time.monotonic()), answered=answered)
         return view
 
     execute = executor.execute

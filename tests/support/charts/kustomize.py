@@ -5,6 +5,7 @@ tests/e2e compares its output with that of `kubectl kustomize`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def build(folder: Path) -> list[Object]:
     for patch in wanted.get("patches", []):
         target = patch["target"]
         (found,) = (
-            one for one in objects if (one["kind"], one["metadata"]["name"]) == (target["kind"], target["name"])
+            one
+            for one in objects
+            if one["kind"] == target["kind"] and re.fullmatch(target["name"], one["metadata"]["name"])
         )
         for operation in yaml.safe_load((folder / patch["path"]).read_text()):
             apply(found, operation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,12 @@ import yaml
 from ci import ROOT
 
 CHARTS = ROOT / "charts"
-ALONE: dict[str, dict[str, Any]] = {  # the values that each chart requires when it is installed alone
-    "order": {"payment": {"url": "http://payment:8081"}, "credentials": {"existingSecret": "keys"}},
-    "payment": {"order": {"url": "http://order:8080"}},
-    "tandem": {},
+# A rendering without a cluster refuses to generate secrets, except as a preview.
+PREVIEW = {"global": {"previewSecrets": True}}
+ALONE: dict[str, dict[str, Any]] = {  # the values that each chart requires when it is rendered alone
+    "order": {"payment": {"url": "http://payment:8081"}, "credentials": {"existingSecret": "keys"}} | PREVIEW,
+    "payment": {"order": {"url": "http://order:8080"}} | PREVIEW,
+    "tandem": PREVIEW,
 }
 
 
@@ -28,6 +31,11 @@ class _Loader(yaml.CSafeLoader):
         twice = {key for key in keys if keys.count(key) > 1}
         assert not twice, f"duplicate keys: {twice}, {node.start_mark}"
         return super().construct_mapping(node, deep)
+
+
+def unhashed(one: dict[str, Any]) -> str:
+    """Return an object's name. From those of Jobs and test pods, the hash of their content is removed."""
+    return re.sub(r"(-(?:migrate|test))-[0-9a-f]{8}$", r"\1", one["metadata"]["name"])
 
 
 _RENDERED: dict[str, dict[str, str]] = {}
@@ -75,8 +83,8 @@ class Case:
         ]
 
     def one(self, kind: str, name: str) -> dict[str, Any]:
-        """Return the object of this kind and name."""
-        (found,) = (one for one in self.objects(kind) if one["metadata"]["name"] == name)
+        """Return the object of this kind and name. The names of Jobs and test pods are given without their hash."""
+        (found,) = (one for one in self.objects(kind) if unhashed(one) == name)
         return found
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -86,7 +94,7 @@ class Case:
             if one["kind"] == "CronJob":
                 pod = one["spec"]["jobTemplate"]["spec"]["template"]
             if pod:
-                yield f"{one['kind']}/{one['metadata']['name']}", pod
+                yield f"{one['kind']}/{unhashed(one)}", pod
 
     def containers(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield every container of `pods`, each with a title for messages."""
@@ -111,10 +119,17 @@ EXTERNAL: dict[str, Any] = {
 LONG = "a-release-name-of-fifty-three-characters-to-the-point"
 
 
-def from_file(chart: str, name: str) -> Case:
-    """Return a chart with one of the values files in its ci folder, where chart-testing finds them too."""
-    values = yaml.safe_load((CHARTS / chart / "ci" / f"{name}-values.yaml").read_text())
-    return Case(chart, values, release=chart)
+PLACEHOLDER = "sha256:REPLACE-WITH-THE-DIGEST-OF-YOUR-IMAGE"
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def from_file(chart: str, name: str, digest: str = DIGEST) -> Case:
+    """Return a chart with one of the values files in its ci folder, where chart-testing finds them too.
+
+    `digest` takes the place of the placeholders in it.
+    """
+    text = (CHARTS / chart / "ci" / f"{name}-values.yaml").read_text()
+    return Case(chart, yaml.safe_load(text.replace(PLACEHOLDER, digest)), release=chart)
 
 
 FILES = {

@@ -13,7 +13,7 @@ from kubernetes.stream import stream
 import chassis
 from tests.support.cluster.namespace import Namespace, is_ready, wait_until
 
-IMAGE = f"tandem/order:{chassis.__version__}"
+IMAGE = f"localhost/tandem/order:{chassis.__version__}"
 _CONNECT = """
 import socket, sys
 for peer in sys.argv[1:]:

@@ -50,6 +50,7 @@ def fill(session: Session, merchant: str, rows: int, due: str = "now()") -> None
 def pages_of_a_claim(session: Session, queue: Queue) -> int:
     """Return how many pages a claim of 8 rows reads. The claim is rolled back."""
     claiming = queue.claiming.replace("%(owner)s", "'one'").replace("%(lease)s", "60").replace("%(limit)s", "8")
+    claiming = claiming.replace("%(merchant_limit)s", "8").replace("%(in_flight)s", "'{}'")
     session.execute("BEGIN")
     plan = session.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + claiming.encode()).fetchone()
     session.execute("ROLLBACK")
@@ -137,9 +138,10 @@ def test_a_claim_is_planned_for_the_backlog_that_is_there_now(databases: Databas
         impatient.execute("VACUUM ANALYZE outbox")
         for _ in range(12):  # often enough for psycopg and PostgreSQL to keep a plan, if the claim allowed it
             assert outbox.claim(impatient, 60, 16) == []
-        impatient.execute(
+        databases.query(
+            "order",
             """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
-               SELECT gen_random_uuid(), 'demo', gen_random_uuid(), 'test', '{}' FROM generate_series(1, 8000)"""
+               SELECT gen_random_uuid(), 'demo', gen_random_uuid(), 'test', '{}' FROM generate_series(1, 8000)""",
         )
         claimed = [outbox.claim(impatient, 60, 16) for _ in range(3)]
     finally:

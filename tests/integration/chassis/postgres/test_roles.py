@@ -136,6 +136,36 @@ def test_the_serving_role_neither_updates_nor_deletes_ledger_and_history(pair: P
                 assert refusal(connection, statement), statement
 
 
+@pytest.mark.adversarial
+def test_the_serving_role_changes_no_attempt_at_a_webhook_but_purges_them(databases: Databases) -> None:
+    merchant, endpoint, delivery = "purged", str(uuid.uuid4()), str(uuid.uuid4())
+    named = {"merchant": merchant, "endpoint": endpoint, "delivery": delivery}
+    with connected(databases.service_url("order")) as connection:
+        connection.execute(
+            """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, status, created_at, settled_at)
+               VALUES (%(merchant)s, %(endpoint)s, %(delivery)s, 'webhook.test', '{}', 'delivered',
+                       now() - interval '10 years', now())""",
+            named,
+        )
+        connection.execute(
+            """INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, seconds, at)
+               VALUES (%(merchant)s, %(endpoint)s, %(delivery)s, 1, 500, 0.1, now())""",
+            named,
+        )
+        for statement in (
+            "UPDATE webhook_attempts SET status_code = 200",
+            "DELETE FROM webhook_attempts",
+            "TRUNCATE webhook_attempts",
+            "SELECT FROM webhook_attempts FOR UPDATE",
+        ):
+            assert refusal(connection, statement), statement
+        with connected(databases.order) as owner, pytest.raises(psycopg.errors.CheckViolation):
+            owner.execute("UPDATE webhook_attempts SET status_code = 200")
+        assert make(databases, "order").test_cli_runner().invoke(args=["purge"]).exit_code == 0
+        rows = connection.execute("SELECT count(*) FROM webhook_attempts WHERE merchant = %(merchant)s", named)
+        assert rows.fetchone() == (0,)
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_table_with_the_append_only_trigger_is_a_history_to_the_serving_role(
     databases: Databases, service: str

@@ -187,7 +187,11 @@ def test_a_missing_column_is_503_and_reveals_no_internals(logging_stack: Stack) 
 def test_a_trace_is_propagated_to_payment_and_back(logging_stack: Stack) -> None:
     trace, state = uuid.uuid4().hex, "vendor=opaque,other=1"
     placed = logging_stack.order.post(
-        "/v1/orders", {**ORDER, "capture": "manual"}, traceparent=f"00-{trace}-{'b' * 16}-01", tracestate=state
+        "/v1/orders",
+        # The executor settles this payment, so order hears of it by an event.
+        {**ORDER, "capture": "manual", "payment_method": "pm_timeout_charged"},
+        traceparent=f"00-{trace}-{'b' * 16}-01",
+        tracestate=state,
     )
     own = f"/v1/orders/{placed.json()['id']}"
     eventually(lambda: logging_stack.order.get(own).json()["status"] == "authorized", "the order is authorized")
@@ -196,7 +200,7 @@ def test_a_trace_is_propagated_to_payment_and_back(logging_stack: Stack) -> None
         everything = lines(logging_stack.folder / f"{service}-web.log")
         return {one["route"] for one in everything if one.get("trace_id") == trace and one["event"] == "request"}
 
-    eventually(lambda: of("payment", trace) == {"/v1/payments"}, "payment logs the trace")
+    eventually(lambda: of("payment", trace) == {"/v1/commands"}, "payment logs the trace")
     eventually(lambda: of("order", trace) == {"/v1/orders", "/v1/payment-events"}, "the event carries the trace")
     for service in ("order", "payment"):
         (row,) = logging_stack.databases.query(
@@ -209,9 +213,7 @@ def test_a_trace_is_propagated_to_payment_and_back(logging_stack: Stack) -> None
         lambda: of("order", later) == {"/v1/orders/<uuid:order_id>/capture", "/v1/payment-events"},
         "the capture has its own trace",
     )
-    eventually(
-        lambda: of("payment", later) == {"/v1/payments/<uuid:payment_id>/capture"}, "the capture has its own trace"
-    )
+    eventually(lambda: of("payment", later) == {"/v1/commands"}, "the capture has its own trace")
 
 
 @pytest.mark.parametrize(

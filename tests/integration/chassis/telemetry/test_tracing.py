@@ -65,8 +65,12 @@ def traceparent(sampled: bool = True) -> tuple[str, str, str]:
     return f"00-{trace}-{span}-0{int(sampled)}", trace, span
 
 
-def place(stack: Stack, **headers: str) -> dict[str, Any]:
-    placed = stack.order.post("/v1/orders", ORDER, **headers)
+SLOW = {**ORDER, "payment_method": "pm_timeout_charged"}
+"""An order whose payment the executor settles, so that order hears of it by an event."""
+
+
+def place(stack: Stack, body: dict[str, Any] = ORDER, **headers: str) -> dict[str, Any]:
+    placed = stack.order.post("/v1/orders", body, **headers)
     assert placed.status_code == 201, placed.text
     order: dict[str, Any] = placed.json()
     return order
@@ -100,7 +104,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 TO_PAYMENT = [
-    ("payment web", "server", "POST /v1/payments"),
+    ("payment web", "server", "POST /v1/commands"),
     ("order relay", "client", "POST"),
     ("order relay", "consumer", "deliver payment.create"),
     ("order web", "server", "POST /v1/orders"),
@@ -118,19 +122,19 @@ def test_one_trace_covers_the_request_the_provider_and_the_event(
 ) -> None:
     given, trace, parent = traceparent()
     request_id = str(uuid.uuid4())
-    place(traced, X_Request_Id=request_id, **({"traceparent": given} if from_client else {}))
+    place(traced, SLOW, X_Request_Id=request_id, **({"traceparent": given} if from_client else {}))
     root = collector.wait(
         "the request",
         lambda span: span.name == "POST /v1/orders" and span.attributes["tandem.request_id"] == request_id,
     )
     assert (root.trace == trace, root.parent) == ((True, parent) if from_client else (False, ""))
-    provider = collector.wait("the provider's", named("provider sale"), root.trace)
+    provider = collector.wait("the provider's", named("provider sale", "payment", "web"), root.trace)
     event = collector.wait("the event's", named("POST /v1/payment-events"), root.trace)
     for name in ("POST", "deliver payment.create"):
         collector.wait(name, named(name, "order", "relay"), root.trace)
     for name in ("POST", "deliver payment.updated"):
         collector.wait(name, named(name, "payment", "relay"), root.trace)
-    collector.wait("the payment's", named("POST /v1/payments"), root.trace)
+    collector.wait("the payment's", named("POST /v1/commands"), root.trace)
     assert ancestry(provider, collector) == [("payment web", "client", "provider sale"), *TO_PAYMENT]
     assert ancestry(event, collector) == [*BACK, *TO_PAYMENT]
 
@@ -182,7 +186,7 @@ def test_a_retry_in_the_background_belongs_to_the_same_trace(traced: Stack, coll
     traced.order.post("/v1/orders", {**ORDER, "payment_method": "pm_timeout_lost"}, traceparent=given)
     first = collector.wait("the first call", named("provider sale", "payment", "web"), trace)
     again = collector.wait("the second call", named("provider sale", "payment", "relay"), trace)
-    collector.wait("the request", named("POST /v1/payments"), trace)
+    collector.wait("the request", named("POST /v1/commands"), trace)
     assert (first.failed, first.attributes["tandem.outcome"]) == (True, "unknown")
     assert (again.failed, again.attributes["tandem.outcome"], again.attributes["tandem.attempt"]) == (
         False,
@@ -194,10 +198,10 @@ def test_a_retry_in_the_background_belongs_to_the_same_trace(traced: Stack, coll
 
 def test_an_unsampled_trace_is_propagated_and_not_exported(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent(sampled=False)
-    order = place(traced, Prefer="wait=10", traceparent=given, tracestate="vendor=opaque")
+    order = place(traced, SLOW, Prefer="wait=10", traceparent=given, tracestate="vendor=opaque")
     assert order["status"] == "paid"
     later, other, _ = traceparent()
-    place(traced, traceparent=later, tracestate="vendor=opaque,other=1")
+    place(traced, SLOW, traceparent=later, tracestate="vendor=opaque,other=1")
     collector.wait("the one that is sampled", named("POST /v1/payment-events"), other)
     assert collector.of(trace) == []
     for service in ("order", "payment"):
@@ -241,7 +245,7 @@ def test_lines_of_a_relay_have_the_trace_id(traced: Stack, collector: Collector)
     assert delivery.attributes["error.type"] == "unreachable"
     requests_of = [one for one in lines(traced.folder / "order-web.log") if one.get("request_id") == request_id]
     assert [one["trace_id"] for one in requests_of] == [line["trace_id"]]
-    collector.wait("it comes through", named("POST /v1/payment-events"), line["trace_id"])
+    collector.wait("it comes through", named("POST /v1/commands"), line["trace_id"])
 
 
 def test_spans_have_the_route_and_the_outcome(traced: Stack, collector: Collector) -> None:
@@ -335,7 +339,7 @@ def exemplars(stack: Stack, service: str, histogram: str) -> dict[str, str]:
     [
         ("order", "http_request_duration_seconds", "/v1/orders"),
         ("order", "outbox_delivery_seconds", "payment.create"),
-        ("payment", "http_request_duration_seconds", "/v1/payments"),
+        ("payment", "http_request_duration_seconds", "/v1/commands"),
         ("payment", "outbox_delivery_seconds", "payment.updated"),
         ("payment", "provider_call_seconds", "sale"),
     ],
@@ -348,7 +352,7 @@ def test_a_bucket_has_an_exemplar_with_its_trace(
     def led() -> bool:
         given, trace, _ = traceparent()
         traces.append(trace)
-        place(traced, traceparent=given)
+        place(traced, SLOW if kind == "payment.updated" else ORDER, traceparent=given)
         found = exemplars(traced, service, histogram)
         return any(found.get(trace) == kind for trace in traces)
 

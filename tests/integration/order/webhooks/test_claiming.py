@@ -157,14 +157,12 @@ def test_nothing_is_claimed_for_a_paused_disabled_or_deleted_endpoint(session: S
     session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (paused,))
     claimed = {each.endpoint_id: each for each in claim(session)}
     assert set(claimed) == {disabled, deleted}
-    assert all(queue.is_held(session, each) for each in claimed.values())
+    assert all(queue.body(session, each) for each in claimed.values())
     session.execute(
         "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s", (disabled,)
     )
     assert store.delete(session, "demo", deleted)
-    assert not any(queue.is_held(session, each) for each in claimed.values()), (
-        "nor are those held that wait for a thread"
-    )
+    assert not any(queue.body(session, each) for each in claimed.values()), "nor are those held that wait for a thread"
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     assert claim(session) == []
     session.execute("UPDATE webhook_endpoints SET paused_until = now() WHERE id = %s", (paused,))
@@ -189,6 +187,19 @@ def test_a_requested_delivery_is_claimed_from_a_paused_endpoint_and_no_other_one
     assert row["paused"], "nothing has ended the pause of the other deliveries"
     session.execute("UPDATE webhook_endpoints SET paused_until = now()")
     assert ids(claim(session)) == sorted([first, test]), "the second one waits for the first of its order again"
+
+
+def test_operators_who_redeliver_everything_end_no_pause(session: Session) -> None:
+    paused, other, quick = add_endpoint(session, "a"), add_endpoint(session, "b"), add_endpoint(session, "b")
+    waiting = {each: add_deliveries(session, each, 5) for each in (paused, other, quick)}
+    session.execute("UPDATE webhook_deliveries SET status = 'dead', settled_at = now()")
+    session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id <> %s", (quick,))
+    (later,) = session.execute("SELECT now() + interval '1 minute' AS later").fetchall()
+    assert store.redeliver_dead(session, None, None, later["later"]) == 15
+    rows = session.execute("SELECT id FROM webhook_endpoints WHERE paused_until > now()").fetchall()
+    assert {str(row["id"]) for row in rows} == {paused, other}
+    # One attempt shows whether a paused endpoint is back.
+    assert ids(claim(session)) == sorted([waiting[paused][0], waiting[other][0], *waiting[quick]])
 
 
 def test_failures_in_a_row_are_counted_and_a_success_ends_the_count_and_the_pause(session: Session) -> None:
@@ -216,7 +227,7 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     add_deliveries(session, endpoint, 3)
     first, second = claim(session, limit=2)
     assert queue.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
-    assert not queue.is_held(session, second)
+    assert not queue.body(session, second)
     assert not queue.settle(session, second, FAILED, AGAIN)
     rows = session.execute("SELECT status FROM webhook_deliveries").fetchall()
     assert [row["status"] for row in rows] == ["dead"] * 3

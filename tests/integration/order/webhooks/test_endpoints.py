@@ -45,6 +45,7 @@ def test_an_endpoint_can_be_created_read_listed_and_deleted(pair: Pair) -> None:
         "events": list(DEFAULT_EVENTS),
         "status": "enabled",
         "disabled_reason": None,
+        "redelivering_since": None,
         "signed_until": None,
         "created_at": endpoint["created_at"],
     }

@@ -124,7 +124,7 @@ def test_a_free_order_has_the_events_placed_and_paid(pair: Pair, receiver: Recei
     order = place(pair, items=[{"sku": "sample", "quantity": 1, "unit_amount": 0}])
     events = received_events(receiver, order, 2)
     assert [event["type"] for event in events] == ["order.placed", "order.paid"]
-    assert [event["data"]["version"] for event in events] == [1, 1]
+    assert [event["data"]["version"] for event in events] == [1, 2]
 
 
 def test_an_order_of_the_sketch_has_the_same_events(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:

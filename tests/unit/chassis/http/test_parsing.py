@@ -197,3 +197,23 @@ def test_an_escaped_key_can_be_unescaped(key: str) -> None:
     token = inspection.escape(key)
     assert "/" not in token
     assert token.replace("~1", "/").replace("~0", "~") == key
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"b": 1, "a": [None, True, {"z": "x", "y": -(2**63)}]},
+        {"a": '"\\/\b\f\n\r\t\x00\x1f ~'},
+        {"a": "\x7f"},
+        {"a": "é", "é": "a"},
+        {"😀": 1, "\uffff": 2},
+        {"a": "\ud800"},
+        {"a": Decimal("1.50"), "b": 2**70},
+        {"a": json.loads("[" * 300 + "]" * 300)},
+        {},
+    ],
+    ids=range(9),
+)
+def test_the_canonical_form_has_the_bytes_that_fingerprints_were_made_of(body: dict[str, Any]) -> None:
+    expected = json.dumps(body, sort_keys=True, separators=(",", ":"), default=str).encode()
+    assert parsing.canonical(body) == expected

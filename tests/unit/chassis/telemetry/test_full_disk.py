@@ -44,6 +44,7 @@ def test_a_process_that_starts_on_a_full_disk_counts_in_memory(tmp_path: Path) -
     file = AllocatedFile(str(tmp_path / "counter.db"))
     count(file, 5000)
     assert len(read(file)) == 5000
+    assert not list(tmp_path.iterdir()), "an empty file would make /metrics fail"
 
 
 def test_a_process_whose_disk_fills_up_counts_on_in_memory(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -1,0 +1,88 @@
+"""How much of a loop one merchant may occupy, so that slow work of one merchant delays no other merchant.
+
+Merchants take turns when rows are claimed (`leases.by_turns`). That is not enough if the work on a merchant's rows is
+slow: after a few claims all threads of a loop would work for that merchant. So a loop counts what it is working on, and
+claims no more rows of a merchant that has its share already.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from chassis.postgres.database import Session
+
+Row = TypeVar("Row")
+
+SHARE = 0.75
+"""The share of a loop's threads that one merchant may occupy."""
+
+
+def most(threads: int) -> int:
+    """Return how many of a loop's threads one merchant may occupy: at least one, and never all of several."""
+    return max(1, int(threads * SHARE))
+
+
+class Shares:
+    """Counts the units of work (rows, or batches of rows) that a loop has in flight, by merchant. Thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` is how many units of one merchant may be in flight."""
+        self.limit = limit
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def in_flight(self) -> Mapping[str, int]:
+        """Return the number of units in flight of each merchant that has any."""
+        with self._lock:
+            return dict(self._counts)
+
+    def begin(self, merchants: Iterable[str]) -> None:
+        """Count a unit for each of these merchants."""
+        with self._lock:
+            self._counts.update(merchants)
+
+    def end(self, merchants: Iterable[str]) -> None:
+        """Count a unit less for each of these merchants."""
+        with self._lock:
+            self._counts.subtract(merchants)
+            self._counts += Counter()  # removes those that have none left
+
+    def claiming(
+        self, claim: Callable[[Session, int, Shares], Sequence[Any]]
+    ) -> Callable[[Session, int], Sequence[Any]]:
+        """Return a `claim` of WorkLoop that counts the claimed rows. Their merchant is the attribute `merchant`."""
+
+        def counted(session: Session, limit: int) -> Sequence[Any]:
+            rows = claim(session, limit, self)
+            self.begin(row.merchant for row in rows)
+            return rows
+
+        return counted
+
+    def working(self, work: Callable[[Any], object]) -> Callable[[Any], object]:
+        """Return a `work` of WorkLoop that no longer counts a row when the work on it has ended."""
+
+        def counted(row: Any) -> object:
+            try:
+                return work(row)
+            finally:
+                self.end([row.merchant])
+
+        return counted
+
+
+def divide(messages: Sequence[Any], busy: Mapping[str, int], size: int) -> list[list[Any]]:
+    """Divide messages into batches of up to `size`, so that few merchants wait for the slow messages of another one.
+
+    A merchant with many messages gets batches of its own. Merchants with few messages share batches: those with nothing
+    in flight (`busy` counts what is) never share one with those that have. The order of messages is kept in a batch.
+    """
+    counts = Counter(message.merchant for message in messages)
+    groups: dict[object, list[Any]] = {}
+    for message in messages:
+        own = counts[message.merchant] > size // 4
+        groups.setdefault(message.merchant if own else message.merchant in busy, []).append(message)
+    return [group[at : at + size] for group in groups.values() for at in range(0, len(group), size)]

@@ -1,0 +1,218 @@
+"""A merchant with 50,000 waiting rows delays the first one of another merchant by less than a second.
+
+The other merchant's row is inserted while the loops work on the backlog, and the database tells how long it has waited.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.databases import Databases
+from tests.support.eventually import eventually
+from tests.support.pair import ORDER, Client, Pair
+from tests.support.settings import OTHER_KEY
+from tests.support.webhook_receiver import Receiver, status
+
+pytestmark = pytest.mark.adversarial
+
+BACKLOG = 50_000
+TIMES = 5
+"""How many rows of the other merchant are measured, one after the other. The median counts, because a machine that
+does other work, too, may delay one of them.
+"""
+
+
+def execute(databases: Databases, service: str, statement: str, **parameters: Any) -> None:
+    with psycopg.connect(getattr(databases, service), autocommit=True) as connection:
+        connection.execute(statement.encode(), parameters)
+        connection.execute("ANALYZE")
+
+
+def seconds_of(databases: Databases, service: str, statement: str, *parameters: Any) -> float:
+    """Wait until a statement returns how many seconds a row has waited, and return that."""
+
+    def look() -> Any:
+        rows = databases.query(service, statement, *parameters)
+        return rows and rows[0]["seconds"]
+
+    return float(eventually(look, "the other merchant's row is done", 60))
+
+
+def assert_quick(measure: Callable[[], float]) -> None:
+    seconds = sorted(measure() for _ in range(TIMES))
+    assert seconds[TIMES // 2] < 1.0, seconds
+
+
+def is_worked_on(databases: Databases, service: str, pending: str) -> None:
+    """Wait until a loop has claimed rows of the backlog. `pending` is the condition for those that are not done."""
+    table = pending.split(".")[0]
+    eventually(
+        lambda: databases.query(service, f"SELECT FROM {table} WHERE merchant = 'backlog' AND attempts > 0 LIMIT 1"),
+        "the loop works on the backlog",
+        60,
+    )
+
+
+def is_left(databases: Databases, service: str, pending: str) -> None:
+    """Assert that there still is a backlog: it was there all the time."""
+    table = pending.split(".")[0]
+    (row,) = databases.query(service, f"SELECT count(*) AS n FROM {table} WHERE merchant = 'backlog' AND {pending}")
+    assert row["n"] > BACKLOG / 2
+
+
+UNDELIVERED = "outbox.delivered_at IS NULL"
+WAITED = """SELECT extract(epoch FROM delivered_at - created_at)::float8 AS seconds FROM outbox
+            WHERE merchant = 'other' AND """
+
+
+def place_for_other(pair: Pair) -> float:
+    """Place an order of another merchant, whose command waits for the relay. Return for how many seconds it waited."""
+    order_id = Client(pair.order.url, OTHER_KEY).post("/v1/orders", ORDER).json()["id"]
+    return seconds_of(pair.databases, "order", WAITED + "aggregate_id = %s", order_id)
+
+
+@pytest.mark.parametrize("token", ["pm_ok", "pm_slow", "pm_timeout_charged"])
+def test_a_backlog_of_new_payments_delays_no_other_merchants_command(pair: Pair, token: str) -> None:
+    execute(
+        pair.databases,
+        "order",
+        """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
+           SELECT gen_random_uuid(), 'backlog', id, 'payment.create', jsonb_build_object(
+               'order_id', id, 'amount', 900, 'currency', 'EUR', 'payment_method', %(token)s::text,
+               'capture', 'automatic')
+           FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, %(rows)s)) AS orders""",
+        token=token,
+        rows=BACKLOG,
+    )
+    is_worked_on(pair.databases, "order", UNDELIVERED)
+    assert_quick(lambda: place_for_other(pair))
+    is_left(pair.databases, "order", UNDELIVERED)
+
+
+def slow_refunds(databases: Databases, refunding: int) -> list[Any]:
+    """Insert payments whose refunds take the provider two seconds each. Returns their ids."""
+    execute(
+        databases,
+        "payment",
+        """INSERT INTO payments (merchant, id, order_id, amount, currency, payment_method, status, authorized_amount,
+                                 captured_amount, refunding_amount, provider_reference, provider, capture)
+           SELECT 'backlog', gen_random_uuid(), gen_random_uuid(), 900, 'EUR', 'pm_slow', 'captured', 900, 900,
+                  %(refunding)s, 'sim_backlog', 'simulator', 'automatic' FROM generate_series(1, 200)""",
+        refunding=refunding,
+    )
+    return [row["id"] for row in databases.query("payment", "SELECT id FROM payments WHERE merchant = 'backlog'")]
+
+
+def test_a_backlog_of_slow_refunds_delays_no_other_merchants_command(pair: Pair) -> None:
+    execute(
+        pair.databases,
+        "order",
+        """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
+           SELECT gen_random_uuid(), 'backlog', gen_random_uuid(), 'payment.refund',
+                  jsonb_build_object('payment_id', id, 'amount', 1)
+           FROM generate_series(1, %(rows)s / 200) CROSS JOIN unnest(%(ids)s::uuid[]) AS payments(id)""",
+        rows=BACKLOG,
+        ids=slow_refunds(pair.databases, 0),
+    )
+    is_worked_on(pair.databases, "order", UNDELIVERED)
+    assert_quick(lambda: place_for_other(pair))
+    is_left(pair.databases, "order", UNDELIVERED)
+
+
+def test_a_backlog_of_slow_operations_delays_no_other_merchants_operation(pair: Pair) -> None:
+    execute(
+        pair.databases,
+        "payment",
+        """INSERT INTO operations (merchant, id, payment_id, kind, amount, currency)
+           SELECT 'backlog', gen_random_uuid(), id, 'refund', 1, 'EUR'
+           FROM generate_series(1, %(rows)s / 200) CROSS JOIN unnest(%(ids)s::uuid[]) AS payments(id)""",
+        rows=BACKLOG,
+        ids=slow_refunds(pair.databases, BACKLOG // 200),
+    )
+    pending = "operations.status = 'pending'"
+    is_worked_on(pair.databases, "payment", pending)
+
+    def measure() -> float:
+        operation_id = str(uuid.uuid4())
+        execute(
+            pair.databases,
+            "payment",
+            """WITH payment AS (
+                   INSERT INTO payments (merchant, id, order_id, amount, currency, payment_method, status, provider,
+                                         capture)
+                   VALUES ('other', gen_random_uuid(), gen_random_uuid(), 900, 'EUR', 'pm_ok', 'processing',
+                           'simulator', 'automatic') RETURNING id)
+               INSERT INTO operations (merchant, id, payment_id, kind, amount, currency)
+               SELECT 'other', %(id)s, id, 'sale', 900, 'EUR' FROM payment""",
+            id=operation_id,
+        )
+        return seconds_of(
+            pair.databases,
+            "payment",
+            "SELECT extract(epoch FROM settled_at - created_at)::float8 AS seconds FROM operations WHERE id = %s",
+            operation_id,
+        )
+
+    assert_quick(measure)
+    is_left(pair.databases, "payment", pending)
+
+
+def test_a_backlog_of_events_delays_no_other_merchants_event(pair: Pair) -> None:
+    # The first answer of the provider is lost, so that order hears of the outcome by an event.
+    pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_timeout_charged"})
+    found = "SELECT payload FROM outbox WHERE merchant = 'demo' AND delivered_at IS NOT NULL"
+    eventually(lambda: pair.databases.query("payment", found), "an event is delivered")
+    add = """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
+             SELECT CASE WHEN %(merchant)s = 'other' THEN %(id)s::uuid ELSE gen_random_uuid() END, %(merchant)s,
+                    gen_random_uuid(), topic, payload
+             FROM (SELECT topic, payload FROM outbox WHERE merchant = 'demo' LIMIT 1) AS event,
+                  generate_series(1, %(rows)s)"""
+    execute(pair.databases, "payment", add, merchant="backlog", rows=BACKLOG, id=None)
+    is_worked_on(pair.databases, "payment", UNDELIVERED)
+
+    def measure() -> float:
+        event_id = str(uuid.uuid4())
+        execute(pair.databases, "payment", add, merchant="other", rows=1, id=event_id)
+        return seconds_of(pair.databases, "payment", WAITED + "id = %s", event_id)
+
+    assert_quick(measure)
+    is_left(pair.databases, "payment", UNDELIVERED)
+
+
+def test_a_backlog_of_slow_webhooks_delays_no_other_merchants_webhook(pair: Pair) -> None:
+    stopped = threading.Event()
+    other = Client(pair.order.url, OTHER_KEY)
+    with Receiver() as slow, Receiver() as quick:
+        slow.answer = lambda request: (stopped.wait(2), status(500)(request))[1]
+        endpoints = {
+            client: client.post("/v1/webhook-endpoints", {"url": receiver.url}).json()["id"]
+            for client, receiver in ((pair.order, slow), (other, quick))
+        }
+        execute(
+            pair.databases,
+            "order",
+            """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload)
+               SELECT 'demo', %(endpoint)s, gen_random_uuid(), 'order.paid', '{}' FROM generate_series(1, %(rows)s)""",
+            endpoint=endpoints[pair.order],
+            rows=BACKLOG,
+        )
+        eventually(lambda: len(slow.received) > 1, "the slow endpoint is called", 60)
+
+        def measure() -> float:
+            delivery = other.post(f"/v1/webhook-endpoints/{endpoints[other]}/test").json()["id"]
+            return seconds_of(
+                pair.databases,
+                "order",
+                """SELECT extract(epoch FROM settled_at - created_at)::float8 AS seconds FROM webhook_deliveries
+                   WHERE merchant = 'other' AND id = %s""",
+                delivery,
+            )
+
+        assert_quick(measure)
+        stopped.set()
