@@ -56,7 +56,9 @@ def register(
         moment = report.parse_time(since)
         session = orders.database.session()
         feed.advance(session)
-        run = resync.Resync(orders, lambda line: click.echo(f"{app.name}: {line}"))
+        run = resync.Resync(
+            session, orders.gateway, orders.lose_payment, lambda line: click.echo(f"{app.name}: {line}")
+        )
         run.run(moment)
         if run.lost:
             click.echo(f"{app.name}: {run.lost} payments that payment has lost were taken from their orders")

@@ -17,7 +17,6 @@ from order.answers import NOT_FOUND
 from order.gateway import PaymentGateway
 from order.history import payload_of
 from order.model import Asked, Command
-from order.service import Orders
 from order.store import orphans, resending, steps
 from order.transition import Lost
 
@@ -32,6 +31,9 @@ ORDERS = 500
 Report = Callable[[str], None]
 """Shows a line of progress."""
 
+Lose = Callable[[str, str, Lost], None]
+"""Takes a payment from an order that payment has lost: merchant, order id, and what is lost."""
+
 Find = Callable[[Session, datetime, dict[str, Any], int], list[Row]]
 """`resending.waiting` or `resending.refunding`."""
 
@@ -42,9 +44,9 @@ class Resync:
     `lost` counts the payments that payment has lost, `faults` those that payment did not answer for.
     """
 
-    def __init__(self, orders: Orders, report: Report) -> None:
-        self._orders, self._session, self._report = orders, orders.database.session(), report
-        self._began = resending.now(self._session)
+    def __init__(self, session: Session, gateway: PaymentGateway, lose: Lose, report: Report) -> None:
+        self._session, self._gateway, self._lose_payment, self._report = session, gateway, lose, report
+        self._began = resending.now(session)
         self.again = self.rebuilt = self.lost = self.faults = 0
 
     def run(self, since: datetime) -> None:
@@ -68,7 +70,7 @@ class Resync:
         while rows := resending.processing(self._session, since, after, ORDERS):
             for row in rows:
                 try:
-                    self._orders.gateway.payment(row["merchant"], row["payment_id"])
+                    self._gateway.payment(row["merchant"], row["payment_id"])
                 except Refused as error:
                     if error.problem == NOT_FOUND:
                         self._lose(row)
@@ -81,7 +83,7 @@ class Resync:
     def _lose(self, row: Row) -> None:
         merchant, order_id = row["merchant"], str(row["id"])
         command = str(row["command_id"]) if row["command_id"] else None
-        self._orders.lose_payment(merchant, order_id, Lost(row["payment_id"], command))
+        self._lose_payment(merchant, order_id, Lost(row["payment_id"], command))
         self.lost += 1
         if command is not None:
             self.again += resending.send_again(self._session, [command], self._began)
