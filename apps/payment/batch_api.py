@@ -7,12 +7,13 @@ from typing import Any
 import marshmallow
 from flask import Response
 
-from chassis.auth.keyring import ANY_MERCHANT, requires
-from chassis.http import fast_load
+from chassis import cards
+from chassis.auth.keyring import ANY_MERCHANT, is_merchant, requires
+from chassis.http import fast_load, idempotency
 from chassis.http.answers import answer, compact, to_json
 from chassis.http.blueprint import Blueprint
 from chassis.http.problems import Problem, invalid
-from chassis.service import service
+from chassis.service import service, usable_headers
 from payment import batch_schemas, schemas
 from payment.batches import CAPTURE, CREATE, REFUND, VOID, Batches, Command, Result, claim
 
@@ -29,6 +30,7 @@ _PATHS = {CAPTURE: "capture", VOID: "void", REFUND: "refunds"}
 
 @blueprint.post("/commands")
 @requires(ANY_MERCHANT)
+@requires("payments:write")
 @blueprint.arguments(batch_schemas.Commands)
 @blueprint.response(200, batch_schemas.CommandResults)
 def carry_out(wanted: dict[str, Any]) -> Response:
@@ -50,7 +52,15 @@ def carry_out(wanted: dict[str, Any]) -> Response:
 
 
 def _command(number: int, each: dict[str, Any]) -> Command:
-    """Return a command. Raises Problem `validation` if its payload does not fit its topic."""
+    """Return a command.
+
+    Raises Problem `validation` if its payload does not fit its topic, or if it could not have come alone: its merchant
+    or its key is not valid.
+    """
+    if not is_merchant(each["merchant"]):
+        raise invalid(f"/commands/{number}/merchant", "Not a valid merchant name.")
+    if not idempotency.is_key(each["id"]) or cards.is_written_as_card(each["id"]):
+        raise invalid(f"/commands/{number}/id", "Not a valid idempotency key.")
     payload, topic = dict(each["payload"]), each["topic"]
     payment_id = None if topic == CREATE else str(payload.pop("payment_id", ""))
     path = "/v1/payments" if payment_id is None else f"/v1/payments/{payment_id}/{_PATHS[topic]}"
@@ -60,7 +70,8 @@ def _command(number: int, each: dict[str, Any]) -> Command:
             batch_schemas.PaymentId().load({"payment_id": payment_id})
     except marshmallow.ValidationError as error:
         raise invalid(f"/commands/{number}/payload", str(error.messages)[:500]) from error
-    return Command(topic, claim(each["merchant"], each["id"], path, payload), payment_id, loaded, each["headers"])
+    claimed = claim(each["merchant"], each["id"], path, payload)
+    return Command(topic, claimed, payment_id, loaded, usable_headers(each["headers"]))
 
 
 def _result(key: str, result: Result) -> bytes:

@@ -37,6 +37,10 @@ BATCH_THREADS = 4
 """How many batches a loop sends at the same time. A merchant may have all but one of them in flight."""
 
 
+_OF_THE_CALLER = frozenset({"unauthorized", "forbidden"})
+"""The problems for which a batch is refused whatever is in it."""
+
+
 class Relay:
     """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`."""
 
@@ -82,7 +86,8 @@ class Relay:
     def deliver_many(self, messages: Sequence[Message]) -> None:
         """Deliver messages that are leased to the caller, of different aggregates; see `deliver`.
 
-        If the answers can't be interpreted, each message is delivered alone: one bad message harms no other.
+        If the answers can't be interpreted, or the batch is refused as a whole because of one of its messages, each
+        message is delivered alone: one bad message harms no other.
         """
         if len(messages) == 1 or self._handle_many is None:
             for message in messages:
@@ -92,14 +97,17 @@ class Relay:
         failed: Mapping[str, Unreachable | Refused]
         try:
             failed = self._handle_many(messages)
-        except (Unreachable, Refused) as error:
+        except Refused as error:
+            if error.problem not in _OF_THE_CALLER:
+                self._deliver_each(messages, error)
+                return
+            failed = dict.fromkeys((message.id for message in messages), error)
+        except Unreachable as error:
             failed = dict.fromkeys((message.id for message in messages), error)
         except psycopg.Error:
             raise
         except Exception as error:
-            log.error("batch_divided", messages=len(messages), exc_info=error)
-            for message in messages:
-                self.deliver(message)
+            self._deliver_each(messages, error)
             return
         took = time.perf_counter() - began
         for message in messages:
@@ -109,6 +117,11 @@ class Relay:
             outcome = _outcome(failure) if failure is not None else "delivered"
             metrics.deliveries.labels(message.topic, outcome).inc()
             metrics.delivery_seconds.labels(message.topic).observe(took)
+
+    def _deliver_each(self, messages: Sequence[Message], error: Exception) -> None:
+        log.error("batch_divided", messages=len(messages), exc_info=error)
+        for message in messages:
+            self.deliver(message)
 
     def _release(self, message: Message, error: Exception) -> None:
         # The breaker already holds back calls to a destination that is down; only refused rows wait longer each time.
