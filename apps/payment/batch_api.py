@@ -36,8 +36,8 @@ _PATHS = {CAPTURE: "capture", VOID: "void", REFUND: "refunds"}
 def carry_out(wanted: dict[str, Any]) -> Response:
     """Carry out commands of the order service, each under its own idempotency key.
 
-    Each command has the effect and the status that it would have alone. The results are in the order of the commands. The
-    key also needs `payments:write`.
+    Each command has the effect and the status that it would have alone. The results are in the order of the commands.
+    The key also needs `payments:write`.
     """
     batches: Batches = service().use_cases["batches"]
     results: dict[int, Result] = {}
