@@ -136,7 +136,10 @@ def may_have_card_number(text: str) -> bool:
     return not text.isascii() or _ANY_ASCII.search(text) is not None
 
 
-_ANY_ASCII = re.compile(r"[0-9](?:[\x00-\x20_.:/,|\\~*'`+\-]*+[0-9]){12}")
+_ANY_ASCII = re.compile(r"[0-9](?:[\x00-/:-@\[-`{-\x7f]*+[0-9]){12}")
+
+# In free text, punctuation that folding keeps separates groups of digits, too. In a code it may tell what they are.
+_SEPARATING = str.maketrans(dict.fromkeys('!"#$%&();<=>?@[]^{}', " "))
 
 
 def has_card_number(text: str) -> bool:
@@ -157,7 +160,7 @@ def find(text: str, *, code: bool) -> int | None:
     if not may_have_card_number(text):
         return None
     try:
-        return next((begin for begin, _, _ in _cards(_folded(text), code)), None)
+        return next((begin for begin, _, _ in _cards(_folded(text, code=code), code)), None)
     except _TooMany as error:
         return error.at
 
@@ -169,7 +172,7 @@ def mask(text: str) -> str:
     """
     if not may_have_card_number(text):
         return text
-    folded = _folded(text)
+    folded = _folded(text, code=False)
     masked, last = [], 0
     try:
         for begin, end, digits in _cards(folded, code=False):
@@ -190,7 +193,7 @@ def masked_start(text: str, length: int) -> str:
     if len(text) <= length:
         return mask(text)
     kept = text[:length]
-    folded = fold(kept)
+    folded = fold(kept).translate(_SEPARATING)
     return mask(kept[: len(folded.rstrip("0123456789 \0+"))]) + "..."
 
 
@@ -207,8 +210,9 @@ class _TooMany(Exception):
         self.at = at
 
 
-def _folded(text: str) -> str:
-    return fold(_RANDOM.sub(lambda found: "x" * len(found.group()), text))
+def _folded(text: str, *, code: bool) -> str:
+    folded = fold(_RANDOM.sub(lambda found: "x" * len(found.group()), text))
+    return folded if code else folded.translate(_SEPARATING)
 
 
 def _cards(folded: str, code: bool) -> Iterator[tuple[int, int, str]]:

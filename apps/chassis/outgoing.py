@@ -5,8 +5,8 @@ slow for it, and a body may have any length. With `limit`, the read timeout of a
 response, from the status line to the last byte of the body, and headers count towards the size.
 
 Compressed responses are refused, because a small one may become a large one. Requests therefore ask for `identity`.
-Redirects are refused, because each of them would have a deadline of its own. Cookies are dropped: no call uses them,
-and a session would collect them.
+Redirects are not followed, because each of them would have a deadline of its own. Cookies are dropped: no call uses
+them, and a session would collect them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ def limit(session: AnySession, largest: int = LARGEST) -> AnySession:
     Beyond a limit, a call raises requests.RequestException.
     """
     session.headers["Accept-Encoding"] = "identity"
-    session.max_redirects = 0
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(largest))
     return session
@@ -92,6 +91,8 @@ class _Response(http.client.HTTPResponse):
         super().begin()
         if self.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
             raise http.client.HTTPException("the response is compressed")
+        # Without it, requests follows no redirect. It would also raise UnicodeDecodeError for one that is not UTF-8.
+        del self.headers["Location"]
         del self.headers["Set-Cookie"]
 
 

@@ -152,6 +152,22 @@ def propagated_headers() -> dict[str, str]:
     return headers
 
 
+def usable_headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the given headers that `propagated_headers` could have returned. Others are dropped."""
+    headers = {}
+    if _is_request_id(given.get("X-Request-Id", "")):
+        headers["X-Request-Id"] = given["X-Request-Id"]
+    if trace_context.trace_id(given.get("traceparent", "")) is not None:
+        headers["traceparent"] = given["traceparent"]
+        if trace_context.is_state(given.get("tracestate", "")):
+            headers["tracestate"] = given["tracestate"]
+    return headers
+
+
+def _is_request_id(text: str) -> bool:
+    return bool(_REQUEST_ID.fullmatch(text)) and not cards.has_card_number(text)
+
+
 def _begin() -> None:
     """Set the request id, the trace id, the start time and the deadline of a request; refuse what no view has to check.
 
@@ -161,8 +177,7 @@ def _begin() -> None:
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     context.began = time.perf_counter()
     given = req.headers.get("X-Request-Id", "")
-    usable = given and _REQUEST_ID.fullmatch(given) and not cards.has_card_number(given)
-    context.request_id = given if usable else str(uuid_utils.uuid7())
+    context.request_id = given if given and _is_request_id(given) else str(uuid_utils.uuid7())
     traceparent = req.headers.get("traceparent")
     context.trace_id = trace_context.trace_id(traceparent) if traceparent else None
     current = service()

@@ -7,14 +7,15 @@ from typing import Any
 import marshmallow
 from flask import Response
 
-from chassis.auth.keyring import ANY_MERCHANT, requires
-from chassis.http import fast_load
+from chassis import cards
+from chassis.auth.keyring import ANY_MERCHANT, is_merchant, requires
+from chassis.http import fast_load, idempotency
 from chassis.http.answers import answer, compact, to_json
 from chassis.http.blueprint import Blueprint
 from chassis.http.parsing import not_valid
-from chassis.http.problems import Problem
+from chassis.http.problems import Problem, invalid
 from chassis.postgres.database import Row
-from chassis.service import propagated_headers, service
+from chassis.service import propagated_headers, service, usable_headers
 from payment import batch_schemas, schemas
 from payment.batches import CAPTURE, CREATE, REFUND, VOID, Batches, Command, Result, claim
 
@@ -31,19 +32,21 @@ _PATHS = {CAPTURE: "capture", VOID: "void", REFUND: "refunds"}
 
 @blueprint.post("/commands")
 @requires(ANY_MERCHANT)
+@requires("payments:write")
 @blueprint.arguments(batch_schemas.Commands)
 @blueprint.response(200, batch_schemas.CommandResults)
 def carry_out(wanted: dict[str, Any]) -> Response:
     """Carry out commands of the order service, each under its own idempotency key.
 
     Each command has the effect and the status that it would have alone. The results are in the order of the commands.
+    The key also needs `payments:write`.
     """
     batches: Batches = service().use_cases["batches"]
     results: dict[int, Result] = {}
     commands: dict[int, Command] = {}
     for number, each in enumerate(wanted["commands"]):
         # The request of a single command is a request of its own trace.
-        headers = propagated_headers() if len(wanted["commands"]) == 1 else each["headers"]
+        headers = propagated_headers() if len(wanted["commands"]) == 1 else usable_headers(each["headers"])
         try:
             commands[number] = _command(each, headers)
         except Problem as problem:
@@ -54,7 +57,15 @@ def carry_out(wanted: dict[str, Any]) -> Response:
 
 
 def _command(each: dict[str, Any], headers: dict[str, str]) -> Command:
-    """Return a command. Raises Problem `validation` if its payload does not fit its topic."""
+    """Return a command.
+
+    Raises Problem `validation` if its payload does not fit its topic, or if it could not have come alone: its merchant
+    or its key is not valid.
+    """
+    if not is_merchant(each["merchant"]):
+        raise invalid("/merchant", "Not a valid merchant name.")
+    if not idempotency.is_key(each["id"]) or cards.is_written_as_card(each["id"]):
+        raise invalid("/id", "Not a valid idempotency key.")
     payload, topic = dict(each["payload"]), each["topic"]
     payment_id = None if topic == CREATE else str(payload.pop("payment_id", ""))
     path = "/v1/payments" if payment_id is None else f"/v1/payments/{payment_id}/{_PATHS[topic]}"

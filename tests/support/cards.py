@@ -32,7 +32,7 @@ ISSUERS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
 """First digits and lengths of card numbers, by issuer."""
 
 SEPARATORS = [
-    *" .-_/:,",
+    *' .-_/:,!"#$%&();<=>?@[]^{}',
     *("\u00a0", "\u2009", "\u202f", "\u3000", "\t", "  ", " - "),
     *("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\ufe58", "\ufe63", "\uff0d"),
     *("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u00ad"),

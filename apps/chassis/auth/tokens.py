@@ -214,6 +214,7 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": ["iss", "aud", "exp"], "enforce_minimum_key_length": True},
             )
+            float(claims["exp"])  # raises OverflowError for a number that no time has
         except jwt.ExpiredSignatureError as error:
             raise invalid("The token has expired") from error
         except jwt.ImmatureSignatureError as error:
@@ -224,7 +225,7 @@ class Tokens:
             raise invalid("The token is for another audience") from error
         except jwt.MissingRequiredClaimError as error:
             raise invalid("The token must have iss, aud and exp") from error
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise invalid("The token is not valid") from error
         return claims
 
@@ -235,7 +236,9 @@ class Tokens:
         scopes = _scopes(claims)
         if not self._policy.allow_any_merchant:
             scopes -= {keyring.ANY_MERCHANT}
-        return Key(merchant, scopes, cards.masked_start(f"sub {claims.get('sub', 'unnamed')}", 64))
+        name = cards.masked_start(f"sub {claims.get('sub', 'unnamed')}", 64)
+        # It is logged: a line break or a lone surrogate must not get there.
+        return Key(merchant, scopes, "".join(char if char.isprintable() else "?" for char in name))
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:

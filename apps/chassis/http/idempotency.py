@@ -81,13 +81,18 @@ def claim() -> Claim:
     """
     req, context = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
     key = req.headers.get("Idempotency-Key", "")
-    if not _VISIBLE.fullmatch(key):
+    if not is_key(key):
         wrong = "must have 1 to 255 visible ASCII characters" if key else "is missing"
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {wrong}.")
     if cards.is_written_as_card(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
     content = fingerprint(req.method, req.path, context.body)
     return Claim(context.merchant, key, content, if_match(req.headers.get("If-Match")))
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text can be an idempotency key: 1 to 255 visible ASCII characters."""
+    return _VISIBLE.fullmatch(text) is not None
 
 
 def fingerprint(method: str, path: str, body: dict[str, Any]) -> bytes:

@@ -37,6 +37,10 @@ BATCH_THREADS = 4
 """How many batches a loop sends at the same time. A merchant may have all but one of them in flight."""
 
 
+_OF_THE_CALLER = frozenset({"unauthorized", "forbidden"})
+"""The problems for which a batch is refused whatever is in it."""
+
+
 class Relay:
     """Delivers messages to one destination, from a request's own thread or from the loop of `flask relay`."""
 
@@ -82,8 +86,8 @@ class Relay:
     def deliver_many(self, messages: Sequence[Message]) -> None:
         """Deliver messages that are leased to the caller, of different aggregates; see `deliver`.
 
-        If the batch is refused or its answers can't be interpreted, each message is delivered alone: one bad message
-        harms no other.
+        If the answers can't be interpreted, or the batch is refused as a whole because of one of its messages, each
+        message is delivered alone: one bad message harms no other.
         """
         if len(messages) == 1 or self._handle_many is None:
             for message in messages:
@@ -103,13 +107,17 @@ class Relay:
         """Return the failures by message id, or None if each message is to be delivered alone."""
         try:
             return self._handle_many(messages) if self._handle_many is not None else None
+        except Refused as error:
+            if error.problem not in _OF_THE_CALLER:
+                log.error("batch_divided", messages=len(messages), error=str(error))
+                return None
+            return dict.fromkeys((message.id for message in messages), error)
         except Unreachable as error:
             return dict.fromkeys((message.id for message in messages), error)
         except psycopg.Error:
             raise
         except Exception as error:
-            fault = None if isinstance(error, Refused) else error
-            log.error("batch_divided", messages=len(messages), error=str(error), exc_info=fault)
+            log.error("batch_divided", messages=len(messages), exc_info=error)
             return None
 
     def _finish(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
@@ -41,7 +41,10 @@ class _RequestHandler(WSGIRequestHandler):
         """Parse the head of a request. Returns False if it is malformed; then the response has been sent."""
         if not super().parse_request():
             return False
-        if self.request_version >= "HTTP/1.1" and self.headers.get("Host") is None:
+        hosts = self.headers.get_all("Host", [])
+        missing = self.request_version >= "HTTP/1.1" and not hosts
+        good = not missing and len(hosts) < 2 and all(map(_is_host, hosts)) and _is_target(self.path)
+        if self.request_version == "HTTP/0.9" or not good:
             self.send_error(400)
             return False
         return True
@@ -60,6 +63,24 @@ class _RequestHandler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing: probes and scrapes arrive every few seconds."""
+
+
+def _is_host(text: str) -> bool:
+    """Return whether werkzeug can read a Host header: each part of the name has 1 to 63 characters."""
+    try:
+        text.partition(":")[0].encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _is_target(text: str) -> bool:
+    """Return whether the server can read the target of a request: a path, or a URL (RFC 9112, section 3.2)."""
+    try:
+        urlsplit(text)
+    except ValueError:  # such as http://[::1
+        return False
+    return text.startswith(("/", "http://", "https://"))
 
 
 class _Server(ThreadedWSGIServer):

@@ -185,9 +185,12 @@ def test_a_response_of_the_largest_size_is_read_and_its_connection_is_used_again
 
 
 def test_a_redirect_is_not_followed_and_a_cookie_is_not_kept() -> None:
-    found = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    with answering(once(found)) as url, pytest.raises(requests.TooManyRedirects):
-        outgoing.limit(requests.Session()).get(url, timeout=TIMEOUT)
+    for location in (b"/", b"http://[::1", b"\xff\xfe"):
+        found = b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        with answering(once(found)) as url:
+            assert outgoing.limit(requests.Session()).get(url, timeout=TIMEOUT).status_code == 302
+        with answering(once(found)) as url, pytest.raises(Refused, match="302"):
+            Remote("destination", url, {}, TIMEOUT).get("/", {})
     cookie = HEAD + b"Set-Cookie: a=b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     session = outgoing.limit(requests.Session())
     with answering(once(cookie)) as url:

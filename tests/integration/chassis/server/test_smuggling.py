@@ -151,7 +151,16 @@ def test_the_admin_port_needs_a_host_too(stack: Stack) -> None:
     for port in stack.admin_ports:
         client = Client(f"http://127.0.0.1:{port}")
         refusal(client, b"GET /livez HTTP/1.1\r\n\r\n", 400, "malformed-request")
-        refusal(client, b"NONSENSE\r\n\r\n", 400, "malformed-request")
+        for malformed in (
+            b"NONSENSE\r\n\r\n",
+            b"GET /livez\r\n\r\n",  # HTTP/0.9
+            b"GET http://[::1/livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: elsewhere\r\n\r\n",
+            b"POST /operator/sign-in HTTP/1.1\r\nHost: " + b"x" * 64 + b"\r\nContent-Length: 0\r\n\r\n",
+            b"GET /operator HTTP/1.1\r\nHost: a..b\r\n\r\n",
+        ):
+            refusal(client, malformed, 400, "malformed-request")
         refusal(client, b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414, "uri-too-long")
         assert exchange(client, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
 

@@ -151,6 +151,28 @@ def test_an_invalid_token_is_rejected_with_the_reason(bad: str, reason: str) -> 
     assert rejected(bad) == reason
 
 
+def signed(**raw: str) -> str:
+    """A token of the issuer; `raw` are claims as JSON text, which may be any."""
+    whole = {name: json.dumps(value) for name, value in claims().items()} | raw
+    body = "{" + ",".join(f'"{name}":{value}' for name, value in whole.items()) + "}"
+    return jwt.api_jws.encode(body.encode(), RSA, "RS256", {"kid": "r1", "typ": "at+jwt"})
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e999", "1" + "0" * 400, "[]", "{}", '"x"'])
+def test_a_time_that_is_no_time_makes_a_token_invalid(name: str, value: str) -> None:
+    assert rejected(signed(**{name: value})).startswith("The token is not valid")
+
+
+@pytest.mark.adversarial
+def test_the_name_of_a_tokens_holder_can_be_logged_whatever_it_is() -> None:
+    for subject in ('"a\\nb\\u0000"', '"\\ud800"', '"\\u2028"', '"' + "x" * 5000 + '"'):
+        found = Tokens(policy(), 5.0).verify(signed(sub=subject))
+        assert found.id.isprintable()
+        assert len(found.id.encode()) < 300
+
+
 def test_a_token_does_not_choose_how_it_is_verified() -> None:
     public = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     of_jwks = json.dumps(JWKS["keys"][0]).encode()
