@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from chassis import cards
 from chassis.auth import keyring
 from chassis.auth.keyring import Key
+from chassis.http import authorities
 from chassis.http.problems import Problem, unavailable
 from chassis.telemetry import logs
 
@@ -156,7 +157,8 @@ def _may_verify(jwk: Mapping[str, Any]) -> bool:
 def _fetch(url: str) -> bytes:
     """Return the body at the URL. Raises errors of requests and urllib3, also if it is too large or takes too long."""
     deadline = time.monotonic() + FETCH_TIMEOUT
-    with requests.get(url, timeout=(1.0, 2.0), stream=True, allow_redirects=False) as response:
+    verify = authorities.verify()
+    with requests.get(url, timeout=(1.0, 2.0), stream=True, allow_redirects=False, verify=verify) as response:
         if response.status_code != 200:
             raise requests.HTTPError(f"answered {response.status_code}")
         body = b""
