@@ -20,6 +20,7 @@ from chassis import money
 from chassis.auth import rate_limits, tokens
 from chassis.auth.keyring import ANY_MERCHANT, Keyring
 from chassis.auth.rate_limits import Limit
+from chassis.http import authorities
 from chassis.messaging import signatures
 from chassis.telemetry import tracing
 
@@ -118,6 +119,10 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
     if level.upper() not in logging.getLevelNamesMapping():
         raise ConfigError(f"LOG_LEVEL={level}: must be debug, info, warning or error")
     _check_tracing(env)
+    try:
+        authorities.bundle()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     return {
         "database_url": _database_url(env, "DATABASE_URL"),
         "database_pooled": env.bool("DATABASE_POOLED", False),

@@ -250,6 +250,37 @@ def test_the_existing_service_account_is_used_by_every_pod_of_the_service() -> N
             assert one["spec"]["serviceAccountName"] == "workload", title
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_proxy_and_a_ca_reach_both_containers_and_the_policy(service: str) -> None:
+    values = {
+        "proxy": {"url": "http://10.9.8.7:3128", "noProxy": ["login.shop.example"]},
+        "trustedCA": {"configMap": "{{ .Release.Name }}-ca"},
+    }
+    case = Case(values={service: values})
+    spec = pod(case, f"Deployment/tandem-{service}")
+    for container in spec["containers"]:
+        given = {one["name"]: one["value"] for one in container["env"]}
+        assert given["HTTPS_PROXY"] == given["HTTP_PROXY"] == "http://10.9.8.7:3128"
+        peer = "tandem-payment" if service == "order" else "tandem-order"
+        assert {peer, ".svc", ".cluster.local", "login.shop.example"} <= set(given["NO_PROXY"].split(","))
+        assert given.get("WEBHOOK_PROXY") == (given["HTTPS_PROXY"] if service == "order" else None)
+        assert given["TRUSTED_CA_FILE"] == "/etc/tandem/trusted-ca.crt"
+    sources = spec["volumes"][0]["projected"]["sources"]
+    assert {"configMap": {"name": "tandem-ca", "items": [{"key": "ca.crt", "path": "trusted-ca.crt"}]}} in sources
+    rules = case.one("NetworkPolicy", f"tandem-{service}")["spec"]["egress"]
+    assert {"ports": [{"port": 3128}], "to": [{"ipBlock": {"cidr": "10.9.8.7/32"}}]} in rules
+
+
+def test_stripe_through_a_proxy_needs_no_other_egress() -> None:
+    secret = {"secret": "stripe", "key": "key"}
+    values = {
+        "env": {"PROVIDER": "stripe"},
+        "secretEnv": {"STRIPE_API_KEY": secret, "STRIPE_WEBHOOK_SECRETS": secret},
+        "proxy": {"url": "http://proxy.example.com:3128"},
+    }
+    assert Case("payment", values).objects("Deployment")
+
+
 # --- images
 
 

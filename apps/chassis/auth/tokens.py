@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from chassis import cards, outgoing
 from chassis.auth import keyring
 from chassis.auth.keyring import Key
+from chassis.http import authorities
 from chassis.http.problems import Problem, unavailable
 from chassis.telemetry import logs
 
@@ -155,9 +156,11 @@ def _may_verify(jwk: Mapping[str, Any]) -> bool:
 
 def _fetch(url: str) -> bytes:
     """Return the body at the URL. Raises errors of requests and urllib3, also if it is too large or takes too long."""
+    verify = authorities.verify()
     with outgoing.limit(requests.Session(), _MAX_JWKS) as session:
         connecting = FETCH_TIMEOUT / 3
-        response = session.get(url, timeout=(connecting, FETCH_TIMEOUT - connecting), allow_redirects=False)
+        times = (connecting, FETCH_TIMEOUT - connecting)
+        response = session.get(url, timeout=times, allow_redirects=False, verify=verify)
         if response.status_code != 200:
             raise requests.HTTPError(f"answered {response.status_code}")
         return response.content

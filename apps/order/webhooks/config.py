@@ -25,6 +25,7 @@ class Settings:
     overlap: float
     retry: float
     timeout: float
+    proxy: str = field(default="", repr=False)
 
 
 def load(env: FileAwareEnv) -> Settings:
@@ -41,6 +42,7 @@ def load(env: FileAwareEnv) -> Settings:
         overlap=config.seconds(env, "WEBHOOK_OVERLAP_SECONDS", 86400.0),
         retry=config.seconds(env, "WEBHOOK_RETRY_SECONDS", 5.0),
         timeout=config.seconds(env, "WEBHOOK_TIMEOUT", 10.0),
+        proxy=env.str("WEBHOOK_PROXY", ""),
     )
 
 

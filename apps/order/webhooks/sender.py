@@ -1,7 +1,7 @@
 """POST requests to hosts that merchants choose: to checked addresses only, each within one deadline.
 
-It uses http.client directly: no redirects, proxies, cookies or .netrc. The timeout of requests applies to each read,
-not to the whole response, so a server that sends a byte at a time would never reach it.
+It uses http.client directly: no redirects, cookies or .netrc, and no proxy except WEBHOOK_PROXY. The timeout of
+requests applies to each read, not to the whole response, so a server that sends a byte at a time would never reach it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import certifi
-
 from chassis import __version__
+from chassis.http import authorities
 from chassis.outgoing import LimitedReader
 from order.webhooks import addresses
 from order.webhooks.addresses import BadUrl, Forbidden, Resolver, Target
 from order.webhooks.config import Settings
 from order.webhooks.model import Attempt
+from order.webhooks.proxy import Proxy
 
 _LARGEST_HEAD = 64 * 1024
 _LONGEST_RETRY_AFTER = 64  # characters; a date has 29
@@ -35,14 +35,15 @@ class Sender:
     def __init__(self, settings: Settings) -> None:
         self._allow_http, self._timeout = settings.allow_http, settings.timeout
         self._resolver = Resolver(settings.allowed_networks, settings.concurrency)
-        self._tls = ssl.create_default_context(cafile=certifi.where())
+        self._networks, self._proxy = tuple(settings.allowed_networks), Proxy.parse(settings.proxy)
+        self._tls = ssl.create_default_context(cafile=authorities.bundle())
         self._tls.load_default_certs()  # and those that SSL_CERT_FILE names
 
     def check(self, url: str) -> None:
         """Check that webhooks may be sent to a URL now. Raises BadUrl or Forbidden."""
         target = addresses.parse(url, self._allow_http)
         try:
-            self._resolver.resolve(target, min(2.0, self._timeout))
+            self._resolve(target, min(2.0, self._timeout))
         except OSError as error:
             # The same error, so that a merchant cannot find out which names exist in this network.
             raise Forbidden from error
@@ -53,7 +54,7 @@ class Sender:
         try:
             target = addresses.parse(url, self._allow_http)
             clock = _Clock(began + self._timeout)
-            response = self._exchange(target, self._resolver.resolve(target, clock.left()), clock, body, headers)
+            response = self._exchange(target, self._resolve(target, clock.left()), clock, body, headers)
         except (BadUrl, Forbidden, OSError, http.client.HTTPException) as error:
             return Attempt(None, _text_of(error), time.monotonic() - began)
         seconds = time.monotonic() - began
@@ -64,10 +65,17 @@ class Sender:
             error_text += ": redirects are not followed"
         return Attempt(response.status, error_text, seconds, retry_after(response.getheader("Retry-After")))
 
+    def _resolve(self, target: Target, seconds: float) -> list[str]:
+        """Return the target's addresses, if all are allowed. With a proxy, its host: the proxy looks it up."""
+        if self._proxy is None:
+            return self._resolver.resolve(target, seconds)
+        self._proxy.check(target, self._networks)
+        return [target.host]
+
     def _exchange(
         self, target: Target, found: list[str], clock: _Clock, body: bytes, headers: Mapping[str, str]
     ) -> http.client.HTTPResponse:
-        connection = _Connection(target, found, clock, self._tls)
+        connection = _Connection(target, found, clock, self._tls, self._proxy)
         sent = {
             "Content-Type": "application/json",
             "User-Agent": f"Tandem-Webhooks/{__version__}",
@@ -99,10 +107,13 @@ class _Clock:
 class _Connection(http.client.HTTPConnection):
     """A connection to one of a target's resolved addresses. The host's name is used for TLS and the Host header."""
 
-    def __init__(self, target: Target, found: list[str], clock: _Clock, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, target: Target, found: list[str], clock: _Clock, tls: ssl.SSLContext, proxy: Proxy | None
+    ) -> None:
         self.default_port = 443 if target.scheme == "https" else 80
         super().__init__(target.host, target.port)
         self._target, self._found, self._clock, self._tls = target, found, clock, tls
+        self._proxy = proxy
 
     def connect(self) -> None:
         """Try the addresses in turn. Raises the OSError of the last."""
@@ -116,7 +127,10 @@ class _Connection(http.client.HTTPConnection):
                 return
 
     def _connect(self, address: str) -> Any:
-        sock = socket.create_connection((address, self._target.port), self._clock.left())
+        if self._proxy is not None:
+            sock = self._proxy.connect(self._target, self._clock.left)
+        else:
+            sock = socket.create_connection((address, self._target.port), self._clock.left())
         try:
             if self._target.scheme == "https":
                 sock.settimeout(self._clock.left())

@@ -32,6 +32,7 @@ import requests
 import stripe
 
 from chassis import outgoing
+from chassis.http import authorities
 from chassis.telemetry import logs
 from payment import ids
 from payment.model import Kind, Operation, Outcome, Record, Result
@@ -95,6 +96,7 @@ class Stripe:
     ) -> None:
         """`timeout` is the longest time to wait for a whole answer, in seconds. Nothing is connected yet."""
         self._webhook_secrets = webhook_secrets
+        stripe.ca_bundle_path = authorities.bundle()
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base},

@@ -148,6 +148,14 @@ spec:
                     {{- range $facts.secrets }}
                     - {key: {{ . }}, path: {{ . }}}
                     {{- end }}
+              {{- with .Values.trustedCA }}
+              {{- if .configMap }}
+              - configMap:
+                  name: {{ tpl .configMap $ }}
+                  items:
+                    - {key: {{ .key }}, path: trusted-ca.crt}
+              {{- end }}
+              {{- end }}
               {{- range $name, $source := include "chassis.secretEnv" . | fromYaml }}
               - secret:
                   name: {{ tpl $source.secret $ }}

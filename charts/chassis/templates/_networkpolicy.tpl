@@ -229,6 +229,12 @@ spec:
       to:
         {{- include "chassis.destinationPeers" (list . $.Values.networkPolicy.tracing.to) | nindent 8 }}
     {{- end }}
+    {{- with .Values.proxy.url }}
+    - ports: # {{ . }}
+        - port: {{ include "chassis.urlPort" . }}
+      to:
+        {{- include "chassis.destinationPeers" (list . $.Values.networkPolicy.proxy.to) | nindent 8 }}
+    {{- end }}
     {{- range $facts.egress }}
     - ports:
         {{- range .ports }}

@@ -26,6 +26,10 @@ set. Names that are in extraEnv or secretEnv are left out, so that no variable i
 {{- if and .Values.tracing.endpoint (ne (toString .Values.tracing.sampleRatio) "1") -}}
 {{- $common = merge (dict "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" "OTEL_TRACES_SAMPLER_ARG" .Values.tracing.sampleRatio) $common -}}
 {{- end -}}
+{{- with .Values.proxy.url -}}
+{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $)) $.Values.proxy.noProxy -}}
+{{- $common = merge (dict "HTTPS_PROXY" . "HTTP_PROXY" . "NO_PROXY" (join "," $direct)) $common -}}
+{{- end -}}
 {{- range $name, $value := merge dict (include "chassis.facts" . | fromYaml).env $common -}}
 {{- if not (has $value (list "" nil)) -}}{{- $settings = set $settings $name (include "chassis.scalar" $value) -}}{{- end -}}
 {{- end -}}
@@ -33,6 +37,13 @@ set. Names that are in extraEnv or secretEnv are left out, so that no variable i
 {{- range .Values.extraEnv -}}{{- $settings = unset $settings .name -}}{{- end -}}
 {{- range $name, $_ := include "chassis.secretEnv" . | fromYaml -}}{{- $settings = unset $settings $name -}}{{- end -}}
 {{ toYaml $settings }}
+{{- end }}
+
+{{- /* chassis.peerHost: the host of the other service's URL */ -}}
+{{- define "chassis.peerHost" -}}
+{{- range $name, $value := (include "chassis.facts" . | fromYaml).env -}}
+{{- if has $name (list "ORDER_URL" "PAYMENT_URL") -}}{{ (urlParse $value).host | regexFind "^(\\[[^]]*\\]|[^:]*)" }}{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{- /*
@@ -66,6 +77,10 @@ tracing.headers.
 {{- range $name, $_ := include "chassis.secretEnv" . | fromYaml }}
 - name: {{ $name }}_FILE
   value: /etc/tandem/{{ $name }}
+{{- end }}
+{{- if .Values.trustedCA.configMap }}
+- name: TRUSTED_CA_FILE
+  value: /etc/tandem/trusted-ca.crt
 {{- end }}
 {{- range $name, $value := include "chassis.settings" . | fromYaml }}
 - name: {{ $name }}

@@ -8,6 +8,7 @@ connections: {perThread: 1, others: 27}
 peer: {name: payment, port: 8081, namespace: {{ .Values.payment.namespace | quote }}}
 env:
   PAYMENT_URL: {{ tpl (required "payment.url: must be the URL of the payment service" .Values.payment.url) . | quote }}
+  WEBHOOK_PROXY: {{ .Values.proxy.url | quote }}
   WEBHOOK_ALLOWED_NETWORKS: {{ join "," $webhooks.allowedNetworks | quote }}
 secrets:
   API_KEYS: api-keys

@@ -11,7 +11,7 @@
 {{- if and $stripe (not (or (hasKey .Values.secretEnv "STRIPE_WEBHOOK_SECRETS") (hasKey $given "STRIPE_WEBHOOK_SECRETS") .Values.extraEnvFrom)) -}}
 {{- $errors = append $errors "secretEnv.STRIPE_WEBHOOK_SECRETS: must be set, because env.PROVIDER is stripe" -}}
 {{- end -}}
-{{- if and $stripe .Values.networkPolicy.enabled (not (or $egress.enabled .Values.networkPolicy.egress)) -}}
+{{- if and $stripe .Values.networkPolicy.enabled (not (or $egress.enabled .Values.networkPolicy.egress .Values.proxy.url)) -}}
 {{- $errors = append $errors "provider.egress.enabled: must be true, because env.PROVIDER is stripe and the network policy blocks its API" -}}
 {{- end -}}
 {{- if and (not $stripe) (hasKey .Values.secretEnv "STRIPE_API_KEY") (not .Values.extraEnvFrom) -}}
