@@ -32,9 +32,6 @@ _STALE_PLAN = "0A000"
 # A connection to a standby is kept for so many seconds: its name may lead to another server afterwards.
 _STANDBY_AGE = 2.0
 
-# A connection on which a call began less than this many seconds ago is not checked for an end by the server.
-_FRESH = 0.05
-
 # Seconds for which plans are kept: those of a new connection at first, and at most. Planning ten statements takes 1 ms.
 _FIRST_PLAN_AGE = 0.5
 _MAX_PLAN_AGE = 10.0
@@ -205,11 +202,8 @@ class Session(Connection[DictRow]):
         """Return whether the server has closed this connection, which is idle.
 
         The server sends nothing on an idle connection, so one that is readable has been closed. To ask the kernel takes
-        microseconds; a `SELECT 1` before each request would take a round trip. The kernel is not asked if a call began
-        a moment ago, because other threads may run Python meanwhile, and this one has to wait for them.
+        microseconds; a `SELECT 1` before each request would take a round trip.
         """
-        if time.monotonic() - self.began < _FRESH:
-            return False
         if self._poller is None:
             self._poller = select.poll()
             self._poller.register(self.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
