@@ -35,6 +35,7 @@ class Settings:
     """The settings that every service has; each service extends them in its own config.py."""
 
     database_url: str = field(repr=False)
+    read_database_url: str = field(repr=False)
     database_pooled: bool
     environment: str
     scopes: frozenset[str]
@@ -119,6 +120,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
     _check_tracing(env)
     return {
         "database_url": _url(env, "DATABASE_URL", None, _POSTGRESQL),
+        "read_database_url": env.str("READ_DATABASE_URL", "") and _url(env, "READ_DATABASE_URL", None, _POSTGRESQL),
         "database_pooled": env.bool("DATABASE_POOLED", False),
         "environment": environment,
         "scopes": scopes,
