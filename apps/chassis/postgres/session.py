@@ -46,6 +46,9 @@ class Session(Connection[DictRow]):
     latest = math.inf
     """When the calls of the current request must have ended, on the monotonic clock."""
 
+    may_be_standby = False
+    """Whether the connection is for reads that a standby may serve. Otherwise one to a standby is soon replaced."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._poller: select.poll | None = None
@@ -97,7 +100,7 @@ class Session(Connection[DictRow]):
         """
         if self._is_outdated or self.is_closed_by_server():
             return True
-        return self._of_standby and time.monotonic() - self._opened > _STANDBY_AGE
+        return self._of_standby and not self.may_be_standby and time.monotonic() - self._opened > _STANDBY_AGE
 
     def _begin(self, longer: float = 0.0) -> None:
         """Note that a call begins, and when the watchdog ends it. `longer` are seconds that it may wait on purpose."""
