@@ -73,8 +73,10 @@ def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
         consumers = [Consumer(urls[0], merchant) for merchant in MERCHANTS]
         faults = Faults(seed, stack, servers, databases, [to_payment, to_order], until)
         with Ticker(seconds, log, faults):
-            for started in (*consumers, *callers):
-                started.start()
+            for consumer in consumers:
+                consumer.start()
+            for caller in callers:
+                caller.start()
             faults.run()
             for caller in callers:
                 caller.join()
