@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -27,6 +28,10 @@ def placed(pair: Pair, customer: str, number: int, **more: Any) -> list[str]:
     """Place `number` orders of a customer and return their ids, oldest first."""
     body = {**ORDER, "customer": customer, **more}
     return [pair.order.post("/v1/orders", body).json()["id"] for _ in range(number)]
+
+
+def is_paid(pair: Pair, order_id: str) -> bool:
+    return bool(pair.order.get(f"/v1/orders/{order_id}").json()["status"] == "paid")
 
 
 def ids(page: dict[str, Any]) -> list[str]:
