@@ -125,7 +125,7 @@ def test_host_aliases_reach_the_service_s_pods() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_probes_and_lifecycle_can_be_changed(service: str) -> None:
-    values = {
+    values: dict[str, Any] = {
         "web": {
             "readinessProbe": {"periodSeconds": 7, "initialDelaySeconds": 3},
             "lifecycle": {
