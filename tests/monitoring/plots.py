@@ -76,8 +76,8 @@ def write(scraped: Prometheus, began: float, ended: float, shaded: tuple[float, 
     FOLDER.mkdir(exist_ok=True)
     missing = []
     label = (
-        f"Tandem {__version__}, made by `make plots` with the dashboard's own queries on Prometheus:"
-        f" one machine, {os.cpu_count()} processors, Python {platform.python_version()}, 4 callers"
+        f"The dashboard's own queries on a Prometheus, by `make plots`. Tandem {__version__}, Python"
+        f" {platform.python_version()}, 4 callers, {os.cpu_count()} processors"
     )
     for name, (file, titles) in PAGES.items():
         page = json.loads((ROOT / "charts" / file).read_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -13,6 +13,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 200, 34, 40
 # Distinguishable for most people who confuse colors (Okabe and Ito, 2008).
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MOST_LINES = len(_COLORS)
+_GAP = 5.0
+"""Seconds without a measurement after which a line is interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,9 @@ def _chart(chart: Chart, top: float, seconds: float) -> str:
     drawn = sorted(chart.lines.items(), key=lambda line: max((value for _, value in line[1]), default=0), reverse=True)
     for number, (legend, points) in enumerate(drawn[:_MOST_LINES]):
         color = _COLORS[number]
-        path = " ".join(at(second, value) for second, value in points)
-        out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6"/>')
+        for part in _parts(points):
+            path = " ".join(at(second, value) for second, value in part)
+            out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6"/>')
         y = top + _TOP + 10 + 16 * number
         out.append(f'<rect x="{_LEFT + width + 12}" y="{y - 7:.1f}" width="10" height="4" fill="{color}"/>')
         out.append(f'<text x="{_LEFT + width + 26}" y="{y:.1f}">{escape(legend)}</text>')
@@ -74,6 +77,16 @@ def _chart(chart: Chart, top: float, seconds: float) -> str:
         more = f"and {len(drawn) - _MOST_LINES} lower ones"
         out.append(f'<text x="{_LEFT + width + 12}" y="{top + _TOP + 10 + 16 * _MOST_LINES:.1f}">{more}</text>')
     return "\n".join(out)
+
+
+def _parts(points: Points) -> Iterator[Points]:
+    """Yield the parts of a line between which there are no measurements."""
+    begin = 0
+    for number in range(1, len(points)):
+        if points[number][0] - points[number - 1][0] > _GAP:
+            yield points[begin:number]
+            begin = number
+    yield points[begin:]
 
 
 def _rounded(value: float) -> float:
