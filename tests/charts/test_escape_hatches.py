@@ -1,4 +1,4 @@
-"""Values that let a cluster's own rules in: names, annotations, containers, objects, security, addresses and probes."""
+"""Values that adapt the charts to a cluster: names, annotations, containers, objects, security, addresses, probes."""
 
 from __future__ import annotations
 
