@@ -121,7 +121,7 @@ def test_replacing_every_secret_loses_no_request(namespace: Namespace, credentia
     load.assert_nothing_lost()
     # The services did not reject each other's requests either, which callers would not notice.
     assert logs.requests("order", "/v1/payment-events")
-    assert logs.requests("payment", "/v1/payments")
+    assert logs.requests("payment", "/v1/commands")
     assert [line for service in SERVICES for line in logs.requests(service) if line["status"] in (401, 403)] == []
     with namespace.order(old.people[0]) as tandem, pytest.raises(Exception, match="401"):
         place(tandem)
