@@ -8,8 +8,8 @@ from html import escape
 
 Points = Sequence[tuple[float, float]]
 
-_WIDTH, _HEIGHT = 720, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 200, 34, 40
+_WIDTH, _HEIGHT = 820, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 300, 34, 40
 # Distinguishable for most people who confuse colors (Okabe and Ito, 2008).
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MOST_LINES = len(_COLORS)
