@@ -62,13 +62,13 @@ def test_each_command_of_a_batch_has_its_own_answer(pair: Pair, order_service: C
         create(order_id=held["payment"]["order_id"]),
     ]
     results = send(order_service, *wanted)
-    assert [result.get("payment", {}).get("status") for result in results] == [
+    assert [(result["payment"] or {}).get("status") for result in results] == [
         *("captured", "failed", "authorized", None, "captured", None, None, "captured"),
     ]
     assert results[1]["payment"]["failure_reason"] == "card_declined"
     assert results[4]["operation"] == {"status": "succeeded", "reason": None}
     assert results[4]["payment"]["captured_amount"] == 400
-    problems = [result.get("problem", {}).get("name") for result in results]
+    problems = [(result["problem"] or {}).get("name") for result in results]
     assert problems == [None, None, None, "validation", None, "payment-not-found", "validation", None]
     assert results[7]["payment"]["id"] == held["payment"]["id"], "the order has this live payment already"
 
