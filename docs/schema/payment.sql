@@ -252,14 +252,14 @@ COMMENT ON COLUMN outbox.lease_owner IS 'Holder of the lease. Only the holder ca
 COMMENT ON COLUMN outbox.delivered_at IS 'Time of delivery; NULL while the row waits.';
 COMMENT ON COLUMN outbox.last_error IS 'Why the last attempt failed.';
 
+CREATE INDEX outbox_age ON outbox USING brin (created_at);
+COMMENT ON INDEX outbox_age IS 'The purge.';
+
 CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
 
 CREATE INDEX outbox_turns ON outbox (merchant, available_at) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_turns IS 'Claims of the relay, in which merchants take turns.';
-
-CREATE INDEX outbox_written ON outbox USING brin (created_at, sequence);
-COMMENT ON INDEX outbox_written IS 'The purge. sequence: claims of releases before 0.3.';
 
 
 -- Callers -------------------------------------------------------------------------------------------------------------

@@ -155,24 +155,16 @@ def comments(table: str, about: str, **columns: str) -> str:
     return comment(f"TABLE {table}", about) + "".join(of_columns)
 
 
-OUTBOX_AGE = ("outbox_written", "outbox USING brin (created_at, sequence)")
-"""The name of the index of the outbox by time, and what it is on; for `index_concurrently`."""
-
-OUTBOX_KEY_COMMENTS = comment(
-    "COLUMN outbox.sequence", "Insertion order. Only the messages of one aggregate depend on it."
-) + comment("INDEX outbox_written", "The purge. sequence: claims of releases before 0.3.")
-
-
 def outbox_key(op: Any) -> None:
-    """Make the merchant a part of the outbox's key, and drop the indexes that nothing needs any more.
+    """Make the merchant a part of the outbox's key, and drop the indexes that this release does not need.
 
-    The release before this one finds rows by `id` alone, or by `sequence`: the key begins with the id, and the index by
-    time has the sequence too. After a rollback, its claims read more pages, and its command `resync` does not run.
+    The key begins with the id, because the release before this one finds rows by their id alone. Its claims find rows
+    by `sequence`, which has no index any more: each reads the whole table, 1.4 s for a million rows, while its relay
+    runs. See docs/production.md for a rollback. Its command `resync` does not run on this schema.
     """
-    index_concurrently(op, *OUTBOX_AGE)
     replace_primary_key(op, "outbox", "id, merchant", "outbox_id_key")
-    drop_concurrently(op, "outbox_age", "outbox_due")
-    op.execute(OUTBOX_KEY_COMMENTS)
+    drop_concurrently(op, "outbox_due")
+    op.execute(comment("COLUMN outbox.sequence", "Insertion order. Only the messages of one aggregate depend on it."))
 
 
 def outbox_comments(aggregate: str, topics: str) -> str:

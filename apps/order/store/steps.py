@@ -19,14 +19,12 @@ from order.store import deliveries
 from order.store.events import STATE
 from order.store.views import VIEW
 
-_FACTS = """
-SELECT merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
-       failure_reason, payment, past_payments, asked, asked_version, last_error, version
-FROM orders"""
+_FACTS = """merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
+    failure_reason, payment, past_payments, asked, asked_version, last_error, version"""
 
-_READ = f"{_FACTS} WHERE merchant = %s AND id = %s"
+_READ = f"SELECT {_FACTS} FROM orders WHERE merchant = %s AND id = %s"
 
-_READ_MANY = f"""{_FACTS} WHERE (merchant, id) IN (
+_READ_MANY = f"""SELECT {_FACTS} FROM orders WHERE (merchant, id) IN (
     SELECT merchant, id FROM jsonb_to_recordset(%(ids)s::jsonb) AS i(merchant text, id uuid))"""
 
 # The release before this one may still write rows during a rollout, without `asked`. The next release can drop this.
