@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill failover-drill browser mutations audit e2e images package clean
+.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit e2e images package clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -69,6 +69,9 @@ card-rates: $(DEV) ## Measure how many cards and other numbers are refused in co
 
 monitoring: $(DEV) ## Cause faults and check dashboards and alerts on a real Prometheus (must be on PATH)
 	$(MODULES) $(BIN)/python -m tests.monitoring
+
+plots: $(DEV) ## Draw what the dashboards show of a fault into docs/plots (Prometheus must be on PATH)
+	$(MODULES) $(BIN)/python -m tests.monitoring.plots
 
 browser: $(DEV) ## Test the pages in Chromium (or TANDEM_CHROMIUM); screenshots go to .artifacts
 	$(BIN)/pytest -n 0 -s tests/browser

@@ -37,6 +37,7 @@ class Settings:
     """The settings that every service has; each service extends them in its own config.py."""
 
     database_url: str = field(repr=False)
+    read_database_url: str = field(repr=False)
     database_pooled: bool
     environment: str
     scopes: frozenset[str]
@@ -125,6 +126,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         raise ConfigError(str(error)) from error
     return {
         "database_url": _database_url(env, "DATABASE_URL"),
+        "read_database_url": _database_url(env, "READ_DATABASE_URL") if env.str("READ_DATABASE_URL", "") else "",
         "database_pooled": env.bool("DATABASE_POOLED", False),
         "environment": environment,
         "scopes": scopes,

@@ -14,7 +14,7 @@ from flask import Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chassis import __version__, cards
+from chassis import __version__, cards, replica
 from chassis.auth.guard import Guard
 from chassis.config import Settings
 from chassis.http import pages, parsing
@@ -91,6 +91,8 @@ def create_app(
     app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
     checks = health.Health(database, migrations)
     gauges = metrics.DatabaseGauges(name)
+    if settings.read_database_url:
+        replica.add_gauges(gauges, settings.read_database_url)
     own_pages = admin_pages or {}
     on_admin_port = own_pages if settings.operator_port is None else {}
     admin_app = admin.application(settings.database_url, checks, gauges, on_admin_port)

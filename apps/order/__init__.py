@@ -10,6 +10,7 @@ import chassis.service
 from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
+from chassis.replica import Replica
 from order import api, commands, compat, config, metrics, model, problems
 from order.feed import api as feed_api
 from order.feed import metrics as feed_metrics
@@ -38,7 +39,8 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     database = Database(settings.database_url, "order")
     gateway = PaymentGateway(settings.payment_url, settings.payment_api_key, settings.payment_timeout)
     webhooks = Webhooks(database, settings.webhooks)
-    orders = Orders(database, gateway, webhooks.wake, waiting=max(1, settings.web_threads // 2))
+    lists = Replica(database, settings.read_database_url, "order")
+    orders = Orders(database, lists, gateway, webhooks.wake, waiting=max(1, settings.web_threads // 2))
     feed = Feed(database, orders.waiting_room, waiting=max(1, settings.web_threads // 4))
     app = chassis.service.create_app(
         "order",

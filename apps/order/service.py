@@ -18,6 +18,7 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.postgres.durability import confirmed
+from chassis.replica import Replica
 from chassis.telemetry import logs
 from order import refusals, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
@@ -50,10 +51,19 @@ class Orders:
     """
 
     def __init__(
-        self, database: Database, gateway: PaymentGateway, wake_webhooks: Callable[[], None], waiting: int
+        self,
+        database: Database,
+        lists: Replica,
+        gateway: PaymentGateway,
+        wake_webhooks: Callable[[], None],
+        waiting: int,
     ) -> None:
-        """`wake_webhooks` is called when deliveries were queued. `waiting` callers may wait at the same time."""
+        """`lists` is where lists are read. `wake_webhooks` is called when deliveries were queued.
+
+        `waiting` callers may wait at the same time.
+        """
         self.database = database
+        self._lists = lists
         self.gateway = gateway
         self._changes = Changes(database, gateway, wake_webhooks)
         self._recent = idempotency.Recent()
@@ -143,7 +153,7 @@ class Orders:
         """
         if "updated_after" in query:
             return updated.find(self.database.session(), merchant, query, after)
-        return views.find(self.database.session(), merchant, query, after)
+        return self._lists.read(lambda session: views.find(session, merchant, query, after))
 
     def history(self, merchant: str, order_id: str, after: int, limit: int) -> list[Row]:
         """Return the events of an order's history after a version; see views.events. Raises Problem `order-not-found`.

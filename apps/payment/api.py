@@ -148,7 +148,7 @@ def list_balances(query: dict[str, Any]) -> Response:
 def list_entries(query: dict[str, Any]) -> Response:
     """List the ledger's entries, newest first."""
     after = paging.after(query.get("cursor"))
-    rows = ledger.entries(service().database.session(), g.merchant, query.get("payment_id"), after, query["limit"])
+    rows = payments().entries(g.merchant, query.get("payment_id"), after, query["limit"])
     return paging.page(rows, query["limit"])
 
 

@@ -16,9 +16,10 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import Database, Row, Session
 from chassis.postgres.durability import confirmed
+from chassis.replica import Replica
 from chassis.telemetry import logs
 from chassis.telemetry.metrics import count_transition
-from payment import ids, model, openings, operations, reconcile, reservations, store
+from payment import ids, ledger, model, openings, operations, reconcile, reservations, store
 from payment.adoption import Adoption
 from payment.config import Settings
 from payment.executor import Executor
@@ -51,6 +52,7 @@ class Payments:
     ) -> None:
         """`events` is the same database as `database`, for the relay that sends events through the gateway."""
         self.database = database
+        self._lists = Replica(database, settings.read_database_url, "payment")
         self._events, self._gateway = events, gateway
         self.relay = Relay(events, gateway.breaker, self._deliver)
         self.executor = Executor(database, provider, settings.lease_seconds, self.relay.wake)
@@ -227,8 +229,19 @@ class Payments:
         return found(store.get(self.database.session(), merchant, payment_id))
 
     def find(self, query: dict[str, Any]) -> list[Row]:
-        """Return views of a merchant's payments, newest first; see store.find."""
-        return store.find(self.database.session(), query)
+        """Return views of a merchant's payments, newest first; see store.find.
+
+        The payments of one order are read from the primary: its caller may have just paid.
+        """
+        if query.get("order_id") is not None:
+            return store.find(self.database.session(), query)
+        return self._lists.read(lambda session: store.find(session, query))
+
+    def entries(self, merchant: str, payment_id: str | None, after: str | None, limit: int) -> list[Row]:
+        """Return the ledger's entries, newest first; see ledger.entries. Those of one payment are from the primary."""
+        if payment_id is not None:
+            return ledger.entries(self.database.session(), merchant, payment_id, after, limit)
+        return self._lists.read(lambda session: ledger.entries(session, merchant, None, after, limit))
 
     def refunds(self, merchant: str, payment_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
         """Return views of a payment's refunds; see operations.find_refunds. Raises Problem `payment-not-found`."""

@@ -161,8 +161,8 @@ COMMENT ON COLUMN order_events.state IS 'What can change of an order, as it was 
 CREATE INDEX order_events_at ON order_events USING brin (at);
 COMMENT ON INDEX order_events_at IS 'The orders that changed in a period, for reconcile.';
 
-CREATE INDEX order_events_feed ON order_events (merchant, "position");
-COMMENT ON INDEX order_events_feed IS 'The feed of events.';
+CREATE INDEX order_events_feed ON order_events (merchant, "position") WHERE "position" IS NOT NULL;
+COMMENT ON INDEX order_events_feed IS 'The feed of events. Events before 0.3 are not in it.';
 
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

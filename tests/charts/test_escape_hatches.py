@@ -1,4 +1,4 @@
-"""Values that let a cluster's own rules in: names, annotations, containers, objects, security, addresses and probes."""
+"""Values that adapt the charts to a cluster: names, annotations, containers, objects, security, addresses, probes."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_host_aliases_reach_the_service_s_pods() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_probes_and_lifecycle_can_be_changed(service: str) -> None:
-    values = {
+    values: dict[str, Any] = {
         "web": {
             "readinessProbe": {"periodSeconds": 7, "initialDelaySeconds": 3},
             "lifecycle": {

@@ -62,7 +62,8 @@ def rendered(namespace: Namespace, values: dict[str, Any], folder: Path) -> Path
 
 def migrated(namespace: Namespace) -> set[str]:
     """Return the names of the migrations that have succeeded."""
-    jobs = client.BatchV1Api().list_namespaced_job(namespace.name).items
+    batch: Any = client.BatchV1Api()
+    jobs = batch.list_namespaced_job(namespace.name).items
     return {job.metadata.name for job in jobs if job.status.succeeded and "-migrate-" in job.metadata.name}
 
 

@@ -112,13 +112,16 @@ def test_replacing_every_secret_loses_no_request(namespace: Namespace, credentia
                 namespace.restart(service)
             for service in SERVICES:
                 namespace.wait_rolled_out(service)
-            load.use_key(step.people[0] if step is not steps[0] else new.people[0])
+            key = step.people[0] if step is not steps[0] else new.people[0]
+            load.use_key(key)
             load.wait_answered()
+            with namespace.order(key) as tandem:  # its outcome is known later, so payment tells order by an event
+                paid(tandem, place(tandem, method="pm_timeout_charged").id)
     credentials.people, credentials.order, credentials.events = new.people, new.order, new.events
     load.assert_nothing_lost()
     # The services did not reject each other's requests either, which callers would not notice.
     assert logs.requests("order", "/v1/payment-events")
-    assert logs.requests("payment", "/v1/payments")
+    assert logs.requests("payment", "/v1/commands")
     assert [line for service in SERVICES for line in logs.requests(service) if line["status"] in (401, 403)] == []
     with namespace.order(old.people[0]) as tandem, pytest.raises(Exception, match="401"):
         place(tandem)

@@ -49,7 +49,7 @@ def values() -> dict[str, Any]:
     return {"order": order, "payment": payment}
 
 
-def test_an_order_is_paid_with_every_hatch_open_and_everything_else_denied(
+def test_an_order_is_paid_with_other_users_sidecars_and_a_policy_that_denies_the_rest(
     new_namespace: Callable[..., Namespace],
 ) -> None:
     namespace = new_namespace()

@@ -89,7 +89,7 @@ class Member:
     def prepare(self, running: ExitStack) -> None:
         """Make the member's folder and its links, which last as long as `running`."""
         self._folder.mkdir(mode=0o700)
-        for link in self._links[1:]:
+        for link in self._links:
             running.enter_context(link)
         path = self._folder / "patroni.json"
         path.write_text(json.dumps(self._configuration(), indent=2))
@@ -215,7 +215,6 @@ class Cluster:
         try:
             self._start_etcd()
             for member in self.members.values():
-                self._running.enter_context(member._links[0])
                 member.prepare(self._running)
                 self._running.callback(member.kill)
                 member.start()

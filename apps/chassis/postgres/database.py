@@ -66,13 +66,15 @@ class Database:
         statement_timeout: float = 10.0,
         lock_timeout: float = 1.0,
         synchronous_commit: bool = True,
+        standby: bool = False,
     ) -> None:
         """`url` is a libpq URL, `name` the application_name; the timeouts are in seconds.
 
         `options` in the URL is kept; where it sets the same as these, the URL decides. Without `synchronous_commit`,
-        the last commits may be lost if the database server crashes.
+        the last commits may be lost if the database server crashes. For reads only, `standby` prefers a standby.
         """
         self._url = url
+        self._standby = standby
         self._name = name
         self._limit = statement_timeout + _GRACE
         self._options = (
@@ -101,6 +103,7 @@ class Database:
             tcp_user_timeout=15000,
         )
         session.limit = self._limit
+        session.may_be_standby = self._standby
         return session
 
     def _settings(self) -> dict[str, Any]:
@@ -108,7 +111,11 @@ class Database:
         settings: dict[str, Any] = {}
         if not self.pooled:  # a pooler shares its connections: what is set for one of them would hold for others
             settings["options"] = f"{self._options} {given.get('options') or ''}".strip()
-        if "," in str(given.get("host") or given.get("hostaddr") or "") and "target_session_attrs" not in given:
+        if "target_session_attrs" in given:
+            return settings
+        if self._standby:
+            settings["target_session_attrs"] = "prefer-standby"
+        elif "," in str(given.get("host") or given.get("hostaddr") or ""):
             settings["target_session_attrs"] = "read-write"
         return settings
 

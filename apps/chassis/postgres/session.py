@@ -32,9 +32,6 @@ _STALE_PLAN = "0A000"
 # A connection to a standby is kept for so many seconds: its name may lead to another server afterwards.
 _STANDBY_AGE = 2.0
 
-# A connection on which a call began less than this many seconds ago is not checked for an end by the server.
-_FRESH = 0.05
-
 # Seconds for which plans are kept: those of a new connection at first, and at most. Planning ten statements takes 1 ms.
 _FIRST_PLAN_AGE = 0.5
 _MAX_PLAN_AGE = 10.0
@@ -48,6 +45,9 @@ class Session(Connection[DictRow]):
 
     latest = math.inf
     """When the calls of the current request must have ended, on the monotonic clock."""
+
+    may_be_standby = False
+    """Whether the connection is for reads that a standby may serve. Otherwise one to a standby is soon replaced."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,7 +100,7 @@ class Session(Connection[DictRow]):
         """
         if self._is_outdated or self.is_closed_by_server():
             return True
-        return self._of_standby and time.monotonic() - self._opened > _STANDBY_AGE
+        return self._of_standby and not self.may_be_standby and time.monotonic() - self._opened > _STANDBY_AGE
 
     def _begin(self, longer: float = 0.0) -> None:
         """Note that a call begins, and when the watchdog ends it. `longer` are seconds that it may wait on purpose."""
@@ -205,11 +205,8 @@ class Session(Connection[DictRow]):
         """Return whether the server has closed this connection, which is idle.
 
         The server sends nothing on an idle connection, so one that is readable has been closed. To ask the kernel takes
-        microseconds; a `SELECT 1` before each request would take a round trip. The kernel is not asked if a call began
-        a moment ago, because other threads may run Python meanwhile, and this one has to wait for them.
+        microseconds; a `SELECT 1` before each request would take a round trip.
         """
-        if time.monotonic() - self.began < _FRESH:
-            return False
         if self._poller is None:
             self._poller = select.poll()
             self._poller.register(self.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)

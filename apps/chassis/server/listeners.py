@@ -6,8 +6,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from chassis.config import ConfigError
-
 _V6ONLY = Path("/proc/sys/net/ipv6/bindv6only")
 _MAPPED = "::ffff:"
 
@@ -33,12 +31,12 @@ def binds(host: str, port: str) -> list[str]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket for the setting HOST. Raises ConfigError if HOST is no address, OSError if in use."""
+    """Return a listening socket for the setting HOST. Raises ValueError if HOST is no address, OSError if in use."""
     address = hosts(host)[-1]
     try:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     except socket.gaierror as error:
-        raise ConfigError(f"HOST={host}: must be an address of this machine, such as 0.0.0.0 or ::") from error
+        raise ValueError(f"HOST={host}: must be an address of this machine, such as 0.0.0.0 or ::") from error
     both = address == "::" and socket.has_dualstack_ipv6()
     return socket.create_server((address, port), family=family, backlog=64, dualstack_ipv6=both)
 

@@ -33,6 +33,7 @@ from tandem_client.errors import (
 from tandem_client.model import (
     Balance,
     Entry,
+    FeedEvent,
     Item,
     LastError,
     Operation,
@@ -56,6 +57,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Entry",
+    "FeedEvent",
     "FieldError",
     "Forbidden",
     "Invalid",

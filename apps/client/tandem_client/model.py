@@ -98,6 +98,24 @@ class OrderEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedEvent:
+    """An event of the feed: `order` is the order as it was after it, with `version`.
+
+    `id` stays the same when the event is read again: store it to recognize duplicates. `refund` is the refund if `type`
+    is `refund.succeeded` or `refund.failed`.
+    """
+
+    id: str
+    type: str
+    order_id: str
+    version: int
+    created_at: datetime = time_field()
+    order: Mapping[str, Any] = json_field("data")
+    refund: Mapping[str, Any] | None
+    answer: Answer = answer_field()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
     """A refund of an order or a payment. Its status is `pending`, `succeeded` or `failed` (see `failure_reason`)."""
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from tandem_client import paging
-from tandem_client.answers import read
-from tandem_client.model import Item, Order, OrderEvent, Refund
+from tandem_client.answers import Several, read, read_all
+from tandem_client.model import FeedEvent, Item, Order, OrderEvent, Refund
 from tandem_client.transport import Transport
 
 
@@ -61,9 +61,12 @@ class Orders:
         customer: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        updated_after: datetime | None = None,
         page_size: int | None = None,
     ) -> Iterator[Order]:
         """Iterate over orders, newest first, optionally filtered by status, customer and time of creation.
+
+        With `updated_after`, iterate over the orders that changed since, the oldest change first.
 
         `page_size` is the number of orders per request, at most 100. Pages are requested as needed.
         """
@@ -75,6 +78,7 @@ class Orders:
             customer=customer,
             created_after=paging.query_time(created_after),
             created_before=paging.query_time(created_before),
+            updated_after=paging.query_time(updated_after),
             limit=page_size,
         )
 
@@ -84,6 +88,35 @@ class Orders:
         `page_size` is the number of events per request, at most 100. Pages are requested as needed.
         """
         return paging.iterate(OrderEvent, self._order, "orders", order_id, "events", limit=page_size)
+
+    def read_events(
+        self,
+        *,
+        after: str | None = None,
+        since: datetime | None = None,
+        type: str | None = None,
+        order_id: str | None = None,
+        wait: int | None = None,
+        page_size: int | None = None,
+    ) -> Several[FeedEvent]:
+        """Return the next events of all orders, oldest first.
+
+        If there is none, the service waits up to `wait` seconds for one, at most 10.
+
+        `answer.body["next_cursor"]` of the result is the `after` of the next call: store it together with what you do
+        with the events. Without `after`, the feed begins with the oldest event, or with the first one at or after
+        `since`. `answer.body["has_more"]` says whether more events may follow at once.
+        """
+        answer = self._order.get(
+            "events",
+            after=after,
+            since=paging.query_time(since),
+            type=type,
+            order_id=order_id,
+            wait=wait,
+            limit=page_size,
+        )
+        return read_all(FeedEvent, answer)
 
     def pay_again(
         self,

@@ -112,7 +112,7 @@ def is_delayed(session: Session, merchant: str) -> bool:
 
 
 def is_ahead(session: Session, place: Place) -> bool:
-    """Return whether a place is behind all events that this database can have: it is of a time that a restore undid."""
+    """Return whether this database has not reached a place: the place was handed out before a restore."""
     row = session.one(
         "SELECT %(at)s::bigint > order_events_base() + pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS ahead",
         {"at": place.position},
@@ -121,7 +121,7 @@ def is_ahead(session: Session, place: Place) -> bool:
 
 
 def place_at(session: Session, moment: datetime) -> Place:
-    """Return a place that no event at or after a moment is before.
+    """Return a place that is before all events at or after a moment.
 
     Every transaction that writes events is shorter than the first part of the time that is looked at. So no transaction
     with an event after that part has a smaller id than all transactions with an event in it.

@@ -7,6 +7,7 @@ private addresses. Addresses in a URL are still checked here, and names that onl
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from base64 import b64encode
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from order.webhooks.addresses import Forbidden, Target, is_allowed
 from order.webhooks.config import Network
 
 _LARGEST_HEAD = 16 * 1024
+# A host that ends in a number is an IPv4 address in an unusual spelling, such as 127.1 or 0x7f.1 (WHATWG URL, 3.5).
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _INTERNAL = (".local", ".localhost", ".svc", ".internal")
 
 
@@ -51,7 +54,7 @@ class Proxy:
             address = ipaddress.ip_address(target.host.strip("[]"))
         except ValueError:
             name = target.host.lower().rstrip(".")
-            if "." not in name or name.endswith(_INTERNAL):
+            if "." not in name or name.endswith(_INTERNAL) or _NUMBER.fullmatch(name.rpartition(".")[2]):
                 raise Forbidden from None
             return
         if not is_allowed(address, networks):

@@ -113,13 +113,13 @@ def disable(session: Session, merchant: str, endpoint_id: str) -> None:
 
 
 def revive(session: Session, merchant: str, endpoint_id: str) -> int:
-    """Make up to a thousand deliveries pending that became dead when their endpoint was disabled. Returns how many."""
+    """Make up to a thousand deliveries pending that became dead when their endpoint answered 410. Returns how many."""
     return session.execute(
         f"""UPDATE webhook_deliveries d SET {_AGAIN}, available_at = now()
             FROM (SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
                   JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
                   WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.status = 'dead'
-                    AND d.last_error = %(error)s AND e.status = 'enabled'
+                    AND (d.last_error = %(error)s OR d.last_status_code = 410) AND e.status = 'enabled'
                   LIMIT 1000 FOR NO KEY UPDATE OF e) dead
             WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
               AND d.status = 'dead'""",

@@ -27,7 +27,7 @@ set. Names that are in extraEnv or secretEnv are left out, so that no variable i
 {{- $common = merge (dict "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" "OTEL_TRACES_SAMPLER_ARG" .Values.tracing.sampleRatio) $common -}}
 {{- end -}}
 {{- with .Values.proxy.url -}}
-{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $)) $.Values.proxy.noProxy -}}
+{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $) (include "chassis.fullname" $)) $.Values.proxy.noProxy -}}
 {{- $common = merge (dict "HTTPS_PROXY" . "HTTP_PROXY" . "NO_PROXY" (join "," $direct)) $common -}}
 {{- end -}}
 {{- range $name, $value := merge dict (include "chassis.facts" . | fromYaml).env $common -}}

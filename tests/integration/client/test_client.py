@@ -6,6 +6,7 @@ import itertools
 import threading
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -199,3 +200,16 @@ def test_the_command_to_payment_has_the_id_of_the_request(pair: Pair, tandem: Cl
     order = place(tandem)
     headers = pair.databases.query("order", "SELECT headers FROM outbox WHERE aggregate_id = %s", order.id)
     assert headers[0]["headers"]["X-Request-Id"] == order.answer.request_id
+
+
+def test_events_are_read_from_where_the_last_call_ended(tandem: Client) -> None:
+    before = tandem.read_events(since=datetime.now(UTC), page_size=1).answer.body["next_cursor"]
+    order = place(tandem)
+    first = tandem.read_events(after=before, order_id=order.id, wait=10, page_size=1)
+    assert [(event.type, event.order_id, event.version) for event in first] == [("order.placed", order.id, 1)]
+    assert first.answer.body["has_more"] is True
+    (paid,) = tandem.read_events(after=first.answer.body["next_cursor"], order_id=order.id, wait=10)
+    assert (paid.type, paid.order["status"], paid.refund) == ("order.paid", "paid", None)
+    assert [each.type for each in tandem.read_events(type="order.paid", order_id=order.id)] == ["order.paid"]
+    moment = order.created_at - timedelta(seconds=1)
+    assert order.id in [each.id for each in tandem.list_orders(updated_after=moment)]

@@ -29,6 +29,10 @@ def placed(pair: Pair, customer: str, number: int, **more: Any) -> list[str]:
     return [pair.order.post("/v1/orders", body).json()["id"] for _ in range(number)]
 
 
+def is_paid(pair: Pair, order_id: str) -> bool:
+    return bool(pair.order.get(f"/v1/orders/{order_id}").json()["status"] == "paid")
+
+
 def ids(page: dict[str, Any]) -> list[str]:
     return [order["id"] for order in page["data"]]
 

@@ -46,7 +46,8 @@ def violations(pod: dict[str, Any]) -> list[str]:
         "Volume Types": volumes <= admitted,
         "Privilege Escalation": all(one.get("allowPrivilegeEscalation") is False for one in contexts),
         "Running as Non-root": all(one.get("runAsNonRoot", security.get("runAsNonRoot")) is True for one in contexts),
-        "Running as Non-root user": all(one.get("runAsUser", security.get("runAsUser", 0)) > 0 for one in contexts),
+        # Without a value the image's user, or the one that the platform chooses; it must not be root, as above.
+        "Running as Non-root user": all(one.get("runAsUser", security.get("runAsUser", 1)) > 0 for one in contexts),
         "Seccomp": all(
             one.get("seccompProfile", security.get("seccompProfile", {})).get("type") in ("RuntimeDefault", "Localhost")
             for one in everywhere

@@ -6,10 +6,10 @@ from tandem_client import Client, Item, Order
 from tests.support.cluster.namespace import wait_until
 
 
-def place(tandem: Client, wait: int | None = None, key: str | None = None) -> Order:
+def place(tandem: Client, wait: int | None = None, key: str | None = None, method: str = "pm_ok") -> Order:
     """Place an order of 9 EUR, and return it as acknowledged."""
     tea = Item("tea-100", quantity=2, unit_amount=450, name="Green tea")
-    return tandem.place_order(items=[tea], currency="EUR", payment_method="pm_ok", wait=wait, idempotency_key=key)
+    return tandem.place_order(items=[tea], currency="EUR", payment_method=method, wait=wait, idempotency_key=key)
 
 
 def paid(tandem: Client, order_id: str, seconds: float = 60) -> Order:

@@ -222,7 +222,7 @@ def test_a_body_that_is_not_valid_is_refused(body: bytes) -> None:
     with answering(once(whole), times=len(calls)) as url:
         for call in calls:
             with pytest.raises(Refused, match="not valid"):
-                call(PaymentGateway(url, "key", TIMEOUT))
+                call(PaymentGateway(url, "key", 10.0))
 
 
 def test_the_text_of_a_refusal_is_short_however_long_its_body_is() -> None:

@@ -77,5 +77,5 @@ def upgrade() -> None:
     op.execute(ADVANCE)
     for on, text in COMMENTS:
         op.execute(tables.comment(on, text))
-    tables.index_concurrently(op, "order_events_feed", "order_events (merchant, position)")
-    op.execute(tables.comment("INDEX order_events_feed", "The feed of events."))
+    tables.index_concurrently(op, "order_events_feed", "order_events (merchant, position) WHERE position IS NOT NULL")
+    op.execute(tables.comment("INDEX order_events_feed", "The feed of events. Events before 0.3 are not in it."))

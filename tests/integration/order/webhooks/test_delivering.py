@@ -206,8 +206,9 @@ def test_410_gone_disables_the_endpoint_and_what_waits_or_happens_is_sent_when_i
     receiver.answer = status(500)
     waiting = test_event(pair, endpoint)
     eventually(lambda: delivery(pair.order, endpoint, waiting)["attempt_count"] >= 1, "it is attempted")
+    gone = test_event(pair, endpoint)
     receiver.answer = status(410)
-    assert is_settled(pair, endpoint, test_event(pair, endpoint))["status"] == "dead"
+    assert is_settled(pair, endpoint, gone)["status"] == "dead"
     assert is_settled(pair, endpoint, waiting)["status"] == "dead"
     seen = pair.order.get(path_of(endpoint)).json()
     assert (seen["status"], seen["disabled_reason"]) == ("disabled", "gone")
@@ -220,10 +221,9 @@ def test_410_gone_disables_the_endpoint_and_what_waits_or_happens_is_sent_when_i
     receiver.answer = status(200)
     enabled = pair.order.post(f"{path_of(endpoint)}/enable")
     assert (enabled.status_code, enabled.json()["status"], enabled.json()["disabled_reason"]) == (200, "enabled", None)
-    assert is_settled(pair, endpoint, waiting)["status"] == "delivered"
-    for each in kept.values():
-        assert is_settled(pair, endpoint, each["id"])["status"] == "delivered"
-    assert len(receiver.received) == count + 3
+    for each in (waiting, gone, *(each["id"] for each in kept.values())):
+        assert is_settled(pair, endpoint, each)["status"] == "delivered"
+    assert len(receiver.received) == count + 4
 
 
 def test_a_delivery_that_always_fails_is_dead_and_can_be_redelivered(

@@ -97,6 +97,11 @@ def test_a_proxy_that_does_not_answer_costs_no_more_than_the_timeout() -> None:
     [
         "http://127.0.0.1/",
         "http://10.0.0.1/",
+        "http://127.1/",
+        "http://0x7f.1/",
+        "http://0177.0.0.01/",
+        "http://2130706433/",
+        "http://127.0.0.1./",
         "http://169.254.169.254/latest/meta-data",
         "http://[::1]/",
         "http://[::ffff:10.0.0.1]/",
