@@ -63,14 +63,15 @@ def test_a_merchant_with_many_waiting_orders_does_not_delay_the_sweep_of_another
     insert(session, "pending_payment", 3 * LIMIT, "3 hours", "backlog")
     insert(session, "pending_payment", 2, "2 minutes", "zebra")
     waiting.sweep(session, 60.0, 3600.0)
-    assert (due(session, "pending_payment", "backlog"), due(session, "pending_payment", "zebra")) == (LIMIT // 2, 2)
+    assert due(session, "pending_payment", "zebra") == 2
+    assert 0 < due(session, "pending_payment", "backlog") <= LIMIT // 2
 
 
 def test_the_sweep_touches_no_message_of_another_merchant_with_the_same_id(session: Session) -> None:
-    insert(session, "pending_payment", 1, "2 minutes")
+    insert(session, "pending_payment", 1, "2 minutes", "first")
     session.execute(
         """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, delivered_at)
-           SELECT id, 'other', aggregate_id, topic, payload, delivered_at FROM outbox"""
+           SELECT id, 'second', aggregate_id, topic, payload, delivered_at FROM outbox WHERE merchant = 'first'"""
     )
     waiting.sweep(session, 60.0, 3600.0)
-    assert (due(session, "pending_payment"), due(session, "pending_payment", "other")) == (1, 0)
+    assert (due(session, "pending_payment", "first"), due(session, "pending_payment", "second")) == (1, 0)

@@ -13,7 +13,7 @@ from chassis.messaging.leases import Queue
 from chassis.messaging.relay import Relay
 from chassis.messaging.remote import Breaker
 from chassis.postgres.database import Database, Session
-from chassis.telemetry.metrics import DatabaseGauges
+from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges
 from tests.support.databases import Databases
 
 
@@ -139,7 +139,7 @@ def test_messages_of_two_merchants_with_one_id_are_two_messages(session: Session
 def test_the_gauges_show_the_oldest_message_beside_a_backlog_of_another_merchant(
     session: Session, databases: Databases
 ) -> None:
-    fill(session, "backlog", 11_000)
+    fill(session, "backlog", COUNT_LIMIT + 1)
     session.execute(
         """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, created_at, available_at)
            VALUES (gen_random_uuid(), 'zebra', gen_random_uuid(), 'rare', '{}', now() - interval '1 hour',
@@ -154,7 +154,7 @@ def test_the_gauges_show_the_oldest_message_beside_a_backlog_of_another_merchant
         for sample in family.samples
         if "topic" in sample.labels
     }
-    assert read["outbox_depth", "test"] == 10_000
+    assert read["outbox_depth", "test"] == COUNT_LIMIT
     assert 3600 <= read["outbox_oldest_seconds", "rare"] < 3660
 
 
