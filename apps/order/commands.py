@@ -12,6 +12,7 @@ from flask import Flask
 
 from chassis.cli import commands
 from chassis.cli import reconcile as report
+from chassis.cli.commands import Old
 from chassis.messaging.outbox import Message
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Row, Session
@@ -28,9 +29,11 @@ def register(
     """Add the commands to the application. `more` returns further loops that `relay` runs."""
     # Only releases before 0.3 wrote the inbox. Their rows are of no use after a day: signatures expire after minutes.
     old_rows = {
-        "inbox": "received_at < now() - make_interval(days => LEAST(%s, 1))",
-        "orphan_payments": orphans.OLD_ROWS,
-        "webhook_deliveries": "created_at < now() - make_interval(days => %s) AND status <> 'pending'",
+        "inbox": Old("received_at < now() - make_interval(days => LEAST(%s, 1))", ("id text",)),
+        "orphan_payments": Old(orphans.OLD_ROWS, ("payment_id uuid",)),
+        "webhook_deliveries": Old(
+            "created_at < now() - make_interval(days => %s) AND status <> 'pending'", ("endpoint_id uuid", "id uuid")
+        ),
     }
     commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows)
     report.register(

@@ -26,7 +26,7 @@ def add_gauges(gauges: DatabaseGauges) -> None:
 
     gauges.add(
         {
-            "orders_waiting": f"Orders that wait for a payment, a capture or a cancel, of the oldest {COUNT_LIMIT:,}.",
+            "orders_waiting": f"Orders that wait for a payment, a capture or a cancel, counted up to {COUNT_LIMIT:,}.",
             "orders_oldest_seconds": "Seconds since the last change of the order that waits longest.",
         },
         ("status",),

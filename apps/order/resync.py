@@ -86,17 +86,14 @@ class Resync:
         self._lose_payment(merchant, order_id, Lost(row["payment_id"], command))
         self.lost += 1
         if command is not None:
-            self.again += resending.send_again(self._session, [command], self._began)
-            if not resending.existing(self._session, [command]):
+            self.again += resending.send_again(self._session, [(merchant, command)], self._began)
+            if not resending.existing(self._session, [(merchant, command)]):
                 self._rebuild(merchant, order_id, command)
 
     def _delivered(self, since: datetime) -> None:
-        after, read = 0, 0
-        while True:
-            page = resending.delivered_since(self._session, since, self._began, after, STEP)
-            if page["last"] is None:
-                return
-            after, read = page["last"], read + page["read"]
+        after, read = resending.FIRST, 0
+        while page := resending.delivered_since(self._session, since, self._began, after, STEP):
+            after, read = {"merchant": page["merchant"], "id": page["id"]}, read + page["read"]
             self.again += page["again"]
             self._report(f"{read} commands read, {self.again} are sent again")
 
@@ -105,13 +102,13 @@ class Resync:
         after = resending.FIRST
         while rows := find(self._session, self._began, after, ORDERS):
             last, read = rows[-1], read + len(rows)
-            after = {"at": last["at"], "merchant": last["merchant"], "id": last["id"]}
-            newest = [str(row["command_id"]) for row in rows if row.get("command_id")]
-            asked = {each["id"]: row for row in rows for each in row["asked"]}
+            after = {name: last[name] for name in ("merchant", "status", "at", "id")}
+            newest = [(row["merchant"], str(row["command_id"])) for row in rows if row.get("command_id")]
+            asked = {(row["merchant"], each["id"]): row for row in rows for each in row["asked"]}
             self.again += resending.send_again(self._session, [*newest, *asked], self._began)
-            for message_id in asked.keys() - resending.existing(self._session, list(asked)):
-                row = asked[message_id]
-                self._rebuild(row["merchant"], str(row.get("order_id") or row["id"]), message_id)
+            for merchant, message_id in asked.keys() - resending.existing(self._session, list(asked)):
+                row = asked[merchant, message_id]
+                self._rebuild(merchant, str(row.get("order_id") or row["id"]), message_id)
             self._report(f"{read} {what} read, {self.again} commands are sent again")
 
     def _rebuild(self, merchant: str, order_id: str, message_id: str) -> None:

@@ -11,6 +11,7 @@ import click
 from flask import Flask
 
 from chassis.cli import commands, failures, reconcile
+from chassis.cli.commands import Old
 from chassis.config import ConfigError
 from chassis.messaging import shares
 from chassis.messaging.shares import Shares
@@ -24,7 +25,9 @@ from payment.service import Payments
 
 def register(app: Flask, migrations: str, payments: Payments, settings: Settings) -> None:
     """Add the commands to the application."""
-    commands.register(app, migrations, lambda: loops(payments, settings), {"idempotency_keys": store.OLD_KEYS})
+    commands.register(
+        app, migrations, lambda: loops(payments, settings), {"idempotency_keys": Old(store.OLD_KEYS, ("key text",))}
+    )
     columns = ("operation", "kind", "amount", "payment says", "provider says")
     reconcile.register(app, columns, ("payment", "provider"), payments.differences)
 

@@ -93,8 +93,9 @@ COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
 CREATE INDEX orders_of_customer ON orders (merchant, customer, created_at, id) WHERE customer IS NOT NULL;
 COMMENT ON INDEX orders_of_customer IS 'Lists of one customer.';
 
-CREATE INDEX orders_waiting ON orders (updated_at) WHERE status IN ('pending_payment', 'authorized', 'canceling');
-COMMENT ON INDEX orders_waiting IS 'The sweep, gauges.';
+CREATE INDEX orders_waiting_turns ON orders (merchant, status, updated_at)
+    WHERE status IN ('pending_payment', 'authorized', 'canceling');
+COMMENT ON INDEX orders_waiting_turns IS 'The sweep, in which merchants take turns; gauges.';
 
 CREATE FUNCTION orders_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -206,8 +207,8 @@ COMMENT ON COLUMN refunds.created_at IS 'Time of the request.';
 CREATE INDEX refunds_of_order ON refunds (merchant, order_id);
 COMMENT ON INDEX refunds_of_order IS 'Refunds of one order.';
 
-CREATE INDEX refunds_pending ON refunds (created_at) WHERE status = 'pending';
-COMMENT ON INDEX refunds_pending IS 'The sweep, gauges.';
+CREATE INDEX refunds_turns ON refunds (merchant, created_at) WHERE status = 'pending';
+COMMENT ON INDEX refunds_turns IS 'The sweep, gauges.';
 
 
 -- Commands to payment, and events from it -----------------------------------------------------------------------------
@@ -227,11 +228,10 @@ CREATE TABLE outbox (
     lease_owner  text,
     delivered_at timestamptz,
     last_error   text,
-    PRIMARY KEY (sequence),
-    UNIQUE (id)
+    PRIMARY KEY (id, merchant)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE outbox IS 'Transactional outbox: messages to the other service. A row commits with the change it is about.';
-COMMENT ON COLUMN outbox.sequence IS 'Insertion order.';
+COMMENT ON COLUMN outbox.sequence IS 'Insertion order. Only the messages of one aggregate depend on it.';
 COMMENT ON COLUMN outbox.id IS 'UUIDv7. The receiver takes it as the idempotency key; it is the same at each attempt.';
 COMMENT ON COLUMN outbox.merchant IS 'Merchant of the order.';
 COMMENT ON COLUMN outbox.aggregate_id IS 'The order. Only its oldest undelivered row is claimed, so its messages arrive in order.';
@@ -252,20 +252,19 @@ COMMENT ON INDEX outbox_age IS 'The purge.';
 CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
 
-CREATE INDEX outbox_due ON outbox (sequence) WHERE delivered_at IS NULL;
-COMMENT ON INDEX outbox_due IS 'Claims of the relay, gauges.';
-
 CREATE INDEX outbox_turns ON outbox (merchant, available_at) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_turns IS 'Claims of the relay, in which merchants take turns.';
 
 CREATE TABLE inbox (
     id          text        NOT NULL,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (id)
+    merchant    text        NOT NULL DEFAULT '',
+    PRIMARY KEY (merchant, id)
 );
 COMMENT ON TABLE inbox IS 'Written by releases before 0.3 only, and dropped in a later one: events are compared with the row they change.';
 COMMENT ON COLUMN inbox.id IS 'The webhook-id of the event.';
 COMMENT ON COLUMN inbox.received_at IS 'Time of the first delivery. The purge deletes the row after a day; signatures expire after minutes.';
+COMMENT ON COLUMN inbox.merchant IS 'Empty: releases before 0.3, which write the row, do not know the merchant.';
 
 CREATE INDEX inbox_age ON inbox USING brin (received_at);
 COMMENT ON INDEX inbox_age IS 'The purge.';

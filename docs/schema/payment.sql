@@ -144,9 +144,6 @@ COMMENT ON COLUMN operations.last_error IS 'Why the outcome is unknown.';
 CREATE INDEX operations_created ON operations USING brin (created_at);
 COMMENT ON INDEX operations_created IS 'Reconciliation.';
 
-CREATE INDEX operations_due ON operations (available_at) WHERE status = 'pending';
-COMMENT ON INDEX operations_due IS 'Claims of the executor, gauges.';
-
 CREATE INDEX operations_of_payment ON operations (merchant, payment_id);
 COMMENT ON INDEX operations_of_payment IS 'Operations of one payment.';
 
@@ -154,7 +151,7 @@ CREATE INDEX operations_settled ON operations USING brin (settled_at);
 COMMENT ON INDEX operations_settled IS 'Reconciliation.';
 
 CREATE INDEX operations_turns ON operations (merchant, available_at) WHERE status = 'pending';
-COMMENT ON INDEX operations_turns IS 'Claims of the executor, in which merchants take turns.';
+COMMENT ON INDEX operations_turns IS 'Claims of the executor, gauges.';
 
 CREATE TABLE ledger_entries (
     merchant     text        NOT NULL,
@@ -237,11 +234,10 @@ CREATE TABLE outbox (
     lease_owner  text,
     delivered_at timestamptz,
     last_error   text,
-    PRIMARY KEY (sequence),
-    UNIQUE (id)
+    PRIMARY KEY (id, merchant)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE outbox IS 'Transactional outbox: messages to the other service. A row commits with the change it is about.';
-COMMENT ON COLUMN outbox.sequence IS 'Insertion order.';
+COMMENT ON COLUMN outbox.sequence IS 'Insertion order. Only the messages of one aggregate depend on it.';
 COMMENT ON COLUMN outbox.id IS 'UUIDv7. The receiver takes it as the idempotency key; it is the same at each attempt.';
 COMMENT ON COLUMN outbox.merchant IS 'Merchant of the order.';
 COMMENT ON COLUMN outbox.aggregate_id IS 'The order. Only its oldest undelivered row is claimed, so its messages arrive in order.';
@@ -261,9 +257,6 @@ COMMENT ON INDEX outbox_age IS 'The purge.';
 
 CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
-
-CREATE INDEX outbox_due ON outbox (sequence) WHERE delivered_at IS NULL;
-COMMENT ON INDEX outbox_due IS 'Claims of the relay, gauges.';
 
 CREATE INDEX outbox_turns ON outbox (merchant, available_at) WHERE delivered_at IS NULL;
 COMMENT ON INDEX outbox_turns IS 'Claims of the relay, in which merchants take turns.';

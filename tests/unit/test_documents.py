@@ -19,6 +19,7 @@ DOCUMENTS = [
     ARCHITECTURE,
     ROOT / "docs" / "correctness.md",
     ROOT / "docs" / "performance.md",
+    ROOT / "docs" / "scale.md",
     ROOT / "docs" / "decisions" / "README.md",
     *DECISIONS,
 ]

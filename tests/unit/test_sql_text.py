@@ -12,13 +12,19 @@ from ci import ROOT
 
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM|NOTIFY|LISTEN|PREPARE|FROM \w+|WHERE|ORDER BY)\b")
 CONSTANT = re.compile(r"([a-z]\w*\.)?_?[A-Z][A-Z_]*(\.[a-z]+)?|_[A-Z_]+\[[a-z.]+\]")
-CALLS = ("json_time(", "deliveries.queue(", "leases.by_turns(")  # of texts in the sources
+CALLS = (
+    "json_time(",
+    "deliveries.queue(",
+    "leases.by_turns(",
+    "leases.merchants(",
+    "merchants(table, ",
+)  # of texts in the sources
 # Names of parts of statements that a function composes of constants: review a new name before you add it.
 FRAGMENTS = {
-    "apps/chassis/cli/commands.py": {"old", "table"},
+    "apps/chassis/cli/commands.py": {"matches", "old.condition", "table", "typed", "wanted"},
     "apps/chassis/messaging/leases.py": {
         *("counts", "matches", "queue.held", "queue.pending", "queue.table", "self.due", "self.returning"),
-        *("columns", "only", "pending", "source", "table", "which"),
+        *("columns", "condition", "name", "only", "pending", "source", "table", "which"),
     },
     "apps/chassis/messaging/work.py": {"self._channel"},
     "apps/chassis/postgres/prepared.py": {"name", "text"},

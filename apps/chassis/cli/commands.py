@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import click
@@ -16,7 +17,7 @@ from chassis import config
 from chassis.cli import failures, keys
 from chassis.messaging.work import WorkLoop
 from chassis.postgres import migrate, roles
-from chassis.postgres.database import Database, Session
+from chassis.postgres.database import Database, Session, to_json
 from chassis.server import admin, listeners
 from chassis.service import Service
 from chassis.telemetry import logs, metrics, tracing
@@ -24,16 +25,28 @@ from chassis.telemetry import logs, metrics, tracing
 log = logs.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Old:
+    """The rows of a table of merchants that can be purged.
+
+    `condition` is SQL with `%s` for the days. `key` are the columns of the primary key after `merchant`, each with its
+    type.
+    """
+
+    condition: LiteralString
+    key: tuple[LiteralString, ...]
+
+
 def register(
     app: Flask,
     migrations: str,
     loops: Callable[[], Sequence[WorkLoop]],
-    old_rows: Mapping[LiteralString, LiteralString],
+    old_rows: Mapping[LiteralString, Old],
 ) -> None:
     """Add the commands to the application.
 
-    `loops` creates the loops that `flask relay` runs. `old_rows` maps tables to SQL conditions for the rows that
-    `flask purge` deletes, with `%s` for the days. It adds to, or replaces, those of the tables that every service has.
+    `loops` creates the loops that `flask relay` runs. `old_rows` maps tables to the rows that `flask purge` deletes. It
+    adds to, or replaces, those of the tables that every service has.
 
     Call this before other functions add commands: it makes all commands fail alike (chassis.cli.failures).
     """
@@ -77,29 +90,48 @@ def register(
         service: Service = app.extensions["tandem"]
         days = service.settings.key_days
         session = service.database.session()
-        counts = [f"{_purge(session, table, old, days)} of {table}" for table, old in {**_OLD, **old_rows}.items()]
+        counts = [f"{_purge_rate_limits(session)} of rate_limits"]
+        counts += [f"{_purge(session, table, old, days)} of {table}" for table, old in {**_OLD, **old_rows}.items()]
         click.echo(f"{app.name}: purged rows older than {days} days: {', '.join(counts)}")
 
 
-_OLD: dict[LiteralString, LiteralString] = {
-    # Independent of the days: these callers have their whole quota again, as if they had no row.
-    "rate_limits": "%s > 0 AND now() > ALL (full_at)",
-    "idempotency_keys": "created_at < now() - make_interval(days => %s)",
-    "outbox": "created_at < now() - make_interval(days => %s) AND delivered_at IS NOT NULL",
+_OLD: dict[LiteralString, Old] = {
+    "idempotency_keys": Old("created_at < now() - make_interval(days => %s)", ("key text",)),
+    "outbox": Old("created_at < now() - make_interval(days => %s) AND delivered_at IS NOT NULL", ("id uuid",)),
 }
 _STEP = 5000
 
 
-def _purge(session: Session, table: LiteralString, old: LiteralString, days: int) -> int:
-    """Delete the old rows of a table, a few thousand per statement so that none takes long. Returns their number."""
+def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
+    """Delete the old rows of a table, a few thousand at a time so that no statement takes long. Returns their number.
+
+    Old rows are found by their time, whoever owns them, and deleted merchant by merchant.
+    """
+    columns = [column.split()[0] for column in old.key]
+    wanted, typed = ", ".join(columns), ", ".join(old.key)
+    matches = " AND ".join(f"{table}.{column} = k.{column}" for column in columns)
     total = 0
     while True:
-        done = session.execute(
-            f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {old} LIMIT {_STEP}))", (days,)
-        )
-        total += done.rowcount
-        if done.rowcount < _STEP:
+        rows = session.execute(
+            f"SELECT merchant, {wanted} FROM {table} WHERE {old.condition} LIMIT {_STEP}", (days,)
+        ).fetchall()
+        of_merchant: dict[str, list[dict[str, str]]] = {}
+        for row in rows:
+            of_merchant.setdefault(row["merchant"], []).append({column: str(row[column]) for column in columns})
+        for merchant, found in of_merchant.items():
+            # The condition is checked again, because a row may have changed meanwhile.
+            total += session.execute(
+                f"""DELETE FROM {table} USING jsonb_to_recordset(%s::jsonb) AS k({typed})
+                    WHERE {table}.merchant = %s AND {matches} AND {old.condition}""",
+                (to_json(found), merchant, days),
+            ).rowcount
+        if len(rows) < _STEP:
             return total
+
+
+def _purge_rate_limits(session: Session) -> int:
+    """Delete the rows of callers that have their whole quota again, as if they had no row. Returns their number."""
+    return session.execute("DELETE FROM rate_limits WHERE now() > ALL (full_at)").rowcount
 
 
 def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:

@@ -37,26 +37,35 @@ RELEASED = "leased_until = NULL, lease_owner = NULL"
 """SQL: the assignments that end a lease."""
 
 
+def merchants(table: LiteralString, condition: LiteralString, name: LiteralString = "found") -> LiteralString:
+    """Return the CTE `name`, for WITH RECURSIVE: the merchants that have rows of a table for which a condition holds.
+
+    They are found one after the other in an index on (merchant, ...) of these rows (a loose index scan), so the cost
+    depends on the number of merchants, not on the number of rows.
+    """
+    return f"""{name} AS (
+            (SELECT merchant FROM {table} WHERE {condition} ORDER BY merchant LIMIT 1)
+            UNION ALL
+            SELECT next.merchant FROM {name} CROSS JOIN LATERAL (
+                SELECT merchant FROM {table} WHERE {condition} AND {table}.merchant > {name}.merchant
+                ORDER BY merchant LIMIT 1) next)"""
+
+
 def by_turns(
     table: LiteralString, pending: LiteralString, columns: LiteralString, only: LiteralString = "true"
 ) -> LiteralString:
     """Return the `due` of a queue in which merchants take turns, so that a backlog of one does not delay the others.
 
     Each merchant with due rows gets an equal part of the limit, at least one row; merchants come in random order. The
-    cost depends on the number of merchants with pending rows and on the limit, not on the number of rows: the merchants
-    are found one after the other in an index on (merchant, available_at) of the pending rows (a loose index scan), and
-    rows that are not due yet are not read. `only` is a further condition for a row.
+    cost depends on the number of merchants with pending rows and on the limit, not on the number of rows: there is an
+    index on (merchant, available_at) of the pending rows (see `merchants`), and rows that are not due yet are not read.
+    `only` is a further condition for a row.
 
     The parameter `in_flight` says, as JSON, how many rows of each merchant the caller works on already. A merchant gets
     at most `merchant_limit` rows, less those.
     """
     return f"""
-        WITH RECURSIVE found AS (
-            (SELECT merchant FROM {table} WHERE {pending} ORDER BY merchant LIMIT 1)
-            UNION ALL
-            SELECT next.merchant FROM found CROSS JOIN LATERAL (
-                SELECT merchant FROM {table} WHERE {pending} AND {table}.merchant > found.merchant
-                ORDER BY merchant LIMIT 1) next),
+        WITH RECURSIVE {merchants(table, pending)},
         rooms AS (
             SELECT merchant,
                    %(merchant_limit)s::bigint - COALESCE((%(in_flight)s::jsonb ->> merchant)::bigint, 0) AS room
@@ -90,9 +99,8 @@ class Queue:
     """A table of work, as SQL. Columns that another table has too are qualified with the table's name.
 
     `key` identifies a row; `pending` is the condition for a row whose work is not done. `due` is a SELECT that locks
-    up to `limit` due rows with FOR UPDATE SKIP LOCKED. It returns the columns of `due_key` (`key`, if that is empty)
-    and whatever else `returning` takes from it as `due`. `returning` are the columns that a claim returns. A claim
-    adds one to each of `counters`.
+    up to `limit` due rows with FOR UPDATE SKIP LOCKED. It returns the columns of `key` and whatever else `returning`
+    takes from it as `due`. `returning` are the columns that a claim returns. A claim adds one to each of `counters`.
     """
 
     table: LiteralString
@@ -100,7 +108,6 @@ class Queue:
     pending: LiteralString
     due: LiteralString
     returning: LiteralString
-    due_key: tuple[LiteralString, ...] = ()
     counters: tuple[LiteralString, ...] = ("attempts",)
 
     @property
@@ -108,7 +115,7 @@ class Queue:
         """The statement that claims rows. Takes `owner`, `lease`, and the parameters of `due`."""
         table = self.table
         counts = ", ".join(f"{counter} = {counter} + 1" for counter in self.counters)
-        matches = " AND ".join(f"{table}.{column} = due.{column}" for column in self.due_key or self.key)
+        matches = " AND ".join(f"{table}.{column} = due.{column}" for column in self.key)
         return f"""
             WITH due AS MATERIALIZED ({self.due})
             UPDATE {table} SET {counts}, lease_owner = %(owner)s, leased_until = {UNTIL}

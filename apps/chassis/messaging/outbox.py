@@ -20,20 +20,19 @@ CHANNEL = "outbox"
 
 OUTBOX = Queue(
     table="outbox",
-    key=("id",),
-    due_key=("sequence",),
+    key=("merchant", "id"),
     pending="outbox.delivered_at IS NULL",
     due=leases.by_turns(
         "outbox",
         "outbox.delivered_at IS NULL",
-        "sequence",
+        "merchant, id",
         """outbox.sequence = (
                 SELECT sequence FROM outbox oldest
                 WHERE oldest.merchant = outbox.merchant AND oldest.aggregate_id = outbox.aggregate_id
                   AND oldest.delivered_at IS NULL
                 ORDER BY sequence LIMIT 1)""",
     ),
-    returning="outbox.sequence, id, merchant, aggregate_id, topic, payload, headers, attempts",
+    returning="sequence, outbox.id, outbox.merchant, aggregate_id, topic, payload, headers, attempts",
 )
 
 DELIVERED = f"delivered_at = now(), {RELEASED}, last_error = NULL"
@@ -42,8 +41,9 @@ DELIVERED = f"delivered_at = now(), {RELEASED}, last_error = NULL"
 _MARK_DELIVERED = f"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"
 
 _MARK_MANY = f"""
-UPDATE outbox SET {DELIVERED} FROM jsonb_to_recordset(%(messages)s::jsonb) AS m(id uuid, owner text)
-WHERE outbox.id = m.id AND outbox.lease_owner = m.owner AND outbox.delivered_at IS NULL"""
+UPDATE outbox SET {DELIVERED} FROM jsonb_to_recordset(%(messages)s::jsonb) AS m(merchant text, id uuid, owner text)
+WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND outbox.lease_owner = m.owner
+  AND outbox.delivered_at IS NULL"""
 
 _IS_LEASED = f"SELECT id FROM outbox WHERE {OUTBOX.held}"
 
@@ -86,7 +86,7 @@ def mark_delivered(session: Session, message: Message) -> bool:
 def mark_many_delivered(session: Session, messages: Sequence[Message]) -> None:
     """Mark rows delivered, without those whose lease was lost to another relay."""
     if messages:
-        held = [{"id": message.id, "owner": message.owner} for message in messages]
+        held = [{"merchant": message.merchant, "id": message.id, "owner": message.owner} for message in messages]
         session.execute(_MARK_MANY, {"messages": to_json(held)})
 
 
@@ -100,27 +100,46 @@ def release(session: Session, message: Message, delay: float, error: str) -> boo
     return leases.release(session, OUTBOX, message, delay, error)
 
 
-def retry_now(session: Session, message_id: str) -> bool:
+def retry_now(session: Session, merchant: str, message_id: str) -> bool:
     """Make an undelivered row due now. Returns False if it is delivered, or leased to a relay at the moment."""
-    return leases.retry_now(session, OUTBOX, f"id = %(id)s AND {FREE}", {"id": message_id}) == 1
+    named = {"merchant": merchant, "id": message_id}
+    return leases.retry_now(session, OUTBOX, f"merchant = %(merchant)s AND id = %(id)s AND {FREE}", named) == 1
+
+
+WAITING = f"""
+{leases.merchants("outbox", "outbox.delivered_at IS NULL")},
+waiting AS (
+    SELECT those.* FROM found CROSS JOIN LATERAL (
+        SELECT * FROM outbox WHERE outbox.merchant = found.merchant AND outbox.delivered_at IS NULL
+        ORDER BY available_at LIMIT GREATEST(%(most)s::bigint / (SELECT count(*) FROM found), 100)) AS those)"""
+"""SQL, for WITH RECURSIVE: `waiting` are undelivered rows, of each merchant those that are due first.
+
+Each merchant has an equal part of the parameter `most`, and at least 100 rows, so a backlog of one merchant does not
+hide the oldest row of another.
+"""
+
+_GAUGES = f"""
+WITH RECURSIVE {WAITING}
+SELECT topic, sum(depth)::float8 AS depth, max(age)::float8 AS oldest FROM (
+    SELECT topic, 0 AS depth, extract(epoch FROM now() - min(created_at)) AS age FROM waiting GROUP BY topic
+    UNION ALL
+    SELECT topic, count(*), 0
+    FROM (SELECT topic FROM outbox WHERE delivered_at IS NULL LIMIT %(most)s::bigint) AS counted
+    GROUP BY topic) AS measured
+GROUP BY topic
+"""
 
 
 def add_gauges(gauges: DatabaseGauges, *topics: str) -> None:
     """Measure how many rows wait, and how long the oldest has waited, by topic."""
 
     def read(session: Session) -> Samples:
-        rows = session.execute(
-            """SELECT topic, count(*)::float8 AS depth, extract(epoch FROM now() - min(created_at))::float8 AS oldest
-               FROM (SELECT topic, created_at FROM outbox WHERE delivered_at IS NULL
-                     ORDER BY sequence LIMIT %s) AS waiting
-               GROUP BY topic""",
-            (COUNT_LIMIT,),
-        )
+        rows = session.execute(_GAUGES, {"most": COUNT_LIMIT})
         found = dict.fromkeys(topics, (0.0, 0.0)) | {row["topic"]: (row["depth"], row["oldest"]) for row in rows}
         return [((topic,), numbers) for topic, numbers in found.items()]
 
     meanings = {
-        "outbox_depth": f"Undelivered rows, of the oldest {COUNT_LIMIT:,}.",
+        "outbox_depth": f"Undelivered rows, counted up to {COUNT_LIMIT:,}.",
         "outbox_oldest_seconds": "Age of the oldest undelivered row.",
     }
     gauges.add(meanings, ("topic",), read)

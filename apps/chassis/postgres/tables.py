@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+
+from sqlalchemy.exc import OperationalError
 
 OUTBOX = """
 CREATE TABLE outbox (
@@ -94,14 +97,50 @@ OUTBOX_TURNS = ("outbox_turns", "outbox (merchant, available_at) WHERE delivered
 OUTBOX_TURNS_COMMENT = "Claims of the relay, in which merchants take turns."
 
 
-def index_concurrently(op: Any, name: str, on: str) -> None:
+def index_concurrently(op: Any, name: str, on: str, *, unique: bool = False) -> None:
     """Create an index without blocking writes. `op` is Alembic's.
 
     This runs outside of a transaction: an interrupted build leaves an invalid index, which is dropped first.
     """
     with op.get_context().autocommit_block():
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-        op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {on}")
+        op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {on}")
+
+
+def drop_concurrently(op: Any, *names: str) -> None:
+    """Drop indexes without blocking writes. An index that is missing is skipped."""
+    with op.get_context().autocommit_block():
+        for name in names:
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+def replace_primary_key(op: Any, table: str, columns: str, *also_dropped: str) -> None:
+    """Give a table another primary key without blocking writes, and drop the constraints `also_dropped`.
+
+    The columns must be NOT NULL already, so that the exchange reads no row. It can be repeated.
+    """
+    index = f"{table}_next_pkey"
+    index_concurrently(op, index, f"{table} ({columns})", unique=True)
+    drops = ", ".join(f"DROP CONSTRAINT IF EXISTS {name}" for name in (f"{table}_pkey", *also_dropped))
+    alter_quickly(op, f"ALTER TABLE {table} {drops}, ADD CONSTRAINT {table}_pkey PRIMARY KEY USING INDEX {index}")
+
+
+def alter_quickly(op: Any, statement: str, attempts: int = 60) -> None:
+    """Execute a statement that locks a table for a moment; wait for the lock for half a second at most, and try again.
+
+    While it waits, all later statements on the table wait behind it. Runs outside of a transaction. Raises
+    sqlalchemy.exc.OperationalError after the last attempt.
+    """
+    with op.get_context().autocommit_block():
+        for attempt in range(1, attempts + 1):
+            try:
+                op.execute(f"SET LOCAL lock_timeout = '500ms'; {statement}")
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", "") != "55P03" or attempt == attempts:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
 
 
 def comment(on: str, text: str) -> str:
@@ -114,6 +153,18 @@ def comments(table: str, about: str, **columns: str) -> str:
     r"""Return SQL for comments in the database, on a table and its columns. psql shows them with `\d+`."""
     of_columns = (comment(f"COLUMN {table}.{name}", text) for name, text in columns.items())
     return comment(f"TABLE {table}", about) + "".join(of_columns)
+
+
+def outbox_key(op: Any) -> None:
+    """Make the merchant a part of the outbox's key, and drop the indexes that this release does not need.
+
+    The key begins with the id, because the release before this one finds rows by their id alone. Its claims find rows
+    by `sequence`, which has no index any more: each reads the whole table, 1.4 s for a million rows, while its relay
+    runs. See docs/production.md for a rollback. Its command `resync` does not run on this schema.
+    """
+    replace_primary_key(op, "outbox", "id, merchant", "outbox_id_key")
+    drop_concurrently(op, "outbox_due")
+    op.execute(comment("COLUMN outbox.sequence", "Insertion order. Only the messages of one aggregate depend on it."))
 
 
 def outbox_comments(aggregate: str, topics: str) -> str:

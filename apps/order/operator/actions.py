@@ -78,9 +78,9 @@ def sign_out() -> AnyResponse:
 
 
 def retry(message_id: UUID) -> AnyResponse:
-    """Make an outbox row that waits for its next attempt due now, and wake the relay."""
+    """Make an outbox row of the parameter `merchant` that waits for its next attempt due now, and wake the relay."""
     session = resources().database.session()
-    is_due = outbox.retry_now(session, str(message_id))
+    is_due = outbox.retry_now(session, request.args.get("merchant", ""), str(message_id))
     session.execute(f"NOTIFY {outbox.CHANNEL}".encode())
     _log_action("retry", message_id=str(message_id), is_due=is_due)
     return _back("dead_letters", "retried" if is_due else "not-waiting")

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
+from chassis.messaging import leases
+from chassis.messaging.outbox import WAITING
 from chassis.postgres.database import Row, Session
 from chassis.telemetry.metrics import COUNT_LIMIT
+from order.store.waiting import MERCHANTS, WAITS
 
 # A loose index scan over the primary key: one index lookup per merchant, however many orders each has.
 _MERCHANTS: LiteralString = """
@@ -89,44 +92,56 @@ def placed_in_last_day(session: Session, statuses: Sequence[str]) -> list[Row]:
 def waiting_longest(session: Session, limit: int) -> list[Row]:
     """Return orders whose payment or cancellation is in progress, longest unchanged first."""
     return session.execute(
-        f"""SELECT {_ORDER} FROM orders o WHERE status IN ('pending_payment', 'canceling')
-            ORDER BY updated_at LIMIT %s""",
-        (limit,),
+        f"""WITH RECURSIVE {MERCHANTS}
+            SELECT {_ORDER} FROM found CROSS JOIN unnest('{{pending_payment,canceling}}'::text[]) AS wait(status)
+            CROSS JOIN LATERAL (
+                SELECT * FROM orders
+                WHERE orders.merchant = found.merchant AND orders.status = wait.status AND {WAITS}
+                ORDER BY updated_at LIMIT %(limit)s) o
+            ORDER BY updated_at LIMIT %(limit)s""",
+        {"limit": limit},
     ).fetchall()
 
 
 def refunds_pending(session: Session, limit: int) -> list[Row]:
     """Return refunds without a known outcome, oldest first."""
     return session.execute(
-        """SELECT merchant, id, order_id, amount, currency, created_at,
-                  extract(epoch FROM now() - created_at)::float8 AS age
-           FROM refunds WHERE status = 'pending' ORDER BY created_at LIMIT %s""",
-        (limit,),
+        f"""WITH RECURSIVE {leases.merchants("refunds", "refunds.status = 'pending'")}
+            SELECT r.merchant, r.id, r.order_id, r.amount, r.currency, r.created_at,
+                   extract(epoch FROM now() - r.created_at)::float8 AS age
+            FROM found CROSS JOIN LATERAL (
+                SELECT * FROM refunds WHERE refunds.merchant = found.merchant AND refunds.status = 'pending'
+                ORDER BY created_at LIMIT %(limit)s) r
+            ORDER BY r.created_at LIMIT %(limit)s""",
+        {"limit": limit},
     ).fetchall()
 
 
 def topics(session: Session) -> list[Row]:
     """Return the undelivered outbox rows per topic: count, age of the oldest in seconds, most attempts, failed rows."""
     return session.execute(
-        """SELECT topic, count(*) AS count, extract(epoch FROM now() - min(created_at))::float8 AS oldest,
-                  max(attempts) AS attempts, count(last_error) AS failing
-           FROM (SELECT topic, created_at, attempts, last_error FROM outbox WHERE delivered_at IS NULL
-                 ORDER BY sequence LIMIT %s) AS waiting
-           GROUP BY topic ORDER BY topic""",
-        (COUNT_LIMIT,),
+        f"""WITH RECURSIVE {WAITING}
+            SELECT topic, count(*) AS count, extract(epoch FROM now() - min(created_at))::float8 AS oldest,
+                   max(attempts) AS attempts, count(last_error) AS failing
+            FROM waiting GROUP BY topic ORDER BY topic""",
+        {"most": COUNT_LIMIT},
     ).fetchall()
 
 
 def undelivered(session: Session, limit: int, *, failing: bool = False) -> list[Row]:
-    """Return undelivered outbox rows, oldest first. `failing`: only rows whose last attempt failed."""
-    only: LiteralString = "AND last_error IS NOT NULL" if failing else ""
+    """Return undelivered outbox rows, oldest first. `failing`: only rows whose last attempt failed.
+
+    They are chosen from the rows of each merchant that are due first, metrics.COUNT_LIMIT in all.
+    """
+    only: LiteralString = "WHERE last_error IS NOT NULL" if failing else ""
     return session.execute(
-        f"""SELECT id, merchant, aggregate_id, topic, attempts, last_error, created_at, available_at,
+        f"""WITH RECURSIVE {WAITING}
+            SELECT id, merchant, aggregate_id, topic, attempts, last_error, created_at, available_at,
                    extract(epoch FROM now() - created_at)::float8 AS age,
                    GREATEST(extract(epoch FROM available_at - now()), 0)::float8 AS again_in,
                    COALESCE(leased_until > now(), false) AS leased
-            FROM outbox WHERE delivered_at IS NULL {only} ORDER BY sequence LIMIT %s""",
-        (limit,),
+            FROM waiting {only} ORDER BY created_at LIMIT %(limit)s""",
+        {"most": COUNT_LIMIT, "limit": limit},
     ).fetchall()
 
 

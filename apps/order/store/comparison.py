@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from chassis.messaging import leases
 from chassis.postgres.database import Row, Session
 
 STEP = timedelta(minutes=10)
@@ -14,14 +15,9 @@ _ORDER = (
     "o.merchant, o.id, o.status, o.currency, o.total_amount, o.paid_amount, o.refunded_amount, o.payment, o.version"
 )
 
-# A loose index scan over the primary key: one index lookup per merchant, however many orders each has.
-_MERCHANTS = """
-WITH RECURSIVE found AS (
-    (SELECT merchant FROM orders ORDER BY merchant LIMIT 1)
-    UNION ALL
-    SELECT (SELECT o.merchant FROM orders o WHERE o.merchant > f.merchant ORDER BY o.merchant LIMIT 1)
-    FROM found f WHERE f.merchant IS NOT NULL)
-SELECT merchant FROM found WHERE merchant IS NOT NULL UNION SELECT merchant FROM orphan_payments ORDER BY merchant
+_MERCHANTS = f"""
+WITH RECURSIVE {leases.merchants("orders", "true")}, {leases.merchants("orphan_payments", "true", "orphaned")}
+SELECT merchant FROM found UNION SELECT merchant FROM orphaned ORDER BY merchant
 """
 
 # An order is read with its last change in the period, so that it is read once.

@@ -8,38 +8,43 @@ from typing import Any
 
 from chassis.postgres.database import Row, Session, to_json
 
-# Rows are read by their sequence, because delivered rows have no other index that finds them by their delivery.
+Key = tuple[str, str]
+"""The merchant and the id of a message."""
+
+# Rows are read by their key, because delivered rows have no other index that finds them by their delivery.
 _DELIVERED_SINCE = """
 WITH page AS MATERIALIZED (
-    SELECT sequence FROM outbox WHERE sequence > %(after)s ORDER BY sequence LIMIT %(limit)s),
+    SELECT merchant, id FROM outbox WHERE (id, merchant) > (%(id)s::uuid, %(merchant)s)
+    ORDER BY id, merchant LIMIT %(limit)s),
 again AS (
     UPDATE outbox SET delivered_at = NULL, available_at = now() FROM page
-    WHERE outbox.sequence = page.sequence AND outbox.delivered_at >= %(since)s AND outbox.delivered_at < %(began)s
+    WHERE outbox.merchant = page.merchant AND outbox.id = page.id
+      AND outbox.delivered_at >= %(since)s AND outbox.delivered_at < %(began)s
     RETURNING 1)
-SELECT (SELECT max(sequence) FROM page) AS last, (SELECT count(*) FROM page) AS read,
-       (SELECT count(*) FROM again) AS again
+SELECT merchant, id, (SELECT count(*) FROM page) AS read, (SELECT count(*) FROM again) AS again
+FROM page ORDER BY id DESC, merchant DESC LIMIT 1
 """
 
 _WAITING = """
-SELECT merchant, id, updated_at AS at, command_id, asked FROM orders
-WHERE status IN ('pending_payment', 'authorized', 'canceling') AND updated_at >= %(at)s AND updated_at < %(began)s
-  AND (updated_at, merchant, id) > (%(at)s, %(merchant)s, %(id)s)
-ORDER BY updated_at, merchant, id LIMIT %(limit)s
+SELECT merchant, status, updated_at AS at, id, command_id, asked FROM orders
+WHERE status IN ('pending_payment', 'authorized', 'canceling') AND updated_at < %(began)s
+  AND (merchant, status, updated_at, id) > (%(merchant)s, %(status)s, %(at)s, %(id)s)
+ORDER BY merchant, status, updated_at, id LIMIT %(limit)s
 """
 
 _REFUNDING = """
-SELECT r.merchant, r.id, r.created_at AS at, r.order_id, o.asked
+SELECT r.merchant, r.status, r.created_at AS at, r.id, r.order_id, o.asked
 FROM refunds r JOIN orders o ON o.merchant = r.merchant AND o.id = r.order_id
 WHERE r.status = 'pending' AND r.created_at < %(began)s
-  AND (r.created_at, r.merchant, r.id) > (%(at)s, %(merchant)s, %(id)s)
-ORDER BY r.created_at, r.merchant, r.id LIMIT %(limit)s
+  AND (r.merchant, r.created_at, r.id) > (%(merchant)s, %(at)s, %(id)s)
+ORDER BY r.merchant, r.created_at, r.id LIMIT %(limit)s
 """
 
 _PROCESSING = """
 SELECT o.merchant, o.id, o.payment->>'id' AS payment_id, CASE
     WHEN command.topic = 'payment.create' OR (command.id IS NULL AND o.status = 'pending_payment')
     THEN o.command_id END AS command_id
-FROM orders o LEFT JOIN outbox command ON command.id = o.command_id
+FROM orders o LEFT JOIN outbox command ON command.merchant = o.merchant AND command.id = o.command_id
 WHERE (o.merchant, o.id) > (%(merchant)s, %(id)s) AND o.payment->>'status' = 'processing'
   AND (o.merchant, o.id) IN (
       SELECT merchant, id FROM orders WHERE status IN ('pending_payment', 'authorized', 'canceling')
@@ -50,9 +55,10 @@ ORDER BY o.merchant, o.id LIMIT %(limit)s
 FIRST: dict[str, Any] = {
     "at": datetime(1970, 1, 1, tzinfo=UTC),
     "merchant": "",
+    "status": "",
     "id": "00000000-0000-0000-0000-000000000000",
 }
-"""The position before the first row of `waiting` and `refunding`."""
+"""The position before the first row of `delivered_since`, `waiting`, `refunding` and `processing`."""
 
 
 def now(session: Session) -> datetime:
@@ -63,27 +69,32 @@ def now(session: Session) -> datetime:
     return found
 
 
-def delivered_since(session: Session, since: datetime, began: datetime, after: int, limit: int) -> Row:
+def delivered_since(
+    session: Session, since: datetime, began: datetime, after: dict[str, Any], limit: int
+) -> Row | None:
     """Make rows due again that were delivered from `since` until `began`, among the `limit` rows that follow `after`.
 
-    `after` is a sequence number. Returns `read`, how many rows follow it within the limit; `last`, the sequence
-    number of the last one (None if no row follows); and `again`, how many of them were made due again.
+    `after` is FIRST, or has `merchant` and `id` of the last row before. Returns `merchant` and `id` of the last row
+    that was read; `read`, how many rows that were; and `again`, how many of them were made due again. Returns None if
+    no row follows.
     """
-    row = session.one(_DELIVERED_SINCE, {"since": since, "began": began, "after": after, "limit": limit})
-    assert row is not None
-    return row
+    return session.one(_DELIVERED_SINCE, {**after, "since": since, "began": began, "limit": limit})
 
 
 def waiting(session: Session, began: datetime, after: dict[str, Any], limit: int) -> list[Row]:
-    """Return orders that wait for payment and have not changed since `began`: merchant, id, at, command_id, asked.
+    """Return orders that wait for payment and have not changed since `began`.
 
-    `after` is FIRST, or `at`, `merchant` and `id` of the last row before.
+    A row has merchant, status, at, id, command_id, asked. `after` is FIRST, or has the first four of the last row
+    before.
     """
     return session.execute(_WAITING, {**after, "began": began, "limit": limit}, prepare=False).fetchall()
 
 
 def refunding(session: Session, began: datetime, after: dict[str, Any], limit: int) -> list[Row]:
-    """Return refunds without a known outcome, made before `began`: merchant, id, at, order_id, asked of the order."""
+    """Return refunds without a known outcome, made before `began`; see `waiting` for `after`.
+
+    A row has merchant, status, at, id, order_id, and `asked` of the order.
+    """
     return session.execute(_REFUNDING, {**after, "began": began, "limit": limit}, prepare=False).fetchall()
 
 
@@ -97,19 +108,28 @@ def processing(session: Session, since: datetime, after: dict[str, Any], limit: 
     return session.execute(_PROCESSING, {**after, "since": since, "limit": limit}, prepare=False).fetchall()
 
 
-def send_again(session: Session, ids: Sequence[str], began: datetime) -> int:
+def send_again(session: Session, messages: Sequence[Key], began: datetime) -> int:
     """Make these messages due again, unless they are due or were delivered after `began`. Returns how many."""
     return session.execute(
         """UPDATE outbox SET delivered_at = NULL, available_at = now()
-           WHERE id = ANY(%s::uuid[]) AND delivered_at < %s""",
-        (list(ids), began),
+           FROM unnest(%s::text[], %s::uuid[]) AS m(merchant, id)
+           WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND delivered_at < %s""",
+        (*_columns(messages), began),
     ).rowcount
 
 
-def existing(session: Session, ids: Sequence[str]) -> set[str]:
+def existing(session: Session, messages: Sequence[Key]) -> set[Key]:
     """Return which of these messages have a row in the outbox; the others were purged."""
-    rows = session.execute("SELECT id FROM outbox WHERE id = ANY(%s::uuid[])", (list(ids),))
-    return {str(row["id"]) for row in rows}
+    rows = session.execute(
+        """SELECT outbox.merchant, outbox.id FROM unnest(%s::text[], %s::uuid[]) AS m(merchant, id)
+           JOIN outbox ON outbox.merchant = m.merchant AND outbox.id = m.id""",
+        _columns(messages),
+    )
+    return {(row["merchant"], str(row["id"])) for row in rows}
+
+
+def _columns(keys: Sequence[Key]) -> tuple[list[str], list[str]]:
+    return [merchant for merchant, _ in keys], [id_ for _, id_ in keys]
 
 
 def refund_reason(session: Session, merchant: str, refund_id: str) -> str | None:
@@ -122,6 +142,6 @@ def insert(session: Session, merchant: str, order_id: str, message_id: str, topi
     """Store a message that was purged, under its id. Returns 1, or 0 if it has a row."""
     return session.execute(
         """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload) VALUES (%s, %s, %s, %s, %s::jsonb)
-           ON CONFLICT (id) DO NOTHING""",
+           ON CONFLICT (merchant, id) DO NOTHING""",
         (message_id, merchant, order_id, topic, to_json(payload)),
     ).rowcount

@@ -19,14 +19,12 @@ from order.store import deliveries
 from order.store.events import STATE
 from order.store.views import VIEW
 
-_FACTS = """
-SELECT merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
-       failure_reason, payment, past_payments, asked, asked_version, last_error, version
-FROM orders"""
+_FACTS = """merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
+    failure_reason, payment, past_payments, asked, asked_version, last_error, version"""
 
-_READ = f"{_FACTS} WHERE merchant = %s AND id = %s"
+_READ = f"SELECT {_FACTS} FROM orders WHERE merchant = %s AND id = %s"
 
-_READ_MANY = f"""{_FACTS} WHERE (merchant, id) IN (
+_READ_MANY = f"""SELECT {_FACTS} FROM orders WHERE (merchant, id) IN (
     SELECT merchant, id FROM jsonb_to_recordset(%(ids)s::jsonb) AS i(merchant text, id uuid))"""
 
 # The release before this one may still write rows during a rollout, without `asked`. The next release can drop this.
@@ -54,8 +52,8 @@ WITH step AS MATERIALIZED (
         ended_id uuid, ended_status text, ended_reason text, ended_declined boolean,
         answered uuid, holder text)),
 held AS MATERIALIZED (
-    SELECT o.id FROM outbox o JOIN step s ON s.answered = o.id
-    WHERE o.merchant = s.merchant AND o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE OF o),
+    SELECT o.merchant, o.id FROM outbox o JOIN step s ON o.merchant = s.merchant AND o.id = s.answered
+    WHERE o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE OF o),
 changed AS (
     UPDATE orders o SET status = s.status, paid_amount = s.paid_amount, refunded_amount = s.refunded_amount,
            refunding_amount = s.refunding_amount, failure_reason = s.failure_reason, payment = s.payment,
@@ -67,11 +65,11 @@ changed AS (
            version = o.version + 1, updated_at = clock_timestamp()
     FROM step s
     WHERE o.merchant = s.merchant AND o.id = s.id AND o.version = s.seen
-      AND (s.answered IS NULL OR s.answered IN (SELECT id FROM held))
+      AND (s.answered IS NULL OR (s.merchant, s.answered) IN (SELECT merchant, id FROM held))
     RETURNING o.*),
 delivered AS (
     UPDATE outbox SET {DELIVERED} FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
-    WHERE outbox.id = s.answered),
+    WHERE outbox.merchant = s.merchant AND outbox.id = s.answered),
 event AS (
     INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data, at, id, state)
     SELECT o.merchant, o.id, o.version, s.type, s.before, s.status, s.actor, s.data, o.updated_at, s.event_id, {STATE}

@@ -13,6 +13,7 @@ from chassis.messaging.leases import Queue
 from chassis.messaging.relay import Relay
 from chassis.messaging.remote import Breaker
 from chassis.postgres.database import Database, Session
+from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges
 from tests.support.databases import Databases
 
 
@@ -116,6 +117,45 @@ def test_an_expired_lease_is_valid_until_the_row_is_claimed_again(session: Sessi
     (message,) = outbox.claim(session, 60, 10)
     expire(session)
     assert outbox.mark_delivered(session, message)
+
+
+def test_messages_of_two_merchants_with_one_id_are_two_messages(session: Session) -> None:
+    message_id = post(session)
+    session.execute(
+        """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
+           SELECT id, 'other', aggregate_id, topic, payload FROM outbox""",
+    )
+    claimed = {message.merchant: message for message in outbox.claim(session, 60, 10)}
+    assert {merchant: message.id for merchant, message in claimed.items()} == {"demo": message_id, "other": message_id}
+    assert outbox.release(session, claimed["demo"], 300, "it failed")
+    assert not outbox.is_leased(session, claimed["demo"])
+    assert outbox.is_leased(session, claimed["other"])
+    outbox.mark_many_delivered(session, [claimed["other"]])
+    assert outbox.retry_now(session, "demo", message_id)
+    assert not outbox.retry_now(session, "other", message_id)
+    assert [message.merchant for message in outbox.claim(session, 60, 10)] == ["demo"]
+
+
+def test_the_gauges_show_the_oldest_message_beside_a_backlog_of_another_merchant(
+    session: Session, databases: Databases
+) -> None:
+    fill(session, "backlog", COUNT_LIMIT + 1)
+    session.execute(
+        """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, created_at, available_at)
+           VALUES (gen_random_uuid(), 'zebra', gen_random_uuid(), 'rare', '{}', now() - interval '1 hour',
+                   now() + interval '5 minutes')"""
+    )
+    gauges = DatabaseGauges("test")
+    gauges.use(Database(databases.order, "gauges"))
+    outbox.add_gauges(gauges, "test", "rare")
+    read = {
+        (sample.name, sample.labels["topic"]): sample.value
+        for family in gauges.collect()
+        for sample in family.samples
+        if "topic" in sample.labels
+    }
+    assert read["outbox_depth", "test"] == COUNT_LIMIT
+    assert 3600 <= read["outbox_oldest_seconds", "rare"] < 3660
 
 
 def test_only_the_oldest_undelivered_row_of_an_aggregate_is_claimed(session: Session) -> None:

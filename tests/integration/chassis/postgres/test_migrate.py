@@ -90,3 +90,47 @@ def test_an_interrupted_index_build_is_repeated_without_blocking_writes(server: 
         migration.join(60)
         assert administrator.execute(invalid).fetchone() == (0,)
         assert administrator.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+
+
+def test_the_exchange_of_a_primary_key_does_not_block_writes_behind_a_long_transaction(server: Postgres) -> None:
+    url = server.create_database(f"migrated_{uuid.uuid4().hex[:12]}")
+    revisions = REVISIONS[order.MIGRATIONS]
+    migrate.upgrade(url, order.MIGRATIONS, revisions[revisions.index("0017") - 1])
+    row = """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
+             VALUES (gen_random_uuid(), 'm', gen_random_uuid(), 't', '{}')"""
+    with (
+        psycopg.connect(url) as reader,
+        psycopg.connect(url, autocommit=True) as writer,
+    ):
+        writer.execute("SET lock_timeout = '3s'")
+        reader.execute("SELECT count(*) FROM outbox")  # holds a lock until it commits
+        migration = threading.Thread(target=migrate.upgrade, args=(url, order.MIGRATIONS, "0017"))
+        migration.start()
+        eventually(
+            lambda: writer.execute("SELECT to_regclass('outbox_next_pkey') IS NOT NULL").fetchone() == (True,),
+            "the new index is built",
+        )
+        waits = """SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                   WHERE c.relname = 'outbox' AND l.mode = 'AccessExclusiveLock' AND NOT granted"""
+        for _ in range(3):
+            eventually(lambda: writer.execute(waits).fetchone() == (1,), "the migration waits for the reader")
+            writer.execute(row)
+        reader.commit()
+        migration.join(60)
+        assert writer.execute("SELECT version_num FROM alembic_version").fetchone() == ("0017",)
+        key = """SELECT pg_get_constraintdef(oid) FROM pg_constraint
+                 WHERE conrelid = 'outbox'::regclass AND contype IN ('p', 'u')"""
+        assert writer.execute(key).fetchall() == [("PRIMARY KEY (id, merchant)",)]
+
+
+@pytest.mark.parametrize(("migrations", "revision"), [(order.MIGRATIONS, "0017"), (payment.MIGRATIONS, "0012")])
+def test_a_repeated_exchange_of_keys_changes_nothing(server: Postgres, migrations: str, revision: str) -> None:
+    url = server.create_database(f"migrated_{uuid.uuid4().hex[:12]}")
+    indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexdef"
+    before = REVISIONS[migrations][REVISIONS[migrations].index(revision) - 1]
+    migrate.upgrade(url, migrations, revision)
+    with psycopg.connect(url, autocommit=True) as connection:
+        once = connection.execute(indexes).fetchall()
+        connection.execute("UPDATE alembic_version SET version_num = %s", (before,))  # as if it was interrupted
+        migrate.upgrade(url, migrations, revision)
+        assert connection.execute(indexes).fetchall() == once
