@@ -118,6 +118,33 @@ def test_the_index_lists_all_documents_and_the_readme_is_a_screenful() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 60
 
 
+def missing_tests(text: str) -> list[str]:
+    """The tests that a text names, as `file::function`, and that do not exist."""
+    found = []
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        file = ROOT / path
+        if not file.exists() or not re.search(rf"^\s*def {name}\(", file.read_text(), re.MULTILINE):
+            found.append(f"{path}::{name}")
+    return found
+
+
+def test_the_tests_that_documents_name_exist() -> None:
+    assert [each for document in PAGES for each in missing_tests(document.read_text())] == []
+    assert missing_tests("`tests/unit/test_documents.py::test_nothing` `tests/nowhere.py::test_nothing`") == [
+        "tests/unit/test_documents.py::test_nothing",
+        "tests/nowhere.py::test_nothing",
+    ]
+
+
+def test_each_report_of_another_system_has_a_link_and_a_test() -> None:
+    rows = re.findall(r"^\| (\[.*) \|$", (ROOT / "docs" / "elsewhere.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 20
+    for row in rows:
+        report, _, here = row.split(" | ")
+        assert re.fullmatch(r"\[[^]]+\]\(https://github\.com/[\w./-]+/(?:issues|pull)/\d+\)", report), report
+        assert re.search(r"`tests/\S+\.py::\w+`", here), report
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_commands_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
