@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill failover-drill browser mutations audit e2e images package clean
+.PHONY: help run tour test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring bench restore-drill failover-drill browser mutations audit e2e images package clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -20,6 +20,9 @@ help: ## List the targets
 
 run: $(LAPTOP) ## Run both services on this machine until Ctrl-C; place a first order
 	@$(MODULES) exec $(BIN)/python -m ci.laptop --with-parent
+
+tour: $(LAPTOP) ## Break a running Tandem in five ways; show what was seen and which row saved it
+	@$(MODULES) exec $(BIN)/python -m ci.laptop.tour
 
 test: lint ## Run lint and all tests that need no cluster
 	$(BIN)/pytest
