@@ -95,8 +95,8 @@ def create_app(
         replica.add_gauges(gauges, settings.read_database_url)
     own_pages = admin_pages or {}
     on_admin_port = own_pages if settings.operator_port is None else {}
-    admin_app = admin.application(settings.database_url, checks, gauges, on_admin_port)
-    pages_app = admin.pages_application(own_pages)
+    admin_app = admin.application(name, settings.database_url, checks, gauges, on_admin_port)
+    pages_app = admin.pages_application(name, own_pages)
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(
@@ -120,7 +120,7 @@ def create_app(
     for blueprint in described:
         app.register_blueprint(blueprint)
     app.register_blueprint(page.blueprint(lambda: document(app, described, title, about, webhooks, problems)))
-    app.register_blueprint(pages.blueprint(problems))
+    app.register_blueprint(pages.blueprint(title, about, problems))
     app.register_blueprint(health.blueprint(checks))
     app.before_request(_begin)
     app.after_request(_end)

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
+from chassis.http import greeting
 from chassis.http.addresses import client_network
 from chassis.http.answers import to_json
 from chassis.http.generic_problems import GENERIC
@@ -129,11 +130,11 @@ class _Server(ThreadedWSGIServer):
 
 
 def application(
-    url: str, health: Health, gauges: metrics.DatabaseGauges, pages: Mapping[str, Application]
+    name: str, url: str, health: Health, gauges: metrics.DatabaseGauges, pages: Mapping[str, Application]
 ) -> Application:
     """Return the WSGI application of the admin port.
 
-    `url` is the service's database. `pages` are as in `pages_application`.
+    `name` is that of the service, `url` its database. `pages` are as in `pages_application`.
     """
     database = Database(url, "admin", statement_timeout=3.0)
     gauges.use(database)
@@ -146,6 +147,8 @@ def application(
         if path in ("/livez", "/readyz"):
             status, body = health.live() if path == "/livez" else health.ready(database)
             return Response(to_json(body), status, mimetype="application/json")
+        if path == "/":
+            return _greeting(name, pages, greeting.PROBE_LINKS, request)
         return _missing(path)
 
     def probes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -154,21 +157,30 @@ def application(
         finally:
             database.close()  # this thread ends with the request
 
-    return pages_application(pages, probes)
+    return pages_application(name, pages, probes)
 
 
-def pages_application(pages: Mapping[str, Application], other: Application | None = None) -> Application:
+def pages_application(name: str, pages: Mapping[str, Application], other: Application | None = None) -> Application:
     """Return the WSGI application for a service's own pages.
 
     `pages` maps the first segment of a path, such as "/admin", to the WSGI application that handles it and all paths
-    below it. `other` handles the other paths; without it they are 404.
+    below it. `other` handles the other paths; without it they are 404, except `/`, which has links to the pages of the
+    service `name`.
     """
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0], other)
+        if page is None and environ["PATH_INFO"] == "/":
+            return _greeting(name, pages, {}, Request(environ))(environ, start_response)
         return (page or _missing(environ["PATH_INFO"]))(environ, start_response)
 
     return app
+
+
+def _greeting(name: str, pages: Mapping[str, Application], probes: Mapping[str, str], request: Request) -> Response:
+    links = {**dict.fromkeys(pages, "A page for operators"), **probes}
+    about = "This port is for operators and probes. Do not expose it."
+    return greeting.response(f"Tandem {name}, admin port", about, links, request.accept_mimetypes)
 
 
 def _missing(path: str) -> Response:
