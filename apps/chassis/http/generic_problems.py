@@ -17,8 +17,8 @@ GENERIC: Catalogue = {
     "idempotency-key-missing": Kind(
         400,
         "The Idempotency-Key header is missing or malformed",
-        "Send Idempotency-Key with 1 to 255 visible ASCII characters: a new key for each new operation, and the same "
-        "key when you retry a request.",
+        "Send Idempotency-Key with 1 to 255 visible ASCII characters, with or without quotes around them: a new key for "
+        "each new operation, and the same key when you retry a request.",
         "A POST under /v1 creates or changes something and may reach the service twice. Without a key, a retry looks "
         "like a new request.",
     ),

@@ -31,7 +31,7 @@ _PARAMETERS = [
     _parameter(
         "Idempotency-Key",
         "A name for this operation that the client chooses, such as a new UUID. A request that is repeated with the "
-        "same key does nothing twice.",
+        'same key does nothing twice. A quoted string (RFC 9651) is the key that it holds: `"abc"` is the key `abc`.',
         required=True,
         pattern="^[!-~]+$",
         minLength=1,
