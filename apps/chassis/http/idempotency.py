@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import uuid_utils
 from flask import current_app, g, request
 
 from chassis import cards
@@ -75,14 +76,16 @@ class Earlier:
     resource_id: str
 
 
-def claim() -> Claim:
+def claim(*, optional: bool = False) -> Claim:
     """Return the claim of the current request; its body must have been parsed.
+
+    With `optional`, a request without a key gets a new one, which no other request has.
 
     Raises Problem `idempotency-key-missing` if the Idempotency-Key header is missing or malformed, and Problem
     `card-number` if it holds something that is written as a card number.
     """
     req, context = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
-    header = req.headers.get("Idempotency-Key", "")
+    header = req.headers.get("Idempotency-Key", str(uuid_utils.uuid7()) if optional else "")
     key = unquoted(header) if header.startswith('"') else header
     if not is_key(key):
         wrong = "must have 1 to 255 visible ASCII characters" if header else "is missing"
@@ -96,10 +99,10 @@ def claim() -> Claim:
 
 
 def unquoted(header: str) -> str:
-    """Return the key in an Idempotency-Key header: what a quoted string holds, and any other text as it is.
+    r"""Return the key in an Idempotency-Key header: what a quoted string holds, and any other text as it is.
 
     The draft defines the header as a string of Structured Fields (RFC 9651, section 3.3.3). So `"abc"` is the key
-    `abc`, and `"a\\"b"` is the key `a"b`. A text that is no such string, such as `"abc`, is a key with its quotes.
+    `abc`, and `"a\"b"` is the key `a"b`. A text that is no such string, such as `"abc`, is a key with its quotes.
     """
     string = _QUOTED.fullmatch(header)
     return _ESCAPED.sub(r"\1", string.group(1)) if string else header

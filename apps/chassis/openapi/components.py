@@ -8,6 +8,8 @@ from chassis.http.facts import Signature
 from chassis.openapi.schemas import EXAMPLE_ID
 
 BEARER = "bearer"
+OPTIONAL_KEY = "Optional-Idempotency-Key"
+"""The name of the component for an Idempotency-Key that may be left out."""
 WEBHOOK_HEADERS = ("webhook-id", "webhook-timestamp")
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 import uuid_utils
 from gunicorn.http import errors
 
-from chassis import cards
+from chassis import __version__, cards
 from chassis.http.generic_problems import GENERIC
 from chassis.http.problems import Problem, render
 from chassis.telemetry import logs, metrics
@@ -25,6 +25,7 @@ def response(path: str, problem: Problem) -> bytes:
     headers = {
         "Connection": "close",
         "X-Request-Id": request_id,
+        "Tandem-Version": __version__,
         **rendered.headers,
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",

@@ -16,7 +16,7 @@ from tests.support.problems import refused, send
 
 PATHS = {
     "order": [
-        *("/v1/orders", "/v1/orders/{}", "/v1/orders/{}/events", "/v1/orders/{}/refunds", "/orders/{}"),
+        *("/v1/orders", "/v1/orders/{}", "/v1/orders/{}/events", "/v1/orders/{}/refunds", "/v1/refunds", "/orders/{}"),
         *("/problems", "/problems/validation", "/problems.css", "/openapi.json", "/livez", "/readyz"),
     ],
     "payment": [
