@@ -52,6 +52,7 @@ class Settings:
     rate_limit_unauthenticated: tuple[Limit, ...]
     trusted_proxies: int
     cors_origins: frozenset[str]
+    public_url: str
     events_secrets: tuple[str, ...] = field(repr=False)
     relay_admin_port: int | None
     operator_port: int | None
@@ -142,6 +143,7 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "rate_limit_unauthenticated": _limits(env, "RATE_LIMIT_UNAUTHENTICATED"),
         "trusted_proxies": _proxies(env),
         "cors_origins": _origins(env),
+        "public_url": http_url(env, "PUBLIC_URL", "") if env.str("PUBLIC_URL", "") else "",
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
         "operator_port": env.int("OPERATOR_PORT", None),

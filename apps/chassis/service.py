@@ -24,7 +24,7 @@ from chassis.http.bulkhead import Bulkhead
 from chassis.http.compression import compress
 from chassis.http.facts import facts_of
 from chassis.http.generic_problems import from_status
-from chassis.http.problems import Catalogue, Problem, render, unavailable
+from chassis.http.problems import Catalogue, Problem, base_url, render, unavailable
 from chassis.openapi import page
 from chassis.openapi.document import Webhook, document
 from chassis.postgres.database import UNAVAILABLE, Database
@@ -258,7 +258,9 @@ def _cors(response: Response) -> Response:
 
 def _problem(problem: Problem, status: int | None = None) -> Response:
     instance = quote(cards.masked_path(request.path))
-    rendered = render(problem, service().problems, instance=instance, request_id=g.request_id, status=status)
+    current = service()
+    base = current.settings.public_url or base_url(request.environ)
+    rendered = render(problem, current.problems, base=base, instance=instance, request_id=g.request_id, status=status)
     return Response(rendered.body, rendered.status, rendered.headers)
 
 

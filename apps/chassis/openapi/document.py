@@ -54,9 +54,9 @@ the quota is left; beyond it the response is 429.
 **Retries.** Every POST under `/v1` needs an `Idempotency-Key`: a new key for each new operation, and the same key when
 a request is retried, whatever happened to the first one. A retry does nothing twice; it answers with the current state.
 
-**Errors** are `application/problem+json` (RFC 9457). Their `type` is the path of a page of this service that says what
-to do; `errors` points to each invalid field. A response of 503 says when to retry: the request has either taken effect
-completely or not at all.
+**Errors** are `application/problem+json` (RFC 9457). Their `type` is the address of a page of this service that says
+what to do; `errors` points to each invalid field. A response of 503 says when to retry: the request has either taken
+effect completely or not at all.
 
 **Formats.** Amounts are integers in minor units: 450 is 4.50 EUR. Numbers are JSON integers, without fraction or
 exponent. Times are RFC 3339 in UTC, ids are UUIDs. A body is one JSON object of at most 256 KiB in UTF-8, without

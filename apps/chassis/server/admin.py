@@ -21,7 +21,7 @@ from werkzeug.wrappers import Request, Response
 from chassis.http.addresses import client_network
 from chassis.http.answers import to_json
 from chassis.http.generic_problems import GENERIC
-from chassis.http.problems import Problem, render
+from chassis.http.problems import Problem, base_url, render
 from chassis.postgres.database import Database
 from chassis.server import listeners, rejections
 from chassis.server.health import Health
@@ -166,13 +166,14 @@ def pages_application(pages: Mapping[str, Application], other: Application | Non
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0], other)
-        return (page or _missing(environ["PATH_INFO"]))(environ, start_response)
+        return (page or _missing(environ))(environ, start_response)
 
     return app
 
 
-def _missing(path: str) -> Response:
-    missing = render(Problem("not-found", "This port has no such path."), GENERIC, instance=quote(path))
+def _missing(environ: dict[str, Any]) -> Response:
+    problem = Problem("not-found", "This port has no such path.")
+    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(environ["PATH_INFO"]))
     return Response(missing.body, missing.status, missing.headers)
 
 

@@ -65,6 +65,7 @@ def test_only_the_database_is_required() -> None:
         *(("RATE_LIMIT", value) for value in ("600", "600/week", "0/minute", "5/minute;6/minute")),
         ("RATE_LIMIT_UNAUTHENTICATED", "few"),
         ("TRUSTED_PROXIES", "-1"),
+        ("PUBLIC_URL", "api.shop.example"),
         ("CORS_ORIGINS", "shop.example"),
         ("CORS_ORIGINS", "https://shop.example/"),
         ("CORS_ORIGINS", "https://*.example"),

@@ -28,7 +28,7 @@ def raw(pair: Pair, path: str, **headers: str) -> requests.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     sent: dict[str, Any] = {"Accept-Encoding": None, **named}
     answer = pair.order.request("GET", path, headers=sent, stream=True)
-    answer._content = answer.raw.read(decode_content=False)  # type: ignore[attr-defined]
+    answer._content = answer.raw.read(decode_content=False)
     return answer
 
 
@@ -111,6 +111,30 @@ def test_problems_are_in_the_services_own_words(databases: Databases, service: s
     client = make(databases, service).test_client()
     details = [client.get("/nowhere").json["detail"], client.put("/problems").json["detail"]]  # type: ignore[index]
     assert details == ["This service has no such path.", "This path does not support the method."]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_type_of_a_problem_is_the_address_of_its_page(pair: Pair, service: str) -> None:
+    client = getattr(pair, service)
+    address = client.get("/nowhere").json()["type"]
+    assert address == f"{client.url}/problems/not-found"
+    assert requests.get(address, timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_base_of_the_types_can_be_set_and_an_invalid_host_is_never_in_them(
+    databases: Databases, service: str
+) -> None:
+    client = make(databases, service, PUBLIC_URL="https://api.shop.example/pay/").test_client()
+    answer = client.get("/nowhere", headers={"Host": "other.example"})
+    assert answer.get_json()["type"] == "https://api.shop.example/pay/problems/not-found"
+    client = make(databases, service).test_client()
+    assert (
+        client.get("/nowhere", headers={"Host": "a.example:81"}).get_json()["type"].startswith("http://a.example:81/")
+    )
+    for host in ("a.example/x?", "a b", '"', "x" * 300, "[::1", "a.example:port"):
+        answer = client.get("/nowhere", headers={"Host": host})
+        assert answer.get_json()["type"].startswith("http://localhost:80/problems/"), host
 
 
 def cors(databases: Databases, origins: str) -> FlaskClient:
