@@ -46,8 +46,8 @@ _PROBLEM = (
 _LIST = (
     _FRAME.replace("TITLE", "Problems")
     + """<h1>Problems</h1>
-<p>Every error of this service is <code>application/problem+json</code> (RFC 9457). Its <code>type</code> is the path of
-one of these pages. Its <code>detail</code> says what was wrong with the request, <code>errors</code> points to the
+<p>Every error of this service is <code>application/problem+json</code> (RFC 9457). Its <code>type</code> is the address
+of one of these pages. Its <code>detail</code> says what was wrong with the request, <code>errors</code> points to the
 invalid fields, and <code>request_id</code> identifies the request in the logs.</p>
 <table>
 {% for name, kind in catalogue.items() %}<tr><td>{{ kind.status }}</td>

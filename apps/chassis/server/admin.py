@@ -22,7 +22,7 @@ from chassis.http import greeting
 from chassis.http.addresses import client_network
 from chassis.http.answers import to_json
 from chassis.http.generic_problems import GENERIC
-from chassis.http.problems import Problem, render
+from chassis.http.problems import Problem, base_url, render
 from chassis.postgres.database import Database
 from chassis.server import listeners, rejections
 from chassis.server.health import Health
@@ -172,7 +172,7 @@ def pages_application(name: str, pages: Mapping[str, Application], other: Applic
         page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0], other)
         if page is None and environ["PATH_INFO"] == "/":
             return _greeting(name, pages, {}, Request(environ))(environ, start_response)
-        return (page or _missing(environ["PATH_INFO"]))(environ, start_response)
+        return (page or _missing(environ))(environ, start_response)
 
     return app
 
@@ -183,8 +183,9 @@ def _greeting(name: str, pages: Mapping[str, Application], probes: Mapping[str, 
     return greeting.response(f"Tandem {name}, admin port", about, links, request.accept_mimetypes)
 
 
-def _missing(path: str) -> Response:
-    missing = render(Problem("not-found", "This port has no such path."), GENERIC, instance=quote(path))
+def _missing(environ: dict[str, Any]) -> Response:
+    problem = Problem("not-found", "This port has no such path.")
+    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(environ["PATH_INFO"]))
     return Response(missing.body, missing.status, missing.headers)
 
 

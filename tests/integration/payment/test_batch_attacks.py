@@ -7,6 +7,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -105,7 +106,7 @@ def test_a_key_that_may_not_write_sends_no_commands(pair: Pair) -> None:
     key = pair.payment_app.test_cli_runner().invoke(args=arguments).stdout.strip()
     one = create()
     refused = Client(pair.payment.url, key).post("/v1/commands", {"commands": [one]})
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
+    assert (refused.status_code, urlsplit(refused.json()["type"]).path) == (403, "/problems/forbidden")
     assert pair.databases.charges(one["payload"]["order_id"]) == []
 
 

@@ -6,7 +6,7 @@ import json
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -122,7 +122,7 @@ def test_card_numbers_are_rejected_and_masked_everywhere(logging_stack: Stack) -
         order.get(f"/v1/orders/{uuid.uuid4()}?{CARD}"),
     ]
     for answer in refused:
-        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/card-number"), answer.text
+        assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (422, "/problems/card-number"), answer.text
     others = [
         order.get(f"/{CARD}"),
         order.get("/v1/orders/4111-1111-1111-1111"),
@@ -161,7 +161,7 @@ def test_an_error_reveals_no_internals(logging_stack: Stack, breaking: str, repa
     logging_stack.databases.query("order", breaking)
     try:
         answer = logging_stack.order.post("/v1/orders", ORDER)
-        assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal-error")
+        assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (500, "/problems/internal-error")
         assert answer.headers["Content-Type"] == "application/problem+json"
         for internal in ("psycopg", "Traceback", "orders", "INSERT", "constraint", "jsonb", ".py"):
             assert internal not in answer.text.replace("/v1/orders", "")

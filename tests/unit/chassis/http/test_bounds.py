@@ -91,7 +91,7 @@ def outcome(data: bytes, schema: type[Schema] = PLACE) -> Problem | None:
         text = parsing._decode(data)
         parsing.load_json(load, rule, parsing._parse(text), suspicious=inspection.is_suspicious(text))
     except Problem as problem:
-        render(problem, GENERIC, instance="/v1/orders")
+        render(problem, GENERIC, base="", instance="/v1/orders")
         return problem
     return None
 
@@ -137,7 +137,7 @@ def test_a_bad_body_costs_at_most_as_much_as_the_largest_good_one(name: str, sch
 def test_the_response_to_a_bad_body_is_small(name: str, schema: type[Schema]) -> None:
     problem = outcome(BAD[name][: parsing.MAX_BODY], schema)
     if problem is not None:
-        body = render(problem, GENERIC, instance="/" + "%F0%9F%92%B3" * 500, request_id="r" * 128).body
+        body = render(problem, GENERIC, base="", instance="/" + "%F0%9F%92%B3" * 500, request_id="r" * 128).body
         assert len(body) <= 64 * 1024
         assert len(json.loads(body).get("errors", [])) <= MAX_ERRORS
 
