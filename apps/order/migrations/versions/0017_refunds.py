@@ -4,8 +4,8 @@ from alembic import op
 
 from chassis.postgres import tables
 
-revision = "0020"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 
 COLUMNS = """
 ALTER TABLE refunds
