@@ -14,11 +14,13 @@ from ci import ROOT
 from tests.integration.test_laptop import Laptop
 
 
-def run(*arguments: str, script: Path = ROOT / "tandem-admin", **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, script: Path = ROOT / "tandem-admin", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(script), *arguments],
         cwd="/",
-        env={"PATH": os.environ["PATH"], **environment},
+        env={"PATH": os.environ["PATH"], **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -38,19 +40,19 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 def test_commands_use_what_make_run_has_started(laptop: Laptop) -> None:
     state = {"TANDEM_STATE": str(laptop.state)}
     for service in ("order", "payment"):
-        done = run(service, "reconcile", "--since", "2020-01-01", "--until", "2100-01-01", **state)
+        done = run(service, "reconcile", "--since", "2020-01-01", "--until", "2100-01-01", env=state)
         assert (done.returncode, "no differences" in done.stdout) == (0, True), done.stdout
         assert "captured  " in done.stdout, "the first order was compared"
-    made = run("order", "keys", "create", "--merchant", "demo", "--scope", "orders:read", **state)
+    made = run("order", "keys", "create", "--merchant", "demo", "--scope", "orders:read", env=state)
     assert made.returncode == 0, made.stdout
-    assert run("order", "keys", "list", **state).stdout.count("demo") >= 1
-    assert run("order", "webhooks", "dead", **state).returncode == 0
-    assert run("payment", "resync", "--since", "2100-01-01", **state).returncode == 0
-    assert run("order", "migrate", **state).returncode == 0
+    assert run("order", "keys", "list", env=state).stdout.count("demo") >= 1
+    assert run("order", "webhooks", "dead", env=state).returncode == 0
+    assert run("payment", "resync", "--since", "2100-01-01", env=state).returncode == 0
+    assert run("order", "migrate", env=state).returncode == 0
 
 
 def test_without_a_running_tandem_it_says_how_to_start_one(tmp_path: Path) -> None:
-    done = run("order", "reconcile", TANDEM_STATE=str(tmp_path))
+    done = run("order", "reconcile", env={"TANDEM_STATE": str(tmp_path)})
     assert (done.returncode, done.stdout) == (
         2,
         "tandem-admin: Tandem does not run here: start it with make run in another terminal (or use --cluster)\n",
@@ -86,7 +88,7 @@ def stub(folder: Path, name: str) -> Path:
 )
 def test_in_a_cluster_it_runs_the_command_in_the_relay(tmp_path: Path, options: list[str], expected: list[str]) -> None:
     path = f"{stub(tmp_path / 'bin', 'kubectl')}:{os.environ['PATH']}"
-    done = run(*options, "order", "keys", "create", "--name", "web shop", PATH=path)
+    done = run(*options, "order", "keys", "create", "--name", "web shop", env={"PATH": path})
     words = ["--", "flask", "--app", "order", "keys", "create", "--name", "web shop"]
     assert done.stdout.splitlines() == [*expected, *words]
     assert done.returncode == 3, "the exit status is that of the command"
@@ -99,9 +101,9 @@ def test_in_a_container_it_runs_the_command_of_the_service_there(tmp_path: Path)
     shutil.copymode(ROOT / "tandem-admin", script)
     (tmp_path / "app" / "order").mkdir(parents=True)
     path = f"{stub(tmp_path / 'bin', 'flask')}:{os.environ['PATH']}"
-    done = run("order", "reconcile", script=script, PATH=path)
+    done = run("order", "reconcile", script=script, env={"PATH": path})
     assert done.stdout.splitlines() == ["--app", "order", "reconcile"]
-    other = run("payment", "reconcile", script=script, PATH=path)
+    other = run("payment", "reconcile", script=script, env={"PATH": path})
     assert (other.returncode, "no container of payment" in other.stdout) == (2, True)
 
 

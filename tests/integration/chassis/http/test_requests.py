@@ -99,9 +99,7 @@ def test_control_characters_and_lone_surrogates_are_422(client: Client, path: st
     refused(send(client, path, f'{{"customer": "{text}"}}'.encode()), 422, "validation", "/customer")
 
 
-@pytest.mark.parametrize(
-    "path", ["/x", "/v1", "/v2/orders", "/v1/orders/", "/admin", "/metrics", "/%00", "/é/%ff"]
-)
+@pytest.mark.parametrize("path", ["/x", "/v1", "/v2/orders", "/v1/orders/", "/admin", "/metrics", "/%00", "/é/%ff"])
 def test_an_unknown_path_is_404(client: Client, path: str) -> None:
     response = client.get(path)
     assert (response.status_code, urlsplit(response.json()["type"]).path) == (404, "/problems/not-found")
