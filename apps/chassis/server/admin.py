@@ -54,7 +54,7 @@ class _RequestHandler(WSGIRequestHandler):
         """Respond to a request that could not be parsed; nothing of it is quoted."""
         status, text = HTTPStatus(code), "The request is malformed."
         name = {414: "uri-too-long", 431: "headers-too-large"}.get(status, "malformed-request")
-        self.wfile.write(rejections.response("", Problem(name, text)))
+        self.wfile.write(rejections.response("", Problem(name, text), self.connection.getsockname()))
         self.close_connection = True
 
     def send_header(self, keyword: str, value: str) -> None:
@@ -106,7 +106,7 @@ class _Server(ThreadedWSGIServer):
         if refused:
             with suppress(OSError):  # the client is gone
                 request.setblocking(False)
-                request.send(rejections.response("", rejections.too_many_connections()))
+                request.send(rejections.response("", rejections.too_many_connections(), request.getsockname()))
             self.shutdown_request(request)
             return
         try:
@@ -149,7 +149,7 @@ def application(
             return Response(to_json(body), status, mimetype="application/json")
         if path == "/":
             return _greeting(name, pages, greeting.PROBE_LINKS, request)
-        return _missing(path)
+        return _missing(request.environ)
 
     def probes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
