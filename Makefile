@@ -1,4 +1,4 @@
-.PHONY: help run test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit e2e images package clean
+.PHONY: help run tour test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit e2e images package clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -20,6 +20,9 @@ help: ## List the targets
 
 run: $(LAPTOP) ## Run both services on this machine until Ctrl-C; place a first order
 	@$(MODULES) exec $(BIN)/python -m ci.laptop --with-parent
+
+tour: $(LAPTOP) ## Break a running Tandem in five ways; show what was seen and which row saved it
+	@$(MODULES) exec $(BIN)/python -m ci.laptop.tour
 
 test: lint ## Run lint and all tests that need no cluster
 	$(BIN)/pytest
@@ -97,27 +100,32 @@ package: $(DEV) ## Write the charts, SBOMs of the images and checksums to dist/
 clean: ## Delete what `make run` keeps: databases, keys and logs
 	@$(or $(PYTHON),python3) -m ci.laptop.state --remove
 
-# --only-binary: fail if a package would have to be compiled.
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
+# The machine's Python creates .venv and installs into it. PYTHON may name one that is too old, so it is checked.
+INSTALLER = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m ci.laptop.installer
+
+define check-python
+	@test -n "$(PYTHON)" || { echo "Tandem needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Tandem needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=/path/to/python3" >&2; exit 1; }
+endef
 
 $(LAPTOP): .venv/bin/python
-	@echo "Installing the packages that Tandem needs into .venv (once)"
-	$(INSTALL) -r requirements/laptop.txt
-	@rm -f .venv/laptop-* && touch $@
+	$(check-python)
+	@$(INSTALLER) requirements/laptop.txt "the packages that Tandem needs" --marker $@
 
 $(DEV): .venv/bin/python
-	@echo "Installing the development packages into .venv (once)"
-	$(INSTALL) -r requirements/dev.txt
-	@rm -f .venv/dev-* .venv/laptop-* && touch $@ $(LAPTOP)
+	$(check-python)
+	@$(INSTALLER) requirements/dev.txt "the development packages" --marker $@
+	@rm -f .venv/laptop-* && touch $(LAPTOP)
+
+# The installer creates it. Without this rule, make would not know how to continue if it is missing.
+.venv/bin/python:
 
 # python-etcd and ydiff have no wheels: they are built with the setuptools of a lock, not with one that pip would download.
+INSTALL_FAILOVER = .cache/failover/bin/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
 $(FAILOVER):
 	@echo "Installing Patroni into .cache/failover (once)"
 	rm -rf .cache/failover && $(BIN)/python -m venv .cache/failover
-	$(subst $(BIN),.cache/failover/bin,$(INSTALL)) -r requirements/failover-build.txt
-	$(subst $(BIN),.cache/failover/bin,$(INSTALL)) --no-binary python-etcd,ydiff --no-build-isolation -r requirements/failover.txt
+	$(INSTALL_FAILOVER) -r requirements/failover-build.txt
+	$(INSTALL_FAILOVER) --no-binary python-etcd,ydiff --no-build-isolation -r requirements/failover.txt
 	@touch $@
-
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Tandem needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
-	rm -rf .venv && $(PYTHON) -m venv .venv

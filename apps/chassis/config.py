@@ -28,6 +28,9 @@ _KEY = re.compile(r"[\x21-\x7e]*")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
 
 
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?")
+
+
 class ConfigError(Exception):
     """A setting is missing or invalid. The message names it and says what is valid."""
 
@@ -48,6 +51,8 @@ class Settings:
     rate_limit: tuple[Limit, ...]
     rate_limit_unauthenticated: tuple[Limit, ...]
     trusted_proxies: int
+    cors_origins: frozenset[str]
+    public_url: str
     events_secrets: tuple[str, ...] = field(repr=False)
     relay_admin_port: int | None
     operator_port: int | None
@@ -137,6 +142,8 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "rate_limit": _limits(env, "RATE_LIMIT"),
         "rate_limit_unauthenticated": _limits(env, "RATE_LIMIT_UNAUTHENTICATED"),
         "trusted_proxies": _proxies(env),
+        "cors_origins": _origins(env),
+        "public_url": http_url(env, "PUBLIC_URL", "") if env.str("PUBLIC_URL", "") else "",
         "events_secrets": secrets,
         "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
         "operator_port": env.int("OPERATOR_PORT", None),
@@ -212,6 +219,15 @@ def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:
         return rate_limits.parse(env.str(name, ""))
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error
+
+
+def _origins(env: FileAwareEnv) -> frozenset[str]:
+    """Return the origins whose pages may call this service. Raises ConfigError."""
+    origins = frozenset(filter(None, (each.strip() for each in env.str("CORS_ORIGINS", "").split(","))))
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ConfigError(f"CORS_ORIGINS: {origin} is no origin, such as https://shop.example")
+    return origins
 
 
 def _proxies(env: FileAwareEnv) -> int:

@@ -17,13 +17,14 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chassis import __version__, cards, replica
 from chassis.auth.guard import Guard
 from chassis.config import Settings
-from chassis.http import pages, parsing
+from chassis.http import cors, pages, parsing
 from chassis.http.application import Application
 from chassis.http.blueprint import Blueprint
 from chassis.http.bulkhead import Bulkhead
+from chassis.http.compression import compress
 from chassis.http.facts import facts_of
 from chassis.http.generic_problems import from_status
-from chassis.http.problems import Catalogue, Problem, render, unavailable
+from chassis.http.problems import Catalogue, Problem, base_url, render, unavailable
 from chassis.openapi import page
 from chassis.openapi.document import Webhook, document
 from chassis.postgres.database import UNAVAILABLE, Database
@@ -45,7 +46,7 @@ class Service:
     """The objects that views and hooks use. `service()` returns those of the current application.
 
     `admin` is the application of the admin port, `pages` that of the port for the service's own pages, if there is one.
-    `use_cases` are the service's own objects, by name.
+    `use_cases` are the service's own objects, by name. `deprecated` has the headers of endpoints that will go away.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Service:
     problems: Catalogue
     use_cases: dict[str, Any]
     bulkhead: Bulkhead
+    deprecated: dict[str, list[tuple[str, str]]]
 
 
 def create_app(
@@ -95,8 +97,8 @@ def create_app(
         replica.add_gauges(gauges, settings.read_database_url)
     own_pages = admin_pages or {}
     on_admin_port = own_pages if settings.operator_port is None else {}
-    admin_app = admin.application(settings.database_url, checks, gauges, on_admin_port)
-    pages_app = admin.pages_application(own_pages)
+    admin_app = admin.application(name, settings.database_url, checks, gauges, on_admin_port)
+    pages_app = admin.pages_application(name, own_pages)
     request_log = logs.RequestLog(name, settings.log_level)
     guard = Guard(name, settings, database)
     app.extensions["tandem"] = Service(
@@ -112,6 +114,7 @@ def create_app(
         problems,
         use_cases,
         Bulkhead(settings.web_threads),
+        {},
     )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
@@ -120,9 +123,15 @@ def create_app(
     for blueprint in described:
         app.register_blueprint(blueprint)
     app.register_blueprint(page.blueprint(lambda: document(app, described, title, about, webhooks, problems)))
-    app.register_blueprint(pages.blueprint(problems))
+    app.register_blueprint(pages.blueprint(title, about, problems))
     app.register_blueprint(health.blueprint(checks))
+    for endpoint, view in app.view_functions.items():
+        known = facts_of(view)
+        if known is not None and known.deprecated is not None:
+            app.extensions["tandem"].deprecated[endpoint] = known.deprecated.headers()
     app.before_request(_begin)
+    if settings.cors_origins:
+        app.after_request(_cors)  # Flask calls it after _end, which is registered later
     app.after_request(_end)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_exception)
@@ -170,7 +179,7 @@ def _is_request_id(text: str) -> bool:
     return bool(_REQUEST_ID.fullmatch(text)) and not cards.has_card_number(text)
 
 
-def _begin() -> None:
+def _begin() -> Response | None:
     """Set the request id, the trace id, the start time and the deadline of a request; refuse what no view has to check.
 
     Raises Problem `unsupported-media-type` for a Content-Encoding (RFC 9110, section 15.5.16), Problem `not-found` for
@@ -188,10 +197,14 @@ def _begin() -> None:
     if "HTTP_CONTENT_ENCODING" in req.environ:
         detail = "A Content-Encoding is not supported; send the body as it is."
         raise Problem("unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
-    if req.environ["PATH_INFO"].startswith("//"):  # werkzeug strips leading slashes
+    path = req.environ["PATH_INFO"]
+    if path.startswith("//"):  # werkzeug strips leading slashes
         raise Problem("not-found", "No path begins with two slashes.")
+    if path == "*" and req.method == "OPTIONS":  # about the service as a whole (RFC 9110, section 9.3.7)
+        return Response(status=204, headers={"Allow": _ALLOWED})
     if req.query_string and req.method != "OPTIONS":
         _refuse_query(req)
+    return None
 
 
 def _refuse_query(req: Request) -> None:
@@ -201,8 +214,11 @@ def _refuse_query(req: Request) -> None:
         parsing.refuse_query(req)
 
 
+_ALLOWED = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
+_VERSION = ("Tandem-Version", __version__)
+
 # Caches must revalidate a response (ETag), and not use it for requests with another key.
-_VARY = ("Vary", "Authorization, Tandem-Merchant")
+_VARY = ("Vary", "Authorization, Tandem-Merchant, Accept-Encoding")
 _CACHEABLE = (("Cache-Control", "private, no-cache"), _VARY)
 _NOT_CACHEABLE = (("Cache-Control", "no-store"), _VARY)
 
@@ -210,13 +226,19 @@ _NOT_CACHEABLE = (("Cache-Control", "no-store"), _VARY)
 def _end(response: Response) -> Response:
     context, req = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
     method, status = req.method, response.status_code
-    added = [("X-Request-Id", context.request_id), ("X-Content-Type-Options", "nosniff")]
+    added = [("X-Request-Id", context.request_id), ("X-Content-Type-Options", "nosniff"), _VERSION]
     if "Cache-Control" not in [name for name, _ in response.headers]:
         added += _CACHEABLE if status in (200, 304) and method in ("GET", "HEAD") else _NOT_CACHEABLE
+    else:
+        added.append(("Vary", "Accept-Encoding"))
+    current = service()
+    if current.deprecated:
+        added += current.deprecated.get(req.endpoint or "", [])
     response.headers.extend(added)
     if status in (429, 503):
         response.headers.setdefault("Retry-After", "1")
-    current = service()
+    if "HTTP_ACCEPT_ENCODING" in req.environ:
+        compress(req, response)
     current.bulkhead.leave()
     path = req.path
     if path in _QUIET:
@@ -229,15 +251,22 @@ def _end(response: Response) -> Response:
     return response
 
 
+def _cors(response: Response) -> Response:
+    cors.allow(service().settings.cors_origins, request, response)
+    return response
+
+
 def _problem(problem: Problem, status: int | None = None) -> Response:
     instance = quote(cards.masked_path(request.path))
-    rendered = render(problem, service().problems, instance=instance, request_id=g.request_id, status=status)
+    current = service()
+    base = current.settings.public_url or base_url(request.environ)
+    rendered = render(problem, current.problems, base=base, instance=instance, request_id=g.request_id, status=status)
     return Response(rendered.body, rendered.status, rendered.headers)
 
 
 def _http_exception(error: HTTPException) -> Response:
     status = error.code or 500
-    problem = from_status(status, error.description)
+    problem = from_status(status)
     for name, value in error.get_headers(request.environ):
         if name not in ("Content-Type", "Content-Length"):
             problem.headers[name] = value

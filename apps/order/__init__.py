@@ -18,6 +18,7 @@ from order.feed.service import Feed
 from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
+from order.refunds import Refunds
 from order.service import Orders
 from order.transition import EVENTS
 from order.webhooks import api as webhooks_api
@@ -55,7 +56,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         + [Webhook(TEST, TestEvent, "Test whether events reach a merchant's endpoint")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
-        use_cases={"orders": orders, "feed": feed, "webhooks": webhooks},
+        use_cases={"orders": orders, "refunds": Refunds(database, lists), "feed": feed, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)

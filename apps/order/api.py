@@ -16,12 +16,13 @@ from chassis.http.answers import answer
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import STANDARD_WEBHOOKS, facts
 from chassis.http.fields import PageQuery
-from chassis.http.problems import Problem
+from chassis.http.problems import Problem, invalid
 from chassis.messaging import signatures
 from chassis.openapi.schemas import EXAMPLE_ID
 from chassis.service import propagated_headers, service
 from order import answers, schemas, snapshots
 from order.model import Status
+from order.refunds import Refunds
 from order.service import Done, Orders
 
 blueprint = Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
@@ -41,6 +42,12 @@ _load_event = fast_load.loader(snapshots.PaymentEvent())
 def orders() -> Orders:
     """Return the use cases of the current application."""
     found: Orders = service().use_cases["orders"]
+    return found
+
+
+def refunds() -> Refunds:
+    """Return the use cases of the current application that read refunds."""
+    found: Refunds = service().use_cases["refunds"]
     return found
 
 
@@ -136,9 +143,8 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
 def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Refund a paid order, completely or in part."""
     with _waiting() as (wait, headers):
-        amount, reason = wanted.get("amount"), wanted.get("reason")
-        done = orders().refund(idempotency.claim(), str(order_id), amount, reason, propagated_headers(), wait)
-    headers["Location"] = f"/v1/orders/{order_id}/refunds"
+        done = orders().refund(idempotency.claim(), str(order_id), wanted, propagated_headers(), wait)
+    headers["Location"] = f"/v1/orders/{order_id}/refunds/{done.row['id']}"
     return _answer(done, 201, headers)
 
 
@@ -149,7 +155,25 @@ def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
 def list_refunds(query: dict[str, Any], order_id: UUID) -> Response:
     """List an order's refunds, newest first."""
     after = paging.after(query.get("cursor"))
-    return paging.page(orders().refunds(g.merchant, str(order_id), after, query["limit"]), query["limit"])
+    return paging.page(refunds().of_order(g.merchant, str(order_id), after, query["limit"]), query["limit"])
+
+
+@blueprint.get("/orders/<uuid:order_id>/refunds/<uuid:refund_id>")
+@requires("orders:read")
+@blueprint.response(200, schemas.RefundView)
+def get_refund(order_id: UUID, refund_id: UUID) -> Response:
+    """Get a refund of an order."""
+    return answer(refunds().get(g.merchant, str(order_id), str(refund_id))["body"])
+
+
+@blueprint.get("/refunds")
+@requires("orders:read")
+@blueprint.arguments(schemas.ListRefunds, location="query")
+@blueprint.response(200, schemas.RefundList)
+def list_all_refunds(query: dict[str, Any]) -> Response:
+    """List the refunds of all orders, newest first."""
+    rows = refunds().find(g.merchant, query, paging.after_moment(query.get("cursor")))
+    return paging.page(rows, query["limit"])
 
 
 @blueprint.get("/orders/<uuid:order_id>")
@@ -161,12 +185,33 @@ def get_order(order_id: UUID) -> Response:
     return answer(row["body"], version=row["version"])
 
 
+@blueprint.patch("/orders/<uuid:order_id>")
+@requires("orders:write")
+@blueprint.arguments(schemas.LabelOrder)
+@facts(keyed=True)
+@blueprint.response(200, schemas.OrderView)
+def label_order(wanted: dict[str, Any], order_id: UUID) -> Response:
+    """Change the labels of an order, in any status.
+
+    The members of `metadata` are set, or removed if they are null; the others stay (RFC 7396). A change is a new
+    version of the order, with the event `order.updated`. A request that changes nothing makes no version.
+    """
+    claim = idempotency.claim(optional=True)
+    return _answer(orders().label(claim, str(order_id), wanted["metadata"], propagated_headers()), 200, {})
+
+
 @blueprint.get("/orders")
 @requires("orders:read")
 @blueprint.arguments(schemas.ListOrders, location="query")
 @blueprint.response(200, schemas.OrderList)
 def list_orders(query: dict[str, Any]) -> Response:
-    """List orders, newest first; with `updated_after`, by their last change, oldest first."""
+    """List orders, newest first.
+
+    `sort=created_at` lists the oldest first. With `updated_after`, orders are listed by their last change, the oldest
+    first.
+    """
+    if "sort" in query and "updated_after" in query:
+        raise invalid("/sort", "Must be left out with updated_after, which lists by the last change.")
     rows = orders().find(g.merchant, query, paging.after_moment(query.get("cursor")))
     return paging.page(rows, query["limit"])
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import click
 from flask import Flask
 
-from chassis.cli import commands
+from chassis.cli import commands, failures
 from chassis.cli import reconcile as report
 from chassis.cli.commands import Old
 from chassis.messaging.outbox import Message
@@ -35,12 +35,18 @@ def register(
             "created_at < now() - make_interval(days => %s) AND status <> 'pending'", ("endpoint_id uuid", "id uuid")
         ),
     }
+
+    def differences(since: str, until: str) -> Iterator[report.Difference | report.Total]:
+        if not settings.payment_api_key:
+            raise failures.NoResponse("PAYMENT_API_KEY is not set, so payment was not asked: nothing was compared")
+        return reconcile.differences(orders.database.session(), orders.gateway, since, until)
+
     commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows)
     report.register(
         app,
         ("order", "what", "order says", "payment says", "provider says"),
         ("order", "payment", "provider"),
-        lambda since, until: reconcile.differences(orders.database.session(), orders.gateway, since, until),
+        differences,
     )
 
     @app.cli.command("resync")

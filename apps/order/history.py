@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,12 +15,13 @@ NewId = Callable[[], str]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A command for payment: what the outbox row holds. `reason` is that of a refund."""
+    """A command for payment: what the outbox row holds. `reason` and `metadata` are those of a refund."""
 
     id: str
     command: Command
     payload: dict[str, Any]
     reason: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +94,19 @@ class History:
         *,
         message_id: str | None = None,
         reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         ended: Outcome | None = None,
         failure: str | None = None,
     ) -> None:
         """Add a step that carries out a decision; by default, one that only records what has changed.
 
-        `reason` is that of a refund. `failure` says in the history why a command failed.
+        `reason` and `metadata` are those of a refund. `failure` says in the history why a command failed.
         """
         decision = decision or model.stay(self.order)
         before, message = self._written, None
         asked = self.order.asked
         if decision.command is not None:
-            message = self._message(decision, message_id, reason)
+            message = self._message(decision, message_id, reason, metadata or {})
             to_cancel = message.command is Command.REFUND and self.order.status is Status.CANCELING
             asked += (Asked(message.id, message.command, decision.amount, to_cancel),)
         failed = decision.status is Status.PAYMENT_FAILED
@@ -120,11 +122,13 @@ class History:
         data = _data(self.order, decision, failure, ended)
         self.steps.append(Step(kind, before, self.order, data, message, ended))
 
-    def _message(self, decision: Decision, message_id: str | None, reason: str | None) -> Message:
+    def _message(
+        self, decision: Decision, message_id: str | None, reason: str | None, metadata: Mapping[str, str]
+    ) -> Message:
         command = decision.command
         assert command is not None
         payload = payload_of(self.order, command, decision.amount, reason)
-        return Message(message_id or self._new_id(), command, payload, reason)
+        return Message(message_id or self._new_id(), command, payload, reason, metadata)
 
 
 def payload_of(order: Order, command: Command, amount: int, reason: str | None = None) -> dict[str, Any]:

@@ -6,8 +6,8 @@ until nothing follows, for every request, answer and event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -134,6 +134,7 @@ class Order:
     asked: tuple[Asked, ...] = ()
     last_error: LastError | None = None
     version: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def refunding_amount(self) -> int:

@@ -13,6 +13,12 @@ CATALOGUE = with_own(
             "Check the id, and that the key belongs to the order's merchant.",
             "No order has this id, or the order belongs to another merchant, which looks the same.",
         ),
+        "refund-not-found": Kind(
+            404,
+            "There is no such refund",
+            "Check both ids: a refund is found under its own order.",
+            "The order has no refund with this id.",
+        ),
         "events-rewound": Kind(
             409,
             "The position in the events is not known",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from chassis.cli.reconcile import Difference, Total
 from chassis.messaging.remote import Refused, Unreachable
@@ -24,6 +25,8 @@ ATTEMPTS = 3
 
 _ORDERED = timedelta(minutes=5)
 """Ledger entries are listed by ids from several processes, so their times are in order only to this precision."""
+
+_NO_ORDER = str(UUID(int=0))
 
 Record = dict[str, Any]
 
@@ -49,7 +52,8 @@ class Account:
 def differences(session: Session, gateway: PaymentGateway, since: str, until: str) -> Iterator[Difference | Total]:
     """Yield the differences of a period, then sums per currency. `since` and `until` are RFC 3339 times.
 
-    The cells of a difference: order id, what differs, order's, payment's and the provider's value.
+    The cells of a difference: order id, what differs, order's, payment's and the provider's value. Raises Refused
+    before the first one if payment refuses every request, for example because of its key.
     """
     yield from _Comparison(session, gateway, datetime.fromisoformat(since), datetime.fromisoformat(until)).run()
 
@@ -115,6 +119,11 @@ class _Comparison:
         self._sums: dict[str, Counter[tuple[str, int]]] = {}
 
     def run(self) -> Iterator[Difference | Total]:
+        try:
+            # Without this request, a period without orders would agree with a payment that was never asked.
+            self._gateway.payments("tandem", _NO_ORDER)
+        except Unreachable as error:
+            yield _no_answer("payment", "", error)
         for order in comparison.changed(self._session, self._since, self._until):
             yield from self._compare(order)
         for orphan in orphans.each(self._session):

@@ -9,6 +9,7 @@ from marshmallow import ValidationError, fields, validate
 from chassis.http.fields import (
     Amount,
     Choice,
+    Choices,
     Currency,
     Cursor,
     Id,
@@ -26,9 +27,12 @@ from chassis.http.fields import (
 )
 from chassis.money import MAX_AMOUNT
 from order import model
+from order.labels import MOST_LABELS, labels, labels_view
 
 VERSION = validate.Range(1, MAX_AMOUNT)
 PAYMENT_METHOD = "The payment provider's token for the payment method. Never a card number."
+
+REFUND_STATUSES = ("pending", "succeeded", "failed")
 
 
 class Item(Schema):
@@ -70,13 +74,7 @@ class PlaceOrder(Schema):
         "`automatic` captures the payment at once; `manual` only authorizes it, until the order is captured.",
         load_default="automatic",
     )
-    metadata = Labels(
-        keys=Text(40, code=True),
-        values=Text(500, 0),
-        load_default=dict,
-        validate=validate.Length(max=50),
-        metadata=describe("Labels of the merchant, which are returned unchanged.", {"cart": "9"}),
-    )
+    metadata = labels()
 
 
 class Nothing(Schema):
@@ -95,11 +93,24 @@ class CaptureOrder(Schema):
     amount = Amount("The amount to capture; by default the total. The rest is released.", minimum=1, example=450)
 
 
+class LabelOrder(Schema):
+    """A change of an order's labels."""
+
+    metadata = Labels(
+        keys=Text(40, code=True),
+        values=Text(500, 0, allow_none=True),
+        required=True,
+        validate=validate.Length(max=2 * MOST_LABELS),
+        metadata=describe("Labels to set, or to remove if null. The others stay.", {"cart": "9", "note": None}),
+    )
+
+
 class CreateRefund(Schema):
     """A refund to be made."""
 
     amount = Amount("The amount to refund; by default all that is left.", minimum=1, example=450)
     reason = Text(500, metadata=describe("The reason, shown to the merchant only.", "One of two was damaged"))
+    metadata = labels()
 
 
 class ItemView(Schema):
@@ -163,9 +174,7 @@ class OrderView(Schema):
     customer = fields.String(allow_none=True, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
     payment_method = fields.String(metadata=describe(PAYMENT_METHOD, "pm_ok"))
     capture = Choice(["automatic", "manual"], "When the payment is captured: at once, or on request.")
-    metadata = fields.Dict(
-        keys=fields.String(), values=fields.String(), metadata=describe("Labels of the merchant.", {"cart": "9"})
-    )
+    metadata = labels_view()
     payment = fields.Nested(PaymentView, allow_none=True, metadata=describe("Its payment; null until there is one."))
     last_error = fields.Nested(
         LastErrorView,
@@ -180,7 +189,7 @@ class OrderView(Schema):
 class ListOrders(Schema):
     """The query of GET /v1/orders. Orders placed or changed exactly at one of the times are not listed."""
 
-    status = Choice(model.Status, "Only orders with this status.")
+    status = Choices(model.Status, "Only orders with this status, or one of these.")
     customer = Text(100, code=True, metadata=describe("Only orders of this customer."))
     created_after = QueryTime("Only orders placed after this time.")
     created_before = QueryTime("Only orders placed before this time.")
@@ -188,12 +197,22 @@ class ListOrders(Schema):
         "Only orders that changed after this time, ordered by their last change, the oldest first. An order that "
         "changes while you read comes again. `GET /v1/events` misses nothing, whatever commits meanwhile."
     )
+    metadata = Labels(
+        keys=Text(40, code=True),
+        values=Text(500, 0),
+        validate=validate.Length(max=MOST_LABELS),
+        metadata=describe("`metadata.cart=9`: only orders with this label. Of several, all must match.", {"cart": "9"}),
+    )
+    sort = Choice(
+        ["-created_at", "created_at"],
+        "`-created_at`, the default, lists the newest first, `created_at` the oldest. Not with `updated_after`.",
+    )
     limit = PageSize()
     cursor = Cursor(by_time=True)
 
 
 class OrderList(Schema):
-    """A page of orders, newest first; with `updated_after`, by their last change, oldest first."""
+    """A page of orders, in the order of `sort`; with `updated_after`, by their last change, oldest first."""
 
     data = fields.List(fields.Nested(OrderView), metadata=describe("The orders."))
     next_cursor = NextCursor()
@@ -203,16 +222,30 @@ class RefundView(Schema):
     """A refund."""
 
     id = Id()
-    status = Choice(["pending", "succeeded", "failed"], "The refund's status.", "succeeded")
+    order_id = Id(metadata=describe("The order's id."))
+    payment_id = Id(metadata=describe("The id of the refunded payment in the payment service."))
+    status = Choice(REFUND_STATUSES, "The refund's status.", "succeeded")
     amount = Amount("The amount of the refund.", minimum=1, example=450)
     currency = Currency()
     reason = fields.String(allow_none=True, metadata=describe("The merchant's reason.", "One of two was damaged"))
     failure_reason = fields.String(allow_none=True, metadata=describe("Why it failed, if it did.", None))
+    metadata = labels_view()
     created_at = Time("When the refund was requested.")
+    updated_at = Time("When its status last changed.")
+
+
+class ListRefunds(Schema):
+    """The query of GET /v1/refunds. Refunds requested exactly at one of the times are not listed."""
+
+    status = Choices(REFUND_STATUSES, "Only refunds with this status, or one of these.")
+    created_after = QueryTime("Only refunds requested after this time.")
+    created_before = QueryTime("Only refunds requested before this time.")
+    limit = PageSize()
+    cursor = Cursor(by_time=True)
 
 
 class RefundList(Schema):
-    """A page of an order's refunds, newest first."""
+    """A page of refunds, newest first."""
 
     data = fields.List(fields.Nested(RefundView), metadata=describe("The refunds."))
     next_cursor = NextCursor()

@@ -13,7 +13,7 @@ from typing import Any
 
 from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim
-from chassis.http.problems import Problem
+from chassis.http.problems import Problem, invalid
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
@@ -24,15 +24,14 @@ from order import refusals, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
 from order.gateway import PaymentGateway
 from order.history import Step
+from order.labels import MOST_LABELS
 from order.model import Command, Order, Status
+from order.refunds import refuse_many
 from order.refusals import Refusal
-from order.store import orphans, placing, steps, updated, views, waiting
-from order.transition import Answer, Cancel, Capture, Change, Lost, PayAgain, Refund
+from order.store import orphans, placing, refunds, steps, updated, views, waiting
+from order.transition import Answer, Cancel, Capture, Change, Label, Lost, PayAgain, Refund
 
 log = logs.get_logger()
-
-MOST_REFUNDS = 1000
-"""The most refunds of an order, those that failed included. A cancel returns what is left, whatever their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +164,6 @@ class Orders:
             self.get(merchant, order_id)
         return rows
 
-    def refunds(self, merchant: str, order_id: str, after: str | None, limit: int) -> list[Row]:
-        """Return views of an order's refunds; see views.find_refunds. Raises Problem `order-not-found`."""
-        self.get(merchant, order_id)
-        return views.find_refunds(self.database.session(), merchant, order_id, after, limit)
-
     def cancel(self, claim: Claim, order_id: str, headers: dict[str, str], wait: float) -> Done:
         """Cancel an order and return its money. Raises Problem `order-not-found` or `order-state`."""
 
@@ -201,28 +195,38 @@ class Orders:
 
         return self._request(claim, order_id, headers, wait, plan, _has_outcome)
 
-    def refund(
-        self, claim: Claim, order_id: str, amount: int | None, reason: str | None, headers: dict[str, str], wait: float
-    ) -> Done:
+    def refund(self, claim: Claim, order_id: str, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Done:
         """Refund an amount in minor units, or all that is left; the row is the refund's view.
 
+        `wanted` is what schemas.CreateRefund loads.
         Raises Problem `order-not-found`, `order-state`, `amount-exceeds-captured` or `refund-limit`.
         """
-        refund_id = new_id()
+        refund_id, amount = new_id(), wanted.get("amount")
 
         def plan(session: Session, order: Order) -> Change:
             _raise(refusals.refusal(order, Command.REFUND, amount))
-            _refuse_many_refunds(session, claim.merchant, order_id)
-            return Refund(refund_id, amount, reason)
+            refuse_many(session, claim.merchant, order_id)
+            return Refund(refund_id, amount, wanted.get("reason"), wanted["metadata"])
 
         def view(refund_id: str) -> Row:
-            return found(views.get_refund(self.database.session(), claim.merchant, refund_id))
+            return found(refunds.get(self.database.session(), claim.merchant, order_id, refund_id))
 
         deadline = time.monotonic() + wait
         earlier = self._changes.once(claim, order_id, refund_id, 201, headers, wait, plan)
         shown = earlier or refund_id
         row = prefer.until(lambda: view(shown), lambda row: row["status"] != "pending", deadline - time.monotonic())
         return Done(row, replayed=earlier is not None)
+
+    def label(self, claim: Claim, order_id: str, metadata: dict[str, str | None], headers: dict[str, str]) -> Done:
+        """Set labels of an order, and remove those that are None. Raises Problem `order-not-found` or `validation`."""
+        change = Label(metadata)
+
+        def plan(_: Session, order: Order) -> Change:
+            if len(change.of(order)) > MOST_LABELS:
+                raise invalid("/metadata", f"The order would have more than {MOST_LABELS} labels.")
+            return change
+
+        return self._request(claim, order_id, headers, 0, plan, lambda _: True)
 
     @property
     def relay(self) -> Relay:
@@ -286,16 +290,6 @@ def _new_order(
     step = transition.place(order, new_id)
     message = outbox_message(merchant, step, headers, wait)
     return step, placing.parameters(merchant, step, lines, wanted, headers, message, lease_seconds(wait))
-
-
-def _refuse_many_refunds(session: Session, merchant: str, order_id: str) -> None:
-    """Raise Problem `refund-limit` if the order has the largest allowed number of refunds.
-
-    They are counted after the order was read. A refund that was added since changes the order's version, so the step
-    that is planned here is not written but planned again: concurrent requests cannot exceed the limit.
-    """
-    if views.count_refunds(session, merchant, order_id) >= MOST_REFUNDS:
-        raise Problem("refund-limit", f"The order has {MOST_REFUNDS:,} refunds already.")
 
 
 def _raise(refusal: Refusal | None) -> None:

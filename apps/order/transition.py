@@ -1,9 +1,9 @@
 """The one pure transition of an order: `apply(order, change)` returns every step that follows.
 
-A change is what a merchant requests (`Cancel`, `Capture`, `PayAgain`, `Refund`), what payment reports (`Answer`), or
-that payment has lost a payment (`Lost`). Each step is one version of the order, with the event that records it and what
-is asked of payment. `order.store` writes steps only if the order still has the version that they start from;
-`order.changes` calls both.
+A change is what a merchant requests (`Cancel`, `Capture`, `PayAgain`, `Refund`, `Label`), what payment reports
+(`Answer`), or that payment has lost a payment (`Lost`). Each step is one version of the order, with the event that
+records it and what is asked of payment. `order.store` writes steps only if the order still has the version that they
+start from; `order.changes` calls both.
 
     steps = apply(order, Answer(payment))
     steps[-1].after.status  # Status.PAID
@@ -11,7 +11,9 @@ is asked of payment. `order.store` writes steps only if the order still has the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from order import model
 from order.history import History, NewId, Step
@@ -26,6 +28,7 @@ EVENTS = (
     "order.canceled",
     "order.refunded",
     "order.expired",
+    "order.updated",
     "refund.succeeded",
     "refund.failed",
 )
@@ -74,6 +77,18 @@ class Refund:
     id: str
     amount: int | None = None
     reason: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Set labels of the order, and remove those that are None. The others stay."""
+
+    metadata: Mapping[str, str | None]
+
+    def of(self, order: Order) -> dict[str, str]:
+        """Return the labels that the order has afterwards."""
+        return {name: value for name, value in {**order.metadata, **self.metadata}.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,7 @@ class Lost:
     command: str | None = None
 
 
-Change = Cancel | Capture | PayAgain | Refund | Answer | Lost
+Change = Cancel | Capture | PayAgain | Refund | Label | Answer | Lost
 
 
 def place(order: Order, new_id: NewId) -> Step:
@@ -138,7 +153,12 @@ def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
         case Refund():
             amount = change.amount or order.refundable_amount
             asked = replace(model.stay(order), command=Command.REFUND, amount=amount)
-            history.step("payment.refund_requested", asked, message_id=change.id, reason=change.reason)
+            about: dict[str, Any] = {"reason": change.reason, "metadata": change.metadata}
+            history.step("payment.refund_requested", asked, message_id=change.id, **about)
+        case Label():
+            history.order = replace(order, metadata=change.of(order))
+            if history.order != order:
+                history.step("order.updated")
         case Answer():
             _answer(history, change)
         case Lost():

@@ -38,7 +38,7 @@ DESCRIPTIONS = {
     ),
     "TandemOrphanPayments": (
         "A customer may have paid for an order that order does not know, for example after a restore. List them with"
-        " `flask --app order orphans`."
+        " `./tandem-admin --cluster order orphans`."
     ),
     "TandemEventsDelayed": (
         "The feed shows no event that a running transaction could still precede. Consumers are late, and lose nothing."

@@ -5,6 +5,7 @@ runs until Ctrl-C. Everything it keeps is in `.run` (see `State`).
 """
 
 import argparse
+import errno
 import io
 import signal
 import sys
@@ -13,14 +14,36 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import psycopg
+
 from ci.laptop import launch
 from ci.laptop.guide import env_file, welcome
 from ci.laptop.journey import Journey, Refused, answers_ok
 from ci.laptop.ports import Ports, PortUnusable, url
 from ci.laptop.postgres import Postgres, PostgresError
 from ci.laptop.services import SERVICES, START_TIMEOUT, inherited, migration, service, settings, start_postgres
-from ci.laptop.state import AlreadyRunning, State
+from ci.laptop.state import AlreadyRunning, State, StateBroken
 from ci.laptop.supervisor import StartFailed, Stopped, Supervisor
+
+FAILURES = (
+    AlreadyRunning,
+    Refused,
+    StartFailed,
+    StateBroken,
+    launch.NeedsAccount,
+    PortUnusable,
+    PostgresError,
+)
+_HINTS = {
+    errno.EACCES: "does it belong to an account that ran Tandem before?",
+    errno.EPERM: "does it belong to an account that ran Tandem before?",
+    errno.EROFS: "run Tandem from a checkout that can be written to, or add --state=DIR",
+    errno.EDQUOT: "your quota on this disk is used up; make clean deletes the databases",
+    # What is in the place of a directory or of a file.
+    errno.EEXIST: "move it away",
+    errno.ENOTDIR: "move away the file that is in the place of a directory",
+    errno.EISDIR: "move it away",
+}
 
 
 def main() -> None:
@@ -37,10 +60,11 @@ def main() -> None:
     try:
         with state.locked():
             run(state, Ports.from_environment(), supervisor)
-    except (AlreadyRunning, launch.NeedsAccount, PortUnusable, PostgresError, StartFailed, Refused) as error:
-        sys.exit(f"Tandem did not start: {error}")
-    except PermissionError as error:
-        sys.exit(f"Tandem did not start: {error} (does it belong to an account that ran Tandem before?)")
+    except (*FAILURES, OSError, psycopg.Error) as error:
+        text = describe(error)
+        if state.is_full() or "No space left on device" in text:
+            text += f"\nThe disk of {state.path} is full. Free at least 200 MiB; make clean deletes the databases."
+        sys.exit(f"Tandem did not start: {text}")
 
 
 def run(state: State, ports: Ports, supervisor: Supervisor) -> None:
@@ -90,6 +114,17 @@ def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
         done("a first order is paid")
         print("", *journey.lines(), "", *welcome(ports, keys, journey.order.id), sep="\n")
     state.write_env(env_file(ports, keys, databases))
+
+
+def describe(error: Exception) -> str:
+    """Return a sentence about a failure, with a hint if it is one of the file system."""
+    if isinstance(error, psycopg.Error):
+        return f"PostgreSQL: {str(error).strip()}"
+    if not isinstance(error, OSError):
+        return str(error)
+    sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    hint = _HINTS.get(error.errno or 0)
+    return f"{sentence} ({hint})" if hint else sentence
 
 
 def _relative(path: Path) -> str:

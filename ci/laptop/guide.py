@@ -44,5 +44,9 @@ def welcome(ports: Ports, keys: Mapping[str, str], order_id: str) -> list[str]:
         f"curl {url(ports.order)}/v1/orders/{order_id} {key}",
         f"curl '{url(ports.payment)}/v1/payments?order_id={order_id}' {key}",
         "",
+        f"The API as pages that can send requests: {url(ports.order)}/docs and {url(ports.payment)}/docs",
+        "For a shell: . .run/env sets the addresses and keys, and ./tandem-admin runs operators' commands.",
+        "For a tour that breaks Tandem and shows what saves it: make tour, in another terminal.",
+        "",
         "Tandem is running; Ctrl-C stops it.",
     ]

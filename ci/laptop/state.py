@@ -7,6 +7,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -21,6 +22,10 @@ from ci import ROOT
 
 class AlreadyRunning(Exception):
     """Another process uses this directory. The message has its process id."""
+
+
+class StateBroken(Exception):
+    """A file in the state directory cannot be used. The message names it and says what to do."""
 
 
 class State:
@@ -38,8 +43,10 @@ class State:
     def locked(self) -> Iterator[None]:
         """Create the directory if it is missing, and lock it. The lock ends with the process.
 
-        Raises `AlreadyRunning` if another process has the lock.
+        Raises `AlreadyRunning` if another process has the lock, and `StateBroken` if something else is in its place.
         """
+        if (self.path.exists() or self.path.is_symlink()) and not self.path.is_dir():
+            raise StateBroken(f"{self.path} is not a directory: move it away")
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as lock:
             try:
@@ -56,8 +63,15 @@ class State:
         """Delete what belongs to the previous run. Databases and keys stay."""
         self.env.unlink(missing_ok=True)
         for directory in (self.logs, self.pids, self.metrics):
+            if directory.is_symlink() or directory.is_file():
+                directory.unlink()
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
+
+    def is_full(self) -> bool:
+        """Return whether the disk of the directory has less than 32 MiB left. PostgreSQL then stops to work."""
+        existing = next(path for path in (self.path, *self.path.parents) if path.exists())
+        return shutil.disk_usage(existing).free < 32 << 20
 
     def metrics_of(self, service: str) -> Path:
         """Return the directory in which the processes of a service combine their metrics."""
@@ -66,12 +80,21 @@ class State:
         return directory
 
     def keys(self) -> dict[str, str]:
-        """Return the API keys and the secret that signs events. The first call generates them."""
+        """Return the API keys and the secret that signs events. The first call generates them.
+
+        Raises `StateBroken` if the file that keeps them cannot be used.
+        """
         path = self.path / "keys.json"
-        keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        keys = read_texts(path, "Delete it to get new keys; the databases stay")
         for name in ("API_KEY", "OTHER_API_KEY", "READONLY_API_KEY", "OPERATOR_API_KEY", "PAYMENT_API_KEY"):
-            keys.setdefault(name, new_key())
+            # Without characters that a shell would need quotes for (see `write_env`).
+            if not re.fullmatch(r"[\w.+/=-]{8,255}", keys.setdefault(name, new_key()), re.ASCII):
+                raise StateBroken(f"{path}: {name} is not an API key. Delete it to get a new one; the databases stay")
         keys.setdefault("EVENTS_SECRETS", f"whsec_{b64encode(secrets.token_bytes(32)).decode()}")
+        if not re.fullmatch(r"(whsec_[A-Za-z0-9+/]{32,}={0,2} ?)+", keys["EVENTS_SECRETS"]):
+            raise StateBroken(f"{path}: EVENTS_SECRETS is not a secret. Delete it to get a new one; the databases stay")
+        if len(set(keys.values())) < len(keys):
+            raise StateBroken(f"{path}: two keys are equal. Delete the file to get new keys; the databases stay")
         write_private(path, json.dumps(keys, indent=2))
         return keys
 
@@ -82,6 +105,24 @@ class State:
         """
         lines = [f"{name}={value}\n" for name, value in values.items()]
         write_private(self.env, "".join(lines) + f"export {' '.join(values)}\n")
+
+
+def read_texts(path: Path, remedy: str) -> dict[str, str]:
+    """Return a JSON file's object of texts, empty if there is no such file.
+
+    Raises `StateBroken` with the remedy if the file has something else.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except IsADirectoryError:
+        found = None
+    except (ValueError, RecursionError):  # json.loads also raises ValueError if the text is not UTF-8, -16 or -32
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise StateBroken(f"{path} is damaged: it must be a JSON object of texts. {remedy}")
+    return found
 
 
 def new_key() -> str:
@@ -108,6 +149,9 @@ def main() -> None:
     if not state.path.exists():
         return
     try:
+        if not state.path.is_dir():
+            state.path.unlink()
+            return
         with state.locked():
             shutil.rmtree(state.path)
     except AlreadyRunning as error:

@@ -87,6 +87,9 @@ COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: 
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
 COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 
+CREATE INDEX orders_labeled ON orders USING gin (metadata jsonb_path_ops) WITH (fastupdate=off) WHERE metadata <> '{}';
+COMMENT ON INDEX orders_labeled IS 'Lists of orders by a label.';
+
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
 COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
 
@@ -188,6 +191,9 @@ CREATE TABLE refunds (
     failure_reason text,
     declined       boolean     NOT NULL DEFAULT false,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    payment_id     uuid,
+    metadata       jsonb       NOT NULL DEFAULT '{}',
+    updated_at     timestamptz,
     PRIMARY KEY (merchant, id),
     FOREIGN KEY (merchant, order_id) REFERENCES orders(merchant, id)
 );
@@ -203,6 +209,12 @@ COMMENT ON COLUMN refunds.status IS 'pending until the outcome is known.';
 COMMENT ON COLUMN refunds.failure_reason IS 'Why the refund failed.';
 COMMENT ON COLUMN refunds.declined IS 'Whether the provider declined the refund. It also fails if too little is left to refund.';
 COMMENT ON COLUMN refunds.created_at IS 'Time of the request.';
+COMMENT ON COLUMN refunds.payment_id IS 'The refunded payment; NULL if a release before 0.3 wrote the row.';
+COMMENT ON COLUMN refunds.metadata IS 'Labels of the merchant.';
+COMMENT ON COLUMN refunds.updated_at IS 'When it succeeded or failed; NULL before, or if a release before 0.3 wrote it.';
+
+CREATE INDEX refunds_newest ON refunds (merchant, status, created_at, id);
+COMMENT ON INDEX refunds_newest IS 'Lists of a merchant''s refunds, of all or of a status.';
 
 CREATE INDEX refunds_of_order ON refunds (merchant, order_id);
 COMMENT ON INDEX refunds_of_order IS 'Refunds of one order.';

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -338,4 +339,6 @@ def _is_recent(request: Request) -> bool:
 
 
 def _is_in_use(answer: requests.Response) -> bool:
-    return bool(answer.status_code == 409 and answer.json()["type"] == "/problems/idempotency-key-in-use")
+    return bool(
+        answer.status_code == 409 and urlsplit(answer.json()["type"]).path == "/problems/idempotency-key-in-use"
+    )

@@ -190,7 +190,7 @@ def test_kind_maps_order_s_port_to_the_one_in_the_readme() -> None:
     (mapping,) = node["extraPortMappings"]
     (port,) = one(kustomize.build(DEV), "Service", "tandem-order")["spec"]["ports"]
     assert mapping["containerPort"] == port["nodePort"]
-    assert f"http://localhost:{mapping['hostPort']}/v1/orders" in (K8S.parent / "README.md").read_text()
+    assert f"http://localhost:{mapping['hostPort']}/v1/orders" in (K8S / "README.md").read_text()
 
 
 def test_production_is_highly_available_and_isolated_and_has_no_database() -> None:

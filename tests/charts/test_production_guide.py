@@ -98,3 +98,22 @@ def test_folders_and_make_targets_in_the_guide_exist() -> None:
     targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = set(re.findall(r"(?:`|^ +)make ([a-z0-9-]+)", text, re.MULTILINE))
     assert {"restore-drill", "manifests"} <= named <= {*targets}
+
+
+def test_the_connections_of_a_pod_are_those_that_the_charts_count_with() -> None:
+    listed = {name: [int(number) for number in numbers] for name, *numbers in rows("For each pod of")}
+    for service, provider, name in (
+        ("order", "", "order"),
+        ("payment", "stripe", "payment with Stripe"),
+        ("payment", "simulator", "payment with the simulator"),
+    ):
+        web = yaml.safe_load((CHARTS / service / "values.yaml").read_text())["web"]
+        text = (CHARTS / service / "templates" / f"_{service}.tpl").read_text()
+        counted = re.search(r"^connections: (.+)$", text, re.MULTILINE)
+        assert counted is not None
+        # The chart of payment chooses between its provider's numbers.
+        chosen = re.sub(r"\{\{ ternary (\d+) (\d+) \$stripe \}\}", r"\1" if provider == "stripe" else r"\2", counted[1])
+        facts = yaml.safe_load(chosen)
+        threads = web["workers"] * web["threads"]
+        most = threads * facts["perThread"] + facts["others"]
+        assert listed[name] == [most, most + threads]

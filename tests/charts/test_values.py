@@ -134,7 +134,7 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("payment", {"replicaCount": 4}, "to 360, or lower replicaCount"),
     ("payment", {"replicaCount": 3, "updateStrategy": {"maxSurge": "50%"}}, "3 pods and 2 more"),
     ("payment", {"replicaCount": 3, "rateLimit": "9/second"}, "83 connections"),
-    ("order", {"replicaCount": 5, "web": {"threads": 20}}, "67 connections"),
+    ("order", {"replicaCount": 5, "web": {"threads": 20}}, "69 connections"),
     ("order", {"postgresql": {"parameters": {"max_connections": 50}}}, "max_connections: is 50"),
     (
         "order",

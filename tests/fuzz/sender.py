@@ -20,6 +20,7 @@ from tests.support.settings import SECRET
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TIMESTAMP = re.compile(r"[0-9]+")
+_WITH_URL = ("/v1/webhook-endpoints", "/v1/webhook-endpoints/{webhook_endpoint_id}")
 _SIGNED = {"webhook-id", "webhook-timestamp", "webhook-signature"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -61,7 +62,7 @@ class Sender:
             case.body = self._body(path, case.body, is_new=number % 2 == 0, is_valid=_is_valid(case))
 
     def _body(self, path: str, body: dict[str, Any], *, is_new: bool, is_valid: bool) -> dict[str, Any]:
-        if path == "/v1/webhook-endpoints" and _is_text(body.get("url"), 2000):
+        if path in _WITH_URL and _is_text(body.get("url"), 2000):
             body = {**body, "url": self._receiver}
         name = _NAMED_BY_CALLERS.get(path)
         if name and is_new and _fits(_UUID, body.get(name)):

@@ -42,7 +42,7 @@ def test_health_the_openapi_document_and_problems_are_compact(pair: Pair, servic
     assert text_of(client.get("/openapi.json").content).startswith('{"openapi":"3.1.0","info":{')
     missing = client.get("/nowhere")
     assert text_of(missing.content).startswith(
-        '{"type":"/problems/not-found","title":"There is nothing here","status":404,"detail":"'
+        f'{{"type":"{client.url}/problems/not-found","title":"There is nothing here","status":404,"detail":"'
     )
     assert client.get("/nowhere?é").content.isascii()
 
@@ -55,7 +55,7 @@ def test_the_admin_port_is_compact_and_has_problems_too(pair: Pair, service: str
     missing = admin.get("/né")
     assert (missing.status_code, missing.content_type) == (404, "application/problem+json")
     assert missing.data == (
-        b'{"type":"/problems/not-found","title":"There is nothing here","status":404,'
+        b'{"type":"http://localhost/problems/not-found","title":"There is nothing here","status":404,'
         b'"detail":"This port has no such path.","instance":"/n%C3%A9"}'
     )
 

@@ -174,6 +174,14 @@ def test_the_operators_page_opens_with_the_printed_key(laptop: Laptop) -> None:
     assert "Faults of the payment provider" in desk.page("/operator/provider").text
 
 
+def test_the_welcome_names_the_reference_the_shell_file_and_the_commands(laptop: Laptop) -> None:
+    for page in re.findall(r"(http://\S+/docs)", laptop.output):
+        assert requests.get(page, timeout=10).headers["Content-Type"].startswith("text/html")
+    assert laptop.output.count("/docs") == 2
+    assert ". .run/env" in laptop.output
+    assert "./tandem-admin" in laptop.output
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_printed_commands_work_when_pasted(laptop: Laptop) -> None:
     commands = re.findall(r"^curl .*", laptop.output, re.MULTILINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -59,7 +60,7 @@ def test_manual_capture(pair: Pair) -> None:
         "order.paid",
     ]
     again = pair.order.post(f"/v1/orders/{order['id']}/capture")
-    assert (again.status_code, again.json()["type"]) == (409, "/problems/order-state")
+    assert (again.status_code, urlsplit(again.json()["type"]).path) == (409, "/problems/order-state")
     kinds = pair.payment.get(f"/v1/payments/{captured.json()['payment']['id']}/operations").json()["data"]
     assert [(each["kind"], each["status"]) for each in kinds] == [("authorize", "succeeded"), ("capture", "succeeded")]
 
@@ -77,7 +78,8 @@ def test_a_partial_capture_releases_the_rest(pair: Pair) -> None:
     ).json()
     path = f"/v1/payments/{paid['id']}"
     assert (
-        pair.payment.post(f"{path}/capture", {"amount": 1001}).json()["type"] == "/problems/amount-exceeds-authorized"
+        urlsplit(pair.payment.post(f"{path}/capture", {"amount": 1001}).json()["type"]).path
+        == "/problems/amount-exceeds-authorized"
     )
     captured = pair.payment.post(f"{path}/capture", {"amount": 400})
     assert (captured.status_code, captured.json()["status"], captured.json()["captured_amount"]) == (
@@ -141,7 +143,7 @@ def test_cancel_while_the_payment_is_in_flight(pair: Pair) -> None:
     assert (canceling.status_code, canceling.json()["status"]) == (202, "canceling")
     eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "canceled", "it is canceled")
     assert net_at_provider(pair, order["id"]) == 0
-    assert history(pair, order["id"])[-1] == "order.canceled"
+    assert history(pair, order["id"])[-2:] == ["order.canceled", "refund.succeeded"]
 
 
 def test_a_cancel_whose_refund_is_declined_leaves_the_order_paid(pair: Pair) -> None:
@@ -162,7 +164,7 @@ def test_partial_refunds_and_then_the_rest(pair: Pair) -> None:
     seen = pair.order.get(path).json()
     assert (seen["status"], seen["paid_amount"], seen["refunded_amount"]) == ("paid", 900, 300)
     too_much = pair.order.post(f"{path}/refunds", {"amount": 601})
-    assert (too_much.status_code, too_much.json()["type"]) == (409, "/problems/amount-exceeds-captured")
+    assert (too_much.status_code, urlsplit(too_much.json()["type"]).path) == (409, "/problems/amount-exceeds-captured")
     rest = pair.order.post(f"{path}/refunds", **WAIT).json()
     assert (rest["amount"], rest["status"]) == (600, "succeeded")
     assert pair.order.get(path).json()["status"] == "refunded"
@@ -244,7 +246,7 @@ def test_capture_against_void_has_one_winner(pair: Pair) -> None:
         won = [answer for answer in answers if answer.status_code in (200, 202)]
         lost = [answer.json() for answer in answers if answer.status_code == 409]
         assert (len(won), len(lost)) == (1, 7)
-        assert {problem["type"] for problem in lost} == {"/problems/payment-state"}
+        assert {urlsplit(problem["type"]).path for problem in lost} == {"/problems/payment-state"}
         expected = {"captured": ("paid", 900), "voided": ("canceled", 0)}[payment_of(pair, order["id"])["status"]]
         eventually(
             lambda order=order, expected=expected: (  # type: ignore[misc]

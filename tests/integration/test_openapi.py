@@ -88,7 +88,10 @@ class Described:
         eventually(
             lambda: self.client.get(location).json()["status"] not in ("processing", "pending_payment"), "settled"
         )
-        return {names[0]: made.json()["id"]}
+        ids = {names[0]: made.json()["id"]}
+        if "refund_id" in names:
+            ids["refund_id"] = self.ask("createRefund", ids, {"amount": 1}, Prefer="wait=10").json()["id"]
+        return ids
 
     def _webhook_ids(self, names: list[str]) -> dict[str, str]:
         """Return the ids of an endpoint, which is reused: a merchant may have only twenty."""

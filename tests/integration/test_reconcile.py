@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 from click.testing import Result
 from flask import Flask
 
+import order
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Pair
+from tests.support.settings import KEY, environment
 
 
 def reconcile(app: Flask) -> Result:
@@ -55,7 +59,42 @@ def test_records_that_could_not_be_compared_have_an_exit_status_of_their_own(pai
     pair.stop_payment()
     result = reconcile(pair.order_app)
     assert result.exit_code == 2
-    assert "2 not compared" in result.output, "the order, and the merchant's ledger at payment"
+    assert "3 not compared" in result.output, "payment, the order, and the merchant's ledger at payment"
+
+
+def test_nothing_to_compare_is_no_agreement_if_payment_does_not_answer(pair: Pair) -> None:
+    pair.stop_payment()
+    result = reconcile(pair.order_app)
+    assert (result.exit_code, "1 not compared" in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize("paid", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PAYMENT_API_KEY": ""}, "PAYMENT_API_KEY is not set"),
+        ({"PAYMENT_API_KEY": "not-the-key"}, "The key is not valid"),
+        ({"PAYMENT_API_KEY": KEY}, "merchants:any"),
+        ({"PAYMENT_URL": "order"}, "payment"),
+        ({"PAYMENT_URL": "http://127.0.0.1:9"}, "payment does not answer"),
+    ],
+)
+def test_a_half_configured_comparison_reports_no_differences_but_that_it_could_not_compare(
+    pair: Pair, paid: bool, settings: dict[str, str], said: str
+) -> None:
+    if paid:
+        pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
+    peers = {"PAYMENT_URL": pair.payment.url, "ORDER_URL": pair.order.url}
+    if settings.get("PAYMENT_URL") == "order":
+        settings = {"PAYMENT_URL": pair.order.url}
+    env = {**environment(pair.databases.service_url("order"), peers), **settings}
+    with mock.patch.dict(os.environ, env):
+        app = order.create_app()
+    result = reconcile(app)
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert "  differences" not in result.output
+    assert "Traceback" not in result.output
 
 
 def test_an_invalid_period_is_an_error(pair: Pair) -> None:

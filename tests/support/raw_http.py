@@ -70,5 +70,5 @@ def exchange(client: Client, request: bytes, *, hang_up: bool = False) -> tuple[
 def refusal(client: Client, request: bytes, status: int, name: str, *, hang_up: bool = False) -> None:
     code, headers, body = exchange(client, request, hang_up=hang_up)
     assert (code, headers["content-type"]) == (status, "application/problem+json"), body
-    assert (body["type"], body["status"]) == (f"/problems/{name}", status)
+    assert (urlsplit(body["type"]).path, body["status"]) == (f"/problems/{name}", status)
     assert set(body) >= {"title", "detail", "instance", "request_id"}

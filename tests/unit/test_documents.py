@@ -23,6 +23,13 @@ DOCUMENTS = [
     ROOT / "docs" / "decisions" / "README.md",
     *DECISIONS,
 ]
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not {".git", ".venv", ".venv.unfinished", ".cache", ".run", ".artifacts", "node_modules", "dist"}
+    & set(path.relative_to(ROOT).parts)
+)
+"""All documents of the project."""
 _CODE = re.compile(r"(?<![\w./-])(?:chassis|order|payment|tandem_client)(?:\.\w+)+")
 _PATH = re.compile(r"(?<![\w./-])(?:apps|charts|ci|docs|k8s|requirements|tests)/[\w./-]*\w")
 
@@ -66,15 +73,77 @@ def test_what_does_not_exist_is_noticed(name: str) -> None:
     assert missing(f"See `{name}`.") == {name}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_links_lead_to_files_and_headings(document: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
+def anchors(document: Path) -> list[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+?) *$", text, re.MULTILINE)
+    found: list[str] = []
+    for heading in headings:
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w -]", "", plain.lower()).replace(" ", "-")
+        repeated = sum(each == anchor or re.fullmatch(re.escape(anchor) + r"-\d+", each) is not None for each in found)
+        found.append(f"{anchor}-{repeated}" if repeated else anchor)
+    return found
+
+
+def broken(text: str, document: Path) -> list[str]:
+    """The links in the text of a document that lead to no file or to no heading."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    found = []
+    for target in re.findall(r"\]\(\s*(?!https?:|mailto:)([^)\s]+)\s*\)", text):
         path, _, heading = target.partition("#")
         linked = document.parent / path if path else document
-        assert linked.exists(), target
-        if heading:
-            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
-            assert heading in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings], target
+        inside = linked.resolve().is_relative_to(ROOT)
+        if not inside or not linked.exists() or (heading and heading not in anchors(linked)):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda document: str(document.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    assert broken(document.read_text(), document) == []
+
+
+@pytest.mark.parametrize("target", ["nowhere.md", "README.md#nowhere", "#nowhere", "../../../etc/hostname"])
+def test_a_broken_link_is_noticed(target: str) -> None:
+    assert broken(f"See [this]({target}).", ROOT / "docs" / "README.md") == [target]
+
+
+def test_the_index_lists_all_documents_and_the_readme_is_a_screenful() -> None:
+    folder = ROOT / "docs"
+    index = folder / "README.md"
+    listed = set(re.findall(r"\]\(([^)#]+)\)", index.read_text()))
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    folders = {path.name for path in folder.iterdir() if path.is_dir()} - {"examples", "images"}
+    assert {target.removesuffix("/README.md") for target in listed} == pages | folders
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 60
+
+
+def missing_tests(text: str) -> list[str]:
+    """The tests that a text names, as `file::function`, and that do not exist."""
+    found = []
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        file = ROOT / path
+        if not file.exists() or not re.search(rf"^\s*def {name}\(", file.read_text(), re.MULTILINE):
+            found.append(f"{path}::{name}")
+    return found
+
+
+def test_the_tests_that_documents_name_exist() -> None:
+    assert [each for document in PAGES for each in missing_tests(document.read_text())] == []
+    assert missing_tests("`tests/unit/test_documents.py::test_nothing` `tests/nowhere.py::test_nothing`") == [
+        "tests/unit/test_documents.py::test_nothing",
+        "tests/nowhere.py::test_nothing",
+    ]
+
+
+def test_each_report_of_another_system_has_a_link_and_a_test() -> None:
+    rows = re.findall(r"^\| (\[.*) \|$", (ROOT / "docs" / "elsewhere.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 20
+    for row in rows:
+        report, _, here = row.split(" | ")
+        assert re.fullmatch(r"\[[^]]+\]\(https://github\.com/[\w./-]+/(?:issues|pull)/\d+\)", report), report
+        assert re.search(r"`tests/\S+\.py::\w+`", here), report
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -64,6 +64,7 @@ LARGEST = {
     "order.operator.actions._NUMBER": MAX_BODY,
     "order.webhooks.addresses._HOST": URL,
     "order.webhooks.addresses._REST": URL,
+    "order.webhooks.proxy._NUMBER": URL,
     "payment.ids._UUID": HEADER,
     "tandem_client.attempt._MERCHANT": HEADER,
     "tandem_client.transport._KEY": HEADER,

@@ -94,13 +94,13 @@ def test_every_error_status_has_a_generic_problem(status: int) -> None:
 
 def test_a_rendered_problem_has_the_title_and_status_of_the_catalogue() -> None:
     problem = Problem("validation", "1 field is not valid.", [{"pointer": "/a", "detail": "Bad."}], {"X-More": "1"})
-    rendered = render(problem, GENERIC, instance="/v1/things", request_id="r-1")
+    rendered = render(problem, GENERIC, base="https://shop.example", instance="/v1/things", request_id="r-1")
     assert (rendered.status, rendered.headers) == (
         422,
         {"Content-Type": "application/problem+json", "X-More": "1"},
     )
     assert rendered.body == (
-        b'{"type":"/problems/validation","title":"The request is not valid","status":422,'
+        b'{"type":"https://shop.example/problems/validation","title":"The request is not valid","status":422,'
         b'"detail":"1 field is not valid.","instance":"/v1/things","request_id":"r-1",'
         b'"errors":[{"pointer":"/a","detail":"Bad."}]}'
     )

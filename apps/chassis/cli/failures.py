@@ -71,6 +71,11 @@ def _text(error: BaseException) -> str | None:
             return f"the database is read-only: {reason}"
         case psycopg.errors.InsufficientPrivilege():
             return f"the role of the database's URL lacks a privilege, or the database is not migrated: {reason}"
-        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedColumn() | psycopg.errors.InvalidSchemaName():
+        case (
+            psycopg.errors.UndefinedTable()
+            | psycopg.errors.UndefinedColumn()
+            | psycopg.errors.UndefinedFunction()
+            | psycopg.errors.InvalidSchemaName()
+        ):
             return f"the database is not migrated: {reason}"
     return f"the database does not respond: {reason}"

@@ -11,6 +11,8 @@ import orjson
 from flask import Response, request
 from werkzeug.datastructures import Headers
 
+from chassis.http.compression import plain_tags
+
 
 def to_json(value: Any) -> bytes:
     """Return a value as compact JSON in UTF-8."""
@@ -78,5 +80,6 @@ def answer(
     if version is None and (tagged or is_read):
         response.add_etag()
     if is_read and "HTTP_IF_NONE_MATCH" in environ:
-        response.make_conditional(environ)
+        tags = plain_tags(environ["HTTP_IF_NONE_MATCH"])
+        response.make_conditional({**environ, "HTTP_IF_NONE_MATCH": tags})
     return response

@@ -31,7 +31,7 @@ def _own() -> str:
 
 @functools.cache
 def _combined(text: str) -> str:
-    """Write the public authorities and those of `text` into one file, because requests and stripe take a path."""
+    """Write the public authorities and those of `text` into one file, because HTTP libraries take a path."""
     try:
         ssl.create_default_context(cadata=text)
     except ssl.SSLError as error:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import marshmallow as ma
 
+from chassis.http.deprecation import Deprecation
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -54,6 +56,8 @@ class Facts:
     waits: bool = False
     signature: Signature | None = None
     tagged: bool = False
+    keyed: bool = False
+    deprecated: Deprecation | None = None
 
 
 def facts_of(view: Callable[..., Any] | None) -> Facts | None:
@@ -77,6 +81,8 @@ def facts(
     body: type[ma.Schema] | None = None,
     signature: Signature | None = None,
     tagged: bool = False,
+    keyed: bool = False,
+    deprecated: Deprecation | None = None,
 ) -> Callable[[View], View]:
     """Record what OpenAPI cannot derive from the rest of a view.
 
@@ -84,14 +90,15 @@ def facts(
     to the members of its example that differ; a code other than the one in `Blueprint.response` adds a response.
     `waits`: the view honors `Prefer: wait`. `body`: the schema of a body that the view parses itself. `signature`:
     the signature that the view checks instead of an API key. `tagged`: the response has an ETag although its schema
-    has no `version`.
+    has no `version`. `keyed`: the request may have an Idempotency-Key, although its method needs none.
+    `deprecated`: the path will go away.
     """
 
     def decorate(view: View) -> View:
         known = record(view)
         known.problems, known.answers, known.waits = problems, answers or {}, waits
-        known.signature, known.tagged = signature, tagged
-        known.body = body or known.body
+        known.signature, known.tagged, known.keyed = signature, tagged, keyed
+        known.body, known.deprecated = body or known.body, deprecated
         return view
 
     return decorate

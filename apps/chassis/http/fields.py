@@ -188,6 +188,22 @@ class Choice(fields.String):
         super().__init__(validate=validate.OneOf(choices), metadata=metadata, **kwargs)
 
 
+class Choices(fields.Field):  # type: ignore[type-arg]
+    """One or several of some strings in a query, separated by commas; it loads as a list without duplicates."""
+
+    def __init__(self, choices: Iterable[str], description: str) -> None:
+        self.choices = [str(choice) for choice in choices]
+        items = {"type": "string", "enum": self.choices}
+        about = describe(f"{description} Several are separated by commas.")
+        super().__init__(metadata={"type": "array", "items": items, "minItems": 1, **about})
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        given = str(value).split(",", len(self.choices) + 1)
+        if not set(given) <= set(self.choices):
+            raise ma.ValidationError(f"Must be one of: {', '.join(self.choices)}; or several, separated by commas.")
+        return list(dict.fromkeys(given))
+
+
 class Currency(fields.String):
     """An ISO 4217 code in capitals."""
 

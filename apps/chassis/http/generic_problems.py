@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from chassis.http.problems import Catalogue, Kind, Problem
 
 GENERIC: Catalogue = {
@@ -17,8 +15,8 @@ GENERIC: Catalogue = {
     "idempotency-key-missing": Kind(
         400,
         "The Idempotency-Key header is missing or malformed",
-        "Send Idempotency-Key with 1 to 255 visible ASCII characters: a new key for each new operation, and the same "
-        "key when you retry a request.",
+        "Send Idempotency-Key with 1 to 255 visible ASCII characters, with or without quotes around them: a new key "
+        "for each new operation, and the same key when you retry a request.",
         "A POST under /v1 creates or changes something and may reach the service twice. Without a key, a retry looks "
         "like a new request.",
     ),
@@ -170,6 +168,15 @@ def name_for(status: int) -> str:
     return next(names, "malformed-request" if status < 500 else "internal-error")
 
 
-def from_status(status: int, detail: str | None) -> Problem:
+_DETAILS = {
+    400: "The request is malformed.",
+    404: "This service has no such path.",
+    405: "This path does not support the method.",
+    413: "The body has more than 256 KiB.",
+}
+
+
+def from_status(status: int) -> Problem:
     """Return the problem for an error status that Flask or Werkzeug chose, such as 404 for an unknown path."""
-    return Problem(name_for(status), detail or HTTPStatus(status).description or HTTPStatus(status).phrase)
+    name = name_for(status)
+    return Problem(name, _DETAILS.get(status, GENERIC[name].cause))

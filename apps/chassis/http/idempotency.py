@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from flask import g, request
+import uuid_utils
+from flask import current_app, g, request
 
 from chassis import cards
 from chassis.http import parsing
@@ -25,6 +26,8 @@ from chassis.postgres.database import Database, Session
 from chassis.postgres.durability import confirmed
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+_QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +76,49 @@ class Earlier:
     resource_id: str
 
 
-def claim() -> Claim:
+def claim(*, optional: bool = False) -> Claim:
     """Return the claim of the current request; its body must have been parsed.
+
+    With `optional`, a request without a key gets a new one, which no other request has.
 
     Raises Problem `idempotency-key-missing` if the Idempotency-Key header is missing or malformed, and Problem
     `card-number` if it holds something that is written as a card number.
     """
     req, context = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
-    key = req.headers.get("Idempotency-Key", "")
+    header = req.headers.get("Idempotency-Key", str(uuid_utils.uuid7()) if optional else "")
+    key = unquoted(header) if header.startswith('"') else header
     if not is_key(key):
-        wrong = "must have 1 to 255 visible ASCII characters" if key else "is missing"
+        wrong = "must have 1 to 255 visible ASCII characters" if header else "is missing"
         raise Problem("idempotency-key-missing", f"The Idempotency-Key header {wrong}.")
     if cards.is_written_as_card(key):
         raise Problem("card-number", "The Idempotency-Key must not hold a card number.")
+    if key != header and is_key(header):
+        key = _stored_name(context.merchant, header, key)
     content = fingerprint(req.method, req.path, context.body)
     return Claim(context.merchant, key, content, if_match(req.headers.get("If-Match")))
+
+
+def unquoted(header: str) -> str:
+    r"""Return the key in an Idempotency-Key header: what a quoted string holds, and any other text as it is.
+
+    The draft defines the header as a string of Structured Fields (RFC 9651, section 3.3.3). So `"abc"` is the key
+    `abc`, and `"a\"b"` is the key `a"b`. A text that is no such string, such as `"abc`, is a key with its quotes.
+    """
+    string = _QUOTED.fullmatch(header)
+    return _ESCAPED.sub(r"\1", string.group(1)) if string else header
+
+
+def _stored_name(merchant: str, header: str, key: str) -> str:
+    """Return the name under which a key that was sent in quotes is stored: `key`, or `header` if that is stored.
+
+    Releases up to 0.2 stored such a key with its quotes. Its retry must find it, or the work would be done twice.
+    """
+    row = (
+        current_app.extensions["tandem"]
+        .database.session()
+        .one("SELECT key FROM idempotency_keys WHERE merchant = %s AND key = %s", (merchant, header))
+    )
+    return key if row is None else header
 
 
 def is_key(text: str) -> bool:

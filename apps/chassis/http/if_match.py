@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from chassis.http.compression import plain_tags
 from chassis.http.problems import Problem
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -34,6 +35,7 @@ def if_match(header: str | None) -> Condition:
     """
     if header is None or header.strip() == "*":
         return ANY
+    header = plain_tags(header)
     if not _LIST.fullmatch(header):
         return Condition(frozenset())
     return Condition(frozenset(tag for weak, tag in _STRONG.findall(header) if not weak))

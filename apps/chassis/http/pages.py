@@ -1,9 +1,11 @@
-"""Pages that explain each kind of problem to people: what it means, why it happens and what to do. They need no key."""
+"""Pages for people: the start page, and what each kind of problem means and what to do. They need no key."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template_string
+from flask import Blueprint, Response, render_template_string, request
+from werkzeug.wrappers import Response as Answer
 
+from chassis.http import greeting
 from chassis.http.problems import Catalogue, Problem
 
 # The pages run no scripts and load nothing from other origins.
@@ -44,8 +46,8 @@ _PROBLEM = (
 _LIST = (
     _FRAME.replace("TITLE", "Problems")
     + """<h1>Problems</h1>
-<p>Every error of this service is <code>application/problem+json</code> (RFC 9457). Its <code>type</code> is the path of
-one of these pages. Its <code>detail</code> says what was wrong with the request, <code>errors</code> points to the
+<p>Every error of this service is <code>application/problem+json</code> (RFC 9457). Its <code>type</code> is the address
+of one of these pages. Its <code>detail</code> says what was wrong with the request, <code>errors</code> points to the
 invalid fields, and <code>request_id</code> identifies the request in the logs.</p>
 <table>
 {% for name, kind in catalogue.items() %}<tr><td>{{ kind.status }}</td>
@@ -56,17 +58,24 @@ invalid fields, and <code>request_id</code> identifies the request in the logs.<
 )
 
 
-def blueprint(catalogue: Catalogue) -> Blueprint:
-    """Return the routes of the pages for the kinds in a catalogue."""
+def blueprint(title: str, about: str, catalogue: Catalogue) -> Blueprint:
+    """Return the routes of the start page and of the pages for the kinds in a catalogue.
+
+    `title` and `about` say on the start page what the service is.
+    """
     pages = Blueprint("pages", __name__)
 
     @pages.after_request
     def for_browsers(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = _CSP
         response.headers["Referrer-Policy"] = "no-referrer"
-        if response.status_code == 200:
+        if response.status_code == 200 and "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "public, max-age=3600"
         return response
+
+    @pages.get("/")
+    def start() -> Answer:
+        return greeting.response(title, about, greeting.API_LINKS, request.accept_mimetypes, "/problems.css")
 
     @pages.get("/problems")
     def problems() -> str:

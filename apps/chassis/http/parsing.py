@@ -233,7 +233,17 @@ def load_query(load: Load, rule: Rule) -> Any:
     Raises what `check_query` raises, and Problem `validation` for invalid parameters.
     """
     check_query(flask.request, rule)
-    return load_json(load, rule, flask.request.args.to_dict(), suspicious=False)
+    return load_json(load, rule, _with_labels(flask.request.args.to_dict(), rule), suspicious=False)
+
+
+def _with_labels(args: dict[str, Any], rule: Rule) -> dict[str, Any]:
+    """Return a query with the parameters of labels as one object: `labels.a=1&labels.b=2` is two labels."""
+    for name in [name for name, member in rule.members.items() if member.labels and name not in args]:
+        given = {key: value for key, value in args.items() if key.startswith(f"{name}.")}
+        if given:
+            args = {key: value for key, value in args.items() if key not in given}
+            args[name] = {key.removeprefix(f"{name}."): value for key, value in given.items()}
+    return args
 
 
 def load_json(load: Load, rule: Rule, data: dict[str, Any], *, suspicious: bool) -> Any:

@@ -4,14 +4,17 @@ Raise a `Problem` by its name anywhere below a request:
 
     raise Problem("not-found", "No path begins with two slashes.")
 
-Its status and title are looked up in the catalogue of the application that answers: the kinds that every service has
-(`generic_problems`) and those of the service itself. The page /problems/<name> explains a kind to people.
+Its `type` is the address of the page /problems/<name>, which explains the kind to people. Its status and title are
+looked up in the catalogue of the application that answers: the kinds that every service has
+(`generic_problems`) and those of the service itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from chassis.cards import MAX_PATH
 from chassis.http.answers import to_json
@@ -33,6 +36,8 @@ MAX_BYTES = 64 * 1024
 """The most bytes of a problem's body: it has fewer errors if their texts are long."""
 _MAX_TEXT = 500  # characters of a detail or a pointer
 _MAX_INSTANCE = 12 * MAX_PATH  # characters of the quoted path as a URI reference: %F0%9F%92%B3 is one character
+
+_HOST = re.compile(r"(?:[A-Za-z0-9.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 Catalogue = Mapping[str, Kind]
 """The kinds of problems that an application can answer with, by name."""
@@ -64,34 +69,47 @@ class Rendered:
     body: bytes
 
 
+def base_url(environ: Mapping[str, Any]) -> str:
+    """Return the URL of the service as the client of a request (PEP 3333) wrote it, without a slash at its end.
+
+    A Host header that is not valid is not used: the address of the server stands for it.
+    """
+    host = environ.get("HTTP_HOST", "")
+    if not _HOST.fullmatch(host):
+        host = f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+    return f"{environ['wsgi.url_scheme']}://{host}"
+
+
 def render(
     problem: Problem,
     catalogue: Catalogue,
     *,
     instance: str,
+    base: str,
     request_id: str | None = None,
     status: int | None = None,
 ) -> Rendered:
     """Make the response to a problem; `instance` is the path of the request, as a URI reference.
 
+    `base` is the URL of the service, which `type` begins with, without a slash at its end.
     `request_id` is left out of the body if it is None. `status` replaces the catalogue's where HTTP itself has chosen
     one. Raises KeyError if the catalogue lacks the problem.
     """
     kind = catalogue[problem.name]
     status = status or kind.status
-    body = members(problem, kind, instance=instance, request_id=request_id, status=status)
+    body = members(problem, kind, base=base, instance=instance, request_id=request_id, status=status)
     headers = {"Content-Type": "application/problem+json", **problem.headers}
     data = to_json(body)
     while len(data) > MAX_BYTES and problem.errors:
         kept = problem.errors[: min(len(problem.errors), MAX_ERRORS) // 2]
         more = problem.more_errors + len(problem.errors) - len(kept)
         problem = replace(problem, errors=kept, more_errors=more)
-        data = to_json(members(problem, kind, instance=instance, request_id=request_id, status=status))
+        data = to_json(members(problem, kind, base=base, instance=instance, request_id=request_id, status=status))
     return Rendered(status, kind.title, headers, data)
 
 
 def members(
-    problem: Problem, kind: Kind, *, instance: str, request_id: str | None, status: int | None = None
+    problem: Problem, kind: Kind, *, base: str, instance: str, request_id: str | None, status: int | None = None
 ) -> dict[str, object]:
     """Return the members of a problem's body (RFC 9457, section 3), in the order in which they are written.
 
@@ -100,7 +118,7 @@ def members(
     errors = [{name: _cut(text, _MAX_TEXT) for name, text in each.items()} for each in problem.errors[:MAX_ERRORS]]
     more = problem.more_errors + len(problem.errors) - len(errors)
     return {
-        "type": f"/problems/{problem.name}",
+        "type": f"{base}/problems/{problem.name}",
         "title": kind.title,
         "status": status or kind.status,
         "detail": _cut(problem.detail, _MAX_TEXT),

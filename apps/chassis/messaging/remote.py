@@ -230,6 +230,6 @@ class Remote:
 
 def _problem(response: requests.Response) -> str | None:
     try:
-        return str(orjson.loads(response.content)["type"]).removeprefix("/problems/")
+        return str(orjson.loads(response.content)["type"]).rpartition("/problems/")[2]
     except (ValueError, LookupError, TypeError):
         return None

@@ -78,7 +78,7 @@ def divide(messages: Sequence[Any], busy: Mapping[str, int], size: int) -> list[
     """Divide messages into batches of up to `size`, so that few merchants wait for the slow messages of another one.
 
     A merchant with many messages gets batches of its own. Merchants with few messages share batches: those with nothing
-    in flight (`busy` counts what is) never share one with those that have. The order of messages is kept in a batch.
+    in flight (`busy` counts what is) never share one with those that have. Messages keep their sequence in a batch.
     """
     counts = Counter(message.merchant for message in messages)
     groups: dict[object, list[Any]] = {}

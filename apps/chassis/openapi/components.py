@@ -8,6 +8,8 @@ from chassis.http.facts import Signature
 from chassis.openapi.schemas import EXAMPLE_ID
 
 BEARER = "bearer"
+OPTIONAL_KEY = "Optional-Idempotency-Key"
+"""The name of the component for an Idempotency-Key that may be left out."""
 WEBHOOK_HEADERS = ("webhook-id", "webhook-timestamp")
 
 
@@ -31,7 +33,7 @@ _PARAMETERS = [
     _parameter(
         "Idempotency-Key",
         "A name for this operation that the client chooses, such as a new UUID. A request that is repeated with the "
-        "same key does nothing twice.",
+        'same key does nothing twice. A quoted string (RFC 9651) is the key that it holds: `"abc"` is the key `abc`.',
         required=True,
         pattern="^[!-~]+$",
         minLength=1,

@@ -32,7 +32,17 @@ METHODS = ("get", "put", "post", "delete", "patch")
 
 _PARAMETER = re.compile(r"<(?:([^:<>]+):)?(\w+)>")
 _PARAMETER_SCHEMAS = {"uuid": {"type": "string", "format": "uuid"}, "string": {"type": "string", "minLength": 1}}
-_MEMBERS = ("tags", "operationId", "summary", "description", "security", "parameters", "requestBody", "responses")
+_MEMBERS = (
+    "tags",
+    "operationId",
+    "deprecated",
+    "summary",
+    "description",
+    "security",
+    "parameters",
+    "requestBody",
+    "responses",
+)
 
 
 ABOUT = """\
@@ -44,15 +54,16 @@ the quota is left; beyond it the response is 429.
 **Retries.** Every POST under `/v1` needs an `Idempotency-Key`: a new key for each new operation, and the same key when
 a request is retried, whatever happened to the first one. A retry does nothing twice; it answers with the current state.
 
-**Errors** are `application/problem+json` (RFC 9457). Their `type` is the path of a page of this service that says what
-to do; `errors` points to each invalid field. A response of 503 says when to retry: the request has either taken effect
-completely or not at all.
+**Errors** are `application/problem+json` (RFC 9457). Their `type` is the address of a page of this service that says
+what to do; `errors` points to each invalid field. A response of 503 says when to retry: the request has either taken
+effect completely or not at all.
 
 **Formats.** Amounts are integers in minor units: 450 is 4.50 EUR. Numbers are JSON integers, without fraction or
 exponent. Times are RFC 3339 in UTC, ids are UUIDs. A body is one JSON object of at most 256 KiB in UTF-8, without
 unknown fields or duplicate keys, and without control characters, lone surrogates or card numbers in any string; a
-missing body counts as `{}`. Every response has an `X-Request-Id`. Every path that supports GET supports HEAD, and
-every path supports OPTIONS.
+missing body counts as `{}`. Every response has an `X-Request-Id` and, as `Tandem-Version`, the release that has made
+it. Responses of 1 KiB or more are compressed for clients that send `Accept-Encoding: gzip`. Every path that supports
+GET supports HEAD, and every path supports OPTIONS.
 """
 
 
@@ -89,13 +100,14 @@ def document(
     for event in events.values():
         plugin.resolver.resolve_operations(event)  # type: ignore[no-untyped-call]
     built = spec.to_dict()
+    schemas.describe_queries(built)
     names = schemas.complete(built, plugin.converter, events)
     operations = [
         Operation(_operation_id(rule), _path(rule), method, facts, built["paths"][_path(rule)][method])
         for rule, method, facts in _views(app)
     ]
     versioned = [operation.path for operation in operations if operation.shows_version(names)]
-    operations = [replace(each, changes=each.takes_key and _is_below(each.path, versioned)) for each in operations]
+    operations = [replace(each, changes=_changes(each, versioned)) for each in operations]
     shared: dict[str, Any] = {"schemas": {**names, "Problem": problem_schema(problems)}, **components()}
     for operation in operations:
         operation.describe(shared, problems)
@@ -180,8 +192,11 @@ def _webhook(event: Webhook) -> dict[str, Any]:
     }
 
 
-def _is_below(path: str, others: Iterable[str]) -> bool:
-    return any(path.startswith(f"{other}/") for other in others)
+def _changes(operation: Operation, versioned: Iterable[str]) -> bool:
+    """Return whether an operation changes a resource at one of the `versioned` paths."""
+    if operation.facts.keyed:
+        return operation.path in versioned
+    return operation.takes_key and any(operation.path.startswith(f"{path}/") for path in versioned)
 
 
 def _path_item(item: dict[str, Any]) -> dict[str, Any]:

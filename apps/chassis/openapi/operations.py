@@ -13,6 +13,7 @@ from chassis.http.problems import Catalogue
 from chassis.openapi import schemas
 from chassis.openapi.components import (
     BEARER,
+    OPTIONAL_KEY,
     WEBHOOK_HEADERS,
     header_references,
     parameter_references,
@@ -60,10 +61,15 @@ class Operation:
         """Complete everything but the links; responses and security schemes are added to the components."""
         names = components["schemas"]
         self.described["operationId"] = self.id
+        if self.facts.deprecated is not None:
+            self.described["deprecated"] = True
         self.described["summary"] = self.described["summary"].rstrip(".").replace("`", "")  # plain text, not Markdown
         self._secure(components["securitySchemes"])
         if "requestBody" in self.described:
             self.described["requestBody"]["required"] = schemas.add_example(self.described["requestBody"], names)
+        if self.facts.keyed:
+            key = components["parameters"]["Idempotency-Key"]
+            components["parameters"][OPTIONAL_KEY] = {**key, "required": False}
         headers = parameter_references(*self._headers())
         self.described["parameters"] = [*self.described.get("parameters", []), *headers]
         refused = refusals(self._problems(problems), problems, components["responses"])
@@ -92,6 +98,8 @@ class Operation:
         """Yield the names of the request headers that it supports."""
         if self.takes_key:
             yield "Idempotency-Key"
+        if self.facts.keyed:
+            yield OPTIONAL_KEY
         if self.facts.waits:
             yield "Prefer"
         if self.changes:
@@ -119,7 +127,7 @@ class Operation:
                 "Location": "201" in answers or success == "202",
                 "ETag": self.method == "get" or "version" in members or self.facts.tagged,
                 "Link": "next_cursor" in members,
-                "Idempotency-Replayed": self.takes_key,
+                "Idempotency-Replayed": self.takes_key or self.facts.keyed,
                 "Preference-Applied": self.facts.waits,
                 "RateLimit": self.facts.scope is not None,
                 "RateLimit-Policy": self.facts.scope is not None,
@@ -138,7 +146,7 @@ class Operation:
             found += ["malformed-request", "invalid-signature", "content-too-large"]
         elif "requestBody" in self.described:
             found += ["malformed-request", "content-too-large", "unsupported-media-type", "card-number"]
-        if self.takes_key:
+        if self.takes_key or self.facts.keyed:
             found += ["idempotency-key-missing", "idempotency-key-in-use", "idempotency-key-reused"]
         if self.changes:
             found += ["precondition-failed"]

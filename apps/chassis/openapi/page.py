@@ -16,6 +16,7 @@ from typing import Any
 from flask import Blueprint, Response, request, send_file
 
 from chassis.http.answers import to_json
+from chassis.http.compression import plain_tags
 from chassis.http.problems import Problem
 
 FOLDER = Path(__file__).parent / "docs_page"
@@ -55,7 +56,8 @@ def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
     def document() -> Response:
         response = Response(text(), mimetype="application/json")
         response.add_etag()
-        response.make_conditional(request)
+        tags = plain_tags(request.headers.get("If-None-Match", ""))
+        response.make_conditional({**request.environ, "HTTP_IF_NONE_MATCH": tags})
         return response
 
     pages.add_url_rule("/openapi.json", "document", document)

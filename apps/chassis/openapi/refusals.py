@@ -25,9 +25,10 @@ def problem_schema(catalogue: Catalogue) -> dict[str, Any]:
         "properties": {
             "type": {
                 "type": "string",
-                "format": "uri-reference",
-                "description": "The kind of problem: the path of a page of this service that says what to do.",
-                "enum": [f"/problems/{name}" for name in catalogue],
+                "format": "uri",
+                "description": "The kind of problem: the address of a page of this service that says what to do. Its "
+                f"last segment is the name of the kind: {', '.join(catalogue)}, or another one in the future.",
+                "pattern": "/problems/[a-z-]+$",
             },
             "title": {"type": "string", "description": "The kind of problem, for people."},
             "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
@@ -78,7 +79,7 @@ def refusals(names: Iterable[str], catalogue: Catalogue, responses: dict[str, An
 def _refusal(status: int, names: list[str], catalogue: Catalogue) -> dict[str, Any]:
     headers = ["X-Request-Id", *_HEADERS_BY_STATUS.get(status, [])]
     headers += ["Retry-After"] if "idempotency-key-in-use" in names else []
-    types = {"properties": {"type": {"enum": [f"/problems/{name}" for name in names]}}}
+    types = {"properties": {"type": {"pattern": f"/problems/({'|'.join(names)})$"}}}
     return {
         "description": "; ".join(f"`{name}`: {catalogue[name].title}" for name in names),
         "headers": header_references(*headers),
@@ -105,4 +106,10 @@ def _content(schema: dict[str, Any], names: list[str], catalogue: Catalogue) -> 
 def _example(name: str, catalogue: Catalogue) -> dict[str, object]:
     errors = [{"pointer": "/amount", "detail": "Not a valid integer."}] if name == "validation" else []
     problem = Problem(name, catalogue[name].cure, errors)
-    return members(problem, catalogue[name], instance="/v1/path/of/the/request", request_id=EXAMPLE_ID)
+    return members(
+        problem,
+        catalogue[name],
+        base="https://api.shop.example",
+        instance="/v1/path/of/the/request",
+        request_id=EXAMPLE_ID,
+    )

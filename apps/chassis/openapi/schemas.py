@@ -77,6 +77,20 @@ def complete(spec: dict[str, Any], converter: OpenAPIConverter, events: Mapping[
     return names
 
 
+def describe_queries(spec: dict[str, Any]) -> None:
+    """Describe lists in queries as values separated by commas, and labels as parameters of their own: `labels.a=1`."""
+    for operation in _operations(spec):
+        for parameter in operation.get("parameters", []):
+            schema, name = parameter["schema"], parameter["name"]
+            if parameter["in"] == "query" and schema.get("type") == "array":
+                parameter |= {"style": "form", "explode": False}
+            if parameter["in"] == "query" and schema.get("type") == "object":
+                names = {"pattern": f"^{name}[.][^\\u0000-\\u001f\\u007f-\\u009f]{{1,40}}$"}
+                examples = [{f"{name}.{key}": value for key, value in each.items()} for each in schema["examples"]]
+                parameter |= {"style": "form", "explode": True}
+                parameter["schema"] = {**schema, "propertyNames": names, "examples": examples}
+
+
 def _operations(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for item in spec["paths"].values() for name, part in item.items() if name != "parameters"]
 

@@ -16,7 +16,10 @@ def service_paths(rules: set[str], catalogue: Catalogue) -> dict[str, Any]:
     missing = {"404": {"description": "There is no such page", "content": {"application/problem+json": {}}}}
     status = {"application/json": {"schema": {"type": "object", "required": ["status"]}}}
     failing = {"503": {"description": "No; the body says what is wrong", "content": status}}
+    links = {"type": "object", "required": ["title", "about", "links"]}
+    start = {"application/json": {"schema": links}, "text/html": {}}
     paths = {
+        "/": _page("start", "What this service is, with links to its pages", start),
         "/livez": _page("isAlive", "Whether the process works", {"application/json": {}}, failing),
         "/readyz": _page("isReady", "Whether the service can process requests", status, failing),
         "/openapi.json": _page("openapi", "This document", {"application/json": {"schema": {"type": "object"}}}),

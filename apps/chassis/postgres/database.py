@@ -28,6 +28,7 @@ UNAVAILABLE = (
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidSchemaName,
     psycopg.errors.InsufficientPrivilege,
 )

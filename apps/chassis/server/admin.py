@@ -18,10 +18,11 @@ from urllib.parse import quote, urlsplit
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
+from chassis.http import greeting
 from chassis.http.addresses import client_network
 from chassis.http.answers import to_json
 from chassis.http.generic_problems import GENERIC
-from chassis.http.problems import Problem, render
+from chassis.http.problems import Problem, base_url, render
 from chassis.postgres.database import Database
 from chassis.server import listeners, rejections
 from chassis.server.health import Health
@@ -53,7 +54,7 @@ class _RequestHandler(WSGIRequestHandler):
         """Respond to a request that could not be parsed; nothing of it is quoted."""
         status, text = HTTPStatus(code), "The request is malformed."
         name = {414: "uri-too-long", 431: "headers-too-large"}.get(status, "malformed-request")
-        self.wfile.write(rejections.response("", Problem(name, text)))
+        self.wfile.write(rejections.response("", Problem(name, text), self.connection.getsockname()))
         self.close_connection = True
 
     def send_header(self, keyword: str, value: str) -> None:
@@ -105,7 +106,7 @@ class _Server(ThreadedWSGIServer):
         if refused:
             with suppress(OSError):  # the client is gone
                 request.setblocking(False)
-                request.send(rejections.response("", rejections.too_many_connections()))
+                request.send(rejections.response("", rejections.too_many_connections(), request.getsockname()))
             self.shutdown_request(request)
             return
         try:
@@ -129,11 +130,11 @@ class _Server(ThreadedWSGIServer):
 
 
 def application(
-    url: str, health: Health, gauges: metrics.DatabaseGauges, pages: Mapping[str, Application]
+    name: str, url: str, health: Health, gauges: metrics.DatabaseGauges, pages: Mapping[str, Application]
 ) -> Application:
     """Return the WSGI application of the admin port.
 
-    `url` is the service's database. `pages` are as in `pages_application`.
+    `name` is that of the service, `url` its database. `pages` are as in `pages_application`.
     """
     database = Database(url, "admin", statement_timeout=3.0)
     gauges.use(database)
@@ -146,7 +147,9 @@ def application(
         if path in ("/livez", "/readyz"):
             status, body = health.live() if path == "/livez" else health.ready(database)
             return Response(to_json(body), status, mimetype="application/json")
-        return _missing(path)
+        if path == "/":
+            return _greeting(name, pages, greeting.PROBE_LINKS, request)
+        return _missing(request.environ)
 
     def probes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
@@ -154,25 +157,35 @@ def application(
         finally:
             database.close()  # this thread ends with the request
 
-    return pages_application(pages, probes)
+    return pages_application(name, pages, probes)
 
 
-def pages_application(pages: Mapping[str, Application], other: Application | None = None) -> Application:
+def pages_application(name: str, pages: Mapping[str, Application], other: Application | None = None) -> Application:
     """Return the WSGI application for a service's own pages.
 
     `pages` maps the first segment of a path, such as "/admin", to the WSGI application that handles it and all paths
-    below it. `other` handles the other paths; without it they are 404.
+    below it. `other` handles the other paths; without it they are 404, except `/`, which has links to the pages of the
+    service `name`.
     """
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0], other)
-        return (page or _missing(environ["PATH_INFO"]))(environ, start_response)
+        if page is None and environ["PATH_INFO"] == "/":
+            return _greeting(name, pages, {}, Request(environ))(environ, start_response)
+        return (page or _missing(environ))(environ, start_response)
 
     return app
 
 
-def _missing(path: str) -> Response:
-    missing = render(Problem("not-found", "This port has no such path."), GENERIC, instance=quote(path))
+def _greeting(name: str, pages: Mapping[str, Application], probes: Mapping[str, str], request: Request) -> Response:
+    links = {**dict.fromkeys(pages, "A page for operators"), **probes}
+    about = "This port is for operators and probes. Do not expose it."
+    return greeting.response(f"Tandem {name}, admin port", about, links, request.accept_mimetypes)
+
+
+def _missing(environ: dict[str, Any]) -> Response:
+    problem = Problem("not-found", "This port has no such path.")
+    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(environ["PATH_INFO"]))
     return Response(missing.body, missing.status, missing.headers)
 
 

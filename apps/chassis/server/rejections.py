@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
 from urllib.parse import quote, unquote
 
 import uuid_utils
 from gunicorn.http import errors
 
-from chassis import cards
+from chassis import __version__, cards
 from chassis.http.generic_problems import GENERIC
 from chassis.http.problems import Problem, render
 from chassis.telemetry import logs, metrics
@@ -15,16 +17,25 @@ from chassis.telemetry import logs, metrics
 log = logs.get_logger()
 
 
-def response(path: str, problem: Problem) -> bytes:
-    """Build a whole HTTP response that closes the connection; count and log the request."""
+def response(path: str, problem: Problem, address: tuple[Any, ...]) -> bytes:
+    """Build a whole HTTP response that closes the connection; count and log the request.
+
+    `address` is that of the server's socket. A request that was not parsed has named no host, so the problem's type
+    has the address, unless PUBLIC_URL is set.
+    """
     request_id = str(uuid_utils.uuid7())
-    rendered = render(problem, GENERIC, instance=quote(cards.masked_path(unquote(path))), request_id=request_id)
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    base = os.environ.get("PUBLIC_URL", "").strip().rstrip("/") or f"http://{host}:{address[1]}"
+    rendered = render(
+        problem, GENERIC, base=base, instance=quote(cards.masked_path(unquote(path))), request_id=request_id
+    )
     status = rendered.status
     metrics.requests.labels("OTHER", "unread", str(status)).inc()
     log.info("request", method=None, route="unread", status=status, problem=problem.name, request_id=request_id)
     headers = {
         "Connection": "close",
         "X-Request-Id": request_id,
+        "Tandem-Version": __version__,
         **rendered.headers,
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",

@@ -88,7 +88,7 @@ class Worker(BalancedWorker):
         crowded = 0 < self.per_address < self._open_by_address[conn.address]
         if crowded and not self._close_idle_of(conn.address):
             log.info("too_many_connections", address=conn.address)
-            conn.sock.try_send(rejections.response("", rejections.too_many_connections()))
+            conn.sock.try_send(rejections.response("", rejections.too_many_connections(), conn.sock.getsockname()))
             self.close_connection(conn)
             return
         self._receive(conn, FIRST_BYTE_TIMEOUT)
@@ -122,7 +122,7 @@ class Worker(BalancedWorker):
                 conn, request = next(iter(self._receiving.items()))
                 self._stop_receiving(conn)
                 if request.data:
-                    conn.sock.try_send(rejections.response("", rejections.incomplete()))
+                    conn.sock.try_send(rejections.response("", rejections.incomplete(), conn.sock.getsockname()))
                 self.close_connection(conn)
             elif self._sending:
                 self._abandon_response(min(self._sending, key=lambda conn: conn.timeout))
@@ -275,7 +275,7 @@ class Worker(BalancedWorker):
 
     def _reject(self, conn: TConn, problem: Problem) -> None:
         self._stop_receiving(conn)
-        conn.sock.try_send(rejections.response("", problem))
+        conn.sock.try_send(rejections.response("", problem, conn.sock.getsockname()))
         self._lingering.begin(conn)
 
     def _stop_receiving(self, conn: TConn) -> RequestBuffer:
@@ -295,6 +295,6 @@ class Worker(BalancedWorker):
         if problem.name == "internal-error":
             log.error("unexpected", exc_info=exc)
         try:
-            client.sendall(rejections.response(getattr(req, "path", None) or "", problem))
+            client.sendall(rejections.response(getattr(req, "path", None) or "", problem, client.getsockname()))
         except OSError as error:
             log.info("could_not_answer", error=error)

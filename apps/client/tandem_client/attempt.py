@@ -229,5 +229,5 @@ def _parse_problem(status: int, response: requests.Response, body: bytes, reques
         detail=str(members.get("detail") or ""),
         errors=tuple(FieldError(str(each.get("pointer", "")), str(each.get("detail", ""))) for each in field_errors),
         request_id=request_id,
-        about=url + kind if kind.startswith("/") else None,
+        about=url + kind if kind.startswith("/") else kind if "/problems/" in kind else None,
     )

@@ -6,26 +6,30 @@ A row holds what the step changed. What never changes of an order, such as its i
 from __future__ import annotations
 
 from chassis.postgres.database import json_time
-from order.store.views import LAST_ERROR, OBJECT, PAYMENT, REFUND_OBJECT
+from order.store import refunds
+from order.store.views import LAST_ERROR, OBJECT, PAYMENT
 
 STATE = f"""jsonb_strip_nulls(jsonb_build_object(
     'payment_method', o.payment_method, 'paid_amount', NULLIF(o.paid_amount, 0),
-    'refunded_amount', NULLIF(o.refunded_amount, 0), 'payment', {PAYMENT}, 'last_error', {LAST_ERROR}))"""
+    'refunded_amount', NULLIF(o.refunded_amount, 0), 'payment', {PAYMENT}, 'last_error', {LAST_ERROR},
+    'metadata', o.metadata))"""
 """SQL for the column `state` of the event that `o`, the order's row after a step, was written with."""
 
-# The release before this one may write events during a rollout, without `state`: these show the order as it is now.
+# The release before this one may write events during a rollout, without `state` or without `metadata` in it: what is
+# missing is shown as it is now.
 _ORDER = f"""CASE WHEN n.state IS NULL THEN {OBJECT} ELSE json_build_object(
     'id', o.id, 'status', n.to_status, 'currency', o.currency, 'total_amount', o.total_amount,
     'paid_amount', COALESCE(n.state->'paid_amount', '0'),
     'refunded_amount', COALESCE(n.state->'refunded_amount', '0'), 'items', o.items, 'customer', o.customer,
-    'payment_method', n.state->'payment_method', 'capture', o.capture, 'metadata', o.metadata,
+    'payment_method', n.state->'payment_method', 'capture', o.capture,
+    'metadata', COALESCE(n.state->'metadata', o.metadata),
     'payment', CASE WHEN n.state ? 'payment' THEN json_build_object('id', n.state->'payment'->'id',
         'status', n.state->'payment'->'status', 'captured_amount', n.state->'payment'->'captured_amount',
         'failure_reason', n.state->'payment'->'failure_reason') END,
     'last_error', n.state->'last_error', 'version', n.version, 'created_at', {json_time("o.created_at")},
     'updated_at', {json_time("n.at")}) END"""
 
-_REFUND = f"CASE WHEN r.id IS NOT NULL THEN {REFUND_OBJECT} END"
+_REFUND = f"CASE WHEN r.id IS NOT NULL THEN {refunds.OBJECT} END"
 
 SOURCE = """LEFT JOIN orders o ON o.merchant = n.merchant AND o.id = n.order_id
     LEFT JOIN refunds r ON r.merchant = n.merchant AND r.id = (n.data->>'refund_id')::uuid"""

@@ -20,7 +20,7 @@ from order.store.events import STATE
 from order.store.views import VIEW
 
 _FACTS = """merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
-    failure_reason, payment, past_payments, asked, asked_version, last_error, version"""
+    failure_reason, payment, past_payments, asked, asked_version, last_error, version, metadata"""
 
 _READ = f"SELECT {_FACTS} FROM orders WHERE merchant = %s AND id = %s"
 
@@ -46,9 +46,9 @@ WITH step AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(steps)s::jsonb) AS s (
         merchant text, id uuid, seen bigint, type text, actor text, before text, status text, paid_amount bigint,
         refunded_amount bigint, refunding_amount bigint, failure_reason text, payment jsonb, past uuid[],
-        payment_method text, asked jsonb, last_error jsonb, data jsonb, headers jsonb, event_id uuid,
+        payment_method text, metadata jsonb, asked jsonb, last_error jsonb, data jsonb, headers jsonb, event_id uuid,
         message_id uuid, topic text, payload jsonb, owner text, lease float8,
-        refund_amount bigint, reason text, to_cancel boolean,
+        refund_amount bigint, reason text, to_cancel boolean, refund_metadata jsonb,
         ended_id uuid, ended_status text, ended_reason text, ended_declined boolean,
         answered uuid, holder text)),
 held AS MATERIALIZED (
@@ -58,6 +58,7 @@ changed AS (
     UPDATE orders o SET status = s.status, paid_amount = s.paid_amount, refunded_amount = s.refunded_amount,
            refunding_amount = s.refunding_amount, failure_reason = s.failure_reason, payment = s.payment,
            past_payments = s.past, payment_method = s.payment_method,
+           metadata = COALESCE(s.metadata, o.metadata),
            command_id = COALESCE(s.message_id, o.command_id), asked = s.asked, asked_version = o.version + 1,
            last_error = s.last_error || jsonb_build_object('at', CASE
                WHEN s.last_error->'id' = o.last_error->'id' THEN o.last_error->>'at'
@@ -75,11 +76,13 @@ event AS (
     SELECT o.merchant, o.id, o.version, s.type, s.before, s.status, s.actor, s.data, o.updated_at, s.event_id, {STATE}
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id),
 refund AS (
-    INSERT INTO refunds (merchant, id, order_id, amount, currency, reason, to_cancel)
-    SELECT o.merchant, s.message_id, o.id, s.refund_amount, s.payment->>'currency', s.reason, s.to_cancel
+    INSERT INTO refunds (merchant, id, order_id, amount, currency, reason, to_cancel, payment_id, metadata)
+    SELECT o.merchant, s.message_id, o.id, s.refund_amount, s.payment->>'currency', s.reason, s.to_cancel,
+           (s.payment->>'id')::uuid, COALESCE(s.refund_metadata, '{{}}')
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id WHERE s.refund_amount IS NOT NULL),
 ended AS (
-    UPDATE refunds r SET status = s.ended_status, failure_reason = s.ended_reason, declined = s.ended_declined
+    UPDATE refunds r SET status = s.ended_status, failure_reason = s.ended_reason, declined = s.ended_declined,
+           updated_at = clock_timestamp()
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
     WHERE r.merchant = o.merchant AND r.id = s.ended_id),
 command AS (
@@ -149,6 +152,7 @@ def _order(session: Session, row: Row) -> Order:
         tuple(Asked(**{**each, "command": Command(each["command"])}) for each in asked),
         _last_error(row["last_error"]) if row["last_error"] else None,
         row["version"],
+        row["metadata"],
     )
 
 
@@ -207,6 +211,8 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
         "headers": path.headers,
         "event_id": str(uuid_utils.uuid7()),
     }
+    if after.metadata != before.metadata:
+        parameters["metadata"] = after.metadata
     if message is not None:
         leased = path.owner if message is path.steps[-1].message else None
         parameters |= {"message_id": message.id, "topic": message.command, "payload": message.payload}
@@ -214,6 +220,7 @@ def _parameters(path: Path, number: int) -> dict[str, Any]:
         if message.command is Command.REFUND:
             asked = after.asked[-1]
             parameters |= {"refund_amount": asked.amount, "reason": message.reason, "to_cancel": asked.to_cancel}
+            parameters |= {"refund_metadata": message.metadata or None}
     if ended is not None:
         status = "succeeded" if ended.succeeded else "failed"
         parameters |= {"ended_id": ended.id, "ended_status": status, "ended_reason": ended.reason}

@@ -9,15 +9,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
-from chassis.postgres.database import Row, Session
+from chassis.postgres.database import Row, Session, to_json
 from order import model
 from order.store.views import VIEW
 
 _FIRST_PART = timedelta(minutes=1)
 
 _CONDITIONS: dict[str, LiteralString] = {
-    "status": "o.status = %(status)s",
+    "status": "o.status = ANY(%(status)s)",
     "customer": "o.customer = %(customer)s",
+    "labels": "o.metadata @> %(labels)s::jsonb",
     "created_after": "o.created_at > %(created_after)s",
     "created_before": "o.created_at < %(created_before)s",
     "seen_at": "(o.updated_at, o.id) > (%(seen_at)s, %(seen_id)s)",
@@ -51,7 +52,8 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
     if bounds is None or bounds["oldest"] is None:
         return []
     seen_at, seen_id = after or (None, None)
-    wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
+    labels = to_json(query["metadata"]) if query.get("metadata") else None
+    wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id, "labels": labels}
     conditions = [f"AND {condition}" for name, condition in _CONDITIONS.items() if wanted.get(name) is not None]
     part = _PART.format(view=VIEW, conditions=" ".join(conditions))
     begin, step = max(query["updated_after"], bounds["oldest"], seen_at or bounds["oldest"]), _FIRST_PART

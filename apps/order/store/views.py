@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from chassis.postgres.database import Row, Session, json_time
+from chassis.postgres.database import Row, Session, json_time, to_json
 from order import model
 
 PAYMENT = """CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
@@ -28,12 +28,6 @@ VIEW = f"""{OBJECT}::text AS body, o.id, o.version, o.status,
     CASE WHEN o.asked_version = o.version THEN o.asked @> '[{{"command": "payment.capture"}}]'
          ELSE o.status = 'authorized' END AS capturing"""
 
-REFUND_OBJECT = f"""json_build_object(
-    'id', r.id, 'status', r.status, 'amount', r.amount, 'currency', r.currency, 'reason', r.reason,
-    'failure_reason', r.failure_reason, 'created_at', {json_time("r.created_at")})"""
-
-_REFUND = f"{REFUND_OBJECT}::text AS body, r.id, r.status"
-
 
 def get(session: Session, merchant: str, order_id: str) -> Row | None:
     """Return an order's view, or None if there is no such order.
@@ -43,41 +37,46 @@ def get(session: Session, merchant: str, order_id: str) -> Row | None:
     return session.one(f"SELECT {VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
 
 
-_BOUNDS = {
+_CONDITIONS = {
     "created_after": "created_at > %(created_after)s",
     "created_before": "created_at < %(created_before)s",
-    "seen_at": "(created_at, id) < (%(seen_at)s, %(seen_id)s)",
+    "labels": "metadata @> %(labels)s::jsonb AND metadata <> '{{}}'",
+    "seen_at": "(created_at, id) {beyond} (%(seen_at)s, %(seen_id)s)",
 }
 
-_NEWEST = """SELECT id, created_at FROM orders WHERE merchant = %(merchant)s AND {conditions}
-    ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
+_PAGE = """SELECT id, created_at FROM orders WHERE merchant = %(merchant)s AND {conditions}
+    ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
 
-# One index by status and time serves both the list of one status and the list of all orders: the newest orders of
+# One index by status and time serves both the list of some statuses and the list of all orders: the first orders of
 # each status are read from it, and merged.
-_NEWEST_OF_EACH = """SELECT newest.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
-    CROSS JOIN LATERAL ({newest}) AS newest ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1"""
+_PAGE_OF_EACH = """SELECT page.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
+    CROSS JOIN LATERAL ({page}) AS page ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
 
 
 def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
-    """Return views of a merchant's orders with `created_at`, newest first, at most `limit` + 1.
+    """Return views of a merchant's orders with `created_at`, in the order of `sort`, at most `limit` + 1.
 
     `query` is what schemas.ListOrders loads. `after` is the time and id of the last order of the page before. The
     statement has only the conditions of this query and is planned for their values, so that an index can be used.
     """
+    way, beyond = ("ASC", ">") if query.get("sort") == "created_at" else ("DESC", "<")
     seen_at, seen_id = after or (None, None)
+    statuses = query.get("status") or [str(status) for status in model.Status]
+    labels = to_json(query["metadata"]) if query.get("metadata") else None
     wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
-    bounds = [condition for name, condition in _BOUNDS.items() if wanted.get(name) is not None]
+    wanted |= {"statuses": statuses, "labels": labels}
+    given = [each.format(beyond=beyond) for name, each in _CONDITIONS.items() if wanted.get(name) is not None]
     if "customer" in query:
-        of_status = ["status = %(status)s"] if "status" in query else []
-        page = _NEWEST.format(conditions=" AND ".join(["customer = %(customer)s", *of_status, *bounds]))
+        of_status = ["status = ANY(%(statuses)s)"] if "status" in query else []
+        conditions = " AND ".join(["customer = %(customer)s", *of_status, *given])
+        page = _PAGE.format(conditions=conditions, way=way)
     else:
-        newest = _NEWEST.format(conditions=" AND ".join(["status = wanted.status", *bounds]))
-        page = _NEWEST_OF_EACH.format(newest=newest)
-        wanted["statuses"] = [query["status"]] if "status" in query else list(model.Status)
+        of_each = _PAGE.format(conditions=" AND ".join(["status = wanted.status", *given]), way=way)
+        page = _PAGE_OF_EACH.format(page=of_each, way=way)
     return session.execute(
         f"""WITH page AS MATERIALIZED ({page})
             SELECT {VIEW}, o.created_at FROM page JOIN orders o ON o.merchant = %(merchant)s AND o.id = page.id
-            ORDER BY page.created_at DESC, page.id DESC""",
+            ORDER BY page.created_at {way}, page.id {way}""",
         wanted,
         prepare=False,
     ).fetchall()
@@ -104,27 +103,3 @@ def events(session: Session, merchant: str, order_id: str, after: int, limit: in
             ORDER BY version LIMIT %s::bigint + 1""",
         (merchant, order_id, after, limit),
     ).fetchall()
-
-
-def get_refund(session: Session, merchant: str, refund_id: str) -> Row | None:
-    """Return a refund's view: body (JSON text), id, status. None if there is no such refund."""
-    return session.one(f"SELECT {_REFUND} FROM refunds r WHERE merchant = %s AND id = %s", (merchant, refund_id))
-
-
-def find_refunds(session: Session, merchant: str, order_id: str, after: str | None, limit: int) -> list[Row]:
-    """Return views of an order's refunds, newest first; at most `limit` + 1.
-
-    `after` is the id of the last refund of the previous page, if there is one.
-    """
-    return session.execute(
-        f"""SELECT {_REFUND} FROM refunds r WHERE merchant = %(merchant)s AND order_id = %(order_id)s
-              AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
-            ORDER BY id DESC LIMIT %(limit)s::bigint + 1""",
-        {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit},
-    ).fetchall()
-
-
-def count_refunds(session: Session, merchant: str, order_id: str) -> int:
-    """Return the number of an order's refunds, whatever their status."""
-    row = session.one("SELECT count(*) AS n FROM refunds WHERE merchant = %s AND order_id = %s", (merchant, order_id))
-    return int(row["n"]) if row else 0

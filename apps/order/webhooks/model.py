@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from order.transition import EVENTS
 
-DEFAULT_EVENTS = tuple(event for event in EVENTS if event not in ("order.placed", "order.canceling"))
+DEFAULT_EVENTS = tuple(event for event in EVENTS if event not in ("order.placed", "order.canceling", "order.updated"))
 """The events of an endpoint that names none: outcomes, without the merchant's own actions."""
 
 TEST = "webhook.test"

@@ -161,6 +161,7 @@ ABOUT = {
     "order.canceled": "Tell a merchant that an order is canceled and no money is held for it",
     "order.refunded": "Tell a merchant that an order was refunded completely",
     "order.expired": "Tell a merchant that an order's authorization expired before a capture",
+    "order.updated": "Tell a merchant that an order has other labels",
     "refund.succeeded": "Tell a merchant that a refund succeeded",
     "refund.failed": "Tell a merchant that a refund failed",
 }

@@ -148,7 +148,7 @@ credentials.merchant differs from the generated Secret in the cluster
 {{- if and (not .Values.credentials.existingSecret) (get $existing "api-keys") -}}
 {{- range (get $existing "api-keys" | fromJsonArray) -}}
 {{- if and (eq .key (get $existing "api-key")) (ne .merchant $.Values.credentials.merchant) -}}
-{{- $errors = append $errors (printf "credentials.merchant: is %s, but the generated Secret has the merchant %s, and an upgrade does not change it; create another key with `flask --app order keys create`" $.Values.credentials.merchant .merchant) -}}
+{{- $errors = append $errors (printf "credentials.merchant: is %s, but the generated Secret has the merchant %s, and an upgrade does not change it; create another key with `./tandem-admin order keys create`" $.Values.credentials.merchant .merchant) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

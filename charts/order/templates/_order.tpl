@@ -4,7 +4,7 @@
 {{- $webhooks := .Values.webhooks -}}
 port: 8080
 operatorPort: 9092
-connections: {perThread: 1, others: 27}
+connections: {perThread: 1, others: 29}
 peer: {name: payment, port: 8081, namespace: {{ .Values.payment.namespace | quote }}}
 env:
   PAYMENT_URL: {{ tpl (required "payment.url: must be the URL of the payment service" .Values.payment.url) . | quote }}

@@ -1,4 +1,4 @@
-"""Runs the example in the README against both services."""
+"""Runs the example in docs/api.md against both services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.settings import KEY
 
 
 def test_the_example_in_the_readme_works(pair: Pair) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
     assert "tandem_client" in example
     env = {
         **os.environ,

@@ -84,7 +84,9 @@ def test_a_key_reused_for_another_request_is_422_and_changes_nothing(pair: Pair,
     assert len(orders_of(pair, key)) == 1
 
 
-@pytest.mark.parametrize("key", ["", "two words", "x" * 256, b"\xc3\xa9", b"tab\tbed"])
+@pytest.mark.parametrize(
+    "key", ["", "two words", "x" * 256, b"\xc3\xa9", b"tab\tbed", '""', '"two words"', f'"{"x" * 256}"']
+)
 def test_a_missing_or_malformed_key_is_400(pair: Pair, key: str | bytes) -> None:
     headers = {"Idempotency-Key": key} if key else {}
     response = pair.order.request("POST", "/v1/orders", json=ORDER, headers=headers)
@@ -99,7 +101,31 @@ def test_a_key_may_have_any_visible_characters(pair: Pair, key: str) -> None:
     assert pair.order.post("/v1/orders", ORDER, mine).json()["id"] == first.json()["id"]
 
 
-@pytest.mark.parametrize("key", ["4111111111111111", "x-4111-1111-1111-1111", "5555555555554444x"])
+@pytest.mark.parametrize("key", ["x", "x" * 255, 'a"b\\c'])
+def test_a_quoted_key_is_the_same_key_as_without_quotes(pair: Pair, key: str) -> None:
+    mine = f"{uuid.uuid4()}{key}"[-255:]
+    quoted = '"' + mine.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    first = pair.order.post("/v1/orders", ORDER, quoted)
+    again = pair.order.post("/v1/orders", ORDER, mine)
+    assert (first.status_code, again.json()["id"]) == (201, first.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    refused(pair.order.post("/v1/orders", {**ORDER, "currency": "USD"}, quoted), 422, "idempotency-key-reused")
+    assert (len(orders_of(pair, mine)), orders_of(pair, quoted)) == (1, [])
+
+
+def test_a_key_that_an_earlier_release_stored_with_its_quotes_places_nothing_again(pair: Pair) -> None:
+    key = new_key()
+    placed = pair.order.post("/v1/orders", ORDER, key).json()
+    pair.databases.query("order", "UPDATE idempotency_keys SET key = %s WHERE key = %s", f'"{key}"', key)
+    again = pair.order.post("/v1/orders", ORDER, f'"{key}"')
+    assert (again.json()["id"], again.headers["Idempotency-Replayed"]) == (placed["id"], "true")
+    path = f"/v1/orders/{placed['id']}/cancel"
+    refused(pair.order.post(path, {}, f'"{key}"'), 422, "idempotency-key-reused")
+
+
+@pytest.mark.parametrize(
+    "key", ["4111111111111111", "x-4111-1111-1111-1111", "5555555555554444x", '"4111111111111111"']
+)
 def test_a_card_number_in_a_key_is_422_and_not_stored(pair: Pair, key: str) -> None:
     refused(pair.order.post("/v1/orders", ORDER, key), 422, "card-number")
     assert pair.databases.query("order", "SELECT FROM idempotency_keys WHERE key = %s", key) == []

@@ -7,6 +7,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -105,7 +106,7 @@ def test_a_key_that_may_not_write_sends_no_commands(pair: Pair) -> None:
     key = pair.payment_app.test_cli_runner().invoke(args=arguments).stdout.strip()
     one = create()
     refused = Client(pair.payment.url, key).post("/v1/commands", {"commands": [one]})
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
+    assert (refused.status_code, urlsplit(refused.json()["type"]).path) == (403, "/problems/forbidden")
     assert pair.databases.charges(one["payload"]["order_id"]) == []
 
 
@@ -124,7 +125,7 @@ HOSTILE_HEADERS = {
 
 def test_headers_of_a_command_cannot_change_the_event_that_follows(pair: Pair, order_service: Client) -> None:
     one = {**create(payment_method="pm_timeout_charged"), "headers": HOSTILE_HEADERS}
-    send(order_service, one)
+    send(order_service, one, create())  # a lone command has the headers of its request
     found = "SELECT headers, delivered_at, last_error FROM outbox WHERE aggregate_id = %s AND delivered_at IS NOT NULL"
     (row,) = eventually(
         lambda: pair.databases.query("payment", found, one["payload"]["order_id"]), "the event is delivered"
@@ -160,7 +161,7 @@ def test_a_payment_is_refunded_once_however_its_commands_are_mixed(pair: Pair, o
     assert results[0]["problem"]["name"] == "payment-state"
     assert [results[at]["payment"]["status"] for at in (1, 2)] == ["captured", "captured"]
     assert results[3]["problem"]["name"] == "payment-state"
-    assert sorted(results[at].get("refund", {}).get("amount", 0) for at in (4, 5, 6)) in ([0, 0, 1], [0, 900, 900])
+    assert sorted((results[at]["refund"] or {}).get("amount", 0) for at in (4, 5, 6)) in ([0, 0, 1], [0, 900, 900])
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: send(order_service, refund, other, refund), range(8)))
     view = pair.payment.get(f"/v1/payments/{payment_id}").json()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -62,13 +63,13 @@ def test_each_command_of_a_batch_has_its_own_answer(pair: Pair, order_service: C
         create(order_id=held["payment"]["order_id"]),
     ]
     results = send(order_service, *wanted)
-    assert [result.get("payment", {}).get("status") for result in results] == [
+    assert [(result["payment"] or {}).get("status") for result in results] == [
         *("captured", "failed", "authorized", None, "captured", None, None, "captured"),
     ]
     assert results[1]["payment"]["failure_reason"] == "card_declined"
     assert results[4]["operation"] == {"status": "succeeded", "reason": None}
     assert results[4]["payment"]["captured_amount"] == 400
-    problems = [result.get("problem", {}).get("name") for result in results]
+    problems = [(result["problem"] or {}).get("name") for result in results]
     assert problems == [None, None, None, "validation", None, "payment-not-found", "validation", None]
     assert results[7]["payment"]["id"] == held["payment"]["id"], "the order has this live payment already"
 
@@ -126,10 +127,10 @@ def test_an_answer_does_not_overtake_an_event_of_the_same_order(pair: Pair, orde
 
 def test_only_a_key_for_any_merchant_sends_batches_of_64_at_most(pair: Pair, order_service: Client) -> None:
     refused = pair.payment.post("/v1/commands", {"commands": [create()]})
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
+    assert (refused.status_code, urlsplit(refused.json()["type"]).path) == (403, "/problems/forbidden")
     for commands in ([], [create() for _ in range(65)], [{**create(), "topic": "payment.keep"}], [{"id": "x"}]):
         wrong = order_service.post("/v1/commands", {"commands": commands})
-        assert (wrong.status_code, wrong.json()["type"]) == (422, "/problems/validation")
+        assert (wrong.status_code, urlsplit(wrong.json()["type"]).path) == (422, "/problems/validation")
     assert len(send(order_service, *[create() for _ in range(64)])) == 64
 
 

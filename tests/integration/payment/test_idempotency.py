@@ -61,6 +61,15 @@ def test_a_key_that_stands_for_an_earlier_payment_is_always_answered_with_200(pa
     assert ("Idempotency-Replayed" in given.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
 
 
+def test_a_quoted_key_is_the_same_key_as_without_quotes(pair: Pair) -> None:
+    key, body = new_key(), wanted()
+    first = pair.payment.post("/v1/payments", body, f'"{key}"')
+    again = pair.payment.post("/v1/payments", body, key)
+    assert (first.status_code, again.json()["id"]) == (201, first.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (len(keys(pair, key)), keys(pair, f'"{key}"')) == (1, [])
+
+
 def test_the_spelling_of_the_body_does_not_matter(pair: Pair) -> None:
     key, body = new_key(), wanted()
     first = send(pair.payment, "/v1/payments", json.dumps(body).encode(), Idempotency_Key=key)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -159,7 +160,9 @@ def test_an_event_without_a_valid_signature_changes_nothing(pair: Pair, world: S
     ]
     for headers in bad:
         answer = post_event(pair, body, headers)
-        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-signature"), headers
+        assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (400, "/problems/invalid-signature"), (
+            headers
+        )
     assert not is_due(pair, found["id"])
     assert post_event(pair, body, good).status_code == 204
     eventually(lambda: status(pair, found["id"]) == "captured", "the operation was looked up")
@@ -170,7 +173,7 @@ def test_an_event_without_a_valid_signature_changes_nothing(pair: Pair, world: S
 )
 def test_a_signed_body_that_is_not_an_event_is_400(pair: Pair, body: bytes) -> None:
     answer = post_event(pair, body, signed(body))
-    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed-request")
+    assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (400, "/problems/malformed-request")
 
 
 def test_a_body_that_is_not_text_is_400(pair: Pair) -> None:
@@ -194,7 +197,7 @@ def test_events_about_something_else_are_accepted_and_ignored(pair: Pair, about:
 def test_events_of_another_provider_are_404(pair: Pair, provider: str) -> None:
     body = event({"object": "customer", "id": "cus_1"})
     answer = post_event(pair, body, signed(body), provider)
-    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+    assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (404, "/problems/not-found")
 
 
 @pytest.mark.parametrize("provider", ["simulator", "stripe"])

@@ -16,7 +16,9 @@ def purge(app: Flask) -> str:
 
 def test_only_old_and_finished_rows_are_purged(pair: Pair) -> None:
     first = pair.order.post("/v1/orders", ORDER, "old", Prefer="wait=10").json()
-    pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_timeout_lost"}, "open")
+    simulator = Client(pair.payment.url, INTERNAL_KEY)
+    assert simulator.request("PUT", "/v1/simulator/faults", json={"lost_requests_percent": 100}).status_code == 200
+    pair.order.post("/v1/orders", ORDER, "open")
     assert "0 of idempotency_keys, 0 of outbox, 0 of inbox" in purge(pair.order_app)
     for service, tables in (("order", ("idempotency_keys", "outbox")), ("payment", ("idempotency_keys", "outbox"))):
         for table in tables:
@@ -32,6 +34,7 @@ def test_only_old_and_finished_rows_are_purged(pair: Pair) -> None:
         "SELECT p.status FROM idempotency_keys k JOIN payments p ON p.merchant = k.merchant AND p.id = k.resource_id",
     )
     assert {row["status"] for row in left} <= {"processing"}
+    assert simulator.request("PUT", "/v1/simulator/faults", json={}).status_code == 200
     again = pair.order.post("/v1/orders", ORDER, "old", Prefer="wait=10")
     assert (again.status_code, again.json()["id"] != first["id"]) == (201, True)
     assert len(pair.databases.charges(first["id"])) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -16,7 +17,7 @@ from tests.support.problems import refused, send
 
 PATHS = {
     "order": [
-        *("/v1/orders", "/v1/orders/{}", "/v1/orders/{}/events", "/v1/orders/{}/refunds", "/orders/{}"),
+        *("/v1/orders", "/v1/orders/{}", "/v1/orders/{}/events", "/v1/orders/{}/refunds", "/v1/refunds", "/orders/{}"),
         *("/problems", "/problems/validation", "/problems.css", "/openapi.json", "/livez", "/readyz"),
     ],
     "payment": [
@@ -214,7 +215,7 @@ def test_a_total_of_the_sketch_has_the_decimals_and_bounds_of_its_currency(pair:
         (pair.payment, "/payments", f'{{"order_id": "{uuid.uuid4()}", "amount": {number}}}'),
     ):
         answer = send(client, path, body.encode())
-        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/validation"), answer.text
+        assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (422, "/problems/validation"), answer.text
         assert answer.elapsed.total_seconds() < 2
 
 
@@ -222,7 +223,7 @@ def test_a_total_of_the_sketch_has_the_decimals_and_bounds_of_its_currency(pair:
 def test_control_characters_are_rejected_in_every_text(pair: Pair, text: str) -> None:
     for body in (f'{{"a{text}": 1}}', f'{{"metadata": {{"{text}": "x"}}}}', f'{{"items": [{{"sku": "{text}"}}]}}'):
         answer = send(pair.order, "/v1/orders", body.encode())
-        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/validation")
+        assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (422, "/problems/validation")
     for name in ("Idempotency-Key", "X-Request-Id", "Prefer", "If-Match", "traceparent", "Tandem-Merchant"):
         answer = pair.order.post("/v1/orders", ORDER, **{name: "é".encode().decode("latin-1")})
         assert answer.status_code in (201, 400, 403), (name, answer.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -90,7 +90,7 @@ def test_a_body_of_256_kib_is_read_and_one_byte_more_is_413(client: Client, path
 )
 def test_a_card_number_anywhere_in_a_body_is_422_and_not_repeated(client: Client, path: str, data: bytes) -> None:
     response = send(client, path, data)
-    assert (response.status_code, response.json()["type"]) == (422, "/problems/card-number")
+    assert (response.status_code, urlsplit(response.json()["type"]).path) == (422, "/problems/card-number")
     assert not any(part in response.text for part in ("4111", "5555", "3782"))
 
 
@@ -99,10 +99,10 @@ def test_control_characters_and_lone_surrogates_are_422(client: Client, path: st
     refused(send(client, path, f'{{"customer": "{text}"}}'.encode()), 422, "validation", "/customer")
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v2/orders", "/v1/orders/", "/admin", "/metrics", "/%00", "/é/%ff"])
+@pytest.mark.parametrize("path", ["/x", "/v1", "/v2/orders", "/v1/orders/", "/admin", "/metrics", "/%00", "/é/%ff"])
 def test_an_unknown_path_is_404(client: Client, path: str) -> None:
     response = client.get(path)
-    assert (response.status_code, response.json()["type"]) == (404, "/problems/not-found")
+    assert (response.status_code, urlsplit(response.json()["type"]).path) == (404, "/problems/not-found")
     assert response.headers["Content-Type"] == "application/problem+json"
 
 

@@ -42,6 +42,6 @@ def test_the_documentation_page_needs_no_key_and_trusts_nothing_but_the_service(
         assert stranger.get(f"/{asset}", headers=known).status_code == 304
 
 
-@pytest.mark.parametrize("asset", ["index.html", "nonsense", "..%2Fopenapi.py", "swagger-ui.js", ".."])
+@pytest.mark.parametrize("asset", ["index.html", "nonsense", "..%2Fopenapi.py", "swagger-ui.js", "%2e%2e%2f"])
 def test_the_documentation_page_has_no_other_parts(stranger: Client, asset: str) -> None:
     refused(stranger.get(f"/docs/{asset}"), 404, "not-found")

@@ -95,7 +95,7 @@ def test_an_interrupted_index_build_is_repeated_without_blocking_writes(server: 
 def test_the_exchange_of_a_primary_key_does_not_block_writes_behind_a_long_transaction(server: Postgres) -> None:
     url = server.create_database(f"migrated_{uuid.uuid4().hex[:12]}")
     revisions = REVISIONS[order.MIGRATIONS]
-    migrate.upgrade(url, order.MIGRATIONS, revisions[revisions.index("0017") - 1])
+    migrate.upgrade(url, order.MIGRATIONS, revisions[revisions.index("0016") - 1])
     row = """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload)
              VALUES (gen_random_uuid(), 'm', gen_random_uuid(), 't', '{}')"""
     with (
@@ -104,7 +104,7 @@ def test_the_exchange_of_a_primary_key_does_not_block_writes_behind_a_long_trans
     ):
         writer.execute("SET lock_timeout = '3s'")
         reader.execute("SELECT count(*) FROM outbox")  # holds a lock until it commits
-        migration = threading.Thread(target=migrate.upgrade, args=(url, order.MIGRATIONS, "0017"))
+        migration = threading.Thread(target=migrate.upgrade, args=(url, order.MIGRATIONS, "0016"))
         migration.start()
         eventually(
             lambda: writer.execute("SELECT to_regclass('outbox_next_pkey') IS NOT NULL").fetchone() == (True,),
@@ -117,13 +117,13 @@ def test_the_exchange_of_a_primary_key_does_not_block_writes_behind_a_long_trans
             writer.execute(row)
         reader.commit()
         migration.join(60)
-        assert writer.execute("SELECT version_num FROM alembic_version").fetchone() == ("0017",)
+        assert writer.execute("SELECT version_num FROM alembic_version").fetchone() == ("0016",)
         key = """SELECT pg_get_constraintdef(oid) FROM pg_constraint
                  WHERE conrelid = 'outbox'::regclass AND contype IN ('p', 'u')"""
         assert writer.execute(key).fetchall() == [("PRIMARY KEY (id, merchant)",)]
 
 
-@pytest.mark.parametrize(("migrations", "revision"), [(order.MIGRATIONS, "0017"), (payment.MIGRATIONS, "0012")])
+@pytest.mark.parametrize(("migrations", "revision"), [(order.MIGRATIONS, "0016"), (payment.MIGRATIONS, "0010")])
 def test_a_repeated_exchange_of_keys_changes_nothing(server: Postgres, migrations: str, revision: str) -> None:
     url = server.create_database(f"migrated_{uuid.uuid4().hex[:12]}")
     indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexdef"

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_100_continue_is_not_sent_for_too_large_a_body(stack: Stack) -> None:
     status, headers, body = exchange(
         stack.order, head("/v1/orders", f"Content-Length: {1024 * KIB}", "Expect: 100-continue")
     )
-    assert (status, body["type"], headers["connection"]) == (413, "/problems/content-too-large", "close")
+    assert (status, urlsplit(body["type"]).path, headers["connection"]) == (413, "/problems/content-too-large", "close")
 
 
 def test_a_slow_request_is_408_and_a_silent_connection_is_closed(stack: Stack, opened: ExitStack) -> None:
@@ -123,7 +124,7 @@ def test_a_slow_request_is_408_and_a_silent_connection_is_closed(stack: Stack, o
     assert silent.recv(KIB) == b""
     assert 5 < time.monotonic() - began < 18
     status, headers, body, _ = receive(slow)
-    assert (status, json.loads(body)["type"]) == (408, "/problems/request-timeout")
+    assert (status, urlsplit(json.loads(body)["type"]).path) == (408, "/problems/request-timeout")
     assert headers["connection"] == "close"
     assert headers["x-request-id"] == json.loads(body)["request_id"]
     assert slow.recv(KIB) == b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_an_ambiguous_request_is_rejected_and_closes_the_connection(stack: Stack
         connection.sendall(request_)
         status, headers, body, rest = receive(connection)
         problem = json.loads(body)
-        assert (status, problem["type"]) == (400, "/problems/malformed-request"), problem
+        assert (status, urlsplit(problem["type"]).path) == (400, "/problems/malformed-request"), problem
         assert headers["content-type"] == "application/problem+json"
         assert headers["x-request-id"] == problem["request_id"]
         assert (rest, connection.recv(KIB)) == (b"", b"")  # the smuggled request gets no response
@@ -84,7 +85,7 @@ def test_an_ambiguous_request_is_rejected_and_closes_the_connection(stack: Stack
 def test_unknown_transfer_codings_are_rejected(stack: Stack, coding: str) -> None:
     status, headers, problem = exchange(stack.order, post(f"Transfer-Encoding: {coding}", body=INNER))
     assert (status in (400, 501), headers["connection"]) == (True, "close")
-    assert problem["type"] in ("/problems/malformed-request", "/problems/not-implemented")
+    assert urlsplit(problem["type"]).path in ("/problems/malformed-request", "/problems/not-implemented")
     refusal(stack.order, post("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 400, "malformed-request")
 
 
@@ -100,7 +101,7 @@ def test_the_request_line_and_headers_have_limits(stack: Stack) -> None:
         ("", "".join(f"X-{n}: {'x' * 4000}\r\n" for n in range(40)), 431, "headers-too-large"),
     ):
         status_seen, headers, body = exchange(stack.order, ask.format(path, lines).encode())
-        assert (status_seen, body.get("type")) == (status, name and f"/problems/{name}")
+        assert (status_seen, urlsplit(body.get("type", "")).path) == (status, f"/problems/{name}" if name else "")
         assert headers["x-request-id"]
 
 

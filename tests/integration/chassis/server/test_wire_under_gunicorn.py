@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.fixtures.processes import stack
 from tests.support.pair import ORDER, Client
-from tests.support.raw_http import KIB, chunked, exchange, head, refusal
+from tests.support.raw_http import KIB, chunked, connect, exchange, head, receive, refusal
 from tests.support.stack import Stack
 
 __all__ = ["stack"]
@@ -56,7 +57,7 @@ def test_a_chunked_body_is_read_as_a_whole(client: Client, path: str, valid: byt
 
 def test_a_chunked_body_without_chunks_is_empty(client: Client, path: str) -> None:
     status, _, body = exchange(client, head(path, "Transfer-Encoding: chunked") + chunked(b""))
-    assert (status, body["type"]) == (422, "/problems/validation")
+    assert (status, urlsplit(body["type"]).path) == (422, "/problems/validation")
 
 
 def test_a_chunked_body_of_256_kib_is_read_and_one_byte_more_is_413(client: Client, path: str) -> None:
@@ -106,3 +107,20 @@ def test_a_rejected_request_stores_nothing_and_does_not_take_the_key(
     assert stack.databases.query(service, "SELECT FROM idempotency_keys WHERE key = %s", key) == []
     status, headers, _ = exchange(client, head(path, f"Content-Length: {len(valid)}", key=key) + valid)
     assert (status, "idempotency-replayed" in headers) == (201, False)
+
+
+def test_options_of_the_whole_service_is_answered(client: Client) -> None:
+    with connect(client) as connection:
+        connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        status, headers, body, _ = receive(connection)
+    assert (status, body) == (204, b"")
+    assert {"GET", "POST"} <= set(headers["allow"].split(", "))
+    assert headers["tandem-version"]
+
+
+def test_a_request_that_cannot_be_parsed_gets_an_absolute_type_and_the_release(client: Client) -> None:
+    with connect(client) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nbroken\r\n\r\n")
+        status, headers, body, _ = receive(connection)
+    assert (status, json.loads(body)["type"]) == (400, f"{client.url}/problems/malformed-request")
+    assert headers["tandem-version"]

@@ -6,7 +6,7 @@ import json
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -107,7 +107,7 @@ def test_no_notation_of_a_card_number_reaches_a_log_or_a_table(logging_stack: St
         text = path.read_text()
         assert not any(each in text for each in ("57876362", "5787.6362", "39578763621486")), path.name
     stored = logging_stack.databases.query("order", "SELECT headers::text || payload::text AS text FROM outbox")
-    assert not any("5787" in row["text"] for row in stored)
+    assert not any(each in row["text"] for row in stored for each in ("57876362", "5787.6362"))
 
 
 def test_card_numbers_are_rejected_and_masked_everywhere(logging_stack: Stack) -> None:
@@ -122,7 +122,7 @@ def test_card_numbers_are_rejected_and_masked_everywhere(logging_stack: Stack) -
         order.get(f"/v1/orders/{uuid.uuid4()}?{CARD}"),
     ]
     for answer in refused:
-        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/card-number"), answer.text
+        assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (422, "/problems/card-number"), answer.text
     others = [
         order.get(f"/{CARD}"),
         order.get("/v1/orders/4111-1111-1111-1111"),
@@ -161,7 +161,7 @@ def test_an_error_reveals_no_internals(logging_stack: Stack, breaking: str, repa
     logging_stack.databases.query("order", breaking)
     try:
         answer = logging_stack.order.post("/v1/orders", ORDER)
-        assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal-error")
+        assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (500, "/problems/internal-error")
         assert answer.headers["Content-Type"] == "application/problem+json"
         for internal in ("psycopg", "Traceback", "orders", "INSERT", "constraint", "jsonb", ".py"):
             assert internal not in answer.text.replace("/v1/orders", "")

@@ -91,7 +91,7 @@ def outcome(data: bytes, schema: type[Schema] = PLACE) -> Problem | None:
         text = parsing._decode(data)
         parsing.load_json(load, rule, parsing._parse(text), suspicious=inspection.is_suspicious(text))
     except Problem as problem:
-        render(problem, GENERIC, instance="/v1/orders")
+        render(problem, GENERIC, base="", instance="/v1/orders")
         return problem
     return None
 
@@ -137,7 +137,7 @@ def test_a_bad_body_costs_at_most_as_much_as_the_largest_good_one(name: str, sch
 def test_the_response_to_a_bad_body_is_small(name: str, schema: type[Schema]) -> None:
     problem = outcome(BAD[name][: parsing.MAX_BODY], schema)
     if problem is not None:
-        body = render(problem, GENERIC, instance="/" + "%F0%9F%92%B3" * 500, request_id="r" * 128).body
+        body = render(problem, GENERIC, base="", instance="/" + "%F0%9F%92%B3" * 500, request_id="r" * 128).body
         assert len(body) <= 64 * 1024
         assert len(json.loads(body).get("errors", [])) <= MAX_ERRORS
 
@@ -145,7 +145,7 @@ def test_the_response_to_a_bad_body_is_small(name: str, schema: type[Schema]) ->
 def test_a_problem_says_how_many_more_errors_there_are() -> None:
     problem = outcome(text_of({**LARGEST, "items": [{}] * 100}))
     assert problem is not None
-    body = json.loads(render(problem, GENERIC, instance="/").body)
+    body = json.loads(render(problem, GENERIC, base="", instance="/").body)
     assert body["detail"] == "300 fields are not valid. The first 50 are listed."
     assert (len(body["errors"]), body["more_errors"]) == (50, 250)
 
@@ -154,7 +154,7 @@ def test_the_longest_texts_that_a_client_can_cause_fit_64_kib() -> None:
     names = ["\U0001f4b3" * 100 + str(number) for number in range(60)]
     errors = [{"pointer": "/~0" * 400 + name, "detail": "\U0001f4b3" * 600} for name in names]
     problem = Problem("validation", "\U0001f4b3" * 5_000, errors)
-    rendered = render(problem, GENERIC, instance="/" + "%F0%9F%92%B3" * 5_000, request_id="r" * 128)
+    rendered = render(problem, GENERIC, base="", instance="/" + "%F0%9F%92%B3" * 5_000, request_id="r" * 128)
     assert len(rendered.body) <= 64 * 1024
     body = json.loads(rendered.body)
     assert len(body["errors"]) + body["more_errors"] == len(errors)

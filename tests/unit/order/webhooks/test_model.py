@@ -77,4 +77,4 @@ def test_events_are_the_steps_of_orders_and_the_outcomes_of_refunds() -> None:
     for kind in ("payment.updated", "payment.capture_requested", "order.payment_attempted", "order.pending_payment"):
         assert kind in transition.TYPES
         assert kind not in transition.EVENTS
-    assert set(transition.EVENTS) - set(model.DEFAULT_EVENTS) == {"order.placed", "order.canceling"}
+    assert set(transition.EVENTS) - set(model.DEFAULT_EVENTS) == {"order.placed", "order.canceling", "order.updated"}

@@ -4,7 +4,7 @@ from alembic import op
 
 from chassis.postgres import tables
 
-revision = "0017"
+revision = "0016"
 down_revision = "0015"
 
 INBOX = """

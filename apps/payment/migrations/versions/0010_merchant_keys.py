@@ -4,7 +4,7 @@ from alembic import op
 
 from chassis.postgres import tables
 
-revision = "0012"
+revision = "0010"
 down_revision = "0009"
 
 

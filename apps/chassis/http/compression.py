@@ -1,0 +1,56 @@
+"""Compressing responses for clients that ask for it (RFC 9110, section 12.5.3).
+
+A compressed response is another representation, so its strong ETag differs: `"4"` becomes `"4-gzip"`. Both name the
+same version: conditions accept either.
+"""
+
+from __future__ import annotations
+
+import gzip
+
+from flask import Request, Response
+
+SMALLEST = 1024
+"""The smallest body in bytes that is compressed."""
+
+_SUFFIX = '-gzip"'
+_LEVEL = 5
+_TYPES = ("application/json", "application/problem+json", "text/html", "text/css", "text/javascript")
+
+
+def plain_tags(header: str) -> str:
+    """Return a list of ETags with those of compressed responses as those of the same responses without compression."""
+    return header.replace(_SUFFIX, '"')
+
+
+def compress(request: Request, response: Response) -> None:
+    """Compress a response if its client accepts that and it is large enough.
+
+    The client has sent Accept-Encoding. A stream and the answer to a condition (304) have no body to compress; a 304
+    has the ETag of the compressed response if the client named that one.
+    """
+    if response.status_code == 304:
+        named = request.headers.get("If-None-Match", "")
+        tag = response.headers.get("ETag", "")
+        if tag.endswith('"') and f"{tag[:-1]}{_SUFFIX}" in named:
+            response.headers["ETag"] = f"{tag[:-1]}{_SUFFIX}"
+        return
+    if response.direct_passthrough or response.is_streamed or response.mimetype not in _TYPES:
+        return
+    data = response.get_data()
+    if len(data) < SMALLEST or "Content-Encoding" in response.headers or not _accepts(request):
+        return
+    packed = gzip.compress(data, _LEVEL, mtime=0)
+    response.set_data(packed)
+    response.headers["Content-Length"] = str(len(packed))
+    response.headers["Content-Encoding"] = "gzip"
+    tag = response.headers.get("ETag", "")
+    if tag.startswith('"'):
+        response.headers["ETag"] = f"{tag[:-1]}{_SUFFIX}"
+
+
+def _accepts(request: Request) -> bool:
+    """Return whether the client prefers gzip to an uncompressed response."""
+    accepted = request.accept_encodings
+    identity = max((quality for name, quality in accepted if name == "identity"), default=0.0)
+    return bool(accepted.quality("gzip") > 0 and accepted.quality("gzip") >= identity)

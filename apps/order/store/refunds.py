@@ -1,0 +1,79 @@
+"""Refunds as the API shows them. A view has `body` (JSON text) and the columns that responses need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from chassis.postgres.database import Row, Session, json_time
+from order.schemas import REFUND_STATUSES
+
+# Releases before 0.3 wrote no payment_id: an order that was refunded keeps its payment.
+OBJECT = f"""json_build_object(
+    'id', r.id, 'order_id', r.order_id, 'payment_id', COALESCE(r.payment_id, (
+        SELECT (paid.payment->>'id')::uuid FROM orders paid WHERE paid.merchant = r.merchant AND paid.id = r.order_id)),
+    'status', r.status, 'amount', r.amount, 'currency', r.currency, 'reason', r.reason,
+    'failure_reason', r.failure_reason, 'metadata', r.metadata, 'created_at', {json_time("r.created_at")},
+    'updated_at', {json_time("COALESCE(r.updated_at, r.created_at)")})"""
+"""SQL for the refund `r` as a JSON object."""
+
+_VIEW = f"{OBJECT}::text AS body, r.id, r.status"
+
+
+def get(session: Session, merchant: str, order_id: str, refund_id: str) -> Row | None:
+    """Return the view of an order's refund: body (JSON text), id, status. None if the order has no such refund."""
+    return session.one(
+        f"SELECT {_VIEW} FROM refunds r WHERE merchant = %s AND id = %s AND order_id = %s",
+        (merchant, refund_id, order_id),
+    )
+
+
+def of_order(session: Session, merchant: str, order_id: str, after: str | None, limit: int) -> list[Row]:
+    """Return views of an order's refunds, newest first; at most `limit` + 1.
+
+    `after` is the id of the last refund of the previous page, if there is one.
+    """
+    return session.execute(
+        f"""SELECT {_VIEW} FROM refunds r WHERE merchant = %(merchant)s AND order_id = %(order_id)s
+              AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
+            ORDER BY id DESC LIMIT %(limit)s::bigint + 1""",
+        {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit},
+    ).fetchall()
+
+
+_BOUNDS = {
+    "created_after": "AND created_at > %(created_after)s",
+    "created_before": "AND created_at < %(created_before)s",
+    "seen_at": "AND (created_at, id) < (%(seen_at)s, %(seen_id)s)",
+}
+
+
+def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
+    """Return views of a merchant's refunds with `created_at`, newest first, at most `limit` + 1.
+
+    `query` is what schemas.ListRefunds loads. `after` is the time and id of the last refund of the page before. The
+    newest refunds of each status are read from one index, and merged.
+    """
+    seen_at, seen_id = after or (None, None)
+    statuses: Sequence[str] = query.get("status") or REFUND_STATUSES
+    wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id, "statuses": list(statuses)}
+    bounds = " ".join(condition for name, condition in _BOUNDS.items() if wanted.get(name) is not None)
+    return session.execute(
+        f"""WITH page AS MATERIALIZED (
+                SELECT newest.* FROM unnest(%(statuses)s::text[]) AS wanted(status) CROSS JOIN LATERAL (
+                    SELECT id, created_at FROM refunds
+                    WHERE merchant = %(merchant)s AND status = wanted.status {bounds}
+                    ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) AS newest
+                ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1)
+            SELECT {_VIEW}, r.created_at FROM page JOIN refunds r ON r.merchant = %(merchant)s AND r.id = page.id
+            ORDER BY page.created_at DESC, page.id DESC""",
+        wanted,
+        prepare=False,
+    ).fetchall()
+
+
+def count(session: Session, merchant: str, order_id: str) -> int:
+    """Return the number of an order's refunds, whatever their status."""
+    row = session.one("SELECT count(*) AS n FROM refunds WHERE merchant = %s AND order_id = %s", (merchant, order_id))
+    return int(row["n"]) if row else 0
