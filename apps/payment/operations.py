@@ -42,15 +42,14 @@ _NEW_ID = "NOT EXISTS (SELECT FROM operations WHERE merchant = %(merchant)s AND 
 """SQL condition: no operation has this id. A key that was purged and is used again stands for the same id."""
 
 _RESERVE = {
-    "refund": "refunding_amount = refunding_amount + %(wanted)s",
-    "capture": "busy = 'capture'",
-    "void": "busy = 'void'",
-}
-
-_ALLOWS = {
-    "refund": """status = 'captured' AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s""",
-    "capture": "status = 'authorized' AND busy IS NULL AND authorized_amount >= %(wanted)s",
-    "void": "status = 'authorized' AND busy IS NULL",
+    "refund": """refunding_amount = refunding_amount + %(wanted)s
+        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'captured'
+          AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s""",
+    "capture": """busy = 'capture'
+        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL
+          AND authorized_amount >= %(wanted)s""",
+    "void": """busy = 'void'
+        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL""",
 }
 
 
@@ -72,8 +71,7 @@ def reserve(
         f"""
         WITH p AS (
             UPDATE payments p SET version = {NEXT_VERSION}, updated_at = clock_timestamp(),
-                   headers = COALESCE(%(headers)s::jsonb, headers), {_RESERVE[operation.kind]}
-            WHERE merchant = %(merchant)s AND id = %(payment_id)s AND {_ALLOWS[operation.kind]} AND {_NEW_ID}
+                   headers = COALESCE(%(headers)s::jsonb, headers), {_RESERVE[operation.kind]} AND {_NEW_ID}
             RETURNING *),
         operation AS (
             INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until,

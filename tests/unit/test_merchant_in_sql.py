@@ -169,6 +169,11 @@ class Sources:
     def _evaluated(self, node: ast.expr) -> str:
         if isinstance(node, ast.Call) and ast.unparse(node.func) not in COMPOSERS:
             return ""
+        if isinstance(node, ast.Subscript):
+            parts = vars(self._module).get(ast.unparse(node.value))
+            texts = [part for part in parts.values() if isinstance(part, str)] if isinstance(parts, dict) else []
+            # One of the parts is chosen: that without the merchant, if there is one.
+            return min(texts, key=lambda text: "merchant" in text, default="")
         try:
             value = eval(compile(ast.Expression(node), self._name, "eval"), dict(vars(self._module)))
         except (NameError, RuntimeError):

@@ -52,8 +52,8 @@ WITH step AS MATERIALIZED (
         ended_id uuid, ended_status text, ended_reason text, ended_declined boolean,
         answered uuid, holder text)),
 held AS MATERIALIZED (
-    SELECT o.merchant, o.id FROM outbox o JOIN step s ON o.merchant = s.merchant AND o.id = s.answered
-    WHERE o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE OF o),
+    SELECT o.merchant, o.id FROM outbox o JOIN step s ON s.answered = o.id
+    WHERE o.merchant = s.merchant AND o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE OF o),
 changed AS (
     UPDATE orders o SET status = s.status, paid_amount = s.paid_amount, refunded_amount = s.refunded_amount,
            refunding_amount = s.refunding_amount, failure_reason = s.failure_reason, payment = s.payment,
