@@ -87,7 +87,7 @@ COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: 
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
 COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 
-CREATE INDEX orders_labeled ON orders USING gin (metadata jsonb_path_ops) WHERE metadata <> '{}';
+CREATE INDEX orders_labeled ON orders USING gin (metadata jsonb_path_ops) WITH (fastupdate=off) WHERE metadata <> '{}';
 COMMENT ON INDEX orders_labeled IS 'Lists of orders by a label.';
 
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);

@@ -25,7 +25,8 @@ FRAGMENTS = {
     "apps/order/operator/store.py": {"' OR '.join(bounds)", "chosen", "older", "only", "select"},
     "apps/order/store/deliveries.py": {"data", "more", "source"},
     "apps/order/store/orphans.py": {"conditions"},
-    "apps/order/store/views.py": {"page"},
+    "apps/order/store/refunds.py": {"bounds"},
+    "apps/order/store/views.py": {"page", "way"},
     "apps/payment/ledger.py": {"conditions"},
     "apps/payment/store.py": {"conditions"},
 }
