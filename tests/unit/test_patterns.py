@@ -46,12 +46,15 @@ LARGEST = {
     "chassis.http.fields._NUMBER": LINE,
     "chassis.http.fields._TIME": LINE,
     "chassis.http.fields._UUID": MAX_BODY,
+    "chassis.http.idempotency._ESCAPED": HEADER,
+    "chassis.http.idempotency._QUOTED": HEADER,
     "chassis.http.idempotency._VISIBLE": HEADER,
     "chassis.http.if_match._LIST": HEADER,
     "chassis.http.if_match._STRONG": HEADER,
     "chassis.http.inspection._CONTROL": MAX_BODY,
     "chassis.http.inspection._UNUSUAL": MAX_BODY,
     "chassis.http.parsing._STRING": MAX_BODY,
+    "chassis.http.problems._HOST": HEADER,
     "chassis.server.request_buffer._CHUNKED": MAX_HEAD,
     "chassis.server.request_buffer._EXPECT": MAX_HEAD,
     "chassis.server.request_buffer._LENGTH": MAX_HEAD,
@@ -73,7 +76,7 @@ LARGEST = {
 # The patterns that are searched for in a text; the others must match a whole text.
 SEARCHED = {
     *(name for name in LARGEST if name.startswith(("chassis.cards.", "chassis.http.inspection."))),
-    *("chassis.http.if_match._STRONG", "chassis.http.parsing._STRING"),
+    *("chassis.http.if_match._STRONG", "chassis.http.parsing._STRING", "chassis.http.idempotency._ESCAPED"),
     *(f"chassis.server.request_buffer.{name}" for name in ("_CHUNKED", "_EXPECT", "_LENGTH")),
 }
 
@@ -81,6 +84,7 @@ SEARCHED = {
 INTERNAL = {
     *("chassis.auth.keyring._KEY", "chassis.auth.keyring._SCOPE", "chassis.auth.keyring._SHA256"),
     *("chassis.auth.rate_limits._LIMIT", "chassis.cards._FOURS", "chassis.config._HEADERS", "chassis.config._KEY"),
+    *("chassis.config._ORIGIN",),
     *("chassis.messaging.remote._HEADER_VALUE", "chassis.openapi.document._PARAMETER"),
     *("chassis.postgres.prepared._PLACEHOLDER",),
     *("chassis.telemetry.database_spans._READS", "chassis.telemetry.database_spans._WRITES"),
