@@ -185,7 +185,7 @@ def _greeting(name: str, pages: Mapping[str, Application], probes: Mapping[str, 
 
 def _missing(environ: dict[str, Any]) -> Response:
     problem = Problem("not-found", "This port has no such path.")
-    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(environ["PATH_INFO"]))
+    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(environ["PATH_INFO"].encode("latin-1")))
     return Response(missing.body, missing.status, missing.headers)
 
 

@@ -28,12 +28,16 @@ def example(kind: str, endpoint_id: str, now: str, order_id: str, payment_id: st
         failed = kind == "refund.failed"
         event["refund"] = {
             "id": payment_id,
+            "order_id": order_id,
+            "payment_id": payment_id,
             "status": kind.removeprefix("refund."),
             "amount": 450,
             "currency": "EUR",
             "reason": "One of two was damaged",
             "failure_reason": "refund_declined" if failed else None,
+            "metadata": {"test": "true"},
             "created_at": now,
+            "updated_at": now,
         }
     return event
 
@@ -52,7 +56,7 @@ def _order(kind: str, now: str, order_id: str, payment_id: str) -> dict[str, Any
         "status": "pending_payment"
         if placed
         else "paid"
-        if kind.startswith("refund.")
+        if kind.startswith("refund.") or kind == "order.updated"
         else kind.removeprefix("order."),
         "currency": "EUR",
         "total_amount": 900,

@@ -203,7 +203,7 @@ def test_refunds_are_listed_newest_first_with_an_etag(pair: Pair) -> None:
         *("metadata", "created_at", "updated_at"),
     }
     assert [refunds[0][name] for name in ("currency", "reason", "failure_reason")] == ["EUR", "broken", None]
-    assert made[0].headers["Location"] == path
+    assert made[0].headers["Location"] == f"{path}/{refunds[0]['id']}"
     listed = pair.order.get(path, headers={"If-None-Match": empty.headers["ETag"]})
     assert (listed.status_code, listed.json()) == (200, {"data": refunds[::-1], "next_cursor": None})
     unchanged = pair.order.get(path, headers={"If-None-Match": listed.headers["ETag"]})

@@ -74,6 +74,7 @@ def test_each_event_of_an_orders_history_is_sent_once(pair: Pair, receiver: Rece
     post(pair, tried_again, "payment-attempts", {"payment_method": "pm_ok"})
     given_up = place(pair, payment_method="pm_declined")
     post(pair, given_up, "cancel")
+    pair.order.request("PATCH", f"/v1/orders/{given_up['id']}", json={"metadata": {"a": "1"}})
     refused = place(pair, payment_method="pm_refund_declined")
     post(pair, refused, "cancel")
     expired = place(pair, **MANUAL)
