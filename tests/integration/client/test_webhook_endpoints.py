@@ -41,7 +41,8 @@ def test_verify_accepts_every_event_that_is_sent_and_no_changed_one(tandem: Clie
         if capture == "manual":
             tandem.cancel(order.id, wait=10)
     tandem.test_webhook_endpoint(endpoint.id)
-    wanted = {*EVENTS, "webhook.test"} - {"order.expired"}  # An order expires only after days.
+    # An order expires only after days, and is updated by a PATCH, which this client does not have.
+    wanted = {*EVENTS, "webhook.test"} - {"order.expired", "order.updated"}
     eventually(lambda: wanted <= set(receiver.types()), "every type of event has arrived")
     for received in receiver.received:
         event = webhooks.verify(received.body, received.headers, endpoint.secret)

@@ -82,7 +82,9 @@ def test_a_database_that_is_read_only(databases: Databases, service: str) -> Non
     for name, arguments in commands(app):
         result = app.test_cli_runner().invoke(args=arguments)
         if name in READ_ONLY or name == "migrate":  # without another role and with the newest schema, it only reads
-            assert result.exit_code in (0, 1), (name, result.output, result.exception)
+            # Order's reconcile asks payment, which is not there.
+            expected = (2,) if (service, name) == ("order", "reconcile") else (0, 1)
+            assert result.exit_code in expected, (name, result.output, result.exception)
         elif name == "resync" or (name == "webhooks redeliver" and result.exit_code == 0):
             assert result.exit_code in (0, 2), (name, result.output, result.exception)
         else:

@@ -37,7 +37,7 @@ def test_the_page_can_have_a_port_of_its_own(server: Postgres, templates: Databa
         own, admin = Desk(f"http://127.0.0.1:{port}"), Desk(f"http://127.0.0.1:{stack.admin_ports[0]}")
         assert own.sign_in().status_code == 303
         assert own.get("/operator").status_code == 200
-        assert [own.get(path).status_code for path in ("/metrics", "/readyz", "/")] == [404] * 3
+        assert [own.get(path).status_code for path in ("/metrics", "/readyz", "/other")] == [404] * 3
         assert [admin.get(path).status_code for path in ("/metrics", "/readyz")] == [200] * 2
         assert admin.get("/operator").status_code == 404
 

@@ -151,6 +151,6 @@ def test_probes_and_metrics_need_no_session(anonymous: Desk, pair: Pair) -> None
         answer = anonymous.get(path)
         assert answer.status_code == 200
         assert "Set-Cookie" not in answer.headers
-    for path in ("/operatorx", "/OPERATOR", "/", "/sign-in"):
+    for path in ("/operatorx", "/OPERATOR", "/sign-in"):
         assert anonymous.get(path).status_code == 404
         assert anonymous.get(path).headers["Content-Type"] == "application/problem+json"
