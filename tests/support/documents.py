@@ -46,6 +46,7 @@ _DATA = (
         "apiVersion:",
         "cli > ",
         "PUT ",
+        "PATCH ",
     ),
     r"\btandem_",
     '[{"',
