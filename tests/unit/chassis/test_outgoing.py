@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
+import re
 import socket
 import threading
 import time
@@ -46,9 +48,11 @@ def answering(answer: Answer, *, times: int = 1) -> Iterator[str]:
                     connection, _ = server.accept()
                     connection.settimeout(10)
                     with connection:
-                        received = b""
-                        while b"\r\n\r\n" not in received:
-                            received += connection.recv(65536)
+                        # All of the request: if a socket is closed with unread data, the client gets a reset.
+                        with connection.makefile("rb") as request:
+                            head = b"".join(itertools.takewhile(b"\r\n".__ne__, request))
+                            length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+                            request.read(int(length[1]) if length else 0)
                         for part in answer():
                             connection.sendall(part)
 
