@@ -58,6 +58,9 @@ class Sender:
         if isinstance(case.query, dict) and _is_text(case.query.get("cursor"), 100):
             known = {"cursor": self._cursors[path]} if path in self._cursors else {}
             case.query = {name: value for name, value in case.query.items() if name != "cursor"} | known
+        if isinstance(case.query, dict) and "updated_after" in case.query and _is_valid(case):
+            # The list by the last change has its own order, which a schema of single parameters cannot express.
+            case.query = {name: value for name, value in case.query.items() if name != "sort"}
         if isinstance(case.body, dict):
             case.body = self._body(path, case.body, is_new=number % 2 == 0, is_valid=_is_valid(case))
 
