@@ -113,7 +113,8 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def _limit(self, manager: PoolManager) -> None:
-        response = partial(_Response, self._largest)
+        # Since Python 3.14, a partial in a class is bound like a method.
+        response = staticmethod(partial(_Response, self._largest))
         plain = type("Plain", (HTTPConnection,), {"response_class": response})
         encrypted = type("Encrypted", (HTTPSConnection,), {"response_class": response})
         manager.pool_classes_by_scheme = {

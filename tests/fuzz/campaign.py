@@ -53,6 +53,9 @@ SWITCHED_OFF_FOR_STRANGERS = {"/v1/payment-events": {"positive_data_acceptance":
 MAY_BE_ANSWERED = ["2xx", "304", "401", "403", "404", "409", "412", "429"]
 """The permitted statuses for valid requests: the usual ones, and 412, because a generated If-Match cannot match."""
 
+MAY_REJECT = ["400", "401", "403", "404", "405", "406", "409", "412", "414", "415", "422", "428", "429", "5xx"]
+"""The permitted statuses for invalid requests: the usual ones, and 414, because a generated query can be too long."""
+
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 DRAWN = ("fuzzing", "stateful")
 
@@ -150,7 +153,10 @@ class Campaign:
                         "generation": {"max-examples": 4 * self.per_turn},
                     },
                 },
-                "checks": {"positive_data_acceptance": {"expected-statuses": MAY_BE_ANSWERED}},
+                "checks": {
+                    "positive_data_acceptance": {"expected-statuses": MAY_BE_ANSWERED},
+                    "negative_data_rejection": {"expected-statuses": MAY_REJECT},
+                },
                 "dictionaries": {"methods": {"values": METHODS}},
                 "parameters": {"body.payment_method": {"dictionary": "methods", "probability": 0.8}},
                 "operations": [
