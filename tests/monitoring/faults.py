@@ -64,6 +64,11 @@ def faults(stack: Stack, server: Postgres, load: Load) -> list[Fault]:
         ),
         Fault("payment is down", lambda: down(stack, "payment"), unreachable("payment")),
         Fault("order is down", lambda: down(stack, "order"), unreachable("order")),
+        Fault(
+            "a transaction that has written stays open",
+            lambda: transaction_open(stack),
+            frozenset({("TandemEventsDelayed", "order", "")}),
+        ),
         Fault("tables are locked repeatedly", lambda: locked(stack), frozenset(of_both("TandemSlow"))),
     ]
 
@@ -121,6 +126,15 @@ def down(stack: Stack, service: str) -> Iterator[None]:
         stack.held.discard(name)
         client = stack.order if service == "order" else stack.payment
         eventually(lambda: answers(client, "/readyz"), f"{service} is back", 60)
+
+
+@contextmanager
+def transaction_open(stack: Stack) -> Iterator[None]:
+    """Keep a transaction open that has an id, as a forgotten one does."""
+    with psycopg.connect(stack.databases.order) as connection:
+        connection.execute("SELECT pg_current_xact_id()")
+        yield
+        connection.rollback()
 
 
 @contextmanager
