@@ -16,8 +16,9 @@ from kubernetes import client
 
 from tests.chaos.__main__ import come_to_rest, scrape
 from tests.chaos.checker import Checker, Finding
+from tests.chaos.consumer import Consumer
 from tests.chaos.log import Log
-from tests.chaos.workload import Caller
+from tests.chaos.workload import MERCHANTS, Caller
 from tests.support.charts.rendering import merged
 from tests.support.cluster.credentials import NAME, VALUES, Credentials
 from tests.support.cluster.databases import databases, metrics, ports, server
@@ -93,7 +94,10 @@ def test_pods_of_every_kind_are_deleted_and_every_invariant_holds(namespace: Nam
         ) as opened,
     ):
         urls = [f"http://127.0.0.1:{opened[name]}" for name in ("order", "payment")]
+        consumers = [Consumer(urls[0], merchant) for merchant in MERCHANTS]
         callers = [Caller(number, SEED, urls[0], urls[1], log, time.monotonic() + SECONDS) for number in range(CALLERS)]
+        for consumer in consumers:
+            consumer.start()
         for caller in callers:
             caller.start()
         try:
@@ -109,10 +113,12 @@ def test_pods_of_every_kind_are_deleted_and_every_invariant_holds(namespace: Nam
         say(f"{dict(log.outcomes)}")
         say(f"MEASURED at rest after {rest:.1f} s, {len(log.requests)} requests")
         assert not left
+        for consumer in consumers:
+            consumer.finish()
         texts = [tmp_path / "metrics", tmp_path / "logs"]
         texts[0].write_text("".join(scrape(opened[f"{name}_metrics"]) for name in ("order", "payment")))
         texts[1].write_text("\n".join(line for lines in logs.lines.values() for line in lines))
-        findings = Checker(log, seen, Client(urls[0]), Client(urls[1]), texts).check()
+        findings = Checker(log, seen, Client(urls[0]), Client(urls[1]), texts, consumers=consumers).check()
     assert_all_hold(findings)
 
 
@@ -121,5 +127,5 @@ def assert_all_hold(findings: list[Finding]) -> None:
     for finding in findings:
         say(f"{'FAIL' if finding.wrong else 'ok'} {finding.number:2}. {finding.says}: {finding.looked_at}")
     assert [wrong for finding in findings for wrong in finding.wrong] == []
-    assert len(findings) == 17
+    assert len(findings) == 18
     assert all(finding.looked_at for finding in findings)
