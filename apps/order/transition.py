@@ -191,7 +191,7 @@ def _lose(history: History, lost: Lost) -> None:
     payment = history.order.payment
     if payment is None or (payment.id, payment.status) != (lost.payment_id, "processing"):
         return
-    # It is not a past payment: whoever asked for it may ask again, and then it has the same id.
+    # It is not a past payment: its caller may repeat the request, and then it has the same id.
     asked = history.order.asked
     if lost.command is not None and not history.order.waits_for(Command.CREATE):
         asked += (Asked(lost.command, Command.CREATE),)

@@ -72,7 +72,7 @@ class CommandResult(Schema):
 
     id = fields.String(metadata=describe("The command's idempotency key.", "0195a3f0-0000-7000-8000-000000000001"))
     payment = fields.Nested(
-        PaymentView, allow_none=True, metadata=describe("The payment as it stands now; null if there is none.")
+        PaymentView, allow_none=True, metadata=describe("The payment as it is now; null if the command has no payment.")
     )
     refund = fields.Nested(
         RefundView, allow_none=True, metadata=describe("The refund that was asked for; null for other commands.")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from chassis.messaging.leases import backoff
-from chassis.messaging.shares import Shares
+from chassis.messaging.leases import Share, backoff
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, tracing
 from chassis.telemetry.metrics import count_transition
@@ -25,11 +24,9 @@ class Executor:
         """`lease` is for how many seconds a claim leases an operation; `wake` notifies the relay of a new event."""
         self._database, self._provider, self._lease, self._wake = database, provider, lease, wake
 
-    def claim(self, session: Session, limit: int, shares: Shares | None = None) -> list[Operation]:
-        """Lease up to `limit` due operations without a known outcome, of each merchant as many as its share allows."""
-        if shares is None:
-            return operations.claim(session, self._lease, limit)
-        return operations.claim(session, self._lease, limit, shares.limit, shares.in_flight())
+    def claim(self, session: Session, limit: int, share: Share | None = None) -> list[Operation]:
+        """Lease up to `limit` due operations without a known outcome, of each merchant as many as `share` allows."""
+        return operations.claim(session, self._lease, limit, share)
 
     def execute(self, operation: Operation, *, answered: bool = False) -> Row | None:
         """Carry out an operation that is leased to the caller. Returns the payment's view if that settled it.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
 from chassis.messaging import leases
-from chassis.messaging.leases import UNTIL, Queue
+from chassis.messaging.leases import UNTIL, Queue, Share
 from chassis.postgres.database import Row, Session, json_time
 from payment.model import Kind, Operation
 from payment.store import NEXT_VERSION, VIEW
@@ -95,19 +95,13 @@ def reserve(
     )
 
 
-def claim(
-    session: Session,
-    lease: float,
-    limit: int,
-    merchant_limit: int | None = None,
-    in_flight: Mapping[str, int] | None = None,
-) -> list[Operation]:
+def claim(session: Session, lease: float, limit: int, share: Share | None = None) -> list[Operation]:
     """Lease up to `limit` due operations without a known outcome for `lease` seconds.
 
-    See leases.by_turns for the other parameters.
+    Of each merchant, as many are leased as `share` allows.
     """
     expires = time.monotonic() + lease
-    rows = leases.claim_by_turns(session, OPERATIONS, lease, limit, merchant_limit, in_flight)
+    rows = leases.claim_by_turns(session, OPERATIONS, lease, limit, share)
     return [replace(_operation(row, row["owner"]), expires=expires) for row in rows]
 
 
@@ -162,7 +156,7 @@ def is_leased_to_request(session: Session, merchant: str, payment_id: str) -> bo
 
 
 def outcome(session: Session, merchant: str, operation_id: str) -> Row | None:
-    """Return an operation's `status` and the `reason` why it was declined, if it was; None if there is none."""
+    """Return an operation's `status` and the `reason` of its decline, if any; None if the operation does not exist."""
     return session.one(
         "SELECT status, reason FROM operations WHERE merchant = %s AND id = %s", (merchant, operation_id)
     )

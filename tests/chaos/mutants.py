@@ -34,6 +34,21 @@ class Mutation:
         return texts
 
 
+def _late(statements: str) -> tuple[str, str]:
+    """Return the edit of order.store.placing that adds a function `_late`, which runs these lines a moment later."""
+    return (
+        "def insert(",
+        "def _late(session: Session, order: dict[str, Any]) -> Row | None:\n"
+        "    import time\n\n"
+        "    time.sleep(0.05)\n"
+        f"{statements}"
+        '    row = get(session, order["merchant"], order["id"])\n'
+        '    return row and {**row, "told": False}\n\n\n'
+        "from order.store.views import get\n\n\n"
+        "def insert(",
+    )
+
+
 _DERIVED = "return str(UUID(int=bits | version << 76 | 0x8000 << 48))"
 _RANDOM = "return str(UUID(int=bits ^ time.time_ns() & 0xFFFF | version << 76 | 0x8000 << 48))"
 
@@ -133,21 +148,13 @@ MUTATIONS = (
                 '"fingerprint": claim.fingerprint})',
                 '"fingerprint": claim.fingerprint, "topic": None}) and _late(session, order)',
             ),
-            (
-                "def insert(",
-                "def _late(session: Session, order: dict[str, Any]) -> Row | None:\n"
-                "    import time\n\n"
-                "    time.sleep(0.05)\n"
+            _late(
                 '    if order.get("topic"):\n'
                 "        session.execute(\n"
                 '            "INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers) VALUES"\n'
                 '            " (%(command_id)s, %(merchant)s, %(id)s, %(topic)s, %(command_payload)s, %(headers)s)",\n'
                 "            order,\n"
                 "        )\n"
-                '    row = get(session, order["merchant"], order["id"])\n'
-                '    return row and {**row, "told": False}\n\n\n'
-                "from order.store.views import get\n\n\n"
-                "def insert(",
             ),
         ),
     ),
@@ -161,20 +168,12 @@ MUTATIONS = (
                 '"fingerprint": claim.fingerprint})',
                 '"fingerprint": claim.fingerprint}) and _late(session, order)',
             ),
-            (
-                "def insert(",
-                "def _late(session: Session, order: dict[str, Any]) -> Row | None:\n"
-                "    import time\n\n"
-                "    time.sleep(0.05)\n"
+            _late(
                 "    session.execute(\n"
                 '        "INSERT INTO order_events (merchant, order_id, version, type, to_status, actor, id) VALUES"\n'
                 "        \" (%(merchant)s, %(id)s, 1, 'order.placed', 'pending_payment', 'merchant', %(event_id)s)\",\n"
                 "        order,\n"
                 "    )\n"
-                '    row = get(session, order["merchant"], order["id"])\n'
-                '    return row and {**row, "told": False}\n\n\n'
-                "from order.store.views import get\n\n\n"
-                "def insert(",
             ),
         ),
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ci import ROOT
-from tests.integration.test_laptop import Laptop
+from tests.support.laptop import Laptop, running
 
 
 def run(
@@ -30,11 +30,8 @@ def run(
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    laptop = Laptop.start(tmp_path_factory.mktemp("laptop"))
-    try:
+    with running(tmp_path_factory.mktemp("laptop")) as laptop:
         yield laptop.wait_until_ready()
-    finally:
-        laptop.stop()
 
 
 def test_commands_use_what_make_run_has_started(laptop: Laptop) -> None:

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from ci import ROOT
-from tests.integration.test_laptop import Laptop
 from tests.support.documents import DOCUMENTS, Block, blocks
+from tests.support.laptop import Laptop
 
 # `kubectl exec deployment/tandem-order -c relay -- COMMAND`, with the settings of the local stack.
 KUBECTL = """#!/bin/sh

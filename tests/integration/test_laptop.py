@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,21 +21,10 @@ from ci import ROOT
 from ci.laptop import launch
 from ci.laptop.postgres import ADMINISTRATOR, Postgres
 from tests.support.eventually import eventually
+from tests.support.laptop import DEADLINE, ENVIRONMENT, Laptop, free_ports, running
 from tests.support.operator_client import Desk
 
-DEADLINE = 60
-# As in `make run`.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "apps"), str(ROOT / "apps" / "client")])}
 PROCESSES = ("postgres", "order-web", "order-relay", "payment-web", "payment-relay")
-
-
-def free_ports() -> dict[str, str]:
-    names = ("ORDER_PORT", "PAYMENT_PORT", "ORDER_ADMIN_PORT", "PAYMENT_ADMIN_PORT")
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in names]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return {name: str(each.getsockname()[1]) for name, each in zip(names, sockets, strict=True)}
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -47,104 +34,17 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-@dataclass
-class Laptop:
-    """A running `make run`."""
-
-    state: Path
-    ports: dict[str, str]
-    process: subprocess.Popen[bytes]
-
-    @classmethod
-    def start(cls, state: Path, ports: dict[str, str] | None = None) -> "Laptop":
-        state.mkdir(exist_ok=True)
-        ports = ports or free_ports()
-        with (state / "output").open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ci.laptop", "--state", str(state)],
-                cwd=ROOT,
-                env={**ENVIRONMENT, **ports},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return cls(state, ports, process)
-
-    @property
-    def output(self) -> str:
-        return (self.state / "output").read_text()
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The variables that a shell gets from sourcing the file `env`."""
-        shell = ["sh", "-c", '. "$0"; env', str(self.state / "env")]
-        lines = subprocess.run(shell, capture_output=True, text=True, check=True, env={}).stdout.splitlines()
-        return dict(line.split("=", 1) for line in lines)
-
-    def wait_until_ready(self) -> "Laptop":
-        eventually(lambda: (self.state / "env").exists() or self.process.poll() is not None, "ready", DEADLINE)
-        assert self.process.poll() is None, self.output
-        return self
-
-    def pid(self, name: str) -> int:
-        """Return the process id of that name, or 0 if there is none."""
-        try:
-            return int((self.state / "pids" / name).read_text())
-        except (FileNotFoundError, ValueError):
-            return 0
-
-    def processes(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def stop(self, by: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(by)
-        return self.process.wait(DEADLINE)
-
-    def order(self) -> requests.Response:
-        env = self.env
-        items = [{"sku": "tea-100", "quantity": 1, "unit_amount": 450}]
-        return requests.post(
-            f"{env['ORDER_URL']}/v1/orders",
-            json={"currency": "EUR", "items": items, "payment_method": "pm_ok"},
-            headers={
-                "Authorization": f"Bearer {env['API_KEY']}",
-                "Idempotency-Key": os.urandom(8).hex(),
-                "Prefer": "wait=10",
-            },
-            timeout=20,
-        )
-
-    def get(self, url: str) -> requests.Response:
-        return requests.get(url, headers={"Authorization": f"Bearer {self.env['API_KEY']}"}, timeout=10)
-
-    def is_ready(self) -> bool:
-        try:
-            return all(
-                requests.get(f"http://127.0.0.1:{self.ports[name]}/readyz", timeout=5).status_code == 200
-                for name in ("ORDER_ADMIN_PORT", "PAYMENT_ADMIN_PORT")
-            )
-        except requests.RequestException:
-            return False
-
-
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    laptop = Laptop.start(tmp_path_factory.mktemp("laptop"))
-    try:
+    with running(tmp_path_factory.mktemp("laptop")) as laptop:
         yield laptop.wait_until_ready()
-    finally:
-        laptop.stop()
 
 
 @pytest.fixture
 def another(tmp_path: Path) -> Iterator[Laptop]:
     """A `make run` that the test may stop."""
-    laptop = Laptop.start(tmp_path)
-    try:
+    with running(tmp_path) as laptop:
         yield laptop
-    finally:
-        laptop.stop()
 
 
 def test_an_order_was_placed_and_paid(laptop: Laptop) -> None:

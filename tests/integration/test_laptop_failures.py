@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,8 @@ import pytest
 from ci import ROOT
 from ci.laptop.postgres import ADMINISTRATOR, Postgres, PostgresError
 from ci.laptop.state import State, StateBroken
-from tests.integration.test_laptop import ENVIRONMENT, free_ports
+from tests.support.disks import mounted
+from tests.support.laptop import ENVIRONMENT, free_ports
 
 
 def refusal(state: Path, *, exit_code: int = 1) -> str:
@@ -33,20 +32,6 @@ def refusal(state: Path, *, exit_code: int = 1) -> str:
     assert "Tandem did not start: " in done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
-
-
-@contextmanager
-def mounted(path: Path, options: str) -> Iterator[Path]:
-    path.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, text=True, check=False
-    )
-    if mount.returncode != 0:
-        pytest.skip(f"this needs the right to mount a disk: {mount.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def test_a_file_in_the_place_of_the_directory_is_named(tmp_path: Path) -> None:

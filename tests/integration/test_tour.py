@@ -12,7 +12,7 @@ import pytest
 from ci import ROOT
 from ci.laptop.tour_stack import Failed, Tour
 from ci.laptop.tour_steps import STEPS
-from tests.integration.test_laptop import ENVIRONMENT, free_ports
+from tests.support.laptop import ENVIRONMENT, free_ports
 
 
 def test_the_tour_breaks_everything_and_the_promise_holds(tmp_path: Path) -> None:

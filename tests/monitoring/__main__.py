@@ -17,13 +17,11 @@ from pathlib import Path
 import requests
 
 from ci import ROOT
-from ci.laptop.postgres import Postgres
-from tests.monitoring import prometheus
+from tests.monitoring import prometheus, scene
 from tests.monitoring.faults import Fault, faults
 from tests.monitoring.load import Load
 from tests.monitoring.prometheus import Fired, Prometheus, all_alerts, dashboard_queries
-from tests.support.databases import Databases
-from tests.support.stack import Stack
+from tests.monitoring.scene import Scene
 
 ALERT_TIMEOUT = 60.0
 """Seconds within which a fault's alerts must fire."""
@@ -86,30 +84,25 @@ def main() -> int:
     tests = sorted(str(path) for path in (ROOT / "tests/monitoring").glob("*.test.yaml"))
     subprocess.run([promtool, "check", "rules", *rules], check=True)
     subprocess.run([promtool, "test", "rules", *tests], check=True)
-    with tempfile.TemporaryDirectory(prefix="tandem-monitoring-") as folder, ExitStack() as running:
+    with tempfile.TemporaryDirectory(prefix="tandem-monitoring-") as folder:
         config = prometheus.without_cluster(ROOT / "k8s/monitoring/prometheus.yaml", Path(folder))
         subprocess.run([promtool, "check", "config", str(config)], check=True)
-        return live(Path(folder), running)
+        with scene.running(Path(folder)) as running:
+            return live(running)
 
 
-def live(folder: Path, running: ExitStack) -> int:
-    """Run the services, load, Prometheus and all faults, and report. Return 0 if there are no failures."""
-    server = Postgres(folder / "postgres", durable=False)
-    server.start()
-    running.callback(server.stop)
-    databases = Databases.create(server)
-    databases.migrate()
-    (folder / "stack").mkdir()
-    stack = running.enter_context(Stack(databases, folder / "stack"))
-    load = running.enter_context(Load(stack))
-    scraping = Prometheus(folder, dict(zip(prometheus.SERVICES, stack.admin_ports, strict=True)))
-    watcher = Watcher(running.enter_context(scraping))
+def live(running: Scene) -> int:
+    """Cause all faults, and report. Return 0 if there are no failures."""
+    watcher = Watcher(running.scraped)
     watcher.start()
-    running.callback(watcher.end)
-    time.sleep(15)  # normal operation, as a baseline for the faults
-    missing = {alert for fault in cause(faults(stack, server, load), watcher) for alert in fault}
-    watcher.await_queries(ALERT_TIMEOUT)
-    return report(watcher, missing, load)
+    try:
+        time.sleep(15)  # normal operation, as a baseline for the faults
+        all_faults = faults(running.stack, running.server, running.load)
+        missing = {alert for fault in cause(all_faults, watcher) for alert in fault}
+        watcher.await_queries(ALERT_TIMEOUT)
+        return report(watcher, missing, running.load)
+    finally:
+        watcher.end()
 
 
 def cause(all_faults: list[Fault], watcher: Watcher) -> list[set[Fired]]:

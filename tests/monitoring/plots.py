@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,8 @@ import requests
 
 from chassis import __version__
 from ci import ROOT
-from ci.laptop.postgres import Postgres
-from tests.monitoring import faults, prometheus, svg
-from tests.monitoring.load import Load
+from tests.monitoring import faults, prometheus, scene, svg
 from tests.monitoring.prometheus import Prometheus
-from tests.support.databases import Databases
-from tests.support.stack import Stack
 
 FOLDER = ROOT / "docs" / "plots"
 BEFORE, DURING, AFTER = 40.0, 40.0, 60.0
@@ -48,27 +43,16 @@ UNITS = {"reqps": "requests/s", "ops": "per second", "s": "seconds", "none": "nu
 def main() -> int:
     """Cause the fault and write the charts. Returns 1 if a panel has no data."""
     prometheus.programs()
-    with tempfile.TemporaryDirectory(prefix="tandem-plots-") as name, ExitStack() as running:
-        folder = Path(name)
-        server = Postgres(folder / "postgres", durable=False)
-        server.start()
-        running.callback(server.stop)
-        databases = Databases.create(server)
-        databases.migrate()
-        (folder / "stack").mkdir()
-        stack = running.enter_context(Stack(databases, folder / "stack"))
-        running.enter_context(Load(stack))
-        scraping = Prometheus(folder, dict(zip(prometheus.SERVICES, stack.admin_ports, strict=True)))
-        scraped = running.enter_context(scraping)
+    with tempfile.TemporaryDirectory(prefix="tandem-plots-") as folder, scene.running(Path(folder)) as running:
         time.sleep(15)  # the rates need some samples
         began = time.time()
         time.sleep(BEFORE)
         broken = time.time() - began
-        with faults.down(stack, "payment"):
+        with faults.down(running.stack, "payment"):
             time.sleep(DURING)
         healed = time.time() - began
         time.sleep(AFTER)
-        return write(scraped, began, time.time(), (broken, healed))
+        return write(running.scraped, began, time.time(), (broken, healed))
 
 
 def write(scraped: Prometheus, began: float, ended: float, shaded: tuple[float, float]) -> int:

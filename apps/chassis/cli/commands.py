@@ -105,7 +105,7 @@ _STEP = 5000
 def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
     """Delete the old rows of a table, a few thousand at a time so that no statement takes long. Returns their number.
 
-    Old rows are found by their time, whoever owns them, and deleted merchant by merchant.
+    Old rows of all merchants are found by their time. They are deleted merchant by merchant.
     """
     columns = [column.split()[0] for column in old.key]
     wanted, typed = ", ".join(columns), ", ".join(old.key)

@@ -11,7 +11,7 @@ import orjson
 from flask import Response, request
 from werkzeug.datastructures import Headers
 
-from chassis.http.compression import plain_tags
+from chassis.http.compression import make_conditional
 
 
 def to_json(value: Any) -> bytes:
@@ -80,6 +80,5 @@ def answer(
     if version is None and (tagged or is_read):
         response.add_etag()
     if is_read and "HTTP_IF_NONE_MATCH" in environ:
-        tags = plain_tags(environ["HTTP_IF_NONE_MATCH"])
-        response.make_conditional({**environ, "HTTP_IF_NONE_MATCH": tags})
+        make_conditional(response, environ)
     return response

@@ -7,6 +7,8 @@ same version: conditions accept either.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
+from typing import Any
 
 from flask import Request, Response
 
@@ -21,6 +23,12 @@ _TYPES = ("application/json", "application/problem+json", "text/html", "text/css
 def plain_tags(header: str) -> str:
     """Return a list of ETags with those of compressed responses as those of the same responses without compression."""
     return header.replace(_SUFFIX, '"')
+
+
+def make_conditional(response: Response, environ: Mapping[str, Any]) -> None:
+    """Answer 304 if the If-None-Match of the request (PEP 3333) names the response's ETag, compressed or not."""
+    tags = plain_tags(environ.get("HTTP_IF_NONE_MATCH", ""))
+    response.make_conditional({**environ, "HTTP_IF_NONE_MATCH": tags})
 
 
 def compress(request: Request, response: Response) -> None:

@@ -19,19 +19,19 @@ HEADERS = {
     "Vary": "Accept",
 }
 
-API_LINKS = {
-    "/docs": "The API, as a page that can send requests",
-    "/openapi.json": "The same as an OpenAPI document",
-    "/problems": "What each error means, and what to do",
+_PROBES = {
     "/livez": "Liveness: whether the process runs",
     "/readyz": "Readiness: whether requests can be served",
 }
 
-PROBE_LINKS = {
-    "/metrics": "Metrics for Prometheus",
-    "/livez": "Liveness: whether the process runs",
-    "/readyz": "Readiness: whether requests can be served",
+API_LINKS = {
+    "/docs": "The API, as a page that can send requests",
+    "/openapi.json": "The same as an OpenAPI document",
+    "/problems": "What each error means, and what to do",
+    **_PROBES,
 }
+
+PROBE_LINKS = {"/metrics": "Metrics for Prometheus", **_PROBES}
 
 
 def response(

@@ -143,23 +143,19 @@ def claim(session: Session, queue: Queue, lease: float, limit: int, **parameters
     return session.execute(queue.claiming, named, prepare=False).fetchall()
 
 
-def claim_by_turns(
-    session: Session,
-    queue: Queue,
-    lease: float,
-    limit: int,
-    merchant_limit: int | None = None,
-    in_flight: Mapping[str, int] | None = None,
-) -> list[Row]:
-    """Call `claim` for a queue whose `due` is `by_turns`, which describes the parameters. None: nothing is limited."""
-    return claim(
-        session,
-        queue,
-        lease,
-        limit,
-        merchant_limit=limit if merchant_limit is None else merchant_limit,
-        in_flight=to_json(dict(in_flight or {})),
-    )
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many rows of one merchant a claim may lease: `limit`, less those that are `in_flight`, by merchant."""
+
+    limit: int
+    in_flight: Mapping[str, int]
+
+
+def claim_by_turns(session: Session, queue: Queue, lease: float, limit: int, share: Share | None = None) -> list[Row]:
+    """Call `claim` for a queue whose `due` is `by_turns`. Without `share`, a merchant may get all of the rows."""
+    share = share or Share(limit, {})
+    in_flight = to_json(dict(share.in_flight))
+    return claim(session, queue, lease, limit, merchant_limit=share.limit, in_flight=in_flight)
 
 
 def release(session: Session, queue: Queue, work: Leased, delay: float, error: str) -> bool:

@@ -6,12 +6,12 @@ ever claimed, so the messages of one aggregate are delivered in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chassis.messaging import leases
-from chassis.messaging.leases import FREE, RELEASED, Queue
+from chassis.messaging.leases import FREE, RELEASED, Queue, Share
 from chassis.postgres.database import Session, to_json
 from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 
@@ -63,15 +63,9 @@ class Message:
     owner: str
 
 
-def claim(
-    session: Session,
-    lease: float,
-    limit: int,
-    merchant_limit: int | None = None,
-    in_flight: Mapping[str, int] | None = None,
-) -> list[Message]:
-    """Lease up to `limit` due rows for `lease` seconds; oldest first. See leases.by_turns for the other parameters."""
-    rows = leases.claim_by_turns(session, OUTBOX, lease, limit, merchant_limit, in_flight)
+def claim(session: Session, lease: float, limit: int, share: Share | None = None) -> list[Message]:
+    """Lease up to `limit` due rows for `lease` seconds, oldest first; of each merchant as many as `share` allows."""
+    rows = leases.claim_by_turns(session, OUTBOX, lease, limit, share)
     return sorted(
         (Message(**{**row, "id": str(row["id"]), "aggregate_id": str(row["aggregate_id"])}) for row in rows),
         key=lambda message: message.sequence,

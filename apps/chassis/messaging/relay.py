@@ -96,17 +96,18 @@ class Relay:
         began = time.perf_counter()
         spans = ((f"deliver {message.topic}", message.headers, _attributes(message)) for message in messages)
         with tracing.spans(spans) as set_attributes:
-            failed = self._send_many(messages)
+            failed = self._send_many(self._handle_many, messages)
             if failed is not None:
                 self._finish(messages, failed, time.perf_counter() - began, set_attributes)
         if failed is None:
             for message in messages:
                 self.deliver(message)
 
-    def _send_many(self, messages: Sequence[Message]) -> Mapping[str, Unreachable | Refused] | None:
+    @staticmethod
+    def _send_many(handle_many: HandleMany, messages: Sequence[Message]) -> Mapping[str, Unreachable | Refused] | None:
         """Return the failures by message id, or None if each message is to be delivered alone."""
         try:
-            return self._handle_many(messages) if self._handle_many is not None else None
+            return handle_many(messages)
         except Refused as error:
             if error.problem not in _OF_THE_CALLER:
                 log.error("batch_divided", messages=len(messages), error=str(error))
@@ -162,10 +163,9 @@ class Relay:
             return outbox.claim(session, lease, limit)
 
         def claim_batches(session: Session, limit: int) -> list[list[Message]]:
-            busy = working.in_flight()
-            in_flight = {merchant: batches * BATCH for merchant, batches in busy.items()}
-            messages = outbox.claim(session, lease, limit * BATCH, working.limit * BATCH, in_flight)
-            batches = shares.divide(messages, busy, BATCH)
+            share = working.share(BATCH)
+            messages = outbox.claim(session, lease, limit * BATCH, share)
+            batches = shares.divide(messages, share.in_flight, BATCH)
             for batch in batches:
                 working.begin({message.merchant for message in batch})
             return batches

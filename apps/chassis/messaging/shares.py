@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from chassis.messaging.leases import Share
 from chassis.postgres.database import Session
 
 Row = TypeVar("Row")
@@ -34,6 +35,10 @@ class Shares:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    def share(self, rows: int = 1) -> Share:
+        """Return what a claim may lease now, if a unit has `rows` rows."""
+        return Share(self.limit * rows, {merchant: units * rows for merchant, units in self.in_flight().items()})
+
     def in_flight(self) -> Mapping[str, int]:
         """Return the number of units in flight of each merchant that has any."""
         with self._lock:
@@ -51,12 +56,12 @@ class Shares:
             self._counts += Counter()  # removes those that have none left
 
     def claiming(
-        self, claim: Callable[[Session, int, Shares], Sequence[Any]]
+        self, claim: Callable[[Session, int, Share], Sequence[Any]]
     ) -> Callable[[Session, int], Sequence[Any]]:
         """Return a `claim` of WorkLoop that counts the claimed rows. Their merchant is the attribute `merchant`."""
 
         def counted(session: Session, limit: int) -> Sequence[Any]:
-            rows = claim(session, limit, self)
+            rows = claim(session, limit, self.share())
             self.begin(row.merchant for row in rows)
             return rows
 

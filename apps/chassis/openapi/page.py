@@ -16,7 +16,7 @@ from typing import Any
 from flask import Blueprint, Response, request, send_file
 
 from chassis.http.answers import to_json
-from chassis.http.compression import plain_tags
+from chassis.http.compression import make_conditional
 from chassis.http.problems import Problem
 
 FOLDER = Path(__file__).parent / "docs_page"
@@ -56,8 +56,7 @@ def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
     def document() -> Response:
         response = Response(text(), mimetype="application/json")
         response.add_etag()
-        tags = plain_tags(request.headers.get("If-None-Match", ""))
-        response.make_conditional({**request.environ, "HTTP_IF_NONE_MATCH": tags})
+        make_conditional(response, request.environ)
         return response
 
     pages.add_url_rule("/openapi.json", "document", document)

@@ -101,7 +101,7 @@ class Orders:
     ) -> Several[FeedEvent]:
         """Return the next events of all orders, oldest first.
 
-        If there is none, the service waits up to `wait` seconds for one, at most 10.
+        If no event follows, the service waits up to `wait` seconds for the next one, at most 10.
 
         `answer.body["next_cursor"]` of the result is the `after` of the next call: store it together with what you do
         with the events. Without `after`, the feed begins with the oldest event, or with the first one at or after

@@ -36,7 +36,7 @@ def list_all_events(query: dict[str, Any]) -> Response:
     """List the events of all orders, oldest first.
 
     No event is skipped: a caller that continues with `next_cursor` gets each event once. Events of one order come in
-    the order of its versions. With `wait`, the request waits for an event if there is none.
+    the order of its versions. If no event follows, a request with `wait` waits for the next one.
     """
     after, limit, wait = query.pop("after", None), query.pop("limit"), query.pop("wait")
     page = feed().read(g.merchant, query, None if after is None else _place(after), limit, wait)

@@ -35,7 +35,7 @@ class Arrivals:
     def wait(self, merchant: str, seen: int, deadline: float) -> int | None:
         """Wait until the merchant has an event with a position above `seen`. Returns the position of its newest one.
 
-        Returns None if there is none until `deadline` on the monotonic clock.
+        Returns None if the merchant has no such event until `deadline` on the monotonic clock.
         """
         with self._changed:
             self._waiting[merchant] += 1

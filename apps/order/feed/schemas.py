@@ -29,7 +29,7 @@ class EventsQuery(Schema):
     wait = QueryInteger(
         load_default=0,
         validate=validate.Range(0, MAX_WAIT),
-        metadata=describe("For how many seconds to wait for an event if there is none.", 0),
+        metadata=describe("If no event follows: for how many seconds to wait for the next one.", 0),
     )
 
 

@@ -40,7 +40,7 @@ class Feed:
     def read(self, merchant: str, query: dict[str, Any], after: Place | None, limit: int, wait: float) -> Page:
         """Return events after a place; None is the start, or the first event at or after `since` of the query.
 
-        If there is none, wait up to `wait` seconds for one, unless too many requests wait already.
+        If no event follows, wait up to `wait` seconds for the next one, unless too many requests wait already.
 
         Raises Problem `events-rewound` for a place that this database has not reached.
         """

@@ -16,28 +16,12 @@ import requests
 
 from ci.laptop.postgres import Postgres
 from tests.support.databases import Databases
+from tests.support.disks import mounted
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER
 from tests.support.stack import Stack, answers
 
 MEBIBYTE = 1 << 20
-
-
-@contextmanager
-def small_disk(path: Path, mebibytes: int) -> Iterator[Path]:
-    """Mount a disk of this size. Skips the test if this process may not mount one."""
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0755", "tmpfs", str(path)],
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a disk that can be filled needs the right to mount one: {mounted.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @contextmanager
@@ -58,7 +42,7 @@ def full(disk: Path) -> Iterator[None]:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    with small_disk(tmp_path / "disk", 256) as disk:
+    with mounted(tmp_path / "disk", "size=256m,mode=0755") as disk:
         yield disk
 
 

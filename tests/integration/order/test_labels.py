@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.pages import ids_of_pages
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
 from tests.support.settings import OTHER_KEY
@@ -140,12 +141,7 @@ def test_pages_keep_the_order_and_the_labels(pair: Pair) -> None:
     mark = str(uuid.uuid4())
     made = [place(pair, metadata={"mark": mark})["id"] for _ in range(5)]
     for sort, wanted in (("created_at", made), ("-created_at", made[::-1])):
-        seen, path = [], f"/v1/orders?metadata.mark={mark}&sort={sort}&limit=2"
-        while path:
-            answer = pair.order.get(path)
-            seen += [each["id"] for each in answer.json()["data"]]
-            path = answer.headers.get("Link", "<>").partition("<")[2].partition(">")[0]
-        assert seen == wanted
+        assert ids_of_pages(pair.order, f"/v1/orders?metadata.mark={mark}&sort={sort}&limit=2") == wanted
 
 
 @pytest.mark.parametrize(

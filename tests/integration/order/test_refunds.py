@@ -12,6 +12,7 @@ import pytest
 
 from order.store import refunds
 from tests.support.explaining import Explaining
+from tests.support.pages import ids_of_pages
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
 from tests.support.settings import OTHER_KEY
@@ -102,12 +103,7 @@ def test_the_refunds_of_all_orders_are_listed_newest_first_and_filtered(pair: Pa
     assert listed(pair, created_after=began, status="failed,succeeded,failed") == ids
     assert listed(pair, created_after=began, status="pending,failed") == []
     assert listed(pair, created_after=made[0]["created_at"], created_before=made[2]["created_at"]) == [made[1]["id"]]
-    seen, path = [], f"/v1/refunds?{urlencode({'created_after': began, 'limit': 2})}"
-    while path:
-        answer = pair.order.get(path)
-        seen += [each["id"] for each in answer.json()["data"]]
-        path = answer.headers.get("Link", "<>").partition("<")[2].partition(">")[0]
-    assert seen == ids
+    assert ids_of_pages(pair.order, f"/v1/refunds?{urlencode({'created_after': began, 'limit': 2})}") == ids
 
 
 @pytest.mark.parametrize(

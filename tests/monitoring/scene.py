@@ -1,0 +1,43 @@
+"""Both services under usual load, watched by a real Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ci.laptop.postgres import Postgres
+from tests.monitoring.load import Load
+from tests.monitoring.prometheus import SERVICES, Prometheus
+from tests.support.databases import Databases
+from tests.support.stack import Stack
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What runs: the database server, the services, their load, and Prometheus."""
+
+    server: Postgres
+    stack: Stack
+    load: Load
+    scraped: Prometheus
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Scene]:
+    """Run everything in a folder of its own while the block runs."""
+    server = Postgres(folder / "postgres", durable=False)
+    server.start()
+    try:
+        databases = Databases.create(server)
+        databases.migrate()
+        (folder / "stack").mkdir()
+        with (
+            Stack(databases, folder / "stack") as stack,
+            Load(stack) as load,
+            Prometheus(folder, dict(zip(SERVICES, stack.admin_ports, strict=True))) as scraped,
+        ):
+            yield Scene(server, stack, load, scraped)
+    finally:
+        server.stop()
