@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import marshmallow
-import orjson
-import requests
 
 from chassis.http import fast_load
 from chassis.messaging.outbox import Message
@@ -33,12 +31,13 @@ Failure = Unreachable | Refused
 """Why a command has no answer: it is retried."""
 
 
-def read(messages: Sequence[Message], response: requests.Response) -> dict[str, Answer | Failure]:
-    """Return the answers or failures in payment's response to a batch, by message id. Raises Refused."""
-    try:
-        results = {result["id"]: result for result in orjson.loads(response.content)["results"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise _invalid() from error
+def results_of(body: Any) -> dict[str, Any]:
+    """Return the results in payment's response to a batch, by message id. Raises LookupError and TypeError."""
+    return {result["id"]: result for result in body["results"]}
+
+
+def read(messages: Sequence[Message], results: Mapping[str, Any]) -> dict[str, Answer | Failure]:
+    """Return the answers or failures in the results of a batch, by message id; see `results_of`."""
     found: dict[str, Answer | Failure] = {}
     for message in messages:
         try:

@@ -54,7 +54,7 @@ class PaymentGateway(Remote):
                     "payment has an older release, which takes no batches; it is being upgraded"
                 ) from error
             raise
-        return answers.read(messages, response)
+        return answers.read(messages, self.read(response, answers.results_of))
 
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         """Return an order's payments, newest first, as payment's API shows them. Raises Unreachable and Refused."""

@@ -106,7 +106,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Payment was restored from an older copy and has lost a payment that was `processing`; the provider has none, too.
+    """Payment was restored from an older copy and has lost a payment that was `processing`.
+
+    The provider has no record of it either.
 
     `command` is the id of the order's newest command, if that created a payment: it is sent again, and has no outcome.
     """

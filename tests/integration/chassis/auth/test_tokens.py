@@ -166,6 +166,8 @@ def test_the_last_keys_are_used_while_the_issuer_is_down(issuer: Issuer) -> None
         clock.now += MAX_AGE
         assert known.find("k1") is not None
         eventually(lambda wanted=round_number: issuer.fetches == wanted, "the keys were requested")  # type: ignore[misc]
+        # While a fetch is under way, no other one begins.
+        eventually(lambda: not known._fetching.locked(), "the fetch has ended")
     eventually(lambda: known._failed and not known._fetching.locked(), "the last fetch has failed")
     for _ in range(20):
         with pytest.raises(Problem) as caught:  # it could be a new key
