@@ -55,21 +55,21 @@ def _answer(message: Message, result: dict[str, Any]) -> Answer:
     If payment does not know the payment of a capture, void or refund, the command is declined: payment has looked for
     it at the provider, too, so a retry would never end.
     """
-    payment = snapshot(_payment(result["payment"])) if result.get("payment") else None
+    known = payment(result["payment"]) if result.get("payment") else None
     problem = result.get("problem")
     if problem is not None:
-        return Answer(payment, _refused(message, payment, problem["name"], problem["detail"]), message.id)
-    if payment is None:
+        return Answer(known, _refused(message, known, problem["name"], problem["detail"]), message.id)
+    if known is None:
         raise _invalid()
     if message.topic == Command.CREATE:
-        return Answer(payment, answers=message.id)
+        return Answer(known, answers=message.id)
     if message.topic == Command.REFUND:
-        return Answer(payment, _of_refund(message, _refund(result["refund"])), message.id)
+        return Answer(known, _of_refund(message, _refund(result["refund"])), message.id)
     operation = result["operation"]
     if operation["status"] == "pending":
-        return Answer(payment, None, message.id)
+        return Answer(known, None, message.id)
     succeeded = operation["status"] == "succeeded"
-    return Answer(payment, Outcome(message.id, succeeded, not succeeded, operation["reason"]), message.id)
+    return Answer(known, Outcome(message.id, succeeded, not succeeded, operation["reason"]), message.id)
 
 
 def _refused(message: Message, payment: model.Payment | None, problem: str, detail: str) -> Outcome:
@@ -101,6 +101,11 @@ def _of_refund(message: Message, refund: dict[str, Any]) -> Outcome | None:
 
 def _invalid() -> Refused:
     return Refused("payment sent a response that is not valid")
+
+
+def payment(body: Any) -> model.Payment:
+    """Return a payment as payment's API shows it. Raises marshmallow.ValidationError."""
+    return snapshot(_payment(body))
 
 
 def snapshot(fields: dict[str, Any]) -> model.Payment:

@@ -13,14 +13,15 @@ import uuid_utils
 
 from chassis.http import idempotency
 from chassis.http.idempotency import Claim
-from chassis.http.problems import Problem
+from chassis.http.problems import Problem, unavailable
 from chassis.messaging import outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
+from chassis.messaging.remote import Refused, Unreachable
 from chassis.postgres.database import Database, Row, Session
 from chassis.telemetry import logs, metrics
 from order import transition
-from order.answers import Failure
+from order.answers import NOT_FOUND, Failure
 from order.gateway import PaymentGateway
 from order.history import Step
 from order.model import Order
@@ -31,6 +32,8 @@ from order.transition import Answer, Change, Lost
 log = logs.get_logger()
 
 T = TypeVar("T")
+
+_NOT_UPDATED = "The event follows a change of the order's payment, and the payment service does not respond."
 
 Plan = Callable[[Session, Order], Change | None]
 """Returns the change that a request makes to an order as it stands, if any. May raise Problem."""
@@ -90,10 +93,18 @@ class Changes:
 
         A duplicate or late event changes nothing, because the order's row says what is known already. If there is no
         such order, the payment is kept (see orphans) until the order is placed; then returns False.
+
+        Raises Problem `unavailable` if the order has to know first how its own payment has ended, and payment does not
+        respond; payment sends the event again.
         """
+        updated = False
         while True:
             session = self._database.session()
             order = steps.read(session, merchant, order_id)
+            if order is not None and order.payment and not updated and transition.is_outdated(order, answer):
+                self._update(merchant, order_id, order.payment.id, headers)
+                updated = True
+                continue
             if order is None and answer.payment is not None:
                 # Read again after the commit: an order that is placed now finds the payment, or is found here.
                 orphans.keep(session, merchant, order_id, answer.payment)
@@ -105,6 +116,18 @@ class Changes:
             if not path.steps or self._write(session, path) is not None:
                 return True
 
+    def _update(self, merchant: str, order_id: str, payment_id: str, headers: dict[str, str]) -> None:
+        """Read the order's payment from payment, and apply it. Raises Problem `unavailable`."""
+        try:
+            payment = self._gateway.snapshot(merchant, payment_id)
+        except Refused as error:
+            if error.problem == NOT_FOUND:  # payment has lost it: `order resync` takes it from the order
+                return
+            raise unavailable(_NOT_UPDATED) from error
+        except Unreachable as error:
+            raise unavailable(_NOT_UPDATED) from error
+        self.receive(merchant, order_id, Answer(payment), headers)
+
     def lose(self, merchant: str, order_id: str, lost: Lost) -> None:
         """Take a payment from its order that payment has lost."""
         while True:
@@ -115,11 +138,18 @@ class Changes:
                 return
 
     def take_orphans(self, merchant: str, order_id: str, headers: dict[str, str]) -> None:
-        """Give an order that exists now the payments that arrived before it."""
+        """Give an order that exists now the payments that arrived before it.
+
+        If payment has to be asked and does not respond, they are kept, and the sweep tries again.
+        """
         session = self._database.session()
         payments = orphans.of_order(session, merchant, order_id)
-        for payment in payments:
-            self.receive(merchant, order_id, Answer(payment), headers)
+        try:
+            for payment in payments:
+                self.receive(merchant, order_id, Answer(payment), headers)
+        except Problem as problem:
+            log.warning("payment_not_taken", order_id=order_id, error=problem)
+            return
         if payments:
             orphans.delete_of_order(session, merchant, order_id)
 

@@ -9,7 +9,7 @@ import orjson
 
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused, Remote, Unreachable
-from order import answers
+from order import answers, model
 from order.answers import Failure
 from order.transition import Answer
 
@@ -63,6 +63,10 @@ class PaymentGateway(Remote):
     def payment(self, merchant: str, payment_id: str) -> dict[str, Any]:
         """Return a payment as payment's API shows it. Raises Unreachable and Refused (`payment-not-found`)."""
         return self.read(self.get(f"/v1/payments/{payment_id}", {"Tandem-Merchant": merchant}), _object)
+
+    def snapshot(self, merchant: str, payment_id: str) -> model.Payment:
+        """Return a payment to decide on. Raises Unreachable and Refused (`payment-not-found`)."""
+        return self.read(self.get(f"/v1/payments/{payment_id}", {"Tandem-Merchant": merchant}), answers.payment)
 
     def entries(self, merchant: str) -> Iterator[dict[str, Any]]:
         """Yield a merchant's ledger entries, newest first, page by page. Raises Unreachable and Refused."""

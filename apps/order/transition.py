@@ -168,6 +168,23 @@ def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
     return history.steps
 
 
+def is_outdated(order: Order, answer: Answer) -> bool:
+    """Return whether an event shows that the order's own payment has ended, although the order knows it as live.
+
+    An order has one live payment at a time, so another one proves it. Payment reported the end in a response that the
+    order has not committed yet, and there is no event of what was a response.
+    """
+    known, payment = order.payment, answer.payment
+    return (
+        known is not None
+        and payment is not None
+        and payment.id != known.id
+        and payment.id not in order.past
+        and known.status in model.LIVE
+        and payment.status in model.LIVE
+    )
+
+
 def _cancel(history: History, change: Cancel) -> None:
     order = history.order
     if order.status in (Status.CANCELING, Status.CANCELED):

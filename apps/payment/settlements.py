@@ -50,9 +50,11 @@ event AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
     SELECT settled.event_id, p.merchant, p.order_id, 'payment.updated', {EVENT}, p.headers
     FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.id
-    WHERE NOT settled.answered OR EXISTS (
-        SELECT FROM outbox waiting WHERE waiting.merchant = p.merchant AND waiting.aggregate_id = p.order_id
-          AND waiting.delivered_at IS NULL))
+    WHERE NOT settled.answered
+       OR EXISTS (SELECT FROM outbox waiting WHERE waiting.merchant = p.merchant AND waiting.aggregate_id = p.order_id
+                    AND waiting.delivered_at IS NULL)
+       OR EXISTS (SELECT FROM payments other WHERE other.merchant = p.merchant AND other.order_id = p.order_id
+                    AND other.id <> p.id))
 SELECT {VIEW}, settled.id AS operation_id
 FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.id
 """
@@ -62,8 +64,10 @@ FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.
 class Settled:
     """An operation with its outcome, and what follows from it.
 
-    `answered` is true if the order service has the outcome by an answer. Then there is an event of it only if an
-    earlier event of this order still waits: an answer must not overtake what happened before it.
+    `answered` is true if order has the outcome by an answer. Then there is an event of it in two cases only.
+    If an earlier event of this order still waits, because an answer must not overtake what happened before it. If the
+    order has another payment, because order may have had that one as the answer to the same command, and may not wait
+    for another answer.
     """
 
     operation: Operation

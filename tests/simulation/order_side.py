@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chassis.messaging.outbox import Message
-from order import refusals, transition
+from order import answers, refusals, transition
 from order.changes import outbox_message
 from order.history import Step
 from order.model import Command, Order, Outcome, Status
@@ -139,10 +139,14 @@ class OrderSide:
             self._apply(order, answer)
 
     def receive_event(self, order_id: str, answer: Answer) -> None:
-        """Apply an event, if the order is there."""
+        """Apply an event, if the order is there; before that, its own payment as it is now, if that has ended."""
         order = self.rows.get(order_id)
-        if order is not None:
-            self._apply(order, answer)
+        if order is None:
+            return
+        known = order.facts.payment
+        if known is not None and known.id in self._payment.rows and transition.is_outdated(order.facts, answer):
+            self._apply(order, Answer(answers.snapshot(self._payment.rows[known.id].view())))
+        self._apply(order, answer)
 
     def sweep(self, order: OrderRow) -> None:
         """Make the last command of a waiting order, and refunds without an outcome, due again (waiting.sweep)."""

@@ -192,14 +192,16 @@ class PaymentSide:
         """Commit an outcome, unless it is unknown, the operation is settled, or the lease was lost.
 
         `answered` is true if the outcome goes to order by an answer: then there is an event of it only if an earlier
-        one of the order waits.
+        one of the order waits, or if the order has another payment.
         """
         tried = self.operations.get(operation_id)
         if outcome.result is Result.UNKNOWN or tried is None or tried.status is not None or tried.claim != claim:
             return
         self._settle(tried, outcome)
         row = self.rows[tried.operation.payment_id]
-        if answered and all(event.delivered for event in self.events if event.order_id == row.order_id):
+        waits = any(not event.delivered for event in self.events if event.order_id == row.order_id)
+        alone = all(other is row for other in self.rows.values() if other.order_id == row.order_id)
+        if answered and alone and not waits:
             return
         succeeded = tried.status is Result.SUCCEEDED
         operation = {

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.pair import ORDER, Pair
+from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
+from tests.support.settings import INTERNAL_KEY
 
 MANUAL = {**ORDER, "capture": "manual"}
 FREE = {**ORDER, "items": [{"sku": "gift", "quantity": 1, "unit_amount": 0}]}
@@ -256,3 +257,18 @@ def test_a_declined_return_is_shown_and_not_repeated(pair: Pair) -> None:
     assert operations(pair, payment["id"])[1:] == [("refund", "declined", 500)]
     canceled = pair.order.post(f"/v1/orders/{order['id']}/cancel", Prefer="wait=10").json()
     assert (canceled["status"], canceled["last_error"]) == ("canceled", error)
+
+
+def test_a_payment_that_took_the_place_of_an_unheard_one_is_not_overlooked(pair: Pair) -> None:
+    """The void of the first payment was answered to a relay that died: there is no event of it."""
+    order = place(pair, MANUAL)
+    void = {"id": str(uuid.uuid4()), "merchant": "demo", "topic": "payment.void"}
+    void["payload"] = {"payment_id": order["payment"]["id"]}  # type: ignore[assignment]
+    internal = Client(pair.payment.url, INTERNAL_KEY)
+    assert internal.post("/v1/commands", {"commands": [void]}).json()["results"][0]["payment"]["status"] == "voided"
+    paid = pay_directly(pair, order["id"], amount=order["total_amount"])
+    eventually(lambda: read(pair, order)["payment"]["id"] == paid["id"], "the order knows the other payment")
+    eventually(
+        lambda: pair.payment.get(f"/v1/payments/{paid['id']}").json()["refunded_amount"] == 900, "it is returned"
+    )
+    assert read(pair, order)["status"] == "canceled"

@@ -155,3 +155,16 @@ def test_the_purge_deletes_only_what_is_no_orphan_any_more(pair: Pair, payment: 
     left = pair.databases.query("order", "SELECT payment_id::text FROM orphan_payments")
     found = {row["payment_id"] for row in left} & set(ids.values())
     assert found == {ids["held"]}
+
+
+def test_two_live_payments_wait_until_payment_says_which_one_has_ended(
+    pair: Pair, missing: dict[str, Any], payment: str
+) -> None:
+    """Payment is stopped. The order is placed all the same, and the sweep goes on with what it can do."""
+    for live in (payment, str(uuid.uuid4())):
+        post_event(pair, event(missing, "authorized", 2, payment_id=live))
+    place(pair, missing)
+    use_cases = pair.order_app.extensions["tandem"].use_cases["orders"]
+    use_cases.sweep(use_cases.database.session(), 3600, 3600)
+    kept = pair.databases.query("order", "SELECT FROM orphan_payments WHERE order_id = %s", missing["id"])
+    assert len(kept) == 2, "the sweep tries again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,16 +89,20 @@ def test_the_calls_of_a_request_share_one_deadline(database: Database) -> None:
 def test_calls_end_sooner_while_half_of_the_threads_are_stalled(
     server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begin = threading.Barrier(2)
+
     def stall() -> float:
-        database, began = Database(server.url("postgres"), "stalled"), time.monotonic()
+        session = Database(server.url("postgres"), "stalled").session()
+        begin.wait(60)
+        began = time.monotonic()
         with pytest.raises(psycopg.OperationalError, match="did not answer within"):
-            database.session().one("SELECT pg_sleep(9)")
+            session.one("SELECT pg_sleep(30)")
         return time.monotonic() - began
 
     monkeypatch.setattr(watchdog, "threads", 4)
     with ThreadPoolExecutor(2) as pool:
         took = [future.result() for future in [pool.submit(stall) for _ in range(2)]]
-    assert max(took) < 7
+    assert max(took) < 9
     assert watchdog.is_careful()
 
 
