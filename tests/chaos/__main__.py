@@ -118,7 +118,7 @@ def finish(
     """
     databases, folder = stack.databases, stack.folder
     rest, left = come_to_rest(databases, within)
-    lost, unlisted = orphans.return_money(stack, databases, began)
+    lost, unlisted = orphans.return_money(stack, databases, began, lambda: come_to_rest(databases, within))
     left = left or come_to_rest(databases, within)[1]
     for consumer in consumers:
         consumer.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from tests.chaos.facts import Facts, Reconcile
@@ -13,7 +13,13 @@ from tests.support.stack import Stack
 _ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
-def return_money(stack: Stack, databases: Databases, began: datetime) -> tuple[int, list[str]]:
+ATTEMPTS = 3
+"""How often the command that returns money is run at most. It asks to be run again while a refund is under way."""
+
+
+def return_money(
+    stack: Stack, databases: Databases, began: datetime, come_to_rest: Callable[[], object]
+) -> tuple[int, list[str]]:
     """List the payments without an order, and return their money, as an operator would.
 
     Returns how many there were, and what is wrong with the list.
@@ -33,7 +39,11 @@ def return_money(stack: Stack, databases: Databases, began: datetime) -> tuple[i
     wrong = [f"payment {missing} holds money without an order and is not listed" for missing in held - listed]
     if status != 0:
         wrong.append(f"order orphans: exit status {status}: {output[-1500:]}")
-    status, output = stack.command("order", "resync", "--since", began.isoformat(), "--refund-orphans")
+    for _ in range(ATTEMPTS):
+        status, output = stack.command("order", "resync", "--since", began.isoformat(), "--refund-orphans")
+        if status == 0:
+            break
+        come_to_rest()
     if status != 0:
         wrong.append(f"order resync --refund-orphans: exit status {status}: {output[-1500:]}")
     return len(held), wrong

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from ci import ROOT
+from tests.chaos import orphans
 from tests.chaos.__main__ import come_to_rest
 from tests.chaos.checker import Checker, Finding
 from tests.chaos.workload import MERCHANTS, Log, Request
@@ -17,9 +18,6 @@ from tests.support.stack import Stack
 
 CHECKED = (3, 4, 5, 6, 7, 8, 10, 11, 13)
 """The invariants that must hold. The others are about orders and keys that the older database does not have."""
-
-ATTEMPTS = 3
-"""How often the refunds are repeated while some are under way."""
 
 COMMAND_TIMEOUT = 300.0
 """Seconds that one command may take."""
@@ -79,7 +77,7 @@ class Recovery:
         self._rest("after payment's resync")
         listed = self._command("order", "resync", "--since", self._since)
         self._rest("after order's resync")
-        for _ in range(ATTEMPTS):
+        for _ in range(orphans.ATTEMPTS):
             failures = list(self._failures)
             listed += self._command("order", "resync", "--since", self._since, "--refund-orphans")
             self._rest("after the refunds")
