@@ -1,4 +1,4 @@
-.PHONY: help run tour test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit e2e images package clean
+.PHONY: help run tour test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit e2e images package site clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -52,7 +52,7 @@ schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 dashboards: $(DEV) ## Generate the charts' dashboards and alerts from ci/generate
 	$(BIN)/python -m ci.generate.dashboards
 
-chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 17 invariants
+chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 18 invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 simulate: $(DEV) ## Run both services in memory through SCHEDULES=20000 schedules from SEED; SCHEDULE=n repeats one
@@ -96,6 +96,9 @@ images: ## Build the two container images
 
 package: $(DEV) ## Write the charts, SBOMs of the images and checksums to dist/
 	$(BIN)/python -m ci.release.package
+
+site: $(DEV) ## Build the documents as a site in .artifacts/site; a broken link or anchor ends the build
+	$(BIN)/mkdocs build --clean --config-file ci/site/mkdocs.yaml
 
 clean: ## Delete what `make run` keeps: databases, keys and logs
 	@$(or $(PYTHON),python3) -m ci.laptop.state --remove
