@@ -185,6 +185,18 @@ MUTATIONS = (
         ("tests/integration/order/feed/test_completeness.py",),
     ),
     Mutation(
+        "position of the transaction alone",
+        "an event comes before the order's event before it, if its transaction began earlier",
+        "apps/order/store/events.py",
+        (
+            (
+                "GREATEST(order_events_base() + pg_current_xact_id()::text::bigint, before.position)",
+                "order_events_base() + pg_current_xact_id()::text::bigint",
+            ),
+        ),
+        ("tests/integration/order/feed/test_completeness.py",),
+    ),
+    Mutation(
         "time-out taken for a decline",
         "an unknown outcome becomes a failure",
         "apps/payment/executor.py",
@@ -242,7 +254,7 @@ MUTATIONS = (
         "apps/order/answers.py",
         (
             (
-                '    if operation["status"] == "pending":\n        return Answer(payment, None, message.id)\n',
+                '    if operation["status"] == "pending":\n        return Answer(known, None, message.id)\n',
                 '    if operation["status"] == "pending":\n'
                 "        return Answer(payment, Outcome(message.id, False), message.id)\n",
             ),

@@ -1,9 +1,11 @@
 """The SQL of the feed.
 
-The position of an event is the id of the transaction that wrote it, plus `order_events_base()`. The events of one
-transaction follow in the order of `order_id` and `version`. `pg_snapshot_xmin` is the id of the oldest transaction that
-runs: all events below it are committed or will never be. A long transaction, in any database of the same server, delays
-the feed until it ends. It skips nothing, and transactions that only read have no id and delay nothing.
+The position of an event is the id of the transaction that wrote it, plus `order_events_base()`; but it is never smaller
+than that of the order's event before it (`events.POSITION`). Events of the same position follow in the order of
+`order_id` and `version`. `pg_snapshot_xmin` is the id of the oldest transaction that runs: all events below it are
+committed or will never be, because no event has a position below the id of its transaction. A long transaction, in any
+database of the same server, delays the feed until it ends. It skips nothing, and transactions that only read have no
+id and delay nothing.
 
 A restored database assigns ids again that were used before. `advance` makes the base larger than all of them.
 """
@@ -27,7 +29,7 @@ _NO_ORDER = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the feed: behind the event of this version of this order, in the transaction at this position."""
+    """A place in the feed: behind the event of this version of this order, at this position."""
 
     position: int
     order_id: str = _NO_ORDER

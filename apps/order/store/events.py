@@ -15,6 +15,13 @@ STATE = f"""jsonb_strip_nulls(jsonb_build_object(
     'metadata', o.metadata))"""
 """SQL for the column `state` of the event that `o`, the order's row after a step, was written with."""
 
+POSITION = "GREATEST(order_events_base() + pg_current_xact_id()::text::bigint, before.position)"
+"""SQL for the position in the feed of the event that follows the event `before` of the same order.
+
+A transaction may have got its id before the one that wrote `before`, and have read the order after it. With its own id
+as position, its event would come first.
+"""
+
 # The release before this one may write events during a rollout, without `state` or without `metadata` in it: what is
 # missing is shown as it is now.
 _ORDER = f"""CASE WHEN n.state IS NULL THEN {OBJECT} ELSE json_build_object(

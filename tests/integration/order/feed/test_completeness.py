@@ -13,8 +13,12 @@ import psycopg
 import pytest
 
 from chassis.postgres.database import Database, Session
+from order import transition
+from order.changes import new_id
 from order.feed import store
 from order.feed.store import START, Place
+from order.store import steps
+from order.store.steps import Path
 from tests.integration.order.feed.test_feed import end, follow, read
 from tests.integration.order.webhooks.test_events import place
 from tests.support.databases import Databases
@@ -97,6 +101,22 @@ def test_an_event_waits_for_older_transactions_and_is_not_skipped(databases: Dat
         slow.commit()
     rows, _ = eventually(lambda: (found := everything(session, merchant, START))[0] and found, "both are shown")
     assert rows == [(first, 1), (second, 1)]
+
+
+def test_an_order_is_in_order_although_an_older_transaction_writes_its_next_step(pair: Pair, session: Session) -> None:
+    """A request claims its key first. Until it reads the order, a younger transaction may have written a step."""
+    order_id = place(pair)["id"]
+    with session.atomic():
+        session.one("SELECT pg_current_xact_id()::text AS id")
+        labeled = pair.order.request("PATCH", f"/v1/orders/{order_id}", json={"metadata": {"a": "1"}})
+        assert labeled.status_code == 200, labeled.text
+        order = steps.read(session, "demo", order_id)
+        assert order is not None
+        path = Path("demo", transition.apply(order, transition.Label({"b": "2"}), new_id), "merchant", {})
+        assert steps.write(session, [path])[0] is not None
+    written = [event["version"] for event in follow(pair.order) if event["order_id"] == order_id]
+    assert len(written) == 4
+    assert written == sorted(written)
 
 
 def test_events_of_one_transaction_are_read_in_several_pages(databases: Databases, session: Session) -> None:
