@@ -256,7 +256,7 @@ MUTATIONS = (
             (
                 '    if operation["status"] == "pending":\n        return Answer(known, None, message.id)\n',
                 '    if operation["status"] == "pending":\n'
-                "        return Answer(payment, Outcome(message.id, False), message.id)\n",
+                "        return Answer(known, Outcome(message.id, False), message.id)\n",
             ),
         ),
         ("tests/unit/test_simulation.py",),

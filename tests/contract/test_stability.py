@@ -19,6 +19,11 @@ ORDERS = json.loads((compatibility.RELEASED / "order.json").read_text())
 def test_the_current_document_breaks_nothing_of_the_last_release(service: str) -> None:
     released = json.loads((compatibility.RELEASED / f"{service}.json").read_text())
     current = json.loads((openapi.FOLDER / f"{service}.json").read_text())
+    webhooks = json.loads((openapi.FOLDER / f"{service}-webhooks.json").read_text())
+    # Until 0.2, one document had both.
+    current["webhooks"] = webhooks["webhooks"]
+    for kind, members in webhooks["components"].items():
+        current["components"][kind] = {**members, **current["components"].get(kind, {})}
     assert compatibility.breaking(released, current) == []
 
 

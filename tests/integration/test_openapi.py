@@ -323,7 +323,7 @@ def test_webhooks_have_the_documented_form(pair: Pair) -> None:
         eventually(lambda: wanted <= set(receiver.types()), "all webhooks are received")
         pair.order.request("DELETE", path_of(endpoint))
         received = list(receiver.received)
-    document = pair.order.get("/openapi.json").json()
+    document = pair.order.get("/webhooks.json").json()
     for message in received:
         says = document["webhooks"][message.event["type"]]["post"]
         schema = says["requestBody"]["content"]["application/json"]["schema"]
@@ -336,7 +336,7 @@ def test_payment_s_events_have_the_documented_form(pair: Pair) -> None:
     for change in ({}, {"payment_method": "pm_declined"}, {"capture": "manual"}):
         placed = pair.order.post("/v1/orders", {**ORDER, **change}, Prefer="wait=10")
         assert placed.status_code == 201
-    documents = {"payment": pair.payment.get("/openapi.json").json(), "order": pair.order.get("/openapi.json").json()}
+    documents = {"payment": pair.payment.get("/webhooks.json").json(), "order": pair.order.get("/openapi.json").json()}
     sent = pair.databases.query("payment", "SELECT payload FROM outbox WHERE topic = 'payment.updated'")
     assert len(sent) >= 3
     event = documents["payment"]["webhooks"]["payment.updated"]["post"]["requestBody"]

@@ -68,7 +68,8 @@ def check(document: Document, operation: str, answer: requests.Response) -> None
     pattern = re.sub(r"{\w+}", "[^/]+", path)
     assert re.fullmatch(pattern, str(answer.request.path_url).partition("?")[0]), (operation, answer.url)
     assert str(answer.status_code) in says["responses"], f"{operation}: undocumented: {answer.text}"
-    described = resolve(document, says["responses"][str(answer.status_code)])
+    response = says["responses"][str(answer.status_code)]
+    described = resolve(document, response)
     for name, header in described.get("headers", {}).items():
         header = resolve(document, header)
         assert name in answer.headers or not header["required"], f"{operation} {answer.status_code} lacks {name}"
@@ -79,3 +80,6 @@ def check(document: Document, operation: str, answer: requests.Response) -> None
     assert is_compact(answer.content), answer.content
     schema = described["content"][answer.headers["Content-Type"].partition(";")[0]]["schema"]
     assert faults(document, schema, answer.json(), closed=True) == [], f"{operation}: {answer.text}"
+    if answer.status_code >= 400:
+        problem = answer.json()["type"].rpartition("/")[2]
+        assert f"`{problem}`" in response["description"], f"{operation} {answer.status_code}: undocumented: {problem}"

@@ -27,6 +27,7 @@ _PROBES = {
 API_LINKS = {
     "/docs": "The API, as a page that can send requests",
     "/openapi.json": "The same as an OpenAPI document",
+    "/webhooks.json": "What is sent to webhook endpoints, as an OpenAPI document",
     "/problems": "What each error means, and what to do",
     **_PROBES,
 }

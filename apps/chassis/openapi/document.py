@@ -23,7 +23,7 @@ from chassis.http.blueprint import Blueprint
 from chassis.http.facts import STANDARD_WEBHOOKS, Facts, Signature, facts_of
 from chassis.http.problems import Catalogue
 from chassis.openapi import schemas
-from chassis.openapi.components import WEBHOOK_HEADERS, components, parameter_references
+from chassis.openapi.components import WEBHOOK_HEADERS, components, parameter_references, security_scheme
 from chassis.openapi.operations import Operation
 from chassis.openapi.refusals import problem_schema
 from chassis.openapi.service_paths import TAG, service_paths
@@ -85,7 +85,10 @@ def document(
     webhooks: Iterable[Webhook],
     problems: Catalogue,
 ) -> dict[str, Any]:
-    """Build the OpenAPI document of an application; `about` is the first paragraph of its description."""
+    """Build the OpenAPI document of an application, with its webhooks, which `parts.divide` separates.
+
+    `about` is the first paragraph of its description.
+    """
     plugin = MarshmallowPlugin()
     spec = APISpec(title, "v1", "3.1.0", plugins=[plugin])
     assert plugin.converter is not None
@@ -96,9 +99,10 @@ def document(
     for rule, method, facts in _views(app):
         described = _describe(facts, app.view_functions[rule.endpoint], rule)
         spec.path(path=_path(rule), operations={method: described}, parameters=_path_parameters(rule))
+    webhooks = list(webhooks)
     events = {event.name: _webhook(event) for event in webhooks}
-    for event in events.values():
-        plugin.resolver.resolve_operations(event)  # type: ignore[no-untyped-call]
+    for item in events.values():
+        plugin.resolver.resolve_operations(item)  # type: ignore[no-untyped-call]
     built = spec.to_dict()
     schemas.describe_queries(built)
     names = schemas.complete(built, plugin.converter, events)
@@ -113,8 +117,9 @@ def document(
         operation.describe(shared, problems)
     for operation in operations:
         operation.link(operations, names)
-    for name, event in events.items():
-        schemas.add_example(event["post"]["requestBody"], names, {"type": name})
+    for event in webhooks:
+        schemas.add_example(events[event.name]["post"]["requestBody"], names, {"type": event.name})
+        shared["securitySchemes"][event.signature.scheme] = security_scheme(event.signature)
     paths = {path: _path_item(item) for path, item in built["paths"].items()}
     return {
         "openapi": built["openapi"],

@@ -113,7 +113,7 @@ class Operation:
         yield from ("X-Request-Id", "traceparent")
 
     def _answers(self, names: Mapping[str, Any]) -> dict[str, Any]:
-        """Its successful responses by status, with headers and examples."""
+        """Its successful responses by status, with headers."""
         declared = self.described["responses"]
         success = next(status for status in declared if status.startswith("2"))
         answers = {success: declared[success]}
@@ -133,8 +133,6 @@ class Operation:
                 "RateLimit-Policy": self.facts.scope is not None,
             }
             answer["headers"] = header_references(*(name for name, is_sent in possible.items() if is_sent))
-            if "content" in answer:
-                schemas.add_example(answer, names, self.facts.answers.get(int(status), {}))
         if self.method == "get":
             answers["304"] = {"$ref": "#/components/responses/not-modified"}
         return dict(sorted(answers.items()))

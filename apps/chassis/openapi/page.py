@@ -1,4 +1,4 @@
-"""The service's OpenAPI document at /openapi.json, and a page at /docs that shows it and can send requests.
+"""The service's OpenAPI documents at /openapi.json and /webhooks.json, and a page at /docs that can send requests.
 
 The page is Swagger UI. Its files are served by the service itself, and its Content-Security-Policy lets the browser
 run scripts of, and connect to, this service only. An API key that is typed into the page stays in the page's memory.
@@ -18,8 +18,11 @@ from flask import Blueprint, Response, request, send_file
 from chassis.http.answers import to_json
 from chassis.http.compression import make_conditional
 from chassis.http.problems import Problem
+from chassis.openapi.parts import WEBHOOKS, divide
 
 FOLDER = Path(__file__).parent / "docs_page"
+MAX_AGE = 300
+"""Seconds for which a document may be kept without a question. It changes with a release only."""
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -42,24 +45,28 @@ ASSETS = {
 
 
 def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
-    """Return the routes. `make` builds the document; it is called once, at the first request for the document."""
+    """Return the routes. `make` builds the whole document; it is called once, at the first request for a part of it."""
     pages = Blueprint("docs", __name__)
     cached: list[bytes] = []
     lock = threading.Lock()
 
-    def text() -> bytes:
+    def text(part: int) -> bytes:
         with lock:
             if not cached:
-                cached.append(to_json(make()))
-            return cached[0]
+                cached.extend(to_json(document) for document in divide(make()) if document is not None)
+            if part >= len(cached):
+                raise Problem("not-found", "This service sends no webhooks.")
+            return cached[part]
 
-    def document() -> Response:
-        response = Response(text(), mimetype="application/json")
+    def document(part: int) -> Response:
+        response = Response(text(part), mimetype="application/json")
+        response.cache_control.max_age = MAX_AGE
         response.add_etag()
         make_conditional(response, request.environ)
         return response
 
-    pages.add_url_rule("/openapi.json", "document", document)
+    pages.add_url_rule("/openapi.json", "document", lambda: document(0))
+    pages.add_url_rule(WEBHOOKS, "webhooks", lambda: document(1))
     pages.add_url_rule("/docs", "page", lambda: _file("index.html", "text/html"))
     pages.add_url_rule("/docs/<asset>", "asset", _asset)
     return pages

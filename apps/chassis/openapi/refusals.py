@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from chassis.openapi.schemas import EXAMPLE_ID
 _HEADERS_BY_STATUS = {
     401: ["WWW-Authenticate"],
     403: ["WWW-Authenticate"],
+    409: ["Retry-After"],
     429: ["Retry-After", "RateLimit", "RateLimit-Policy"],
     503: ["Retry-After"],
 }
@@ -61,29 +63,30 @@ def problem_schema(catalogue: Catalogue) -> dict[str, Any]:
 def refusals(names: Iterable[str], catalogue: Catalogue, responses: dict[str, Any]) -> dict[str, Any]:
     """Return the error responses of an operation by status, as references to components.
 
-    `names` are the problems that it can answer with. Operations with the same problems of one status share a
-    component; a new one is added to `responses`. Raises ValueError for a problem that the catalogue lacks.
+    `names` are the problems that it can answer with; they are in the description of each reference. All operations
+    share one component for each status; a new one is added to `responses`. Raises ValueError for a problem that the
+    catalogue lacks.
     """
     by_status: dict[int, list[str]] = {}
     for name in sorted(set(names), key=list(catalogue).index):
         by_status.setdefault(catalogue[name].status, []).append(name)
-    found = {}
+    found: dict[str, Any] = {}
     for status, same_status in by_status.items():
-        component = "_".join(same_status)
-        responses.setdefault(component, _refusal(status, same_status, catalogue))
-        found[str(status)] = {"$ref": f"#/components/responses/{component}"}
-    responses.setdefault("other", _any_other(catalogue))
-    return {**found, "default": {"$ref": "#/components/responses/other"}}
+        component = http.HTTPStatus(status).phrase.replace(" ", "")
+        responses.setdefault(component, _refusal(status, catalogue))
+        described = "; ".join(f"`{name}`: {catalogue[name].title}" for name in same_status)
+        found[str(status)] = {"$ref": f"#/components/responses/{component}", "description": described}
+    responses.setdefault("Other", _any_other(catalogue))
+    return {**found, "default": {"$ref": "#/components/responses/Other"}}
 
 
-def _refusal(status: int, names: list[str], catalogue: Catalogue) -> dict[str, Any]:
+def _refusal(status: int, catalogue: Catalogue) -> dict[str, Any]:
+    names = [name for name in catalogue if catalogue[name].status == status]
     headers = ["X-Request-Id", *_HEADERS_BY_STATUS.get(status, [])]
-    headers += ["Retry-After"] if "idempotency-key-in-use" in names else []
-    types = {"properties": {"type": {"pattern": f"/problems/({'|'.join(names)})$"}}}
     return {
-        "description": "; ".join(f"`{name}`: {catalogue[name].title}" for name in names),
+        "description": "One of these problems: " + ", ".join(f"`{name}`" for name in names),
         "headers": header_references(*headers),
-        "content": _content({"allOf": [_SCHEMA, types]}, names, catalogue),
+        "content": _content(names[0], catalogue),
     }
 
 
@@ -91,16 +94,15 @@ def _any_other(catalogue: Catalogue) -> dict[str, Any]:
     return {
         "description": "Any other problem, such as `method-not-allowed` (405) or `internal-error` (500)",
         "headers": header_references("X-Request-Id"),
-        "content": _content(_SCHEMA, ["internal-error"], catalogue),
+        "content": _content("internal-error", catalogue),
     }
 
 
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
-def _content(schema: dict[str, Any], names: list[str], catalogue: Catalogue) -> dict[str, Any]:
-    examples = {name: {"summary": catalogue[name].title, "value": _example(name, catalogue)} for name in names}
-    return {"application/problem+json": {"schema": schema, "examples": examples}}
+def _content(name: str, catalogue: Catalogue) -> dict[str, Any]:
+    return {"application/problem+json": {"schema": _SCHEMA, "example": _example(name, catalogue)}}
 
 
 def _example(name: str, catalogue: Catalogue) -> dict[str, object]:

@@ -68,6 +68,17 @@ def complete(spec: dict[str, Any], converter: OpenAPIConverter, events: Mapping[
     for name in written - read:
         names[name].pop("additionalProperties", None)
         names[name]["required"] = list(names[name]["properties"])
+        for member in names[name]["properties"].values():
+            _open(member)
+    for name in read:
+        for member in names[name].get("properties", {}).values():
+            _say_default(member)
+    names["CurrencyCode"] = {
+        "type": "string",
+        "description": "An ISO 4217 code. New codes may be added.",
+        "pattern": "^[A-Z]{3}$",
+        "examples": ["EUR"],
+    }
     names["Currency"] = {
         "type": "string",
         "description": "An ISO 4217 code of a currency that has a minor unit.",
@@ -75,6 +86,27 @@ def complete(spec: dict[str, Any], converter: OpenAPIConverter, events: Mapping[
         "examples": ["EUR"],
     }
     return names
+
+
+def _open(schema: dict[str, Any]) -> None:
+    """Let a member of a response have values that are added later: a client of today must not break by them."""
+    if schema.get("$ref") == "#/components/schemas/Currency":
+        schema["$ref"] = "#/components/schemas/CurrencyCode"
+    if "items" in schema:
+        _open(schema["items"])
+    if "enum" in schema:
+        known = [value for value in schema.pop("enum") if value is not None]
+        schema["x-extensible-enum"] = known
+        about = f"{schema.get('description', '')} Known values: {', '.join(known)}. Others may be added."
+        schema["description"] = about.strip()
+
+
+def _say_default(schema: dict[str, Any]) -> None:
+    """Say a default in the description only: generators of clients make a member with `default` required."""
+    if "default" in schema:
+        default = schema.pop("default")
+        shown = str(default).lower() if isinstance(default, bool) else default
+        schema["description"] = f"{schema.get('description', '')} By default {shown}.".strip()
 
 
 def describe_queries(spec: dict[str, Any]) -> None:

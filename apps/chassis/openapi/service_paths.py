@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chassis.http.problems import Catalogue
+from chassis.openapi.parts import WEBHOOKS
 
 TAG = {"name": "service", "description": "About the service itself; no key is needed"}
 
@@ -18,13 +19,17 @@ def service_paths(rules: set[str], catalogue: Catalogue) -> dict[str, Any]:
     failing = {"503": {"description": "No; the body says what is wrong", "content": status}}
     links = {"type": "object", "required": ["title", "about", "links"]}
     start = {"application/json": {"schema": links}, "text/html": {}}
+    files: dict[str, Any] = {"text/css": {}, "text/javascript": {}}
     paths = {
         "/": _page("start", "What this service is, with links to its pages", start),
         "/livez": _page("isAlive", "Whether the process works", {"application/json": {}}, failing),
         "/readyz": _page("isReady", "Whether the service can process requests", status, failing),
         "/openapi.json": _page("openapi", "This document", {"application/json": {"schema": {"type": "object"}}}),
+        WEBHOOKS: _page(
+            "webhooks", "The webhooks that this service sends", {"application/json": {"schema": {"type": "object"}}}
+        ),
         "/docs": _page("docs", "This document as a page that can send requests", {"text/html": {}}),
-        "/docs/{asset}": _page("docsAsset", "A file that the page needs", {"*/*": {}}, missing, asset),
+        "/docs/{asset}": _page("docsAsset", "A file that the page needs", files, missing, asset),
         "/problems": _page("problems", "All kinds of problems", {"text/html": {}}),
         "/problems.css": _page("problemsStyle", "The style sheet of the problem pages", {"text/css": {}}),
         "/problems/{name}": _page("problem", "What a problem means and what to do", {"text/html": {}}, missing, name),

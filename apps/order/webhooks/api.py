@@ -42,9 +42,9 @@ def _answer(done: Done, status: int, headers: dict[str, str] | None = None) -> R
 
 @blueprint.post("")
 @requires("orders:write")
-@blueprint.arguments(schemas.NewEndpoint)
+@blueprint.arguments(schemas.CreateEndpoint)
 @facts("webhook-endpoint-limit")
-@blueprint.response(201, schemas.NewEndpointView)
+@blueprint.response(201, schemas.CreatedEndpointView)
 def create_webhook_endpoint(wanted: dict[str, Any]) -> Response:
     """Create an endpoint that events are sent to.
 
@@ -94,7 +94,7 @@ def delete_webhook_endpoint(webhook_endpoint_id: UUID) -> Response:
 @blueprint.post("/<uuid:webhook_endpoint_id>/rotate-secret")
 @requires("orders:write")
 @blueprint.arguments(schemas.Rotation)
-@blueprint.response(200, schemas.NewEndpointView)
+@blueprint.response(200, schemas.CreatedEndpointView)
 def rotate_webhook_secret(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:
     """Create a new secret for an endpoint.
 

@@ -30,7 +30,7 @@ _URL = describe(
 _EVENTS = describe("The types of events that are sent to the endpoint.", ["order.paid", "order.canceled"])
 
 
-class NewEndpoint(Schema):
+class CreateEndpoint(Schema):
     """A webhook endpoint to be created. Without `events`, it gets an event for every outcome."""
 
     url = Text(2000, code=True, required=True, metadata=_URL)
@@ -105,7 +105,7 @@ class EndpointView(Schema):
     created_at = Time("When the endpoint was created.")
 
 
-class NewEndpointView(EndpointView):
+class CreatedEndpointView(EndpointView):
     """An endpoint with its newest secret, which only responses to the request that created the secret have."""
 
     secret = fields.String(

@@ -56,7 +56,7 @@ class Webhooks:
         self._waker.wake()
 
     def register(self, claim: Claim, wanted: dict[str, Any]) -> Done:
-        """Store an endpoint; `wanted` is what schemas.NewEndpoint loads.
+        """Store an endpoint; `wanted` is what schemas.CreateEndpoint loads.
 
         Raises Problem `validation` for a URL that webhooks may not be sent to, and `webhook-endpoint-limit`.
         """

@@ -16,7 +16,7 @@ from chassis.http.generic_problems import GENERIC
 from chassis.http.inspection import Rule
 from chassis.http.problems import MAX_ERRORS, Problem, render
 from order import schemas
-from order.webhooks.schemas import NewEndpoint
+from order.webhooks.schemas import CreateEndpoint
 from payment.schemas import CreatePayment
 
 PLACE = schemas.PlaceOrder
@@ -29,7 +29,7 @@ LARGEST: dict[str, Any] = {
     "metadata": {f"{number}-".ljust(40, "k"): "\u00e9" * 500 for number in range(50)},
 }
 LOADERS: dict[type[Schema], tuple[Load, Rule]] = {
-    kind: (fast_load.loader(kind()), inspection.rule_of(kind())) for kind in (PLACE, CreatePayment, NewEndpoint)
+    kind: (fast_load.loader(kind()), inspection.rule_of(kind())) for kind in (PLACE, CreatePayment, CreateEndpoint)
 }
 
 
