@@ -166,8 +166,8 @@ def test_a_backlog_of_slow_operations_delays_no_other_merchants_operation(pair: 
 
 def test_a_backlog_of_expired_authorizations_delays_no_other_merchants_expiry(pair: Pair) -> None:
     """The backlog is older, and each of its voids takes the provider two seconds."""
-    insert = """INSERT INTO payments (merchant, id, order_id, amount, currency, payment_method, status, provider, capture,
-                                      authorized_amount, provider_reference, expires_at)
+    insert = """INSERT INTO payments (merchant, id, order_id, amount, currency, payment_method, status, provider,
+                                      capture, authorized_amount, provider_reference, expires_at)
                 SELECT %(merchant)s, CASE WHEN %(merchant)s = 'other' THEN %(id)s::uuid ELSE gen_random_uuid() END,
                        gen_random_uuid(), 900, 'EUR', 'pm_slow', 'authorized', 'simulator', 'manual', 900,
                        'sim_' || n, clock_timestamp() - make_interval(secs => %(age)s)
