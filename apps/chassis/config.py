@@ -16,7 +16,7 @@ import psycopg
 from environs import FileAwareEnv
 from psycopg.conninfo import conninfo_to_dict
 
-from chassis import money
+from chassis import money, urls
 from chassis.auth import rate_limits, tokens
 from chassis.auth.keyring import ANY_MERCHANT, Keyring
 from chassis.auth.rate_limits import Limit
@@ -68,7 +68,10 @@ class _Reader(FileAwareEnv):
     """Strips white space around each value: a secret often ends with the newline of the file it was copied from."""
 
     def _get_value(self, env_key: str, default: Any) -> Any:
-        value = super()._get_value(env_key, default)
+        try:
+            value = super()._get_value(env_key, default)
+        except (OSError, ValueError) as error:  # missing, a folder, without permission, or not UTF-8
+            raise ConfigError(f"{env_key}_FILE: must be the path of a readable text file") from error
         return value.strip() if isinstance(value, str) else value
 
 
@@ -145,8 +148,8 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "cors_origins": _origins(env),
         "public_url": http_url(env, "PUBLIC_URL", "") if env.str("PUBLIC_URL", "") else "",
         "events_secrets": secrets,
-        "relay_admin_port": env.int("RELAY_ADMIN_PORT", None),
-        "operator_port": env.int("OPERATOR_PORT", None),
+        "relay_admin_port": _port(env, "RELAY_ADMIN_PORT"),
+        "operator_port": _port(env, "OPERATOR_PORT"),
         "web_threads": positive(env, "WEB_THREADS", 6),
         "log_level": level,
         "relay_concurrency": positive(env, "RELAY_CONCURRENCY", 8),
@@ -163,7 +166,7 @@ def _check_tracing(env: FileAwareEnv) -> None:
     for name in tracing.ENDPOINTS:
         _check_unpadded(name)
         if env.str(name, ""):
-            _url(env, name, None, ("http", "https"))
+            _http_url(env, name)
     for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
         protocol = env.str(name, "")
         if protocol not in ("", "http/protobuf"):
@@ -186,7 +189,7 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
     """Return which access tokens are valid, or None if tokens are not configured."""
     issuer, audience = env.str("JWT_ISSUER", ""), env.str("JWT_AUDIENCE", "")
     jwks = env.str("JWT_JWKS", "")
-    url = _url(env, "JWT_JWKS_URL", None, ("http", "https")) if env.str("JWT_JWKS_URL", "") else ""
+    url = _http_url(env, "JWT_JWKS_URL") if env.str("JWT_JWKS_URL", "") else ""
     if not (issuer or audience or jwks or url):
         return None
     if not (issuer and audience) or bool(jwks) == bool(url):
@@ -238,18 +241,25 @@ def _proxies(env: FileAwareEnv) -> int:
 
 
 def positive(env: FileAwareEnv, name: str, default: int) -> int:
-    """Return a whole number of at least 1. Raises ConfigError, environs.EnvError."""
+    """Return a whole number from 1 to a million. Raises ConfigError, environs.EnvError."""
     value = env.int(name, default)
-    if value < 1:
-        raise ConfigError(f"{name}={value}: must be at least 1")
+    if not 1 <= value <= 1_000_000:
+        raise ConfigError(f"{name}={value}: must be at least 1 and at most 1000000")
     return value
 
 
 def seconds(env: FileAwareEnv, name: str, default: float) -> float:
-    """Return a positive number of seconds. Raises ConfigError, environs.EnvError."""
+    """Return a positive number of seconds, up to about 30 years. Raises ConfigError, environs.EnvError."""
     value = env.float(name, default)
-    if not 0 < value < float("inf"):
-        raise ConfigError(f"{name}={value}: must be more than 0 seconds")
+    if not 0 < value <= 1e9:
+        raise ConfigError(f"{name}={value}: must be more than 0 and at most 1000000000 seconds")
+    return value
+
+
+def _port(env: FileAwareEnv, name: str) -> int | None:
+    value: int | None = env.int(name, None)
+    if value is not None and not 1 <= value <= 65535:
+        raise ConfigError(f"{name}={value}: must be a port from 1 to 65535")
     return value
 
 
@@ -262,25 +272,28 @@ def currency(env: FileAwareEnv, name: str, default: str) -> str:
 
 
 def http_url(env: FileAwareEnv, name: str, default: str) -> str:
-    """Return an http or https URL without a slash at its end. Raises ConfigError."""
-    return _url(env, name, default, ("http", "https")).rstrip("/")
+    """Return an http or https URL to which a path can be added, without a slash at its end. Raises ConfigError."""
+    return _http_url(env, name, default, base=True).rstrip("/")
+
+
+def _http_url(env: FileAwareEnv, name: str, default: str = "", *, base: bool = False) -> str:
+    value: str = env.str(name, default)
+    if not urls.is_http(value, base=base):
+        # The value is not quoted, because a URL may contain a password.
+        without = " and no query" if base else ""
+        raise ConfigError(f"{name}: must be a URL such as https://host.example:8080, with a host{without}")
+    return value
 
 
 def _database_url(env: FileAwareEnv, name: str) -> str:
-    value = _url(env, name, None, ("postgresql", "postgres"))
+    value: str = env.str(name)
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise ConfigError(f"{name}: must be a URL that starts with postgresql:// or postgres://")
+    if not value.isprintable():
+        raise ConfigError(f"{name}: must not contain line breaks or other control characters")
     try:
         conninfo_to_dict(value)
     except psycopg.ProgrammingError:
         # The error quotes a part of the URL, which may be the password.
         raise ConfigError(f"{name}: is not a URL of PostgreSQL, or has an unknown parameter") from None
-    return value
-
-
-def _url(env: FileAwareEnv, name: str, default: str | None, schemes: tuple[str, ...]) -> str:
-    value = env.str(name) if default is None else env.str(name, default)
-    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        # The value is not quoted, because the URL of a database contains its password.
-        raise ConfigError(f"{name}: must be a URL that starts with {' or '.join(schemes)}://")
-    if not value.isprintable():
-        raise ConfigError(f"{name}: must not contain line breaks or other control characters")
     return value

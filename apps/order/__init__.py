@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Flask
 
 import chassis.service
+from chassis.cli import failures
 from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
@@ -30,6 +31,7 @@ from order.webhooks.service import Webhooks
 MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
+@failures.with_valid_settings
 def create_app(settings: config.Settings | None = None) -> Flask:
     """Return the Flask application. It opens connections when the first request or loop needs them.
 

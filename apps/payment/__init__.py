@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Flask
 
 import chassis.service
+from chassis.cli import failures
 from chassis.messaging import outbox
 from chassis.openapi.document import Webhook
 from chassis.postgres.database import Database
@@ -18,6 +19,7 @@ from payment.service import Payments
 MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
+@failures.with_valid_settings
 def create_app(settings: config.Settings | None = None) -> Flask:
     """Return the Flask application. It opens connections when the first request or loop needs them.
 

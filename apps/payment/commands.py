@@ -17,7 +17,7 @@ from chassis.messaging import shares
 from chassis.messaging.shares import Shares
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import UNAVAILABLE, Session
-from payment import store
+from payment import expiry, store
 from payment.config import Settings
 from payment.resync import Report
 from payment.service import Payments
@@ -94,9 +94,9 @@ def loops(payments: Payments, settings: Settings) -> Sequence[WorkLoop]:
     relay = payments.relay.loop(
         lease=settings.lease_seconds, concurrency=settings.relay_concurrency, poll=settings.poll_seconds
     )
-    executing = Shares(shares.most(settings.relay_concurrency))
+    executing, expiring = (Shares(shares.most(settings.relay_concurrency)) for _ in range(2))
     return [
         relay,
         loop("executor", executing.claiming(payments.executor.claim), executing.working(payments.executor.execute)),
-        loop("expiry", store.find_expired, payments.expire),
+        loop("expiry", expiring.claiming(expiry.find), expiring.working(payments.expire)),
     ]

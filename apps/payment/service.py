@@ -23,6 +23,7 @@ from payment import ids, ledger, model, openings, operations, reconcile, reserva
 from payment.adoption import Adoption
 from payment.config import Settings
 from payment.executor import Executor
+from payment.expiry import Expired
 from payment.gateway import OrderGateway
 from payment.ids import What
 from payment.model import Kind, Operation, Status
@@ -265,16 +266,13 @@ class Payments:
         """Yield a period's operations that differ at the provider; see reconcile.differences. Times in RFC 3339."""
         return reconcile.differences(self.database.session(), self._provider, since, until)
 
-    def expire(self, row: Row) -> None:
-        """Void an authorization that has expired, unless another operation of the payment has begun.
-
-        `row` is one of store.find_expired.
-        """
+    def expire(self, expired: Expired) -> None:
+        """Void an authorization that has expired, unless another operation of the payment has begun."""
         note = model.EXPIRED_NOTE
-        merchant, payment_id = row["merchant"], str(row["id"])
+        merchant, payment_id = expired.merchant, str(expired.view["id"])
         operation_id = ids.derive(merchant, payment_id, What.EXPIRY)
         operation = reservations.new_operation(merchant, operation_id, payment_id, Kind.VOID, self._lease, note)
-        operation = reservations.complete(operation, row, None)
+        operation = reservations.complete(operation, expired.view, None)
         if operations.reserve(self.database.session(), operation, self._lease, None, None) is not None:
             self.executor.execute(operation)
 

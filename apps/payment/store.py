@@ -231,12 +231,3 @@ def find(session: Session, query: dict[str, Any]) -> list[Row]:
         query,
         prepare=False,
     ).fetchall()
-
-
-def find_expired(session: Session, limit: int) -> list[Row]:
-    """Views, with `merchant`, of authorized payments whose authorization has expired; at most `limit`."""
-    return session.execute(
-        f"""SELECT p.merchant, {VIEW} FROM payments p
-            WHERE status = 'authorized' AND busy IS NULL AND expires_at <= now() ORDER BY expires_at LIMIT %s""",
-        (limit,),
-    ).fetchall()

@@ -61,8 +61,8 @@ COMMENT ON INDEX payments_by_time IS 'Lists of a merchant''s payments.';
 CREATE INDEX payments_changed ON payments USING brin (updated_at);
 COMMENT ON INDEX payments_changed IS 'Payments to tell order again.';
 
-CREATE INDEX payments_expiring ON payments (expires_at) WHERE status = 'authorized';
-COMMENT ON INDEX payments_expiring IS 'Authorizations to void.';
+CREATE INDEX payments_expiring_turns ON payments (merchant, expires_at) WHERE status = 'authorized' AND busy IS NULL;
+COMMENT ON INDEX payments_expiring_turns IS 'Authorizations to void, by merchants'' turns.';
 
 CREATE INDEX payments_of_order ON payments (merchant, order_id, id);
 COMMENT ON INDEX payments_of_order IS 'Payments of one order.';

@@ -6,6 +6,7 @@ The other merchant's row is inserted while the loops work on the backlog, and th
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -163,6 +164,37 @@ def test_a_backlog_of_slow_operations_delays_no_other_merchants_operation(pair: 
     is_left(pair.databases, "payment", pending)
 
 
+def test_a_backlog_of_expired_authorizations_delays_no_other_merchants_expiry(pair: Pair) -> None:
+    """The backlog is older, and each of its voids takes the provider two seconds."""
+    insert = """INSERT INTO payments (merchant, id, order_id, amount, currency, payment_method, status, provider,
+                                      capture, authorized_amount, provider_reference, expires_at)
+                SELECT %(merchant)s, CASE WHEN %(merchant)s = 'other' THEN %(id)s::uuid ELSE gen_random_uuid() END,
+                       gen_random_uuid(), 900, 'EUR', 'pm_slow', 'authorized', 'simulator', 'manual', 900,
+                       'sim_' || n, clock_timestamp() - make_interval(secs => %(age)s)
+                FROM generate_series(1, %(rows)s) AS n"""
+    execute(pair.databases, "payment", insert, merchant="backlog", id=None, rows=BACKLOG, age=3600)
+    voids = "SELECT FROM operations WHERE merchant = 'backlog' AND kind = 'void' LIMIT 1"
+    eventually(lambda: pair.databases.query("payment", voids), "the loop works on the backlog", 60)
+
+    def measure() -> float:
+        payment_id = str(uuid.uuid4())
+        execute(pair.databases, "payment", insert, merchant="other", id=payment_id, rows=1, age=0)
+        return seconds_of(
+            pair.databases,
+            "payment",
+            """SELECT extract(epoch FROM o.created_at - p.expires_at)::float8 AS seconds
+               FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
+               WHERE o.merchant = 'other' AND o.payment_id = %s""",
+            payment_id,
+        )
+
+    assert_quick(measure)
+    (row,) = pair.databases.query(
+        "payment", "SELECT count(*) AS n FROM payments WHERE merchant = 'backlog' AND status = 'authorized'"
+    )
+    assert row["n"] > BACKLOG / 2
+
+
 def test_a_backlog_of_events_delays_no_other_merchants_event(pair: Pair) -> None:
     # The first answer of the provider is lost, so that order hears of the outcome by an event.
     pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_timeout_charged"})
@@ -215,4 +247,36 @@ def test_a_backlog_of_slow_webhooks_delays_no_other_merchants_webhook(pair: Pair
             )
 
         assert_quick(measure)
+        stopped.set()
+
+
+def test_a_large_redelivery_delays_no_other_merchants_redelivery(pair: Pair) -> None:
+    """Redelivery since a time makes the deliveries due in steps."""
+    other = Client(pair.order.url, OTHER_KEY)
+    deliveries = """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, status, settled_at)
+                    SELECT %(merchant)s, %(endpoint)s, gen_random_uuid(), 'order.paid', '{}', 'dead', now()
+                    FROM generate_series(1, %(rows)s)"""
+
+    def endpoint(client: Client, merchant: str, rows: int) -> str:
+        made: str = client.post("/v1/webhook-endpoints", {"url": receiver.url}).json()["id"]
+        execute(pair.databases, "order", deliveries, merchant=merchant, endpoint=made, rows=rows)
+        return made
+
+    def redeliver(client: Client, endpoint_id: str) -> None:
+        response = client.post(f"/v1/webhook-endpoints/{endpoint_id}/redeliver", {"since": "2020-01-01T00:00:00Z"})
+        assert response.ok, response.text
+
+    stopped = threading.Event()
+    with Receiver() as receiver:
+        receiver.answer = lambda request: (stopped.wait(2), status(500)(request))[1]
+        large = [endpoint(pair.order, "demo", BACKLOG // 4) for _ in range(4)]
+        small = endpoint(other, "other", 1)
+        for each in large:
+            redeliver(pair.order, each)
+        began = time.monotonic()
+        redeliver(other, small)
+        asked = "SELECT FROM webhook_endpoints WHERE merchant = %s AND redeliver_since IS NOT NULL"
+        eventually(lambda: not pair.databases.query("order", asked, "other"), "the other merchant's are due", 60)
+        assert time.monotonic() - began < 1.0
+        assert pair.databases.query("order", asked, "demo"), "the large redelivery was under way all the time"
         stopped.set()

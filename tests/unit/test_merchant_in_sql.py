@@ -46,7 +46,6 @@ ACROSS = {
     "order.store.orphans.with_order": "finds what a crash left behind, whoever owns it",
     "order.webhooks.queue._REDELIVER": "takes the next endpoint of any merchant; its deliveries by merchant",
     "order.webhooks.queue.give_up": "finds the oldest deliveries by age; changes them by merchant",
-    "payment.store.find_expired": "finds the oldest authorizations by age; they are voided by merchant",
     "order.store.resending._DELIVERED_SINCE": _RESYNC,
     "order.store.resending._WAITING": _RESYNC,
     "order.store.resending._PROCESSING": _RESYNC,

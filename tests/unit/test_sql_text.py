@@ -24,7 +24,7 @@ FRAGMENTS = {
     "apps/chassis/cli/commands.py": {"matches", "old.condition", "table", "typed", "wanted"},
     "apps/chassis/messaging/leases.py": {
         *("counts", "matches", "queue.held", "queue.pending", "queue.table", "self.due", "self.returning"),
-        *("columns", "condition", "name", "only", "pending", "source", "table", "which"),
+        *("columns", "condition", "due", "lock", "name", "only", "pending", "source", "table", "time", "which"),
     },
     "apps/chassis/messaging/work.py": {"self._channel"},
     "apps/chassis/postgres/prepared.py": {"name", "text"},

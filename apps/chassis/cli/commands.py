@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from flask import Flask
 
 from chassis import config
 from chassis.cli import failures, keys
+from chassis.config import ConfigError
 from chassis.messaging.work import WorkLoop
 from chassis.postgres import migrate, roles
 from chassis.postgres.database import Database, Session, to_json
@@ -143,12 +145,15 @@ def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    # Opened before the threads start: if the port is in use, the process ends.
+    port = service.settings.relay_admin_port
+    listener = _listen(port) if port else None
     threads = [threading.Thread(target=loop.run, name=loop.name) for loop in loops]
     for thread in threads:
         thread.start()
     service.health.alive = lambda: all(loop.is_alive() for loop in loops)
-    if service.settings.relay_admin_port:
-        admin.serve(listeners.listen(os.environ.get("HOST", ""), service.settings.relay_admin_port), service.admin)
+    if listener is not None:
+        admin.serve(listener, service.admin)
     log.info("relay_started", loops=[loop.name for loop in loops])
     while not stopping.wait(1.0) and all(thread.is_alive() for thread in threads):
         pass
@@ -160,3 +165,14 @@ def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:
     tracing.stop()
     log.info("relay_stopped")
     sys.exit(1 if crashed else 0)
+
+
+def _listen(port: int) -> socket.socket:
+    """Return the listener of the relay's admin port. Raises ConfigError."""
+    host = os.environ.get("HOST", "")
+    try:
+        return listeners.listen(host, port)
+    except OSError as error:
+        raise ConfigError(f"RELAY_ADMIN_PORT={port}: {error.strerror} (HOST={host})") from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

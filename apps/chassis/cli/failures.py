@@ -1,18 +1,36 @@
-"""Commands that fail because a system that they need does not respond: one sentence, and exit status 2."""
+"""Commands that cannot do their work: one sentence, and exit status 2.
+
+A system that they need does not respond, or a setting is missing or invalid.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import click
 import psycopg
+from environs import EnvError
 from flask.cli import AppGroup
 
+from chassis.config import ConfigError
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.postgres.database import UNAVAILABLE
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_LONGEST = 500
+"""How many characters of a message about a setting are printed."""
+
+
+class BadSetting(click.ClickException):
+    """A setting is missing or invalid. Correct it and repeat the command."""
+
+    exit_code = 2
 
 
 class NoResponse(click.ClickException):
@@ -22,7 +40,7 @@ class NoResponse(click.ClickException):
 
 
 class Commands(AppGroup):
-    """The commands of a service. None of them ends in a traceback because a system does not respond."""
+    """The commands of a service. None of them ends in a traceback because of another system or of a setting."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command or a group of commands."""
@@ -38,15 +56,43 @@ class Commands(AppGroup):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Run the block. Raises NoResponse if a database or another service does not respond."""
+    """Run the block. Raises NoResponse if another system does not respond, BadSetting if a setting is invalid."""
     try:
         yield
+    except (ConfigError, EnvError) as error:
+        raise BadSetting(_sentence(error)) from error
     except Exception as error:
         text = _text(_cause(error))
         if text is None:
             raise
         sys.stdout.flush()  # what the command has printed comes before the error
         raise NoResponse(text) from error
+
+
+def with_valid_settings(create: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Decorate a function that creates the application: in `flask`, an invalid setting is one sentence.
+
+    `flask --help` shows any exception as a traceback, so this prints the sentence and exits with status 2. Other
+    callers, such as gunicorn, get the exception.
+    """
+
+    @wraps(create)
+    def created(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return create(*args, **kwargs)
+        except (ConfigError, EnvError) as error:
+            if click.get_current_context(silent=True) is None:
+                raise
+            BadSetting(_sentence(error)).show()
+            sys.exit(BadSetting.exit_code)
+
+    return created
+
+
+def _sentence(error: ConfigError | EnvError) -> str:
+    """Return the message on one line and of a limited length, whatever the setting's value is."""
+    text = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in str(error)[: _LONGEST + 1])
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def describe(error: BaseException) -> str:

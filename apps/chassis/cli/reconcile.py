@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 import click
 from flask import Flask
 
+from chassis.http.fields import within_years
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -77,7 +79,7 @@ def parse_time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError as error:
         raise click.BadParameter(f"{text} is not a time such as 2030-01-31T12:00:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return within_years(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def _summary(differing: int, missing: int) -> str:

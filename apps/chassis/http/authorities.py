@@ -25,7 +25,10 @@ def verify() -> str | bool:
 
 def _own() -> str:
     """Return TRUSTED_CA, or the content of the file that TRUSTED_CA_FILE names: certificates in PEM form."""
-    text: str = FileAwareEnv(strip_whitespace=True).str("TRUSTED_CA", "")
+    try:
+        text: str = FileAwareEnv(strip_whitespace=True).str("TRUSTED_CA", "")
+    except (OSError, ValueError) as error:
+        raise ValueError("TRUSTED_CA_FILE: must be the path of a readable text file") from error
     return text
 
 
@@ -34,7 +37,7 @@ def _combined(text: str) -> str:
     """Write the public authorities and those of `text` into one file, because HTTP libraries take a path."""
     try:
         ssl.create_default_context(cadata=text)
-    except ssl.SSLError as error:
+    except (ssl.SSLError, TypeError) as error:  # TypeError for a text that is not ASCII
         raise ValueError("TRUSTED_CA (or TRUSTED_CA_FILE): must be certificates in PEM form") from error
     with tempfile.NamedTemporaryFile("w", prefix="authorities-", suffix=".pem", delete=False) as file:
         file.write(f"{Path(certifi.where()).read_text()}\n{text}\n")

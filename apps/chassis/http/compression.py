@@ -26,9 +26,12 @@ def plain_tags(header: str) -> str:
 
 
 def make_conditional(response: Response, environ: Mapping[str, Any]) -> None:
-    """Answer 304 if the If-None-Match of the request (PEP 3333) names the response's ETag, compressed or not."""
+    """Answer 304 if the If-None-Match of the request (PEP 3333) names the response's ETag, compressed or not.
+
+    If-Match is for changes. On a GET it is ignored: Werkzeug would answer 412 with the whole body.
+    """
     tags = plain_tags(environ.get("HTTP_IF_NONE_MATCH", ""))
-    response.make_conditional({**environ, "HTTP_IF_NONE_MATCH": tags})
+    response.make_conditional({**environ, "HTTP_IF_NONE_MATCH": tags, "HTTP_IF_MATCH": ""})
 
 
 def compress(request: Request, response: Response) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -239,6 +239,15 @@ class MajorAmount(fields.Field):  # type: ignore[type-arg]
         return Decimal(value)
 
 
+def within_years(moment: datetime) -> datetime:
+    """Return the time, or the nearest one in the years 2 to 9998: seconds and offsets can be added to it.
+
+    Nothing was recorded in the other years, so a search is the same.
+    """
+    earliest, latest = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
+    return min(max(moment, earliest), latest)
+
+
 class QueryTime(fields.Field):  # type: ignore[type-arg]
     """A time in a query or body, in RFC 3339 with an offset from UTC. Digits beyond microseconds are cut off."""
 
@@ -249,7 +258,7 @@ class QueryTime(fields.Field):  # type: ignore[type-arg]
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if _TIME.fullmatch(str(value)):
             try:
-                return datetime.fromisoformat(str(value).upper())
+                return within_years(datetime.fromisoformat(str(value).upper()))
             except ValueError:
                 pass  # such as February 30, or hour 25
         raise ma.ValidationError("Must be an RFC 3339 time, such as 2030-01-31T23:59:59Z (write + as %2B in a query).")

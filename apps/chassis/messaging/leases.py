@@ -52,17 +52,24 @@ def merchants(table: LiteralString, condition: LiteralString, name: LiteralStrin
 
 
 def by_turns(
-    table: LiteralString, pending: LiteralString, columns: LiteralString, only: LiteralString = "true"
+    table: LiteralString,
+    pending: LiteralString,
+    columns: LiteralString,
+    only: LiteralString = "true",
+    *,
+    time: LiteralString = "available_at",
+    due: LiteralString = DUE,
+    lock: LiteralString = "FOR UPDATE SKIP LOCKED",
 ) -> LiteralString:
     """Return the `due` of a queue in which merchants take turns, so that a backlog of one does not delay the others.
 
     Each merchant with due rows gets an equal part of the limit, at least one row; merchants come in random order. The
     cost depends on the number of merchants with pending rows and on the limit, not on the number of rows: there is an
-    index on (merchant, available_at) of the pending rows (see `merchants`), and rows that are not due yet are not read.
-    `only` is a further condition for a row.
+    index on (merchant, `time`) of the pending rows (see `merchants`), and rows that are not `due` yet are not read.
+    `only` is a further condition for a row. `lock` is the locking clause; it is empty for rows that are not leased.
 
     The parameter `in_flight` says, as JSON, how many rows of each merchant the caller works on already. A merchant gets
-    at most `merchant_limit` rows, less those.
+    at most `merchant_limit` rows, less those. The parameters are those of `turns`.
     """
     return f"""
         WITH RECURSIVE {merchants(table, pending)},
@@ -74,14 +81,14 @@ def by_turns(
             SELECT merchant, LEAST(room, ceil(%(limit)s::float8 / count(*) OVER ())::bigint) AS share FROM rooms
             -- Ordered as the index is, so that the planner looks up one row. EXISTS might read all of them.
             WHERE room > 0
-              AND (SELECT true FROM {table} WHERE {table}.merchant = rooms.merchant AND {pending} AND {DUE}
-                   ORDER BY available_at LIMIT 1)
+              AND (SELECT true FROM {table} WHERE {table}.merchant = rooms.merchant AND {pending} AND {due}
+                   ORDER BY {time} LIMIT 1)
             ORDER BY random())
         SELECT picked.* FROM waiting CROSS JOIN LATERAL (
             SELECT {columns} FROM {table}
-            WHERE {table}.merchant = waiting.merchant AND {pending} AND {DUE} AND {only}
-            ORDER BY available_at LIMIT waiting.share
-            FOR UPDATE SKIP LOCKED) picked
+            WHERE {table}.merchant = waiting.merchant AND {pending} AND {due} AND {only}
+            ORDER BY {time} LIMIT waiting.share
+            {lock}) picked
         LIMIT %(limit)s::bigint"""
 
 
@@ -153,9 +160,13 @@ class Share:
 
 def claim_by_turns(session: Session, queue: Queue, lease: float, limit: int, share: Share | None = None) -> list[Row]:
     """Call `claim` for a queue whose `due` is `by_turns`. Without `share`, a merchant may get all of the rows."""
+    return claim(session, queue, lease, **turns(limit, share))
+
+
+def turns(limit: int, share: Share | None) -> dict[str, Any]:
+    """Return the parameters of `by_turns`: up to `limit` rows, of each merchant as many as `share` allows."""
     share = share or Share(limit, {})
-    in_flight = to_json(dict(share.in_flight))
-    return claim(session, queue, lease, limit, merchant_limit=share.limit, in_flight=in_flight)
+    return {"limit": limit, "merchant_limit": share.limit, "in_flight": to_json(dict(share.in_flight))}
 
 
 def release(session: Session, queue: Queue, work: Leased, delay: float, error: str) -> bool:

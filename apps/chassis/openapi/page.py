@@ -81,7 +81,9 @@ def _asset(asset: str) -> Response:
 def _file(name: str, media_type: str) -> Response:
     # max-age=0 makes a browser revalidate its copy each time, with an ETag of the file's size and time.
     own = FOLDER / name
-    response = send_file(own if own.exists() else _swagger_ui() / name, media_type, max_age=0)
+    # Not conditional: that would answer parts of a file, and 412 with the whole file.
+    response = send_file(own if own.exists() else _swagger_ui() / name, media_type, conditional=False, max_age=0)
+    make_conditional(response, request.environ)
     response.headers.update(HEADERS)
     return response
 

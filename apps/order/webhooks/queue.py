@@ -211,34 +211,46 @@ def give_up(session: Session, seconds: float) -> int:
     ).rowcount
 
 
-# The endpoint is locked before its deliveries, as everywhere. Rows that are pending are sent anyway.
+# Merchants take turns: one endpoint of each gets an equal part of the step. The endpoints are locked before their
+# deliveries, as everywhere. Rows that are pending are sent anyway.
 _REDELIVER = f"""
-WITH endpoint AS MATERIALIZED (
-    SELECT * FROM webhook_endpoints WHERE redeliver_since IS NOT NULL LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
+WITH turns AS MATERIALIZED (
+    SELECT DISTINCT ON (merchant) merchant, id FROM webhook_endpoints WHERE redeliver_since IS NOT NULL
+    ORDER BY merchant, random()),
+endpoint AS MATERIALIZED (
+    SELECT e.*, (SELECT GREATEST(1000 / count(*), 1) FROM turns) AS share
+    FROM turns JOIN webhook_endpoints e ON e.merchant = turns.merchant AND e.id = turns.id
+    WHERE e.redeliver_since IS NOT NULL ORDER BY random() LIMIT 1000 FOR NO KEY UPDATE OF e SKIP LOCKED),
 part AS MATERIALIZED (
-    SELECT d.merchant, d.endpoint_id, d.id, row_number() OVER (ORDER BY d.id) AS turn
-    FROM endpoint e JOIN webhook_deliveries d ON d.merchant = e.merchant AND d.endpoint_id = e.id
-    WHERE (e.redeliver_after IS NULL OR d.id > e.redeliver_after) AND d.status IN ('delivered', 'dead')
-      AND d.created_at >= e.redeliver_since AND d.created_at < e.redeliver_until
-    ORDER BY d.id LIMIT 1000),
+    SELECT those.*, e.share, row_number() OVER (PARTITION BY those.merchant ORDER BY those.id) AS turn
+    FROM endpoint e CROSS JOIN LATERAL (
+        SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
+        WHERE d.merchant = e.merchant AND d.endpoint_id = e.id
+          AND (e.redeliver_after IS NULL OR d.id > e.redeliver_after) AND d.status IN ('delivered', 'dead')
+          AND d.created_at >= e.redeliver_since AND d.created_at < e.redeliver_until
+        ORDER BY d.id LIMIT e.share) AS those
+    LIMIT 1000),
 again AS (
     -- Due in the order of the events.
     UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, trying_since = now(),
            available_at = now() + part.turn * interval '1 microsecond', {RELEASED}
     FROM part WHERE d.merchant = part.merchant AND d.endpoint_id = part.endpoint_id AND d.id = part.id
-    RETURNING d.id)
-UPDATE webhook_endpoints e SET
-    redeliver_since = CASE WHEN (SELECT count(*) FROM part) = 1000 THEN e.redeliver_since END,
-    redeliver_after = (SELECT id FROM part ORDER BY turn DESC LIMIT 1)
-FROM endpoint WHERE e.merchant = endpoint.merchant AND e.id = endpoint.id
-RETURNING (SELECT count(*) FROM again) AS count
+    RETURNING d.id),
+step AS (
+    UPDATE webhook_endpoints e SET
+        redeliver_since = CASE WHEN last.id IS NOT NULL THEN e.redeliver_since END,
+        redeliver_after = last.id
+    FROM endpoint LEFT JOIN part AS last ON last.merchant = endpoint.merchant AND last.turn = endpoint.share
+    WHERE e.merchant = endpoint.merchant AND e.id = endpoint.id)
+SELECT count(*) FROM again
 """
 
 
 def redeliver_some(session: Session) -> int:
-    """Make up to a thousand deliveries due of an endpoint whose merchant has asked for all since a time.
+    """Make about a thousand deliveries due of endpoints whose merchants have asked for all since a time.
 
-    Returns how many; 0 if no redelivery is under way.
+    Merchants take turns, so a large redelivery delays none of another merchant. Returns how many deliveries are due
+    again; 0 if no redelivery is under way.
     """
     row = session.one(_REDELIVER)
     return int(row["count"]) if row else 0

@@ -59,13 +59,35 @@ def test_only_the_database_is_required() -> None:
         ("WEB_THREADS", "0"),
         ("RELAY_CONCURRENCY", "0"),
         ("RELAY_CONCURRENCY", "-1"),
-        *(("LEASE_SECONDS", value) for value in ("0", "-1", "nan", "inf", "-inf", "1e999")),
+        *(("LEASE_SECONDS", value) for value in ("0", "-1", "nan", "inf", "-inf", "1e999", "1e300")),
         *(("POLL_SECONDS", value) for value in ("0", "-0.5", "nan", "inf")),
         *(("KEY_CACHE_SECONDS", value) for value in ("0", "-1", "nan", "a while")),
         *(("RATE_LIMIT", value) for value in ("600", "600/week", "0/minute", "5/minute;6/minute")),
         ("RATE_LIMIT_UNAUTHENTICATED", "few"),
         ("TRUSTED_PROXIES", "-1"),
-        ("PUBLIC_URL", "api.shop.example"),
+        *(
+            ("PUBLIC_URL", url)
+            for url in (
+                *(
+                    "api.shop.example",
+                    "http://",
+                    "http:///path",
+                    "http://[::1",
+                    "http://shop:port",
+                    "http://shop:99999",
+                ),
+                *(
+                    "http://shop:0",
+                    "http://sh op",
+                    "http://shop/?a=b",
+                    "http://shop/#a",
+                    "http://shop\u202e",
+                    "ftp://shop",
+                ),
+            )
+        ),
+        *(("RELAY_ADMIN_PORT", port) for port in ("0", "-1", "65536", "9" * 5000)),
+        ("IDEMPOTENCY_KEY_DAYS", "1000001"),
         ("CORS_ORIGINS", "shop.example"),
         ("CORS_ORIGINS", "https://shop.example/"),
         ("CORS_ORIGINS", "https://*.example"),

@@ -1,15 +1,22 @@
-"""Every command says in a sentence, with exit status 2, that its database or the other service does not respond."""
+"""Every command says in a sentence, with exit status 2, why it cannot do its work.
+
+Its database or the other service does not respond, or a setting is missing or invalid.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
 from urllib.parse import urlsplit
 
 import click
 import pytest
-from click.testing import Result
-from flask import Flask
+from click.testing import CliRunner, Result
+from flask import Flask, cli
 
 from ci.laptop.postgres import Postgres
 from tests.support.applications import SERVICES, make
@@ -112,3 +119,75 @@ def test_a_database_that_is_not_migrated(databases: Databases, server: Postgres,
     for name, arguments in commands(app):
         if name != "migrate":
             assert_is_sentence(app.test_cli_runner().invoke(args=arguments), "the database is not migrated: ", name)
+
+
+NOWHERE = "postgresql://nobody:a-secret@127.0.0.1:1/nothing"
+
+
+def run(service: str, arguments: list[str], settings: dict[str, str]) -> Result:
+    """Run `flask --app SERVICE ...` with nothing but these settings."""
+    with mock.patch.dict(os.environ, settings, clear=True):
+        return CliRunner().invoke(cli.cli, ["--app", service, *arguments])
+
+
+BOTH = {
+    "missing": ({"DATABASE_URL": ""}, "DATABASE_URL"),
+    "not a database": ({"DATABASE_URL": "mysql://nobody:a-secret@127.0.0.1/x"}, "DATABASE_URL"),
+    "a line break in a URL": ({"DATABASE_URL": "postgresql://nobody:a-secret\n@127.0.0.1/x"}, "DATABASE_URL"),
+    "a malformed URL": ({"PUBLIC_URL": "http://[::1"}, "PUBLIC_URL"),
+    "a missing file": ({"API_KEYS_FILE": "/nonexistent/keys"}, "API_KEYS_FILE"),
+    "a folder": ({"EVENTS_SECRETS_FILE": "/"}, "EVENTS_SECRETS_FILE"),
+    "no number": ({"LEASE_SECONDS": "soon"}, "LEASE_SECONDS"),
+    "no port": ({"RELAY_ADMIN_PORT": "70000"}, "RELAY_ADMIN_PORT"),
+    "a long value of several lines": ({"LOG_LEVEL": "a\nb" * 10_000}, "LOG_LEVEL"),
+    "no certificates": ({"TRUSTED_CA": "\u0663"}, "TRUSTED_CA"),
+}
+OWN = {
+    "order": {
+        "a malformed URL of the other service": ({"PAYMENT_URL": "http://payment:port"}, "PAYMENT_URL"),
+        "a line break in a key": ({"PAYMENT_API_KEY": "a-secret\nwith two lines"}, "PAYMENT_API_KEY"),
+        "a malformed proxy": ({"WEBHOOK_PROXY": "http://[::1"}, "WEBHOOK_PROXY"),
+    },
+    "payment": {
+        "an unknown provider": ({"PROVIDER": "bank"}, "PROVIDER"),
+        "a key of the provider that is missing": ({"PROVIDER": "stripe"}, "STRIPE_API_KEY"),
+        "a line break in a key": ({"STRIPE_API_KEY": "a-secret\nwith two lines"}, "STRIPE_API_KEY"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "settings", "name"),
+    [
+        pytest.param(service, *wrong, id=f"{service}, {what}")
+        for service in SERVICES
+        for what, wrong in (BOTH | OWN[service]).items()
+    ],
+)
+def test_a_setting_that_is_wrong_is_one_sentence(service: str, settings: dict[str, str], name: str) -> None:
+    for arguments in (["keys", "list"], ["relay"], ["migrate"], ["purge"], ["--help"]):
+        result = run(service, arguments, {"DATABASE_URL": NOWHERE, **settings})
+        assert_is_sentence(result, name, str(arguments))
+        assert len(result.output.splitlines()) == 1
+        assert len(result.output) < 600
+
+
+def test_a_setting_that_only_one_command_needs_is_one_sentence() -> None:
+    assert_is_sentence(run("payment", ["relay"], {"DATABASE_URL": NOWHERE}), "EVENTS_SECRETS", "relay")
+    settings = {"DATABASE_URL": NOWHERE, "MIGRATION_DATABASE_URL": "mysql://owner:a-secret@127.0.0.1/x"}
+    assert_is_sentence(run("order", ["migrate"], settings), "MIGRATION_DATABASE_URL", "migrate")
+
+
+def test_a_relay_whose_admin_port_is_in_use_ends_with_a_sentence(databases: Databases) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        settings = {"DATABASE_URL": databases.service_url("order"), "HOST": "127.0.0.1", "RELAY_ADMIN_PORT": port}
+        assert_is_sentence(run("order", ["relay"], settings), f"RELAY_ADMIN_PORT={port}", "relay")
+
+
+def test_a_file_that_is_not_text_is_one_sentence(tmp_path: Path) -> None:
+    binary = tmp_path / "key"
+    binary.write_bytes(b"\xff\xfe")
+    for name in ("API_KEYS", "TRUSTED_CA"):
+        result = run("order", ["relay"], {"DATABASE_URL": NOWHERE, f"{name}_FILE": str(binary)})
+        assert_is_sentence(result, f"{name}_FILE", "relay")

@@ -45,3 +45,13 @@ def test_the_documentation_page_needs_no_key_and_trusts_nothing_but_the_service(
 @pytest.mark.parametrize("asset", ["index.html", "nonsense", "..%2Fopenapi.py", "swagger-ui.js", "%2e%2e%2f"])
 def test_the_documentation_page_has_no_other_parts(stranger: Client, asset: str) -> None:
     refused(stranger.get(f"/docs/{asset}"), 404, "not-found")
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/swagger-ui.css"])
+def test_a_condition_for_changes_or_a_range_does_not_change_the_response(stranger: Client, path: str) -> None:
+    whole = stranger.get(path)
+    for headers in ({"If-Match": '"x"'}, {"If-Match": '"x"', "If-None-Match": '"y"'}, {"Range": "bytes=9999999-"}):
+        response = stranger.get(path, headers=headers)
+        assert (response.status_code, response.content) == (200, whole.content), headers
+    assert stranger.get(path, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304

@@ -129,7 +129,9 @@ def test_since_begins_with_the_first_event_at_or_after_a_time(pair: Pair) -> Non
     assert [event["order_id"] for event in events if event["type"] == "order.placed"] == [first["id"], second["id"]]
     long_ago = (datetime.now(UTC) - timedelta(days=4000)).isoformat()
     assert follow(pair.order, since=long_ago) == follow(pair.order)
+    assert follow(pair.order, since="0001-01-01T00:00:00+23:59") == follow(pair.order)
     assert read(pair.order, since=(datetime.now(UTC) + timedelta(days=1)).isoformat())["data"] == []
+    assert read(pair.order, since="9999-12-31T23:59:59.999999-23:59")["data"] == []
 
 
 def test_a_merchant_reads_its_own_events_only(pair: Pair) -> None:
