@@ -52,7 +52,7 @@ LISTS = {
     "order": {"GET /v1/orders", "GET /v1/refunds", "GET /v1/events", "GET /v1/webhook-endpoints"},
     "payment": {"GET /v1/payments", "GET /v1/ledger/balances", "GET /v1/ledger/entries"},
 }
-PUBLIC = re.compile(r"/(openapi\.json|docs|problems|livez|readyz)?($|[/.].*)")
+PUBLIC = re.compile(r"/(openapi\.json|webhooks\.json|docs|problems|livez|readyz)?($|[/.].*)")
 
 
 def routes(app: Flask) -> set[str]:
