@@ -7,6 +7,7 @@ import platform
 import ssl
 import time
 from collections.abc import Iterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,8 @@ class AsyncClient(AsyncRunner, Api):
         agent = f"tandem-client/{__version__} python-httpx/{self._httpx.__version__} python/{platform.python_version()}"
         self._set_up(order_url, payment_url, agent, merchant, Limits(timeout, deadline))
         self._owns_session = session is None
-        self._session: httpx.AsyncClient = session or self._httpx.AsyncClient(follow_redirects=False)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._session: httpx.AsyncClient = session or self._httpx.AsyncClient(cookies=no_cookies)
 
     async def close(self) -> None:
         """Close the connections, unless the session is the caller's own. The client cannot be used any more."""
@@ -80,7 +82,6 @@ class AsyncClient(AsyncRunner, Api):
 
     async def _send_request(self, request: Request) -> Received | FailedAttempt:
         httpx = self._httpx
-        self._session.cookies.clear()
         try:
             async with self._session.stream(
                 request.method,
