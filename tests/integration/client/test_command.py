@@ -103,7 +103,7 @@ def test_on_a_terminal_there_are_tables(settings: dict[str, str], tandem: Tandem
         assert process.wait(30) == 0
         shown[arguments[-1]] = text.decode()
     assert "TOTAL" in shown["list"]
-    assert "900 EUR" in shown["list"]
+    assert " 9.00 EUR" in shown["list"]
     assert order["id"] in shown["list"]
     assert "order.paid" in shown[order["id"]]
     assert "order.placed" in shown["events"]

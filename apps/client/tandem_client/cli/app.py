@@ -35,7 +35,7 @@ def tandem(context: click.Context, output: str, merchant: str | None, deadline: 
     """Place and manage orders, follow events, and receive webhooks on your machine.
 
     The environment variables ORDER_URL, PAYMENT_URL and API_KEY say where Tandem is. Without them, the file .run/env of
-    `make run` is used, from this folder or one above. Amounts are in minor units: 450 is 4.50 EUR.
+    `make run` is used, from this folder or one above. Amounts to pass are in minor units: 450 is 4.50 EUR.
     """
     context.obj = Session(Output(output), merchant, deadline)
     context.call_on_close(context.obj.close)

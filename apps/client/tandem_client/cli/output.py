@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -20,6 +21,14 @@ _STYLES = {
     **dict.fromkeys(("payment_failed", "failed", "expired"), "red"),
     **dict.fromkeys(("pending_payment", "pending", "canceling"), "yellow"),
 }
+
+# ISO 4217. All other currencies with a minor unit have two decimals.
+_NO_DECIMALS = (
+    *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"),
+    *("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+)
+_THREE_DECIMALS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
+_DECIMALS = {**dict.fromkeys(_NO_DECIMALS, 0), **dict.fromkeys(_THREE_DECIMALS, 3), "CLF": 4, "UYW": 4}
 
 
 class Output:
@@ -103,8 +112,9 @@ class Output:
 
 
 def money(amount: int, currency: str) -> str:
-    """Return an amount in minor units with its currency, such as `450 EUR`."""
-    return f"{amount} {currency}"
+    """Return an amount of minor units for people: 450 and EUR as `4.50 EUR`."""
+    decimals = _DECIMALS.get(currency, 2)
+    return f"{Decimal(amount).scaleb(-decimals):.{decimals}f} {currency}"
 
 
 def local_time(time: datetime) -> str:

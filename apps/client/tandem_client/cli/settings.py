@@ -73,11 +73,11 @@ def time(value: str) -> datetime:
     if value == "now":
         return datetime.now(timezone.utc)
     ago = _AGO.fullmatch(value)
-    if ago is not None:
-        return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago is not None:
+            return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         moment = parse_time(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None:
         raise click.BadParameter(
