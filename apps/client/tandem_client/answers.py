@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from tandem_client.errors import UnexpectedAnswer
 
@@ -104,7 +104,7 @@ def nested_list(kind: type[Any]) -> Callable[[Iterable[Mapping[str, Any]]], Any]
 
 
 def _read(kind: type[T], members: Mapping[str, Any], answer: Answer) -> T:
-    make: Callable[..., T] = kind
+    make = cast("Callable[..., T]", kind)
     own_answer = replace(answer, body=members)
     try:
         return make(**_field_values(kind, members, own_answer), answer=own_answer)

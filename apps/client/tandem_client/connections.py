@@ -13,6 +13,7 @@ from http.cookiejar import DefaultCookiePolicy
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 
 from tandem_client.attempt import check_api_key
 from tandem_client.steps import FailedAttempt, Received, Request, no_response, untrusted
@@ -89,7 +90,7 @@ def _new_session() -> requests.Session:
     return session
 
 
-class BearerAuth(requests.auth.AuthBase):
+class BearerAuth(AuthBase):
     """Sets the Authorization header. Because it is requests' `auth`, a .netrc cannot replace it."""
 
     def __init__(self, key: str) -> None:
