@@ -128,7 +128,7 @@ class Feed:
         seconds = self._order.service.limits.deadline if deadline is None else deadline
         until = time.monotonic() + seconds
         if isinstance(order, str):
-            order = read(Order, (yield from self._order.get("orders", order, deadline=seconds)))
+            order = read(Order, (yield from self._order.get("orders", order, deadline=max(seconds, _GRACE))))
         position, since, early = None, order.updated_at - _EARLIER, 0
         while order.status not in wanted:
             left = until - time.monotonic()
