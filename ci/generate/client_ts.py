@@ -54,7 +54,7 @@ class Schemas:
 
     def is_empty(self, name: str) -> bool:
         """Return whether a schema is an object without members."""
-        return self._all.get(name, {}).get("properties") == {}
+        return name in self._all and self._all[name].get("properties") == {}
 
     def declaration(self, name: str) -> str:
         """Return the declaration of a schema."""
