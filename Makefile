@@ -43,8 +43,9 @@ charts: $(DEV) ## Generate the charts' schemas and READMEs from schema.yaml and 
 manifests: $(DEV) ## Generate k8s/, the kustomize base and overlays, from the charts
 	$(BIN)/python -m ci.generate.manifests
 
-openapi: $(DEV) ## Generate docs/openapi, both services' OpenAPI documents
+openapi: $(DEV) ## Generate docs/openapi, both services' OpenAPI documents, and the TypeScript client from them
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.openapi
+	$(BIN)/python -m ci.generate.client_ts
 
 schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.schema

@@ -38,7 +38,7 @@ ALL = [block for document in DOCUMENTS for block in blocks(document)]
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A checkout with a running Tandem. Its state directory is `.run`."""
     path = tmp_path_factory.mktemp("checkout")
-    for name in ("apps", "ci", ".venv", "tandem-admin", "docs", "requirements"):
+    for name in ("apps", "ci", ".venv", "tandem", "tandem-admin", "docs", "requirements"):
         (path / name).symlink_to(ROOT / name)
     (path / "bin").mkdir()
     (path / "bin" / "kubectl").write_text(KUBECTL)

@@ -28,7 +28,7 @@ _TOOLS = (
     *("IMAGE_LOAD=", "REGISTRY=", "PROVIDER=", "OTEL_", "KEY=$(kubectl"),
 )
 _SQL = ("SELECT ", "UPDATE ", "INSERT ", "DELETE ")
-_SHELL = ("./tandem-admin ", "curl ", ". .run/env", "T=", "PYTHONPATH=")
+_SHELL = ("./tandem ", "./tandem-admin ", "curl ", ". .run/env", "T=", "PYTHONPATH=")
 # Configuration, requests, output, SQL that an administrator runs before there are tables, and other text that is shown
 # by itself: the first line begins with one of these.
 _DATA = (

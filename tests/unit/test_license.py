@@ -29,7 +29,7 @@ def test_the_text_is_the_standard_one() -> None:
     assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == DIGEST
 
 
-@pytest.mark.parametrize("folder", ["apps/client", "charts/order", "charts/payment", "charts/tandem"])
+@pytest.mark.parametrize("folder", ["apps/client", "apps/client-ts", "charts/order", "charts/payment", "charts/tandem"])
 def test_what_is_installed_by_itself_has_the_same_text(folder: str) -> None:
     assert (ROOT / folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 

@@ -80,13 +80,14 @@ SEARCHED = {
     *(f"chassis.server.request_buffer.{name}" for name in ("_CHUNKED", "_EXPECT", "_LENGTH")),
 }
 
-# These meet settings, SQL and names of this project only, and numbers of 19 digits.
+# These meet settings, SQL, names of this project and a user's own command line only, and numbers of 19 digits.
 INTERNAL = {
     *("chassis.auth.keyring._KEY", "chassis.auth.keyring._SCOPE", "chassis.auth.keyring._SHA256"),
     *("chassis.auth.rate_limits._LIMIT", "chassis.cards._FOURS", "chassis.config._HEADERS", "chassis.config._KEY"),
     *("chassis.config._ORIGIN", "chassis.urls._HOST"),
     *("chassis.messaging.remote._HEADER_VALUE", "chassis.openapi.document._PARAMETER"),
     *("chassis.postgres.prepared._PLACEHOLDER",),
+    "tandem_client.cli.settings._AGO",
     *("chassis.telemetry.database_spans._READS", "chassis.telemetry.database_spans._WRITES"),
 }
 

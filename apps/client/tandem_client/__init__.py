@@ -5,11 +5,12 @@
     tandem = Client.from_env()
     order = tandem.place_order(items=[Item("tea-100", 2, 450)], currency="EUR", payment_method="pm_ok", wait=5)
 
-`Client` has one method per operation of both services. `errors` documents the exceptions. `webhooks.verify` checks the
-webhooks that Tandem sends you.
+`Client` has one method per operation of both services, and `AsyncClient` the same methods as coroutines. `values` has
+the types of statuses. `errors` documents the exceptions. `webhooks.verify` checks the webhooks that Tandem sends you.
 """
 
 from tandem_client.answers import Answer, Several
+from tandem_client.async_client import AsyncClient
 from tandem_client.client import Client
 from tandem_client.errors import (
     ApiError,
@@ -25,6 +26,7 @@ from tandem_client.errors import (
     Problem,
     RateLimited,
     ServerError,
+    StatusNotReached,
     TandemError,
     Unauthorized,
     Unavailable,
@@ -41,17 +43,20 @@ from tandem_client.model import (
     OrderEvent,
     OrderPayment,
     Payment,
+    PaymentRefund,
     ProviderAccount,
     Refund,
     WebhookAttempt,
     WebhookDelivery,
     WebhookEndpoint,
 )
+from tandem_client.values import Unknown
 from tandem_client.version import __version__
 
 __all__ = [
     "Answer",
     "ApiError",
+    "AsyncClient",
     "BadRequest",
     "Balance",
     "Client",
@@ -71,6 +76,7 @@ __all__ = [
     "OrderPayment",
     "OutcomeUnknown",
     "Payment",
+    "PaymentRefund",
     "PreconditionFailed",
     "Problem",
     "ProviderAccount",
@@ -78,10 +84,12 @@ __all__ = [
     "Refund",
     "ServerError",
     "Several",
+    "StatusNotReached",
     "TandemError",
     "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",
+    "Unknown",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from tandem_client.errors import UnexpectedAnswer
 
@@ -54,9 +54,20 @@ def json_field(name: str | None = None, read: Callable[[Any], Any] | None = None
     return field(metadata={"name": name, "read": read}, default=default)
 
 
-def time_field() -> Any:
+def result_field(kind: type[Any], name: str | None = None, default: Any = MISSING) -> Any:
+    """Declare a field that is itself a result of the type `kind`, or null. Its `answer.body` is its own JSON object."""
+    return field(metadata={"name": name, "kind": kind}, default=default)
+
+
+def time_field(default: Any = MISSING) -> Any:
     """Declare a field that is a point in time (RFC 3339)."""
-    return json_field(read=datetime.fromisoformat)
+    return json_field(read=parse_time, default=default)
+
+
+def parse_time(text: str) -> datetime:
+    """Parse a point in time (RFC 3339). Raises ValueError or AttributeError if it is none."""
+    # Python 3.10 does not know the suffix Z.
+    return datetime.fromisoformat(f"{text.removesuffix('Z')}+00:00" if text.endswith("Z") else text)
 
 
 def read(kind: type[T], answer: Answer) -> T:
@@ -93,10 +104,10 @@ def nested_list(kind: type[Any]) -> Callable[[Iterable[Mapping[str, Any]]], Any]
 
 
 def _read(kind: type[T], members: Mapping[str, Any], answer: Answer) -> T:
-    make: Callable[..., T] = kind
+    make = cast("Callable[..., T]", kind)
     own_answer = replace(answer, body=members)
     try:
-        return make(**_field_values(kind, members), answer=own_answer)
+        return make(**_field_values(kind, members, own_answer), answer=own_answer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(
             f"The response is not a valid {kind.__name__} ({type(error).__name__}: {error}). "
@@ -108,7 +119,7 @@ def _read(kind: type[T], members: Mapping[str, Any], answer: Answer) -> T:
         ) from error
 
 
-def _field_values(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]:
+def _field_values(kind: type[Any], members: Mapping[str, Any], answer: Answer | None = None) -> dict[str, Any]:
     values = {}
     for each in fields(kind):
         if each.name == "answer":
@@ -116,6 +127,10 @@ def _field_values(kind: type[Any], members: Mapping[str, Any]) -> dict[str, Any]
         name = each.metadata.get("name") or each.name
         if name not in members and each.default is not MISSING:
             continue
-        value, reader = members[name], each.metadata.get("read")
-        values[each.name] = value if value is None or reader is None else reader(value)
+        value, reader, result = members[name], each.metadata.get("read"), each.metadata.get("kind")
+        if value is not None and result is not None and answer is not None:
+            own_answer = replace(answer, body=value)
+            values[each.name] = result(**_field_values(result, value, own_answer), answer=own_answer)
+        else:
+            values[each.name] = value if value is None or reader is None else reader(value)
     return values

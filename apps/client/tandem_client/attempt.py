@@ -1,42 +1,35 @@
-"""A call, and a single attempt at it: send one request and interpret the response."""
+"""A call, and a single attempt at it: the request to send and what its response means."""
 
 from __future__ import annotations
 
 import json
-import platform
 import re
-import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import requests
-import urllib3
+from urllib.parse import urlsplit
 
 from tandem_client import errors, retry
 from tandem_client.answers import Answer
-from tandem_client.connections import BearerAuth, Connections, check_url
 from tandem_client.errors import FieldError, Problem
-from tandem_client.version import __version__
+from tandem_client.steps import FailedAttempt, Received, Request, Steps
 
 CONNECT_TIMEOUT = 3.05
 """Seconds to wait for a connection: slightly more than TCP needs to send a lost SYN packet again."""
 
 MAX_WAIT = 10
-"""The services' upper limit for `Prefer: wait`, in seconds."""
+"""The services' upper limit for `Prefer: wait` and for `wait` of the feed, in seconds."""
 
-_CHUNK = 65536
-_NOT_CONNECTED = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 _MERCHANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_AGENT = f"tandem-client/{__version__} python-requests/{requests.__version__} python/{platform.python_version()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One API call. All its attempts send the same idempotency key, body and request id.
 
-    `key` is the idempotency key; only POST requests have one. `wait` is in seconds.
+    `key` is the idempotency key; calls that only read, and those that can be repeated without one, have none. `wait`,
+    in seconds, is sent as a preference, or in the query of a GET. `deadline` is in seconds, if it is not the client's.
     """
 
     method: str
@@ -47,40 +40,31 @@ class Call:
     key: str | None = None
     wait: int | None = None
     if_match: int | None = None
+    deadline: float | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
     def headers(self, seconds_left: float) -> dict[str, str]:
         """Return this call's own headers for an attempt with `seconds_left` until the deadline."""
+        prefers = self.wait and self.method != "GET"
         headers = {
             "X-Request-Id": self.request_id,
             "Idempotency-Key": self.key,
             "Content-Type": None if self.body is None else "application/json",
             "If-Match": None if self.if_match is None else f'"{self.if_match}"',
-            "Prefer": f"wait={self.preferred_wait(seconds_left)}" if self.wait else None,
+            "Prefer": f"wait={self.preferred_wait(seconds_left)}" if prefers else None,
         }
         return {name: value for name, value in headers.items() if value is not None}
+
+    def parameters(self, seconds_left: float) -> dict[str, Any]:
+        """Return the query for an attempt with `seconds_left` until the deadline."""
+        waits = self.wait and self.method == "GET"
+        return {**(self.query or {}), **({"wait": self.preferred_wait(seconds_left)} if waits else {})}
 
     def preferred_wait(self, seconds_left: float) -> int:
         """Return how many seconds the service should wait so that its response still arrives in time."""
         return max(0, min(self.wait or 0, MAX_WAIT, int(seconds_left) - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
-    """An attempt without a final response. `reason` continues a sentence that starts with the service's name.
-
-    `may_have_acted` is True if the service may have received and handled the request. `problem` is its response, if
-    there was one, and `retry_after` the seconds it asks to wait. `is_permanent` is True if a retry cannot succeed.
-    """
-
-    reason: str
-    may_have_acted: bool
-    problem: Problem | None = None
-    retry_after: float | None = None
-    cause: Exception | None = None
-    is_permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,75 +80,61 @@ class Limits:
 
 
 class Service:
-    """One service: its URL, and the session, API key and headers of the requests to it."""
+    """One service: its URL, the limits, and the headers of all requests to it."""
 
-    def __init__(
-        self, name: str, url: str, connections: Connections, auth: BearerAuth, merchant: str | None, limits: Limits
-    ) -> None:
+    def __init__(self, name: str, url: str, agent: str, merchant: str | None, limits: Limits) -> None:
         """`name` is used in messages. `merchant` is the merchant to act for, if not the key's own.
 
         Raises ValueError if `url` or `merchant` is not valid.
         """
         self.name, self.url, self.limits = name, check_url(url), limits
-        self._connections, self._auth = connections, auth
-        self._headers = {"Accept": "application/json", "User-Agent": _AGENT}
+        self._headers = {"Accept": "application/json", "User-Agent": agent}
         if merchant is not None:
             if not _MERCHANT.fullmatch(merchant):
                 raise ValueError("a merchant's name has 1 to 64 letters, digits, dots, dashes and underscores")
             self._headers["Tandem-Merchant"] = merchant
 
-    def attempt(self, call: Call, until: float) -> Answer | FailedAttempt:
+    def attempt(self, call: Call, until: float) -> Steps[Answer | FailedAttempt]:
         """Send one request. It has until `until` on the monotonic clock; a slow body can overrun by one timeout.
 
         Raises ApiError if the service refuses the request, UnexpectedAnswer if the response is not Tandem's, and
-        OutcomeUnknown if a POST succeeds but the response has no JSON object.
+        OutcomeUnknown if a call with an idempotency key succeeds but the response has no JSON object.
         """
         began = time.monotonic()
         seconds_left = max(0.001, until - began)
         limit = min(self.limits.timeout + call.preferred_wait(seconds_left), seconds_left)
-        try:
-            response = self._connections.session.request(
-                call.method,
-                self.url + call.path,
-                params=call.query,
-                data=call.body,
-                headers={**self._headers, **call.headers(seconds_left)},
-                auth=self._auth,
-                timeout=(min(CONNECT_TIMEOUT, limit), limit),
-                allow_redirects=False,
-                stream=True,
-            )
-            body = b"".join(_body_chunks(response, began + limit))
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            if isinstance(error, ValueError):
-                raise  # The request could not be built, for example because the proxy's URL is not valid.
-            if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
-                return FailedAttempt("has no trusted certificate", False, cause=error, is_permanent=True)
-            never_sent = any(isinstance(cause, _NOT_CONNECTED) for cause in _causes(error))
-            reason = "could not be reached" if never_sent else "did not respond"
-            return FailedAttempt(f"{reason} ({type(error).__name__})", may_have_acted=not never_sent, cause=error)
-        return self._interpret(call, response, body)
+        outcome = yield Request(
+            method=call.method,
+            url=self.url + call.path,
+            query=call.parameters(seconds_left),
+            body=call.body,
+            headers={**self._headers, **call.headers(seconds_left)},
+            connect_timeout=min(CONNECT_TIMEOUT, limit),
+            timeout=limit,
+            until=began + limit,
+        )
+        return self._interpret(call, outcome) if isinstance(outcome, Received) else outcome
 
-    def _interpret(self, call: Call, response: requests.Response, body: bytes) -> Answer | FailedAttempt:
+    def _interpret(self, call: Call, response: Received) -> Answer | FailedAttempt:
         """Interpret a complete response. Raises what `attempt` raises."""
-        status = response.status_code
+        status = response.status
         request_id = response.headers.get("X-Request-Id", call.request_id)
         if status >= 400:
-            problem = _parse_problem(status, response, body, request_id, self.url)
+            problem = _parse_problem(response, request_id, self.url)
             retry_after = retry.parse_retry_after(response.headers.get("Retry-After"))
             if not retry.is_temporary(problem):
                 raise errors.from_problem(problem, idempotency_key=call.key)
             return FailedAttempt(f"responded with {status} {problem.name}", status != 429, problem, retry_after)
-        members = {} if status == 204 else _parse_json(body)
+        members = {} if status == 204 else _parse_json(response.body)
         if 200 <= status < 300 and isinstance(members, dict):
             replayed = response.headers.get("Idempotency-Replayed") == "true"
             return Answer(status, members, request_id, replayed, call.key)
-        target = f" (to {response.headers['Location']})" if response.is_redirect else ""
+        target = response.headers.get("Location") if 300 <= status < 400 else None
         unexpected = errors.UnexpectedAnswer(
-            f"{call} got a response that is not Tandem's: {status}{target} without a JSON object. "
-            f"Check that {self.url} is the URL of the {self.name} service.",
+            f"{call} got a response that is not Tandem's: {status}{f' (to {target})' if target else ''} without a JSON "
+            f"object. Check that {self.url} is the URL of the {self.name} service.",
             status=status,
-            body=body,
+            body=response.body,
             idempotency_key=call.key,
             request_id=request_id,
         )
@@ -185,27 +155,21 @@ def outcome_unknown(call: Call, reason: str, attempts: int = 1) -> errors.Outcom
     )
 
 
-def _body_chunks(response: requests.Response, until: float) -> Iterator[bytes]:
-    """Yield the body as it arrives. Raises ReadTimeout if a server that sends it slowly exceeds `until`."""
-    try:
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            yield chunk
-            if time.monotonic() > until:
-                raise requests.ReadTimeout("the response did not end in time")
-    except BaseException:
-        response.close()
-        raise
+def check_url(url: str) -> str:
+    """Return the base URL of a service without a trailing slash. Raises ValueError if it is not valid."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"not the URL of a service, such as http://localhost:8080: {parts.hostname or url!r}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a service URL must not contain a user name or password: pass the API key as api_key")
+    return url.rstrip("/")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those that requests and urllib3 wrapped in it."""
-    remaining: list[BaseException | None] = [error]
-    while remaining:
-        cause = remaining.pop()
-        if cause is not None:
-            yield cause
-            wrapped = (*cause.args, getattr(cause, "reason", None))
-            remaining += [each for each in wrapped if isinstance(each, BaseException)]
+def check_api_key(key: str) -> str:
+    """Return an API key. Raises ValueError, without quoting it, if it cannot be sent in a header."""
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("the API key is empty or has characters that no API key has")
+    return key
 
 
 def _parse_json(body: bytes) -> object:
@@ -215,9 +179,9 @@ def _parse_json(body: bytes) -> object:
         return None
 
 
-def _parse_problem(status: int, response: requests.Response, body: bytes, request_id: str, url: str) -> Problem:
+def _parse_problem(response: Received, request_id: str, url: str) -> Problem:
     """Return the problem in a response, or one made from the status if the response is not Tandem's."""
-    parsed = _parse_json(body)
+    parsed = _parse_json(response.body)
     members: Mapping[str, Any] = parsed if isinstance(parsed, dict) else {}
     kind = str(members.get("type", "about:blank"))
     listed = members.get("errors")
@@ -225,7 +189,7 @@ def _parse_problem(status: int, response: requests.Response, body: bytes, reques
     return Problem(
         type=kind,
         title=str(members.get("title") or response.reason or ""),
-        status=status,
+        status=response.status,
         detail=str(members.get("detail") or ""),
         errors=tuple(FieldError(str(each.get("pointer", "")), str(each.get("detail", ""))) for each in field_errors),
         request_id=request_id,

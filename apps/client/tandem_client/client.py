@@ -1,27 +1,24 @@
-"""`Client`: the services' URLs, the API key, and the time limits."""
+"""`Client`: the client for threads. It sends its requests with the requests library."""
 
 from __future__ import annotations
 
-import copy
-import os
-from collections.abc import Mapping
+import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING
 
 import requests
 
-from tandem_client.attempt import Limits, Service
-from tandem_client.connections import BearerAuth, Connections
-from tandem_client.endpoints import WebhookEndpoints
-from tandem_client.orders import Orders
-from tandem_client.payments import Payments
-from tandem_client.transport import Transport
+from tandem_client.api import DEADLINE, TIMEOUT, Api
+from tandem_client.attempt import Limits
+from tandem_client.connections import AGENT, Connections
+from tandem_client.operation import BlockingRunner
+from tandem_client.steps import FailedAttempt, Received, Request
 
-TIMEOUT, DEADLINE = 10.0, 60.0
-"""Default limits in seconds."""
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class Client(Orders, Payments, WebhookEndpoints):
+class Client(BlockingRunner, Api):
     """Client for Tandem's two services, acting for one merchant.
 
     All threads of a process can share a client. Keep it for the life of the process: it reuses its connections, and a
@@ -51,38 +48,8 @@ class Client(Orders, Payments, WebhookEndpoints):
 
         Raises ValueError if a URL, the API key, the merchant or a limit is not valid.
         """
-        self._connections = Connections(session)
-        self._auth = BearerAuth(api_key)
-        self._urls = (order_url, payment_url)
-        self._merchant, self._limits = merchant, Limits(timeout, deadline)
-        self._connect()
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
-        """Create a client from ORDER_URL, PAYMENT_URL (optional) and API_KEY, the variables in `.run/env`.
-
-        `options` are those of the constructor. Raises ValueError that names a missing variable.
-        """
-        for name in ("ORDER_URL", "API_KEY"):
-            if not environ.get(name):
-                raise ValueError(f"{name} is not set: source .run/env, which `make run` writes")
-        return cls(environ["ORDER_URL"], environ.get("PAYMENT_URL") or None, api_key=environ["API_KEY"], **options)
-
-    def with_options(
-        self, *, timeout: float | None = None, deadline: float | None = None, merchant: str | None = None
-    ) -> Self:
-        """Return a client with other limits or another merchant that shares this client's connections."""
-        other = copy.copy(self)
-        other._limits = Limits(timeout or self._limits.timeout, deadline or self._limits.deadline)
-        other._merchant = merchant or self._merchant
-        other._connect()
-        return other
-
-    def _connect(self) -> None:
-        order_url, payment_url = self._urls
-        shared = (self._connections, self._auth, self._merchant, self._limits)
-        self._order = Transport(Service("order", order_url, *shared))
-        self._optional_payment = None if payment_url is None else Transport(Service("payment", payment_url, *shared))
+        self._connections = Connections(api_key, session)
+        self._set_up(order_url, payment_url, AGENT, merchant, Limits(timeout, deadline))
 
     def close(self) -> None:
         """Close the connections, unless the session is the caller's own. A later call opens new ones."""
@@ -96,6 +63,8 @@ class Client(Orders, Payments, WebhookEndpoints):
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        order_url, payment_url = self._urls
-        return f"<tandem_client.Client order={order_url} payment={payment_url}>"
+    def _send_request(self, request: Request) -> Received | FailedAttempt:
+        return self._connections.send(request)
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)

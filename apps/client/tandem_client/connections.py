@@ -1,14 +1,28 @@
-"""The HTTP session that all threads share, and the API key in every request."""
+"""HTTP for `Client`: the requests session that all threads share, and the API key in every request."""
 
 from __future__ import annotations
 
 import os
+import platform
+import ssl
 import threading
+import time
+from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
-from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from tandem_client.attempt import check_api_key
+from tandem_client.steps import FailedAttempt, Received, Request, no_response, untrusted
+from tandem_client.version import __version__
+
+AGENT = f"tandem-client/{__version__} python-requests/{requests.__version__} python/{platform.python_version()}"
+
+_CHUNK = 65536
+_NOT_CONNECTED = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
 class Connections:
@@ -20,8 +34,9 @@ class Connections:
     unchanged.
     """
 
-    def __init__(self, session: requests.Session | None = None) -> None:
-        """`session` is the caller's own, or None to create one."""
+    def __init__(self, api_key: str, session: requests.Session | None = None) -> None:
+        """`session` is the caller's own, or None to create one. Raises ValueError if the API key is not valid."""
+        self._auth = BearerAuth(api_key)
         self._callers, self._session = session, session
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -34,6 +49,32 @@ class Connections:
                 if self._session is None or self._process != os.getpid():
                     self._session, self._process = _new_session(), os.getpid()
         return self._session
+
+    def send(self, request: Request) -> Received | FailedAttempt:
+        """Send a request and read the whole response.
+
+        Raises ValueError if the request cannot be built, for example because the proxy's URL is not valid.
+        """
+        try:
+            response = self.session.request(
+                request.method,
+                request.url,
+                params=request.query,
+                data=request.body,
+                headers=dict(request.headers),
+                auth=self._auth,
+                timeout=(request.connect_timeout, request.timeout),
+                allow_redirects=False,
+                stream=True,
+            )
+            body = b"".join(_body_chunks(response, request.until))
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            if isinstance(error, ValueError):
+                raise
+            if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+                return untrusted(error)
+            return no_response(error, never_sent=any(isinstance(cause, _NOT_CONNECTED) for cause in _causes(error)))
+        return Received(response.status_code, response.reason or "", response.headers, body)
 
     def close(self) -> None:
         """Close the session, unless it is the caller's own. A later call opens new connections."""
@@ -49,14 +90,12 @@ def _new_session() -> requests.Session:
     return session
 
 
-class BearerAuth(requests.auth.AuthBase):
+class BearerAuth(AuthBase):
     """Sets the Authorization header. Because it is requests' `auth`, a .netrc cannot replace it."""
 
     def __init__(self, key: str) -> None:
         """`key` is the API key. Raises ValueError, without quoting it, if it cannot be sent in a header."""
-        if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise ValueError("the API key is empty or has characters that no API key has")
-        self._key = key
+        self._key = check_api_key(key)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Set the header on a request."""
@@ -64,11 +103,24 @@ class BearerAuth(requests.auth.AuthBase):
         return request
 
 
-def check_url(url: str) -> str:
-    """Return the base URL of a service without a trailing slash. Raises ValueError if it is not valid."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"not the URL of a service, such as http://localhost:8080: {parts.hostname or url!r}")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("a service URL must not contain a user name or password: pass the API key as api_key")
-    return url.rstrip("/")
+def _body_chunks(response: requests.Response, until: float) -> Iterator[bytes]:
+    """Yield the body as it arrives. Raises ReadTimeout if a server that sends it slowly exceeds `until`."""
+    try:
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            yield chunk
+            if time.monotonic() > until:
+                raise requests.ReadTimeout("the response did not end in time")
+    except BaseException:
+        response.close()
+        raise
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that requests and urllib3 wrapped in it."""
+    remaining: list[BaseException | None] = [error]
+    while remaining:
+        cause = remaining.pop()
+        if cause is not None:
+            yield cause
+            wrapped = (*cause.args, getattr(cause, "reason", None))
+            remaining += [each for each in wrapped if isinstance(each, BaseException)]

@@ -14,7 +14,9 @@
     │   ├── RateLimited          429  still too many requests when the deadline passed
     │   └── ServerError          500  a fault of the service: retry with the same idempotency key
     ├── OutcomeUnknown           no final response before the deadline: the call may have been carried out
-    ├── Unavailable              no final response before the deadline, and no POST was carried out
+    ├── Unavailable              no final response before the deadline, and nothing was carried out that must not be
+    │                            repeated
+    ├── StatusNotReached         `wait_until`: the order does not have the status
     ├── UnexpectedAnswer         a response that is not Tandem's, or from a version that this client does not support
     └── InvalidSignature         a webhook that none of the secrets signed within five minutes
 
@@ -24,9 +26,12 @@ No message and no attribute contains the API key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from tandem_client.model import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +162,21 @@ class OutcomeUnknown(TandemError):
 
 
 class Unavailable(TandemError):
-    """There was no final response before the deadline, and no POST was carried out.
+    """There was no final response before the deadline, and no call with an idempotency key was carried out.
 
-    Either the call was a GET or a DELETE, or the service handled none of its requests. A DELETE may have been carried
-    out; it is safe to repeat.
+    Either the call has no such key, or the service handled none of its requests. A DELETE, or a change of a webhook
+    endpoint, may have been carried out; it is safe to repeat.
     """
+
+
+class StatusNotReached(TandemError):
+    """`wait_until` ended before the order had the status. `order` is the order as it is now."""
+
+    def __init__(self, order: Order, wanted: Iterable[str], reason: str) -> None:
+        expected = " or ".join(sorted(wanted))
+        error = f" ({order.payment.failure_reason})" if order.payment and order.payment.failure_reason else ""
+        super().__init__(f"Order {order.id} is {order.status}{error}, not {expected}: {reason}")
+        self.order = order
 
 
 class UnexpectedAnswer(TandemError):

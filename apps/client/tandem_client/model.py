@@ -1,7 +1,7 @@
 """The resources that the services return, as frozen dataclasses. Amounts are in minor units: 450 is 4.50 EUR.
 
-`status` and `type` are strings, and each result's `answer.body` has the JSON as received, so that a service can add
-values and fields without breaking older clients.
+A service can add values and fields without breaking older clients: a status or type that this client does not know is
+a `values.Unknown`, and each result's `answer.body` has the JSON as received.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tandem_client.answers import Answer, answer_field, json_field, nested, nested_list, time_field
+from tandem_client import values
+from tandem_client.answers import Answer, answer_field, json_field, nested, nested_list, result_field, time_field
+from tandem_client.values import Unknown, value_of, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Item:
     amount: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderPayment:
     """An order's payment. `failure_reason` says why it was declined.
 
@@ -37,7 +39,7 @@ class OrderPayment:
     """
 
     id: str
-    status: str
+    status: values.PaymentStatus | Unknown = json_field(read=value_of(values.PaymentStatus))
     failure_reason: str | None
     captured_amount: int | None = None
 
@@ -56,8 +58,7 @@ class LastError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order. Its status is `pending_payment`, `authorized`, `paid`, `payment_failed`, `canceling`, `canceled`,
-    `refunded` or `expired`.
+    """An order.
 
     `last_error` is what the provider declined last; it is None again after something has succeeded.
 
@@ -65,7 +66,7 @@ class Order:
     """
 
     id: str
-    status: str
+    status: values.OrderStatus | Unknown = json_field(read=value_of(values.OrderStatus))
     currency: str
     total_amount: int
     paid_amount: int
@@ -73,7 +74,7 @@ class Order:
     items: tuple[Item, ...] = json_field(read=nested_list(Item))
     customer: str | None
     payment_method: str
-    capture: str
+    capture: values.Capture | Unknown = json_field(read=value_of(values.Capture))
     metadata: Mapping[str, str]
     payment: OrderPayment | None = json_field(read=nested(OrderPayment))
     version: int
@@ -88,39 +89,39 @@ class OrderEvent:
     """One entry of an order's history. `before` and `after` are the order's status; `data` depends on `type`."""
 
     version: int
-    type: str
-    before: str | None = json_field("from")
-    after: str = json_field("to")
-    actor: str
+    type: values.EventType | Unknown = json_field(read=value_of(values.EventType))
+    before: values.OrderStatus | Unknown | None = json_field("from", value_of(values.OrderStatus))
+    after: values.OrderStatus | Unknown = json_field("to", value_of(values.OrderStatus))
+    actor: values.Actor | Unknown = json_field(read=value_of(values.Actor))
     data: Mapping[str, Any]
     at: datetime = time_field()
     answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeedEvent:
-    """An event of the feed: `order` is the order as it was after it, with `version`.
-
-    `id` stays the same when the event is read again: store it to recognize duplicates. `refund` is the refund if `type`
-    is `refund.succeeded` or `refund.failed`.
-    """
+class Refund:
+    """A refund of an order. `failure_reason` says why it failed, if it did."""
 
     id: str
-    type: str
     order_id: str
-    version: int
+    payment_id: str
+    status: values.RefundStatus | Unknown = json_field(read=value_of(values.RefundStatus))
+    amount: int
+    currency: str
+    reason: str | None
+    failure_reason: str | None
+    metadata: Mapping[str, str]
     created_at: datetime = time_field()
-    order: Mapping[str, Any] = json_field("data")
-    refund: Mapping[str, Any] | None
+    updated_at: datetime = time_field()
     answer: Answer = answer_field()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refund:
-    """A refund of an order or a payment. Its status is `pending`, `succeeded` or `failed` (see `failure_reason`)."""
+class PaymentRefund:
+    """A refund of a payment. `failure_reason` says why it failed, if it did."""
 
     id: str
-    status: str
+    status: values.RefundStatus | Unknown = json_field(read=value_of(values.RefundStatus))
     amount: int
     currency: str
     reason: str | None
@@ -130,16 +131,37 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedEvent:
+    """An event of the feed: `order` is the order as it was after it, with `version`.
+
+    `id` stays the same when the event is read again: store it to recognize duplicates. `refund` is the refund if `type`
+    is `refund.succeeded` or `refund.failed`.
+
+    `position` is set by `events`, not by `read_events`: passed as `after`, it continues behind this event. No later
+    event is missed, but up to a page of earlier ones may come again.
+    """
+
+    id: str
+    type: values.EventType | Unknown = json_field(read=value_of(values.EventType))
+    order_id: str
+    version: int
+    created_at: datetime = time_field()
+    order: Order = result_field(Order, "data")
+    refund: Refund | None = result_field(Refund)
+    position: str = ""
+    answer: Answer = answer_field()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """A payment. Its status is `processing`, `authorized`, `captured`, `failed` (see `failure_reason`), `voided`
-    or `expired`.
+    """A payment. `failure_reason` says why it failed, if it did.
 
     `refunding_amount` is the sum of refunds in progress. `provider_reference` is the provider's id of the charge.
     """
 
     id: str
     order_id: str
-    status: str
+    status: values.PaymentStatus | Unknown = json_field(read=value_of(values.PaymentStatus))
     amount: int
     currency: str
     authorized_amount: int
@@ -147,7 +169,7 @@ class Payment:
     refunded_amount: int
     refunding_amount: int
     payment_method: str
-    capture: str
+    capture: values.Capture | Unknown = json_field(read=value_of(values.Capture))
     failure_reason: str | None
     provider: str
     provider_reference: str | None
@@ -159,15 +181,13 @@ class Payment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One request to the provider for a payment. `kind` is `sale`, `authorize`, `capture`, `void` or `refund`; `status`
-    is `pending`, `succeeded` or `declined`.
-    """
+    """One request to the provider for a payment. `reason` says why it was declined, if it was."""
 
     id: str
-    kind: str
+    kind: values.OperationKind | Unknown = json_field(read=value_of(values.OperationKind))
     amount: int
     currency: str
-    status: str
+    status: values.OperationStatus | Unknown = json_field(read=value_of(values.OperationStatus))
     attempts: int
     provider_reference: str | None
     reason: str | None
@@ -178,11 +198,16 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderAccount:
-    """A payment as the provider's own records show it. `untold` counts operations that the provider did not report."""
+    """A payment as the provider's own records show it.
+
+    `untold` counts operations that the provider did not report. `missing` counts succeeded operations that it has no
+    record of; it is None if the service does not report it.
+    """
 
     captured_amount: int
     refunded_amount: int
     untold: int
+    missing: int | None = None
     answer: Answer = answer_field()
 
 
@@ -200,13 +225,13 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One side of a double entry. `direction` is `debit` or `credit`."""
+    """One side of a double entry."""
 
     id: str
     operation_id: str
     payment_id: str
     account: str
-    direction: str
+    direction: values.Direction | Unknown = json_field(read=value_of(values.Direction))
     amount: int
     currency: str
     at: datetime = time_field()
@@ -215,17 +240,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEndpoint:
-    """A URL that events are sent to. Its status is `enabled` or `disabled` (see `disabled_reason`).
+    """A URL that events are sent to. `disabled_reason` says why it is disabled, if it is.
 
-    `secret` is present only in the response that created it. Until `signed_until`, earlier secrets sign as well.
+    `secret` is present only in the response that created it. Until `signed_until`, earlier secrets sign as well. Events
+    since `redelivering_since` are being sent again; it is None when all of them are due, or if none were requested.
     """
 
     id: str
     url: str
     description: str | None
-    events: tuple[str, ...] = json_field(read=tuple)
-    status: str
+    events: tuple[values.WebhookEventType | Unknown, ...] = json_field(read=values_of(values.WebhookEventType))
+    status: values.EndpointStatus | Unknown = json_field(read=value_of(values.EndpointStatus))
     disabled_reason: str | None
+    redelivering_since: datetime | None = time_field(default=None)
     signed_until: datetime | None = time_field()
     created_at: datetime = time_field()
     secret: str | None = field(default=None, repr=False)
@@ -247,14 +274,14 @@ class WebhookAttempt:
 class WebhookDelivery:
     """The delivery of an event to an endpoint. Its `id` is the `id` of `webhooks.Event`.
 
-    Its status is `pending`, `delivered` or `dead`. `payload` and `attempts` are None in lists.
+    A `dead` delivery is sent again only on request. `payload` and `attempts` are None in lists.
     """
 
     id: str
     endpoint_id: str
     order_id: str | None
-    type: str
-    status: str
+    type: values.DeliveryEventType | Unknown = json_field(read=value_of(values.DeliveryEventType))
+    status: values.DeliveryStatus | Unknown = json_field(read=value_of(values.DeliveryStatus))
     attempt_count: int
     last_status_code: int | None
     last_error: str | None

@@ -1,15 +1,18 @@
-"""The operations of the order service, except webhook endpoints."""
+"""The operations on orders and their refunds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from tandem_client import paging
-from tandem_client.answers import Several, read, read_all
-from tandem_client.model import FeedEvent, Item, Order, OrderEvent, Refund
+from tandem_client.answers import read
+from tandem_client.model import Item, Order, OrderEvent, Refund
+from tandem_client.operation import listing, operation
+from tandem_client.steps import Listing, Steps
 from tandem_client.transport import Transport
+from tandem_client.values import Capture, OrderStatus, RefundStatus, Sort, Unknown
 
 
 class Orders:
@@ -24,6 +27,7 @@ class Orders:
 
     _order: Transport
 
+    @operation
     def place_order(
         self,
         *,
@@ -31,11 +35,11 @@ class Orders:
         currency: str,
         payment_method: str,
         customer: str | None = None,
-        capture: str | None = None,
+        capture: Capture | Unknown | None = None,
         metadata: Mapping[str, str] | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
-    ) -> Order:
+    ) -> Steps[Order]:
         """Place an order. With `capture` `automatic` (the default) it is paid at once, with `manual` on `capture`.
 
         A declined payment raises nothing: the order's status is `payment_failed`.
@@ -48,76 +52,73 @@ class Orders:
             "capture": capture,
             "metadata": None if metadata is None else dict(metadata),
         }
-        return read(Order, self._order.post("orders", body=body, key=idempotency_key, wait=wait))
+        return read(Order, (yield from self._order.post("orders", body=body, key=idempotency_key, wait=wait)))
 
-    def get_order(self, order_id: str) -> Order:
+    @operation
+    def get_order(self, order_id: str) -> Steps[Order]:
         """Return the current state of an order."""
-        return read(Order, self._order.get("orders", order_id))
+        return read(Order, (yield from self._order.get("orders", order_id)))
 
+    @listing
     def list_orders(
         self,
         *,
-        status: str | None = None,
+        status: OrderStatus | Unknown | Iterable[OrderStatus | Unknown] | None = None,
         customer: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         updated_after: datetime | None = None,
+        sort: Sort | None = None,
         page_size: int | None = None,
-    ) -> Iterator[Order]:
-        """Iterate over orders, newest first, optionally filtered by status, customer and time of creation.
+    ) -> Listing[Order]:
+        """Iterate over orders, newest first, or in the order of `sort`.
 
+        The filters are: one or several statuses, the customer, labels that must all match, and the time of creation.
         With `updated_after`, iterate over the orders that changed since, the oldest change first.
 
         `page_size` is the number of orders per request, at most 100. Pages are requested as needed.
         """
-        return paging.iterate(
+        yield from paging.iterate(
             Order,
             self._order,
             "orders",
-            status=status,
+            status=paging.query_values(status),
             customer=customer,
+            **{f"metadata.{name}": value for name, value in (metadata or {}).items()},
             created_after=paging.query_time(created_after),
             created_before=paging.query_time(created_before),
             updated_after=paging.query_time(updated_after),
+            sort=sort,
             limit=page_size,
         )
 
-    def order_events(self, order_id: str, *, page_size: int | None = None) -> Iterator[OrderEvent]:
+    @operation
+    def update_order(
+        self,
+        order_id: str,
+        *,
+        metadata: Mapping[str, str | None],
+        idempotency_key: str | None = None,
+        if_match: int | None = None,
+    ) -> Steps[Order]:
+        """Set labels of an order, or remove those that are None. The other labels stay. It is possible in any status.
+
+        If that changes the order, it has a new `version`, and the event `order.updated`.
+        """
+        body = {"metadata": dict(metadata)}
+        answer = yield from self._order.patch("orders", order_id, body=body, key=idempotency_key, if_match=if_match)
+        return read(Order, answer)
+
+    @listing
+    def order_events(self, order_id: str, *, page_size: int | None = None) -> Listing[OrderEvent]:
         """Iterate over an order's history, oldest first.
 
         `page_size` is the number of events per request, at most 100. Pages are requested as needed.
         """
-        return paging.iterate(OrderEvent, self._order, "orders", order_id, "events", limit=page_size)
+        yield from paging.iterate(OrderEvent, self._order, "orders", order_id, "events", limit=page_size)
 
-    def read_events(
-        self,
-        *,
-        after: str | None = None,
-        since: datetime | None = None,
-        type: str | None = None,
-        order_id: str | None = None,
-        wait: int | None = None,
-        page_size: int | None = None,
-    ) -> Several[FeedEvent]:
-        """Return the next events of all orders, oldest first.
-
-        If no event follows, the service waits up to `wait` seconds for the next one, at most 10.
-
-        `answer.body["next_cursor"]` of the result is the `after` of the next call: store it together with what you do
-        with the events. Without `after`, the feed begins with the oldest event, or with the first one at or after
-        `since`. `answer.body["has_more"]` says whether more events may follow at once.
-        """
-        answer = self._order.get(
-            "events",
-            after=after,
-            since=paging.query_time(since),
-            type=type,
-            order_id=order_id,
-            wait=wait,
-            limit=page_size,
-        )
-        return read_all(FeedEvent, answer)
-
+    @operation
     def pay_again(
         self,
         order_id: str,
@@ -126,11 +127,12 @@ class Orders:
         wait: int | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
-    ) -> Order:
+    ) -> Steps[Order]:
         """Try again to pay an order that is `payment_failed`, with the same or another payment method."""
         body = {"payment_method": payment_method}
-        return self._act(order_id, "payment-attempts", body, wait, idempotency_key, if_match)
+        return (yield from self._act(order_id, "payment-attempts", body, wait, idempotency_key, if_match))
 
+    @operation
     def capture(
         self,
         order_id: str,
@@ -139,14 +141,15 @@ class Orders:
         wait: int | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
-    ) -> Order:
+    ) -> Steps[Order]:
         """Capture `amount` minor units of an order that is `authorized`, or its total. The rest is released.
 
         The order is `paid` when that is done. If the provider declines, it stays `authorized` and has a `last_error`.
         """
         body = None if amount is None else {"amount": amount}
-        return self._act(order_id, "capture", body, wait, idempotency_key, if_match)
+        return (yield from self._act(order_id, "capture", body, wait, idempotency_key, if_match))
 
+    @operation
     def cancel(
         self,
         order_id: str,
@@ -154,36 +157,70 @@ class Orders:
         wait: int | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
-    ) -> Order:
+    ) -> Steps[Order]:
         """Cancel an order and return the customer's money. The order is `canceling` until that is done.
 
         If the provider declines, the order is `authorized` or `paid` again and has a `last_error`.
         """
-        return self._act(order_id, "cancel", None, wait, idempotency_key, if_match)
+        return (yield from self._act(order_id, "cancel", None, wait, idempotency_key, if_match))
 
+    @operation
     def refund(
         self,
         order_id: str,
         *,
         amount: int | None = None,
         reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
-    ) -> Refund:
-        """Refund `amount` minor units of a paid order, or all that is left."""
-        body = {"amount": amount, "reason": reason}
-        answer = self._order.post(
+    ) -> Steps[Refund]:
+        """Refund `amount` minor units of a paid order, or all that is left.
+
+        A refund that the provider declines raises nothing: its status is `failed`.
+        """
+        body = {"amount": amount, "reason": reason, "metadata": None if metadata is None else dict(metadata)}
+        answer = yield from self._order.post(
             "orders", order_id, "refunds", body=body, key=idempotency_key, wait=wait, if_match=if_match
         )
         return read(Refund, answer)
 
-    def list_refunds(self, order_id: str, *, page_size: int | None = None) -> Iterator[Refund]:
+    @operation
+    def get_refund(self, order_id: str, refund_id: str) -> Steps[Refund]:
+        """Return the current state of a refund."""
+        return read(Refund, (yield from self._order.get("orders", order_id, "refunds", refund_id)))
+
+    @listing
+    def list_refunds(self, order_id: str, *, page_size: int | None = None) -> Listing[Refund]:
         """Iterate over an order's refunds, newest first.
 
         `page_size` is the number of refunds per request, at most 100. Pages are requested as needed.
         """
-        return paging.iterate(Refund, self._order, "orders", order_id, "refunds", limit=page_size)
+        yield from paging.iterate(Refund, self._order, "orders", order_id, "refunds", limit=page_size)
+
+    @listing
+    def list_all_refunds(
+        self,
+        *,
+        status: RefundStatus | Unknown | Iterable[RefundStatus | Unknown] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        page_size: int | None = None,
+    ) -> Listing[Refund]:
+        """Iterate over the refunds of all orders, newest first, optionally filtered by status and time of creation.
+
+        `page_size` is the number of refunds per request, at most 100. Pages are requested as needed.
+        """
+        yield from paging.iterate(
+            Refund,
+            self._order,
+            "refunds",
+            status=paging.query_values(status),
+            created_after=paging.query_time(created_after),
+            created_before=paging.query_time(created_before),
+            limit=page_size,
+        )
 
     def _act(
         self,
@@ -193,8 +230,10 @@ class Orders:
         wait: int | None,
         key: str | None,
         if_match: int | None,
-    ) -> Order:
-        answer = self._order.post("orders", order_id, action, body=body, key=key, wait=wait, if_match=if_match)
+    ) -> Steps[Order]:
+        answer = yield from self._order.post(
+            "orders", order_id, action, body=body, key=key, wait=wait, if_match=if_match
+        )
         return read(Order, answer)
 
 

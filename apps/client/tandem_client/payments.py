@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tandem_client import paging
 from tandem_client.answers import Several, read, read_all
-from tandem_client.model import Balance, Entry, Operation, Payment, ProviderAccount, Refund
+from tandem_client.model import Balance, Entry, Operation, Payment, PaymentRefund, ProviderAccount
+from tandem_client.operation import listing, operation
+from tandem_client.steps import Listing, Steps
 from tandem_client.transport import Transport
+from tandem_client.values import Capture, PaymentStatus, Unknown
 
 
 class Payments:
@@ -24,6 +25,7 @@ class Payments:
             raise ValueError("this client has no payment_url, which calls of the payment service need")
         return self._optional_payment
 
+    @operation
     def create_payment(
         self,
         *,
@@ -31,9 +33,9 @@ class Payments:
         amount: int,
         currency: str,
         payment_method: str,
-        capture: str | None = None,
+        capture: Capture | Unknown | None = None,
         idempotency_key: str | None = None,
-    ) -> Payment:
+    ) -> Steps[Payment]:
         """Charge `amount` minor units for an order, or with `capture` `manual` authorize them.
 
         An order has at most one live payment. If it already has one, that payment is returned.
@@ -45,21 +47,28 @@ class Payments:
             "payment_method": payment_method,
             "capture": capture,
         }
-        return read(Payment, self._payment.post("payments", body=body, key=idempotency_key))
+        return read(Payment, (yield from self._payment.post("payments", body=body, key=idempotency_key)))
 
-    def get_payment(self, payment_id: str) -> Payment:
+    @operation
+    def get_payment(self, payment_id: str) -> Steps[Payment]:
         """Return the current state of a payment."""
-        return read(Payment, self._payment.get("payments", payment_id))
+        return read(Payment, (yield from self._payment.get("payments", payment_id)))
 
+    @listing
     def list_payments(
-        self, *, order_id: str | None = None, status: str | None = None, page_size: int | None = None
-    ) -> Iterator[Payment]:
+        self,
+        *,
+        order_id: str | None = None,
+        status: PaymentStatus | Unknown | None = None,
+        page_size: int | None = None,
+    ) -> Listing[Payment]:
         """Iterate over payments, newest first, optionally filtered by order and status.
 
         `page_size` is the number of payments per request. Pages are requested as needed.
         """
-        return paging.iterate(Payment, self._payment, "payments", order_id=order_id, status=status, limit=page_size)
+        yield from paging.iterate(Payment, self._payment, "payments", order_id=order_id, status=status, limit=page_size)
 
+    @operation
     def capture_payment(
         self,
         payment_id: str,
@@ -67,19 +76,24 @@ class Payments:
         amount: int | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
-    ) -> Payment:
+    ) -> Steps[Payment]:
         """Capture `amount` minor units of the authorized amount, or all of it. The rest is released."""
-        answer = self._payment.post(
+        answer = yield from self._payment.post(
             "payments", payment_id, "capture", body={"amount": amount}, key=idempotency_key, if_match=if_match
         )
         return read(Payment, answer)
 
+    @operation
     def void_payment(
         self, payment_id: str, *, idempotency_key: str | None = None, if_match: int | None = None
-    ) -> Payment:
+    ) -> Steps[Payment]:
         """Release the authorized amount."""
-        return read(Payment, self._payment.post("payments", payment_id, "void", key=idempotency_key, if_match=if_match))
+        return read(
+            Payment,
+            (yield from self._payment.post("payments", payment_id, "void", key=idempotency_key, if_match=if_match)),
+        )
 
+    @operation
     def refund_payment(
         self,
         payment_id: str,
@@ -88,36 +102,41 @@ class Payments:
         reason: str | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
-    ) -> Refund:
+    ) -> Steps[PaymentRefund]:
         """Refund `amount` minor units of a captured payment, or all that is left."""
         body = {"amount": amount, "reason": reason}
-        answer = self._payment.post(
+        answer = yield from self._payment.post(
             "payments", payment_id, "refunds", body=body, key=idempotency_key, if_match=if_match
         )
-        return read(Refund, answer)
+        return read(PaymentRefund, answer)
 
-    def list_payment_refunds(self, payment_id: str, *, page_size: int | None = None) -> Iterator[Refund]:
+    @listing
+    def list_payment_refunds(self, payment_id: str, *, page_size: int | None = None) -> Listing[PaymentRefund]:
         """Iterate over a payment's refunds, newest first.
 
         `page_size` is the number of refunds per request, at most 100. Pages are requested as needed.
         """
-        return paging.iterate(Refund, self._payment, "payments", payment_id, "refunds", limit=page_size)
+        yield from paging.iterate(PaymentRefund, self._payment, "payments", payment_id, "refunds", limit=page_size)
 
-    def operations(self, payment_id: str, *, page_size: int | None = None) -> Iterator[Operation]:
+    @listing
+    def operations(self, payment_id: str, *, page_size: int | None = None) -> Listing[Operation]:
         """Iterate over the requests to the provider for a payment, oldest first.
 
         `page_size` is the number of operations per request, at most 100. Pages are requested as needed.
         """
-        return paging.iterate(Operation, self._payment, "payments", payment_id, "operations", limit=page_size)
+        yield from paging.iterate(Operation, self._payment, "payments", payment_id, "operations", limit=page_size)
 
-    def provider_account(self, payment_id: str) -> ProviderAccount:
+    @operation
+    def provider_account(self, payment_id: str) -> Steps[ProviderAccount]:
         """Ask the provider what it has captured and refunded for a payment."""
-        return read(ProviderAccount, self._payment.get("payments", payment_id, "provider"))
+        return read(ProviderAccount, (yield from self._payment.get("payments", payment_id, "provider")))
 
-    def balances(self, *, currency: str | None = None) -> Several[Balance]:
+    @operation
+    def balances(self, *, currency: str | None = None) -> Steps[Several[Balance]]:
         """Return the merchant's trial balance, in all currencies or one."""
-        return read_all(Balance, self._payment.get("ledger", "balances", currency=currency))
+        return read_all(Balance, (yield from self._payment.get("ledger", "balances", currency=currency)))
 
-    def entries(self, *, payment_id: str | None = None, page_size: int | None = None) -> Iterator[Entry]:
+    @listing
+    def entries(self, *, payment_id: str | None = None, page_size: int | None = None) -> Listing[Entry]:
         """Iterate over ledger entries, newest first, optionally of one payment. Pages are requested as needed."""
-        return paging.iterate(Entry, self._payment, "ledger", "entries", payment_id=payment_id, limit=page_size)
+        yield from paging.iterate(Entry, self._payment, "ledger", "entries", payment_id=payment_id, limit=page_size)

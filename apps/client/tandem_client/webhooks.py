@@ -19,21 +19,29 @@ from typing import Any
 from standardwebhooks import Webhook, WebhookVerificationError
 from standardwebhooks.webhooks import EmptyWebhookSecretError
 
-from tandem_client.errors import InvalidSignature
+from tandem_client.answers import Answer, parse_time, read
+from tandem_client.errors import InvalidSignature, UnexpectedAnswer
+from tandem_client.model import Order, Refund
+from tandem_client.values import DeliveryEventType, Unknown, value_of
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The event in a webhook: `type`, such as `order.paid`, and `data`, the resource as it was at `timestamp`.
+    """The event in a webhook: `type`, such as `order.paid`, and what happened at `timestamp`.
 
-    `id` stays the same when the event is sent again: store it to recognize duplicates. `body` is the whole JSON body.
+    `order` is the order as it was then, and `refund` the refund if `type` is `refund.succeeded` or `refund.failed`.
+    Both are None for `webhook.test`, and for a type that this client does not know: then use `data`. `id` stays the
+    same when the event is sent again: store it to recognize duplicates. `body` is the whole JSON body, and `data` its
+    member `data`, as received.
     """
 
     id: str
-    type: str
+    type: DeliveryEventType | Unknown
     timestamp: datetime
     data: Mapping[str, Any]
     body: Mapping[str, Any]
+    order: Order | None = None
+    refund: Refund | None = None
 
 
 def verify(body: bytes, headers: Mapping[str, str], secrets: str | Iterable[str]) -> Event:
@@ -71,6 +79,18 @@ def _parse_event(event_id: str, body: bytes) -> Event:
     """Parse a signed body. A body that is not an event raises InvalidSignature too."""
     try:
         members = json.loads(body)
-        return Event(event_id, members["type"], datetime.fromisoformat(members["timestamp"]), members["data"], members)
-    except (ValueError, KeyError, TypeError) as error:
+        data, refund = members["data"], members.get("refund")
+        kind = value_of(DeliveryEventType)(members["type"])
+        # An event of a later release can be of something else than an order.
+        has_order = kind != "webhook.test" and not isinstance(kind, Unknown)
+        return Event(
+            event_id,
+            kind,
+            parse_time(members["timestamp"]),
+            data,
+            members,
+            order=read(Order, Answer(200, data)) if has_order else None,
+            refund=read(Refund, Answer(200, refund)) if has_order and refund is not None else None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, UnexpectedAnswer) as error:
         raise InvalidSignature("The signature is valid, but the body is not an event of Tandem.") from error

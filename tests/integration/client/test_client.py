@@ -23,6 +23,7 @@ from tandem_client import (
     Unauthorized,
     Unavailable,
 )
+from tandem_client.values import Capture
 from tests.support.eventually import eventually
 from tests.support.pair import Pair
 from tests.support.proxy import Proxy
@@ -84,7 +85,7 @@ def test_authorized_orders_are_captured_and_canceled(tandem: Client) -> None:
 
 
 def test_a_payment_is_captured_refunded_and_booked(tandem: Client) -> None:
-    def make(capture: str, key: str | None = None) -> Any:
+    def make(capture: Capture, key: str | None = None) -> Any:
         return tandem.create_payment(
             order_id=str(uuid.UUID(int=77)) if key else str(uuid.uuid4()),
             amount=1000,
@@ -209,7 +210,7 @@ def test_events_are_read_from_where_the_last_call_ended(tandem: Client) -> None:
     assert [(event.type, event.order_id, event.version) for event in first] == [("order.placed", order.id, 1)]
     assert first.answer.body["has_more"] is True
     (paid,) = tandem.read_events(after=first.answer.body["next_cursor"], order_id=order.id, wait=10)
-    assert (paid.type, paid.order["status"], paid.refund) == ("order.paid", "paid", None)
+    assert (paid.type, paid.order.status, paid.refund) == ("order.paid", "paid", None)
     assert [each.type for each in tandem.read_events(type="order.paid", order_id=order.id)] == ["order.paid"]
     moment = order.created_at - timedelta(seconds=1)
     assert order.id in [each.id for each in tandem.list_orders(updated_after=moment)]

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from tandem_client import Client, Item, Order, Payment, PreconditionFailed, Refund
+from tandem_client import Client, Item, Order, Payment, PaymentRefund, PreconditionFailed, Refund
+from tandem_client.values import Capture
 from tests.support.pair import Pair
 from tests.support.settings import KEY
 
@@ -18,7 +19,7 @@ def tandem(pair: Pair) -> Iterator[Client]:
         yield client
 
 
-def place(tandem: Client, method: str = "pm_ok", customer: str | None = None, capture: str | None = None) -> Order:
+def place(tandem: Client, method: str = "pm_ok", customer: str | None = None, capture: Capture | None = None) -> Order:
     tea = [Item("tea-100", quantity=2, unit_amount=450)]
     return tandem.place_order(
         items=tea, currency="EUR", payment_method=method, customer=customer, capture=capture, wait=10
@@ -69,7 +70,7 @@ def test_an_order_that_has_changed_is_not_acted_on(tandem: Client) -> None:
 def test_a_payment_that_has_changed_is_not_acted_on(tandem: Client) -> None:
     held = [next(tandem.list_payments(order_id=place(tandem, capture="manual").id)) for _ in range(2)]
     taken = next(tandem.list_payments(order_id=place(tandem).id))
-    actions: list[tuple[Payment, Callable[[str, int], Payment | Refund]]] = [
+    actions: list[tuple[Payment, Callable[[str, int], Payment | PaymentRefund]]] = [
         (held[0], lambda id_, version: tandem.capture_payment(id_, if_match=version)),
         (held[1], lambda id_, version: tandem.void_payment(id_, if_match=version)),
         (taken, lambda id_, version: tandem.refund_payment(id_, if_match=version)),

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from tandem_client import InvalidSignature, webhooks
+from tandem_client import InvalidSignature, Unknown, webhooks
+from tests.unit.client.conftest import ORDER
 
 OLD, NEW = ("whsec_" + base64.b64encode(text * 3).decode() for text in (b"the old secret", b"the new secret"))
-BODY = json.dumps(
-    {"type": "order.paid", "timestamp": "2026-01-02T03:04:05.678901Z", "data": {"id": "o1", "total_amount": 900}}
-).encode()
+BODY = json.dumps({"type": "order.paid", "timestamp": "2026-01-02T03:04:05.678901Z", "data": ORDER}).encode()
 
 
 def signed(secret: str, body: bytes = BODY, age: float = 0) -> dict[str, str]:
@@ -34,6 +33,17 @@ def test_a_signed_webhook_is_returned_as_an_event(secrets: str | list[str]) -> N
     assert (event.id, event.type, event.data["total_amount"]) == ("msg_1", "order.paid", 900)
     assert event.timestamp == datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
     assert event.body["type"] == "order.paid"
+    assert event.order is not None
+    assert (event.order.id, event.order.status, event.order.answer.body) == (ORDER["id"], "paid", ORDER)
+    assert event.refund is None
+
+
+@pytest.mark.parametrize(("kind", "unknown"), [("webhook.test", False), ("invoice.sent", True)])
+def test_an_event_of_another_resource_has_no_order(kind: str, unknown: bool) -> None:
+    body = json.dumps({"type": kind, "timestamp": "2026-01-02T03:04:05.678901Z", "data": {"invoice": 7}}).encode()
+    event = webhooks.verify(body, signed(OLD, body), OLD)
+    assert (event.type, event.order, event.refund, event.data) == (kind, None, None, {"invoice": 7})
+    assert isinstance(event.type, Unknown) is unknown
 
 
 def test_a_webhook_with_two_signatures_can_be_verified_with_either_secret() -> None:

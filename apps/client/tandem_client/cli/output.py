@@ -1,0 +1,134 @@
+"""Output of `tandem`: tables and sentences on a terminal, JSON otherwise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tandem_client.model import Order, Refund
+
+_STYLES = {
+    **dict.fromkeys(("paid", "succeeded", "captured", "authorized"), "green"),
+    **dict.fromkeys(("payment_failed", "failed", "expired"), "red"),
+    **dict.fromkeys(("pending_payment", "pending", "canceling"), "yellow"),
+}
+
+# ISO 4217. All other currencies with a minor unit have two decimals.
+_NO_DECIMALS = (
+    *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"),
+    *("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+)
+_THREE_DECIMALS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
+_DECIMALS = {**dict.fromkeys(_NO_DECIMALS, 0), **dict.fromkeys(_THREE_DECIMALS, 3), "CLF": 4, "UYW": 4}
+
+
+class Output:
+    """Writes results to standard output: as tables if `as_table`, otherwise as JSON, one object a line."""
+
+    def __init__(self, form: str) -> None:
+        """`form` is `table`, `json`, or `auto`: tables if standard output is a terminal."""
+        self.as_table = sys.stdout.isatty() if form == "auto" else form == "table"
+        self._console = Console(highlight=False, soft_wrap=False)
+
+    def json(self, body: Mapping[str, Any]) -> None:
+        """Write one object as a line of JSON."""
+        click.echo(json.dumps(body))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[str] = ()) -> None:
+        """Write a table. The columns in `numbers` are aligned to the right."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            table.add_column(
+                name, justify="right" if name in numbers else "left", overflow="fold", no_wrap=name == "ID"
+            )
+        for row in rows:
+            table.add_row(*(_cell(each) for each in row))
+        self._console.print(table)
+
+    def line(self, *cells: object) -> None:
+        """Write one line of a list that grows."""
+        self._console.print(Text("  ").join(_cell(each) for each in cells), soft_wrap=True)
+
+    def order(self, order: Order) -> None:
+        """Write an order."""
+        if not self.as_table:
+            self.json(order.answer.body)
+            return
+        payment, error = order.payment, order.last_error
+        self.line(Text("order", "bold"), order.id, order.status, f"version {order.version}")
+        facts = {
+            "total": money(order.total_amount, order.currency),
+            "paid": money(order.paid_amount, order.currency),
+            "refunded": money(order.refunded_amount, order.currency) if order.refunded_amount else None,
+            "payment": f"{payment.status} {payment.failure_reason or ''}".strip() if payment else None,
+            "last error": f"{error.code}: {error.detail}" if error else None,
+            "customer": order.customer,
+            "labels": ", ".join(f"{name}={value}" for name, value in order.metadata.items()) or None,
+            "placed": local_time(order.created_at),
+        }
+        for name, value in facts.items():
+            if value is not None:
+                self.line(f"  {name:<10}", value)
+        for item in order.items:
+            self.line(f"  {'item':<10}", f"{item.quantity} x {item.sku or item.name}", item.name if item.sku else "")
+
+    def orders(self, orders: Iterable[Order]) -> None:
+        """Write a list of orders."""
+        if not self.as_table:
+            for order in orders:
+                self.json(order.answer.body)
+            return
+        rows = [
+            (
+                order.id,
+                order.status,
+                money(order.total_amount, order.currency),
+                order.customer,
+                local_time(order.created_at),
+            )
+            for order in orders
+        ]
+        if rows:
+            self.table(("ID", "STATUS", "TOTAL", "CUSTOMER", "PLACED"), rows, numbers=["TOTAL"])
+        else:
+            click.echo("No order matches. Place one with `tandem orders place`.", err=True)
+
+    def refund(self, refund: Refund) -> None:
+        """Write a refund."""
+        if not self.as_table:
+            self.json(refund.answer.body)
+            return
+        amount = money(refund.amount, refund.currency)
+        self.line(Text("refund", "bold"), refund.id, refund.status, amount, refund.failure_reason or "")
+
+
+def money(amount: int, currency: str) -> str:
+    """Return an amount of minor units for people: 450 and EUR as `4.50 EUR`."""
+    decimals = _DECIMALS.get(currency, 2)
+    return f"{Decimal(amount).scaleb(-decimals):.{decimals}f} {currency}"
+
+
+def local_time(time: datetime) -> str:
+    """Return a time in the local time zone, to the second."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def warn(message: str) -> None:
+    """Write a message for people to standard error."""
+    click.echo(message, err=True)
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    text = "" if value is None else str(value)
+    return Text(text, _STYLES.get(text, ""))
