@@ -77,6 +77,9 @@ class Schemas:
         for word, sign in (("anyOf", " | "), ("oneOf", " | "), ("allOf", " & ")):
             if word in schema:
                 return sign.join(self.type(each, is_open) for each in schema[word])
+        if "x-extensible-enum" in schema:
+            values = [json.dumps(each) for each in schema["x-extensible-enum"]]
+            return " | ".join([*values, "(string & {})", *(["null"] if "null" in schema["type"] else [])])
         if "enum" in schema:
             values = [json.dumps(each) for each in schema["enum"]]
             return " | ".join(values + (["(string & {})"] if is_open else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,7 +106,7 @@ def _say_default(schema: dict[str, Any]) -> None:
     """Say a default in the description only: generators of clients make a member with `default` required."""
     if "default" in schema:
         default = schema.pop("default")
-        shown = str(default).lower() if isinstance(default, bool) else default
+        shown = ", ".join(default) if isinstance(default, list) else json.dumps(default).strip('"')
         schema["description"] = f"{schema.get('description', '')} By default {shown}.".strip()
 
 

@@ -2,7 +2,9 @@
 
 import type {
   CaptureOrder,
+  CreateEndpoint,
   CreateRefund,
+  CreatedEndpointView,
   DeliveryList,
   EndpointChange,
   EndpointList,
@@ -11,8 +13,6 @@ import type {
   FeedPage,
   LabelOrder,
   NewAttempt,
-  NewEndpoint,
-  NewEndpointView,
   OrderList,
   OrderView,
   PlaceOrder,
@@ -99,7 +99,7 @@ export class Operations extends Transport {
   }
 
   /** Create an endpoint that events are sent to. */
-  createWebhookEndpoint(body: NewEndpoint, options: Options = {}): Promise<NewEndpointView> {
+  createWebhookEndpoint(body: CreateEndpoint, options: Options = {}): Promise<CreatedEndpointView> {
     return this.send({ method: "POST", path: "/v1/webhook-endpoints", body, keyed: true }, options);
   }
 
@@ -119,7 +119,7 @@ export class Operations extends Transport {
   }
 
   /** Create a new secret for an endpoint. */
-  rotateWebhookSecret(webhook_endpoint_id: string, body: Rotation = {}, options: Options = {}): Promise<NewEndpointView> {
+  rotateWebhookSecret(webhook_endpoint_id: string, body: Rotation = {}, options: Options = {}): Promise<CreatedEndpointView> {
     return this.send({ method: "POST", path: `/v1/webhook-endpoints/${segment(webhook_endpoint_id)}/rotate-secret`, body, keyed: true }, options);
   }
 

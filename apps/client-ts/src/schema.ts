@@ -20,6 +20,19 @@ export interface CaptureOrder {
   amount?: number;
 }
 
+/** A webhook endpoint to be created. Without `events`, it gets an event for every outcome. */
+export interface CreateEndpoint {
+  /** The URL that events are posted to: https, with a host that resolves to public addresses only. */
+  url: string;
+  /** A note for people, which has no effect. */
+  description?: string;
+  /**
+   * The types of events that are sent to the endpoint. By default order.authorized, order.paid,
+   * order.payment_failed, order.canceled, order.refunded, order.expired, refund.succeeded, refund.failed.
+   */
+  events?: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed">;
+}
+
 /** A refund to be made. */
 export interface CreateRefund {
   /** The amount to refund; by default all that is left. In minor units. */
@@ -30,8 +43,38 @@ export interface CreateRefund {
   metadata?: Record<string, string>;
 }
 
+/** An endpoint with its newest secret, which only responses to the request that created the secret have. */
+export interface CreatedEndpointView {
+  /** The endpoint's id. */
+  id: string;
+  /** The URL that events are posted to: https, with a host that resolves to public addresses only. */
+  url: string;
+  /** A note for people. */
+  description: string | null;
+  /** The types of events that are sent to the endpoint. */
+  events: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | (string & {})>;
+  /**
+   * Nothing is sent to a disabled endpoint. Its events are kept until it is enabled. Known values: enabled,
+   * disabled. Others may be added.
+   */
+  status: "enabled" | "disabled" | (string & {});
+  /** Why it is disabled: `gone` (it answered 410) or `requested`; null if it is not. */
+  disabled_reason: string | null;
+  /** Begin of a redelivery of all events that is under way; null if none is. */
+  redelivering_since: string | null;
+  /** Until when older secrets sign too; null if only the newest one signs. */
+  signed_until: string | null;
+  /** When the endpoint was created. */
+  created_at: string;
+  /** The secret that signs the events (Standard Webhooks). Missing if it was rotated since this request. */
+  secret: string;
+}
+
 /** An ISO 4217 code of a currency that has a minor unit. */
-export type Currency = "AED" | "AFN" | "ALL" | "AMD" | "AOA" | "ARS" | "AUD" | "AWG" | "AZN" | "BAM" | "BBD" | "BDT" | "BHD" | "BIF" | "BMD" | "BND" | "BOB" | "BOV" | "BRL" | "BSD" | "BTN" | "BWP" | "BYN" | "BZD" | "CAD" | "CDF" | "CHE" | "CHF" | "CHW" | "CLF" | "CLP" | "CNY" | "COP" | "COU" | "CRC" | "CUP" | "CVE" | "CZK" | "DJF" | "DKK" | "DOP" | "DZD" | "EGP" | "ERN" | "ETB" | "EUR" | "FJD" | "FKP" | "GBP" | "GEL" | "GHS" | "GIP" | "GMD" | "GNF" | "GTQ" | "GYD" | "HKD" | "HNL" | "HTG" | "HUF" | "IDR" | "ILS" | "INR" | "IQD" | "IRR" | "ISK" | "JMD" | "JOD" | "JPY" | "KES" | "KGS" | "KHR" | "KMF" | "KPW" | "KRW" | "KWD" | "KYD" | "KZT" | "LAK" | "LBP" | "LKR" | "LRD" | "LSL" | "LYD" | "MAD" | "MDL" | "MGA" | "MKD" | "MMK" | "MNT" | "MOP" | "MRU" | "MUR" | "MVR" | "MWK" | "MXN" | "MXV" | "MYR" | "MZN" | "NAD" | "NGN" | "NIO" | "NOK" | "NPR" | "NZD" | "OMR" | "PAB" | "PEN" | "PGK" | "PHP" | "PKR" | "PLN" | "PYG" | "QAR" | "RON" | "RSD" | "RUB" | "RWF" | "SAR" | "SBD" | "SCR" | "SDG" | "SEK" | "SGD" | "SHP" | "SLE" | "SOS" | "SRD" | "SSP" | "STN" | "SVC" | "SYP" | "SZL" | "THB" | "TJS" | "TMT" | "TND" | "TOP" | "TRY" | "TTD" | "TWD" | "TZS" | "UAH" | "UGX" | "USD" | "USN" | "UYI" | "UYU" | "UYW" | "UZS" | "VED" | "VES" | "VND" | "VUV" | "WST" | "XAD" | "XAF" | "XCD" | "XCG" | "XOF" | "XPF" | "YER" | "ZAR" | "ZMW" | "ZWG" | (string & {});
+export type Currency = "AED" | "AFN" | "ALL" | "AMD" | "AOA" | "ARS" | "AUD" | "AWG" | "AZN" | "BAM" | "BBD" | "BDT" | "BHD" | "BIF" | "BMD" | "BND" | "BOB" | "BOV" | "BRL" | "BSD" | "BTN" | "BWP" | "BYN" | "BZD" | "CAD" | "CDF" | "CHE" | "CHF" | "CHW" | "CLF" | "CLP" | "CNY" | "COP" | "COU" | "CRC" | "CUP" | "CVE" | "CZK" | "DJF" | "DKK" | "DOP" | "DZD" | "EGP" | "ERN" | "ETB" | "EUR" | "FJD" | "FKP" | "GBP" | "GEL" | "GHS" | "GIP" | "GMD" | "GNF" | "GTQ" | "GYD" | "HKD" | "HNL" | "HTG" | "HUF" | "IDR" | "ILS" | "INR" | "IQD" | "IRR" | "ISK" | "JMD" | "JOD" | "JPY" | "KES" | "KGS" | "KHR" | "KMF" | "KPW" | "KRW" | "KWD" | "KYD" | "KZT" | "LAK" | "LBP" | "LKR" | "LRD" | "LSL" | "LYD" | "MAD" | "MDL" | "MGA" | "MKD" | "MMK" | "MNT" | "MOP" | "MRU" | "MUR" | "MVR" | "MWK" | "MXN" | "MXV" | "MYR" | "MZN" | "NAD" | "NGN" | "NIO" | "NOK" | "NPR" | "NZD" | "OMR" | "PAB" | "PEN" | "PGK" | "PHP" | "PKR" | "PLN" | "PYG" | "QAR" | "RON" | "RSD" | "RUB" | "RWF" | "SAR" | "SBD" | "SCR" | "SDG" | "SEK" | "SGD" | "SHP" | "SLE" | "SOS" | "SRD" | "SSP" | "STN" | "SVC" | "SYP" | "SZL" | "THB" | "TJS" | "TMT" | "TND" | "TOP" | "TRY" | "TTD" | "TWD" | "TZS" | "UAH" | "UGX" | "USD" | "USN" | "UYI" | "UYU" | "UYW" | "UZS" | "VED" | "VES" | "VND" | "VUV" | "WST" | "XAD" | "XAF" | "XCD" | "XCG" | "XOF" | "XPF" | "YER" | "ZAR" | "ZMW" | "ZWG";
+
+/** An ISO 4217 code. New codes may be added. */
+export type CurrencyCode = string;
 
 /** A page of an endpoint's deliveries, newest event first. */
 export interface DeliveryList {
@@ -49,9 +92,16 @@ export interface DeliveryView {
   endpoint_id: string;
   /** The order's id; null for a test event. */
   order_id: string | null;
-  /** The type of the event. */
+  /**
+   * The type of the event. Known values: order.placed, order.authorized, order.paid, order.payment_failed,
+   * order.canceling, order.canceled, order.refunded, order.expired, order.updated, refund.succeeded,
+   * refund.failed, webhook.test. Others may be added.
+   */
   type: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test" | (string & {});
-  /** The delivery's status. A `dead` delivery is sent again only on request. */
+  /**
+   * The delivery's status. A `dead` delivery is sent again only on request. Known values: pending, delivered,
+   * dead. Others may be added.
+   */
   status: "pending" | "delivered" | "dead" | (string & {});
   /** The number of attempts. */
   attempt_count: number;
@@ -95,7 +145,10 @@ export interface EndpointView {
   description: string | null;
   /** The types of events that are sent to the endpoint. */
   events: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | (string & {})>;
-  /** Nothing is sent to a disabled endpoint. Its events are kept until it is enabled. */
+  /**
+   * Nothing is sent to a disabled endpoint. Its events are kept until it is enabled. Known values: enabled,
+   * disabled. Others may be added.
+   */
   status: "enabled" | "disabled" | (string & {});
   /** Why it is disabled: `gone` (it answered 410) or `requested`; null if it is not. */
   disabled_reason: string | null;
@@ -121,11 +174,20 @@ export interface EventView {
   version: number;
   /** The kind of change. */
   type: string;
-  /** The status before; null for the first step. */
-  from: "pending_payment" | "authorized" | "paid" | "payment_failed" | "canceling" | "canceled" | "refunded" | "expired" | null | (string & {});
-  /** The status after. */
+  /**
+   * The status before; null for the first step. Known values: pending_payment, authorized, paid, payment_failed,
+   * canceling, canceled, refunded, expired. Others may be added.
+   */
+  from: "pending_payment" | "authorized" | "paid" | "payment_failed" | "canceling" | "canceled" | "refunded" | "expired" | (string & {}) | null;
+  /**
+   * The status after. Known values: pending_payment, authorized, paid, payment_failed, canceling, canceled,
+   * refunded, expired. Others may be added.
+   */
   to: "pending_payment" | "authorized" | "paid" | "payment_failed" | "canceling" | "canceled" | "refunded" | "expired" | (string & {});
-  /** What caused it: a request of the merchant, or the payment. */
+  /**
+   * What caused it: a request of the merchant, or the payment. Known values: merchant, payment. Others may be
+   * added.
+   */
   actor: "merchant" | "payment" | (string & {});
   /** Details, which depend on the type. */
   data: Record<string, unknown>;
@@ -137,7 +199,13 @@ export interface EventView {
 export interface FeedEventView {
   /** The event's id. Webhooks send the same one as `webhook-id`. */
   id: string;
-  /** The type of the event. */
+  /**
+   * The type of the event. Known values: order.placed, order.authorized, order.paid, order.payment_failed,
+   * order.canceling, order.canceled, order.refunded, order.expired, order.updated, refund.succeeded,
+   * refund.failed, order.payment_attempted, order.pending_payment, payment.create_requested,
+   * payment.capture_requested, payment.capture_declined, payment.void_requested, payment.void_declined,
+   * payment.refund_requested, payment.updated. Others may be added.
+   */
   type: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "order.payment_attempted" | "order.pending_payment" | "payment.create_requested" | "payment.capture_requested" | "payment.capture_declined" | "payment.void_requested" | "payment.void_declined" | "payment.refund_requested" | "payment.updated" | (string & {});
   /** The order's id. */
   order_id: string;
@@ -212,40 +280,6 @@ export interface NewAttempt {
   payment_method: string;
 }
 
-/** A webhook endpoint to be created. Without `events`, it gets an event for every outcome. */
-export interface NewEndpoint {
-  /** The URL that events are posted to: https, with a host that resolves to public addresses only. */
-  url: string;
-  /** A note for people, which has no effect. */
-  description?: string;
-  /** The types of events that are sent to the endpoint. */
-  events?: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed">;
-}
-
-/** An endpoint with its newest secret, which only responses to the request that created the secret have. */
-export interface NewEndpointView {
-  /** The endpoint's id. */
-  id: string;
-  /** The URL that events are posted to: https, with a host that resolves to public addresses only. */
-  url: string;
-  /** A note for people. */
-  description: string | null;
-  /** The types of events that are sent to the endpoint. */
-  events: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | (string & {})>;
-  /** Nothing is sent to a disabled endpoint. Its events are kept until it is enabled. */
-  status: "enabled" | "disabled" | (string & {});
-  /** Why it is disabled: `gone` (it answered 410) or `requested`; null if it is not. */
-  disabled_reason: string | null;
-  /** Begin of a redelivery of all events that is under way; null if none is. */
-  redelivering_since: string | null;
-  /** Until when older secrets sign too; null if only the newest one signs. */
-  signed_until: string | null;
-  /** When the endpoint was created. */
-  created_at: string;
-  /** The secret that signs the events (Standard Webhooks). Missing if it was rotated since this request. */
-  secret: string;
-}
-
 /** A page of orders, in the order of `sort`; with `updated_after`, by their last change, oldest first. */
 export interface OrderList {
   /** The orders. */
@@ -257,9 +291,12 @@ export interface OrderList {
 /** An order. */
 export interface OrderView {
   id: string;
-  /** The order's status; `canceled`, `refunded` and `expired` are final. */
+  /**
+   * The order's status; `canceled`, `refunded` and `expired` are final. Known values: pending_payment, authorized,
+   * paid, payment_failed, canceling, canceled, refunded, expired. Others may be added.
+   */
   status: "pending_payment" | "authorized" | "paid" | "payment_failed" | "canceling" | "canceled" | "refunded" | "expired" | (string & {});
-  currency: Currency;
+  currency: CurrencyCode;
   /** The order's total. In minor units. */
   total_amount: number;
   /** The captured amount: less than the total after a partial capture. In minor units. */
@@ -272,7 +309,7 @@ export interface OrderView {
   customer: string | null;
   /** The payment provider's token for the payment method. Never a card number. */
   payment_method: string;
-  /** When the payment is captured: at once, or on request. */
+  /** When the payment is captured: at once, or on request. Known values: automatic, manual. Others may be added. */
   capture: "automatic" | "manual" | (string & {});
   /** Labels of the merchant. */
   metadata: Record<string, string>;
@@ -312,7 +349,10 @@ export interface PlaceOrder {
   customer?: string;
   /** The payment provider's token for the payment method. Never a card number. */
   payment_method: string;
-  /** `automatic` captures the payment at once; `manual` only authorizes it, until the order is captured. */
+  /**
+   * `automatic` captures the payment at once; `manual` only authorizes it, until the order is captured. By default
+   * automatic.
+   */
   capture?: "automatic" | "manual";
   /** Labels of the merchant, which are returned unchanged. */
   metadata?: Record<string, string>;
@@ -339,11 +379,11 @@ export interface RefundView {
   order_id: string;
   /** The id of the refunded payment in the payment service. */
   payment_id: string;
-  /** The refund's status. */
+  /** The refund's status. Known values: pending, succeeded, failed. Others may be added. */
   status: "pending" | "succeeded" | "failed" | (string & {});
   /** The amount of the refund. In minor units. */
   amount: number;
-  currency: Currency;
+  currency: CurrencyCode;
   /** The merchant's reason. */
   reason: string | null;
   /** Why it failed, if it did. */
@@ -364,7 +404,10 @@ export interface Rotation {
 
 /** A test of an endpoint. */
 export interface Test {
-  /** The type of the event. Its order is an example: no order has its id, and its metadata have `test`. */
+  /**
+   * The type of the event. Its order is an example: no order has its id, and its metadata have `test`. By default
+   * webhook.test.
+   */
   type?: "webhook.test" | "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed";
 }
 
@@ -376,9 +419,16 @@ export interface WholeDeliveryView {
   endpoint_id: string;
   /** The order's id; null for a test event. */
   order_id: string | null;
-  /** The type of the event. */
+  /**
+   * The type of the event. Known values: order.placed, order.authorized, order.paid, order.payment_failed,
+   * order.canceling, order.canceled, order.refunded, order.expired, order.updated, refund.succeeded,
+   * refund.failed, webhook.test. Others may be added.
+   */
   type: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test" | (string & {});
-  /** The delivery's status. A `dead` delivery is sent again only on request. */
+  /**
+   * The delivery's status. A `dead` delivery is sent again only on request. Known values: pending, delivered,
+   * dead. Others may be added.
+   */
   status: "pending" | "delivered" | "dead" | (string & {});
   /** The number of attempts. */
   attempt_count: number;
