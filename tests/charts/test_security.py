@@ -279,6 +279,7 @@ def database_files(case: Case) -> dict[str, dict[str, tuple[str, str]]]:
         ("external-database", ("tandem-order-database", "migration-url"), ("tandem-order-database", "url")),
         ("existing-secrets", ("order-migration", "migration-url"), ("order-database", "dsn")),
         ("cloudnativepg", ("order-db-app", "uri"), ("order-service-database", "url")),
+        ("patroni", ("order-database", "migration-url"), ("order-database", "url")),
     ],
 )
 def test_only_the_migration_has_the_url_of_the_owner_of_the_tables(
