@@ -1,4 +1,4 @@
-.PHONY: help run tour test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit e2e images package site clean
+.PHONY: help run tour test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -53,7 +53,7 @@ schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 dashboards: $(DEV) ## Generate the charts' dashboards and alerts from ci/generate
 	$(BIN)/python -m ci.generate.dashboards
 
-chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the 18 invariants
+chaos: $(DEV) ## Run callers and random faults for SECONDS=60, from SEED; then check the invariants
 	$(MODULES) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 simulate: $(DEV) ## Run both services in memory through SCHEDULES=20000 schedules from SEED; SCHEDULE=n repeats one
@@ -89,8 +89,12 @@ mutations: $(DEV) ## Break the product in many ways; tests or chaos must detect 
 audit: $(DEV) ## Run bandit, pip-audit (needs advisories of PyPI or OSV; else exit status 3) and adversarial tests
 	$(MODULES) $(BIN)/python -m ci.audit
 
-e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names
-	PATH="$(CURDIR)/$(BIN):$$PATH" ci/e2e
+citus: $(DEV) ## Run the integration tests with tables distributed by merchant, on the Citus server of CITUS_URL
+	@if [ -n "$(CITUS_URL)" ]; then CITUS_URL="$(CITUS_URL)" $(BIN)/pytest -n 0 tests/integration; \
+	else echo "CITUS_URL IS NOT SET: THE TESTS WITH TABLES DISTRIBUTED BY MERCHANT ARE SKIPPED"; fi
+
+e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names; NODES=3 kills, cuts off and drains nodes (see ci/e2e)
+	PATH="$(CURDIR)/$(BIN):$$PATH" NODES="$(NODES)" ci/e2e
 
 images: ## Build the two container images
 	ci/images

@@ -119,6 +119,19 @@ def _dependencies(labels: str) -> list[Panel]:
             stacked=True,
         ),
         Panel(
+            "Replica behind (time)",
+            "Age of the last transaction that the replica for reads has applied; 0 if it has all."
+            " Empty without a replica.",
+            "s",
+            {"{{instance}}": f"replica_lag_seconds{{{labels}}}"},
+        ),
+        Panel(
+            "Replica behind (bytes)",
+            "Write-ahead log that the replica for reads has not applied yet. Empty without a replica.",
+            "bytes",
+            {"{{instance}}": f"replica_lag_bytes{{{labels}}}"},
+        ),
+        Panel(
             "Circuit breakers",
             "1 while a pod's circuit breaker for the other service is open.",
             "none",

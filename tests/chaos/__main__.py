@@ -32,6 +32,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.log import Log
 from tests.chaos.workload import MERCHANTS, Caller
 from tests.support.databases import Databases
+from tests.support.pair import Client
 from tests.support.proxy import Proxy
 from tests.support.stack import Stack
 
@@ -109,8 +110,26 @@ class End:
         )
 
 
+class Running(orphans.Commands, Protocol):
+    """Both services, running: clients of them, and the ports at which both have their metrics.
+
+    `folder` has their logs, as `*-web.log` and `*-relay.log`.
+    """
+
+    @property
+    def databases(self) -> Databases: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def order(self) -> Client: ...
+    @property
+    def payment(self) -> Client: ...
+    @property
+    def admin_ports(self) -> tuple[int, int]: ...
+
+
 def finish(
-    log: Log, stack: Stack, began: datetime, within: float = REST_TIMEOUT, consumers: Sequence[Consumer] = ()
+    log: Log, stack: Running, began: datetime, within: float = REST_TIMEOUT, consumers: Sequence[Consumer] = ()
 ) -> End:
     """Wait until no work is pending, return money that has no order, and check the invariants.
 

@@ -25,7 +25,8 @@ class Consumer:
         self._client = Client(url, MERCHANTS[merchant])
         self._after: str | None = None
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"consumer of {merchant}")
+        # A daemon, so that it ends with a run that has failed.
+        self._thread = threading.Thread(target=self._run, name=f"consumer of {merchant}", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Protocol
 
 from tests.chaos.facts import Facts, Reconcile
 from tests.support.databases import Databases
-from tests.support.stack import Stack
 
 _ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -17,8 +17,14 @@ ATTEMPTS = 3
 """How often the command that returns money is run at most. It asks to be run again while a refund is under way."""
 
 
+class Commands(Protocol):
+    """Runs `flask` with these arguments for a service. Returns the exit status and the output."""
+
+    def command(self, service: str, *arguments: str) -> tuple[int, str]: ...
+
+
 def return_money(
-    stack: Stack, databases: Databases, began: datetime, come_to_rest: Callable[[], object]
+    stack: Commands, databases: Databases, began: datetime, come_to_rest: Callable[[], object]
 ) -> tuple[int, list[str]]:
     """List the payments without an order, and return their money, as an operator would.
 

@@ -1,4 +1,4 @@
-"""`make restore-drill`: lose the server of both databases under load, restore it, and check the 13 invariants.
+"""`make restore-drill`: lose the server of both databases under load, restore it, and check the invariants.
 
 The default case is `pitr` (point-in-time recovery): under load, a base backup is taken and WAL is archived. Then a
 table is dropped, and the server is lost with its disk. After a restore to the moment before the drop, every invariant

@@ -190,6 +190,7 @@ def test_a_load_balancer_has_its_class_source_ranges_and_traffic_policy() -> Non
         ({"url": "postgresql://a:b@c:6432/d"}, [6432]),
         ({"url": "postgresql://a:p:9@c:6432,e:6433,f/d?sslmode=require"}, [6432, 6433, 5432]),
         ({"url": "postgresql://a:b@[fd00::1]:6432/d", "migrationUrl": "postgresql://o:b@c:5433/d"}, [6432, 5433]),
+        ({"url": "postgresql://a:b@c/d", "readUrl": "postgresql://a:b@r:6434/d"}, [5432, 6434]),
         ({"url": "postgresql://a:b@/d?host=c&port=7000"}, [7000]),
         ({"existingSecret": "x"}, [5432]),
         ({"cloudNativePG": "x"}, [5432]),

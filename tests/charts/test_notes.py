@@ -76,6 +76,7 @@ def test_commands_show_the_objects_that_the_values_create(name: str, kinds: set[
         ("laptop", ["without\nreplicas or backups", "delete pvc,secret"], ["Gateway", "NetworkPolicy", "From outside"]),
         ("external-database", ["the Secret\ntandem-order-database"], ["backups", "delete pvc", "passwords"]),
         ("cloudnativepg", ["order-service-database", "payment-service-database"], ["backups", "delete pvc"]),
+        ("patroni", ["the Secret\norder-database.", "payment-database"], ["backups", "delete pvc"]),
         (
             "existing-secrets",
             ["get secret tandem-keys", "the Secret\norder-database.", "backups"],

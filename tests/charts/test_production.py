@@ -235,6 +235,15 @@ def test_a_cloudnativepg_cluster_is_used_by_its_name() -> None:
         assert {"name": "PGTARGETSESSIONATTRS", "value": "read-write"} in container["env"], container["name"]
 
 
+def test_the_pods_reach_only_the_members_of_a_patroni_cluster() -> None:
+    case = from_file("tandem", "patroni")
+    members = [{"podSelector": {"matchLabels": {"application": "patroni", "cluster-name": "pg"}}}]
+    for service in SERVICES:
+        rules = case.one("NetworkPolicy", f"tandem-{service}")["spec"]["egress"]
+        assert [rule["to"] for rule in rules if {"port": 5432} in rule["ports"]] == [members]
+        assert case.objects("PodDisruptionBudget", service)
+
+
 # --- ingress
 
 

@@ -257,7 +257,10 @@ def test_named_destinations_replace_the_derived_ones(name: str) -> None:
 # --- roles of the database
 
 
-def database_files(case: Case) -> dict[str, dict[str, tuple[str, str]]]:
+PRIMARY = ("database-url", "migration-database-url")
+
+
+def database_files(case: Case, names: tuple[str, ...] = PRIMARY) -> dict[str, dict[str, tuple[str, str]]]:
     """Return the database URLs that each pod mounts: the Secret and key by the name of the file."""
     return {
         title: {
@@ -265,7 +268,7 @@ def database_files(case: Case) -> dict[str, dict[str, tuple[str, str]]]:
             for volume in pod["spec"]["volumes"]
             for source in volume.get("projected", {}).get("sources", [])
             for item in source["secret"]["items"]
-            if item["path"].endswith("database-url")
+            if item["path"] in names
         }
         for title, pod in case.pods()
     }
@@ -279,6 +282,7 @@ def database_files(case: Case) -> dict[str, dict[str, tuple[str, str]]]:
         ("external-database", ("tandem-order-database", "migration-url"), ("tandem-order-database", "url")),
         ("existing-secrets", ("order-migration", "migration-url"), ("order-database", "dsn")),
         ("cloudnativepg", ("order-db-app", "uri"), ("order-service-database", "url")),
+        ("patroni", ("order-database", "migration-url"), ("order-database", "url")),
     ],
 )
 def test_only_the_migration_has_the_url_of_the_owner_of_the_tables(
@@ -294,6 +298,31 @@ def test_only_the_migration_has_the_url_of_the_owner_of_the_tables(
         migrates = title.endswith("-migrate/migrate")
         assert ("MIGRATION_DATABASE_URL_FILE" in named) is migrates, title
         assert "postgres-password" not in str(container) or "postgresql" in title or "create-service-role" in title
+
+
+@pytest.mark.parametrize(
+    ("values", "secret"), [("external-database", "tandem-order-database"), ("patroni", "order-database")]
+)
+def test_web_and_relay_have_the_url_of_the_replica_and_jobs_do_not(values: str, secret: str) -> None:
+    case = from_file("tandem", values)
+    files = database_files(case, ("read-database-url",))
+    mounted = {title: found for title, found in files.items() if "order" in title and found}
+    assert mounted == {"Deployment/tandem-order": {"read-database-url": (secret, "read-url")}}
+    variable = {"name": "READ_DATABASE_URL_FILE", "value": "/etc/tandem/read-database-url"}
+    titles = {
+        title for title, container in case.containers() if variable in container.get("env", []) and "order" in title
+    }
+    assert titles == {"Deployment/tandem-order/web", "Deployment/tandem-order/relay"}
+    text = "\n".join(Case().files().values())
+    assert "READ_DATABASE_URL" not in text
+
+
+def test_the_password_in_the_url_of_a_replica_is_in_the_secret_only() -> None:
+    case = from_file("tandem", "external-database")
+    secret = case.one("Secret", "tandem-order-database")["stringData"]
+    assert secret["read-url"] == "postgresql://order_service:pa55word@replica.shop.example:6432/order?sslmode=require"
+    others = [one for one in case.objects() if one["kind"] != "Secret"]
+    assert "replica.shop.example" not in str(others)
 
 
 def test_one_url_still_serves_and_migrates() -> None:

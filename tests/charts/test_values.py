@@ -115,6 +115,18 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
         EXTERNAL | {"database": {"existingSecret": "x", "cloudNativePG": "y", "migrationExistingSecret": "z"}},
         "database.cloudNativePG and database.migrationExistingSecret: set only one",
     ),
+    ("order", {"database": {"readExistingSecret": "x"}}, "database.readExistingSecret.*postgresql.enabled"),
+    ("order", {"postgresql": {"enabled": False}, "database": {"readExistingSecret": "x"}}, "database.url or"),
+    (
+        "order",
+        EXTERNAL | {"database": {"existingSecret": "x", "readUrl": "postgresql://c/d"}},
+        "database.readUrl: set database.url too",
+    ),
+    (
+        "order",
+        EXTERNAL | {"database": {"url": "postgresql://c/d", "readUrl": "postgresql://c/d", "readExistingSecret": "x"}},
+        "database.readUrl and database.readExistingSecret: set only one",
+    ),
     ("order", {"ingress": {"enabled": True}}, "ingress.hosts"),
     ("tandem", {"payment": {"fullnameOverride": "pay"}}, "order.payment.url: set it to http://pay:8081"),
     ("tandem", {"order": {"nameOverride": "shop"}}, "payment.order.url: set it to http://tandem-shop:8080"),

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,13 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.chaos.__main__ import come_to_rest, scrape
-from tests.chaos.checker import Checker, Finding
 from tests.chaos.consumer import Consumer
 from tests.chaos.log import Log
 from tests.chaos.workload import MERCHANTS, Caller
 from tests.support.charts.rendering import merged
 from tests.support.cluster.credentials import NAME, VALUES, Credentials
-from tests.support.cluster.databases import databases, metrics, ports, server
+from tests.support.cluster.databases import databases, ports, server
+from tests.support.cluster.invariants import Release, assert_all_hold
 from tests.support.cluster.logs import Logs
 from tests.support.cluster.namespace import DATABASE, SERVER, Namespace, say, wait_until
 from tests.support.pair import Client
@@ -82,20 +82,16 @@ def answered(log: Log) -> int:
 
 def test_pods_of_every_kind_are_deleted_and_every_invariant_holds(namespace: Namespace, tmp_path: Path) -> None:
     say(f"SEED={SEED} repeats this run")
-    log = Log()
+    log, began = Log(), datetime.now(UTC)
     with (
         databases(namespace) as seen,
         Logs(namespace) as logs,
-        ports(
-            order=server(namespace, "order"),
-            payment=server(namespace, "payment"),
-            order_metrics=metrics(namespace, "order"),
-            payment_metrics=metrics(namespace, "payment"),
-        ) as opened,
+        ports(order=server(namespace, "order"), payment=server(namespace, "payment")) as opened,
     ):
-        urls = [f"http://127.0.0.1:{opened[name]}" for name in ("order", "payment")]
-        consumers = [Consumer(urls[0], merchant) for merchant in MERCHANTS]
-        callers = [Caller(number, SEED, urls[0], urls[1], log, time.monotonic() + SECONDS) for number in range(CALLERS)]
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in opened.items()}
+        consumers = [Consumer(urls["order"], merchant) for merchant in MERCHANTS]
+        until = time.monotonic() + SECONDS
+        callers = [Caller(number, SEED, urls["order"], urls["payment"], log, until) for number in range(CALLERS)]
         for consumer in consumers:
             consumer.start()
         for caller in callers:
@@ -109,23 +105,5 @@ def test_pods_of_every_kind_are_deleted_and_every_invariant_holds(namespace: Nam
             for caller in callers:
                 caller.join()
         wait_until("every pod is ready again", namespace.ready, 120)
-        rest, left = come_to_rest(seen)
-        say(f"{dict(log.outcomes)}")
-        say(f"MEASURED at rest after {rest:.1f} s, {len(log.requests)} requests")
-        assert not left
-        for consumer in consumers:
-            consumer.finish()
-        texts = [tmp_path / "metrics", tmp_path / "logs"]
-        texts[0].write_text("".join(scrape(opened[f"{name}_metrics"]) for name in ("order", "payment")))
-        texts[1].write_text("\n".join(line for lines in logs.lines.values() for line in lines))
-        findings = Checker(log, seen, Client(urls[0]), Client(urls[1]), texts, consumers=consumers).check()
-    assert_all_hold(findings)
-
-
-def assert_all_hold(findings: list[Finding]) -> None:
-    """Print the findings. Fail if an invariant does not hold or checked nothing."""
-    for finding in findings:
-        say(f"{'FAIL' if finding.wrong else 'ok'} {finding.number:2}. {finding.says}: {finding.looked_at}")
-    assert [wrong for finding in findings for wrong in finding.wrong] == []
-    assert len(findings) == 18
-    assert all(finding.looked_at for finding in findings)
+        release = Release(namespace, seen, Client(urls["order"]), Client(urls["payment"]), tmp_path)
+        assert_all_hold(release, log, logs, began, consumers)

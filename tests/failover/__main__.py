@@ -15,6 +15,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,21 +78,20 @@ def run(seed: int, seconds: float, folder: Path) -> int:
         for consumer in consumers:
             consumer.start()
         with answers.recorded(), mock.patch.multiple(workload, **PATIENCE), Ticker(seconds, log, faults):
-            load(seed, stack, log, faults)
+            load(seed, (stack.order.url, stack.payment.url), log, faults.run, loses_orders=True)
         leader.end()
         end = finish(log, stack, began, REST, consumers)
     return report(seed, log, faults.happened, leader, answers, end)
 
 
-def load(seed: int, stack: Stack, log: Log, faults: Faults) -> None:
-    """Run callers until the faults are over."""
-    urls = stack.order.url, stack.payment.url
-    callers = [Caller(number, seed, *urls, log, math.inf, loses_orders=True) for number in range(CALLERS)]
-    with Pulse(seed, stack.order.url, log):
+def load(seed: int, urls: tuple[str, str], log: Log, faults: Callable[[], None], *, loses_orders: bool = False) -> None:
+    """Run callers of order and payment, which have these URLs, while `faults` runs."""
+    callers = [Caller(number, seed, *urls, log, math.inf, loses_orders=loses_orders) for number in range(CALLERS)]
+    with Pulse(seed, urls[0], log):
         for caller in callers:
             caller.start()
         try:
-            faults.run()
+            faults()
         finally:
             for caller in callers:
                 caller.finish()

@@ -34,7 +34,7 @@ def running(folder: Path) -> Iterator[Scene]:
         databases.migrate()
         (folder / "stack").mkdir()
         with (
-            Stack(databases, folder / "stack") as stack,
+            Stack(databases, folder / "stack", reads=True) as stack,
             Load(stack) as load,
             Prometheus(folder, dict(zip(SERVICES, stack.admin_ports, strict=True))) as scraped,
         ):

@@ -68,7 +68,8 @@ class Stack:
     Processes that end are restarted, unless their name is in `held`. With `ready=False`, the start does not wait until
     the services are ready. With `only`, one service is started; `start` starts the other one. `apps` is another copy of
     the product's code; `settings` are additional environment variables, `order_settings` those of order alone. `peers`
-    may be changed before the start, to put a proxy between the services.
+    may be changed before the start, to put a proxy between the services. With `reads`, the services have a URL for
+    reads, which is that of their own database.
     """
 
     def __init__(
@@ -81,10 +82,11 @@ class Stack:
         apps: Path | None = None,
         settings: Mapping[str, str] | None = None,
         order_settings: Mapping[str, str] | None = None,
+        reads: bool = False,
     ) -> None:
         self.folder, self._settings, self._order_settings = folder, settings or {}, order_settings or {}
         self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
-        self._only = only
+        self._only, self._reads = only, reads
         self.service_ports = (free_port(), free_port())  # of payment and order
         self.admin_ports = (free_port(), free_port())  # of order and payment
         payment_port, order_port = self.service_ports
@@ -116,6 +118,7 @@ class Stack:
                 "ADMIN_PORT": str(admin_port),
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
                 "SWEEP_SECONDS": "5",
+                **({"READ_DATABASE_URL": self.databases.service_url(service)} if self._reads else {}),
                 **self._settings,
                 **(self._order_settings if service == "order" else {}),
             }

@@ -6,11 +6,12 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors := list -}}
 {{- $values := .Values -}}
 {{- $database := list -}}
-{{- range $name := list "url" "existingSecret" "cloudNativePG" "migrationUrl" "migrationExistingSecret" -}}
+{{- range $name := list "url" "existingSecret" "cloudNativePG" "migrationUrl" "migrationExistingSecret" "readUrl" "readExistingSecret" -}}
 {{- if get $values.database $name -}}{{- $database = append $database (printf "database.%s" $name) -}}{{- end -}}
 {{- end -}}
-{{- $migration := without $database "database.url" "database.existingSecret" -}}
-{{- $service := without $database "database.migrationUrl" "database.migrationExistingSecret" -}}
+{{- $read := without $database "database.url" "database.existingSecret" "database.cloudNativePG" "database.migrationUrl" "database.migrationExistingSecret" -}}
+{{- $migration := without $database "database.url" "database.existingSecret" "database.readUrl" "database.readExistingSecret" -}}
+{{- $service := without $database "database.migrationUrl" "database.migrationExistingSecret" "database.readUrl" "database.readExistingSecret" -}}
 {{- if and $values.postgresql.enabled $database -}}
 {{- $errors = append $errors (printf "%s: has no effect while postgresql.enabled is true; set postgresql.enabled to false or remove this value" (first $database)) -}}
 {{- else if not (or $values.postgresql.enabled $database) -}}
@@ -21,6 +22,10 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = append $errors (printf "%s: set only one of them" (join " and " $service)) -}}
 {{- else if gt (len $migration) 1 -}}
 {{- $errors = append $errors (printf "%s: set only one of them" (join " and " $migration)) -}}
+{{- else if gt (len $read) 1 -}}
+{{- $errors = append $errors (printf "%s: set only one of them" (join " and " $read)) -}}
+{{- else if and $values.database.readUrl (not $values.database.url) -}}
+{{- $errors = append $errors "database.readUrl: set database.url too, or use database.readExistingSecret" -}}
 {{- else if and $values.database.migrationUrl (not $values.database.url) -}}
 {{- $errors = append $errors "database.migrationUrl: set database.url too, or use database.migrationExistingSecret" -}}
 {{- end -}}

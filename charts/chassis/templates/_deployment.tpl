@@ -142,6 +142,12 @@ spec:
             defaultMode: 0440
             sources:
               - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecretName" .)) | nindent 16 }}
+              {{- with include "chassis.readSecret" . | fromYaml }}
+              - secret:
+                  name: {{ .name }}
+                  items:
+                    - {key: {{ .key }}, path: read-database-url}
+              {{- end }}
               - secret:
                   name: {{ include "chassis.credentialsSecretName" . }}
                   items:

@@ -76,7 +76,7 @@ matchExpressions:
 
 {{- /* chassis.databasePorts: the ports of the database, separated by commas */ -}}
 {{- define "chassis.databasePorts" -}}
-{{- $urls := compact (list .Values.database.url .Values.database.migrationUrl) -}}
+{{- $urls := compact (list .Values.database.url .Values.database.migrationUrl .Values.database.readUrl) -}}
 {{- if or .Values.postgresql.enabled .Values.database.cloudNativePG -}}
 5432
 {{- else if .Values.networkPolicy.database.port -}}

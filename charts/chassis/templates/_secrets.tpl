@@ -53,7 +53,7 @@ stringData:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.databaseSecret: the Secret with database.url and database.migrationUrl, if database.url is set */ -}}
+{{- /* chassis.databaseSecret: the Secret with the URLs of the values `database`, if database.url is set */ -}}
 {{- define "chassis.databaseSecret" -}}
 {{- if .Values.database.url -}}
 apiVersion: v1
@@ -62,10 +62,13 @@ metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.databaseSecretName" .)) | nindent 2 }}
 stringData:
   {{- include "chassis.externalUrls" . | nindent 2 }}
+  {{- with .Values.database.readUrl }}
+  read-url: {{ . | quote }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
-{{- /* chassis.externalUrls: the data of the Secret of an external database */ -}}
+{{- /* chassis.externalUrls: the data of the Secret of an external database, as far as a migration needs it */ -}}
 {{- define "chassis.externalUrls" -}}
 url: {{ .Values.database.url | quote }}
 {{- with .Values.database.migrationUrl }}

@@ -70,6 +70,10 @@ tracing.headers.
 - name: PROMETHEUS_MULTIPROC_DIR
   value: /run/metrics
 {{ include "chassis.databaseEnv" . }}
+{{- if include "chassis.readSecret" . }}
+- name: READ_DATABASE_URL_FILE
+  value: /etc/tandem/read-database-url
+{{- end }}
 {{- range $name, $key := $facts.secrets }}
 - name: {{ $name }}_FILE
   value: /etc/tandem/{{ $key }}
@@ -131,6 +135,19 @@ the role that serves owns them too
 {name: {{ tpl $database.migrationExistingSecret . }}, key: {{ $database.migrationExistingSecretKey }}}
 {{- else if and $database.cloudNativePG $database.existingSecret -}}
 {name: {{ $database.cloudNativePG }}-app, key: uri}
+{{- end -}}
+{{- end }}
+
+{{- /*
+chassis.readSecret: the Secret with the URL of a replica for reads, as YAML {name, key}; empty if all reads use the primary
+*/ -}}
+{{- define "chassis.readSecret" -}}
+{{- $database := .Values.database -}}
+{{- if .Values.postgresql.enabled -}}
+{{- else if $database.readUrl -}}
+{name: {{ include "chassis.databaseSecretName" . }}, key: read-url}
+{{- else if $database.readExistingSecret -}}
+{name: {{ tpl $database.readExistingSecret . }}, key: {{ $database.readExistingSecretKey }}}
 {{- end -}}
 {{- end }}
 

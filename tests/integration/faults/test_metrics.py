@@ -6,14 +6,17 @@ import json
 import re
 import signal
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
 from ci.generate import alerts, dashboards
-from ci.laptop.postgres import free_port
+from ci.laptop.postgres import Postgres, free_port
+from tests.support.databases import Databases
 from tests.support.eventually import eventually
+from tests.support.fixtures.processes import new_databases
 from tests.support.pair import ORDER
 from tests.support.stack import Stack
 
@@ -37,6 +40,13 @@ def wanted(service: str) -> set[str]:
                 expressions += [target["expr"] for target in panel.get("targets", [])]
     found = (METRIC.findall(re.sub(r"tandem:[\w:]+\{[^}]*\}", "", expression)) for expression in expressions)
     return {metric for pairs in found for metric, of in pairs if service in of.split("|")}
+
+
+@pytest.fixture(scope="module")
+def stack(server: Postgres, templates: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Both services, with a URL for reads: without one, nothing is known of a replica."""
+    with Stack(new_databases(server, templates), tmp_path_factory.mktemp("stack"), reads=True) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")

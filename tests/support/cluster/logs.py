@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import defaultdict
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kubernetes import client
+from urllib3.exceptions import HTTPError
 
 from tests.support.cluster.namespace import SERVER, Namespace
 
@@ -63,6 +65,7 @@ class Logs:
         except client.ApiException:
             return  # the pod is gone
         rest = b""
-        for chunk in stream.stream(4096):
-            *lines, rest = (rest + chunk).split(b"\n")
-            self.lines[service] += [line.decode(errors="replace") for line in lines]
+        with contextlib.suppress(HTTPError):  # the node is gone, and nobody reads the rest of the log
+            for chunk in stream.stream(4096):
+                *lines, rest = (rest + chunk).split(b"\n")
+                self.lines[service] += [line.decode(errors="replace") for line in lines]

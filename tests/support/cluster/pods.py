@@ -14,6 +14,7 @@ import chassis
 from tests.support.cluster.namespace import Namespace, is_ready, wait_until
 
 IMAGE = f"localhost/tandem/order:{chassis.__version__}"
+_IDLE = "import signal; signal.pause()"
 _CONNECT = """
 import socket, sys
 for peer in sys.argv[1:]:
@@ -34,12 +35,17 @@ def run_python(namespace: str, pod: str, script: str, *arguments: str, container
 
 def run(namespace: str, pod: str, *command: str, container: str | None = None) -> str:
     """Run a command in a pod, and return its output, including errors. Raises AssertionError if it fails."""
-    with execute(namespace, pod, list(command), container) as opened:
-        opened.run_forever(timeout=120)
-        status = opened.returncode  # before read_all, which discards it
-        text = str(opened.read_all())
+    status, text = attempt(namespace, pod, *command, container=container)
     assert status == 0, f"{command[:3]} in {pod}: exit status {status}: {text}"
     return text
+
+
+def attempt(namespace: str, pod: str, *command: str, container: str | None = None) -> tuple[int, str]:
+    """Run a command in a pod, and return its exit status and its output, including errors."""
+    with execute(namespace, pod, list(command), container) as opened:
+        opened.run_forever(timeout=120)
+        status = int(opened.returncode)  # before read_all, which discards it
+        return status, str(opened.read_all())
 
 
 def connectable(namespace: str, pod: str, *peers: str, container: str | None = None) -> dict[str, bool]:
@@ -74,14 +80,17 @@ def execute(
 
 
 @contextlib.contextmanager
-def idle_pod(namespace: Namespace, labels: dict[str, str] | None = None) -> Iterator[str]:
-    """Create a pod with Python that does nothing, and yield its name.
+def idle_pod(
+    namespace: Namespace, labels: dict[str, str] | None = None, script: str = _IDLE, node: str | None = None
+) -> Iterator[str]:
+    """Create a pod that runs a Python script, by default one that does nothing, and yield its name.
 
-    The charts' network policies do not select it, unless these labels make them.
+    The charts' network policies do not select it, unless these labels make them. `node` is where it runs.
     """
     name = f"idle-{uuid.uuid4().hex[:6]}"
     security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     spec = {
+        **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}),
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 0,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -89,7 +98,7 @@ def idle_pod(namespace: Namespace, labels: dict[str, str] | None = None) -> Iter
             {
                 "name": "python",
                 "image": IMAGE,
-                "command": ["python", "-c", "import signal; signal.pause()"],
+                "command": ["python", "-c", script],
                 "securityContext": security,
             }
         ],
