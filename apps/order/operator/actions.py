@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from flask import Flask, Response, g, make_response, redirect, render_template, 
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
+from chassis.auth.keyring import is_merchant
 from chassis.http.problems import Problem
 from chassis.messaging import outbox
 from chassis.messaging.remote import Refused, Unreachable
@@ -79,7 +81,7 @@ def sign_out() -> AnyResponse:
 
 def retry(message_id: UUID) -> AnyResponse:
     """Make an outbox row of the parameter `merchant` that waits for its next attempt due now, and wake the relay."""
-    merchant = request.args.get("merchant", "")
+    merchant = _merchant(request.args)
     with resources().database.transaction() as session:
         is_due = outbox.retry_now(session, merchant, str(message_id))
         if is_due:
@@ -107,7 +109,7 @@ def redeliver() -> AnyResponse:
 
 def _redelivery(delivery: str, endpoint: str) -> audit.Action:
     """Return the action for the audit. The form also names the merchant of the endpoint."""
-    merchant = request.form.get("merchant", audit.EVERY_MERCHANT)
+    merchant = _merchant(request.form)
     row = records.delivery(resources().database.session(), merchant, endpoint, delivery)
     if row is None:
         return forms.new_action("redeliver", audit.EVERY_MERCHANT, target=delivery)
@@ -138,6 +140,12 @@ def switch_faults() -> AnyResponse:
         return message_page("The payment service refused the request", str(error), status)
     _record(action, "done")
     return _back("provider", "switched")
+
+
+def _merchant(given: Mapping[str, str]) -> str:
+    """Return the merchant that is named, or a name that no merchant has."""
+    merchant = given.get("merchant", "")
+    return merchant if is_merchant(merchant) else audit.EVERY_MERCHANT
 
 
 def _uuid(name: str) -> str:
