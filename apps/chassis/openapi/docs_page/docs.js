@@ -81,6 +81,11 @@ function nameControls() {
     const name = field.closest("tr")?.dataset.paramName;
     if (name) field.setAttribute("aria-label", name);
   }
+  for (const table of document.querySelectorAll("#page [role=region]:is(.responses-table, .live-responses-table):not([aria-label])")) {
+    const operation = table.closest(".opblock")?.querySelector(".opblock-summary-control")?.textContent ?? "";
+    const what = table.matches(".live-responses-table") ? "Response to the request" : "Responses";
+    table.setAttribute("aria-label", `${what}: ${operation}`);
+  }
   // The levels of headings increase by one, from the title of the page.
   for (const heading of document.querySelectorAll("#page :is(h3, h4, h5):not([aria-level])")) {
     const isTop = heading.matches(".models > h4, .modal-ux-header > h3, h3");
