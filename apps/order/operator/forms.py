@@ -78,8 +78,9 @@ def act_once(form: Form, action: Action, condition: Condition, act: Callable[[Cl
     """Call `act` with a claim for the form's key; it records the action. A refusal is recorded, too."""
     if request.form.get("confirmed") != "yes":
         raise BadRequest("The form has not been confirmed.")
-    content = {"amount": action.amount if action.action != offers.CANCEL else None, "reason": action.reason}
-    content |= {"target": action.target}
+    # What a cancel returns is not a part: it is another amount for the second of two identical forms.
+    amount = None if action.action == offers.CANCEL else action.amount
+    content: dict[str, Any] = {"amount": amount, "reason": action.reason, "target": action.target}
 
     def record(session: Session) -> None:
         audit.record(session, action, "done")
@@ -102,7 +103,7 @@ def act_once(form: Form, action: Action, condition: Condition, act: Callable[[Cl
 
 def log_action(action: Action, outcome: str, detail: str = "") -> None:
     """Log an action, without its reason. The audit has the reason."""
-    fields = {"merchant": action.merchant, "order_id": action.order_id, "target": action.target}
+    fields: dict[str, Any] = {"merchant": action.merchant, "order_id": action.order_id, "target": action.target}
     fields |= {"amount": action.amount, "currency": action.currency, "detail": detail or None}
     known = {name: value for name, value in fields.items() if value not in (None, "")}
     log.warning("operator_action", action=action.action, who=action.who, outcome=outcome, **known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -94,7 +95,7 @@ def overview() -> str | Response:
 
 
 def _orders(
-    session: Session, filters: dict[str, str], statuses: list[str], after: tuple[datetime, str] | None
+    session: Session, filters: dict[str, str], statuses: Sequence[str], after: tuple[datetime, str] | None
 ) -> list[Row]:
     merchant = filters["merchant"] or None
     if filters["customer"]:
