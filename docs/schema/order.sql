@@ -560,7 +560,7 @@ COMMENT ON COLUMN operator_actions.merchant IS 'Merchant that the action concern
 COMMENT ON COLUMN operator_actions.id IS 'UUIDv7.';
 COMMENT ON COLUMN operator_actions.at IS 'Time of the action.';
 COMMENT ON COLUMN operator_actions.who IS 'The operator''s API key: its id, name and merchant. Never the key itself.';
-COMMENT ON COLUMN operator_actions.action IS 'refund, capture, cancel, send, redeliver, redeliver_all, enable or faults.';
+COMMENT ON COLUMN operator_actions.action IS 'refund, capture, cancel, send, redeliver, redeliver_all, enable or switch_faults.';
 COMMENT ON COLUMN operator_actions.order_id IS 'The order that was changed, or whose command or webhook was sent again.';
 COMMENT ON COLUMN operator_actions.target IS 'What else was acted on: a command, a delivery, an endpoint, or the faults that were set.';
 COMMENT ON COLUMN operator_actions.amount IS 'Money that the operator confirmed to move, in minor units; NULL if none.';

@@ -127,7 +127,7 @@ def switch_faults() -> AnyResponse:
     if request.form.get("off") == "yes":
         faults = {"decline": False, **dict.fromkeys(NUMERIC_FAULTS, 0)}
     named = ", ".join(f"{name} {value}" for name, value in faults.items())
-    action = forms.new_action("faults", audit.EVERY_MERCHANT, target=named)
+    action = forms.new_action("switch_faults", audit.EVERY_MERCHANT, target=named)
     try:
         resources().payments.set_faults(faults)
     except Unreachable as error:
@@ -138,7 +138,7 @@ def switch_faults() -> AnyResponse:
         _record(action, "refused", error.problem or "")
         status = 400 if error.problem == "validation" else 502
         return message_page("The payment service refused the request", str(error), status)
-    _record(action, "done")
+    _record(action, "done", **faults)
     return _back("provider", "switched")
 
 
@@ -155,9 +155,9 @@ def _uuid(name: str) -> str:
         raise BadRequest(f"The form has no valid {name} id.") from error
 
 
-def _record(action: audit.Action, outcome: str, detail: str = "") -> None:
+def _record(action: audit.Action, outcome: str, detail: str = "", **logged: Any) -> None:
     audit.record(resources().database.session(), action, outcome, detail)
-    forms.log_action(action, outcome, detail)
+    forms.log_action(action, outcome, detail, **logged)
 
 
 def _back(view: str, done: str) -> AnyResponse:

@@ -19,7 +19,11 @@ PAGE_SIZE = 25
 
 INVALID_MERCHANT = "This is not a valid merchant name."
 
-ACTION_NAMES = {**offers.LABELS, "redeliver_all": "Redeliver all dead webhooks", "faults": "Set the simulator's faults"}
+ACTION_NAMES = {
+    **offers.LABELS,
+    "redeliver_all": "Redeliver all dead webhooks",
+    "switch_faults": "Set the simulator's faults",
+}
 """What the audit calls the actions."""
 
 

@@ -101,12 +101,12 @@ def act_once(form: Form, action: Action, condition: Condition, act: Callable[[Cl
     return redirect(f"{form.back}&done={form.name}", 303)
 
 
-def log_action(action: Action, outcome: str, detail: str = "") -> None:
+def log_action(action: Action, outcome: str, detail: str = "", **more: Any) -> None:
     """Log an action, without its reason. The audit has the reason."""
     fields: dict[str, Any] = {"merchant": action.merchant, "order_id": action.order_id, "target": action.target}
     fields |= {"amount": action.amount, "currency": action.currency, "detail": detail or None}
     known = {name: value for name, value in fields.items() if value not in (None, "")}
-    log.warning("operator_action", action=action.action, who=action.who, outcome=outcome, **known)
+    log.warning("operator_action", action=action.action, who=action.who, outcome=outcome, **known, **more)
 
 
 def read_fields(form: Form, currency: str) -> tuple[int | None, str, dict[str, str]]:

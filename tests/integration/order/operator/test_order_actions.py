@@ -385,7 +385,7 @@ def test_retries_from_the_lists_and_faults_are_audited(operator: Desk, databases
     operator.press("/operator/provider", "/operator/provider", delay_ms="7")
     operator.press("/operator/provider", "/operator/provider", off="yes")
     (row, _) = databases.query(
-        "order", "SELECT merchant, target, outcome FROM operator_actions WHERE action = 'faults' ORDER BY id"
+        "order", "SELECT merchant, target, outcome FROM operator_actions WHERE action = 'switch_faults' ORDER BY id"
     )
     assert (row["merchant"], row["outcome"]) == ("", "done")
     assert "delay_ms 7" in row["target"]
