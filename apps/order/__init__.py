@@ -59,7 +59,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
         use_cases={"orders": orders, "refunds": Refunds(database, lists), "feed": feed, "webhooks": webhooks},
-        admin_pages={PATH: views.application(settings)},
+        admin_pages={PATH: views.application(settings, gateway)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     metrics.add_gauges(app.extensions["tandem"].gauges)

@@ -8,7 +8,7 @@ from typing import Any
 from chassis import config
 from order.webhooks import config as webhooks
 
-SCOPES = frozenset({"orders:read", "orders:write", "operator:read", "operator:write"})
+SCOPES = frozenset({"orders:read", "orders:write", "operator:read", "operator:write", "operator:orders"})
 """The scopes of the order service, in addition to `merchants:any`, which every service has."""
 
 

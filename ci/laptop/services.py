@@ -20,7 +20,7 @@ START_TIMEOUT = 60.0
 
 READ = ["orders:read", "payments:read"]
 READ_AND_WRITE = [*READ, "orders:write", "payments:write"]
-OPERATE = ["operator:read", "operator:write"]
+OPERATE = ["operator:read", "operator:write", "operator:orders"]
 
 
 @dataclass(frozen=True)

@@ -539,6 +539,49 @@ COMMENT ON COLUMN operator_sessions.expires_at IS 'End of the session.';
 CREATE INDEX operator_sessions_expiring ON operator_sessions (expires_at);
 COMMENT ON INDEX operator_sessions_expiring IS 'Sessions that have ended.';
 
+CREATE TABLE operator_actions (
+    merchant   text        NOT NULL,
+    id         uuid        NOT NULL,
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    who        text        NOT NULL,
+    action     text        NOT NULL,
+    order_id   uuid,
+    target     text,
+    amount     bigint      CHECK (amount >= 0),
+    currency   text,
+    reason     text        NOT NULL DEFAULT '' CHECK (length(reason) <= 200),
+    outcome    text        NOT NULL CHECK (outcome IN ('done', 'refused', 'unknown')),
+    detail     text        NOT NULL DEFAULT '',
+    request_id text        NOT NULL,
+    PRIMARY KEY (merchant, id)
+);
+COMMENT ON TABLE operator_actions IS 'What operators have done on their page. Append-only, and never purged.';
+COMMENT ON COLUMN operator_actions.merchant IS 'Merchant that the action concerns; empty if it concerns all, such as the simulator''s faults.';
+COMMENT ON COLUMN operator_actions.id IS 'UUIDv7.';
+COMMENT ON COLUMN operator_actions.at IS 'Time of the action.';
+COMMENT ON COLUMN operator_actions.who IS 'The operator''s API key: its id, name and merchant. Never the key itself.';
+COMMENT ON COLUMN operator_actions.action IS 'refund, capture, cancel, send, redeliver, redeliver_all, enable or switch_faults.';
+COMMENT ON COLUMN operator_actions.order_id IS 'The order that was changed, or whose command or webhook was sent again.';
+COMMENT ON COLUMN operator_actions.target IS 'What else was acted on: a command, a delivery, an endpoint, or the faults that were set.';
+COMMENT ON COLUMN operator_actions.amount IS 'Money that the operator confirmed to move, in minor units; NULL if none.';
+COMMENT ON COLUMN operator_actions.currency IS 'Currency of the amount (ISO 4217).';
+COMMENT ON COLUMN operator_actions.reason IS 'Why, in the operator''s words; empty for actions that ask for none.';
+COMMENT ON COLUMN operator_actions.outcome IS 'done: the request committed with this row, and its result with the provider is in the history of the order. refused: nothing was changed. unknown: payment did not answer.';
+COMMENT ON COLUMN operator_actions.detail IS 'Why it was refused, or how much was done.';
+COMMENT ON COLUMN operator_actions.request_id IS 'X-Request-Id of the action; sent with everything that it causes.';
+
+CREATE INDEX operator_actions_newest ON operator_actions (id);
+COMMENT ON INDEX operator_actions_newest IS 'The list of all actions.';
+
+CREATE INDEX operator_actions_of_order ON operator_actions (merchant, order_id, id) WHERE order_id IS NOT NULL;
+COMMENT ON INDEX operator_actions_of_order IS 'The actions of an order, on its page.';
+
+CREATE TRIGGER operator_actions_append_only BEFORE DELETE OR UPDATE ON operator_actions FOR EACH ROW
+    EXECUTE FUNCTION append_only();
+
+CREATE TRIGGER operator_actions_no_truncate BEFORE TRUNCATE ON operator_actions FOR EACH STATEMENT
+    EXECUTE FUNCTION append_only();
+
 
 -- Migrations ----------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.support.accessibility import violations
 from tests.support.browser import Visitor
 from tests.support.settings import KEY
 from tests.support.stack import Stack
@@ -104,6 +105,24 @@ def test_every_operation_can_be_opened_without_browser_errors(
         control.click()
         expect(opened).to_have_count(0)
     assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("service", ["order", "payment"])
+@pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
+def test_the_page_is_accessible(stack: Stack, visitor: Visitor, service: str) -> None:
+    page = visitor.page
+    page.goto(f"{getattr(stack, service).url}/docs")
+    page.locator(".opblock-summary-control").first.wait_for()
+    assert violations(page) == []
+    page.get_by_role("button", name="Authorize", exact=True).click()
+    expect(page.get_by_label("auth-bearer-value")).to_be_visible()
+    assert violations(page) == []
+    page.get_by_role("button", name="Close").last.click()
+    for control in page.locator(".opblock-summary-control").all():
+        control.click()
+    expect(page.locator(".responses-table").last).to_be_visible()
+    assert violations(page) == []
+    assert page.locator("main").count() == 1
 
 
 def test_the_browser_blocks_other_origins_and_inline_scripts(stack: Stack, visitor: Visitor) -> None:

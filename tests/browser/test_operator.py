@@ -10,6 +10,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
+from tests.support.accessibility import violations
 from tests.support.browser import Visitor
 from tests.support.dead_webhooks import kill, states
 from tests.support.eventually import eventually
@@ -18,7 +19,7 @@ from tests.support.settings import INTERNAL_KEY, OPERATOR_KEY
 from tests.support.stack import Stack
 from tests.support.webhook_receiver import Receiver, path_of, register, status
 
-PAGES = ("Orders", "Pending", "Dead letters", "Ledger", "Provider")
+PAGES = ("Orders", "Pending", "Dead letters", "Ledger", "Provider", "Audit")
 
 
 @pytest.fixture
@@ -151,25 +152,127 @@ def is_up(stack: Stack) -> bool:
         return False
 
 
-@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
 def test_pages_fit_narrow_and_wide_windows_and_are_accessible(
     stack: Stack, operator: Visitor, artifacts: Path, width: int
 ) -> None:
-    order = place(stack, customer="W" * 60, items=[{"sku": "s" * 60, "quantity": 1, "unit_amount": 10**12}])
     page = operator.page
-    page.set_viewport_size({"width": width, "height": 1000})
-    for name in PAGES:
-        open_page(operator, name)
+    with Receiver() as receiver:
+        endpoint = register(stack.order, receiver.url, events=["order.paid"])
+        receiver.answer = status(500)
+        order = place(stack, customer="W" * 60, items=[{"sku": "s" * 60, "quantity": 1, "unit_amount": 10**12}])
+        kill(stack.databases, endpoint)
+        page.set_viewport_size({"width": width, "height": 1000})
+        for name in PAGES:
+            open_page(operator, name)
+            check_page(page)
+            operator.screenshot(artifacts, f"operator-{name.lower().replace(' ', '-')}-{width}")
+        its_page = f"{address(stack)}/operator/orders/{order['id']}"
+        for path in ("", "/refund?merchant=demo", "/cancel?merchant=demo"):
+            page.goto(its_page + path)
+            check_page(page)
+            operator.screenshot(artifacts, f"operator-order{path.partition('?')[0].replace('/', '-')}-{width}")
+        page.goto(f"{address(stack)}/operator/endpoints/{endpoint['id']}?merchant=demo")
         check_page(page)
-        operator.screenshot(artifacts, f"operator-{name.lower().replace(' ', '-')}-{width}")
-    page.goto(f"{address(stack)}/operator/orders/{order['id']}")
-    check_page(page)
-    operator.screenshot(artifacts, f"operator-order-{width}")
+        operator.screenshot(artifacts, f"operator-endpoint-{width}")
+        stack.order.request("DELETE", path_of(endpoint))
     assert operator.complaints == []
 
 
+@pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
+def test_an_order_is_refunded_by_keyboard_after_a_confirmation(
+    stack: Stack, operator: Visitor, artifacts: Path
+) -> None:
+    order = place(stack)
+    page = operator.page
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.goto(f"{address(stack)}/operator/orders/{order['id']}?merchant=demo")
+    operator.press(page.get_by_role("link", name="Refund"))
+    operator.write(page.get_by_label("Amount in EUR"), "4.50")
+    operator.write(page.get_by_label("Reason"), "4111 1111 1111 1111")
+    operator.press(page.get_by_role("button", name="Continue"))
+    expect(page.get_by_role("alert")).to_have_text("The reason must not hold a card number.")
+    check_page(page)
+    operator.write(page.get_by_label("Reason"), "one was wet")
+    operator.press(page.get_by_role("button", name="Continue"))
+    expect(page.get_by_text("4.50 EUR is returned to the customer")).to_be_visible()
+    check_page(page)
+    operator.screenshot(artifacts, "operator-refund-confirmed")
+    operator.press(page.get_by_role("button", name="Refund"))
+    expect(page.get_by_text("Refund requested.")).to_be_visible()
+    expect(page.get_by_role("table", name="Actions of operators").get_by_text("one was wet")).to_be_visible()
+    eventually(
+        lambda: stack.order.get(f"/v1/orders/{order['id']}").json()["refunded_amount"] == 450, "it is refunded", 30
+    )
+    expect(page.get_by_role("table", name="Refunds of the order").get_by_text("succeeded")).to_be_visible()
+    check_page(page)
+    assert [text for text in operator.complaints if "422" not in text] == []
+
+
+def test_a_list_updates_itself_and_keeps_the_readers_place(stack: Stack, operator: Visitor) -> None:
+    page = operator.page
+    page.set_viewport_size({"width": 700, "height": 500})
+    first = place(stack)
+    page.goto(f"{address(stack)}/operator")
+    operator.write(page.get_by_label("Customer"), "half writ")
+    region = page.get_by_role("region", name="Orders of all merchants")
+    region.evaluate("element => { element.scrollLeft = 60 }")
+    link = page.get_by_role("link", name=first["id"])
+    operator.tab_to(link)
+    left = region.evaluate("element => element.scrollLeft")
+    second = place(stack)
+    expect(page.get_by_role("link", name=second["id"])).to_be_attached(timeout=15_000)
+    assert link.evaluate("element => element === document.activeElement")
+    assert region.evaluate("element => element.scrollLeft") == left
+    expect(page.get_by_label("Customer")).to_have_value("half writ")
+    ids = [text for text in page.locator("tbody a.id").all_inner_texts() if text in (first["id"], second["id"])]
+    assert ids == [second["id"], first["id"]]
+    assert operator.complaints == []
+
+
+def test_updates_pause_with_the_button_and_the_choice_is_kept(stack: Stack, operator: Visitor) -> None:
+    page = operator.page
+    open_page(operator, "Pending")
+    page.clock.install()
+    page.goto(f"{address(stack)}/operator/pending")
+    requests_seen: list[str] = []
+    page.on("request", lambda request: requests_seen.append(request.resource_type))
+    with page.expect_response(lambda answer: answer.url.endswith("/operator/pending")):
+        page.clock.run_for(6000)
+    operator.press(page.get_by_role("button", name="Pause updates"))
+    expect(page.get_by_text("Updates are paused.")).to_be_visible()
+    requests_seen.clear()
+    page.clock.run_for(60_000)
+    page.reload()
+    expect(page.get_by_role("button", name="Resume updates")).to_be_visible()
+    page.clock.run_for(60_000)
+    assert "fetch" not in requests_seen
+    operator.press(page.get_by_role("button", name="Resume updates"))
+    with page.expect_response(lambda answer: answer.request.resource_type == "fetch"):
+        page.clock.run_for(6000)
+    assert operator.complaints == []
+
+
+def test_a_reader_who_prefers_reduced_motion_starts_updates(stack: Stack, operator: Visitor) -> None:
+    page = operator.page
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{address(stack)}/operator/pending")
+    expect(page.get_by_text("Updates are paused.")).to_be_visible()
+    operator.press(page.get_by_role("button", name="Resume updates"))
+    expect(page.get_by_text("Updated at")).to_be_visible()
+
+
+def test_updates_stop_when_the_session_has_ended(stack: Stack, operator: Visitor) -> None:
+    page = operator.page
+    page.goto(f"{address(stack)}/operator/pending")
+    page.context.clear_cookies()
+    expect(page.get_by_text("Your session has ended. Reload the page to sign in.")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Pending")
+
+
 def check_page(page: Page) -> None:
-    """Assert that the page is not wider than the window, has one heading, and that each field has a label."""
+    """Assert that the page is not wider than the window, has one heading and labels, and violates no rule of axe."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
     assert page.locator("h1").count() == 1
     unnamed = page.evaluate(
@@ -178,6 +281,7 @@ def check_page(page: Page) -> None:
     )
     assert unnamed == []
     assert page.locator("table:not(:has(caption)), th:not([scope]), img:not([alt])").count() == 0
+    assert violations(page) == [], page.url
 
 
 def test_the_keyboard_can_skip_to_the_content_and_the_focus_is_visible(stack: Stack, operator: Visitor) -> None:

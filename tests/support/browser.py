@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Locator, Page
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request
 
 
 class Visitor:
@@ -19,11 +19,16 @@ class Visitor:
         page.set_default_timeout(20_000)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(f"{request.url}: {request.failure}"))
+        page.on("requestfailed", self._on_failure)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
+
+    def _on_failure(self, request: Request) -> None:
+        # A page that updates itself gives up its request when the user leaves it.
+        if not (request.resource_type == "fetch" and "ERR_ABORTED" in str(request.failure)):
+            self.complaints.append(f"{request.url}: {request.failure}")
 
     def tab_to(self, wanted: Locator, most: int = 300) -> None:
         """Press Tab until an element has the focus. Fails if Tab does not reach it."""

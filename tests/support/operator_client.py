@@ -13,7 +13,7 @@ from tests.support.settings import OPERATOR_KEY
 
 
 class Page(HTMLParser):
-    """The text of a page, its links, its forms with their hidden fields, its tags and attributes."""
+    """The text of a page, its links, its forms with their hidden fields, its scripts, its tags and attributes."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -24,6 +24,7 @@ class Page(HTMLParser):
         self.links: dict[str, str] = {}
         self.forms: list[tuple[str, dict[str, str]]] = []
         self.refreshes = False
+        self.scripts: list[str] = []
         self._link: str | None = None
         self.feed(html)
         self.text = re.sub(r"\s+", " ", self.text)
@@ -34,6 +35,8 @@ class Page(HTMLParser):
         self.tags.add(tag)
         self.attributes |= set(said)
         self.refreshes |= said.get("http-equiv") == "refresh"
+        if tag == "script":
+            self.scripts.append(said.get("src", "inline"))
         if tag == "a":
             self._link = said.get("href")
         elif tag == "form" and said.get("method") == "post":

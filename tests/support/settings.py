@@ -10,6 +10,7 @@ READONLY_KEY = "tdm_readonly"
 INTERNAL_KEY = "tdm_internal"
 OPERATOR_KEY = "tdm_operator"
 LOOKING_KEY = "tdm_looking"
+RETRYING_KEY = "tdm_retrying"
 SECRET = "whsec_" + "dGFuZGVtLXRlc3RzLXNpZ24td2l0aC10aGlzLWtleSE="
 
 _WRITES = ["orders:read", "orders:write", "payments:read", "payments:write"]
@@ -18,7 +19,8 @@ API_KEYS = json.dumps(
         {"key": KEY, "merchant": "demo", "scopes": _WRITES},
         {"key": OTHER_KEY, "merchant": "other", "scopes": _WRITES},
         {"key": READONLY_KEY, "merchant": "demo", "scopes": ["orders:read", "payments:read"]},
-        {"key": OPERATOR_KEY, "merchant": "tandem", "scopes": ["operator:read", "operator:write"]},
+        {"key": OPERATOR_KEY, "merchant": "tandem", "scopes": ["operator:read", "operator:write", "operator:orders"]},
+        {"key": RETRYING_KEY, "merchant": "tandem", "scopes": ["operator:read", "operator:write"]},
         {"key": LOOKING_KEY, "merchant": "tandem", "scopes": ["operator:read"]},
         {
             "key": INTERNAL_KEY,

@@ -35,6 +35,7 @@ _RESYNC = "runs by hand after a restore of the whole database"
 
 ACROSS = {
     "chassis.messaging.outbox._GAUGES": _GAUGE,
+    "order.operator.audit.newest": _GAUGE,
     "order.operator.store.webhooks_pending": _GAUGE,
     "order.store.orphans.find": _GAUGE,
     "order.store.orphans.count": _GAUGE,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -36,12 +36,15 @@ class Claim:
 
     The condition is checked only when a request takes effect. A retry is answered whatever version the resource has
     now: otherwise a request that has changed its version could never be retried.
+
+    `record` is called in the transaction in which the request takes effect, after the effect has been written.
     """
 
     merchant: str
     key: str
     fingerprint: bytes
     condition: Condition = ANY
+    record: Callable[[Session], object] | None = field(default=None, compare=False)
 
 
 class Recent:
@@ -192,6 +195,8 @@ def once(database: Database, claim: Claim, resource_id: str, status: int) -> Ite
         if not taken:
             confirmed.wait(session)
         yield session, None if taken else required(session, claim)
+        if taken and claim.record is not None:
+            claim.record(session)
 
 
 class not_in_use:  # noqa: N801

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import uuid_utils
 from flask import Flask, Response, g, redirect, request, url_for
 from werkzeug.exceptions import Forbidden
 from werkzeug.wrappers import Response as AnyResponse
@@ -23,10 +24,17 @@ _PATH = re.compile(r"/[A-Za-z0-9/_.~%?&=:-]{0,4094}")
 _WITHOUT_SESSION = frozenset({"static", "sign_in", "submit_key"})
 _WITHOUT_WRITE_SCOPE = frozenset({"submit_key", "sign_out"})
 
+CHANGE_ORDER = "change_order"
+"""The view of actions that change orders, for which an operator needs the scope `operator:orders`."""
+RETRY = "send_again"
+"""The view of actions that send something again, for which an operator needs the scope `operator:write`."""
+
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
             "default-src 'none'",
+            "script-src 'self'",
+            "connect-src 'self'",
             "style-src 'self'",
             "img-src 'self'",
             "form-action 'self'",
@@ -46,12 +54,13 @@ HEADERS = {
 def register(app: Flask, path: str, sessions: Sessions) -> None:
     """Protect all views of the application, which are below `path`.
 
-    Sets `g.token`, `g.fresh` (whether the token is new) and `g.operator` (None without a session).
+    Sets `g.token`, `g.fresh` (whether the token is new), `g.operator` (None without a session) and `g.request_id`.
     """
 
     @app.before_request
     def check_access() -> AnyResponse | None:
         g.operator = None
+        g.request_id = str(uuid_utils.uuid7())
         cookie = request.cookies.get(COOKIE, "")
         # The sign-in form needs a form token, too, so there is a token before anybody signs in.
         g.token = cookie if _TOKEN.fullmatch(cookie) else new_token()
@@ -63,9 +72,7 @@ def register(app: Flask, path: str, sessions: Sessions) -> None:
         g.operator = None if g.fresh else sessions.find(g.token)
         if g.operator is None:
             return None if request.endpoint in _WITHOUT_SESSION else _to_sign_in()
-        is_action = request.method not in ("GET", "HEAD") and request.endpoint not in _WITHOUT_WRITE_SCOPE
-        if is_action and not g.operator.may_act:
-            raise Forbidden("The API key of this session lacks the scope operator:write.")
+        _check_scope(g.operator)
         return None
 
     @app.after_request
@@ -99,6 +106,17 @@ def redirect_target(wanted: str, path: str) -> str:
 def _to_sign_in() -> AnyResponse:
     wanted = request.full_path.rstrip("?") if request.method == "GET" else None
     return redirect(url_for("sign_in", wanted=wanted if wanted != url_for("overview") else None), 303)
+
+
+def _check_scope(operator: Operator) -> None:
+    """Raise Forbidden if the operator may not use the view, and lacks the scope to act."""
+    if request.endpoint == CHANGE_ORDER:
+        if not operator.may_change_orders:
+            raise Forbidden("The API key of this session lacks the scope operator:orders.")
+        return
+    sends = request.method not in ("GET", "HEAD") and request.endpoint not in _WITHOUT_WRITE_SCOPE
+    if (sends or request.endpoint == RETRY) and not operator.may_act:
+        raise Forbidden("The API key of this session lacks the scope operator:write.")
 
 
 def _check_form() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,12 @@ from flask import Flask, Response, g, make_response, redirect, render_template, 
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
+from chassis.auth.keyring import is_merchant
 from chassis.http.problems import Problem
 from chassis.messaging import outbox
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.telemetry import logs
-from order.operator import access
+from order.operator import access, audit, forms, records
 from order.operator.application import PATH, message_page, resources
 
 log = logs.get_logger()
@@ -79,10 +81,17 @@ def sign_out() -> AnyResponse:
 
 def retry(message_id: UUID) -> AnyResponse:
     """Make an outbox row of the parameter `merchant` that waits for its next attempt due now, and wake the relay."""
-    session = resources().database.session()
-    is_due = outbox.retry_now(session, request.args.get("merchant", ""), str(message_id))
-    session.execute(f"NOTIFY {outbox.CHANNEL}".encode())
-    _log_action("retry", message_id=str(message_id), is_due=is_due)
+    merchant = _merchant(request.args)
+    with resources().database.transaction() as session:
+        is_due = outbox.retry_now(session, merchant, str(message_id))
+        if is_due:
+            row = records.command(session, merchant, str(message_id))
+            order_id = str(row["aggregate_id"]) if row else None
+            action = forms.new_action("send", merchant, order_id, target=str(message_id))
+            audit.record(session, action, "done")
+    if is_due:
+        resources().database.session().execute(f"NOTIFY {outbox.CHANNEL}".encode())
+        forms.log_action(action, "done")
     return _back("dead_letters", "retried" if is_due else "not-waiting")
 
 
@@ -91,8 +100,20 @@ def redeliver() -> AnyResponse:
     everything = request.form.get("all") == "yes"
     delivery, endpoint = (None, None) if everything else (_uuid("delivery"), _uuid("endpoint"))
     count = resources().webhooks.redeliver_dead(None, delivery, endpoint)
-    _log_action("redeliver", delivery_id=delivery, endpoint_id=endpoint, count=count)
+    if count and everything:
+        _record(forms.new_action("redeliver_all", audit.EVERY_MERCHANT), "done", f"{count} webhooks")
+    elif count:
+        _record(_redelivery(str(delivery), str(endpoint)), "done")
     return _back("dead_letters", "redelivered" if count else "not-dead")
+
+
+def _redelivery(delivery: str, endpoint: str) -> audit.Action:
+    """Return the action for the audit. The form also names the merchant of the endpoint."""
+    merchant = _merchant(request.form)
+    row = records.delivery(resources().database.session(), merchant, endpoint, delivery)
+    if row is None:
+        return forms.new_action("redeliver", audit.EVERY_MERCHANT, target=delivery)
+    return forms.new_action("redeliver", merchant, str(row["order_id"]) if row["order_id"] else None, target=delivery)
 
 
 def switch_faults() -> AnyResponse:
@@ -105,16 +126,26 @@ def switch_faults() -> AnyResponse:
         faults[name] = int(value)
     if request.form.get("off") == "yes":
         faults = {"decline": False, **dict.fromkeys(NUMERIC_FAULTS, 0)}
+    named = ", ".join(f"{name} {value}" for name, value in faults.items())
+    action = forms.new_action("switch_faults", audit.EVERY_MERCHANT, target=named)
     try:
         resources().payments.set_faults(faults)
     except Unreachable as error:
+        _record(action, "unknown", "payment did not respond")
         text = f"It is not known whether the faults have been changed: {error}"
         return message_page("The payment service does not respond", text, 503)
     except Refused as error:
+        _record(action, "refused", error.problem or "")
         status = 400 if error.problem == "validation" else 502
         return message_page("The payment service refused the request", str(error), status)
-    _log_action("switch_faults", **faults)
+    _record(action, "done", **faults)
     return _back("provider", "switched")
+
+
+def _merchant(given: Mapping[str, str]) -> str:
+    """Return the merchant that is named, or a name that no merchant has."""
+    merchant = given.get("merchant", "")
+    return merchant if is_merchant(merchant) else audit.EVERY_MERCHANT
 
 
 def _uuid(name: str) -> str:
@@ -124,8 +155,9 @@ def _uuid(name: str) -> str:
         raise BadRequest(f"The form has no valid {name} id.") from error
 
 
-def _log_action(action: str, **fields: Any) -> None:
-    log.warning("operator_action", action=action, who=g.operator.name, **fields)
+def _record(action: audit.Action, outcome: str, detail: str = "", **logged: Any) -> None:
+    audit.record(resources().database.session(), action, outcome, detail)
+    forms.log_action(action, outcome, detail, **logged)
 
 
 def _back(view: str, done: str) -> AnyResponse:

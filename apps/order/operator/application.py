@@ -11,14 +11,17 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chassis.auth.guard import Guard
 from chassis.http.problems import Problem
 from chassis.postgres.database import UNAVAILABLE, Database
+from chassis.replica import Replica
 from chassis.server import admin
 from chassis.telemetry import logs
 from order.config import Settings
+from order.gateway import PaymentGateway
 from order.operator import access, formatting
 from order.operator.admission import MAX_BODY, Admission
 from order.operator.payments import Payments
 from order.operator.sessions import Sessions
 from order.problems import CATALOGUE
+from order.service import Orders
 from order.webhooks.service import Webhooks
 
 log = logs.get_logger()
@@ -37,6 +40,7 @@ class Resources:
     sessions: Sessions
     payments: Payments
     webhooks: Webhooks
+    orders: Orders
 
     def close(self) -> None:
         """Close this thread's connections. The thread ends with the request."""
@@ -51,20 +55,24 @@ def resources() -> Resources:
     return found
 
 
-def create(settings: Settings) -> Flask:
-    """Create the Flask application, without the views of `views` and `actions`. Connects only when needed."""
+def create(settings: Settings, gateway: PaymentGateway) -> Flask:
+    """Create the Flask application, without its views. Connects only when needed."""
     app = Flask("order.operator", static_url_path=f"{PATH}/static", static_folder="static")
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=0)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     database = Database(settings.database_url, "operator", statement_timeout=5.0)
     guard = Guard("order", settings, database)
     sessions = Sessions(database, guard)
+    webhooks = Webhooks(database, settings.webhooks)
+    lists = Replica(database, "", "operator")
     app.extensions[NAME] = Resources(
         database,
         guard,
         sessions,
         Payments(settings.payment_url, settings.payment_api_key),
-        Webhooks(database, settings.webhooks),
+        webhooks,
+        # The page never waits for an outcome: its commands are sent by the relay.
+        Orders(database, lists, gateway, webhooks.wake, waiting=1),
     )
     formatting.register(app)
     access.register(app, PATH, sessions)

@@ -20,6 +20,11 @@ def amount(minor: Any, currency: Any) -> str:
     return f"{money.to_major(int(minor), str(currency)):,f} {currency}"
 
 
+def plain_amount(minor: int, currency: str) -> str:
+    """Format minor units as major units, as a person types them: 123450 EUR is `1234.50`."""
+    return f"{money.to_major(minor, currency):f}"
+
+
 def age(seconds: float | None) -> str:
     """Format a duration: `0.012 s`, `4.2 s`, `3 min`, `2 h 5 min`, `9 d`."""
     if seconds is None:

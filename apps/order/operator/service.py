@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chassis.postgres.database import Row, Session
-from order.operator import formatting, model, store
+from order.operator import formatting, model, records
 from order.operator.model import Step
 from order.operator.payments import PaymentRecords, Payments
 
@@ -18,12 +18,32 @@ MAX_EVENTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """An order's steps across both services, its refunds, payment's records, and the step it waits for."""
+    """An order's steps across both services, its refunds, payment's records, and the step it waits for.
+
+    `commands` and `deliveries` are the rows of the outbox and of webhooks that are part of the steps.
+    """
 
     steps: list[Step]
+    commands: list[Row]
+    deliveries: list[Row]
     refunds: list[Row]
     records: PaymentRecords
     waiting_for: Step | None
+
+    @property
+    def next_command(self) -> Row | None:
+        """The command that payment has not received yet; only the oldest one is ever sent."""
+        return next((row for row in self.commands if row["delivered_at"] is None), None)
+
+    @property
+    def dead_deliveries(self) -> list[Row]:
+        """The dead webhooks whose endpoint is enabled."""
+        return [row for row in self.deliveries if row["status"] == "dead" and row["endpoint_status"] == "enabled"]
+
+    @property
+    def disabled_endpoints(self) -> list[str]:
+        """The ids of the disabled endpoints that webhooks of the order were or are meant for."""
+        return sorted({str(row["endpoint_id"]) for row in self.deliveries if row["endpoint_status"] == "disabled"})
 
     def offset(self, step: Step) -> float:
         """Return the seconds from the first step to `step`."""
@@ -33,16 +53,19 @@ class Journey:
 def journey(session: Session, payments: Payments, order: Row) -> Journey:
     """Return the journey of an order. What payment does not return in time is left out; see `records.missing`."""
     merchant, order_id = order["merchant"], str(order["id"])
-    events = store.events(session, merchant, order_id, MAX_EVENTS)
-    windows = store.time_windows([event["at"] for event in events])
-    records = payments.records(merchant, order_id)
+    events = records.events(session, merchant, order_id, MAX_EVENTS)
+    windows = records.time_windows([event["at"] for event in events])
+    reported = payments.records(merchant, order_id)
+    commands = records.commands(session, merchant, order_id, windows)
+    deliveries = records.deliveries(session, merchant, order_id, windows)
     steps = model.journey(
         (model.event_step(event, formatting.event_data(event["data"], order["currency"])) for event in events),
         [
-            *map(model.command_step, store.commands(session, merchant, order_id, windows)),
-            *map(model.delivery_step, store.deliveries(session, merchant, order_id, windows)),
-            *map(model.operation_step, records.operations),
-            *model.ledger_steps(records.entries, formatting.amount),
+            *map(model.command_step, commands),
+            *map(model.delivery_step, deliveries),
+            *map(model.operation_step, reported.operations),
+            *model.ledger_steps(reported.entries, formatting.amount),
         ],
     )
-    return Journey(steps, store.refunds(session, merchant, order_id), records, model.waits_for(steps))
+    refunds = records.refunds(session, merchant, order_id)
+    return Journey(steps, commands, deliveries, refunds, reported, model.waits_for(steps))

@@ -32,6 +32,11 @@ class Operator:
         """Whether the key has the scope `operator:write`."""
         return "operator:write" in self.scopes
 
+    @property
+    def may_change_orders(self) -> bool:
+        """Whether the key has the scope `operator:orders`: refund, capture and cancel orders of all merchants."""
+        return "operator:orders" in self.scopes
+
 
 def new_token() -> str:
     """Return a random session token: 43 characters, 256 bits."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any, LiteralString
+from datetime import datetime
+from typing import LiteralString
 
 from chassis.messaging import leases
 from chassis.messaging.outbox import WAITING
@@ -52,23 +52,56 @@ def newest(
                     WHERE merchant = merchants.merchant AND status = wanted.status {older}
                     ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) these
                 ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1)
-            SELECT {_ORDER} FROM page JOIN orders o ON o.merchant = page.merchant AND o.id = page.id
+            SELECT {ORDER} FROM page JOIN orders o ON o.merchant = page.merchant AND o.id = page.id
             ORDER BY page.created_at DESC, page.id DESC""",
         {"merchant": merchant, "statuses": list(statuses), "at": at, "id": last_id, "limit": limit},
         prepare=False,
     ).fetchall()
 
 
-_ORDER: LiteralString = """o.merchant, o.id, o.status, o.currency, o.total_amount, o.paid_amount, o.refunded_amount,
+def of_customer(
+    session: Session,
+    customer: str,
+    merchant: str | None,
+    statuses: Sequence[str],
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Row]:
+    """Return orders like `newest`, but only those of a customer, from the index of a customer's orders."""
+    chosen = "merchants AS (SELECT %(merchant)s::text AS merchant)" if merchant is not None else _MERCHANTS
+    older = "AND (created_at, id) < (%(at)s, %(id)s)" if after else ""
+    at, last_id = after or (None, None)
+    return session.execute(
+        f"""WITH RECURSIVE {chosen}
+            SELECT {ORDER} FROM merchants CROSS JOIN LATERAL (
+                SELECT * FROM orders
+                WHERE orders.merchant = merchants.merchant AND orders.customer = %(customer)s
+                AND status = ANY(%(statuses)s) {older}
+                ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) o
+            ORDER BY o.created_at DESC, o.id DESC LIMIT %(limit)s + 1""",
+        {
+            "customer": customer,
+            "merchant": merchant,
+            "statuses": list(statuses),
+            "at": at,
+            "id": last_id,
+            "limit": limit,
+        },
+        prepare=False,
+    ).fetchall()
+
+
+ORDER: LiteralString = """o.merchant, o.id, o.status, o.currency, o.total_amount, o.paid_amount, o.refunded_amount,
     o.customer, o.payment_method, COALESCE(o.failure_reason, o.payment->>'failure_reason') AS failure_reason,
     o.created_at, o.updated_at, extract(epoch FROM now() - o.created_at)::float8 AS age,
     extract(epoch FROM now() - o.updated_at)::float8 AS unchanged"""
+"""The columns of an order `o` that the pages show."""
 
 
 def by_id(session: Session, order_id: str) -> list[Row]:
     """Return the orders with this id: at most one per merchant, so normally only one."""
     return session.execute(
-        f"""WITH RECURSIVE {_MERCHANTS} SELECT {_ORDER} FROM merchants
+        f"""WITH RECURSIVE {_MERCHANTS} SELECT {ORDER} FROM merchants
             JOIN orders o ON o.merchant = merchants.merchant AND o.id = %s ORDER BY o.created_at DESC LIMIT 100""",
         (order_id,),
     ).fetchall()
@@ -93,7 +126,7 @@ def waiting_longest(session: Session, limit: int) -> list[Row]:
     """Return orders whose payment or cancellation is in progress, longest unchanged first."""
     return session.execute(
         f"""WITH RECURSIVE {MERCHANTS}
-            SELECT {_ORDER} FROM found CROSS JOIN unnest('{{pending_payment,canceling}}'::text[]) AS wait(status)
+            SELECT {ORDER} FROM found CROSS JOIN unnest('{{pending_payment,canceling}}'::text[]) AS wait(status)
             CROSS JOIN LATERAL (
                 SELECT * FROM orders
                 WHERE orders.merchant = found.merchant AND orders.status = wait.status AND {WAITS}
@@ -157,94 +190,18 @@ def webhooks_pending(session: Session, limit: int) -> list[Row]:
     ).fetchall()
 
 
-def order(session: Session, merchant: str, order_id: str) -> Row | None:
-    """Return an order with its lines and its payment as the order service knows it, or None."""
-    return session.one(
-        f"""SELECT {_ORDER}, o.refunding_amount, o.capture, o.items, o.metadata, o.payment, o.version,
-                   o.last_error->>'detail' AS last_error, (o.last_error->>'at')::timestamptz AS last_error_at
-            FROM orders o WHERE merchant = %s AND id = %s""",
-        (merchant, order_id),
-    )
+def newest_event(session: Session) -> Row | None:
+    """Return the position of the newest event, its age in seconds, and whether the feed shows it; None without events.
 
-
-def events(session: Session, merchant: str, order_id: str, limit: int) -> list[Row]:
-    """Return an order's events, oldest first."""
-    return session.execute(
-        """SELECT version, type, from_status, to_status, actor, data, at FROM order_events
-           WHERE merchant = %s AND order_id = %s ORDER BY version LIMIT %s""",
-        (merchant, order_id, limit),
-    ).fetchall()
-
-
-def refunds(session: Session, merchant: str, order_id: str) -> list[Row]:
-    """Return an order's refunds, oldest first."""
-    return session.execute(
-        """SELECT id, status, amount, currency, reason, failure_reason, created_at FROM refunds
-           WHERE merchant = %s AND order_id = %s ORDER BY created_at""",
-        (merchant, order_id),
-    ).fetchall()
-
-
-_MARGIN = timedelta(seconds=2)
-
-
-def time_windows(times: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
-    """Return sorted windows of 2 seconds before and after each time. Overlapping windows are merged."""
-    windows: list[tuple[datetime, datetime]] = []
-    for time in sorted(times):
-        begin, end = time - _MARGIN, time + _MARGIN
-        if windows and begin <= windows[-1][1]:
-            windows[-1] = (windows[-1][0], end)
-        else:
-            windows.append((begin, end))
-    return windows
-
-
-def commands(session: Session, merchant: str, order_id: str, windows: Sequence[tuple[datetime, datetime]]) -> list[Row]:
-    """Return the outbox rows of an order created within `windows`, as far as they have not been purged.
-
-    Delivered rows have no index by order, because every order would pay for it. A row is committed together with an
-    event of the order, so it is found near the event's time, with the BRIN index on `created_at`.
+    See feed.store for what a position is.
     """
-    return _created_within(
-        session,
-        """SELECT id, topic, attempts, last_error, created_at, delivered_at FROM outbox
-           WHERE merchant = %(merchant)s AND aggregate_id = %(order)s""",
-        merchant,
-        order_id,
-        windows,
+    return session.one(
+        f"""WITH RECURSIVE {_MERCHANTS}
+            SELECT n.position, extract(epoch FROM now() - n.at)::float8 AS age,
+                   n.position < order_events_base() + pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS shown
+            FROM merchants CROSS JOIN LATERAL (
+                SELECT position, at FROM order_events
+                WHERE order_events.merchant = merchants.merchant AND position IS NOT NULL
+                ORDER BY position DESC LIMIT 1) n
+            ORDER BY n.position DESC LIMIT 1""",
     )
-
-
-def deliveries(
-    session: Session, merchant: str, order_id: str, windows: Sequence[tuple[datetime, datetime]]
-) -> list[Row]:
-    """Return the webhook deliveries of an order created within `windows`. See `commands`."""
-    return _created_within(
-        session,
-        """SELECT id, endpoint_id, type, status, attempts, last_status_code, last_error, created_at, settled_at,
-                  COALESCE((SELECT url FROM webhook_endpoints e
-                            WHERE e.merchant = d.merchant AND e.id = d.endpoint_id), 'endpoint deleted') AS url
-           FROM webhook_deliveries d WHERE merchant = %(merchant)s AND order_id = %(order)s""",
-        merchant,
-        order_id,
-        windows,
-    )
-
-
-def _created_within(
-    session: Session,
-    select: LiteralString,
-    merchant: str,
-    order_id: str,
-    windows: Sequence[tuple[datetime, datetime]],
-) -> list[Row]:
-    parameters: dict[str, Any] = {"merchant": merchant, "order": order_id}
-    bounds: list[str] = []
-    for number, (begin, end) in enumerate(windows):
-        parameters |= {f"begin{number}": begin, f"end{number}": end}
-        bounds.append(f"created_at BETWEEN %(begin{number})s AND %(end{number})s")
-    if not bounds:
-        return []
-    query = f"{select} AND ({' OR '.join(bounds)}) ORDER BY created_at LIMIT 200"
-    return session.execute(query.encode(), parameters, prepare=False).fetchall()

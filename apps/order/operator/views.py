@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from flask import redirect, render_template, request, url_for
-from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from chassis.auth.keyring import is_merchant
 from chassis.http import paging
 from chassis.messaging.remote import Refused, Unreachable
+from chassis.postgres.database import Row, Session
 from chassis.server import admin
 from chassis.telemetry import metrics
 from order.config import Settings
+from order.gateway import PaymentGateway
 from order.model import Status
-from order.operator import actions, model, service, store
+from order.operator import actions, again, details, model, offers, order_actions, store
 from order.operator.application import PATH, create, resources, wsgi
+from order.operator.details import INVALID_MERCHANT, PAGE_SIZE
 from order.store import orphans, waiting
 from order.webhooks import store as webhooks
 
-PAGE_SIZE = 25
-"""Rows per list on a page."""
 MERCHANTS_PER_PAGE = 10
 """Trial balances on a page."""
 MAX_DEAD_LETTERS = 100
 """Dead letters on the page: the oldest."""
 
-INVALID_MERCHANT = "This is not a valid merchant name."
+MAX_CUSTOMER = 100
+"""The most characters of a customer, as in schemas.ListOrders."""
 
 MESSAGES = {
     "retried": "Retry requested. The command is due now.",
@@ -36,27 +39,33 @@ MESSAGES = {
     "redelivered": "Redelivery requested.",
     "not-dead": "Nothing changed: the webhook is no longer dead, or its endpoint is disabled.",
     "switched": "Faults changed.",
+    offers.REFUND: "Refund requested.",
+    offers.CAPTURE: "Capture requested.",
+    offers.CANCEL: "Cancellation requested.",
+    offers.SEND: "Retry requested. The command is due now.",
+    offers.REDELIVER: "Redelivery requested.",
+    offers.ENABLE: "The endpoint is enabled.",
 }
 """What a page says after an action, by the query parameter `done`."""
 
 
-def application(settings: Settings) -> admin.Application:
+def application(settings: Settings, gateway: PaymentGateway) -> admin.Application:
     """Return the operator's page as an application for the admin port. Connects only when needed."""
-    app = create(settings)
+    app = create(settings, gateway)
     app.add_url_rule(PATH, "overview", overview, strict_slashes=False)
-    app.add_url_rule(f"{PATH}/orders/<uuid:order_id>", "order", order)
     app.add_url_rule(f"{PATH}/pending", "pending", pending)
     app.add_url_rule(f"{PATH}/dead-letters", "dead_letters", dead_letters)
     app.add_url_rule(f"{PATH}/ledger", "ledger", ledger)
     app.add_url_rule(f"{PATH}/provider", "provider", provider)
-    actions.register(app)
+    for module in (details, actions, order_actions, again):
+        module.register(app)
     app.context_processor(lambda: {"done": MESSAGES.get(request.args.get("done", ""))})
     return wsgi(app, settings.trusted_proxies)
 
 
 def overview() -> str | Response:
     """Show the current state of both services and the newest orders, or redirect to the order with a given id."""
-    filters = {name: request.args.get(name, "").strip() for name in ("merchant", "status", "order")}
+    filters = {name: request.args.get(name, "").strip() for name in ("merchant", "status", "customer", "order")}
     error = _filter_error(filters)
     if filters["order"] and error is None:
         merchant = filters["merchant"] or None
@@ -65,7 +74,7 @@ def overview() -> str | Response:
     cursor = request.args.get("cursor")
     statuses = [filters["status"]] if filters["status"] else list(Status)
     after = paging.after_moment(cursor)
-    rows = [] if error else store.newest(session, filters["merchant"] or None, statuses, after, PAGE_SIZE)
+    rows = [] if error else _orders(session, filters, statuses, after)
     return render_template(
         "overview.html",
         rows=rows[:PAGE_SIZE],
@@ -85,6 +94,15 @@ def overview() -> str | Response:
     )
 
 
+def _orders(
+    session: Session, filters: dict[str, str], statuses: Sequence[str], after: tuple[datetime, str] | None
+) -> list[Row]:
+    merchant = filters["merchant"] or None
+    if filters["customer"]:
+        return store.of_customer(session, filters["customer"], merchant, statuses, after, PAGE_SIZE)
+    return store.newest(session, merchant, statuses, after, PAGE_SIZE)
+
+
 def _payment() -> dict[str, Any]:
     """Return payment's readiness, the detail or error, and whether this pod's circuit breaker is open."""
     ready, detail = resources().payments.readiness()
@@ -97,38 +115,14 @@ def _filter_error(filters: dict[str, str]) -> str | None:
         return INVALID_MERCHANT
     if filters["status"] and filters["status"] not in list(Status):
         return "Unknown status."
+    if len(filters["customer"]) > MAX_CUSTOMER or "\0" in filters["customer"]:
+        return f"A customer has up to {MAX_CUSTOMER} characters."
     if filters["order"]:
         try:
             UUID(filters["order"])
         except ValueError:
             return "An order id is a UUID, such as 0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70."
     return None
-
-
-def order(order_id: UUID) -> str | Response:
-    """Show one order and its journey, or a choice if several merchants have an order with this id."""
-    session = resources().database.session()
-    merchant = request.args.get("merchant", "")
-    if not is_merchant(merchant):
-        found = store.by_id(session, str(order_id))
-        if len(found) > 1:
-            return render_template("choose_merchant.html", rows=found, order_id=order_id)
-        if not found:
-            raise NotFound("No merchant has an order with this id.")
-        merchant = found[0]["merchant"]
-    row = store.order(session, merchant, str(order_id))
-    if row is None:
-        raise NotFound(f"The merchant {merchant} has no order with this id.")
-    refresh = request.args.get("refresh") == "5"
-    journey = service.journey(session, resources().payments, row)
-    return render_template(
-        "order.html",
-        order=row,
-        journey=journey,
-        refresh=refresh,
-        party_names=service.PARTY_NAMES,
-        waiting_for=journey.waiting_for,
-    )
 
 
 def pending() -> str:
@@ -148,6 +142,7 @@ def pending() -> str:
         oldest_webhook=webhooks.oldest_seconds(session),
         endpoints=store.webhooks_pending(session, PAGE_SIZE),
         payment=_payment(),
+        feed=store.newest_event(session),
         refresh=request.args.get("refresh") == "5",
     )
 

@@ -147,3 +147,10 @@ def test_an_invalid_fault_is_refused(operator: Desk, value: str) -> None:
     answer = operator.press("/operator/provider", "/operator/provider", lost_requests_percent=value)
     assert answer.status_code == 400
     assert "no faults" in operator.page("/operator/provider").text
+
+
+@pytest.mark.parametrize("merchant", ["", "%00", "no%20body", "%f0%9f%90%98"])
+def test_a_retry_for_an_invalid_merchant_changes_nothing(operator: Desk, databases: Databases, merchant: str) -> None:
+    path = f"/operator/outbox/0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72/retry?merchant={merchant}"
+    answer = operator.send(path, {"token": operator.token})
+    assert answer.headers["Location"] == "/operator/dead-letters?done=not-waiting"

@@ -15,6 +15,7 @@ ACTIONS = {
     "/operator/provider": {"decline": "on"},
     "/operator/dead-letters": {"all": "yes"},
     "/operator/outbox/0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72/retry": {},
+    "/operator/again/send": {"merchant": "demo", "target": "0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72"},
 }
 FORMS = {**ACTIONS, "/operator/sign-out": {}}
 
@@ -73,7 +74,7 @@ def test_an_operator_without_the_write_scope_cannot_act(anonymous: Desk, pair: P
 
 def test_an_operator_without_the_write_scope_sees_only_the_sign_out_button(anonymous: Desk) -> None:
     anonymous.sign_in(LOOKING_KEY)
-    for path in ("", "/pending", "/dead-letters", "/ledger", "/provider"):
+    for path in ("", "/pending", "/dead-letters", "/ledger", "/provider", "/audit"):
         assert [action for action, _ in anonymous.page(f"/operator{path}").forms] == ["/operator/sign-out"]
     assert anonymous.press("/operator", "/operator/sign-out").status_code == 303
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import requests
@@ -71,12 +71,79 @@ def test_orders_are_filtered_by_merchant_and_status_and_found_by_id(operator: De
         ("merchant=%3Cscript%3E", "This is not a valid merchant name."),
         ("status=lost", "Unknown status."),
         ("order=17", "An order id is a UUID"),
+        ("customer=%00", "A customer has up to 100 characters."),
+        (f"customer={'c' * 101}", "A customer has up to 100 characters."),
     ],
 )
 def test_an_invalid_filter_is_reported(operator: Desk, query: str, message: str) -> None:
     page = operator.page(f"/operator?{query}")
     assert message in page.text
-    assert "script" not in page.tags
+    assert page.scripts == ["/operator/static/refresh.js"]
+
+
+def test_orders_are_found_by_customer_in_all_merchants(operator: Desk, pair: Pair) -> None:
+    customer = f"cus {uuid.uuid4()} <&>"
+    other_client = Client(pair.order.url, OTHER_KEY)
+    own = [place(pair, customer=customer)["id"] for _ in range(2)]
+    other = other_client.post(
+        "/v1/orders", {**ORDER, "customer": customer, "capture": "manual"}, Prefer="wait=5"
+    ).json()
+    stranger = place(pair, customer=f"{customer}2")["id"]
+
+    def found(**query: str) -> list[str]:
+        address = f"/operator?{urlencode({'customer': customer, **query})}"
+        return [text for text, link in operator.page(address).links.items() if link.startswith("/operator/orders/")]
+
+    assert found() == [other["id"], *reversed(own)]
+    assert stranger not in found()
+    assert found(merchant="demo") == [*reversed(own)]
+    assert found(status="authorized") == [other["id"]]
+    assert found(merchant="demo", status="authorized") == []
+
+
+def test_a_customers_orders_are_paged(operator: Desk, databases: Databases) -> None:
+    for number in range(60):
+        databases.query(
+            "order",
+            """INSERT INTO orders (merchant, id, status, created_at, currency, total_amount, items,
+                                   payment_method, capture, customer)
+               VALUES (%s, gen_random_uuid(), 'paid', %s, 'EUR', 0, '[]', 'pm_ok', 'automatic', 'cus paged')""",
+            f"paged-{number % 3}",
+            datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number // 7),
+        )
+    seen: list[str] = []
+    path = "/operator?customer=cus+paged"
+    while path:
+        page = operator.page(path)
+        seen += [text for text, link in page.links.items() if link.startswith("/operator/orders/")]
+        path = page.links.get("Older orders", "")
+    assert (len(seen), len(set(seen))) == (60, 60)
+
+
+def test_the_newest_position_of_the_feed_is_shown(operator: Desk, pair: Pair, databases: Databases) -> None:
+    place(pair)
+    (row,) = databases.query("order", "SELECT max(position) AS position FROM order_events")
+    eventually(
+        lambda: f"Feed of events {row['position']} newest position" in operator.page("/operator/pending").text,
+        "the position is shown",
+    )
+
+
+def test_counters_and_pending_webhooks_link_to_what_they_count(operator: Desk, pair: Pair) -> None:
+    with Receiver() as receiver:
+        endpoint = register(pair.order, receiver.url, events=["order.paid"])
+        receiver.answer = status(500)
+        order = place(pair)
+        eventually(lambda: endpoint["id"] in operator.page("/operator/pending").links, "the webhook is pending")
+        page = operator.page(operator.page("/operator/pending").links[endpoint["id"]])
+        assert receiver.url in page.text
+        assert order["id"] in page.links
+        pair.order.request("DELETE", path_of(endpoint))
+    html = operator.page("/operator").html
+    pending_page = operator.page("/operator/pending").html
+    for anchor in ("orders", "refunds", "orphans", "commands", "webhooks"):
+        assert f'href="/operator/pending#{anchor}"' in html
+        assert f'id="{anchor}"' in pending_page
 
 
 def test_paging_returns_every_order_once(operator: Desk, pair: Pair, databases: Databases) -> None:
@@ -315,7 +382,8 @@ def test_hostile_data_is_shown_as_text(operator: Desk, pair: Pair) -> None:
     for path in ("/operator", f"/operator/orders/{order['id']}"):
         page = operator.page(path)
         assert HOSTILE in page.text
-        assert not page.tags & {"script", "style", "iframe", "object"}
+        assert page.scripts == ["/operator/static/refresh.js"]
+        assert not page.tags & {"style", "iframe", "object"}
         assert not {name for name in page.attributes if name.startswith("on") or name == "style"}
         assert page.html.count("<img") == 1
     assert BACKWARDS in page.text
@@ -359,7 +427,7 @@ def test_every_response_has_the_security_headers(operator: Desk, anonymous: Desk
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
-        assert "script-src" not in policy
+        assert "script-src 'self';" in policy
         assert "unsafe" not in policy
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["X-Content-Type-Options"] == "nosniff"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from order.operator import model
 from order.operator.model import Party, Step
-from order.operator.store import time_windows
+from order.operator.records import time_windows
 
 BEGIN = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
