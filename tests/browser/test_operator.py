@@ -260,7 +260,7 @@ def test_a_reader_who_prefers_reduced_motion_starts_updates(stack: Stack, operat
     page.goto(f"{address(stack)}/operator/pending")
     expect(page.get_by_text("Updates are paused.")).to_be_visible()
     operator.press(page.get_by_role("button", name="Resume updates"))
-    expect(page.get_by_text("Updated at")).to_be_visible()
+    expect(page.get_by_text("Updated at")).to_be_visible(timeout=15_000)
 
 
 def test_updates_stop_when_the_session_has_ended(stack: Stack, operator: Visitor) -> None:

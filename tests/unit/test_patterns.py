@@ -65,6 +65,8 @@ LARGEST = {
     "order.operator.access._PATH": MAX_BODY,
     "order.operator.access._TOKEN": HEADER,
     "order.operator.actions._NUMBER": MAX_BODY,
+    "order.operator.offers._AMOUNT": MAX_BODY,
+    "order.operator.order_actions._VERSION": MAX_BODY,
     "order.webhooks.addresses._HOST": URL,
     "order.webhooks.addresses._REST": URL,
     "order.webhooks.proxy._NUMBER": URL,
