@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import nats
 import requests
 from nats.js.api import ConsumerConfig, DeliverPolicy, StreamInfo
+from nats.js.errors import NotFoundError
 
 from ci.laptop import launch
 from ci.laptop.nats import program
@@ -143,14 +144,17 @@ def stream_info(urls: str, stream: str) -> StreamInfo:
 
 
 def received(urls: str, stream: str = "TANDEM", **options: Any) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
-    """Return all messages of a stream, oldest first: subject, headers and the event."""
+    """Return all messages of a stream, oldest first: subject, headers and the event. Empty without the stream."""
 
     async def read() -> list[tuple[str, dict[str, str], dict[str, Any]]]:
         client = await nats.connect(urls.split(","), connect_timeout=2, max_reconnect_attempts=3, **options)
         try:
             streams = client.jetstream(timeout=5)
-            count = (await streams.stream_info(stream)).state.messages
             found: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+            try:
+                count = (await streams.stream_info(stream)).state.messages
+            except NotFoundError:
+                count = 0
             if not count:
                 return found
             config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
@@ -164,6 +168,20 @@ def received(urls: str, stream: str = "TANDEM", **options: Any) -> list[tuple[st
             await client.close()
 
     return _run(read())
+
+
+def publish_again(url: str, bodies: Sequence[bytes]) -> None:
+    """Publish events without the header by which the broker discards duplicates."""
+
+    async def publish() -> None:
+        client = await nats.connect(url, connect_timeout=2, max_reconnect_attempts=3)
+        try:
+            for body in bodies:
+                await client.jetstream().publish("tandem.demo.order.order.placed", body)
+        finally:
+            await client.close()
+
+    _run(publish())
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

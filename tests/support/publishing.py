@@ -24,7 +24,12 @@ INSERT = """INSERT INTO order_events (merchant, order_id, version, type, to_stat
 def settings(url: str, **changes: Any) -> Settings:
     """Return the publisher's settings for a broker, with a short timeout."""
     values: dict[str, Any] = {
-        **{"servers": tuple(filter(None, url.split(","))), "credentials": "", "client_certificate": ""},
+        **{
+            "servers": tuple(filter(None, url.split(","))),
+            "credentials": "",
+            "client_certificate": "",
+            "client_key": "",
+        },
         **{"stream": "TANDEM", "replicas": 1, "source": "/tandem/order", "timeout": 2.0, **changes},
     }
     return Settings(**values)

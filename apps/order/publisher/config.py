@@ -23,6 +23,7 @@ class Settings:
     servers: tuple[str, ...] = field(repr=False)
     credentials: str = field(repr=False)
     client_certificate: str = field(repr=False)
+    client_key: str = field(repr=False)
     stream: str
     replicas: int
     source: str
@@ -40,13 +41,16 @@ def load(env: FileAwareEnv) -> Settings:
     credentials = env.str("EVENTS_CREDENTIALS", "")
     if credentials and "BEGIN NATS USER JWT" not in credentials:
         raise ConfigError("EVENTS_CREDENTIALS (or EVENTS_CREDENTIALS_FILE): must be a credentials file of NATS")
-    certificate = env.str("EVENTS_CLIENT_CERTIFICATE", "")
-    if certificate and not ("BEGIN CERTIFICATE" in certificate and "PRIVATE KEY" in certificate):
-        raise ConfigError("EVENTS_CLIENT_CERTIFICATE (or EVENTS_CLIENT_CERTIFICATE_FILE): must have both in PEM form")
+    certificate, key = env.str("EVENTS_CLIENT_CERTIFICATE", ""), env.str("EVENTS_CLIENT_KEY", "")
+    if ("BEGIN CERTIFICATE" in certificate, "PRIVATE KEY" in key) != (bool(key), bool(certificate)):
+        raise ConfigError(
+            "EVENTS_CLIENT_CERTIFICATE and EVENTS_CLIENT_KEY (or _FILE): must be set together, in PEM form"
+        )
     return Settings(
         servers=_servers(env.str("EVENTS_URL", "")),
         credentials=credentials,
         client_certificate=certificate,
+        client_key=key,
         stream=stream,
         replicas=config.positive(env, "EVENTS_REPLICAS", 1),
         source=source,

@@ -164,7 +164,7 @@ class JetStream:
             descriptor, path = tempfile.mkstemp(prefix="client-certificate-")  # the ssl module reads a file only
             try:
                 with open(descriptor, "w") as file:
-                    file.write(self._settings.client_certificate)
+                    file.write(f"{self._settings.client_certificate}\n{self._settings.client_key}\n")
                 context.load_cert_chain(path)
             finally:
                 os.unlink(path)
