@@ -143,6 +143,14 @@ def stream_info(urls: str, stream: str) -> StreamInfo:
     return _run(ask())
 
 
+def count_messages(urls: str, stream: str = "TANDEM") -> int:
+    """Return how many messages a stream has; 0 if there is no such stream."""
+    try:
+        return stream_info(urls, stream).state.messages
+    except NotFoundError:
+        return 0
+
+
 def received(urls: str, stream: str = "TANDEM", **options: Any) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
     """Return all messages of a stream, oldest first: subject, headers and the event. Empty without the stream."""
 

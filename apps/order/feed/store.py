@@ -22,7 +22,7 @@ SCANNED = 2000
 
 _FIRST_WINDOW = timedelta(minutes=1)  # longer than any transaction that writes an event takes
 
-_NO_ORDER = "00000000-0000-0000-0000-000000000000"
+NO_ORDER = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Place:
     """A place in the feed: behind the event of this version of this order, in the transaction at this position."""
 
     position: int
-    order_id: str = _NO_ORDER
+    order_id: str = NO_ORDER
     version: int = 0
 
 

@@ -18,6 +18,7 @@ from order.config import Settings
 from order.model import Status
 from order.operator import actions, model, service, store
 from order.operator.application import PATH, create, resources, wsgi
+from order.publisher import store as publisher
 from order.store import orphans, waiting
 from order.webhooks import store as webhooks
 
@@ -147,6 +148,7 @@ def pending() -> str:
         backlog=webhooks.backlog(session),
         oldest_webhook=webhooks.oldest_seconds(session),
         endpoints=store.webhooks_pending(session, PAGE_SIZE),
+        broker=publisher.status(session),
         payment=_payment(),
         refresh=request.args.get("refresh") == "5",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chassis.messaging import leases
 from chassis.postgres.database import Row, Session, to_json
 from order.feed import store as feed
-from order.feed.store import START, Place
+from order.feed.store import BELOW, NO_ORDER, Place
 
 MERCHANTS = 16
 """How many merchants one round publishes events of."""
@@ -43,24 +43,22 @@ _BEHIND = f"""
     WITH RECURSIVE {leases.merchants("order_events", "order_events.position IS NOT NULL")},
     places AS (
         SELECT f.merchant, COALESCE(p.position, 0) AS position, p.order_id, COALESCE(p.version, 0) AS version,
-               COALESCE(p.order_id, '{START.order_id}'::uuid) AS seen_order
+               COALESCE(p.order_id, '{NO_ORDER}') AS seen_order
         FROM found f LEFT JOIN event_positions p ON p.merchant = f.merchant)"""
 
-# The first event behind the position of a row `k` of `places`.
-_NEXT = """
-    SELECT {columns} FROM order_events n
-    WHERE n.merchant = k.merchant AND n.position >= k.position {below}
-      AND (n.position, n.order_id, n.version) > (k.position, k.seen_order, k.version)
-    ORDER BY n.position LIMIT 1"""
+# Condition: the event `n` is behind the position of a row `k` of `places`.
+_AFTER = """n.merchant = k.merchant AND n.position >= k.position
+    AND (n.position, n.order_id, n.version) > (k.position, k.seen_order, k.version)"""
 
 _WAITING = f"""{_BEHIND}
 SELECT k.merchant, k.position, k.seen_order, k.version FROM places k
-WHERE ({_NEXT.format(columns="true", below=f"AND n.position < (SELECT {feed.BELOW})")})
+WHERE (SELECT true FROM order_events n WHERE {_AFTER} AND n.position < (SELECT {BELOW}) ORDER BY n.position LIMIT 1)
 ORDER BY random() LIMIT {MERCHANTS}"""
 
 _OLDEST = f"""{_BEHIND}
 SELECT GREATEST(0, extract(epoch FROM now() - min(first.at)))::float8 AS age
-FROM places k CROSS JOIN LATERAL ({_NEXT.format(columns="n.at", below="")}) first"""
+FROM places k CROSS JOIN LATERAL (
+    SELECT n.at FROM order_events n WHERE {_AFTER} ORDER BY n.position LIMIT 1) first"""
 
 
 def claim(session: Session, lease: float) -> str | None:
@@ -169,6 +167,20 @@ def rewind(session: Session, place: Place) -> None:
 def forget(session: Session) -> None:
     """Remove the publisher's row. The positions stay, so that a later publisher continues."""
     session.execute("DELETE FROM event_publisher")
+
+
+def status(session: Session) -> Row | None:
+    """Return what the publisher does, or None if events are not published; ages in seconds.
+
+    `publisher` is the host, process and claim that publish, or None; `published` the age of the last acknowledgement;
+    `oldest` the age of the oldest event that is not published; `last_error` the reason of the last round that failed.
+    """
+    row = session.one(
+        """SELECT CASE WHEN leased_until > now() THEN lease_owner END AS publisher, last_error,
+                  extract(epoch FROM now() - published_at)::float8 AS published
+           FROM event_publisher"""
+    )
+    return row and {**row, "oldest": oldest_seconds(session)}
 
 
 def oldest_seconds(session: Session) -> float | None:

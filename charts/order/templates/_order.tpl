@@ -4,7 +4,8 @@
 {{- $webhooks := .Values.webhooks -}}
 port: 8080
 operatorPort: 9092
-connections: {perThread: 1, others: 29, fixed: {{ ternary (mul 3 (int .Values.publisher.replicas)) 0 .Values.publisher.enabled }}}
+connections: {perThread: 1, others: 29}
+publisherConnections: {{ ternary (mul 3 (int .Values.publisher.replicas)) 0 .Values.publisher.enabled }}
 peer: {name: payment, port: 8081, namespace: {{ .Values.payment.namespace | quote }}}
 env:
   PAYMENT_URL: {{ tpl (required "payment.url: must be the URL of the payment service" .Values.payment.url) . | quote }}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from functools import partial
 from pathlib import Path
 
 from chassis.postgres.database import Database
@@ -11,8 +12,14 @@ from order.publisher import store
 from order.publisher.jetstream import JetStream
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
-from tests.support.nats_server import NatsCluster, received, stream_info
+from tests.support.nats_server import NatsCluster, count_messages, received
 from tests.support.publishing import assert_in_order, publishing, record, settings
+
+
+def await_more(cluster: NatsCluster) -> None:
+    """Wait until the stream has a hundred more events."""
+    had = count_messages(cluster.urls)
+    eventually(lambda: count_messages(cluster.urls) > had + 100, "events arrive", 60)
 
 
 def test_every_event_arrives_in_order_although_the_leader_is_killed_twice(databases: Databases, tmp_path: Path) -> None:
@@ -33,17 +40,10 @@ def test_every_event_arrives_in_order_although_the_leader_is_killed_twice(databa
             try:
                 for _ in range(2):
                     leader = cluster.leader("TANDEM")
-                    had = stream_info(cluster.urls, "TANDEM").state.messages
-                    eventually(
-                        lambda had=had: stream_info(cluster.urls, "TANDEM").state.messages > had + 100, "events arrive"
-                    )
+                    await_more(cluster)
                     leader.kill()
-                    had = eventually(lambda: stream_info(cluster.urls, "TANDEM"), "a new leader", 30).state.messages
-                    eventually(
-                        lambda had=had: stream_info(cluster.urls, "TANDEM").state.messages > had + 100,
-                        "events arrive at the new leader",
-                        60,
-                    )
+                    eventually(partial(cluster.leader, "TANDEM"), "a new leader", 30)
+                    await_more(cluster)
                     leader.start()
                     leader.await_ready()
             finally:

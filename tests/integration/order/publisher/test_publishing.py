@@ -5,14 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from click.testing import Result
 
 from chassis.postgres.database import Database, Session
+from order.feed.store import Place
 from order.publisher import cloudevents, store
 from order.publisher.cloudevents import Message
+from order.publisher.store import Move, Page
 from tests.integration.order.feed.test_feed import follow
 from tests.integration.order.webhooks.test_events import place, post
 from tests.support.databases import Databases
@@ -42,7 +45,7 @@ def clean(session: Session) -> None:
     session.execute("DELETE FROM event_publisher")
     at = session.execute("SELECT order_events_base() + pg_current_xact_id()::text::bigint AS at").fetchone()
     assert at is not None
-    store.rewind(session, store.Place(at["at"]))
+    store.rewind(session, Place(at["at"]))
 
 
 class Recorder:
@@ -66,6 +69,16 @@ class Recorder:
         pass
 
 
+def of_order(nats: NatsServer, order: str) -> list[tuple[str, dict[str, str], dict[str, Any]]]:
+    return [each for each in received(nats.url) if each[2]["subject"] == order]
+
+
+def behind(page: Page) -> Move:
+    """Return the move of a position behind the last event of a page."""
+    last = page.rows[-1]
+    return Move(page.merchant, page.place, Place(last["position"], str(last["order_id"]), last["version"]))
+
+
 def is_published(session: Session) -> bool:
     return store.oldest_seconds(session) == 0.0
 
@@ -74,13 +87,9 @@ def test_each_step_of_an_order_arrives_as_a_cloud_event_in_order(pair: Pair, nat
     order = place(pair)
     post(pair, order, "refunds", {"amount": 100})
     with publishing(pair.databases, nats.url):
-        wanted = eventually(lambda: len(of := follow(pair.order, order_id=order["id"])) == 4 and of, "the refund ended")
-        arrived = eventually(
-            lambda: (
-                len(found := [each for each in received(nats.url) if each[2]["subject"] == order["id"]]) == 4 and found
-            ),
-            "all arrived",
-        )
+        eventually(lambda: len(follow(pair.order, order_id=order["id"])) == 4, "the refund ended")
+        eventually(lambda: len(of_order(nats, order["id"])) == 4, "all arrived")
+    wanted, arrived = follow(pair.order, order_id=order["id"]), of_order(nats, order["id"])
     for (subject, headers, event), fed in zip(arrived, wanted, strict=True):
         assert subject == f"tandem.demo.order.{fed['type']}"
         assert headers["Nats-Msg-Id"] == fed["id"]
@@ -180,8 +189,8 @@ def test_a_publisher_that_has_lost_its_lease_moves_nothing(databases: Databases,
     assert old is not None
     new = eventually(lambda: store.claim(session, lease=60), "the lease expired")
     page = eventually(lambda: store.read(session), "the event is in the feed")[0]
-    last = page.rows[-1]
-    move = store.Move(page.merchant, page.place, store.Place(last["position"], str(last["order_id"]), last["version"]))
+    assert new is not None
+    move = behind(page)
     assert store.move(session, old, 60, [move], None) is False
     assert not store.renew(session, old, 60)
     store.release(session, old)
@@ -195,11 +204,10 @@ def test_a_rewind_during_a_round_is_not_overwritten(databases: Databases, sessio
     ids = record(databases, f"m-{uuid.uuid4()}", orders=3)
     owner = store.claim(session, lease=60)
     assert owner
-    page = eventually(lambda: (pages := store.read(session)) and len(pages[0].rows) == 3 and pages, "in the feed")[0]
-    store.rewind(session, store.Place(1))
-    last = page.rows[-1]
-    move = store.Move(page.merchant, page.place, store.Place(last["position"], str(last["order_id"]), last["version"]))
-    assert store.move(session, owner, 60, [move], None)
+    eventually(lambda: [len(page.rows) for page in store.read(session)] == [3], "they are in the feed")
+    (page,) = store.read(session)
+    store.rewind(session, Place(1))
+    assert store.move(session, owner, 60, [behind(page)], None)
     assert not is_published(session)
     store.release(session, owner)
     broker = Recorder()
@@ -266,6 +274,7 @@ def test_a_broker_that_is_away_is_reported_and_nothing_else_waits(pair: Pair, se
         row = eventually(
             lambda: session.one("SELECT last_error FROM event_publisher WHERE last_error IS NOT NULL"), "an error"
         )
+        assert row
         assert "Connect call failed" in row["last_error"]
         nats.start()
         nats.await_ready()
