@@ -36,8 +36,8 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
             raise click.ClickException("EVENTS_URL is not set: it must name the broker, such as nats://nats:4222")
         metrics.set_role("publisher")
         tracing.start(app.name, "publisher")
-        # A round may take three times the timeout, and the lease must not expire meanwhile.
-        held = max(lease, 4 * settings.timeout)
+        # A round may take four times the timeout, and the lease must not expire meanwhile.
+        held = max(lease, 6 * settings.timeout)
         loop = Publisher(database, JetStream(settings), source=settings.source, lease=held, poll=poll)
         commands.run_loops(app.extensions["tandem"], [loop])
 

@@ -64,7 +64,7 @@ class JetStream:
 
         Messages of one order are published one after the other, each when the one before is acknowledged. After a
         failure, no further message of the order is published. So a stream never has an event before an earlier one of
-        its order. Takes about three times the setting `EVENTS_TIMEOUT` at most.
+        its order. Takes about four times the setting `EVENTS_TIMEOUT` at most.
         """
         return self._run(self._publish(messages))
 
@@ -129,31 +129,32 @@ class JetStream:
         """Return the context of a connection. Raises one of `FAILURES` if no server accepts one in time."""
         if self._client is None or not self._client.is_connected:
             await self._drop()
-            async with asyncio.timeout(self._settings.timeout):
-                await self._connect()
+            await self._connect()
         assert self._client is not None
         return self._client.jetstream(timeout=self._settings.timeout)
 
     async def _connect(self) -> None:
         servers, failure = list(self._settings.servers), None
         random.shuffle(servers)
+        seconds, credentials = self._settings.timeout / len(servers), self._settings.credentials
         for server in servers:
             client = _Client()
             try:
-                await client.connect(
-                    [server],
-                    name="tandem-publisher",
-                    connect_timeout=max(1, int(self._settings.timeout / len(servers))),
-                    error_cb=self._refused,
-                    user_credentials=RawCredentials(self._settings.credentials) if self._settings.credentials else None,
-                    tls=self._tls(),
-                    **_OPTIONS,
-                )
+                async with asyncio.timeout(seconds):
+                    await client.connect(
+                        [server],
+                        name="tandem-publisher",
+                        error_cb=self._refused,
+                        user_credentials=RawCredentials(credentials) if credentials else None,
+                        tls=self._tls(),
+                        **_OPTIONS,
+                    )
             except FAILURES as error:
                 failure = error
-                continue
-            self._client = client
-            return
+                await self._close(client)
+            else:
+                self._client = client
+                return
         assert failure is not None
         raise failure
 
@@ -171,22 +172,21 @@ class JetStream:
         return context
 
     async def _create_stream(self, stream: JetStreamContext) -> None:
-        """Create the stream if it does not exist; who may not, gets the same failure again in the next round."""
+        """Create the stream if it does not exist. A failure is noted, and the next round fails again."""
+        config = StreamConfig(
+            name=self._settings.stream, subjects=[cloudevents.SUBJECTS], num_replicas=self._settings.replicas
+        )
         try:
-            await stream.stream_info(self._settings.stream)
-        except nats.js.errors.NotFoundError:
-            config = StreamConfig(
-                name=self._settings.stream, subjects=[cloudevents.SUBJECTS], num_replicas=self._settings.replicas
-            )
-            try:
-                await stream.add_stream(config)
-            except FAILURES as error:
-                self._refusal = self._reason(error)
+            async with asyncio.timeout(self._settings.timeout):
+                try:
+                    await stream.stream_info(self._settings.stream)
+                except nats.js.errors.NotFoundError:
+                    await stream.add_stream(config)
         except FAILURES as error:
             self._refusal = self._reason(error)
 
     async def _refused(self, error: Exception) -> None:
-        """Note an error that the server sent: the call that caused it fails later, and for want of a response."""
+        """Note an error that the server sent. The call that caused it fails later, because there is no response."""
         self._refusal = str(error)
 
     def _reason(self, error: BaseException) -> str:
@@ -197,8 +197,12 @@ class JetStream:
     async def _drop(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            try:
-                async with asyncio.timeout(1):
-                    await client.close()
-            except FAILURES as error:
-                self._refusal = str(error)
+            await self._close(client)
+
+    async def _close(self, client: Client) -> None:
+        """Close a connection, also one that was not opened completely."""
+        try:
+            async with asyncio.timeout(1):
+                await client.close()
+        except FAILURES as error:
+            self._refusal = str(error)

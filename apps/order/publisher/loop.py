@@ -51,6 +51,8 @@ class Publisher:
         self._lease, self._poll = lease, poll
         self._stopping = threading.Event()
         self._failures = 0
+        # By merchant: the position, and the events behind it that were acknowledged although an earlier one was not.
+        self._ahead: dict[str, tuple[Place, set[str]]] = {}
         self._beat = time.monotonic()
         self._set_beat = metrics.loop_beat.labels(self.name).set
 
@@ -88,6 +90,7 @@ class Publisher:
 
     def _lead(self, owner: str) -> None:
         """Publish until stopped, or until the lease is lost."""
+        self._ahead.clear()
         renewed = time.monotonic()
         while not self._stopping.is_set():
             self._mark()
@@ -98,7 +101,7 @@ class Publisher:
                 renewed = time.monotonic()
                 pause = backoff(self._failures, cap=LONGEST_PAUSE) if self._failures else 0.0
             else:
-                pause = max(PAUSE, SHARE * (time.monotonic() - began))
+                pause = min(max(PAUSE, SHARE * (time.monotonic() - began)), self._lease / 3)
                 held = True
             if held and time.monotonic() + pause > renewed + self._lease / 3:
                 held = store.renew(self._database.session(), owner, self._lease)
@@ -112,29 +115,43 @@ class Publisher:
     def _publish(self, owner: str, pages: list[Page]) -> bool:
         """Publish these events and move the positions. Returns False if the lease was lost."""
         of_page = [self._messages(page) for page in pages]
-        messages = [message for page in of_page for message in page]
+        known = {page.merchant: self._known(page) for page in pages}
+        messages = [
+            message
+            for page, its in zip(pages, of_page, strict=True)
+            for message in its
+            if message.id not in known[page.merchant]
+        ]
         acknowledged, error = self._broker.publish(messages)
         published.labels("acknowledged").inc(len(acknowledged))
         published.labels("failed").inc(len(messages) - len(acknowledged))
-        moves = [
-            move
-            for page, its in zip(pages, of_page, strict=True)
-            if (move := _move(page, [message.id in acknowledged for message in its]))
-        ]
-        # One merchant's event that the broker refuses must not slow down the others.
         self._failures = self._failures + 1 if error and not acknowledged else int(bool(error))
         if error:
             log.warning("publish_failed", failed=len(messages) - len(acknowledged), error=error)
+        moves = []
+        for page, its in zip(pages, of_page, strict=True):
+            done = [message.id in acknowledged or message.id in known[page.merchant] for message in its]
+            count = done.index(False) if False in done else len(done)
+            place = _place(page, count)
+            if count:
+                moves.append(Move(page.merchant, page.place, place))
+            ahead = {message.id for message, is_done in zip(its[count:], done[count:], strict=True) if is_done}
+            if ahead:
+                self._ahead[page.merchant] = (place, ahead)
         return store.move(self._database.session(), owner, self._lease, moves, error)
+
+    def _known(self, page: Page) -> set[str]:
+        """Return the ids of events of a page that were acknowledged; none after the position was set by `rewind`."""
+        place, ids = self._ahead.pop(page.merchant, (page.place, set[str]()))
+        return ids if place == page.place else set()
 
     def _messages(self, page: Page) -> list[Message]:
         return [cloudevents.message(page.merchant, row["body"], self._source) for row in page.rows]
 
 
-def _move(page: Page, acknowledged: list[bool]) -> Move | None:
-    """Return the move behind the last event before which all are acknowledged, or None if the first one is not."""
-    count = acknowledged.index(False) if False in acknowledged else len(acknowledged)
+def _place(page: Page, count: int) -> Place:
+    """Return the place behind the first `count` events of a page."""
     if not count:
-        return None
+        return page.place
     last = page.rows[count - 1]
-    return Move(page.merchant, page.place, Place(last["position"], str(last["order_id"]), last["version"]))
+    return Place(last["position"], str(last["order_id"]), last["version"])

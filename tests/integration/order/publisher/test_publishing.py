@@ -139,7 +139,7 @@ def test_what_the_broker_did_not_acknowledge_is_published_again(databases: Datab
     refusing = Recorder(ids[2])
     with publishing(databases, refusing):
         eventually(lambda: refusing.rounds >= 2, "it has been tried again")
-    assert refusing.got[:4] == ids[:2] + ids[3:], "events of other orders are published"
+    assert refusing.got == ids[:2] + ids[3:], "events of other orders are published, and once"
     assert store.oldest_seconds(session)
     accepting = Recorder()
     with publishing(databases, accepting):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from order.publisher.cloudevents import Message
 from order.publisher.jetstream import JetStream
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
+from tests.support.nats_accounts import Operator
 from tests.support.nats_server import NatsServer, received
 from tests.support.publishing import publishing, record, settings
 
@@ -111,6 +113,15 @@ def test_a_wrong_password_is_the_reason_and_a_right_one_is_accepted(tmp_path: Pa
         assert publish(server.url.replace("//", "//tandem:pa55word@")) == ({"id-1"}, None)
 
 
+def test_a_credentials_file_of_nats_is_accepted(tmp_path: Path) -> None:
+    operator = Operator()
+    with NatsServer(tmp_path, more=operator.configuration) as server:
+        acknowledged, error = publish(server.url)
+        assert not acknowledged
+        assert "authorization violation" in str(error).lower()
+        assert publish(server.url, credentials=operator.credentials()) == ({"id-1"}, None)
+
+
 def test_a_user_needs_to_publish_only_if_the_stream_exists(tmp_path: Path) -> None:
     more = """authorization { users: [
         {user: "operator", password: "o"},
@@ -124,11 +135,20 @@ def test_a_user_needs_to_publish_only_if_the_stream_exists(tmp_path: Path) -> No
         assert publish(as_publisher) == ({"id-1"}, None)
 
 
-def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+def test_a_server_that_says_nothing_is_given_up_in_time_and_its_connection_is_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        acknowledged, error = publish(f"nats://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5)
-    assert not acknowledged
-    assert error
+        broker = JetStream(settings(f"nats://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5))
+        for _ in range(2):
+            began = time.monotonic()
+            acknowledged, error = broker.publish([message()])
+            assert time.monotonic() - began < 3
+            assert not acknowledged
+            assert error
+            connection, _ = listener.accept()
+            connection.settimeout(5)
+            assert connection.recv(1) == b"", "closed"
+            connection.close()
+        broker.close()
 
 
 def test_the_next_server_is_used_if_one_is_away(tmp_path: Path) -> None:
