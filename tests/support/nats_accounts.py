@@ -10,8 +10,10 @@ from typing import Any
 
 import nkeys
 
-_UNLIMITED = ("subs", "conn", "leaf", "imports", "exports", "data", "payload", "mem_storage", "disk_storage", "streams")
-_UNLIMITED += ("consumer",)
+_UNLIMITED = (
+    *("subs", "conn", "leaf", "imports", "exports", "data", "payload"),
+    *("mem_storage", "disk_storage", "streams", "consumer"),
+)
 
 
 class Operator:

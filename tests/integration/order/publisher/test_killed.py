@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -49,6 +50,10 @@ class Process:
             self._log.close()
 
 
+def has_more_than(nats: NatsServer, count: int) -> bool:
+    return count_messages(nats.url) > count
+
+
 def test_every_event_arrives_in_order_although_the_publisher_is_killed(databases: Databases, tmp_path: Path) -> None:
     ending, ids = threading.Event(), list[str]()
 
@@ -65,7 +70,7 @@ def test_every_event_arrives_in_order_although_the_publisher_is_killed(databases
             for _ in range(4):
                 process = Process(databases, nats.url, tmp_path)
                 try:
-                    eventually(lambda count=count: count_messages(nats.url) > count, "it publishes", 60)
+                    eventually(partial(has_more_than, nats, count), "it publishes", 60)
                 finally:
                     process.end(signal.SIGKILL)
                 count = count_messages(nats.url)
