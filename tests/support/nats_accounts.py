@@ -22,15 +22,21 @@ class Operator:
     def __init__(self) -> None:
         self._operator, _ = _keys(nkeys.PREFIX_BYTE_OPERATOR)
         self._account, _ = _keys(nkeys.PREFIX_BYTE_ACCOUNT)
+        self._system, _ = _keys(nkeys.PREFIX_BYTE_ACCOUNT)
 
     @property
     def configuration(self) -> str:
         """The part of a server's configuration that trusts this operator."""
         limits: dict[str, Any] = dict.fromkeys(_UNLIMITED, -1)
-        account = _public(self._account)
+        account, system = _public(self._account), _public(self._system)
         operator_jwt = _jwt(self._operator, _public(self._operator), {"type": "operator"})
         account_jwt = _jwt(self._operator, account, {"type": "account", "limits": {**limits, "wildcards": True}})
-        return f"operator: {operator_jwt}\nresolver: MEMORY\nresolver_preload: {{ {account}: {account_jwt} }}"
+        plain = dict.fromkeys(_UNLIMITED[:7], -1)  # without JetStream
+        system_jwt = _jwt(self._operator, system, {"type": "account", "limits": {**plain, "wildcards": True}})
+        return (
+            f"operator: {operator_jwt}\nsystem_account: {system}\nresolver: MEMORY\n"
+            f"resolver_preload: {{ {account}: {account_jwt}, {system}: {system_jwt} }}"
+        )
 
     def credentials(self) -> str:
         """Return the credentials file of a new user."""

@@ -66,7 +66,11 @@ class NatsServer:
 
     def await_ready(self) -> None:
         """Wait until the server is ready."""
-        eventually(self.is_ready, f"the server {self.name} is ready; see {self._folder}/log", 60)
+        eventually(lambda: self.is_ready() or not self._runs(), f"the server {self.name} is ready", 60)
+        assert self._runs(), f"the server {self.name} has ended; see {self._folder}/log"
+
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """Kill the server, as a crash would."""
