@@ -1,4 +1,4 @@
-.PHONY: help run tour test lint format charts manifests openapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
+.PHONY: help run tour test lint format charts manifests openapi asyncapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -18,7 +18,7 @@ MODULES := PYTHONPATH=apps:apps/client
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(LAPTOP) ## Run both services on this machine until Ctrl-C; place a first order
+run: $(LAPTOP) ## Run both services on this machine until Ctrl-C; place a first order; EVENTS=nats starts a broker too
 	@$(MODULES) exec $(BIN)/python -m ci.laptop --with-parent
 
 tour: $(LAPTOP) ## Break a running Tandem in five ways; show what was seen and which row saved it
@@ -46,6 +46,9 @@ manifests: $(DEV) ## Generate k8s/, the kustomize base and overlays, from the ch
 openapi: $(DEV) ## Generate docs/openapi, both services' OpenAPI documents, and the TypeScript client from them
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.openapi
 	$(BIN)/python -m ci.generate.client_ts
+
+asyncapi: $(DEV) ## Generate docs/asyncapi, the document of the events that a broker gets
+	PYTHONPATH=apps $(BIN)/python -m ci.generate.asyncapi
 
 schema: $(DEV) ## Generate docs/schema, both databases as SQL with comments
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.schema

@@ -19,6 +19,7 @@ from order.feed.service import Feed
 from order.gateway import PaymentGateway
 from order.operator import views
 from order.operator.application import PATH
+from order.publisher import commands as publisher_commands
 from order.refunds import Refunds
 from order.service import Orders
 from order.transition import EVENTS
@@ -64,6 +65,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     outbox.add_gauges(app.extensions["tandem"].gauges, *model.Command)
     metrics.add_gauges(app.extensions["tandem"].gauges)
     feed_metrics.add_gauges(app.extensions["tandem"].gauges)
+    publisher_commands.add_gauges(app.extensions["tandem"].gauges)
     webhooks_commands.add_gauges(app.extensions["tandem"].gauges)
     commands.register(
         app,
@@ -74,4 +76,5 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         lambda: [webhooks.deliverer.loop(lease=settings.lease_seconds, poll=settings.poll_seconds)],
     )
     webhooks_commands.register(app, webhooks)
+    publisher_commands.register(app, settings.events, lease=settings.lease_seconds, poll=settings.poll_seconds)
     return app

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chassis import config
+from order.publisher import config as publisher
 from order.webhooks import config as webhooks
 
 SCOPES = frozenset({"orders:read", "orders:write", "operator:read", "operator:write", "operator:orders"})
@@ -24,6 +25,7 @@ class Settings(config.Settings):
     sweep_seconds: float
     sweep_authorized_seconds: float
     webhooks: webhooks.Settings
+    events: publisher.Settings
 
 
 def load() -> Settings:
@@ -39,5 +41,6 @@ def load() -> Settings:
         sweep_seconds=config.seconds(env, "SWEEP_SECONDS", 60.0),
         sweep_authorized_seconds=config.seconds(env, "SWEEP_AUTHORIZED_SECONDS", 3600.0),
         webhooks=webhooks.load(env),
+        events=publisher.load(env),
         payment_timeout=config.seconds(env, "PAYMENT_TIMEOUT", 12.0),
     )

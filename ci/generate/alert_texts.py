@@ -44,6 +44,10 @@ DESCRIPTIONS = {
         "The feed shows no event that a running transaction could still precede. Consumers are late, and lose nothing."
         " Look for a long transaction in the order database, and end it."
     ),
+    "TandemEventsUnpublished": (
+        "The broker is away or refuses events, or the publisher does not run. Orders, the feed and webhooks do not wait"
+        " for it. The events are published when the cause is gone."
+    ),
     "TandemWebhooksDead": (
         "Merchants' receivers failed until the last attempt. The events can be sent again; the merchants can also read"
         " the orders."
@@ -76,6 +80,7 @@ UNITS = {
     "TandemOrdersWaiting": "seconds",
     "TandemOrphanPayments": "payments",
     "TandemEventsDelayed": "seconds",
+    "TandemEventsUnpublished": "seconds",
     "TandemWebhooksDead": "webhooks",
     "TandemWebhooksLate": "seconds",
     "TandemOperationsStuck": "seconds",

@@ -225,6 +225,13 @@ def _order(times: _Times) -> list[_Alert]:
             "A transaction that has run for {{ $value | humanizeDuration }} delays the feed of events.",
         ),
         _Alert(
+            "TandemEventsUnpublished",
+            "ticket",
+            "5m",
+            f"max by ({PER}) (events_unpublished_oldest_seconds{{SERVICE}}) > {times.age('5m')}",
+            "The broker has not acknowledged an event for {{ $value | humanizeDuration }}.",
+        ),
+        _Alert(
             "TandemWebhooksDead",
             "ticket",
             "0m",

@@ -21,6 +21,7 @@ def text() -> str:
             "Orders and payments": _flow(),
             "Provider and money": _provider(),
             "Merchants' webhooks": _webhooks(),
+            "Events to the broker": _broker(),
         },
         'label_values(build_info{tandem="order"}, namespace)',
     )
@@ -151,6 +152,23 @@ def _provider() -> list[Panel]:
                 f' (account, currency) (increase({LEDGER}{{{PAYMENT},direction="credit"}}[$__range]))'
             },
             number=True,
+        ),
+    ]
+
+
+def _broker() -> list[Panel]:
+    return [
+        Panel(
+            "Oldest event to publish",
+            "How long the oldest event has waited for the broker's acknowledgement. Empty if no publisher has run.",
+            "s",
+            {"age": f"max(events_unpublished_oldest_seconds{{{ORDER}}})"},
+        ),
+        Panel(
+            "Published events",
+            "Events per minute that the broker acknowledged, or did not.",
+            "none",
+            {"{{outcome}}": f"sum by (outcome) ({rate('events_published_total', ORDER)}) * 60"},
         ),
     ]
 

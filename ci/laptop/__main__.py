@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from ci.laptop import launch
+from ci.laptop import launch, nats
 from ci.laptop.guide import env_file, welcome
 from ci.laptop.journey import Journey, Refused, answers_ok
 from ci.laptop.ports import Ports, PortUnusable, url
@@ -27,6 +27,7 @@ from ci.laptop.supervisor import StartFailed, Stopped, Supervisor
 
 FAILURES = (
     AlreadyRunning,
+    nats.BrokerUnknown,
     Refused,
     StartFailed,
     StateBroken,
@@ -59,7 +60,7 @@ def main() -> None:
     supervisor.stop_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         with state.locked():
-            run(state, Ports.from_environment(), supervisor)
+            run(state, Ports.from_environment(nats=nats.is_wanted()), supervisor)
     except (*FAILURES, OSError, psycopg.Error) as error:
         text = describe(error)
         if state.is_full() or "No space left on device" in text:
@@ -108,6 +109,12 @@ def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
     for readyz in (f"{url(port)}/readyz" for port in (ports.order_admin, ports.payment_admin)):
         supervisor.wait_until(partial(answers_ok, readyz), readyz, START_TIMEOUT)
     done("order and payment are ready")
+
+    if ports.nats is not None:
+        supervisor.start(nats.server(state, ports.nats))
+        supervisor.start(nats.publisher(state, ports.nats, environments["order"]))
+        supervisor.wait_until(partial(nats.accepts, ports.nats), "NATS", START_TIMEOUT)
+        done("NATS is ready")
 
     with closing(Journey(url(ports.order), keys["API_KEY"])) as journey:
         supervisor.wait_until(journey.paid, "payment of the first order", START_TIMEOUT)

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import Mapping
 
+from ci.laptop import nats
 from ci.laptop.journey import PAYMENT_METHOD
 from ci.laptop.ports import Ports, url
 from ci.laptop.services import DatabaseUrls
@@ -24,6 +25,7 @@ def env_file(ports: Ports, keys: Mapping[str, str], databases: Mapping[str, Data
         "PAYMENT_DATABASE_URL": databases["payment"].service,
         "ORDER_MIGRATION_DATABASE_URL": databases["order"].owner,
         "PAYMENT_MIGRATION_DATABASE_URL": databases["payment"].owner,
+        **({"EVENTS_URL": nats.url(ports.nats)} if ports.nats else {}),
     }
 
 
@@ -35,6 +37,7 @@ def welcome(ports: Ports, keys: Mapping[str, str], order_id: str) -> list[str]:
     return [
         f"order    {url(ports.order)}   metrics and health {url(ports.order_admin)}",
         f"payment  {url(ports.payment)}   metrics and health {url(ports.payment_admin)}",
+        *([f"events   {nats.url(ports.nats)}   consumer: docs/examples/nats_consumer.py"] if ports.nats else []),
         f"API key  {keys['API_KEY']}",
         f"operator {url(ports.order_admin)}/operator   sign in with {keys['OPERATOR_API_KEY']}",
         "",

@@ -1,4 +1,4 @@
-"""The four ports of the local stack: their numbers, and whether they are free."""
+"""The ports of the local stack: their numbers, and whether they are free."""
 
 import errno
 import os
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 ADDRESS = "127.0.0.1"
+NATS = 4222
 
 
 class PortUnusable(Exception):
@@ -16,21 +17,24 @@ class PortUnusable(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of each service's API, and of its metrics and health endpoints (admin)."""
+    """The ports of each service's API, of its metrics and health endpoints (admin), and of NATS if it is started."""
 
     order: int = 8080
     payment: int = 8081
     order_admin: int = 9090
     payment_admin: int = 9091
+    nats: int | None = None
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, nats: bool = False) -> Self:
         """Return the ports that ORDER_PORT, PAYMENT_PORT, ORDER_ADMIN_PORT and PAYMENT_ADMIN_PORT set.
 
-        Raises `PortUnusable` if a value is not a port number.
+        With `nats`, also the one that NATS_PORT sets. Raises `PortUnusable` if a value is not a port number.
         """
-        ports = {}
+        ports: dict[str, int] = {"nats": NATS} if nats else {}
         for field in cls.__dataclass_fields__:
+            if field == "nats" and not nats:
+                continue
             variable = _variable(field)
             text = environ.get(variable)
             if not text:
@@ -41,9 +45,11 @@ class Ports:
         return cls(**ports)
 
     def check(self) -> None:
-        """Raise `PortUnusable` unless all four differ and are free."""
+        """Raise `PortUnusable` unless all differ and are free."""
         seen: dict[int, str] = {}
         for field, port in vars(self).items():
+            if port is None:
+                continue
             variable = _variable(field)
             if port in seen:
                 raise PortUnusable(f"{seen[port]} and {variable} are both {port}: set one of them to another port")

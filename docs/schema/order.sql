@@ -521,6 +521,37 @@ CREATE TRIGGER webhook_attempts_append_only BEFORE UPDATE ON webhook_attempts FO
     EXECUTE FUNCTION append_only();
 
 
+-- Events to a broker --------------------------------------------------------------------------------------------------
+
+CREATE TABLE event_publisher (
+    one          boolean     NOT NULL DEFAULT true CHECK (one),
+    lease_owner  text,
+    leased_until timestamptz,
+    published_at timestamptz,
+    last_error   text,
+    PRIMARY KEY (one)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE event_publisher IS 'One row, once events are published to a broker. Its lease admits one publisher.';
+COMMENT ON COLUMN event_publisher.one IS 'Always true, so that there is one row.';
+COMMENT ON COLUMN event_publisher.lease_owner IS 'Name of the claim that publishes. Checked by every move of a position.';
+COMMENT ON COLUMN event_publisher.leased_until IS 'When another publisher may take over.';
+COMMENT ON COLUMN event_publisher.published_at IS 'When the broker last acknowledged events.';
+COMMENT ON COLUMN event_publisher.last_error IS 'Why events of the last round were not acknowledged; NULL if all were.';
+
+CREATE TABLE event_positions (
+    merchant text   NOT NULL,
+    position bigint NOT NULL,
+    order_id uuid   NOT NULL,
+    version  bigint NOT NULL,
+    PRIMARY KEY (merchant)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE event_positions IS 'How far the events of each merchant are published. Without a row: none is.';
+COMMENT ON COLUMN event_positions.merchant IS 'The merchant.';
+COMMENT ON COLUMN event_positions.position IS 'Position of the last event that is published (order_events.position).';
+COMMENT ON COLUMN event_positions.order_id IS 'Order of that event.';
+COMMENT ON COLUMN event_positions.version IS 'Version of that event.';
+
+
 -- The operator's page -------------------------------------------------------------------------------------------------
 
 CREATE TABLE operator_sessions (

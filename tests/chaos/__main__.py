@@ -25,8 +25,9 @@ import requests
 
 from ci.laptop.postgres import Postgres
 from tests.chaos import coverage, kept, orphans
+from tests.chaos.broker import Broker
 from tests.chaos.checker import Checker, Finding, pending
-from tests.chaos.consumer import Consumer
+from tests.chaos.consumer import Consumer, Consuming
 from tests.chaos.facts import Facts
 from tests.chaos.faults import Faults
 from tests.chaos.log import Log
@@ -75,7 +76,9 @@ def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
         until = time.monotonic() + seconds
         urls = stack.order.url, stack.payment.url
         callers = [Caller(number, seed, *urls, log, until, loses_orders=True) for number in range(CALLERS)]
-        consumers = [Consumer(urls[0], merchant) for merchant in MERCHANTS]
+        broker = running.enter_context(Broker(seed, stack, databases, folder))
+        consumers: list[Consuming] = [Consumer(urls[0], merchant) for merchant in MERCHANTS]
+        consumers += broker.consumers()
         faults = Faults(seed, stack, servers, databases, [to_payment, to_order], until)
         with Ticker(seconds, log, faults):
             for consumer in consumers:
@@ -129,7 +132,7 @@ class Running(orphans.Commands, Protocol):
 
 
 def finish(
-    log: Log, stack: Running, began: datetime, within: float = REST_TIMEOUT, consumers: Sequence[Consumer] = ()
+    log: Log, stack: Running, began: datetime, within: float = REST_TIMEOUT, consumers: Sequence[Consuming] = ()
 ) -> End:
     """Wait until no work is pending, return money that has no order, and check the invariants.
 
@@ -143,7 +146,7 @@ def finish(
         consumer.finish()
     metrics = folder / "metrics.log"
     metrics.write_text("".join(scrape(port) for port in stack.admin_ports))
-    texts = [metrics, *folder.glob("*-web.log"), *folder.glob("*-relay.log")]
+    texts = [metrics, *folder.glob("*-web.log"), *folder.glob("*-relay.log"), *folder.glob("*-publisher.log")]
 
     def reconcile(service: str) -> tuple[int, str]:
         until = datetime.now(UTC) + timedelta(minutes=1)

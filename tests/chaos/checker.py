@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos import consumer, intents, orphans, told
-from tests.chaos.consumer import Consumer
+from tests.chaos.consumer import Consuming
 from tests.chaos.facts import Facts, Reconcile
 from tests.chaos.log import Log, Request
 from tests.chaos.workload import CARD_NUMBERS
@@ -81,7 +81,7 @@ class Checker:
         payment: Client,
         texts: list[Path],
         reconcile: Reconcile | None = None,
-        consumers: Sequence[Consumer] = (),
+        consumers: Sequence[Consuming] = (),
     ) -> None:
         self._consumers = list(consumers)
         self._log, self._databases, self._texts, self._reconcile = log, databases, texts, reconcile
@@ -114,7 +114,7 @@ class Checker:
                 lambda: orphans.orphans(self.facts, self._reconcile),
             ),
             (
-                "every committed event is in the feed once, each order's in order",
+                "every committed event arrives, once or with the same id, each order's in order",
                 lambda: consumer.completeness(self.facts, self._consumers),
             ),
         ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import requests
 
@@ -15,6 +15,21 @@ from tests.support.pair import Client
 
 Event = tuple[str, str, int]
 """The id of an event, its order and the version."""
+
+
+class Consuming(Protocol):
+    """A consumer of the events of one merchant, of the feed or of a broker."""
+
+    merchant: str
+    received: list[Event]
+
+    def start(self) -> None:
+        """Begin to read."""
+        ...
+
+    def finish(self) -> None:
+        """Read to the end, and stop."""
+        ...
 
 
 class Consumer:
@@ -61,7 +76,7 @@ class Consumer:
         return bool(page["has_more"])
 
 
-def completeness(facts: Facts, consumers: list[Consumer]) -> Iterator[str | None]:
+def completeness(facts: Facts, consumers: Sequence[Consuming]) -> Iterator[str | None]:
     """Check that each consumer got every event of its merchant once, under the id of its row, and in order."""
     for consumer in consumers:
         got: dict[str, list[int]] = defaultdict(list)
@@ -77,8 +92,8 @@ def completeness(facts: Facts, consumers: list[Consumer]) -> Iterator[str | None
                     told = ids.get((order_id, row["version"]), str(row["id"]))
                     yield None if told == str(row["id"]) else f"order {order_id}: event {row['id']} came as {told}"
         for order_id in got:
-            yield f"order {order_id}: the feed has events of an order without a history"
+            yield f"order {order_id}: a consumer got events of an order without a history"
 
 
 def _compare(order_id: str, wanted: list[int], got: list[int]) -> str | None:
-    return None if got == wanted else f"order {order_id}: events {wanted} were committed, and the feed had {got}"
+    return None if got == wanted else f"order {order_id}: events {wanted} were committed, and a consumer got {got}"

@@ -178,6 +178,32 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "position moved before the acknowledgement",
+        "the publisher's position moves although the broker did not acknowledge the events",
+        "apps/order/publisher/loop.py",
+        (("count = done.index(False) if False in done else len(done)", "count = len(done)"),),
+        ("tests/integration/order/publisher/test_publishing.py",),
+    ),
+    Mutation(
+        "events of an order published at once",
+        "after an event that the broker refuses, later ones of the same order are published",
+        "apps/order/publisher/jetstream.py",
+        (
+            (
+                "                    async with room:\n"
+                "                        await self._send(stream, message)\n"
+                "                    acknowledged.add(message.id)\n",
+                "                    async with room:\n"
+                "                        try:\n"
+                "                            await self._send(stream, message)\n"
+                "                            acknowledged.add(message.id)\n"
+                "                        except FAILURES as error:\n"
+                "                            failures.append(error)\n",
+            ),
+        ),
+        ("tests/integration/order/publisher/test_refusals.py",),
+    ),
+    Mutation(
         "feed ordered by id alone",
         "the feed shows events although older transactions run, and skips what these commit",
         "apps/order/feed/store.py",

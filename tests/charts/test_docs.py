@@ -45,6 +45,7 @@ def test_both_services_document_shared_values_in_the_same_words() -> None:
         "payment",
         "order",
         "operator",
+        "publisher",
         "webhooks",
         "provider",
         "credentials",

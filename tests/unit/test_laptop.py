@@ -9,6 +9,9 @@ from ci.laptop.ports import Ports, PortUnusable
 
 def test_ports_have_the_documented_defaults() -> None:
     assert Ports.from_environment({}) == Ports(8080, 8081, 9090, 9091)
+    assert Ports.from_environment({"NATS_PORT": "1"}) == Ports(8080, 8081, 9090, 9091), "NATS is not started"
+    assert Ports.from_environment({}, nats=True).nats == 4222
+    assert Ports.from_environment({"NATS_PORT": "14222"}, nats=True).nats == 14222
     assert Ports.from_environment({"PAYMENT_ADMIN_PORT": "19091"}) == Ports(8080, 8081, 9090, 19091)
 
 

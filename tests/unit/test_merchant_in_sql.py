@@ -22,6 +22,7 @@ from ci import ROOT
 SHARED = {
     "alembic_version": "the version of the schema",
     "api_keys": "a key is looked up by its digest, before the merchant is known",
+    "event_publisher": "one row: which publisher has the lease",
     "operator_sessions": "sessions of operators, who see all merchants",
     "rate_limits": "counts callers, and some callers have no merchant",
     "version_floor": "one row for the whole database",

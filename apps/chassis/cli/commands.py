@@ -17,7 +17,7 @@ from flask import Flask
 from chassis import config
 from chassis.cli import failures, keys
 from chassis.config import ConfigError
-from chassis.messaging.work import WorkLoop
+from chassis.messaging.work import Loop, WorkLoop
 from chassis.postgres import migrate, roles
 from chassis.postgres.database import Database, Session, to_json
 from chassis.server import admin, listeners
@@ -136,7 +136,7 @@ def _purge_rate_limits(session: Session) -> int:
     return session.execute("DELETE FROM rate_limits WHERE now() > ALL (full_at)").rowcount
 
 
-def run_loops(service: Service, loops: Sequence[WorkLoop]) -> None:
+def run_loops(service: Service, loops: Sequence[Loop]) -> None:
     """Run each loop in its own thread until SIGTERM or SIGINT. The exit status is 1 if one of them crashes."""
     stopping = threading.Event()
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -21,6 +21,24 @@ log = logs.get_logger()
 
 QUEUED = 2
 """How many rows are leased per thread: the one it works on and the next one."""
+
+
+class Loop(Protocol):
+    """Work that a thread does until it is stopped."""
+
+    name: str
+
+    def run(self) -> None:
+        """Work until `stop` is called."""
+        ...
+
+    def stop(self) -> None:
+        """Make `run` return soon."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Return whether the loop is not stuck."""
+        ...
 
 
 class WorkLoop:

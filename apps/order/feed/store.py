@@ -24,7 +24,7 @@ SCANNED = 2000
 
 _FIRST_WINDOW = timedelta(minutes=1)  # longer than any transaction that writes an event takes
 
-_NO_ORDER = "00000000-0000-0000-0000-000000000000"
+NO_ORDER = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Place:
     """A place in the feed: behind the event of this version of this order, at this position."""
 
     position: int
-    order_id: str = _NO_ORDER
+    order_id: str = NO_ORDER
     version: int = 0
 
 
 START = Place(0)
 """The place before the first event."""
 
-_BELOW = "order_events_base() + pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+BELOW = "order_events_base() + pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 _ONLY: dict[str, LiteralString] = {
     "order_id": "AND n.order_id = %(order_id)s::uuid",
@@ -77,7 +77,7 @@ def find(
     only: LiteralString = " ".join(condition for name, condition in _ONLY.items() if name in query)
     most = SCANNED if "type" in query else limit + 1
     rows = session.execute(
-        _PAGE.format(below=_BELOW, only=only, event=events.EVENT, source=events.SOURCE),
+        _PAGE.format(below=BELOW, only=only, event=events.EVENT, source=events.SOURCE),
         {
             **{"type": None, **query, "merchant": merchant, "limit": limit + 1, "scanned": most},
             **{"position": after.position, "seen_order": after.order_id, "seen_version": after.version},
@@ -96,7 +96,7 @@ def newest(session: Session, merchants: list[str]) -> dict[str, int]:
     rows = session.all(
         f"""SELECT m.merchant, (
                 SELECT n.position FROM order_events n
-                WHERE n.merchant = m.merchant AND n.position < (SELECT {_BELOW})
+                WHERE n.merchant = m.merchant AND n.position < (SELECT {BELOW})
                 ORDER BY n.position DESC LIMIT 1) AS position
             FROM unnest(%(merchants)s::text[]) AS m(merchant)""",
         {"merchants": merchants},
@@ -107,7 +107,7 @@ def newest(session: Session, merchants: list[str]) -> dict[str, int]:
 def is_delayed(session: Session, merchant: str) -> bool:
     """Return whether the merchant has committed events that are not shown yet, because an older transaction runs."""
     row = session.one(
-        f"SELECT EXISTS (SELECT FROM order_events WHERE merchant = %s AND position >= (SELECT {_BELOW})) AS delayed",
+        f"SELECT EXISTS (SELECT FROM order_events WHERE merchant = %s AND position >= (SELECT {BELOW})) AS delayed",
         (merchant,),
     )
     return bool(row and row["delayed"])
@@ -132,7 +132,7 @@ def place_at(session: Session, moment: datetime) -> Place:
     while True:
         row = session.execute(
             f"""SELECT (SELECT min(position) FROM order_events WHERE at >= %(begin)s AND at < %(end)s) AS first,
-                       {_BELOW} AS below, %(end)s > now() AS is_over""",
+                       {BELOW} AS below, %(end)s > now() AS is_over""",
             {"begin": begin, "end": begin + step},
             prepare=False,
         ).fetchone()

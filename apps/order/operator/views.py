@@ -22,6 +22,7 @@ from order.model import Status
 from order.operator import actions, again, details, model, offers, order_actions, store
 from order.operator.application import PATH, create, resources, wsgi
 from order.operator.details import INVALID_MERCHANT, PAGE_SIZE
+from order.publisher import store as publisher
 from order.store import orphans, waiting
 from order.webhooks import store as webhooks
 
@@ -141,6 +142,7 @@ def pending() -> str:
         backlog=webhooks.backlog(session),
         oldest_webhook=webhooks.oldest_seconds(session),
         endpoints=store.webhooks_pending(session, PAGE_SIZE),
+        broker=publisher.status(session),
         payment=_payment(),
         feed=store.newest_event(session),
         refresh=request.args.get("refresh") == "5",

@@ -119,7 +119,8 @@ thread has a connection; docs/production.md, Size, has the sum.
 */ -}}
 {{- define "chassis.connectionErrors" -}}
 {{- $errors := list -}}
-{{- $connections := (include "chassis.facts" . | fromYaml).connections -}}
+{{- $facts := include "chassis.facts" . | fromYaml -}}
+{{- $connections := $facts.connections -}}
 {{- $embedded := .Values.postgresql.enabled -}}
 {{- $admitted := ternary (.Values.postgresql.parameters.max_connections | default 100) .Values.database.maxConnections $embedded | int -}}
 {{- $pods := ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled | int -}}
@@ -129,9 +130,10 @@ thread has a connection; docs/production.md, Size, has the sum.
 {{- end -}}
 {{- $perThread := add $connections.perThread (ternary 1 0 (not (empty .Values.rateLimit))) -}}
 {{- $perPod := add (mul .Values.web.workers .Values.web.threads $perThread) $connections.others -}}
-{{- $needed := add (mul (add $pods (int $surge)) $perPod) 5 -}}
+{{- $others := add 5 ($facts.publisherConnections | default 0) -}}
+{{- $needed := add (mul (add $pods (int $surge)) $perPod) $others -}}
 {{- if and (gt $admitted 0) (gt (int $needed) $admitted) -}}
-{{- $errors = append $errors (printf "%s: is %d, but %d pods and %d more during a rollout open up to %d connections each, and 5 are for migration, purge and superusers: set it to %d, or lower %s" (ternary "postgresql.parameters.max_connections" "database.maxConnections" $embedded) $admitted $pods (int $surge) (int $perPod) (int $needed) (ternary "autoscaling.maxReplicas" "replicaCount" .Values.autoscaling.enabled)) -}}
+{{- $errors = append $errors (printf "%s: is %d, but %d pods and %d more during a rollout open up to %d connections each, and %d are for migration, purge%s and superusers: set it to %d, or lower %s" (ternary "postgresql.parameters.max_connections" "database.maxConnections" $embedded) $admitted $pods (int $surge) (int $perPod) (int $others) (ternary ", publisher" "" (gt (int $others) 5)) (int $needed) (ternary "autoscaling.maxReplicas" "replicaCount" .Values.autoscaling.enabled)) -}}
 {{- end -}}
 {{- toJson $errors -}}
 {{- end }}

@@ -68,6 +68,7 @@ chassis.facts: what differs between the service charts, as YAML from the chart's
   secrets  keys of the credentials Secret that this service reads: {SETTING: key}
   egress   destinations outside the cluster: a list of {cidrs, ports}; empty cidrs are the whole internet
   connections  how many connections to the database a pod opens: {perThread, others}
+  publisherConnections  how many connections all pods of the publisher open; may be missing
   errors   contradictions between values that only this chart has: a list of messages; may be missing
 */ -}}
 {{- define "chassis.facts" -}}

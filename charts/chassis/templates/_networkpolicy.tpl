@@ -37,13 +37,13 @@ namespaceSelector:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.servicePodSelector: a selector for the pods that use the database: server, migration and purge */ -}}
+{{- /* chassis.servicePodSelector: a selector for the pods that use the database: server, publisher, migration and purge */ -}}
 {{- define "chassis.servicePodSelector" -}}
 matchLabels:
   app.kubernetes.io/name: {{ .Chart.Name }}
   app.kubernetes.io/instance: {{ .Release.Name }}
 matchExpressions:
-  - {key: app.kubernetes.io/component, operator: In, values: [server, migrate, purge]}
+  - {key: app.kubernetes.io/component, operator: In, values: [server, publisher, migrate, purge]}
 {{- end }}
 
 {{- /* chassis.databasePeers: the NetworkPolicyPeers of the database; empty if its address is not restricted */ -}}

@@ -5,6 +5,7 @@
 port: 8080
 operatorPort: 9092
 connections: {perThread: 1, others: 29}
+publisherConnections: {{ ternary (mul 3 (int .Values.publisher.replicas)) 0 .Values.publisher.enabled }}
 peer: {name: payment, port: 8081, namespace: {{ .Values.payment.namespace | quote }}}
 env:
   PAYMENT_URL: {{ tpl (required "payment.url: must be the URL of the payment service" .Values.payment.url) . | quote }}
@@ -20,6 +21,16 @@ egress:
   {{- end }}
   {{- if $webhooks.egress.enabled }}
   - {cidrs: {{ toJson $webhooks.egress.cidrs }}, ports: {{ toJson $webhooks.egress.ports }}}
+  {{- end }}
+errors:
+  {{- with .Values.publisher }}
+  {{- if and .enabled (not .url) (not .existingSecret) }}
+  - "publisher.url: must be the URL of the broker when publisher.enabled is true, or set publisher.existingSecret"
+  {{- else if and .url .existingSecret }}
+  - "publisher.url and publisher.existingSecret: set only one of them"
+  {{- else if and (not .enabled) (or .url .existingSecret) }}
+  - "publisher.enabled: is false, so {{ ternary "publisher.url" "publisher.existingSecret" (not (empty .url)) }} has no effect; set publisher.enabled to true or remove this value"
+  {{- end }}
   {{- end }}
 {{- end }}
 

@@ -5,7 +5,7 @@ from alembic import op
 from chassis.postgres import tables
 
 revision = "0020"
-down_revision = "0017"
+down_revision = "0018"
 
 ACTIONS = """
 CREATE TABLE operator_actions (

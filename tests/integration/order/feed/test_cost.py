@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from order.feed import store
 from order.feed.store import START, Place
+from order.publisher import store as publisher
 from order.store import updated
 from tests.support.databases import Databases
 
@@ -75,6 +76,23 @@ def session_of(connection: psycopg.Connection[Any]) -> Any:
             return connection.execute(statement.encode(), parameters).fetchall()
 
     return Plain()
+
+
+@pytest.mark.parametrize("at", [START, Place(MANY // 200), Place(MANY // 100 + 1)], ids=["start", "middle", "end"])
+def test_the_publisher_looks_for_events_and_measures_its_lag_with_few_blocks(
+    connection: psycopg.Connection[Any], at: Place
+) -> None:
+    plain: Any = connection
+    publisher.rewind(plain, at)
+    connection.execute("INSERT INTO event_publisher DEFAULT VALUES ON CONFLICT DO NOTHING")
+    looking: Any = Explaining(connection)
+    pages = publisher.read(looking)
+    assert {page.merchant for page in pages} == ({"small", "large"} if at.position < MANY // 100 else set())
+    assert looking.read < 1200, "two merchants, and up to 50 events of each with their orders"
+    measuring: Any = Explaining(connection)
+    age = publisher.oldest_seconds(measuring)
+    assert (age == 0.0) == (at.position > MANY // 100)
+    assert measuring.read < 60
 
 
 def test_a_filter_looks_at_a_bounded_number_of_events(connection: psycopg.Connection[Any]) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import psycopg
 import pytest
 import requests
 
@@ -277,6 +278,29 @@ def test_payments_without_an_order_are_shown_until_their_order_is_placed(operato
     pair.order.request("POST", "/orders", json={"id": order_id, "items": ["item1"], "total": 9})
     assert payment["id"] not in operator.page("/operator/pending").text
     assert "Payments without an order 0" in operator.page("/operator").text
+
+
+def test_the_publisher_its_lag_and_its_last_error_are_shown(operator: Desk, pair: Pair) -> None:
+    with psycopg.connect(pair.databases.order, autocommit=True) as connection:
+        connection.execute("DELETE FROM event_publisher")
+        assert "Events are not published to a broker." in operator.page("/operator/pending").text
+        place(pair)
+        connection.execute(
+            """INSERT INTO event_publisher (lease_owner, leased_until, last_error)
+               VALUES ('host-1:7', now() + interval '1 minute', %s)""",
+            (HOSTILE,),
+        )
+        page = operator.page("/operator/pending").text
+        assert "host-1:7" in page
+        assert HOSTILE in page
+        assert "never" in page
+        connection.execute(
+            "UPDATE event_publisher SET leased_until = now(), published_at = now() - interval '3 minutes'"
+        )
+        page = operator.page("/operator/pending").text
+        assert "none runs" in page
+        assert "3 min ago" in page
+        connection.execute("DELETE FROM event_publisher")
 
 
 def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Desk, pair: Pair) -> None:

@@ -1,0 +1,199 @@
+{{- /*
+The publisher: a Deployment that sends every event of the feed to a message broker, with the Secret of the broker's URL,
+a NetworkPolicy in addition to that of the service's pods, and a PodMonitor. Its pods get the settings that it needs
+only: no API keys, and the web pods do not get the broker's credentials.
+*/ -}}
+{{- define "order.publisher" -}}
+{{- if .Values.publisher.enabled -}}
+{{- $publisher := .Values.publisher -}}
+{{- $name := printf "%s-publisher" (include "chassis.fullname" .) -}}
+{{- $urlSecret := tpl $publisher.existingSecret . | default $name -}}
+{{- $settings := include "chassis.settings" . | fromYaml -}}
+{{- range $key, $value := dict "EVENTS_STREAM" $publisher.stream "EVENTS_REPLICAS" $publisher.streamReplicas "EVENTS_SOURCE" $publisher.source -}}
+{{- if not (hasKey $settings $key) -}}{{- $settings = set $settings $key (include "chassis.scalar" $value) -}}{{- end -}}
+{{- end -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  {{- include "chassis.metadata" (list . "publisher" $name) | nindent 2 }}
+spec:
+  replicas: {{ $publisher.replicas }}
+  revisionHistoryLimit: {{ .Values.revisionHistoryLimit }}
+  selector:
+    matchLabels:
+      {{- include "chassis.selector" (list . "publisher") | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "chassis.labels" (list . "publisher") | nindent 8 }}
+      annotations:
+        checksum/broker: {{ $publisher.url | sha256sum }}
+        {{- if .Values.metrics.annotations }}
+        prometheus.io/scrape: "true"
+        prometheus.io/port: "9090"
+        prometheus.io/path: /metrics
+        {{- end }}
+        {{- if not .Values.postgresql.enabled }}
+        checksum/database: {{ toJson .Values.database | sha256sum }}
+        {{- end }}
+    spec:
+      {{- include "chassis.pod" . | nindent 6 }}
+      terminationGracePeriodSeconds: 45 # a round that waits for acknowledgements ends first
+      containers:
+        - {{- include "chassis.container" (list . "publisher" (list "flask" "--app" "order" "publisher") $publisher.resources) | nindent 10 }}
+          ports:
+            - name: admin
+              containerPort: 9090
+          env:
+            - name: ENVIRONMENT
+              value: {{ .Values.environment }}
+            - name: LOG_LEVEL
+              value: {{ .Values.logLevel }}
+            - name: PROMETHEUS_MULTIPROC_DIR
+              value: /run/metrics
+            - name: RELAY_ADMIN_PORT
+              value: "9090"
+            {{- include "chassis.databaseEnv" . | nindent 12 }}
+            - name: EVENTS_URL_FILE
+              value: /etc/tandem/events-url
+            {{- if $publisher.credentials.existingSecret }}
+            - name: EVENTS_CREDENTIALS_FILE
+              value: /etc/tandem/events-credentials
+            {{- end }}
+            {{- if $publisher.clientCertificate.existingSecret }}
+            - name: EVENTS_CLIENT_CERTIFICATE_FILE
+              value: /etc/tandem/events-client.crt
+            - name: EVENTS_CLIENT_KEY_FILE
+              value: /etc/tandem/events-client.key
+            {{- end }}
+            {{- if .Values.trustedCA.configMap }}
+            - name: TRUSTED_CA_FILE
+              value: /etc/tandem/trusted-ca.crt
+            {{- end }}
+            {{- range $key, $value := $settings }}
+            - name: {{ $key }}
+              value: {{ $value | quote }}
+            {{- end }}
+            {{- if .Values.database.cloudNativePG }}
+            - name: PGTARGETSESSIONATTRS
+              value: read-write
+            {{- end }}
+            {{- with .Values.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          startupProbe:
+            httpGet: {path: /livez, port: admin}
+            {{- toYaml .Values.relay.startupProbe | nindent 12 }}
+          livenessProbe: # no readiness probe: nothing calls the pod
+            httpGet: {path: /livez, port: admin}
+            {{- toYaml .Values.relay.livenessProbe | nindent 12 }}
+          {{- with .Values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          volumeMounts:
+            - {name: secrets, mountPath: /etc/tandem, readOnly: true}
+            - {name: metrics, mountPath: /run/metrics}
+            - {name: tmp, mountPath: /tmp}
+            {{- with .Values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+      volumes:
+        - name: secrets
+          projected:
+            defaultMode: 0440
+            sources:
+              - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecretName" .)) | nindent 16 }}
+              - secret:
+                  name: {{ $urlSecret }}
+                  items:
+                    - {key: {{ ternary $publisher.existingSecretKey "url" (not (empty $publisher.existingSecret)) }}, path: events-url}
+              {{- with $publisher.credentials }}
+              {{- if .existingSecret }}
+              - secret:
+                  name: {{ tpl .existingSecret $ }}
+                  items:
+                    - {key: {{ .existingSecretKey }}, path: events-credentials}
+              {{- end }}
+              {{- end }}
+              {{- with $publisher.clientCertificate.existingSecret }}
+              - secret:
+                  name: {{ tpl . $ }}
+                  items:
+                    - {key: tls.crt, path: events-client.crt}
+                    - {key: tls.key, path: events-client.key}
+              {{- end }}
+              {{- with .Values.trustedCA }}
+              {{- if .configMap }}
+              - configMap:
+                  name: {{ tpl .configMap $ }}
+                  items:
+                    - {key: {{ .key }}, path: trusted-ca.crt}
+              {{- end }}
+              {{- end }}
+        - name: metrics
+          emptyDir: {medium: Memory, sizeLimit: 16Mi}
+        - name: tmp
+          emptyDir: {sizeLimit: 16Mi}
+        {{- with .Values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{- if $publisher.url }}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  {{- include "chassis.metadata" (list . "publisher" $name) | nindent 2 }}
+stringData:
+  url: {{ $publisher.url | quote }}
+{{- end }}
+{{- if .Values.networkPolicy.enabled }}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "chassis.metadata" (list . "publisher" $name) | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "chassis.selector" (list . "publisher") | nindent 6 }}
+  policyTypes: [Egress]
+  egress:
+    {{- include "order.brokerEgress" . | trim | nindent 4 }}
+{{- end }}
+{{- if or .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled }}
+{{- $monitor := ternary .Values.metrics.podMonitor .Values.metrics.serviceMonitor .Values.metrics.podMonitor.enabled }}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata:
+  {{- include "chassis.metadata" (list . "publisher" $name $monitor.labels) | nindent 2 }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "chassis.selector" (list . "publisher") | nindent 6 }}
+  podMetricsEndpoints:
+    - {{- include "chassis.metricsEndpoint" $monitor | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* order.brokerEgress: the NetworkPolicyEgressRules to the servers of publisher.url; NATS listens on 4222 by default */ -}}
+{{- define "order.brokerEgress" -}}
+{{- $broker := .Values.publisher.egress -}}
+{{- range $url := compact (regexSplit " *, *" .Values.publisher.url -1) }}
+{{- $host := regexReplaceAll "^[a-z]+://([^@/]*@)?([^/]*).*$" $url "${2}" }}
+- ports:
+    - port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default "4222" }}
+  to:
+    {{- /* http: a name of two labels is a Service and its namespace */}}
+    {{- include "chassis.destinationPeers" (list (printf "http://%s" $host) $broker.to) | nindent 4 }}
+{{- else }}
+- ports:
+    - port: {{ $broker.port }}
+  {{- with $broker.to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,74 @@
+"""The publisher in a thread of this process, and events to publish that no order has to be placed for."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from chassis.postgres.database import Database
+from order.publisher.config import Settings
+from order.publisher.jetstream import JetStream
+from order.publisher.loop import Broker, Publisher
+from tests.support.databases import Databases
+
+INSERT = """INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)
+            VALUES (%s, %s, %s, 'order.placed', 'pending_payment', 'merchant') RETURNING id"""
+
+
+def settings(url: str, **changes: Any) -> Settings:
+    """Return the publisher's settings for a broker, with a short timeout."""
+    values: dict[str, Any] = {
+        **{
+            "servers": tuple(filter(None, url.split(","))),
+            "credentials": "",
+            "client_certificate": "",
+            "client_key": "",
+        },
+        **{"stream": "TANDEM", "replicas": 1, "source": "/tandem/order", "timeout": 2.0, **changes},
+    }
+    return Settings(**values)
+
+
+@contextmanager
+def publishing(databases: Databases, broker: Broker | str, lease: float = 20.0) -> Iterator[Publisher]:
+    """Run a publisher while the block does; `broker` may be a URL."""
+    if isinstance(broker, str):
+        broker = JetStream(settings(broker))
+    database = Database(databases.service_url("order"), "publisher-test")
+    publisher = Publisher(database, broker, source="/tandem/order", lease=lease, poll=0.1)
+    thread = threading.Thread(target=publisher.run, name="publisher-test")
+    thread.start()
+    try:
+        yield publisher
+    finally:
+        publisher.stop()
+        thread.join()
+
+
+def record(databases: Databases, merchant: str, orders: int = 1, versions: int = 1, first: int = 1) -> list[str]:
+    """Record events of new orders of a merchant, each in its own transaction. Returns their ids."""
+    ids = [str(uuid.uuid4()) for _ in range(orders)]
+    with psycopg.connect(databases.order, autocommit=True) as connection:
+        found = [
+            connection.execute(INSERT, (merchant, order, version)).fetchone()
+            for version in range(first, first + versions)
+            for order in ids
+        ]
+    return [str(row[0]) for row in found if row]
+
+
+def assert_in_order(events: Iterable[dict[str, Any]]) -> None:
+    """Check that the first arrivals of each order's events have the versions 1, 2, 3 and so on."""
+    versions: defaultdict[str, list[int]] = defaultdict(list)
+    seen: set[str] = set()
+    for event in events:
+        if event["id"] not in seen:
+            seen.add(event["id"])
+            versions[event["subject"]].append(event["orderversion"])
+    assert {order: got for order, got in versions.items() if got != list(range(1, len(got) + 1))} == {}
