@@ -36,6 +36,10 @@ BATCH = 64
 BATCH_THREADS = 4
 """How many batches a loop sends at the same time. A merchant may have all but one of them in flight."""
 
+PATIENCE = 0.1
+"""A merchant's next batch is sent when the last one has ended, or has taken longer, in seconds: then it waits for the
+provider. One at a time, batches take one processor at most, and leave the rest to callers."""
+
 
 _OF_THE_CALLER = frozenset({"unauthorized", "forbidden"})
 """The problems for which a batch is refused whatever is in it."""
@@ -157,7 +161,7 @@ class Relay:
         """Return the loop that delivers due rows; `lease` and `poll` are in seconds."""
         alone = self._handle_many is None
         threads = concurrency if alone else min(concurrency, BATCH_THREADS)
-        working = Shares(shares.most(threads))
+        working = Shares(shares.most(threads), PATIENCE)
 
         def claim(session: Session, limit: int) -> list[Message]:
             return outbox.claim(session, lease, limit)

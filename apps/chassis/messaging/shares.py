@@ -8,6 +8,7 @@ claims no more rows of a merchant that has its share already.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -29,31 +30,49 @@ def most(threads: int) -> int:
 class Shares:
     """Counts the units of work (rows, or batches of rows) that a loop has in flight, by merchant. Thread-safe."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit` is how many units of one merchant may be in flight."""
-        self.limit = limit
-        self._counts: Counter[str] = Counter()
+    def __init__(self, limit: int, patience: float = 0.0) -> None:
+        """`limit` is how many units of one merchant may be in flight.
+
+        With `patience`, a merchant gets its next unit only when the last one has ended or has taken so many seconds. A
+        unit that takes longer waits for somebody else. A shorter one takes processor time, of which requests get more
+        if one unit after the other is worked on.
+        """
+        self.limit, self.patience = limit, patience
+        self._began: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
     def share(self, rows: int = 1) -> Share:
         """Return what a claim may lease now, if a unit has `rows` rows."""
-        return Share(self.limit * rows, {merchant: units * rows for merchant, units in self.in_flight().items()})
+        now = time.monotonic()
+        with self._lock:
+            if not self.patience:
+                return Share(self.limit * rows, {merchant: len(each) * rows for merchant, each in self._began.items()})
+            held = {merchant: rows * self._is_full(each, now) for merchant, each in self._began.items()}
+            return Share(rows, held)
+
+    def _is_full(self, began: Sequence[float], now: float) -> bool:
+        return len(began) >= self.limit or now - began[-1] < self.patience
 
     def in_flight(self) -> Mapping[str, int]:
         """Return the number of units in flight of each merchant that has any."""
         with self._lock:
-            return dict(self._counts)
+            return {merchant: len(each) for merchant, each in self._began.items()}
 
     def begin(self, merchants: Iterable[str]) -> None:
         """Count a unit for each of these merchants."""
+        now = time.monotonic()
         with self._lock:
-            self._counts.update(merchants)
+            for merchant in merchants:
+                self._began.setdefault(merchant, []).append(now)
 
     def end(self, merchants: Iterable[str]) -> None:
         """Count a unit less for each of these merchants."""
         with self._lock:
-            self._counts.subtract(merchants)
-            self._counts += Counter()  # removes those that have none left
+            for merchant in merchants:
+                began = self._began[merchant]
+                began.pop(0)
+                if not began:
+                    del self._began[merchant]
 
     def claiming(
         self, claim: Callable[[Session, int, Share], Sequence[Any]]

@@ -62,3 +62,28 @@ def test_rows_count_from_the_claim_to_the_end_of_the_work_also_if_it_fails() -> 
         counted.working(fail)(claimed[0])
     counted.working(lambda row: None)(claimed[1])
     assert counted.in_flight() == {}
+
+
+def test_a_merchant_gets_its_next_unit_when_the_last_one_has_ended_or_waits_for_somebody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(shares.time, "monotonic", lambda: now[0])
+    working = Shares(3, patience=0.1)
+
+    def room(merchant: str) -> int:
+        share = working.share(64)
+        return share.limit - share.in_flight.get(merchant, 0)
+
+    assert room("a") == 64, "one batch, although three may be in flight"
+    working.begin(["a"])
+    assert (room("a"), room("b")) == (0, 64)
+    working.end(["a"])
+    assert room("a") == 64
+    for _ in range(3):
+        working.begin(["a"])
+        assert room("a") == 0
+        now[0] += 0.2
+    assert room("a") == 0, "three are in flight, however long they take"
+    working.end(["a"])
+    assert room("a") == 64
