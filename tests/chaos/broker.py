@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Self
 
 from tests.chaos.consumer import Event
 from tests.chaos.workload import MERCHANTS
+from tests.support import publishing
 from tests.support.databases import Databases
 from tests.support.nats_server import NatsServer, received
-from tests.support.stack import Process, Stack
+from tests.support.stack import Stack
 
 SETTLING = 60.0
 """Seconds at the end in which what is left must be published."""
@@ -26,9 +26,7 @@ class Broker:
     def __init__(self, seed: int, stack: Stack, databases: Databases, folder: Path) -> None:
         self._random, self._databases = random.Random(f"{seed}/broker"), databases
         self._nats = NatsServer(folder)
-        env = {**stack.processes["order-relay"].env, "EVENTS_URL": self._nats.url, "EVENTS_TIMEOUT": "0.5"}
-        command = [sys.executable, "-m", "flask", "--app", "order", "publisher"]
-        self._publisher = Process("order-publisher", command, env, folder / "order-publisher.log")
+        self._publisher = publishing.process(stack, self._nats, folder)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker")
         self._events: list[tuple[str, Event]] | None = None

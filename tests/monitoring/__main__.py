@@ -97,7 +97,7 @@ def live(running: Scene) -> int:
     watcher.start()
     try:
         time.sleep(15)  # normal operation, as a baseline for the faults
-        all_faults = faults(running.stack, running.server, running.load)
+        all_faults = faults(running.stack, running.server, running.load, running.nats)
         missing = {alert for fault in cause(all_faults, watcher) for alert in fault}
         watcher.await_queries(ALERT_TIMEOUT)
         return report(watcher, missing, running.load)

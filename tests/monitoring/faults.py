@@ -14,6 +14,7 @@ from ci.laptop.postgres import Postgres
 from tests.monitoring.load import FAILING, USUAL, DeadEndpoints, Load
 from tests.monitoring.prometheus import SERVICES, Fired
 from tests.support.eventually import eventually
+from tests.support.nats_server import NatsServer
 from tests.support.stack import Stack, answers
 
 
@@ -27,7 +28,7 @@ class Fault:
     later: frozenset[Fired] = frozenset()
 
 
-def faults(stack: Stack, server: Postgres, load: Load) -> list[Fault]:
+def faults(stack: Stack, server: Postgres, load: Load, nats: NatsServer) -> list[Fault]:
     """Return all faults, in an order in which none hides another."""
 
     def of_both(name: str) -> set[Fired]:
@@ -64,6 +65,11 @@ def faults(stack: Stack, server: Postgres, load: Load) -> list[Fault]:
         ),
         Fault("payment is down", lambda: down(stack, "payment"), unreachable("payment")),
         Fault("order is down", lambda: down(stack, "order"), unreachable("order")),
+        Fault(
+            "the broker is away",
+            lambda: broker_away(nats),
+            frozenset({("TandemEventsUnpublished", "order", "")}),
+        ),
         Fault(
             "a transaction that has written stays open",
             lambda: transaction_open(stack),
@@ -126,6 +132,17 @@ def down(stack: Stack, service: str) -> Iterator[None]:
         stack.held.discard(name)
         client = stack.order if service == "order" else stack.payment
         eventually(lambda: answers(client, "/readyz"), f"{service} is back", 60)
+
+
+@contextmanager
+def broker_away(nats: NatsServer) -> Iterator[None]:
+    """Kill NATS. It is started again after the block."""
+    nats.kill()
+    try:
+        yield
+    finally:
+        nats.start()
+        nats.await_ready()
 
 
 @contextmanager

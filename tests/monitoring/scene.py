@@ -1,4 +1,4 @@
-"""Both services under usual load, watched by a real Prometheus."""
+"""Both services and a publisher under usual load, watched by a real Prometheus."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from pathlib import Path
 from ci.laptop.postgres import Postgres
 from tests.monitoring.load import Load
 from tests.monitoring.prometheus import SERVICES, Prometheus
+from tests.support import publishing
 from tests.support.databases import Databases
+from tests.support.nats_server import NatsServer
 from tests.support.stack import Stack
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What runs: the database server, the services, their load, and Prometheus."""
+    """What runs: the database server, the services, their load, the broker, and Prometheus."""
 
     server: Postgres
     stack: Stack
     load: Load
+    nats: NatsServer
     scraped: Prometheus
 
 
@@ -35,9 +38,10 @@ def running(folder: Path) -> Iterator[Scene]:
         (folder / "stack").mkdir()
         with (
             Stack(databases, folder / "stack", reads=True) as stack,
+            publishing.to_nats(stack, folder / "stack") as nats,
             Load(stack) as load,
             Prometheus(folder, dict(zip(SERVICES, stack.admin_ports, strict=True))) as scraped,
         ):
-            yield Scene(server, stack, load, scraped)
+            yield Scene(server, stack, load, nats, scraped)
     finally:
         server.stop()

@@ -1,12 +1,14 @@
-"""The publisher in a thread of this process, and events to publish that no order has to be placed for."""
+"""The publisher in a thread of this process or as one of its own, and events that no order has to be placed for."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,6 +18,8 @@ from order.publisher.config import Settings
 from order.publisher.jetstream import JetStream
 from order.publisher.loop import Broker, Publisher
 from tests.support.databases import Databases
+from tests.support.nats_server import NatsServer
+from tests.support.stack import Process, Stack
 
 INSERT = """INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)
             VALUES (%s, %s, %s, 'order.placed', 'pending_payment', 'merchant') RETURNING id"""
@@ -72,3 +76,22 @@ def assert_in_order(events: Iterable[dict[str, Any]]) -> None:
             seen.add(event["id"])
             versions[event["subject"]].append(event["orderversion"])
     assert {order: got for order, got in versions.items() if got != list(range(1, len(got) + 1))} == {}
+
+
+def process(stack: Stack, nats: NatsServer, folder: Path) -> Process:
+    """Return the publisher of a stack as a process, which is not started yet. Its metrics are with those of order."""
+    env = {**stack.processes["order-relay"].env, "EVENTS_URL": nats.url, "EVENTS_TIMEOUT": "0.5"}
+    command = [sys.executable, "-m", "flask", "--app", "order", "publisher"]
+    return Process("order-publisher", command, env, folder / "order-publisher.log")
+
+
+@contextmanager
+def to_nats(stack: Stack, folder: Path) -> Iterator[NatsServer]:
+    """Run NATS and the publisher of a stack while the block does."""
+    with NatsServer(folder) as nats:
+        publisher = process(stack, nats, folder)
+        publisher.start()
+        try:
+            yield nats
+        finally:
+            publisher.kill()

@@ -14,6 +14,7 @@ import requests
 
 from ci.generate import alerts, dashboards
 from ci.laptop.postgres import Postgres, free_port
+from tests.support import publishing
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.fixtures.processes import new_databases
@@ -44,8 +45,12 @@ def wanted(service: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def stack(server: Postgres, templates: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Both services, with a URL for reads: without one, nothing is known of a replica."""
-    with Stack(new_databases(server, templates), tmp_path_factory.mktemp("stack"), reads=True) as stack:
+    """Both services, with a URL for reads, without which nothing is known of a replica, and with a publisher."""
+    folder = tmp_path_factory.mktemp("stack")
+    with (
+        Stack(new_databases(server, templates), folder, reads=True) as stack,
+        publishing.to_nats(stack, folder),
+    ):
         yield stack
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_merchant_gets_its_next_unit_when_the_last_one_has_ended_or_waits_for_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(shares.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     working = Shares(3, patience=0.1)
 
     def room(merchant: str) -> int:
