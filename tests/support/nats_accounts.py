@@ -8,7 +8,12 @@ import os
 import time
 from typing import Any
 
-import nkeys
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from order.publisher import credentials
+
+# The first byte of a public key, which makes it begin with O, A or U.
+_OPERATOR, _ACCOUNT, _USER = 14 << 3, 0, 20 << 3
 
 _UNLIMITED = (
     *("subs", "conn", "leaf", "imports", "exports", "data", "payload"),
@@ -20,16 +25,16 @@ class Operator:
     """Signs the JWTs of an account and of its users."""
 
     def __init__(self) -> None:
-        self._operator, _ = _keys(nkeys.PREFIX_BYTE_OPERATOR)
-        self._account, _ = _keys(nkeys.PREFIX_BYTE_ACCOUNT)
-        self._system, _ = _keys(nkeys.PREFIX_BYTE_ACCOUNT)
+        self._operator = (Ed25519PrivateKey.generate(), _OPERATOR)
+        self._account = (Ed25519PrivateKey.generate(), _ACCOUNT)
+        self._system = (Ed25519PrivateKey.generate(), _ACCOUNT)
 
     @property
     def configuration(self) -> str:
         """The part of a server's configuration that trusts this operator."""
         limits: dict[str, Any] = dict.fromkeys(_UNLIMITED, -1)
-        account, system = _public(self._account), _public(self._system)
-        operator_jwt = _jwt(self._operator, _public(self._operator), {"type": "operator"})
+        account, system = _public(*self._account), _public(*self._system)
+        operator_jwt = _jwt(self._operator, _public(*self._operator), {"type": "operator"})
         account_jwt = _jwt(self._operator, account, {"type": "account", "limits": {**limits, "wildcards": True}})
         plain = dict.fromkeys(_UNLIMITED[:7], -1)  # without JetStream
         system_jwt = _jwt(self._operator, system, {"type": "account", "limits": {**plain, "wildcards": True}})
@@ -40,30 +45,26 @@ class Operator:
 
     def credentials(self) -> str:
         """Return the credentials file of a new user."""
-        user, seed = _keys(nkeys.PREFIX_BYTE_USER)
-        jwt = _jwt(self._account, _public(user), {"type": "user", "subs": -1, "data": -1, "payload": -1})
+        user = Ed25519PrivateKey.generate()
+        seed = credentials.encode(user.private_bytes_raw(), credentials.USER_SEED)
+        jwt = _jwt(self._account, _public(user, _USER), {"type": "user", "subs": -1, "data": -1, "payload": -1})
         return (
             f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
             f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
         )
 
 
-def _keys(kind: int) -> tuple[Any, str]:
-    seed = nkeys.encode_seed(os.urandom(32), kind)
-    return nkeys.from_seed(bytearray(seed)), bytes(seed).decode()
+def _public(key: Ed25519PrivateKey, kind: int) -> str:
+    return credentials.encode(key.public_key().public_bytes_raw(), bytes([kind]))
 
 
-def _public(keys: Any) -> str:
-    return bytes(keys.public_key).decode()
-
-
-def _jwt(issuer: Any, subject: str, claims: dict[str, Any]) -> str:
+def _jwt(issuer: tuple[Ed25519PrivateKey, int], subject: str, claims: dict[str, Any]) -> str:
     body = {
-        **{"jti": os.urandom(16).hex(), "iat": int(time.time()), "iss": _public(issuer), "name": "test"},
+        **{"jti": os.urandom(16).hex(), "iat": int(time.time()), "iss": _public(*issuer), "name": "test"},
         **{"sub": subject, "nats": {"version": 2, **claims}},
     }
     parts = [_encoded(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, body)]
-    return ".".join([*parts, _encoded(issuer.sign(".".join(parts).encode()))])
+    return ".".join([*parts, _encoded(issuer[0].sign(".".join(parts).encode()))])
 
 
 def _encoded(data: bytes) -> str:

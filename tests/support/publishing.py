@@ -30,7 +30,7 @@ def settings(url: str, **changes: Any) -> Settings:
     values: dict[str, Any] = {
         **{
             "servers": tuple(filter(None, url.split(","))),
-            "credentials": "",
+            "credentials": None,
             "client_certificate": "",
             "client_key": "",
         },

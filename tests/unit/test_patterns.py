@@ -84,6 +84,9 @@ SEARCHED = {
 
 # These meet settings, SQL, names of this project and a user's own command line only, and numbers of 19 digits.
 INTERNAL = {
+    "order.publisher.config._STREAM",
+    "order.publisher.credentials._JWT",
+    "order.publisher.credentials._SEED",
     *("chassis.auth.keyring._KEY", "chassis.auth.keyring._SCOPE", "chassis.auth.keyring._SHA256"),
     *("chassis.auth.rate_limits._LIMIT", "chassis.cards._FOURS", "chassis.config._HEADERS", "chassis.config._KEY"),
     *("chassis.config._ORIGIN", "chassis.urls._HOST"),

@@ -10,6 +10,7 @@ from environs import FileAwareEnv
 
 from chassis import config
 from chassis.config import ConfigError
+from order.publisher.credentials import Credentials, parse
 
 SCHEMES = ("nats", "tls")
 
@@ -21,7 +22,7 @@ class Settings:
     """How to reach the broker. `servers` is empty if events are not published; times are in seconds."""
 
     servers: tuple[str, ...] = field(repr=False)
-    credentials: str = field(repr=False)
+    credentials: Credentials | None = field(repr=False)
     client_certificate: str = field(repr=False)
     client_key: str = field(repr=False)
     stream: str
@@ -38,9 +39,11 @@ def load(env: FileAwareEnv) -> Settings:
     source = env.str("EVENTS_SOURCE", "/tandem/order")
     if not source or not source.isascii() or not source.isprintable() or " " in source:
         raise ConfigError("EVENTS_SOURCE: must be a URI or a path, such as /shop/order")
-    credentials = env.str("EVENTS_CREDENTIALS", "")
-    if credentials and "BEGIN NATS USER JWT" not in credentials:
-        raise ConfigError("EVENTS_CREDENTIALS (or EVENTS_CREDENTIALS_FILE): must be a credentials file of NATS")
+    given = env.str("EVENTS_CREDENTIALS", "")
+    try:
+        credentials = parse(given) if given else None
+    except ValueError as error:
+        raise ConfigError(f"EVENTS_CREDENTIALS (or _FILE): must be a credentials file of NATS: {error}") from error
     certificate, key = env.str("EVENTS_CLIENT_CERTIFICATE", ""), env.str("EVENTS_CLIENT_KEY", "")
     if ("BEGIN CERTIFICATE" in certificate, "PRIVATE KEY" in key) != (bool(key), bool(certificate)):
         raise ConfigError(

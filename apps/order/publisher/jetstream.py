@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import Header, StreamConfig
 
@@ -145,7 +145,8 @@ class JetStream:
                         [server],
                         name="tandem-publisher",
                         error_cb=self._refused,
-                        user_credentials=RawCredentials(credentials) if credentials else None,
+                        user_jwt_cb=credentials.user_jwt if credentials else None,
+                        signature_cb=credentials.sign if credentials else None,
                         tls=self._tls(),
                         **_OPTIONS,
                     )

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from order.publisher.cloudevents import Message
+from order.publisher.credentials import parse
 from order.publisher.jetstream import JetStream
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
@@ -119,7 +120,7 @@ def test_a_credentials_file_of_nats_is_accepted(tmp_path: Path) -> None:
         acknowledged, error = publish(server.url)
         assert not acknowledged
         assert "authorization violation" in str(error).lower()
-        assert publish(server.url, credentials=operator.credentials()) == ({"id-1"}, None)
+        assert publish(server.url, credentials=parse(operator.credentials())) == ({"id-1"}, None)
 
 
 def test_a_user_needs_to_publish_only_if_the_stream_exists(tmp_path: Path) -> None:
