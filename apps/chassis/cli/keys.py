@@ -19,9 +19,9 @@ from chassis.service import Service
 _COLUMNS: dict[str, tuple[int, Callable[[Row], str]]] = {
     "id": (4, lambda row: str(row["id"])),
     "key": (5, lambda row: f"…{row['last_four']}"),
-    "name": (11, lambda row: row["name"]),
+    "name": (10, lambda row: row["name"]),
     "merchant": (12, lambda row: row["merchant"]),
-    "scopes": (14, lambda row: " ".join(row["scopes"])),
+    "scopes": (15, lambda row: " ".join(row["scopes"])),
     "created": (10, lambda row: _minute(row["created_at"])),
     "expires": (10, lambda row: _minute(row["expires_at"])),
     "state": (7, lambda row: row["state"]),

@@ -10,8 +10,10 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 USER_SEED = bytes([18 << 3 | 20 << 3 >> 5, (20 << 3 & 31) << 3])
 """The prefix of a user's seed, which makes it begin with `SU`."""
@@ -38,6 +40,9 @@ class Credentials:
 
 def parse(text: str) -> Credentials:
     """Return the credentials in the text of a credentials file. Raises ValueError, without the text."""
+    # Imported here: it takes memory and time at the start, and most installations need it nowhere.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     jwt, seed = _JWT.search(text), _SEED.search(text)
     if jwt is None or seed is None:
         raise ValueError("the credentials have no user JWT or no user seed")

@@ -129,10 +129,21 @@ def test_an_event_that_is_duplicate_late_or_of_another_payment_changes_nothing(
         event(placed, "processing", 1),
         event(placed, "failed", 2),
         event(placed, "failed", 99, payment_id=str(uuid.uuid4())),
-        event(placed, "captured", 99, payment_id=str(uuid.uuid4())),
     ):
         assert post_event(pair, body).status_code == 204
         assert seen(pair, placed) == before
+
+
+def test_an_event_of_another_live_payment_waits_until_payment_says_how_the_orders_own_has_ended(
+    pair: Pair, placed: dict[str, Any]
+) -> None:
+    """Payment is stopped. It sends the event again."""
+    post_event(pair, event(placed, "captured", 2))
+    before = seen(pair, placed)
+    answer = post_event(pair, event(placed, "captured", 99, payment_id=str(uuid.uuid4())))
+    refused(answer, 503, "unavailable")
+    assert answer.headers["Retry-After"]
+    assert seen(pair, placed) == before
 
 
 def test_a_payment_may_pass_through_every_status(pair: Pair, placed: dict[str, Any]) -> None:

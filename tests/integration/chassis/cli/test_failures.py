@@ -31,6 +31,7 @@ ARGUMENTS = {
     "orphans": [],
     "purge": [],
     "reconcile": [],
+    "republish": ["--since", "2020-01-01T00:00:00Z"],
     "resync": ["--since", "2020-01-01T00:00:00Z"],
     "webhooks dead": [],
     "webhooks redeliver": ["--all"],
@@ -38,8 +39,8 @@ ARGUMENTS = {
 READ_ONLY = frozenset({"keys list", "orphans", "reconcile", "webhooks dead"})
 """The commands that only read."""
 
-SELDOM = frozenset({"relay"})
-"""The relay waits for its database: tests/integration/faults/test_database_away.py."""
+SELDOM = frozenset({"relay", "publisher"})
+"""The relay and the publisher wait for their database: tests/integration/faults/test_database_away.py."""
 
 
 def commands(app: Flask) -> Iterator[tuple[str, list[str]]]:

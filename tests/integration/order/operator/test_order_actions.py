@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from chassis.auth.rate_limits import Limit
+from order.operator import admission
 from tests.support.databases import Databases
 from tests.support.dead_webhooks import kill, states
 from tests.support.eventually import eventually
@@ -19,6 +21,12 @@ from tests.support.settings import LOOKING_KEY, RETRYING_KEY
 from tests.support.webhook_receiver import Receiver, path_of, register, status
 
 CARD = "4111 1111 1111 1111"
+
+
+@pytest.fixture(autouse=True)
+def many_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow more forms than a person sends in a minute."""
+    monkeypatch.setattr(admission, "FORMS", (Limit("minute", 10_000, 60),))
 
 
 def place(pair: Pair, **change: Any) -> dict[str, Any]:
