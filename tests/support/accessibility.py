@@ -10,9 +10,12 @@ from playwright.sync_api import Page
 
 MISSING = "axe-playwright-python, which has axe in it, is not installed: install requirements/dev.txt."
 
-_RUN = r"""async () => (await axe.run()).violations.map(violation =>
+# Colors are between two while a transition runs, so axe waits for its end.
+_RUN = r"""async () => (await Promise.allSettled(document.getAnimations()
+        .filter(each => each.effect.getComputedTiming().endTime !== Infinity).map(each => each.finished)),
+    await axe.run()).violations.map(violation =>
     `${violation.id}: ${violation.help}\n` + violation.nodes.map(node =>
-        `    ${node.target.join(' ')}  ${node.html.slice(0, 160)}`).join('\n'))"""
+        `    ${node.target.join(' ')}  ${node.html.slice(0, 60)} ${node.any[0]?.message ?? ''}`).join('\n'))"""
 
 
 def violations(page: Page) -> list[str]:
