@@ -45,7 +45,7 @@ manifests: $(DEV) ## Generate k8s/, the kustomize base and overlays, from the ch
 
 openapi: $(DEV) ## Generate docs/openapi, both services' OpenAPI documents, and the TypeScript client from them
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.openapi
-	$(BIN)/python -m ci.generate.client_ts
+	PYTHONPATH=apps $(BIN)/python -m ci.generate.client_ts
 
 asyncapi: $(DEV) ## Generate docs/asyncapi, the document of the events that a broker gets
 	PYTHONPATH=apps $(BIN)/python -m ci.generate.asyncapi

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from chassis.openapi.references import reached_schemas
 from ci import ROOT
 from ci.generate import files, openapi
 from order.publisher import cloudevents
@@ -16,8 +17,6 @@ from order.publisher import cloudevents
 FOLDER = ROOT / "docs" / "asyncapi"
 
 Json = dict[str, Any]
-
-_PREFIX = "#/components/schemas/"
 
 
 def texts() -> dict[Path, str]:
@@ -31,6 +30,7 @@ def document() -> Json:
     schemas = described["components"]["schemas"]
     event = schemas["FeedEventView"]["properties"]
     payload = _payload(event)
+    used = reached_schemas(payload, schemas)
     address = cloudevents.SUBJECTS.replace("*", "{merchant}").replace(">", "{type}")
     return {
         "asyncapi": "3.0.0",
@@ -87,10 +87,10 @@ def document() -> Json:
                             "Content-Type": {"const": cloudevents.CONTENT_TYPE},
                         },
                     },
-                    "payload": {"$ref": f"{_PREFIX}OrderCloudEvent"},
+                    "payload": {"$ref": "#/components/schemas/OrderCloudEvent"},
                 }
             },
-            "schemas": {"OrderCloudEvent": payload, **_used(payload, schemas)},
+            "schemas": {"OrderCloudEvent": payload, **{name: schemas[name] for name in sorted(used)}},
         },
     }
 
@@ -119,23 +119,6 @@ def _payload(event: Json) -> Json:
         "properties": properties,
         "required": list(properties),
     }
-
-
-def _used(schema: Any, schemas: Json) -> Json:
-    """Return the schemas that a schema refers to, directly or not, by name."""
-    found: Json = {}
-    waiting = [schema]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting.extend(part)
-        elif isinstance(part, dict):
-            waiting.extend(part.values())
-            name = str(part.get("$ref", "")).removeprefix(_PREFIX)
-            if name in schemas and name not in found:
-                found[name] = schemas[name]
-                waiting.append(schemas[name])
-    return dict(sorted(found.items()))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chassis.openapi.references import reached_schemas
 from ci import ROOT
 from ci.generate import files
 
@@ -27,30 +28,17 @@ _METHODS = ("get", "post", "patch", "delete")
 class Schemas:
     """The schemas of the document as TypeScript types.
 
-    An enum of a response is open, as docs/api-stability.md says: any other string is a value of it too.
+    An extensible enum is open, as docs/api-stability.md says: any other string is a value of it, too.
     """
 
-    def __init__(self, document: Mapping[str, Any], operations: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, document: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> None:
         self._all: Mapping[str, Any] = document["components"]["schemas"]
-        answered, asked = set[str](), set[str]()
-        for operation in operations:
-            self._collect(operation.get("requestBody"), asked)
-            self._collect({name: each for name, each in operation["responses"].items() if name[0] == "2"}, answered)
+        bodies = [operation.get("requestBody") for operation in operations]
+        successes = [
+            [each for name, each in operation["responses"].items() if name[0] == "2"] for operation in operations
+        ]
+        asked, answered = reached_schemas(bodies, self._all), reached_schemas(successes, self._all)
         self.used = sorted(name for name in asked | answered if not self.is_empty(name))
-        self._open = answered
-
-    def _collect(self, part: Any, found: set[str]) -> None:
-        """Add the names of the schemas that are used in a part of the document, directly or not."""
-        if isinstance(part, dict):
-            name = part.get("$ref", "").rpartition("/schemas/")[2] if isinstance(part.get("$ref"), str) else ""
-            if name in self._all and name not in found:
-                found.add(name)
-                self._collect(self._all[name], found)
-            for each in part.values():
-                self._collect(each, found)
-        elif isinstance(part, list):
-            for each in part:
-                self._collect(each, found)
 
     def is_empty(self, name: str) -> bool:
         """Return whether a schema is an object without members."""
@@ -58,40 +46,39 @@ class Schemas:
 
     def declaration(self, name: str) -> str:
         """Return the declaration of a schema."""
-        schema, is_open = self._all[name], name in self._open
+        schema = self._all[name]
         comment = _comment(schema.get("description", ""))
         if "properties" not in schema:
-            return f"{comment}export type {name} = {self.type(schema, is_open)};\n"
-        return f"{comment}export interface {name} {{\n{''.join(self._members(schema, is_open))}}}\n"
+            return f"{comment}export type {name} = {self.type(schema)};\n"
+        return f"{comment}export interface {name} {{\n{''.join(self._members(schema))}}}\n"
 
-    def _members(self, schema: Mapping[str, Any], is_open: bool) -> Iterator[str]:
+    def _members(self, schema: Mapping[str, Any]) -> Iterator[str]:
         for name, each in schema["properties"].items():
             optional = "" if name in schema.get("required", ()) else "?"
             yield textwrap.indent(_comment(each.get("description", "")), "  ")
-            yield f"  {name}{optional}: {self.type(each, is_open)};\n"
+            yield f"  {name}{optional}: {self.type(each)};\n"
 
-    def type(self, schema: Mapping[str, Any], is_open: bool) -> str:
-        """Return the type of a schema. `is_open`: further values of an enum are possible."""
+    def type(self, schema: Mapping[str, Any]) -> str:
+        """Return the type of a schema."""
         if "$ref" in schema:
             return str(schema["$ref"].rpartition("/")[2])
         for word, sign in (("anyOf", " | "), ("oneOf", " | "), ("allOf", " & ")):
             if word in schema:
-                return sign.join(self.type(each, is_open) for each in schema[word])
+                return sign.join(self.type(each) for each in schema[word])
         if "x-extensible-enum" in schema:
             values = [json.dumps(each) for each in schema["x-extensible-enum"]]
             return " | ".join([*values, "(string & {})", *(["null"] if "null" in schema["type"] else [])])
         if "enum" in schema:
-            values = [json.dumps(each) for each in schema["enum"]]
-            return " | ".join(values + (["(string & {})"] if is_open else []))
+            return " | ".join(json.dumps(each) for each in schema["enum"])
         kinds = schema.get("type", [])
-        names = [self._simple(kind, schema, is_open) for kind in ([kinds] if isinstance(kinds, str) else kinds)]
+        names = [self._simple(kind, schema) for kind in ([kinds] if isinstance(kinds, str) else kinds)]
         return " | ".join(names) or "unknown"
 
-    def _simple(self, kind: str, schema: Mapping[str, Any], is_open: bool) -> str:
+    def _simple(self, kind: str, schema: Mapping[str, Any]) -> str:
         if kind == "array":
-            return f"Array<{self.type(schema['items'], is_open)}>"
+            return f"Array<{self.type(schema['items'])}>"
         if kind == "object":
-            return f"Record<string, {self.type(schema.get('additionalProperties') or {}, is_open)}>"
+            return f"Record<string, {self.type(schema.get('additionalProperties') or {})}>"
         return {"integer": "number"}.get(kind, kind)
 
 
@@ -110,7 +97,7 @@ def _query(document: Mapping[str, Any], operation: Mapping[str, Any], schemas: S
         if "$ref" in parameter or parameter["in"] != "query":
             continue
         sign = "" if parameter.get("required") else "?"
-        found.append(f"{parameter['name']}{sign}: {schemas.type(parameter['schema'], False)}")
+        found.append(f"{parameter['name']}{sign}: {schemas.type(parameter['schema'])}")
     return found
 
 
@@ -121,7 +108,7 @@ def _is_keyed(operation: Mapping[str, Any]) -> bool:
 def _result(operation: Mapping[str, Any], schemas: Schemas) -> str:
     for status, response in sorted(operation["responses"].items()):
         if status[0] == "2" and response.get("content"):
-            return schemas.type(response["content"]["application/json"]["schema"], True)
+            return schemas.type(response["content"]["application/json"]["schema"])
     return "void"
 
 
@@ -131,7 +118,7 @@ def _method(document: Mapping[str, Any], schemas: Schemas, method: str, path: st
     request = [f'method: "{method.upper()}"', f"path: {_template(path)}"]
     body = operation.get("requestBody")
     if body:
-        kind = schemas.type(body["content"]["application/json"]["schema"], False)
+        kind = schemas.type(body["content"]["application/json"]["schema"])
         if schemas.is_empty(kind):
             request.append("body: {}")
         else:

@@ -12,6 +12,7 @@ from marshmallow import fields
 
 from chassis import money
 from chassis.http.fields import Currency, Text
+from chassis.openapi.references import reached_schemas
 
 NO_CONTROLS = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 _INT32 = 2**31 - 1
@@ -64,8 +65,10 @@ def complete(spec: dict[str, Any], converter: OpenAPIConverter, events: Mapping[
     names: dict[str, Any] = spec.get("components", {}).get("schemas", {})
     for (schema, *_), name in converter.refs.items():
         names[name] = {"description": (inspect.getdoc(schema) or "").replace("\n", " "), **names[name]}
-    read = _reached([operation.get("requestBody") for operation in _operations(spec)], names)
-    written = _reached([[operation["responses"] for operation in _operations(spec)], list(events.values())], names)
+    read = reached_schemas([operation.get("requestBody") for operation in _operations(spec)], names)
+    written = reached_schemas(
+        [[operation["responses"] for operation in _operations(spec)], list(events.values())], names
+    )
     for name in written - read:
         names[name].pop("additionalProperties", None)
         names[name]["required"] = list(names[name]["properties"])
@@ -126,21 +129,6 @@ def describe_queries(spec: dict[str, Any]) -> None:
 
 def _operations(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for item in spec["paths"].values() for name, part in item.items() if name != "parameters"]
-
-
-def _reached(start: Any, names: Mapping[str, Any]) -> set[str]:
-    """Return the names of all schemas that a part of the document refers to, directly or through other schemas."""
-    found: set[str] = set()
-    todo = [start]
-    while todo:
-        part = todo.pop()
-        if isinstance(part, dict):
-            name = str(part.get("$ref", "")).removeprefix("#/components/schemas/")
-            if name in names and name not in found:
-                found.add(name)
-                todo.append(names[name])
-        todo += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
-    return found
 
 
 def sample(schema: Mapping[str, Any], names: Mapping[str, Any]) -> Any:
