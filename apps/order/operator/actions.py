@@ -90,7 +90,7 @@ def retry(message_id: UUID) -> AnyResponse:
             action = forms.new_action("send", merchant, order_id, target=str(message_id))
             audit.record(session, action, "done")
     if is_due:
-        resources().database.session().execute(f"NOTIFY {outbox.CHANNEL}".encode())
+        resources().orders.relay.wake()
         forms.log_action(action, "done")
     return _back("dead_letters", "retried" if is_due else "not-waiting")
 

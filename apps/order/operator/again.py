@@ -71,7 +71,7 @@ def _command(merchant: str, message_id: str) -> Again:
         with idempotency.once(resources().database, claim, message_id, 200) as (session, earlier):
             if earlier is None and not outbox.retry_now(session, merchant, message_id):
                 raise Problem("order-state", "The command has been delivered, or is being delivered at the moment.")
-        session.execute(f"NOTIFY {outbox.CHANNEL}".encode())
+        resources().orders.relay.wake()
 
     return Again(form, act, str(row["aggregate_id"]))
 
@@ -84,7 +84,7 @@ def _delivery(merchant: str, delivery_id: str, endpoint_id: str) -> Again:
     form = _form_again(
         offers.REDELIVER,
         f"{row['type']} of {merchant}, {row['status']} after {row['attempts']} attempts",
-        f"The event is sent to {row['url']} once more, with the same webhook-id.",
+        f"The event is sent to {row['url']} again, with the same webhook-id.",
         _back(merchant, endpoint_id, order_id),
         {"merchant": merchant, "target": delivery_id, "endpoint_id": endpoint_id},
     )

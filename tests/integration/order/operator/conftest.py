@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -11,10 +12,11 @@ from werkzeug.serving import make_server
 
 from tests.support.applications import make
 from tests.support.databases import Databases
+from tests.support.eventually import eventually
 from tests.support.fixtures.per_module import databases, pair
 from tests.support.listening import listening
 from tests.support.operator_client import Desk
-from tests.support.pair import Pair
+from tests.support.pair import ORDER, Pair
 
 __all__ = ["databases", "pair"]
 
@@ -52,3 +54,24 @@ def browser_for(databases: Databases) -> Iterator[Callable[..., Desk]]:
     """A function: starts another order service with the given settings, returns a browser that is not signed in."""
     with ExitStack() as running:
         yield lambda **settings: Desk(serve_admin_port(make(databases, "order", **settings), running))
+
+
+@pytest.fixture
+def waiting_order(pair: Pair, databases: Databases) -> dict[str, Any]:
+    """An order whose command to payment has failed and waits for an hour, although payment runs again."""
+    pair.stop_payment()
+    try:
+        order: dict[str, Any] = pair.order.post("/v1/orders", ORDER).json()
+        eventually(
+            lambda: databases.query(
+                "order",
+                """UPDATE outbox SET available_at = now() + interval '1 hour', attempts = 9,
+                          last_error = 'payment answered 422'
+                   WHERE aggregate_id = %s AND leased_until IS NULL AND last_error IS NOT NULL RETURNING id""",
+                order["id"],
+            ),
+            "it has failed and waits for its next attempt",
+        )
+    finally:
+        pair.start_payment()
+    return order

@@ -100,23 +100,9 @@ def test_a_form_without_a_valid_delivery_is_refused(operator: Desk, fields: dict
 
 
 def test_a_refused_command_is_retried_at_once_and_takes_effect_once(
-    operator: Desk, pair: Pair, databases: Databases
+    operator: Desk, pair: Pair, databases: Databases, waiting_order: dict[str, Any]
 ) -> None:
-    pair.stop_payment()
-    try:
-        order = pair.order.post("/v1/orders", ORDER).json()
-        eventually(
-            lambda: databases.query(
-                "order",
-                """UPDATE outbox SET available_at = now() + interval '1 hour', attempts = 9,
-                          last_error = 'payment answered 422'
-                   WHERE aggregate_id = %s AND leased_until IS NULL AND last_error IS NOT NULL RETURNING id""",
-                order["id"],
-            ),
-            "it has failed and waits for its next attempt",
-        )
-    finally:
-        pair.start_payment()
+    order = waiting_order
     page = operator.page("/operator/dead-letters")
     assert "payment answered 422" in page.text
     (path,) = (action for action, _ in page.forms if "/outbox/" in action)

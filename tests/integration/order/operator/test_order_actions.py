@@ -281,22 +281,10 @@ def test_forms_of_other_sites_and_sessions_change_no_order(
     assert pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid"
 
 
-def test_a_waiting_command_is_sent_from_the_orders_page(operator: Desk, pair: Pair, databases: Databases) -> None:
-    pair.stop_payment()
-    try:
-        order = pair.order.post("/v1/orders", ORDER).json()
-        eventually(
-            lambda: databases.query(
-                "order",
-                """UPDATE outbox SET available_at = now() + interval '1 hour', attempts = 9,
-                          last_error = 'payment answered 422'
-                   WHERE aggregate_id = %s AND leased_until IS NULL AND last_error IS NOT NULL RETURNING id""",
-                order["id"],
-            ),
-            "it has failed and waits for its next attempt",
-        )
-    finally:
-        pair.start_payment()
+def test_a_waiting_command_is_sent_from_the_orders_page(
+    operator: Desk, pair: Pair, databases: Databases, waiting_order: dict[str, Any]
+) -> None:
+    order = waiting_order
     address = operator.page(f"/operator/orders/{order['id']}").links["Send payment.create now"]
     page = operator.page(address)
     assert "payment answered 422" in page.text
