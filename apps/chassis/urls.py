@@ -17,7 +17,7 @@ def is_http(text: str, *, base: bool = False) -> bool:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
-    except ValueError:  # an unclosed bracket, or a port that is none
+    except ValueError:  # an unclosed bracket, or a port that is not a number
         return False
     host = f"[{host}]" if ":" in host else host
     printable = text.isprintable() and " " not in text

@@ -64,10 +64,9 @@ FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.
 class Settled:
     """An operation with its outcome, and what follows from it.
 
-    `answered` is true if order has the outcome by an answer. Then there is an event of it in two cases only.
-    If an earlier event of this order still waits, because an answer must not overtake what happened before it. If the
-    order has another payment, because order may have had that one as the answer to the same command, and may not wait
-    for another answer.
+    `answered` is true if order gets the outcome in the response to its command. Then there is an event of it in two
+    cases only. An earlier event of this order still waits: a response must not overtake what happened before it. Or the
+    order has another payment: the same command may have been answered with that one, so order ignores this response.
     """
 
     operation: Operation

@@ -73,7 +73,7 @@ class Laptop:
         return self
 
     def pid(self, name: str) -> int:
-        """Return the process id of that name, or 0 if there is none."""
+        """Return the id of the process with that name, or 0 if no such process runs."""
         try:
             return int((self.state / "pids" / name).read_text())
         except (FileNotFoundError, ValueError):

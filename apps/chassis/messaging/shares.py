@@ -53,11 +53,6 @@ class Shares:
     def _is_full(self, began: Sequence[float], now: float) -> bool:
         return len(began) >= self.limit or now - began[-1] < self.patience
 
-    def in_flight(self) -> Mapping[str, int]:
-        """Return the number of units in flight of each merchant that has any."""
-        with self._lock:
-            return {merchant: len(each) for merchant, each in self._began.items()}
-
     def begin(self, merchants: Iterable[str]) -> None:
         """Count a unit for each of these merchants."""
         now = time.monotonic()

@@ -65,7 +65,7 @@ def time_field(default: Any = MISSING) -> Any:
 
 
 def parse_time(text: str) -> datetime:
-    """Parse a point in time (RFC 3339). Raises ValueError or AttributeError if it is none."""
+    """Parse a point in time (RFC 3339). Raises ValueError or AttributeError if the value is not a time."""
     # Python 3.10 does not know the suffix Z.
     return datetime.fromisoformat(f"{text.removesuffix('Z')}+00:00" if text.endswith("Z") else text)
 

@@ -1,4 +1,4 @@
-"""The known values of statuses and types. A field that has one of them accepts values of later releases too.
+"""The known values of statuses and types. Their fields also accept values that later releases add.
 
 ::
 

@@ -37,8 +37,8 @@ _OPTIONS: dict[str, Any] = {"allow_reconnect": False, "ping_interval": 5, "max_o
 
 class _Client(Client):
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        # The library decides by the server's INFO, which is not encrypted, whether to use TLS. It would send the
-        # credentials in clear text to whoever claims that TLS is not required.
+        # The library uses TLS if the server's INFO message requires it. That message is not encrypted, so an attacker
+        # could change it, and the library would send the credentials in clear text.
         server = self._current_server
         if initial_connection and server and server.uri.scheme == "tls" and not info.get("tls_required"):
             raise nats.errors.Error("nats: the server does not use TLS")

@@ -96,7 +96,7 @@ class Patroni:
             )
 
     def _leads(self) -> str:
-        """Return the name of the leader, as Patroni sees it. Empty if there is none."""
+        """Return the name of the leader, as Patroni sees it, or an empty string if there is no leader."""
         return next((one["Member"] for one in self._listed() if one.get("Role") == "Leader"), "")
 
     def _url(self, role: str, database: str, attributes: str) -> str:

@@ -71,7 +71,7 @@ def listen(session: Session, url: str, kinds: tuple[str, ...], since: datetime, 
 
 
 def forward(receiver: requests.Session, url: str, secret: str, event: FeedEvent) -> tuple[int | None, str | None]:
-    """Post an event as a webhook. Return the status code of the response, or why there is none."""
+    """Post an event as a webhook. Return the status code of the response, or the reason why there was no response."""
     body = webhook_body(event)
     now = datetime.now(timezone.utc)
     headers = {

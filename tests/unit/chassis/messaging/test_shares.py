@@ -58,11 +58,11 @@ def test_rows_count_from_the_claim_to_the_end_of_the_work_also_if_it_fails() -> 
         raise ValueError("failed")
 
     claimed = claim(None, 2)  # type: ignore[arg-type]
-    assert counted.in_flight() == {"a": 2}
+    assert counted.share().in_flight == {"a": 2}
     with pytest.raises(ValueError, match="failed"):
         counted.working(fail)(claimed[0])
     counted.working(lambda row: None)(claimed[1])
-    assert counted.in_flight() == {}
+    assert counted.share().in_flight == {}
 
 
 def test_a_merchant_gets_its_next_unit_when_the_last_one_has_ended_or_waits_for_somebody_else(
