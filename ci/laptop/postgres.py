@@ -124,6 +124,10 @@ class Postgres:
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            # As in the charts: statistics soon after the first rows, costs of a disk without moving parts, no compiler.
+            "autovacuum_naptime": "5s",
+            "random_page_cost": "1.1",
+            "jit": "off",
             **self._settings,
         }
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]

@@ -261,11 +261,11 @@ COMMENT ON COLUMN outbox.last_error IS 'Why the last attempt failed.';
 CREATE INDEX outbox_age ON outbox USING brin (created_at);
 COMMENT ON INDEX outbox_age IS 'The purge.';
 
-CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
-COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
+CREATE INDEX outbox_claims ON outbox (merchant, available_at) WHERE delivered_at IS NULL AND sequence > 0;
+COMMENT ON INDEX outbox_claims IS 'Claims of the relay, gauges. All rows have a sequence above zero.';
 
-CREATE INDEX outbox_turns ON outbox (merchant, available_at) WHERE delivered_at IS NULL;
-COMMENT ON INDEX outbox_turns IS 'Claims of the relay, in which merchants take turns.';
+CREATE INDEX outbox_oldest ON outbox (aggregate_id, merchant, sequence) WHERE delivered_at IS NULL;
+COMMENT ON INDEX outbox_oldest IS 'The oldest undelivered row of an order.';
 
 CREATE TABLE inbox (
     id          text        NOT NULL,

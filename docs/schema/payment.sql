@@ -141,6 +141,9 @@ COMMENT ON COLUMN operations.leased_until IS 'End of the lease of a request or o
 COMMENT ON COLUMN operations.lease_owner IS 'Holder of the lease. Only the holder can settle the operation.';
 COMMENT ON COLUMN operations.last_error IS 'Why the outcome is unknown.';
 
+CREATE INDEX operations_claims ON operations (merchant, available_at) WHERE status = 'pending' AND amount > 0;
+COMMENT ON INDEX operations_claims IS 'Claims of the executor, gauges. All amounts are above zero.';
+
 CREATE INDEX operations_created ON operations USING brin (created_at);
 COMMENT ON INDEX operations_created IS 'Reconciliation.';
 
@@ -149,9 +152,6 @@ COMMENT ON INDEX operations_of_payment IS 'Operations of one payment.';
 
 CREATE INDEX operations_settled ON operations USING brin (settled_at);
 COMMENT ON INDEX operations_settled IS 'Reconciliation.';
-
-CREATE INDEX operations_turns ON operations (merchant, available_at) WHERE status = 'pending';
-COMMENT ON INDEX operations_turns IS 'Claims of the executor, gauges.';
 
 CREATE TABLE ledger_entries (
     merchant     text        NOT NULL,
@@ -255,11 +255,11 @@ COMMENT ON COLUMN outbox.last_error IS 'Why the last attempt failed.';
 CREATE INDEX outbox_age ON outbox USING brin (created_at);
 COMMENT ON INDEX outbox_age IS 'The purge.';
 
-CREATE INDEX outbox_aggregate ON outbox (merchant, aggregate_id, sequence) WHERE delivered_at IS NULL;
-COMMENT ON INDEX outbox_aggregate IS 'The oldest undelivered row of an order.';
+CREATE INDEX outbox_claims ON outbox (merchant, available_at) WHERE delivered_at IS NULL AND sequence > 0;
+COMMENT ON INDEX outbox_claims IS 'Claims of the relay, gauges. All rows have a sequence above zero.';
 
-CREATE INDEX outbox_turns ON outbox (merchant, available_at) WHERE delivered_at IS NULL;
-COMMENT ON INDEX outbox_turns IS 'Claims of the relay, in which merchants take turns.';
+CREATE INDEX outbox_oldest ON outbox (aggregate_id, merchant, sequence) WHERE delivered_at IS NULL;
+COMMENT ON INDEX outbox_oldest IS 'The oldest undelivered row of an order.';
 
 
 -- Callers -------------------------------------------------------------------------------------------------------------

@@ -97,6 +97,23 @@ OUTBOX_TURNS = ("outbox_turns", "outbox (merchant, available_at) WHERE delivered
 OUTBOX_TURNS_COMMENT = "Claims of the relay, in which merchants take turns."
 
 
+def outbox_indexes(op: Any) -> None:
+    """Replace the outbox's indexes of waiting rows by two of which the planner can take only one for each statement.
+
+    Both began with the merchant. As long as the statistics said that nothing was waiting, the planner took them for
+    equally good, and could look for the oldest row of an aggregate among all waiting rows of its merchant, for each row
+    that it claimed: 190 ms for 64 rows of 3,000. Now one begins with the aggregate, and the other one is only taken for
+    statements that name `sequence > 0`. The release before this one finds waiting rows in the first; a claim reads all
+    of them.
+    """
+    index_concurrently(op, "outbox_oldest", "outbox (aggregate_id, merchant, sequence) WHERE delivered_at IS NULL")
+    index_concurrently(
+        op, "outbox_claims", "outbox (merchant, available_at) WHERE delivered_at IS NULL AND sequence > 0"
+    )
+    drop_concurrently(op, "outbox_aggregate", "outbox_turns")
+    op.execute(comment("INDEX outbox_claims", "Claims of the relay, gauges. All rows have a sequence above zero."))
+
+
 def index_concurrently(op: Any, name: str, on: str, *, unique: bool = False) -> None:
     """Create an index without blocking writes. `op` is Alembic's.
 
