@@ -63,6 +63,7 @@ RETURNING calls, result, reason, reference, {faults.ROW} AS faults,
           (kind, amount, currency) = (%(kind)s, %(amount)s::bigint, %(currency)s) AS same
 """
 
+# No conflict target: of two requests at the same time, the second may meet the reference of the first, not its key.
 # If no fault is injected and the payment method alone determines the outcome, a charge is a single statement.
 _CHARGE = f"""
 INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge,
@@ -70,7 +71,7 @@ INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amo
 SELECT %(key)s::uuid, %(kind)s, %(merchant)s, %(payment_id)s::uuid, %(order_id)s::uuid, %(amount)s::bigint,
        %(currency)s, %(token)s, %(charge)s, %(result)s, %(reason)s, %(reference)s
 WHERE NOT {faults.ANY}
-ON CONFLICT (key) DO NOTHING RETURNING key
+ON CONFLICT DO NOTHING RETURNING key
 """
 
 _CHARGE_MANY = f"""
@@ -81,7 +82,7 @@ FROM jsonb_to_recordset(%(charges)s::jsonb) AS c (
     key uuid, kind text, merchant text, payment_id uuid, order_id uuid, amount bigint, currency text, token text,
     charge text, result text, reason text, reference text)
 WHERE NOT {faults.ANY}
-ON CONFLICT (key) DO NOTHING RETURNING key
+ON CONFLICT DO NOTHING RETURNING key
 """
 
 _HELD = """

@@ -150,27 +150,29 @@ def test_refunds_of_the_same_amount_are_distinguished(world: World) -> None:
 
 
 def test_concurrent_requests_for_an_operation_act_once(world: World) -> None:
-    wanted = operation(Kind.SALE, 1000, world.ok)
+    operations = [operation(Kind.SALE, 1000, world.ok) for _ in range(12)]
     start = threading.Barrier(6)
-    seen: list[Outcome | None] = []
+    seen: dict[str, list[Outcome | None]] = {wanted.id: [] for wanted in operations}
 
     def ask() -> None:
-        start.wait()
-        try:
-            seen.append(world.provider.send(wanted))
-        except ProviderFault:  # another request for the operation is not done yet
-            seen.append(None)
+        for wanted in operations:
+            start.wait(timeout=60)
+            try:
+                seen[wanted.id].append(world.provider.send(wanted))
+            except ProviderFault:  # another request for the operation is not done yet
+                seen[wanted.id].append(None)
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    outcome = persist(world, wanted)
-    assert outcome.result is Result.SUCCEEDED
-    assert {each for each in seen if each is not None} <= {outcome}
-    assert len(seen) == 6
-    assert world.done() == [("sale", 1000)]
+    for wanted in operations:
+        outcome = persist(world, wanted)
+        assert outcome.result is Result.SUCCEEDED
+        assert {each for each in seen[wanted.id] if each is not None} <= {outcome}
+        assert len(seen[wanted.id]) == 6
+    assert world.done() == [("sale", 1000)] * 12
 
 
 def test_two_operations_with_the_same_content_act_twice(world: World) -> None:
