@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -148,6 +149,8 @@ def run_loops(service: Service, loops: Sequence[Loop]) -> None:
     # Opened before the threads start: if the port is in use, the process ends.
     port = service.settings.relay_admin_port
     listener = _listen(port) if port else None
+    # Modules live as long as the process. Without this, each full garbage collection visits all of their objects.
+    gc.freeze()
     threads = [threading.Thread(target=loop.run, name=loop.name) for loop in loops]
     for thread in threads:
         thread.start()
