@@ -6,9 +6,9 @@ the place decides too:
 
 - Free text, such as a name or a reason, must hold no card number at all (`has_card_number`).
 - A code, such as an article number or an idempotency key, is often a long number. It must hold nothing that is written
-  as a card number: grouped like on a card, beside a word such as "card" or an expiry date, or as the data of a card's
-  magnetic track (`is_written_as_card`). The networks' published test numbers are found in codes in any notation, so
-  that a test with such a number shows that cards are refused.
+  as a card number: grouped like on a card, in digits that are not ASCII, beside a word such as "card" or a date, or
+  as the data of a card's magnetic track (`is_written_as_card`). The networks' published test numbers are found in
+  codes in any notation, so that a test with such a number shows that cards are refused.
 
 Before a text is searched it is normalized: compatibility characters (NFKC), digits of all scripts, separators, and
 characters that are escaped for URLs, JSON or HTML. Letters next to a number do not hide it. docs/cards.md has the
@@ -217,7 +217,8 @@ def _in_groups(text: str, folded: str, code: bool) -> Iterator[tuple[int, int, s
             if passes_luhn(digits):
                 begin, end = start.start(), _end(folded, start.start(), len(digits))
                 if code:
-                    is_card = digits in TEST_NUMBERS or _is_marked(folded, begin, end, digits, lengths, invisible)
+                    is_disguised = invisible or not text[begin:end].isascii()
+                    is_card = digits in TEST_NUMBERS or _is_marked(folded, begin, end, digits, lengths, is_disguised)
                 else:
                     is_card = _is_grouping(lengths) or _has_one_separator(text[begin:end], folded[begin:end])
                 if is_card:
@@ -241,11 +242,11 @@ def _has_one_separator(text: str, folded: str) -> bool:
     return len(set(gaps)) == 2 and max(gaps) not in (", ", "; ")
 
 
-def _is_marked(folded: str, begin: int, end: int, digits: str, lengths: list[int], invisible: bool) -> bool:
+def _is_marked(folded: str, begin: int, end: int, digits: str, lengths: list[int], is_disguised: bool) -> bool:
     """Return whether the notation or the text around a number says that it is a card number."""
     if len(digits) < _MIN_IN_CODE:
         return False
-    if invisible or _FOURS.fullmatch(",".join(map(str, lengths))):
+    if is_disguised or _FOURS.fullmatch(",".join(map(str, lengths))):
         return True
     after = folded[end : end + _NEAR]
     if _AFTER_TRACK.match(after) or _EXPIRY.match(after) or folded[max(0, begin - 2) : begin] == "%b":

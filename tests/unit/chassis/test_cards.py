@@ -183,6 +183,13 @@ def test_codes_that_are_no_cards_are_accepted(name: str, make: Callable[[random.
     assert codes <= 1, name
 
 
+@pytest.mark.parametrize("zero", corpora.SCRIPTS[1:])
+def test_a_code_holds_no_card_number_in_digits_that_are_not_ascii(zero: str) -> None:
+    text = "".join(chr(ord(zero) + int(digit)) for digit in "4539578763621486")
+    assert is_written_as_card(text)
+    assert is_written_as_card(f"453957876362{text[-4:]}")
+
+
 def test_card_numbers_of_all_issuers_in_all_notations_are_found_in_free_text() -> None:
     chance = random.Random(7)
     missed = [text for text in (corpora.written(chance) for _ in range(5_000)) if not has_card_number(text)]
