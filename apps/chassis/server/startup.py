@@ -1,4 +1,4 @@
-"""The settings that gunicorn's configuration reads itself. An invalid one ends the start with one sentence and status 2.
+"""The settings that gunicorn's configuration reads itself. An invalid one ends the start with one sentence and 2.
 
 An exception would end it with a traceback and gunicorn's exit status.
 """
