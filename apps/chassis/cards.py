@@ -144,6 +144,12 @@ def masked_start(text: str, length: int) -> str:
     return mask(kept[: len(folded.rstrip("0123456789 \0+"))]) + "..."
 
 
+def shown(text: object, length: int) -> str:
+    """Return a text of another system as it is logged and stored: masked, printable, and cut to about `length`."""
+    start = str(text)[: 2 * length]
+    return masked_start("".join(char if char.isprintable() else "?" for char in start), length)
+
+
 def masked_path(path: str) -> str:
     """Return a request's path as logs, traces and responses quote it: masked, and at most `MAX_PATH` characters."""
     return masked_start(path, MAX_PATH)

@@ -115,17 +115,12 @@ def checked(outcome: Outcome) -> Outcome:
     A reason is cut, without control characters and card numbers. Without a valid reference, a success is UNKNOWN,
     because nothing could be captured or refunded later; any other outcome has no reference then.
     """
-    reason = outcome.reason if outcome.reason is None else _shown(outcome.reason)
+    reason = outcome.reason if outcome.reason is None else cards.shown(outcome.reason, MAX_REASON)
     if outcome.reference is None or is_name(outcome.reference):
         return Outcome(outcome.result, outcome.reference, reason)
     if outcome.result is Result.SUCCEEDED:
         return Outcome(Result.UNKNOWN, None, "the provider's reference is not valid")
     return Outcome(outcome.result, None, reason)
-
-
-def _shown(reason: object) -> str:
-    text = str(reason)[: 2 * MAX_REASON]
-    return cards.masked_start("".join(char if char.isprintable() else "?" for char in text), MAX_REASON)
 
 
 def require_provider(operation: Operation, provider: Provider) -> None:
