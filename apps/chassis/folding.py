@@ -8,11 +8,16 @@ Each character becomes one character, so positions stay the same:
     other punctuation and symbols that are not ASCII                 " "
     an invisible character, such as a zero-width space               "\0"
     other ASCII characters                                           themselves
+    private and unassigned characters                                " "
     everything else                                                  "?"
+
+`unescaped` replaces characters that are escaped for a URL, JSON or HTML: `4539%205787`, `4539\u00205787`,
+`4539&nbsp;5787`.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SEPARATORS = " -._/:,|\\~*'`"
@@ -39,7 +44,7 @@ def _fold(char: str) -> str:
     category = unicodedata.category(char)
     if category in ("Cf", "Mn", "Me", "Cs") or char in _BLANK:
         return "\0"
-    if category[0] == "Z" or category == "Cc" or char in _DASHES:
+    if category[0] == "Z" or category in ("Cc", "Cn", "Co") or char in _DASHES:
         return " "
     plain = unicodedata.normalize("NFKC", char)
     if len(plain) == 1 and plain.isascii():
@@ -57,3 +62,48 @@ _FOLDS = _Folds({code: _fold(chr(code)) for code in range(128)})
 def fold(text: str) -> str:
     """Return the folded text. It has the same length."""
     return text.translate(_FOLDS)
+
+
+_BYTE = "%(?:25)*+"  # "%2520" is a space that is escaped twice
+_FOLLOWING = f"{_BYTE}[89ab][0-9a-f]"
+_ESCAPE = re.compile(
+    rf"{_BYTE}(?:[0-7][0-9a-f]|[cd][0-9a-f]{_FOLLOWING}|e[0-9a-f](?:{_FOLLOWING}){{2}}|f[0-7](?:{_FOLLOWING}){{3}})"
+    r"|(?<!\\)\\++(?:u[0-9a-f]{4}|x[0-9a-f]{2}|[nrt])"
+    r"|&(?:amp;)*+(?:#x0*+[0-9a-f]{1,6}|#0*+[0-9]{1,7}|[a-z]{2,12});",
+    re.IGNORECASE,
+)
+_LAST_HEX = re.compile(r"[0-9a-f]{2}(?=%|$)", re.IGNORECASE)
+
+
+def has_escapes(text: str) -> bool:
+    """Return whether `unescaped` may change the text. This is fast."""
+    return "%" in text or "\\" in text or "&" in text
+
+
+def unescaped(text: str) -> str:
+    """Return the text with each escaped character in place of its escape. The length stays the same.
+
+    The character is filled up with zero-width spaces, or repeated if it separates digits.
+    """
+    return _ESCAPE.sub(_unescape, text)
+
+
+def _unescape(found: re.Match[str]) -> str:
+    escape = found.group()
+    char = _char(escape)
+    if _FOLDS[ord(char)] == " ":
+        return char * len(escape)
+    return "\u200b" * (len(escape) - 1) + char
+
+
+def _char(escape: str) -> str:
+    if escape[0] == "%":
+        return bytes.fromhex("".join(_LAST_HEX.findall(escape))).decode(errors="replace")[0]
+    if escape[0] == "&":
+        name = escape[1:-1].rpartition(";")[2]
+        if name[0] != "#":
+            return " "  # such as nbsp, ndash
+        code = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
+        return chr(code) if code <= 0x10FFFF else "?"
+    kind = escape.lstrip("\\")
+    return chr(int(kind[1:], 16)) if kind[0] in "uUxX" else " "

@@ -7,6 +7,7 @@ from typing import Any
 
 import marshmallow
 
+from chassis import cards
 from chassis.http import fast_load
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused, Unreachable
@@ -23,6 +24,9 @@ _OVERTAKEN = frozenset({"payment-state", "amount-exceeds-captured", "amount-exce
 
 # Payment's problems for a command that it can't carry out at the moment.
 _TEMPORARY = frozenset({"unavailable", "idempotency-key-in-use", "too-many-requests"})
+
+MAX_REASON = 500
+"""Characters of a reason that an order keeps."""
 
 NOT_FOUND = "payment-not-found"
 """Payment's problem if neither it nor the provider knows a payment."""
@@ -69,7 +73,8 @@ def _answer(message: Message, result: dict[str, Any]) -> Answer:
     if operation["status"] == "pending":
         return Answer(known, None, message.id)
     succeeded = operation["status"] == "succeeded"
-    return Answer(known, Outcome(message.id, succeeded, not succeeded, operation["reason"]), message.id)
+    reason = None if operation["reason"] is None else cards.shown(operation["reason"], MAX_REASON)
+    return Answer(known, Outcome(message.id, succeeded, not succeeded, reason), message.id)
 
 
 def _refused(message: Message, payment: model.Payment | None, problem: str, detail: str) -> Outcome:

@@ -22,9 +22,12 @@ class CommandMessage(Schema):
     """A command of the order service."""
 
     id = Text(
-        255, required=True, metadata=describe("The command's idempotency key.", "0195a3f0-0000-7000-8000-000000000001")
+        255,
+        code=True,
+        required=True,
+        metadata=describe("The command's idempotency key.", "0195a3f0-0000-7000-8000-000000000001"),
     )
-    merchant = Text(64, required=True, metadata=describe("The merchant whose payment it is about.", "demo"))
+    merchant = Text(64, code=True, required=True, metadata=describe("The merchant whose payment it is about.", "demo"))
     topic = Choice(
         ["payment.create", "payment.capture", "payment.void", "payment.refund"],
         "What is asked for.",

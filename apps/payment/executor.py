@@ -11,7 +11,7 @@ from chassis.telemetry import logs, tracing
 from chassis.telemetry.metrics import count_transition
 from payment import metrics, model, operations, settlements
 from payment.model import Kind, Operation, Outcome, Result, Settlement, Status
-from payment.providers import Provider, ProviderFault, may_have_forgotten, require_provider
+from payment.providers import Provider, ProviderFault, checked, may_have_forgotten, require_provider
 from payment.settlements import Settled
 
 log = logs.get_logger()
@@ -74,7 +74,7 @@ class Executor:
         )
         began = time.perf_counter()
         with tracing.spans(spans, calls=True) as set_attributes:
-            outcomes = self._provider.send_many(each)
+            outcomes = {key: checked(outcome) for key, outcome in self._provider.send_many(each).items()}
             took = time.perf_counter() - began
             for operation, set_attribute in zip(each, set_attributes, strict=True):
                 outcome = outcomes.get(operation.id)
@@ -95,6 +95,7 @@ class Executor:
             except ProviderFault as error:
                 outcome = Outcome(Result.UNKNOWN, reason=str(error))
                 set_attribute("error.type", "unknown")
+            outcome = checked(outcome)
             set_attribute("tandem.outcome", outcome.result)
             took = time.perf_counter() - began
             metrics.provider_seconds.labels(operation.kind, outcome.result).observe(took, tracing.exemplar())

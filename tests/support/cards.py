@@ -36,7 +36,8 @@ SEPARATORS = [
     *("\u00a0", "\u2009", "\u202f", "\u3000", "\t", "  ", " - "),
     *("\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212", "\ufe58", "\ufe63", "\uff0d"),
     *("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u00ad"),
-    *("\uff0e", "\uff0f", "\uff1a", "\uff0c", "\u00b7"),
+    *("\uff0e", "\uff0f", "\uff1a", "\uff0c", "\u00b7", "\u2022", "\u0301"),
+    *("%20", "%2D", "%C2%A0", "&nbsp;", "&#8211;", "\\u0020", "\\n", "\r\n"),
 ]
 """What people and programs write between groups of digits."""
 
@@ -65,7 +66,8 @@ def card(chance: random.Random) -> str:
 def grouped(number: str, chance: random.Random) -> str:
     """Return a card number in the groups of cards, or in groups of the same length."""
     usual = {15: [4, 6, 5], 14: [4, 6, 4]}.get(len(number), [4, 4, 4, 4, 4])
-    lengths = chance.choice([usual, usual, [4] * 5, [2] * 10, [1] * 19])
+    irregular = [chance.randint(1, 6) for _ in range(19)]
+    lengths = chance.choice([usual, usual, [4] * 5, [2] * 10, [1] * 19, irregular])
     groups, at = [], 0
     for length in lengths:
         groups.append(number[at : at + length])
@@ -151,11 +153,53 @@ def order_number(chance: random.Random) -> str:
     )
 
 
+def article(chance: random.Random) -> str:
+    """Return a number of an article or a shipment: GTIN-14, ISBN-13, SSCC, or a tracking number of 12 to 22 digits."""
+    kind = chance.choice(["gtin14", "isbn", "sscc", "tracking"])
+    if kind == "tracking":
+        return chance.choice(["", "1Z", "JJD", "00"]) + random_digits(chance, chance.randint(12, 22))
+    digits = {"gtin14": chance.choice("123456789") + random_digits(chance, 12), "sscc": random_digits(chance, 17)}.get(
+        kind, "978" + random_digits(chance, 9)
+    )
+    odd = len(digits) % 2
+    return digits + str(-sum(int(digit) * (3 if place % 2 != odd else 1) for place, digit in enumerate(digits)) % 10)
+
+
+def imsi(chance: random.Random) -> str:
+    country = chance.choice(["262", "310", "302", "440", "460", "520", "655", "404"])
+    return country + random_digits(chance, 12)
+
+
+def iban(chance: random.Random) -> str:
+    country, length = chance.choice(
+        [("DE", 18), ("ES", 20), ("FR", 23), ("AT", 16), ("PL", 24), ("BE", 12), ("CH", 17)]
+    )
+    account = random_digits(chance, length)
+    checked = "".join(str(int(char, 36)) for char in f"{account}{country}00")
+    plain = f"{country}{98 - int(checked) % 97:02}{account}"
+    return chance.choice([plain, " ".join(plain[at : at + 4] for at in range(0, len(plain), 4))])
+
+
+def generated_id(chance: random.Random) -> str:
+    return chance.choice(
+        [
+            str(chance.getrandbits(63)),  # snowflake ids
+            str(1_700_000_000_000_000_000 + chance.randrange(10**17)),  # nanoseconds
+            f"{chance.getrandbits(96):024x}",
+            f"{chance.getrandbits(160):040x}",
+        ]
+    )
+
+
 HARMLESS: dict[str, Callable[[random.Random], str]] = {
     "EAN-13": ean13,
     "IMEI": imei,
     "phone numbers": phone,
     "order numbers": order_number,
+    "articles and shipments": article,
+    "IMSI": imsi,
+    "IBAN": iban,
+    "generated ids": generated_id,
 }
 
 

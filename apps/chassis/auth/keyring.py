@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from flask import current_app, g, request
 
+from chassis import cards
 from chassis.http.facts import record
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -79,8 +80,11 @@ class Keyring:
 
 
 def is_merchant(name: str) -> bool:
-    """Return whether a merchant name is valid: 1 to 64 letters, digits, dots, dashes and underscores."""
-    return _MERCHANT.fullmatch(name) is not None
+    """Return whether a merchant name is valid: 1 to 64 letters, digits, dots, dashes and underscores.
+
+    It is logged, so nothing that is written as a card number is a merchant name.
+    """
+    return _MERCHANT.fullmatch(name) is not None and not cards.is_written_as_card(name)
 
 
 def _may_be_scope(scope: object, known: frozenset[str]) -> bool:

@@ -5,6 +5,7 @@ A system that they need does not respond, or a setting is missing or invalid.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,10 +71,10 @@ def reported() -> Iterator[None]:
 
 
 def with_valid_settings(create: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a function that creates the application: in `flask`, an invalid setting is one sentence.
+    """Decorate a function that creates the application: in `flask` and gunicorn, an invalid setting is one sentence.
 
-    `flask --help` shows any exception as a traceback, so this prints the sentence and exits with status 2. Other
-    callers, such as gunicorn, get the exception.
+    Both show any exception as a traceback, so this prints the sentence and exits with status 2. Other callers get the
+    exception.
     """
 
     @wraps(create)
@@ -81,12 +82,17 @@ def with_valid_settings(create: Callable[Parameters, Result]) -> Callable[Parame
         try:
             return create(*args, **kwargs)
         except (ConfigError, EnvError) as error:
-            if click.get_current_context(silent=True) is None:
+            if click.get_current_context(silent=True) is None and not _is_gunicorn():
                 raise
             BadSetting(_sentence(error)).show()
             sys.exit(BadSetting.exit_code)
 
     return created
+
+
+def _is_gunicorn() -> bool:
+    """Return whether gunicorn loads the application: it names itself in the environment before."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
 
 
 def _sentence(error: ConfigError | EnvError) -> str:

@@ -19,7 +19,11 @@ from typing import Any, LiteralString, Protocol
 
 import uuid_utils
 
+from chassis import cards
 from chassis.postgres.database import Row, Session, to_json
+
+MAX_ERROR = 500
+"""Characters of an error that a row keeps."""
 
 MAX_BACKOFF = 300.0
 """The longest delay between two attempts, in seconds."""
@@ -172,13 +176,14 @@ def turns(limit: int, share: Share | None) -> dict[str, Any]:
 def release(session: Session, queue: Queue, work: Leased, delay: float, error: str) -> bool:
     """End the lease of a row whose attempt failed; the row is due again after `delay` seconds.
 
-    `error` is kept in the row, up to 500 characters. Returns False if the lease was lost; then nothing is written.
+    `error` is kept in the row: up to 500 characters, printable, without card numbers. Returns False if the lease was
+    lost; then nothing is written.
     """
     done = session.execute(
         f"""UPDATE {queue.table} SET available_at = now() + make_interval(secs => %(delay)s::float8), {RELEASED},
                    last_error = %(error)s
             WHERE {queue.held}""",
-        {**queue.holding(work), "delay": delay, "error": error[:500]},
+        {**queue.holding(work), "delay": delay, "error": cards.shown(error, MAX_ERROR)},
     )
     return done.rowcount == 1
 

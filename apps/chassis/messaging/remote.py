@@ -20,7 +20,7 @@ from marshmallow import ValidationError
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from chassis import outgoing
+from chassis import cards, outgoing
 from chassis.telemetry import metrics, tracing
 
 T = TypeVar("T")
@@ -196,7 +196,7 @@ class Remote:
         if response.status_code in _TEMPORARY:
             raise Unreachable(f"{self._name} answered {response.status_code}")
         if not 200 <= response.status_code < 300:
-            text = response.content[:200].decode(errors="replace")
+            text = cards.shown(response.content[:400].decode(errors="replace"), 200)
             raise Refused(f"{self._name} answered {response.status_code}: {text}", _problem(response))
         return response
 

@@ -36,7 +36,8 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
     TConn.set_timeout                           the deadline of an idle connection
     Parser.__init__                             wraps the socket in an unreader
     Parser.__next__                             parses the next request from the unreader
-    Parser.finish_body                          stops at the end of the request, and leaves the next one in the unreader
+    Parser.finish_body                          without arguments: reads up to the end of the request, and leaves the
+                                                next one in the unreader
     Unreader.unread                             puts the received bytes in front of the socket's
     Unreader.take_buffered                      returns the bytes after a request, and forgets them
     SocketUnreader.chunk                        reads with recv only

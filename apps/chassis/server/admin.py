@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -32,7 +31,11 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 MAX_CONNECTIONS_PER_ADDRESS = 16
-"""Connections of one client address that one process serves at the same time, each in a thread. More get 429."""
+"""Connections of one client address that one process serves at the same time, each in a thread.
+
+One more closes the oldest one on which no request has arrived yet: clients that send nothing, or slowly, keep neither a
+probe nor others behind the same address out. If requests have arrived on all of them, the new one gets 429.
+"""
 
 
 class _RequestHandler(WSGIRequestHandler):
@@ -48,7 +51,7 @@ class _RequestHandler(WSGIRequestHandler):
         if self.request_version == "HTTP/0.9" or not good:
             self.send_error(400)
             return False
-        return True
+        return not isinstance(self.server, _Server) or self.server.is_admitted(self.connection)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Respond to a request that could not be parsed; nothing of it is quoted."""
@@ -90,7 +93,8 @@ class _Server(ThreadedWSGIServer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lock = threading.Lock()
-        self._open: Counter[str] = Counter()
+        # For each address its connections, the oldest first, and whether a request has arrived.
+        self._open: dict[str, dict[Any, bool]] = {}
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection. Returns its socket and the client's address."""
@@ -99,20 +103,19 @@ class _Server(ThreadedWSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a new thread, or refuse it."""
-        address = client_network(client_address[0])
-        with self._lock:
-            refused = self._open[address] >= MAX_CONNECTIONS_PER_ADDRESS
-            self._open[address] += not refused
-        if refused:
+        refused = self._add(request, client_network(client_address[0]))
+        if refused is not None:
             with suppress(OSError):  # the client is gone
-                request.setblocking(False)
-                request.send(rejections.response("", rejections.too_many_connections(), request.getsockname()))
+                rejection = rejections.response("", rejections.too_many_connections(), refused.getsockname())
+                refused.send(rejection, socket.MSG_DONTWAIT)
+                refused.shutdown(socket.SHUT_RDWR)  # which ends its thread
+        if refused is request:
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread could be started
-            self._close(address)
+            self._remove(request, client_address)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -120,13 +123,35 @@ class _Server(ThreadedWSGIServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._close(client_network(client_address[0]))
+            self._remove(request, client_address)
 
-    def _close(self, address: str) -> None:
+    def is_admitted(self, request: Any) -> bool:
+        """Note that a request has arrived. Returns False if its connection had to give way to another one."""
         with self._lock:
-            self._open[address] -= 1
-            if not self._open[address]:
-                del self._open[address]
+            for connections in self._open.values():
+                if request in connections:
+                    connections[request] = True
+                    return True
+        return False
+
+    def _add(self, request: Any, address: str) -> Any:
+        """Add a connection. Returns the one that has to give way, which may be this one, or None."""
+        with self._lock:
+            connections = self._open.setdefault(address, {})
+            connections[request] = False
+            if len(connections) <= MAX_CONNECTIONS_PER_ADDRESS:
+                return None
+            oldest = next(each for each, has_arrived in connections.items() if not has_arrived)
+            del connections[oldest]
+            return oldest
+
+    def _remove(self, request: Any, client_address: Any) -> None:
+        address = client_network(client_address[0])
+        with self._lock:
+            connections = self._open.get(address, {})
+            connections.pop(request, None)
+            if not connections:
+                self._open.pop(address, None)
 
 
 def application(

@@ -1,6 +1,7 @@
 """gunicorn's settings, the same for every service.
 
-Start a service with `gunicorn -c python:chassis.server.gunicorn_conf "PACKAGE:create_app()"`.
+Start a service with `gunicorn -c python:chassis.server.gunicorn_conf "PACKAGE:create_app()"`. An invalid setting ends
+the start with one sentence and exit status 2.
 """
 
 from __future__ import annotations
@@ -9,27 +10,29 @@ import gc
 import os
 from typing import Any
 
-from chassis.server import admin, listeners
+from chassis.server import admin, listeners, startup
 from chassis.server.request_buffer import MAX_LINE
 from chassis.telemetry import metrics, tracing
 
 _host = os.environ.get("HOST", "")
-_per_address = int(os.environ.get("WEB_CONNECTIONS_PER_ADDRESS", "0"))  # per worker; 0 is any number
-bind = listeners.binds(_host, os.environ.get("PORT", "8080"))
-workers = int(os.environ.get("WEB_WORKERS", "2"))
-threads = int(os.environ.get("WEB_THREADS", "6"))
+_per_address = startup.number("WEB_CONNECTIONS_PER_ADDRESS", 0, 0, 1_000_000)  # per worker; 0 is any number
+bind = listeners.binds(_host, str(startup.port("PORT", 8080)))
+workers = startup.number("WEB_WORKERS", 2, 1, 128)
+threads = startup.number("WEB_THREADS", 6, 1, 1_000_000)
 worker_class = "chassis.server.worker.Worker"
 preload_app = True  # workers share the memory of the imported modules; connections are opened after the fork
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 timeout = 30
 graceful_timeout = 25
-keepalive = int(os.environ.get("WEB_KEEP_ALIVE_SECONDS", "75"))  # longer than a proxy's: then the proxy closes first
+keepalive = startup.number(
+    "WEB_KEEP_ALIVE_SECONDS", 75, 1, 1_000_000
+)  # longer than a proxy's: then the proxy closes first
 accesslog = None  # the application logs each request
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
 sendfile = False  # responses must go through BufferedSocket.sendall
-worker_connections = int(os.environ.get("WEB_CONNECTIONS", "500"))  # per worker; below the limit of open files
+worker_connections = startup.number("WEB_CONNECTIONS", 500, 1, 1_000_000)  # per worker; below the limit of open files
 limit_request_line = MAX_LINE
 limit_request_fields = 100
 limit_request_field_size = 8190
@@ -39,10 +42,9 @@ secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:
-    """Open the admin ports before the fork, so that all workers share them. Raises OSError if one is in use."""
-    server.admin_listener = listeners.listen(_host, int(os.environ.get("ADMIN_PORT", "9090")))
-    operator_port = os.environ.get("OPERATOR_PORT")
-    server.operator_listener = listeners.listen(_host, int(operator_port)) if operator_port else None
+    """Open the admin ports before the fork, so that all workers share them. Ends the process if one is in use."""
+    server.admin_listener = startup.listen(_host, "ADMIN_PORT", 9090)
+    server.operator_listener = startup.listen(_host, "OPERATOR_PORT", 0) if os.environ.get("OPERATOR_PORT") else None
 
 
 def when_ready(server: Any) -> None:

@@ -199,8 +199,8 @@ class Worker(BalancedWorker):
             raise rejections.HostMissing
         if conn.state is not State.COMPLETE:
             req.force_close()
-        keep: bool = super().handle_request(req, conn)
-        return keep
+        # gunicorn would close the connection of an unread body of 64 KiB, although the response has said it stays open.
+        return bool(super().handle_request(req, conn) and conn.parser.finish_body())
 
     def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
         """Send the rest of a response, then go on with the connection. `fs` tells whether to keep it alive."""

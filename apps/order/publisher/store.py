@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chassis import cards
 from chassis.messaging import leases
 from chassis.postgres.database import Row, Session, to_json
 from order.feed import store as feed
@@ -143,7 +144,7 @@ def move(session: Session, owner: str, lease: float, moves: Sequence[Move], erro
             SELECT lease_owner FROM held""",
         {
             **{"owner": owner, "lease": lease, "moved": bool(moves), "moves": to_json(rows)},
-            "error": error and error[:500],
+            "error": error and cards.shown(error, leases.MAX_ERROR),
         },
     )
     return row is not None

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
+from chassis import cards
 from chassis.postgres.database import Row, Session
 from payment import ids
 from payment.config import Settings
-from payment.model import Operation, Outcome, Record
+from payment.model import Operation, Outcome, Record, Result
 from payment.providers.faults import Faults
+
+MAX_NAME = 255
+"""Characters of a provider's reference, id or name."""
+
+MAX_REASON = 200
+"""Characters of the reason of an outcome that are stored."""
 
 
 class ProviderFault(Exception):
@@ -95,6 +102,25 @@ class FaultInjectable(Protocol):
     def set_faults(self, session: Session, faults: Faults) -> None:
         """Replace the injected faults."""
         ...
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Return whether a value in a provider's answer can be a reference, an id or a name: short visible ASCII."""
+    return isinstance(value, str) and 1 <= len(value) <= MAX_NAME and value.isascii() and value.isprintable()
+
+
+def checked(outcome: Outcome) -> Outcome:
+    """Return an outcome that can be stored and shown, whatever the provider has answered.
+
+    A reason is cut, without control characters and card numbers. Without a valid reference, a success is UNKNOWN,
+    because nothing could be captured or refunded later; any other outcome has no reference then.
+    """
+    reason = outcome.reason if outcome.reason is None else cards.shown(outcome.reason, MAX_REASON)
+    if outcome.reference is None or is_name(outcome.reference):
+        return Outcome(outcome.result, outcome.reference, reason)
+    if outcome.result is Result.SUCCEEDED:
+        return Outcome(Result.UNKNOWN, None, "the provider's reference is not valid")
+    return Outcome(outcome.result, None, reason)
 
 
 def require_provider(operation: Operation, provider: Provider) -> None:

@@ -9,7 +9,7 @@ import stripe
 
 from chassis.telemetry import logs
 from payment.model import Kind, Operation, Outcome, Result
-from payment.providers import Hint, ProviderFault
+from payment.providers import Hint, ProviderFault, is_name
 from payment.providers.stripe_money import to_stripe
 
 log = logs.get_logger()
@@ -33,7 +33,7 @@ def names(operation: Operation) -> dict[str, str]:
 def text(metadata: Any, key: str) -> str | None:
     """Return a value of an object's metadata, or None."""
     value = getattr(metadata, key, None)
-    return value if isinstance(value, str) else None
+    return value if is_name(value) else None
 
 
 def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | None:
@@ -94,7 +94,7 @@ def hint(event: dict[str, Any]) -> Hint:
         operation = str(UUID(operation))
     except (TypeError, ValueError, AttributeError):
         operation = None  # not created by an operation
-    return Hint(operation, reference if isinstance(reference, str) else None)
+    return Hint(operation, reference if is_name(reference) else None)
 
 
 def fault(operation: Operation, what: str, error: Exception | None = None) -> ProviderFault:

@@ -15,7 +15,7 @@ from uuid import UUID
 import stripe
 
 from payment.model import Kind, Outcome, Record, Result
-from payment.providers import ProviderFault, stripe_errors
+from payment.providers import ProviderFault, is_name, stripe_errors
 from payment.providers.stripe_money import from_stripe
 from payment.providers.stripe_objects import CAPTURE, MERCHANT, OPERATION, ORDER, PAYMENT, refund_outcome, text
 
@@ -129,7 +129,7 @@ def _record(
         outcome,
         charge or source.id,
         datetime.fromtimestamp(source.created, UTC),
-        method if isinstance(method, str) else None,
+        method if is_name(method) else None,
     )
 
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis import cards
-from chassis.cards import has_card_number, is_written_as_card, mask, masked_start, passes_luhn
+from chassis.cards import has_card_number, is_written_as_card, mask, masked_start
+from chassis.folding import unescaped
+from chassis.issuers import passes_luhn
 from tests.support import cards as corpora
 
 # Published test numbers of the card networks, with 13 to 19 digits.
@@ -63,6 +65,73 @@ def test_no_notation_hides_a_card_number(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "separator",
+    [
+        *("%20", "%2D", "%2520", "%252520", "%C2%A0", "%E2%80%93", "%e2%80%8b", "%F0%9F%92%B3", "+", "%0a"),
+        *("&nbsp;", "&#32;", "&#x2013;", "&#160;", "&amp;nbsp;", "&ndash;", "&#0000045;"),
+        *("\\u0020", "\\u00a0", "\\\\u2013", "\\x20", "\\n", "\\t", "\\r\\n", "\\u200B"),
+        *("\u2022", "\u2192", "\U0001f4b3", "\ue000", "\u0378", "\U000e0020", "\ufffc", "\ufffd", "\u0301", "\r\n"),
+    ],
+)
+def test_escapes_and_symbols_between_the_groups_hide_no_card_number(separator: str) -> None:
+    text = separator.join(["4539", "5787", "6362", "1486"])
+    assert has_card_number(text)
+    assert is_written_as_card(text)
+    assert not has_card_number(mask(text))
+    assert mask(f"<{text}>") == "<[card ...1486]>"
+
+
+@pytest.mark.parametrize("escape", ["%{:02X}", "%25{:02x}", "\\u{:04x}", "\\x{:02x}", "&#{};", "&#x{:x};", "&amp;#{};"])
+def test_a_card_number_in_escaped_digits_is_found(escape: str) -> None:
+    text = "".join(escape.format(ord(digit)) for digit in "4539578763621486")
+    assert has_card_number(text)
+    assert is_written_as_card(text)
+    assert not has_card_number(mask(text))
+    assert mask(text).endswith("[card ...1486]")
+    assert len(mask(text)) < 30
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("4,539,578,763,621,486", "4'539'578'763'621'486", "4,53,95,78,76,36,21,486", "4.539578763621486e15"),
+        *("4-539578763621486", "45-395-7876-3621486", "4539 57 87 6362 1486", "4 539 5787 6362 1486"),
+        *("45395787636214865555555555554444", "45395787636214861227", "45395787636214861227123", "04539578763621486"),
+        *("0004539578763621486", "4539578763621486122027", "45395787636214862712", "[4,5,3,9,5,7,8,7,6,3,6,2,1,4,8,6]"),
+        *('["4539","5787","6362","1486"]', "45395787-6362-1486-0000-000000000000", "100%4539578763621486"),
+    ],
+)
+def test_no_grouping_and_no_data_behind_it_hides_a_card_number_in_free_text(text: str) -> None:
+    assert has_card_number(text)
+    assert not has_card_number(mask(text))
+    assert "6362" not in mask(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("4111111111111111aaaaaaaa", "a" * 16 + "4111111111111111", "41111111-1111-1111-a000-000000000000"),
+        *("41111111-1111-1111-0000-000000000000", "DE89 4111 1111 1111 1111 00"),
+    ],
+)
+def test_an_identifier_hides_no_published_test_number(text: str) -> None:
+    assert has_card_number(text)
+    assert is_written_as_card(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("DE89 3704 0044 0532 0130 00", "GB33 BUKB 2020 1555 5555 55", "FR76 3000 6000 0112 3456 7890 189"),
+        *("2026-11-30 07:08:43.489192", "Sizes 38, 40, 42", "100%25 of 12%", "a&b=1&c=2", "C:\\new\\table\\4539"),
+    ],
+)
+def test_ibans_times_and_escapes_alone_are_not_taken_for_card_numbers(text: str) -> None:
+    assert not has_card_number(text)
+    assert not is_written_as_card(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -114,6 +183,13 @@ def test_codes_that_are_no_cards_are_accepted(name: str, make: Callable[[random.
     assert codes <= 1, name
 
 
+@pytest.mark.parametrize("zero", corpora.SCRIPTS[1:])
+def test_a_code_holds_no_card_number_in_digits_that_are_not_ascii(zero: str) -> None:
+    text = "".join(chr(ord(zero) + int(digit)) for digit in "4539578763621486")
+    assert is_written_as_card(text)
+    assert is_written_as_card(f"453957876362{text[-4:]}")
+
+
 def test_card_numbers_of_all_issuers_in_all_notations_are_found_in_free_text() -> None:
     chance = random.Random(7)
     missed = [text for text in (corpora.written(chance) for _ in range(5_000)) if not has_card_number(text)]
@@ -133,7 +209,7 @@ def test_names_made_of_times_dates_and_counters_are_not_taken_for_card_numbers(m
     assert not [made(n) for n in range(1000) if has_card_number(made(n))]
 
 
-@given(st.text(alphabet="0123456789 -abc.\u200b\uff14", max_size=60) | card_numbers)
+@given(st.text(alphabet="0123456789 -abc.\u200b\uff14%&#;\\u", max_size=60) | card_numbers)
 def test_a_masked_text_contains_no_card_number(text: str) -> None:
     assert not has_card_number(mask(text))
 
@@ -171,7 +247,8 @@ def test_exactly_one_check_digit_passes_luhn(digits: str) -> None:
     assert sum(passes_luhn(digits + check) for check in "0123456789") == 1
 
 
-@given(st.text("0123456789 .-/:;#=(x", max_size=80))
+@given(st.text("0123456789 .-/:;#=(x%&\\u", max_size=80))
 def test_the_fast_check_never_hides_a_card_number(text: str) -> None:
     if not cards.may_have_card_number(text):
-        assert next(cards._cards(cards._folded(text, code=False), code=False), None) is None
+        assert next(cards._cards(text, code=False), None) is None
+        assert next(cards._cards(unescaped(text), code=False), None) is None

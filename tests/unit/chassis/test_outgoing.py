@@ -238,3 +238,11 @@ def test_the_text_of_a_refusal_is_short_however_long_its_body_is() -> None:
             Remote("destination", url, {}, 5.0).get("/", {})
     assert time.process_time() - began < 1.0
     assert len(str(refused.value)) < 300
+
+
+def test_the_text_of_a_refusal_is_printable_and_has_no_card_number() -> None:
+    body = b"\x00\xff\x1b[31m 4539 5787 6362 1486"
+    whole = b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+    with answering(once(whole)) as url, pytest.raises(Refused) as refused:
+        Remote("destination", url, {}, 5.0).get("/", {})
+    assert str(refused.value) == "destination answered 400: ?\ufffd?[31m [card ...1486]"

@@ -100,7 +100,7 @@ def test_a_key_for_any_merchant_acts_for_the_named_merchant(pair: Pair) -> None:
     assert internal.get(path, headers={"Tandem-Merchant": "other"}).status_code == 200
     refused(internal.get(path), 404, "payment-not-found")
     refused(pair.payment.get(path), 404, "payment-not-found")
-    for nonsense in ("a b", "é".encode(), "x" * 65, "../demo"):
+    for nonsense in ("a b", "é".encode(), "x" * 65, "../demo", "4111111111111111", "4539-5787-6362-1486"):
         refused(internal.get(path, headers={"Tandem-Merchant": nonsense}), 403, "forbidden")
 
 

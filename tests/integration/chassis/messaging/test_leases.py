@@ -136,6 +136,23 @@ def test_a_lost_lease_cannot_be_released(session: Session) -> None:
     assert [message.id for message in outbox.claim(session, 60, 10)] == [second.id]
 
 
+@pytest.mark.adversarial
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        ("a\x00b", "a?b"),
+        ("\ud800", "?"),
+        ("x" * 1_000_000, "x" * 500 + "..."),
+        ("answered 400: 4539 5787 6362 1486", "answered 400: [card ...1486]"),
+    ],
+)
+def test_an_error_with_any_text_releases_its_row(session: Session, error: str, kept: str) -> None:
+    post(session)
+    (message,) = outbox.claim(session, 60.0, 10)
+    assert outbox.release(session, message, 0.0, error)
+    assert session.one("SELECT last_error FROM outbox")["last_error"] == kept  # type: ignore[index]
+
+
 def test_an_expired_lease_is_valid_until_the_row_is_claimed_again(session: Session) -> None:
     post(session)
     (message,) = outbox.claim(session, 60, 10)

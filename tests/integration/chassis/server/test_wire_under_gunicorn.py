@@ -79,6 +79,28 @@ def test_a_length_of_more_than_256_kib_is_413_before_the_body_is_sent(client: Cl
     refusal(client, head(path, f"Content-Length: {10**15}"), 413, "content-too-large")
 
 
+@pytest.mark.adversarial
+@pytest.mark.parametrize("size", [64 * KIB - 1, 64 * KIB, 200 * KIB, 256 * KIB])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_connection_stays_usable_after_a_body_that_nothing_reads(
+    client: Client, path: str, valid: bytes, size: int, is_chunked: bool
+) -> None:
+    """A request without a valid key is refused before its body is read."""
+    lines = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {size}"
+    body = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".ljust(size, b"x")
+    refused = head(path, lines).replace(b"Bearer ", b"Bearer un") + (chunked(body) if is_chunked else body)
+    following = head(path, f"Content-Length: {len(valid)}") + valid
+    with connect(client) as connection:
+        rest = b""
+        for _ in range(3):
+            connection.sendall(refused + following)
+            status, headers, _, rest = receive(connection, rest)
+            assert (status, headers["connection"]) == (401, "keep-alive")
+            status, _, _, rest = receive(connection, rest)
+            assert status in (200, 201)
+    assert rest == b""
+
+
 def test_a_truncated_body_is_400_even_if_it_is_valid_json_so_far(client: Client, path: str, valid: bytes) -> None:
     request = head(path, f"Content-Length: {len(valid) + 1}") + valid
     refusal(client, request, 400, "malformed-request", hang_up=True)
