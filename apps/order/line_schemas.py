@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate
 
@@ -19,11 +20,20 @@ _KIND = (
 )
 _SKU = "The merchant's identifier of the product, or of the shipping, tax or discount."
 _NAME = "The name of the product, shipping, tax or discount for people."
-_TAX = "How much of the line's amount is tax. It is not added to the total, and not negative except in a discount."
+_TAX = (
+    "How much of the line's amount (quantity times unit_amount) is tax. It is between 0 and that amount, and is not "
+    "added to the total."
+)
 
 
 class Item(Schema):
     """A line of an order to be placed."""
+
+    RULES: ClassVar[Mapping[str, Any]] = {
+        "if": {"properties": {"kind": {"const": str(lines.Kind.DISCOUNT)}}, "required": ["kind"]},
+        "then": {"properties": {"unit_amount": {"maximum": 0}}},
+        "else": {"properties": {"unit_amount": {"minimum": 0}}},
+    }
 
     kind = Choice(lines.Kind, _KIND, load_default=str(lines.Kind.ITEM))
     sku = Text(100, code=True, required=True, metadata=describe(_SKU, "tea-100"))
@@ -36,9 +46,7 @@ class Item(Schema):
         validate=validate.Range(-MAX_UNIT_AMOUNT, MAX_UNIT_AMOUNT),
         metadata=describe("The price of one unit, in minor units. At least 0, and in a discount at most 0.", 450),
     )
-    tax_amount = Integer(
-        validate=validate.Range(-MAX_LINE, MAX_LINE), metadata=describe(f"{_TAX} In minor units.", 144)
-    )
+    tax_amount = Integer(validate=validate.Range(-MAX_LINE, MAX_LINE), metadata=describe(f"{_TAX} In minor units."))
 
 
 class ItemView(Schema):

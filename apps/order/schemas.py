@@ -45,7 +45,7 @@ class PlaceOrder(Schema):
     reference = Text(
         100,
         code=True,
-        metadata=describe("The shop's own order number. No other order of the merchant may have it.", "A-1001"),
+        metadata=describe("The shop's own order number, such as A-1001. No other order of the merchant may have it."),
     )
     payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
     capture = Choice(

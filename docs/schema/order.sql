@@ -4,16 +4,6 @@
 
 -- Functions -----------------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION public.order_lines(items jsonb)
- RETURNS jsonb
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
-AS $$
-    SELECT COALESCE(jsonb_agg('{"kind": "item", "tax_amount": null}' || line ORDER BY place), '[]')
-    FROM jsonb_array_elements(items) WITH ORDINALITY AS each(line, place)
-$$;
-COMMENT ON FUNCTION order_lines(jsonb) IS 'Lines of an order that were stored without a kind, as lines of the kind item.';
-
 CREATE OR REPLACE FUNCTION public.order_events_base()
  RETURNS bigint
  LANGUAGE sql
@@ -81,7 +71,7 @@ COMMENT ON COLUMN orders.total_amount IS 'Amount to pay, in minor units. Immutab
 COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. A partial capture is less. Refunds do not reduce it.';
 COMMENT ON COLUMN orders.refunded_amount IS 'Refunded amount, in minor units.';
 COMMENT ON COLUMN orders.refunding_amount IS 'Amount reserved for refunds without a known outcome, in minor units.';
-COMMENT ON COLUMN orders.items IS 'Lines as they were placed: kind, sku, name, quantity, unit_amount, amount, tax_amount. Immutable. Without kind and tax_amount if a release before 0.3 or the sketch''s API wrote them; see order_lines.';
+COMMENT ON COLUMN orders.items IS 'Lines as they were placed: kind, sku, name, quantity, unit_amount, amount, tax_amount. Immutable. Without kind and tax_amount if a release before 0.3 or the sketch''s API wrote them.';
 COMMENT ON COLUMN orders.customer IS 'The merchant''s reference for the customer.';
 COMMENT ON COLUMN orders.payment_method IS 'Token of the provider, used by the newest payment. Never a card number.';
 COMMENT ON COLUMN orders.capture IS 'automatic: the payment is captured at once. manual: it is authorized, and captured on request.';

@@ -245,8 +245,8 @@ export interface Item {
   /** The price of one unit, in minor units. At least 0, and in a discount at most 0. */
   unit_amount: number;
   /**
-   * How much of the line's amount is tax. It is not added to the total, and not negative except in a discount. In
-   * minor units.
+   * How much of the line's amount (quantity times unit_amount) is tax. It is between 0 and that amount, and is not
+   * added to the total. In minor units.
    */
   tax_amount?: number;
 }
@@ -366,7 +366,7 @@ export interface PlaceOrder {
   items: Array<Item>;
   /** The merchant's identifier of the customer. */
   customer?: string;
-  /** The shop's own order number. No other order of the merchant may have it. */
+  /** The shop's own order number, such as A-1001. No other order of the merchant may have it. */
   reference?: string;
   /** The payment provider's token for the payment method. Never a card number. */
   payment_method: string;

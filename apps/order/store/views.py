@@ -15,8 +15,12 @@ PAYMENT = """CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.paym
 LAST_ERROR = """CASE WHEN o.last_error IS NOT NULL THEN json_build_object('code', o.last_error->'code',
         'detail', o.last_error->'detail', 'at', o.last_error->'at') END"""
 
-ITEMS = "CASE WHEN o.items->0 ? 'kind' THEN o.items ELSE order_lines(o.items) END"
-"""SQL for the lines of an order `o`. Lines that a release before 0.3 wrote, and the sketch's API, have no kind."""
+ITEMS = """CASE WHEN o.items->0 ? 'kind' THEN o.items
+    ELSE replace(o.items::text, '"sku": ', '"kind": "item", "tax_amount": null, "sku": ')::jsonb END"""
+"""SQL for the lines of an order `o`. Lines that a release before 0.3 wrote, or the sketch's API, are of the kind item.
+
+The replaced text is always the name of a member, because a quote within a string has a backslash before it.
+"""
 
 OBJECT = f"""json_build_object(
     'id', o.id, 'status', o.status, 'currency', o.currency, 'total_amount', o.total_amount,

@@ -127,7 +127,7 @@ def test_the_kind_is_part_of_what_an_idempotency_key_stands_for(pair: Pair) -> N
 def test_lines_that_an_earlier_release_stored_are_items(pair: Pair) -> None:
     old: list[dict[str, Any]] = [
         {"sku": "tea-100", "name": None, "quantity": 2, "unit_amount": 450, "amount": 900},
-        {"sku": "cup", "name": "Cup", "quantity": 1, "unit_amount": 0, "amount": 0},
+        {"sku": '{"sku": "', "name": 'Cup {"sku": 1}', "quantity": 1, "unit_amount": 0, "amount": 0},
     ]
     order_id = str(uuid.uuid4())
     pair.databases.query(
@@ -143,7 +143,7 @@ def test_lines_that_an_earlier_release_stored_are_items(pair: Pair) -> None:
     assert pair.order.get(f"/v1/orders/{order_id}").json()["items"] == expected
     changed = pair.order.request("PATCH", f"/v1/orders/{order_id}", json={"metadata": {"a": "b"}})
     assert changed.json()["items"] == expected
-    assert pair.order.get(f"/orders/{order_id}").json()["items"] == ["tea-100", "Cup"]
+    assert pair.order.get(f"/orders/{order_id}").json()["items"] == ["tea-100", 'Cup {"sku": 1}']
 
 
 def test_an_order_of_all_kinds_is_shown_by_the_sketchs_api_with_its_names(pair: Pair) -> None:

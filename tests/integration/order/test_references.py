@@ -87,6 +87,14 @@ def test_of_many_orders_with_one_reference_at_the_same_time_one_is_placed(pair: 
     assert events == [{"count": 1}]
 
 
+def test_a_retry_whose_key_has_been_purged_is_refused_by_its_reference(pair: Pair) -> None:
+    reference, key = new_reference(), str(uuid.uuid4())
+    order = place(pair, reference, key).json()
+    with psycopg.connect(pair.databases.order) as connection:
+        connection.execute("DELETE FROM idempotency_keys WHERE key = %s", (key,))
+    assert refused(place(pair, reference, key), 409, "reference-taken")["order_id"] == order["id"]
+
+
 def test_merchants_have_references_of_their_own(pair: Pair) -> None:
     reference, other = new_reference(), Client(pair.order.url, OTHER_KEY)
     mine = place(pair, reference).json()["id"]

@@ -42,20 +42,11 @@ BEGIN
 END $$;
 """
 
-# Lines are not rewritten. Those that the release before this one writes during a rollout have no kind either.
-LINES = """
-CREATE OR REPLACE FUNCTION order_lines(items jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT COALESCE(jsonb_agg('{"kind": "item", "tax_amount": null}' || line ORDER BY place), '[]')
-    FROM jsonb_array_elements(items) WITH ORDINALITY AS each(line, place)
-$$;
-"""
-
 COMMENTS = (
-    ("FUNCTION order_lines(jsonb)", "Lines of an order that were stored without a kind, as lines of the kind item."),
     (
         "COLUMN orders.items",
         "Lines as they were placed: kind, sku, name, quantity, unit_amount, amount, tax_amount. Immutable. "
-        "Without kind and tax_amount if a release before 0.3 or the sketch's API wrote them; see order_lines.",
+        "Without kind and tax_amount if a release before 0.3 or the sketch's API wrote them.",
     ),
     ("COLUMN orders.reference", "The shop's own order number; NULL if it has none. Immutable."),
     ("INDEX orders_reference", "No two orders of a merchant have the same reference; lists by reference."),
@@ -72,6 +63,5 @@ def upgrade() -> None:
         op, "orders_reference", "orders (merchant, reference) WHERE reference IS NOT NULL", unique=True
     )
     op.execute(GUARD)
-    op.execute(LINES)
     for on, text in COMMENTS:
         op.execute(tables.comment(on, text))
