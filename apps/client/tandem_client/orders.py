@@ -44,7 +44,7 @@ class Orders:
         """Place an order. With `capture` `automatic` (the default) it is paid at once, with `manual` on `capture`.
 
         `reference` is the shop's own order number. Conflict is raised if another order has it: `error.problem.name` is
-        `reference-taken`, and `list_orders(reference=...)` finds that order.
+        `reference-taken`, and `error.problem.extensions["order_id"]` names that order.
 
         A declined payment raises nothing: the order's status is `payment_failed`.
         """

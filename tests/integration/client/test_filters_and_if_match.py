@@ -69,7 +69,8 @@ def test_an_order_is_found_by_its_reference_which_no_other_order_can_have(tandem
     assert list(tandem.list_orders(reference="A-1002")) == []
     with pytest.raises(Conflict, match=order.id) as caught:
         place_it()
-    assert caught.value.problem.name == "reference-taken"
+    problem = caught.value.problem
+    assert (problem.name, problem.extensions) == ("reference-taken", {"order_id": order.id})
 
 
 def test_an_order_that_has_changed_is_not_acted_on(tandem: Client) -> None:

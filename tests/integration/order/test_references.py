@@ -95,6 +95,31 @@ def test_a_retry_whose_key_has_been_purged_is_refused_by_its_reference(pair: Pai
     assert refused(place(pair, reference, key), 409, "reference-taken")["order_id"] == order["id"]
 
 
+def test_retries_at_the_same_time_are_answered_with_one_order(pair: Pair) -> None:
+    reference, key = new_reference(), str(uuid.uuid4())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: place(pair, reference, key), range(16)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_a_reference_that_another_transaction_holds_is_409_after_a_second_and_free_after_a_rollback(pair: Pair) -> None:
+    reference, key = new_reference(), str(uuid.uuid4())
+    with psycopg.connect(pair.databases.order) as holder:
+        holder.execute(
+            """INSERT INTO orders (merchant, id, status, currency, total_amount, items, reference, payment_method,
+                                   capture)
+               VALUES ('demo', gen_random_uuid(), 'canceled', 'EUR', 9, '[]', %s, 'pm_ok', 'automatic')""",
+            (reference,),
+        )
+        refusal = place(pair, reference, key)
+        refused(refusal, 409, "idempotency-key-in-use")
+        assert int(refusal.headers["Retry-After"]) >= 1
+        assert place(pair, new_reference()).status_code == 201
+        holder.rollback()
+    assert place(pair, reference, key).status_code == 201
+
+
 def test_merchants_have_references_of_their_own(pair: Pair) -> None:
     reference, other = new_reference(), Client(pair.order.url, OTHER_KEY)
     mine = place(pair, reference).json()["id"]
