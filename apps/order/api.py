@@ -54,10 +54,12 @@ def refunds() -> Refunds:
 @blueprint.post("/orders")
 @requires("orders:write")
 @blueprint.arguments(schemas.PlaceOrder)
-@facts(waits=True)
+@facts("reference-taken", waits=True)
 @blueprint.response(201, schemas.OrderView)
 def place_order(wanted: dict[str, Any]) -> Response:
     """Place an order.
+
+    A `reference` that another order of the merchant has is refused: `order_id` in the problem names that order.
 
     The order is stored before the response is sent, and paid as soon as the payment service can be reached.
     `Prefer: wait=N` waits for the outcome for up to N seconds, at most 10.

@@ -6,7 +6,7 @@ until nothing follows, for every request, answer and event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -289,11 +289,3 @@ def _refund(order: Order, payment: Payment, now: Decision) -> Decision:
 
 def _ask(order: Order, now: Decision, command: Command) -> Decision:
     return now if order.waits_for(command) else replace(now, command=command)
-
-
-def total(lines: Iterable[tuple[int, int]]) -> int:
-    """Return the sum of quantity times unit amount in minor units. Raises ValueError if it exceeds 64 bits."""
-    amount = sum(quantity * unit_amount for quantity, unit_amount in lines)
-    if amount > 2**63 - 1:
-        raise ValueError("the total is larger than an amount can be")
-    return amount

@@ -44,6 +44,14 @@ CATALOGUE = with_own(
             "POST /orders takes the order's id from the caller, and an order with this id exists with other items or "
             "another total.",
         ),
+        "reference-taken": Kind(
+            409,
+            "Another order has this reference",
+            "Read the order that `order_id` in the response names. Place an order with another reference, or retry an "
+            "earlier request with its own Idempotency-Key.",
+            "A `reference` is unique among the merchant's orders, and an order that was placed with another "
+            "Idempotency-Key has it.",
+        ),
         "order-state": Kind(
             409,
             "The order does not allow this now",

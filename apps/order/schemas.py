@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from marshmallow import ValidationError, fields, validate
+from marshmallow import fields, validate
 
 from chassis.http.fields import (
     Amount,
@@ -26,7 +24,7 @@ from chassis.http.fields import (
     describe,
 )
 from chassis.money import MAX_AMOUNT
-from order import model
+from order import line_schemas, model
 from order.labels import MOST_LABELS, labels, labels_view
 
 VERSION = validate.Range(1, MAX_AMOUNT)
@@ -35,39 +33,20 @@ PAYMENT_METHOD = "The payment provider's token for the payment method. Never a c
 REFUND_STATUSES = ("pending", "succeeded", "failed")
 
 
-class Item(Schema):
-    """A line of an order to be placed."""
-
-    sku = Text(100, code=True, required=True, metadata=describe("The merchant's identifier of the product.", "tea-100"))
-    name = Text(200, metadata=describe("The product's name for people.", "Green tea"))
-    quantity = Integer(
-        required=True, validate=validate.Range(1, 1_000_000), metadata=describe("The number of units.", 2)
-    )
-    unit_amount = Integer(
-        required=True,
-        validate=validate.Range(0, 10**12),
-        metadata=describe("The price of one unit, in minor units.", 450),
-    )
-
-
-def _total_fits(items: list[dict[str, Any]]) -> None:
-    try:
-        model.total([(item["quantity"], item["unit_amount"]) for item in items])
-    except ValueError as error:
-        raise ValidationError(f"{error}.") from error
-
-
 class PlaceOrder(Schema):
-    """An order to be placed. Its total, the sum of quantity times unit amount over all items, must fit 64 bits."""
+    """An order to be placed. Its total is the sum of quantity times unit amount over all lines.
+
+    The total must not be negative, and must fit 64 bits.
+    """
 
     currency = Currency(required=True)
-    items = List(
-        fields.Nested(Item),
-        required=True,
-        validate=[validate.Length(1, 100), _total_fits],
-        metadata=describe("The lines of the order."),
-    )
+    items = line_schemas.items()
     customer = Text(100, code=True, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
+    reference = Text(
+        100,
+        code=True,
+        metadata=describe("The shop's own order number, such as A-1001. No other order of the merchant may have it."),
+    )
     payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
     capture = Choice(
         ["automatic", "manual"],
@@ -111,16 +90,6 @@ class CreateRefund(Schema):
     amount = Amount("The amount to refund; by default all that is left.", minimum=1, example=450)
     reason = Text(500, metadata=describe("The reason, shown to the merchant only.", "One of two was damaged"))
     metadata = labels()
-
-
-class ItemView(Schema):
-    """A line of an order. An order that was placed through the sketch's API has only names in its lines."""
-
-    sku = fields.String(allow_none=True, metadata=describe("The merchant's identifier of the product.", "tea-100"))
-    name = fields.String(allow_none=True, metadata=describe("The product's name for people.", "Green tea"))
-    quantity = Integer(metadata=describe("The number of units.", 2))
-    unit_amount = Amount("The price of one unit.", example=450, allow_none=True)
-    amount = Amount("Quantity times unit amount.", allow_none=True)
 
 
 class PaymentView(Schema):
@@ -170,8 +139,11 @@ class OrderView(Schema):
     total_amount = Amount("The order's total.")
     paid_amount = Amount("The captured amount: less than the total after a partial capture.")
     refunded_amount = Amount("The refunded amount.", example=0)
-    items = fields.List(fields.Nested(ItemView), metadata=describe("The lines of the order."))
+    items = fields.List(fields.Nested(line_schemas.ItemView), metadata=describe("The lines of the order."))
     customer = fields.String(allow_none=True, metadata=describe("The merchant's identifier of the customer.", "cus_17"))
+    reference = fields.String(
+        allow_none=True, metadata=describe("The shop's own order number, unique among the merchant's orders.", "A-1001")
+    )
     payment_method = fields.String(metadata=describe(PAYMENT_METHOD, "pm_ok"))
     capture = Choice(["automatic", "manual"], "When the payment is captured: at once, or on request.")
     metadata = labels_view()
@@ -191,6 +163,7 @@ class ListOrders(Schema):
 
     status = Choices(model.Status, "Only orders with this status, or one of these.")
     customer = Text(100, code=True, metadata=describe("Only orders of this customer."))
+    reference = Text(100, code=True, metadata=describe("Only the order with this reference."))
     created_after = QueryTime("Only orders placed after this time.")
     created_before = QueryTime("Only orders placed before this time.")
     updated_after = QueryTime(

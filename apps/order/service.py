@@ -20,7 +20,7 @@ from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.postgres.durability import confirmed
 from chassis.replica import Replica
 from chassis.telemetry import logs
-from order import refusals, transition
+from order import lines, references, refusals, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
 from order.gateway import PaymentGateway
 from order.history import Step
@@ -71,7 +71,7 @@ class Orders:
     def place(self, claim: Claim, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Done:
         """Commit an order together with its command to payment; `wanted` is what schemas.PlaceOrder loads.
 
-        Raises Problem `idempotency-key-reused` or `idempotency-key-in-use`.
+        Raises Problem `idempotency-key-reused`, `idempotency-key-in-use` or `reference-taken`.
         """
         deadline = time.monotonic() + wait
         session = self.database.session()
@@ -79,10 +79,13 @@ class Orders:
             row = placing.get_by_key(session, claim)
             if row is not None:
                 return self._placed_before(claim, row, wait)
-        lines = [{"name": None, **item, "amount": item["quantity"] * item["unit_amount"]} for item in wanted["items"]]
-        step, order = _new_order(claim.merchant, new_id(), lines, wanted, headers, wait)
-        with idempotency.not_in_use():
-            row = placing.insert_under_key(session, claim, order)
+        items = [lines.placed(line) for line in wanted["items"]]
+        step, order = _new_order(claim.merchant, new_id(), items, wanted, headers, wait)
+        try:
+            with idempotency.not_in_use():
+                row = placing.insert_under_key(session, claim, order)
+        except placing.ReferenceTaken as error:
+            raise references.taken(session, claim.merchant, wanted["reference"]) from error
         self._recent.add(claim)
         if row is None:
             row = placing.get_by_key(session, claim) or self._by_key(session, claim)
@@ -278,18 +281,18 @@ def _has_outcome(row: Row) -> bool:
 def _new_order(
     merchant: str,
     order_id: str,
-    lines: list[dict[str, Any]],
+    items: list[dict[str, Any]],
     wanted: dict[str, Any],
     headers: dict[str, str],
     wait: float,
 ) -> tuple[Step, dict[str, Any]]:
     """Return the last step of a new order, and the parameters of the statement that stores it."""
-    total = wanted["total_amount"] if "total_amount" in wanted else sum(line["amount"] for line in lines)
+    total = wanted["total_amount"] if "total_amount" in wanted else lines.total(items)
     method, capture = wanted["payment_method"], wanted.get("capture", "automatic")
     order = Order(order_id, Status.PENDING_PAYMENT, total, wanted["currency"], method, capture)
     step = transition.place(order, new_id)
     message = outbox_message(merchant, step, headers, wait)
-    return step, placing.parameters(merchant, step, lines, wanted, headers, message, lease_seconds(wait))
+    return step, placing.parameters(merchant, step, items, wanted, headers, message, lease_seconds(wait))
 
 
 def _raise(refusal: Refusal | None) -> None:

@@ -12,7 +12,8 @@ placed AS (
     INSERT INTO orders (merchant, id, status, currency, total_amount, items, customer, payment_method, capture,
                         metadata, command_id, asked, asked_version)
     SELECT 'demo', id, 'pending_payment', 'EUR', 1800,
-           '[{{"sku": "tea-100", "name": "Green tea, 100 g", "quantity": 4, "unit_amount": 450, "amount": 1800}}]',
+           '[{{"kind": "item", "sku": "tea-100", "name": "Green tea, 100 g",
+             "quantity": 4, "unit_amount": 450, "amount": 1800, "tax_amount": null}}]',
            'cus_17', 'pm_ok', 'automatic', '{{"cart": "9"}}', command_id,
            jsonb_build_array(jsonb_build_object('id', command_id, 'command', 'payment.create')), 1
     FROM numbered RETURNING id, command_id),

@@ -21,7 +21,10 @@ from payment import store as payments
 _KEYS = """SELECT uuidv7() AS oid, uuidv7() AS cid, uuidv7() AS pid, uuidv7() AS opid, uuidv7() AS eid,
     uuidv7() AS debit, uuidv7() AS credit \\gset
 """
-_ITEMS = '[{"sku": "tea-100", "name": "Green tea, 100 g", "quantity": 2, "unit_amount": 450, "amount": 900}]'
+_ITEMS = (
+    '[{"kind": "item", "sku": "tea-100", "name": "Green tea, 100 g", "quantity": 2, "unit_amount": 450, "amount": 900,'
+    ' "tax_amount": null}]'
+)
 _ENTRIES = """jsonb_build_array(
     jsonb_build_object('id', :debit::uuid, 'account', 'provider_clearing', 'direction', 'debit', 'amount', 1800),
     jsonb_build_object('id', :credit::uuid, 'account', 'merchant_payable', 'direction', 'credit', 'amount', 1800))"""
@@ -38,6 +41,7 @@ _PLACE = {
     "total_amount": "1800",
     "items": f"'{_ITEMS}'",
     "customer": "'cus_17'",
+    "reference": "NULL",
     "payment_method": "'pm_ok'",
     "capture": "'automatic'",
     "metadata": """'{"cart": "9"}'""",

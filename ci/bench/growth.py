@@ -14,7 +14,8 @@ placed AS (
     INSERT INTO orders (merchant, id, status, currency, total_amount, paid_amount, items, customer, payment_method,
                         capture, metadata)
     SELECT 'demo', id, 'paid', 'EUR', 1800, 1800,
-           '[{"sku": "tea-100", "name": "Green tea, 100 g", "quantity": 4, "unit_amount": 450, "amount": 1800}]',
+           '[{"kind": "item", "sku": "tea-100", "name": "Green tea, 100 g",
+             "quantity": 4, "unit_amount": 450, "amount": 1800, "tax_amount": null}]',
            'cus_' || n %% 1000, 'pm_ok', 'automatic', '{"cart": "9"}'
     FROM numbered RETURNING id),
 keys AS (

@@ -54,6 +54,7 @@ CREATE TABLE orders (
     asked            jsonb       NOT NULL DEFAULT '[]',
     asked_version    bigint,
     last_error       jsonb,
+    reference        text,
     PRIMARY KEY (merchant, id),
     CHECK (paid_amount >= 0 AND paid_amount <= total_amount),
     CHECK (refunded_amount >= 0 AND refunded_amount <= paid_amount),
@@ -70,7 +71,7 @@ COMMENT ON COLUMN orders.total_amount IS 'Amount to pay, in minor units. Immutab
 COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. A partial capture is less. Refunds do not reduce it.';
 COMMENT ON COLUMN orders.refunded_amount IS 'Refunded amount, in minor units.';
 COMMENT ON COLUMN orders.refunding_amount IS 'Amount reserved for refunds without a known outcome, in minor units.';
-COMMENT ON COLUMN orders.items IS 'Lines as they were placed: sku, name, quantity, unit_amount, amount. Immutable.';
+COMMENT ON COLUMN orders.items IS 'Lines as they were placed: kind, sku, name, quantity, unit_amount, amount, tax_amount. Immutable. Without kind and tax_amount if a release before 0.3 or the sketch''s API wrote them.';
 COMMENT ON COLUMN orders.customer IS 'The merchant''s reference for the customer.';
 COMMENT ON COLUMN orders.payment_method IS 'Token of the provider, used by the newest payment. Never a card number.';
 COMMENT ON COLUMN orders.capture IS 'automatic: the payment is captured at once. manual: it is authorized, and captured on request.';
@@ -86,6 +87,7 @@ COMMENT ON COLUMN orders.updated_at IS 'Time of the newest version.';
 COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, amount of a refund or part capture.';
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
 COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
+COMMENT ON COLUMN orders.reference IS 'The shop''s own order number; NULL if it has none. Immutable.';
 
 CREATE INDEX orders_labeled ON orders USING gin (metadata jsonb_path_ops) WITH (fastupdate=off) WHERE metadata <> '{}';
 COMMENT ON INDEX orders_labeled IS 'Lists of orders by a label.';
@@ -95,6 +97,9 @@ COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
 
 CREATE INDEX orders_of_customer ON orders (merchant, customer, created_at, id) WHERE customer IS NOT NULL;
 COMMENT ON INDEX orders_of_customer IS 'Lists of one customer.';
+
+CREATE UNIQUE INDEX orders_reference ON orders (merchant, reference) WHERE reference IS NOT NULL;
+COMMENT ON INDEX orders_reference IS 'No two orders of a merchant have the same reference; lists by reference.';
 
 CREATE INDEX orders_waiting_turns ON orders (merchant, status, updated_at)
     WHERE status IN ('pending_payment', 'authorized', 'canceling');
@@ -112,8 +117,9 @@ BEGIN
         RAISE EXCEPTION 'order %: version % cannot follow %', OLD.id, NEW.version, OLD.version
             USING ERRCODE = 'check_violation';
     END IF;
-    IF (NEW.merchant, NEW.id, NEW.currency, NEW.total_amount, NEW.items, NEW.created_at)
-        IS DISTINCT FROM (OLD.merchant, OLD.id, OLD.currency, OLD.total_amount, OLD.items, OLD.created_at) THEN
+    IF (NEW.merchant, NEW.id, NEW.currency, NEW.total_amount, NEW.items, NEW.reference, NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.merchant, OLD.id, OLD.currency, OLD.total_amount, OLD.items, OLD.reference, OLD.created_at) THEN
         RAISE EXCEPTION 'order %: what was ordered never changes', OLD.id USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.status <> OLD.status AND NOT (CASE OLD.status

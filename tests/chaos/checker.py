@@ -153,9 +153,12 @@ class Checker:
         for name in ("total_amount", "items", "currency", "capture", "created_at"):
             if now[name] != request.answer[name]:
                 return f"order {now['id']}: {name} was {request.answer[name]} and is {now[name]}"
-        wanted = [(item["sku"], item["quantity"], item["unit_amount"]) for item in request.body["items"]]
-        has = [(item["sku"], item["quantity"], item["unit_amount"]) for item in now["items"]]
-        return None if wanted == has else f"order {now['id']} has other items than were ordered"
+        wanted = [{"kind": "item", "name": None, "tax_amount": None, **item} for item in request.body["items"]]
+        has = [{name: value for name, value in item.items() if name != "amount"} for item in now["items"]]
+        if wanted != has or now["reference"] != request.body.get("reference"):
+            return f"order {now['id']} has other items or another reference than were ordered"
+        total = sum(item["quantity"] * item["unit_amount"] for item in wanted)
+        return None if now["total_amount"] == total else f"order {now['id']} costs {now['total_amount']}, not {total}"
 
     def _keys(self) -> Iterator[str | None]:
         known: dict[tuple[str, str], set[str]] = {}

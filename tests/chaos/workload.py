@@ -86,6 +86,7 @@ class Caller(threading.Thread):
             (self._place, 30),
             (self._replay, 12),
             (self._reuse, 4),
+            (self._refer_again, 3),
             (self._cancel, 8),
             (self._refund, 14),
             (self._capture, 10),
@@ -171,7 +172,20 @@ class Caller(threading.Thread):
         self._place_with(self._random.choice(METHODS), self._random.choice(["automatic", "automatic", "manual"]))
 
     def _place_with(self, method: str, capture: str, wait: int | None = None) -> Request:
-        items = [
+        body = {
+            "currency": self._random.choice(["EUR", "USD", "JPY"]),
+            "items": self._lines(),
+            "payment_method": method,
+            "capture": capture,
+            **({"reference": self._key()} if self._random.random() < 0.5 else {}),
+        }
+        request = self._send(Request(self.merchant, "place", body, self._key()), self._placing(body), wait)
+        self._placed.append(request)
+        return request
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Return items, and for some orders shipping, tax and a discount, which may make the order free."""
+        lines: list[dict[str, Any]] = [
             {
                 "sku": f"sku-{self._random.randint(1, 99)}",
                 "quantity": self._random.randint(1, 5),
@@ -179,15 +193,25 @@ class Caller(threading.Thread):
             }
             for _ in range(self._random.randint(1, 4))
         ]
-        body = {
-            "currency": self._random.choice(["EUR", "USD", "JPY"]),
-            "items": items,
-            "payment_method": method,
-            "capture": capture,
-        }
-        request = self._send(Request(self.merchant, "place", body, self._key()), self._placing(body), wait)
-        self._placed.append(request)
-        return request
+        if self._random.random() < 0.7:
+            return lines
+        lines[0]["tax_amount"] = lines[0]["quantity"] * lines[0]["unit_amount"] // 6
+        lines.append({"kind": "shipping", "sku": "parcel", "quantity": 1, "unit_amount": 595, "tax_amount": 95})
+        lines.append({"kind": "tax", "sku": "vat", "quantity": 1, "unit_amount": self._random.randint(0, 900)})
+        whole = sum(line["quantity"] * line["unit_amount"] for line in lines)
+        discount = whole if self._random.random() < 0.1 else self._random.randint(0, whole // 2)
+        lines.append({"kind": "discount", "sku": "voucher", "quantity": 1, "unit_amount": -discount})
+        return lines
+
+    def _refer_again(self) -> None:
+        """Place another order with the reference of one that is acknowledged: it must be refused."""
+        order = self._known(lambda order: "reference" in order)
+        if order is None or order["reference"] is None:
+            return
+        body = {"currency": "EUR", "items": self._lines(), "payment_method": "pm_ok", "reference": order["reference"]}
+        again = self._send(Request(self.merchant, "reference again", body, self._key()), self._placing(body))
+        if again.status is not None and (again.status, order["id"] in str(again.answer)) != (409, True):
+            self._log.complain(f"the reference of {order['id']} was taken for another order: {again.status}")
 
     def _known(self, likely: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
         """Return a recent order, in most cases one that is likely to allow the action: rejections test little."""

@@ -70,6 +70,8 @@ class Sender:
         name = _NAMED_BY_CALLERS.get(path)
         if name and is_new and _fits(_UUID, body.get(name)):
             body = {**body, name: str(uuid.uuid4())}
+        if is_valid and path == "/v1/orders":
+            body = {**body, "items": _consistent(body["items"])}
         # For JSON Schema 450.0 is an integer. Both services require the form 450, as their documents say.
         return dict(_whole(body)) if is_valid else body
 
@@ -100,6 +102,17 @@ def _fits(pattern: re.Pattern[str], value: Any) -> bool:
 
 def _is_text(value: Any, longest: int) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= longest and not _CONTROL.search(value)
+
+
+def _consistent(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines whose tax is part of their amounts and whose total is not negative: no schema can express that."""
+    amounts = [line["quantity"] * line["unit_amount"] for line in items]
+    found = []
+    for line, amount in zip(items, amounts, strict=True):
+        free = line if sum(amounts) >= 0 or amount >= 0 else {**line, "unit_amount": 0}
+        fits = free is line and min(0, amount) <= line.get("tax_amount", 0) <= max(0, amount)
+        found.append(free if fits else {name: value for name, value in free.items() if name != "tax_amount"})
+    return found
 
 
 def _whole(value: Any) -> Any:

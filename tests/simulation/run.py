@@ -16,6 +16,7 @@ import order.model as orders
 import payment.model as payments
 from chassis.messaging.outbox import Message
 from chassis.messaging.remote import Refused
+from order import lines
 from order.transition import Answer
 from payment import ids
 from payment.ids import What
@@ -29,7 +30,14 @@ from tests.simulation.transport import Gateway
 T = TypeVar("T")
 Step = tuple[str, int]
 
-TOTAL = 900
+LINES = (
+    {"kind": "item", "quantity": 2, "unit_amount": 400, "tax_amount": 128},
+    {"kind": "shipping", "quantity": 1, "unit_amount": 150},
+    {"kind": "tax", "quantity": 1, "unit_amount": 50},
+    {"kind": "discount", "quantity": 1, "unit_amount": -100},
+)
+FREE = (*LINES, {"kind": "discount", "quantity": 3, "unit_amount": -300})
+TOTAL = lines.total(LINES)
 AMOUNTS = (TOTAL, TOTAL, 500, 1000)
 PARTS = (None, 300, 500, 1000)
 METHODS = (
@@ -105,7 +113,7 @@ class Run:
             return False
         n, free = divmod(n, 8)
         n, method = divmod(n, 8)
-        self.order.place(0 if free == 7 else TOTAL, METHODS[method], "manual" if n % 2 else "automatic")
+        self.order.place(lines.total(FREE if free == 7 else LINES), METHODS[method], "manual" if n % 2 else "automatic")
         return True
 
     def cancel(self, n: int) -> bool:

@@ -11,6 +11,8 @@ from tests.support.catalogues import TITLES
 from tests.support.pair import Client
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
+EXTENSIONS = {"reference-taken": {"order_id"}}
+"""Members that problems of some kinds have in addition."""
 
 
 def refused(response: requests.Response, status: int, name: str, *pointers: str) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def refused(response: requests.Response, status: int, name: str, *pointers: str)
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
-    assert set(body) - {"errors"} == MEMBERS
+    assert set(body) - {"errors"} == MEMBERS | EXTENSIONS.get(name, set())
     assert (urlsplit(body["type"]).path, body["status"]) == (f"/problems/{name}", status)
     assert body["title"] == TITLES[name]
     assert body["instance"].isascii()  # a URI reference

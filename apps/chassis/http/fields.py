@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import marshmallow as ma
 from marshmallow import fields, validate
@@ -28,6 +28,9 @@ def describe(description: str, example: Any = _NO_EXAMPLE) -> dict[str, Any]:
 
 class Schema(ma.Schema):
     """The base of all schemas: unknown fields are an error."""
+
+    RULES: ClassVar[Mapping[str, Any]] = {}
+    """JSON Schema for what validators require of several members together. It is part of the description in OpenAPI."""
 
     class Meta:
         """Refuse unknown fields."""

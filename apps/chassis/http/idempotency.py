@@ -218,6 +218,9 @@ def reused() -> Problem:
 
 
 def in_use() -> Problem:
-    """Return the problem that an earlier request with the key has not committed within the lock timeout."""
-    detail = "Another request with this Idempotency-Key is still being processed."
+    """Return the problem that another request has not committed within the lock timeout.
+
+    It has the key, or it changes what this request changes.
+    """
+    detail = "Another request with this Idempotency-Key, or on the same resource, is still being processed."
     return Problem("idempotency-key-in-use", detail, headers={"Retry-After": "1"})

@@ -49,7 +49,8 @@ class Problem(Exception):
 
     `name` is the name of its kind. `detail` tells the caller what was wrong with this request. `errors` has
     `{"pointer": <JSON pointer (RFC 6901)>, "detail": <text>}` for each invalid field, and `more_errors` is
-    how many more there are. `headers` are added to the response.
+    how many more there are. `headers` are added to the response. `extensions` are further members of the body, for
+    programs (RFC 9457, section 3.2).
     """
 
     name: str
@@ -57,6 +58,7 @@ class Problem(Exception):
     errors: list[dict[str, str]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     more_errors: int = 0
+    extensions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def members(
         **({"request_id": request_id} if request_id is not None else {}),
         **({"errors": errors} if errors else {}),
         **({"more_errors": more} if more else {}),
+        **problem.extensions,
     }
 
 

@@ -16,6 +16,7 @@ from chassis.openapi.references import reached_schemas
 
 NO_CONTROLS = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
 _INT32 = 2**31 - 1
+_SCALARS = ("string", "integer", "number", "boolean")
 EXAMPLE_ID = "0195a3f0-7c1e-7d54-9b2a-3f6d1c8e5a70"
 
 
@@ -64,7 +65,8 @@ def complete(spec: dict[str, Any], converter: OpenAPIConverter, events: Mapping[
     """
     names: dict[str, Any] = spec.get("components", {}).get("schemas", {})
     for (schema, *_), name in converter.refs.items():
-        names[name] = {"description": (inspect.getdoc(schema) or "").replace("\n", " "), **names[name]}
+        about = {"description": (inspect.getdoc(schema) or "").replace("\n", " ")}
+        names[name] = {**about, **names[name], **getattr(schema, "RULES", {})}
     read = reached_schemas([operation.get("requestBody") for operation in _operations(spec)], names)
     written = reached_schemas(
         [[operation["responses"] for operation in _operations(spec)], list(events.values())], names
@@ -142,7 +144,13 @@ def sample(schema: Mapping[str, Any], names: Mapping[str, Any]) -> Any:
     if "enum" in schema:
         return schema["enum"][0]
     if "properties" in schema:
-        return {name: sample(member, names) for name, member in schema["properties"].items()}
+        optional = schema["properties"].keys() - set(schema.get("required", ()))
+        return {
+            name: sample(member, names)
+            for name, member in schema["properties"].items()
+            # An optional text or number without an example is left out.
+            if name not in optional or member.get("type") not in _SCALARS or member.keys() & {"examples", "enum"}
+        }
     return [sample(schema["items"], names)] if "items" in schema else {}
 
 

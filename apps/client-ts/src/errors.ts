@@ -8,6 +8,8 @@ export interface Problem {
   detail: string;
   request_id?: string;
   errors?: Array<{ pointer: string; detail: string }>;
+  /** Members that only some kinds of problems have, such as `order_id` of `reference-taken`. */
+  [extension: string]: unknown;
 }
 
 /** Base of all errors of this client. A call with the same `idempotencyKey` continues the earlier one. */

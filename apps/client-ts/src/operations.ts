@@ -29,7 +29,7 @@ import type { Options } from "./transport.ts";
 /** One method for each operation of the order service. */
 export class Operations extends Transport {
   /** List orders, newest first. */
-  listOrders(query: { status?: Array<"pending_payment" | "authorized" | "paid" | "payment_failed" | "canceling" | "canceled" | "refunded" | "expired">; customer?: string; created_after?: string; created_before?: string; updated_after?: string; metadata?: Record<string, string>; sort?: "-created_at" | "created_at"; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<OrderList> {
+  listOrders(query: { status?: Array<"pending_payment" | "authorized" | "paid" | "payment_failed" | "canceling" | "canceled" | "refunded" | "expired">; customer?: string; reference?: string; created_after?: string; created_before?: string; updated_after?: string; metadata?: Record<string, string>; sort?: "-created_at" | "created_at"; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<OrderList> {
     return this.send({ method: "GET", path: "/v1/orders", query }, options);
   }
 

@@ -231,28 +231,42 @@ export interface FeedPage {
 
 /** A line of an order to be placed. */
 export interface Item {
-  /** The merchant's identifier of the product. */
+  /**
+   * What the line stands for: `item`, the default, `shipping`, `tax` or `discount`, which is negative. Lines of
+   * all kinds are added up to the total. By default item.
+   */
+  kind?: "item" | "shipping" | "tax" | "discount";
+  /** The merchant's identifier of the product, or of the shipping, tax or discount. */
   sku: string;
-  /** The product's name for people. */
+  /** The name of the product, shipping, tax or discount for people. */
   name?: string;
   /** The number of units. */
   quantity: number;
-  /** The price of one unit, in minor units. */
+  /** The price of one unit, in minor units. At least 0, and in a discount at most 0. */
   unit_amount: number;
+  /**
+   * How much of the line's amount (quantity times unit_amount) is tax. It is between 0 and that amount, and is not
+   * added to the total. In minor units.
+   */
+  tax_amount?: number;
 }
 
 /** A line of an order. An order that was placed through the sketch's API has only names in its lines. */
 export interface ItemView {
-  /** The merchant's identifier of the product. */
+  /** What the line stands for. Known values: item, shipping, tax, discount. Others may be added. */
+  kind: "item" | "shipping" | "tax" | "discount" | (string & {});
+  /** The merchant's identifier of the product, or of the shipping, tax or discount. */
   sku: string | null;
-  /** The product's name for people. */
+  /** The name of the product, shipping, tax or discount for people. */
   name: string | null;
   /** The number of units. */
   quantity: number;
-  /** The price of one unit. In minor units. */
+  /** The price of one unit, negative in a discount. In minor units. */
   unit_amount: number | null;
   /** Quantity times unit amount. In minor units. */
   amount: number | null;
+  /** How much of the line's amount is tax; null if unknown. In minor units. */
+  tax_amount: number | null;
 }
 
 /** A change of an order's labels. */
@@ -307,6 +321,8 @@ export interface OrderView {
   items: Array<ItemView>;
   /** The merchant's identifier of the customer. */
   customer: string | null;
+  /** The shop's own order number, unique among the merchant's orders. */
+  reference: string | null;
   /** The payment provider's token for the payment method. Never a card number. */
   payment_method: string;
   /** When the payment is captured: at once, or on request. Known values: automatic, manual. Others may be added. */
@@ -340,13 +356,18 @@ export interface PaymentView {
   failure_reason: string | null;
 }
 
-/** An order to be placed. Its total, the sum of quantity times unit amount over all items, must fit 64 bits. */
+/**
+ * An order to be placed. Its total is the sum of quantity times unit amount over all lines.  The total must not
+ * be negative, and must fit 64 bits.
+ */
 export interface PlaceOrder {
   currency: Currency;
   /** The lines of the order. */
   items: Array<Item>;
   /** The merchant's identifier of the customer. */
   customer?: string;
+  /** The shop's own order number, such as A-1001. No other order of the merchant may have it. */
+  reference?: string;
   /** The payment provider's token for the payment method. Never a card number. */
   payment_method: string;
   /**

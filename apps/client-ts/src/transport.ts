@@ -224,6 +224,7 @@ function asProblem(members: Record<string, unknown> | null, response: Response):
     typeof members?.[name] === "string" ? (members[name] as string) : otherwise;
   const listed = Array.isArray(members?.errors) ? members.errors : [];
   return {
+    ...members,
     type: text("type", "about:blank"),
     title: text("title", response.statusText),
     status: response.status,

@@ -32,6 +32,24 @@ test("an order is placed once, paid, read, labelled, listed and refunded", async
   assert.deepEqual(await tandem.getRefund(paid.id, refund.id), refund);
 });
 
+test("an order has lines of all kinds and is found by its reference", async () => {
+  const items = [
+    { sku: "tea-100", quantity: 2, unit_amount: 1190, tax_amount: 380 },
+    { kind: "shipping", sku: "dhl", quantity: 1, unit_amount: 595 },
+    { kind: "discount", sku: "WELCOME", quantity: 1, unit_amount: -595 },
+  ] as const;
+  const placed = await tandem.placeOrder({ ...wanted, items: [...items], reference: "A-1001" });
+  assert.equal(placed.total_amount, 2380);
+  assert.deepEqual(placed.items?.map((line) => [line.kind, line.amount]), [["item", 2380], ["shipping", 595], ["discount", -595]]);
+  assert.deepEqual((await tandem.listOrders({ reference: "A-1001" })).data?.map((order) => order.id), [placed.id]);
+  await assert.rejects(tandem.placeOrder({ ...wanted, reference: "A-1001" }), (error) => {
+    assert.ok(error instanceof ApiError);
+    assert.equal(error.problemName, "reference-taken");
+    assert.equal(error.problem.order_id, placed.id);
+    return true;
+  });
+});
+
 test("a declined order is not waited for until the deadline", async () => {
   const declined = await tandem.placeOrder({ ...wanted, payment_method: "pm_declined" });
   await assert.rejects(tandem.waitUntil(declined.id, "paid"), StatusNotReached);

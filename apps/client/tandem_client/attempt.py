@@ -179,6 +179,9 @@ def _parse_json(body: bytes) -> object:
         return None
 
 
+_PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "request_id", "errors", "more_errors"}
+
+
 def _parse_problem(response: Received, request_id: str, url: str) -> Problem:
     """Return the problem in a response, or one made from the status if the response is not Tandem's."""
     parsed = _parse_json(response.body)
@@ -194,4 +197,5 @@ def _parse_problem(response: Received, request_id: str, url: str) -> Problem:
         errors=tuple(FieldError(str(each.get("pointer", "")), str(each.get("detail", ""))) for each in field_errors),
         request_id=request_id,
         about=url + kind if kind.startswith("/") else kind if "/problems/" in kind else None,
+        extensions={name: value for name, value in members.items() if name not in _PROBLEM_MEMBERS},
     )

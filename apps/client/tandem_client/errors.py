@@ -27,7 +27,7 @@ No message and no attribute contains the API key.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a service refused a request (RFC 9457, problem details). `about` is the URL of a page with advice."""
+    """Why a service refused a request (RFC 9457, problem details). `about` is the URL of a page with advice.
+
+    `extensions` has the members that only some kinds of problems have, such as `order_id` of `reference-taken`.
+    """
 
     type: str
     title: str
@@ -53,6 +56,7 @@ class Problem:
     errors: tuple[FieldError, ...] = ()
     request_id: str | None = None
     about: str | None = None
+    extensions: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:

@@ -20,6 +20,9 @@ from tandem_client.values import Unknown, value_of, values_of
 class Item:
     """One line of an order, in requests and responses. `amount` is `quantity` times `unit_amount`.
 
+    The order's total is the sum of the amounts of all lines. The `unit_amount` of a `discount` is negative.
+    `tax_amount` says how much of `amount` is tax; it is not added.
+
     `sku` and `unit_amount` are None only in orders placed through the original sketch's API.
     """
 
@@ -28,6 +31,8 @@ class Item:
     unit_amount: int | None
     name: str | None = None
     amount: int | None = None
+    kind: values.LineKind | Unknown = json_field(read=value_of(values.LineKind), default="item")
+    tax_amount: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,8 @@ class LastError:
 class Order:
     """An order.
 
-    `last_error` is what the provider declined last; it is None again after something has succeeded.
+    `reference` is the shop's own order number. `last_error` is what the provider declined last; it is None again after
+    something has succeeded.
 
     Pass `version` as `if_match` to change the order only if it still has that version.
     """
@@ -81,6 +87,7 @@ class Order:
     created_at: datetime = time_field()
     updated_at: datetime = time_field()
     last_error: LastError | None = json_field(read=nested(LastError), default=None)
+    reference: str | None = None
     answer: Answer = answer_field()
 
 

@@ -35,12 +35,16 @@ class Orders:
         currency: str,
         payment_method: str,
         customer: str | None = None,
+        reference: str | None = None,
         capture: Capture | Unknown | None = None,
         metadata: Mapping[str, str] | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
     ) -> Steps[Order]:
         """Place an order. With `capture` `automatic` (the default) it is paid at once, with `manual` on `capture`.
+
+        `reference` is the shop's own order number. Conflict is raised if another order has it: `error.problem.name` is
+        `reference-taken`, and `error.problem.extensions["order_id"]` names that order.
 
         A declined payment raises nothing: the order's status is `payment_failed`.
         """
@@ -49,6 +53,7 @@ class Orders:
             "items": [_line(item) for item in items],
             "payment_method": payment_method,
             "customer": customer,
+            "reference": reference,
             "capture": capture,
             "metadata": None if metadata is None else dict(metadata),
         }
@@ -65,6 +70,7 @@ class Orders:
         *,
         status: OrderStatus | Unknown | Iterable[OrderStatus | Unknown] | None = None,
         customer: str | None = None,
+        reference: str | None = None,
         metadata: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
@@ -74,7 +80,9 @@ class Orders:
     ) -> Listing[Order]:
         """Iterate over orders, newest first, or in the order of `sort`.
 
-        The filters are: one or several statuses, the customer, labels that must all match, and the time of creation.
+        The filters are: one or several statuses, the customer, the reference (at most one order has it), labels that
+        must all match, and the time of creation.
+
         With `updated_after`, iterate over the orders that changed since, the oldest change first.
 
         `page_size` is the number of orders per request, at most 100. Pages are requested as needed.
@@ -85,6 +93,7 @@ class Orders:
             "orders",
             status=paging.query_values(status),
             customer=customer,
+            reference=reference,
             **{f"metadata.{name}": value for name, value in (metadata or {}).items()},
             created_after=paging.query_time(created_after),
             created_before=paging.query_time(created_before),
@@ -238,5 +247,13 @@ class Orders:
 
 
 def _line(item: Item) -> dict[str, Any]:
-    members = {"sku": item.sku, "name": item.name, "quantity": item.quantity, "unit_amount": item.unit_amount}
+    members = {
+        # Left out if it is the default: a retry by a new client must have the body of the old client's request.
+        "kind": None if item.kind == "item" else item.kind,
+        "sku": item.sku,
+        "name": item.name,
+        "quantity": item.quantity,
+        "unit_amount": item.unit_amount,
+        "tax_amount": item.tax_amount,
+    }
     return {name: value for name, value in members.items() if value is not None}

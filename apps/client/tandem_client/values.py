@@ -20,6 +20,7 @@ OrderStatus = Literal[
 ]
 PaymentStatus = Literal["processing", "authorized", "captured", "failed", "voided", "expired"]
 RefundStatus = Literal["pending", "succeeded", "failed"]
+LineKind = Literal["item", "shipping", "tax", "discount"]
 Capture = Literal["automatic", "manual"]
 Sort = Literal["created_at", "-created_at"]
 Actor = Literal["merchant", "payment"]

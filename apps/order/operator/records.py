@@ -9,12 +9,13 @@ from typing import Any, LiteralString
 from chassis.postgres.database import Row, Session
 from chassis.telemetry.metrics import COUNT_LIMIT
 from order.operator.store import ORDER
+from order.store.views import ITEMS
 
 
 def order(session: Session, merchant: str, order_id: str) -> Row | None:
     """Return an order with its lines and its payment as the order service knows it, or None."""
     return session.one(
-        f"""SELECT {ORDER}, o.refunding_amount, o.capture, o.items, o.metadata, o.payment, o.version,
+        f"""SELECT {ORDER}, o.refunding_amount, o.capture, {ITEMS} AS items, o.metadata, o.payment, o.version,
                    o.last_error->>'detail' AS last_error, (o.last_error->>'at')::timestamptz AS last_error_at
             FROM orders o WHERE merchant = %s AND id = %s""",
         (merchant, order_id),

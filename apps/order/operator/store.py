@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import LiteralString
 
@@ -59,28 +59,33 @@ def newest(
     ).fetchall()
 
 
-def of_customer(
+def of_filter(
     session: Session,
-    customer: str,
+    wanted: Mapping[str, str],
     merchant: str | None,
     statuses: Sequence[str],
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Row]:
-    """Return orders like `newest`, but only those of a customer, from the index of a customer's orders."""
+    """Return orders like `newest`, but only those with the `customer` or the `reference` in `wanted`, or with both.
+
+    At least one of them is not empty. They are found with the index of a customer's orders or of references.
+    """
     chosen = "merchants AS (SELECT %(merchant)s::text AS merchant)" if merchant is not None else _MERCHANTS
+    only = " AND ".join(condition for name, condition in _FILTERS.items() if wanted[name])
     older = "AND (created_at, id) < (%(at)s, %(id)s)" if after else ""
     at, last_id = after or (None, None)
     return session.execute(
         f"""WITH RECURSIVE {chosen}
             SELECT {ORDER} FROM merchants CROSS JOIN LATERAL (
                 SELECT * FROM orders
-                WHERE orders.merchant = merchants.merchant AND orders.customer = %(customer)s
+                WHERE orders.merchant = merchants.merchant AND {only}
                 AND status = ANY(%(statuses)s) {older}
                 ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) o
             ORDER BY o.created_at DESC, o.id DESC LIMIT %(limit)s + 1""",
         {
-            "customer": customer,
+            "customer": wanted["customer"],
+            "reference": wanted["reference"],
             "merchant": merchant,
             "statuses": list(statuses),
             "at": at,
@@ -91,9 +96,15 @@ def of_customer(
     ).fetchall()
 
 
+_FILTERS: dict[str, LiteralString] = {
+    "customer": "orders.customer = %(customer)s",
+    "reference": "orders.reference = %(reference)s",
+}
+
 ORDER: LiteralString = """o.merchant, o.id, o.status, o.currency, o.total_amount, o.paid_amount, o.refunded_amount,
-    o.customer, o.payment_method, COALESCE(o.failure_reason, o.payment->>'failure_reason') AS failure_reason,
-    o.created_at, o.updated_at, extract(epoch FROM now() - o.created_at)::float8 AS age,
+    o.customer, o.reference, o.payment_method,
+    COALESCE(o.failure_reason, o.payment->>'failure_reason') AS failure_reason, o.created_at, o.updated_at,
+    extract(epoch FROM now() - o.created_at)::float8 AS age,
     extract(epoch FROM now() - o.updated_at)::float8 AS unchanged"""
 """The columns of an order `o` that the pages show."""
 

@@ -31,8 +31,8 @@ MERCHANTS_PER_PAGE = 10
 MAX_DEAD_LETTERS = 100
 """Dead letters on the page: the oldest."""
 
-MAX_CUSTOMER = 100
-"""The most characters of a customer, as in schemas.ListOrders."""
+MAX_CODE = 100
+"""The most characters of a customer or a reference, as in schemas.ListOrders."""
 
 MESSAGES = {
     "retried": "Retry requested. The command is due now.",
@@ -66,7 +66,9 @@ def application(settings: Settings, gateway: PaymentGateway) -> admin.Applicatio
 
 def overview() -> str | Response:
     """Show the current state of both services and the newest orders, or redirect to the order with a given id."""
-    filters = {name: request.args.get(name, "").strip() for name in ("merchant", "status", "customer", "order")}
+    filters = {
+        name: request.args.get(name, "").strip() for name in ("merchant", "status", "customer", "reference", "order")
+    }
     error = _filter_error(filters)
     if filters["order"] and error is None:
         merchant = filters["merchant"] or None
@@ -99,8 +101,8 @@ def _orders(
     session: Session, filters: dict[str, str], statuses: Sequence[str], after: tuple[datetime, str] | None
 ) -> list[Row]:
     merchant = filters["merchant"] or None
-    if filters["customer"]:
-        return store.of_customer(session, filters["customer"], merchant, statuses, after, PAGE_SIZE)
+    if filters["customer"] or filters["reference"]:
+        return store.of_filter(session, filters, merchant, statuses, after, PAGE_SIZE)
     return store.newest(session, merchant, statuses, after, PAGE_SIZE)
 
 
@@ -116,8 +118,9 @@ def _filter_error(filters: dict[str, str]) -> str | None:
         return INVALID_MERCHANT
     if filters["status"] and filters["status"] not in list(Status):
         return "Unknown status."
-    if len(filters["customer"]) > MAX_CUSTOMER or "\0" in filters["customer"]:
-        return f"A customer has up to {MAX_CUSTOMER} characters."
+    for name in ("customer", "reference"):
+        if len(filters[name]) > MAX_CODE or "\0" in filters[name]:
+            return f"A {name} has up to {MAX_CODE} characters."
     if filters["order"]:
         try:
             UUID(filters["order"])

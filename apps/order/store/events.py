@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from chassis.postgres.database import json_time
 from order.store import refunds
-from order.store.views import LAST_ERROR, OBJECT, PAYMENT
+from order.store.views import ITEMS, LAST_ERROR, OBJECT, PAYMENT
 
 STATE = f"""jsonb_strip_nulls(jsonb_build_object(
     'payment_method', o.payment_method, 'paid_amount', NULLIF(o.paid_amount, 0),
@@ -27,8 +27,8 @@ as position, its event would come first.
 _ORDER = f"""CASE WHEN n.state IS NULL THEN {OBJECT} ELSE json_build_object(
     'id', o.id, 'status', n.to_status, 'currency', o.currency, 'total_amount', o.total_amount,
     'paid_amount', COALESCE(n.state->'paid_amount', '0'),
-    'refunded_amount', COALESCE(n.state->'refunded_amount', '0'), 'items', o.items, 'customer', o.customer,
-    'payment_method', n.state->'payment_method', 'capture', o.capture,
+    'refunded_amount', COALESCE(n.state->'refunded_amount', '0'), 'items', {ITEMS}, 'customer', o.customer,
+    'reference', o.reference, 'payment_method', n.state->'payment_method', 'capture', o.capture,
     'metadata', COALESCE(n.state->'metadata', o.metadata),
     'payment', CASE WHEN n.state ? 'payment' THEN json_build_object('id', n.state->'payment'->'id',
         'status', n.state->'payment'->'status', 'captured_amount', n.state->'payment'->'captured_amount',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import uuid_utils
 
 from chassis.http.idempotency import Claim
@@ -24,11 +25,11 @@ _EVENTS = """placed o CROSS JOIN (
 
 _PLACED = f"""
 placed AS (
-    INSERT INTO orders (merchant, id, status, currency, total_amount, items, customer, payment_method, capture,
-                        metadata, command_id, asked, asked_version, version)
+    INSERT INTO orders (merchant, id, status, currency, total_amount, items, customer, reference, payment_method,
+                        capture, metadata, command_id, asked, asked_version, version)
     SELECT %(merchant)s::text, %(id)s::uuid, %(status)s::text, %(currency)s::text, %(total_amount)s::bigint,
-           %(items)s::jsonb, %(customer)s::text, %(payment_method)s::text, %(capture)s::text, %(metadata)s::jsonb,
-           %(command_id)s::uuid, %(asked)s::jsonb, %(version)s::bigint, %(version)s::bigint
+           %(items)s::jsonb, %(customer)s::text, %(reference)s::text, %(payment_method)s::text, %(capture)s::text,
+           %(metadata)s::jsonb, %(command_id)s::uuid, %(asked)s::jsonb, %(version)s::bigint, %(version)s::bigint
     {{source}}
     RETURNING *),
 event AS (
@@ -53,22 +54,40 @@ WITH claim AS (
 
 _INSERT = "WITH " + _PLACED.format(source="ON CONFLICT DO NOTHING")
 
+_REFERENCE = "orders_reference"  # the unique index
+
 _NO_COMMAND = dict.fromkeys(("topic", "command_payload", "command_id", "owner", "lease"))
+
+
+class ReferenceTaken(Exception):
+    """Another order of the merchant has the reference of a new order."""
 
 
 def insert_under_key(session: Session, claim: Claim, order: dict[str, Any]) -> Row | None:
     """Store an order under an idempotency key, in one statement.
 
     Returns the order's view with `told`, which says whether webhooks are queued. Returns None if the key is taken; then
-    nothing is written. Raises psycopg.errors.LockNotAvailable if another transaction holds the key for longer than the
-    lock timeout.
+    nothing is written. Raises ReferenceTaken if the key is free and another order has the reference, and
+    psycopg.errors.LockNotAvailable if another transaction holds the key or the reference for longer than the lock
+    timeout.
     """
-    return session.one(_INSERT_UNDER_KEY, {**order, "key": claim.key, "fingerprint": claim.fingerprint})
+    try:
+        return session.one(_INSERT_UNDER_KEY, {**order, "key": claim.key, "fingerprint": claim.fingerprint})
+    except psycopg.errors.UniqueViolation as error:
+        if error.diag.constraint_name != _REFERENCE:
+            raise
+        raise ReferenceTaken from error
 
 
 def insert(session: Session, order: dict[str, Any]) -> Row | None:
     """Store an order whose own id makes it unique. Returns None if the order exists; then nothing is written."""
     return session.one(_INSERT, order)
+
+
+def id_by_reference(session: Session, merchant: str, reference: str) -> str | None:
+    """Return the id of the order with this reference, or None if there is none."""
+    row = session.one("SELECT id FROM orders WHERE merchant = %s AND reference = %s", (merchant, reference))
+    return None if row is None else str(row["id"])
 
 
 def get_by_key(session: Session, claim: Claim) -> Row | None:
@@ -91,8 +110,8 @@ def parameters(
 ) -> dict[str, Any]:
     """Return the parameters of `insert` and `insert_under_key` for the last step of a new order.
 
-    `wanted` has what decisions do not depend on: `customer` and `metadata`, both optional. The message is leased for
-    `lease` seconds if it has an owner.
+    `wanted` has what decisions do not depend on: `customer`, `reference` and `metadata`, all optional. The message is
+    leased for `lease` seconds if it has an owner.
     """
     order = step.after
     parameters = {
@@ -103,6 +122,7 @@ def parameters(
         "total_amount": order.total_amount,
         "items": to_json(lines),
         "customer": wanted.get("customer"),
+        "reference": wanted.get("reference"),
         "payment_method": order.payment_method,
         "capture": order.capture,
         "metadata": to_json(wanted.get("metadata", {})),

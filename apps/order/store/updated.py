@@ -18,6 +18,7 @@ _FIRST_PART = timedelta(minutes=1)
 _CONDITIONS: dict[str, LiteralString] = {
     "status": "o.status = ANY(%(status)s)",
     "customer": "o.customer = %(customer)s",
+    "reference": "o.reference = %(reference)s",
     "labels": "o.metadata @> %(labels)s::jsonb",
     "created_after": "o.created_at > %(created_after)s",
     "created_before": "o.created_at < %(created_before)s",

@@ -15,10 +15,18 @@ PAYMENT = """CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.paym
 LAST_ERROR = """CASE WHEN o.last_error IS NOT NULL THEN json_build_object('code', o.last_error->'code',
         'detail', o.last_error->'detail', 'at', o.last_error->'at') END"""
 
+ITEMS = """CASE WHEN o.items->0 ? 'kind' THEN o.items
+    ELSE replace(o.items::text, '"sku": ', '"kind": "item", "tax_amount": null, "sku": ')::jsonb END"""
+"""SQL for the lines of an order `o`. Lines that a release before 0.3 wrote, or the sketch's API, are of the kind item.
+
+The replaced text is always the name of a member, because a quote within a string has a backslash before it.
+"""
+
 OBJECT = f"""json_build_object(
     'id', o.id, 'status', o.status, 'currency', o.currency, 'total_amount', o.total_amount,
-    'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', o.items,
-    'customer', o.customer, 'payment_method', o.payment_method, 'capture', o.capture, 'metadata', o.metadata,
+    'paid_amount', o.paid_amount, 'refunded_amount', o.refunded_amount, 'items', {ITEMS},
+    'customer', o.customer, 'reference', o.reference, 'payment_method', o.payment_method, 'capture', o.capture,
+    'metadata', o.metadata,
     'payment', {PAYMENT}, 'last_error', {LAST_ERROR},
     'version', o.version, 'created_at', {json_time("o.created_at")},
     'updated_at', {json_time("o.updated_at")})"""
@@ -40,6 +48,8 @@ def get(session: Session, merchant: str, order_id: str) -> Row | None:
 _CONDITIONS = {
     "created_after": "created_at > %(created_after)s",
     "created_before": "created_at < %(created_before)s",
+    "customer": "customer = %(customer)s",
+    "reference": "reference = %(reference)s",
     "labels": "metadata @> %(labels)s::jsonb AND metadata <> '{{}}'",
     "seen_at": "(created_at, id) {beyond} (%(seen_at)s, %(seen_id)s)",
 }
@@ -66,9 +76,9 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
     wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
     wanted |= {"statuses": statuses, "labels": labels}
     given = [each.format(beyond=beyond) for name, each in _CONDITIONS.items() if wanted.get(name) is not None]
-    if "customer" in query:
+    if "customer" in query or "reference" in query:
         of_status = ["status = ANY(%(statuses)s)"] if "status" in query else []
-        conditions = " AND ".join(["customer = %(customer)s", *of_status, *given])
+        conditions = " AND ".join([*of_status, *given])
         page = _PAGE.format(conditions=conditions, way=way)
     else:
         of_each = _PAGE.format(conditions=" AND ".join(["status = wanted.status", *given]), way=way)

@@ -62,8 +62,19 @@ def _order(kind: str, now: str, order_id: str, payment_id: str) -> dict[str, Any
         "total_amount": 900,
         "paid_amount": paid,
         "refunded_amount": {"order.refunded": 900, "refund.succeeded": 450}.get(kind, 0),
-        "items": [{"sku": "tea-100", "name": "Green tea", "quantity": 2, "unit_amount": 450, "amount": 900}],
+        "items": [
+            {
+                "kind": "item",
+                "sku": "tea-100",
+                "name": "Green tea",
+                "quantity": 2,
+                "unit_amount": 450,
+                "amount": 900,
+                "tax_amount": None,
+            }
+        ],
         "customer": "cus_17",
+        "reference": "A-1001",
         "payment_method": "pm_ok",
         "capture": "manual" if kind in ("order.authorized", "order.expired") else "automatic",
         "metadata": {"test": "true"},

@@ -85,6 +85,29 @@ def test_orders_are_placed_shown_listed_captured_canceled_and_refunded(tandem: T
     assert [each["id"] for each in listed] == [order["id"]]
 
 
+def test_an_order_has_a_reference_and_lines_of_all_kinds(tandem: Tandem, capsys: pytest.CaptureFixture[str]) -> None:
+    place = [*PLACE[:2], "--item", "tea-100:2:1190/380:Green tea: loose", "--shipping", "dhl:1:595/95"]
+    place += ["--tax", "vat:1:100", "--discount", "WELCOME:1:-595/-95", "--currency", "EUR", "--reference", "A-1001"]
+    code, (order,), _ = tandem(*place, "--payment-method", "pm_ok")
+    assert (code, order["reference"], order["total_amount"]) == (0, "A-1001", 2480)
+    assert [(line["kind"], line["name"], line["amount"], line["tax_amount"]) for line in order["items"]] == [
+        ("item", "Green tea: loose", 2380, 380),
+        ("shipping", None, 595, 95),
+        ("tax", None, 100, None),
+        ("discount", None, -595, -95),
+    ]
+    assert tandem("orders", "list", "--reference", "A-1001")[1] == [order]
+    code, lines, error = tandem(*place, "--payment-method", "pm_ok")
+    assert (code, lines) == (1, [])
+    assert order["id"] in error
+    code, (shown,), _ = tandem("orders", "show", order["id"])
+    assert shown == order
+    assert run(["--output", "table", "orders", "show", order["id"]]) == 0
+    table = capsys.readouterr().out
+    for line in ("reference   A-1001", "shipping    1 x dhl", "-5.95 EUR", "2 x tea-100  Green tea: loose  23.80 EUR"):
+        assert line in table
+
+
 def test_on_a_terminal_there_are_tables(settings: dict[str, str], tandem: Tandem) -> None:
     _, (order,), _ = tandem(*PLACE, "pm_ok", "--customer", "cus_17")
     shown = {}
@@ -118,6 +141,9 @@ def test_on_a_terminal_there_are_tables(settings: dict[str, str], tandem: Tandem
         ((*PLACE, "pm_declined"), 7, "card_declined"),
         (("orders", "place", "--item", "tea", "--currency", "EUR", "--payment-method", "pm_ok"), 2, "SKU:QUANTITY"),
         ((*PLACE, "pm_ok", "--metadata", "cart"), 2, "NAME=VALUE"),
+        ((*PLACE, "pm_ok", "--discount", "WELCOME:1"), 2, "WELCOME:1:-500"),
+        ((*PLACE, "pm_ok", "--shipping", "dhl:1:5/x"), 2, "dhl:1:595"),
+        ((*PLACE, "pm_ok", "--discount", "WELCOME:1:500"), 1, "/items/1/unit_amount"),
         (("orders", "place", "--item", "tea:0:1", "--currency", "EUR", "--payment-method", "pm_ok"), 1, "/quantity"),
         (("orders", "list", "--created-after", "yesterday"), 2, "such as 2h"),
         (("events", "--after", "nonsense"), 1, "/after"),

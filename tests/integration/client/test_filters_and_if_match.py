@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tandem_client import Client, Item, Order, Payment, PaymentRefund, PreconditionFailed, Refund
+from tandem_client import Client, Conflict, Item, Order, Payment, PaymentRefund, PreconditionFailed, Refund
 from tandem_client.values import Capture
 from tests.support.pair import Pair
 from tests.support.settings import KEY
@@ -46,6 +46,31 @@ def test_orders_are_found_by_status_customer_and_time(tandem: Client) -> None:
     assert ids(created_after=moment + instant) == [declined.id, paid[2].id]
     assert ids(created_before=moment - instant) == [paid[0].id]
     assert next(tandem.list_orders()) == tandem.get_order(declined.id)
+
+
+def test_an_order_is_found_by_its_reference_which_no_other_order_can_have(tandem: Client) -> None:
+    lines = [
+        Item("tea-100", 2, 1190, tax_amount=380),
+        Item("dhl", 1, 595, kind="shipping", tax_amount=95),
+        Item("WELCOME", 1, -595, kind="discount", tax_amount=-95),
+    ]
+
+    def place_it() -> Order:
+        return tandem.place_order(items=lines, currency="EUR", payment_method="pm_ok", reference="A-1001", wait=10)
+
+    order = place_it()
+    assert (order.reference, order.total_amount, order.status) == ("A-1001", 2380, "paid")
+    assert [(line.kind, line.amount, line.tax_amount) for line in order.items] == [
+        ("item", 2380, 380),
+        ("shipping", 595, 95),
+        ("discount", -595, -95),
+    ]
+    assert list(tandem.list_orders(reference="A-1001")) == [order]
+    assert list(tandem.list_orders(reference="A-1002")) == []
+    with pytest.raises(Conflict, match=order.id) as caught:
+        place_it()
+    problem = caught.value.problem
+    assert (problem.name, problem.extensions) == ("reference-taken", {"order_id": order.id})
 
 
 def test_an_order_that_has_changed_is_not_acted_on(tandem: Client) -> None:

@@ -44,12 +44,14 @@ def test_an_order_is_returned_as_it_was_placed(pair: Pair) -> None:
     assert uuid.UUID(body["id"]).version == 7
     assert set(body) == {
         "id", "status", "currency", "total_amount", "paid_amount", "refunded_amount", "items", "customer",
-        "payment_method", "capture", "metadata", "payment", "last_error", "version", "created_at", "updated_at",
+        "reference", "payment_method", "capture", "metadata", "payment", "last_error", "version", "created_at",
+        "updated_at",
     }  # fmt: skip
     assert (body["currency"], body["total_amount"], body["refunded_amount"]) == ("EUR", 1350, 0)
+    unmarked = {"kind": "item", "tax_amount": None}
     assert body["items"] == [
-        {"sku": "tea-100", "name": "Green tea", "quantity": 3, "unit_amount": 450, "amount": 1350},
-        {"sku": "cup", "name": None, "quantity": 1, "unit_amount": 0, "amount": 0},
+        {**unmarked, "sku": "tea-100", "name": "Green tea", "quantity": 3, "unit_amount": 450, "amount": 1350},
+        {**unmarked, "sku": "cup", "name": None, "quantity": 1, "unit_amount": 0, "amount": 0},
     ]
     assert (body["customer"], body["metadata"]) == ("cus_17", {"cart": "9", "empty": ""})
     assert (body["payment_method"], body["capture"]) == ("pm_ok", "automatic")

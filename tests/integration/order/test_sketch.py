@@ -164,7 +164,16 @@ def test_an_order_of_the_sketch_is_an_ordinary_order_in_v1(pair: Pair) -> None:
     seen = pair.order.get(f"/v1/orders/{body['id']}").json()
     assert (seen["total_amount"], seen["currency"], seen["payment_method"]) == (1250, "EUR", "pm_ok")
     assert seen["items"] == [
-        {"sku": None, "name": name, "quantity": 1, "unit_amount": None, "amount": None} for name in ("item1", "item2")
+        {
+            "kind": "item",
+            "sku": None,
+            "name": name,
+            "quantity": 1,
+            "unit_amount": None,
+            "amount": None,
+            "tax_amount": None,
+        }
+        for name in ("item1", "item2")
     ]
     assert pair.order.get(f"/v1/orders/{body['id']}/events").json()["data"][0]["type"] == "order.placed"
 

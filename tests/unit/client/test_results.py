@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import responses
 
 from tandem_client import Client, Item, LastError, Order, UnexpectedAnswer
+from tandem_client.values import Unknown
 from tests.unit.client.conftest import KEY, ORDER, ORDER_URL, ORDERS, PAYMENT_URL, place
 
 
@@ -171,6 +173,42 @@ def test_omitted_arguments_are_not_sent_and_empty_ones_are(client: Client, servi
     item = b'"items": [{"sku": "tea-100", "quantity": 2, "unit_amount": 450}]'
     assert first == b'{"currency": "EUR", ' + item + b', "payment_method": "pm_ok"}'
     assert second == first[:-1] + b', "customer": "", "capture": "manual", "metadata": {}}'
+
+
+def test_lines_are_sent_with_their_kind_unless_it_is_the_default(
+    client: Client, service: responses.RequestsMock
+) -> None:
+    service.post(ORDERS, json=ORDER, status=201)
+    lines = [
+        Item("tea-100", 2, 1190, tax_amount=380),
+        Item("dhl", 1, 0, kind="shipping"),
+        Item("WELCOME", 1, -595, kind="discount", tax_amount=-95),
+    ]
+    client.place_order(items=lines, currency="EUR", payment_method="pm_ok", reference="A-1001")
+    assert json.loads(service.calls[0].request.body or "") == {
+        "currency": "EUR",
+        "items": [
+            {"sku": "tea-100", "quantity": 2, "unit_amount": 1190, "tax_amount": 380},
+            {"kind": "shipping", "sku": "dhl", "quantity": 1, "unit_amount": 0},
+            {"kind": "discount", "sku": "WELCOME", "quantity": 1, "unit_amount": -595, "tax_amount": -95},
+        ],
+        "payment_method": "pm_ok",
+        "reference": "A-1001",
+    }
+
+
+def test_lines_of_a_service_without_kinds_are_items_and_new_kinds_are_unknown(
+    client: Client, service: responses.RequestsMock
+) -> None:
+    line = {"sku": "x", "name": None, "quantity": 1, "unit_amount": 1, "amount": 1}
+    service.get(f"{ORDERS}/1", json={**ORDER, "items": [line, {**line, "kind": "deposit", "tax_amount": 0}]})
+    order = client.get_order("1")
+    assert order.items == (
+        Item("x", 1, 1, None, 1),
+        Item("x", 1, 1, None, 1, kind=Unknown("deposit"), tax_amount=0),
+    )
+    assert isinstance(order.items[1].kind, Unknown)
+    assert order.reference is None
 
 
 def test_the_api_key_is_not_in_the_repr_of_the_client(client: Client) -> None:

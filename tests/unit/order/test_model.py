@@ -23,7 +23,6 @@ from order.model import (
     decide,
     is_newer,
     stay,
-    total,
 )
 from order.refusals import cancel_refusal, refusal
 from order.transition import Answer, apply
@@ -371,22 +370,6 @@ def test_a_refund_is_at_most_what_is_left() -> None:
     assert refused is not None
     assert (refused.problem, refused.detail) == ("amount-exceeds-captured", "Of 900 paid, 500 is left to refund.")
     assert refusal(replace(order, refunded_amount=600), Command.REFUND) is not None
-
-
-@given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**12)), max_size=100))
-def test_a_total_is_the_exact_sum_or_an_error(lines: list[tuple[int, int]]) -> None:
-    exact = sum(quantity * unit_amount for quantity, unit_amount in lines)
-    if exact <= MAX:
-        assert total(lines) == exact
-    else:
-        with pytest.raises(ValueError, match="larger than an amount can be"):
-            total(lines)
-
-
-def test_a_total_above_the_largest_amount_is_an_error() -> None:
-    assert total([(1, MAX)]) == MAX
-    with pytest.raises(ValueError, match="larger"):
-        total([(1, MAX), (1, 1)])
 
 
 class AnOrder(RuleBasedStateMachine):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -13,7 +13,9 @@ from tandem_client.cli.output import local_time, warn
 from tandem_client.cli.session import NOT_AS_ASKED, Session, if_match, labels, order_id, pass_session, writes
 from tandem_client.cli.settings import time
 from tandem_client.model import Item, Order
-from tandem_client.values import Capture, OrderStatus, Sort
+from tandem_client.values import Capture, LineKind, OrderStatus, Sort
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _IN_PROGRESS = ("pending_payment", "canceling")
 _STATUS = click.Choice(get_args(OrderStatus))
@@ -24,43 +26,77 @@ def orders() -> None:
     """Place, show, list, capture, cancel and refund orders."""
 
 
-def item(value: str) -> Item:
-    """Read a line of an order, SKU:QUANTITY:UNIT_AMOUNT, optionally with :NAME. Raises BadParameter."""
-    sku, *rest = value.split(":", 3)
-    try:
-        return Item(sku, int(rest[0]), int(rest[1]), rest[2] if len(rest) > 2 else None)
-    except (IndexError, ValueError):
-        raise click.BadParameter(
-            f"{value!r} is not SKU:QUANTITY:UNIT_AMOUNT, such as tea-100:2:450 (amounts in minor units)"
-        ) from None
+def line(kind: LineKind, example: str) -> Callable[[str], Item]:
+    """Return a function that reads a line of this kind, SKU:QUANTITY:AMOUNT[/TAX][:NAME].
+
+    AMOUNT is that of one unit, and TAX the tax in the whole line. The function raises BadParameter, with the example.
+    """
+
+    def read(value: str) -> Item:
+        sku, *rest = value.split(":", 3)
+        try:
+            amount, _, tax = rest[1].partition("/")
+            name, tax_amount = rest[2] if len(rest) > 2 else None, int(tax) if tax else None
+            return Item(sku, int(rest[0]), int(amount), name, kind=kind, tax_amount=tax_amount)
+        except (IndexError, ValueError):
+            raise click.BadParameter(
+                f"{value!r} is not SKU:QUANTITY:UNIT_AMOUNT, such as {example} (amounts in minor units)"
+            ) from None
+
+    return read
+
+
+def lines(kind: LineKind, example: str, about: str, *, required: bool = False) -> Callable[[F], F]:
+    """Return an option for lines of a kind, which can be repeated."""
+    return click.option(
+        f"--{kind}",
+        f"{kind}_lines",
+        type=line(kind, example),
+        multiple=True,
+        required=required,
+        metavar="SKU:QUANTITY:AMOUNT[/TAX][:NAME]",
+        help=f"{about} Can be repeated.",
+    )
 
 
 @orders.command()
-@click.option("--item", "items", type=item, multiple=True, required=True, metavar="SKU:QUANTITY:AMOUNT[:NAME]")
+@lines("item", "tea-100:2:450", "A product, with the amount of one unit, in minor units.", required=True)
+@lines("shipping", "dhl:1:595", "A line for shipping.")
+@lines("tax", "vat-19:1:171", "A line for tax that is charged in addition.")
+@lines("discount", "WELCOME:1:-500", "A line for a discount, with a negative amount.")
 @click.option("--currency", required=True, help="ISO 4217, such as EUR.")
 @click.option("--payment-method", required=True, help="A provider's payment method; with the simulator, such as pm_ok.")
 @click.option("--customer")
+@click.option("--reference", help="The shop's own order number. No other order may have it.")
 @click.option("--capture", type=click.Choice(get_args(Capture)), help="manual: authorize now, capture later.")
 @labels
 @writes
 @pass_session
 def place(
     session: Session,
-    items: Sequence[Item],
+    item_lines: tuple[Item, ...],
+    shipping_lines: tuple[Item, ...],
+    tax_lines: tuple[Item, ...],
+    discount_lines: tuple[Item, ...],
     currency: str,
     payment_method: str,
     customer: str | None,
+    reference: str | None,
     capture: Capture | None,
     metadata: dict[str, str] | None,
     wait: int,
     idempotency_key: str | None,
 ) -> int:
-    """Place an order: tandem orders place --item tea-100:2:450 --currency EUR --payment-method pm_ok."""
+    """Place an order: tandem orders place --item tea-100:2:450 --currency EUR --payment-method pm_ok.
+
+    The total is the sum of all lines. A TAX says how much of its line is tax; it is not added.
+    """
     order = session.client.place_order(
-        items=items,
+        items=[*item_lines, *shipping_lines, *tax_lines, *discount_lines],
         currency=currency,
         payment_method=payment_method,
         customer=customer,
+        reference=reference,
         capture=capture,
         metadata=metadata,
         wait=wait,
@@ -93,6 +129,7 @@ def show(session: Session, order_id: str) -> None:
 @orders.command("list")
 @click.option("--status", type=_STATUS, multiple=True, help="Can be repeated.")
 @click.option("--customer")
+@click.option("--reference", help="The order with this reference.")
 @labels
 @click.option("--created-after", type=time, metavar="TIME", help="A time, or how long ago: 30s, 10m, 2h, 7d.")
 @click.option("--created-before", type=time, metavar="TIME")
@@ -103,6 +140,7 @@ def list_orders(
     session: Session,
     status: tuple[OrderStatus, ...],
     customer: str | None,
+    reference: str | None,
     metadata: dict[str, str] | None,
     created_after: datetime | None,
     created_before: datetime | None,
@@ -113,6 +151,7 @@ def list_orders(
     found = session.client.list_orders(
         status=status or None,
         customer=customer,
+        reference=reference,
         metadata=metadata,
         created_after=created_after,
         created_before=created_before,

@@ -72,6 +72,7 @@ class Output:
             "payment": f"{payment.status} {payment.failure_reason or ''}".strip() if payment else None,
             "last error": f"{error.code}: {error.detail}" if error else None,
             "customer": order.customer,
+            "reference": order.reference,
             "labels": ", ".join(f"{name}={value}" for name, value in order.metadata.items()) or None,
             "placed": local_time(order.created_at),
         }
@@ -79,7 +80,9 @@ class Output:
             if value is not None:
                 self.line(f"  {name:<10}", value)
         for item in order.items:
-            self.line(f"  {'item':<10}", f"{item.quantity} x {item.sku or item.name}", item.name if item.sku else "")
+            amount = "" if item.amount is None else money(item.amount, order.currency)
+            what = f"{item.quantity} x {item.sku or item.name}"
+            self.line(f"  {item.kind:<10}", what, item.name if item.sku and item.name else "", amount)
 
     def orders(self, orders: Iterable[Order]) -> None:
         """Write a list of orders."""
@@ -93,12 +96,13 @@ class Output:
                 order.status,
                 money(order.total_amount, order.currency),
                 order.customer,
+                order.reference,
                 local_time(order.created_at),
             )
             for order in orders
         ]
         if rows:
-            self.table(("ID", "STATUS", "TOTAL", "CUSTOMER", "PLACED"), rows, numbers=["TOTAL"])
+            self.table(("ID", "STATUS", "TOTAL", "CUSTOMER", "REFERENCE", "PLACED"), rows, numbers=["TOTAL"])
         else:
             click.echo("No order matches. Place one with `tandem orders place`.", err=True)
 

@@ -5,7 +5,7 @@ from alembic import op
 from chassis.postgres import tables
 
 revision = "0026"
-down_revision = "0020"
+down_revision = "0021"
 
 
 def upgrade() -> None:

@@ -74,6 +74,7 @@ def test_orders_are_filtered_by_merchant_and_status_and_found_by_id(operator: De
         ("order=17", "An order id is a UUID"),
         ("customer=%00", "A customer has up to 100 characters."),
         (f"customer={'c' * 101}", "A customer has up to 100 characters."),
+        ("reference=%00", "A reference has up to 100 characters."),
     ],
 )
 def test_an_invalid_filter_is_reported(operator: Desk, query: str, message: str) -> None:
@@ -100,6 +101,26 @@ def test_orders_are_found_by_customer_in_all_merchants(operator: Desk, pair: Pai
     assert found(merchant="demo") == [*reversed(own)]
     assert found(status="authorized") == [other["id"]]
     assert found(merchant="demo", status="authorized") == []
+
+
+def test_orders_are_found_by_reference_in_all_merchants(operator: Desk, pair: Pair) -> None:
+    reference = f"A {uuid.uuid4()} <&>"
+    body = {**ORDER, "reference": reference, "customer": "cus_17"}
+    own = pair.order.post("/v1/orders", body).json()["id"]
+    other = Client(pair.order.url, OTHER_KEY).post("/v1/orders", {**body, "customer": "cus_18"}).json()["id"]
+    place(pair, reference=f"{reference}2")
+
+    def found(**query: str) -> list[str]:
+        address = f"/operator?{urlencode({'reference': reference, **query})}"
+        page = operator.page(address)
+        assert "with this reference, newest first" in page.text
+        return [text for text, link in page.links.items() if link.startswith("/operator/orders/")]
+
+    assert found() == [other, own]
+    assert found(merchant="demo") == [own]
+    assert found(customer="cus_18") == [other]
+    assert found(customer="cus_18", merchant="demo") == []
+    assert reference in operator.page(f"/operator/orders/{own}?merchant=demo").text
 
 
 def test_a_customers_orders_are_paged(operator: Desk, databases: Databases) -> None:

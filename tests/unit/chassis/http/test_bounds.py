@@ -20,11 +20,19 @@ from order.webhooks.schemas import CreateEndpoint
 from payment.schemas import CreatePayment
 
 PLACE = schemas.PlaceOrder
-ITEM = {"sku": "s" * 100, "name": "\u00e9" * 200, "quantity": 2, "unit_amount": 450}
+ITEM = {
+    "kind": "shipping",
+    "sku": "s" * 100,
+    "name": "\u00e9" * 200,
+    "quantity": 2,
+    "unit_amount": 450,
+    "tax_amount": 144,
+}
 LARGEST: dict[str, Any] = {
     "currency": "EUR",
     "items": [ITEM] * 100,
     "customer": "c" * 100,
+    "reference": "r" * 100,
     "payment_method": "p" * 100,
     "metadata": {f"{number}-".ljust(40, "k"): "\u00e9" * 500 for number in range(50)},
 }
@@ -166,11 +174,11 @@ def test_the_longest_texts_that_a_client_can_cause_fit_64_kib() -> None:
         ({**LARGEST, "items": [{}] * 101}, "/items", "Length must be between 1 and 100."),
         ({**LARGEST, "items": []}, "/items", "Length must be between 1 and 100."),
         ({**LARGEST, "metadata": {f"k{n}": 1 for n in range(51)}}, "/metadata", "Longer than maximum length 50."),
-        ({**LARGEST, **{f"k{n}": 1 for n in range(100)}}, "", "Has 105 members, of which 6 are known."),
+        ({**LARGEST, **{f"k{n}": 1 for n in range(100)}}, "", "Has 106 members, of which 7 are known."),
         (
             {**LARGEST, "items": [{f"k{n}": 1 for n in range(100)}]},
             "/items/0",
-            "Has 100 members, of which 4 are known.",
+            "Has 100 members, of which 6 are known.",
         ),
     ],
 )
