@@ -179,7 +179,7 @@ def _cards(text: str, *, code: bool) -> Iterator[tuple[int, int, str]]:
 
 
 def _packed(folded: str) -> Iterator[tuple[int, int, str]]:
-    """Yield each long number that begins with a card number, after zeros, and has other data of a payment after it.
+    """Yield each long number that begins with a card number, after zeros, and has other data of a card after it.
 
     That is another card number, or an expiry date with or without the security code. Raises _TooMany.
     """
