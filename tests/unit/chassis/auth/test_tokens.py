@@ -49,7 +49,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     whole = {
         "iss": ISSUER,
         "aud": AUDIENCE,
-        "exp": now + 300,
+        "exp": now + 86_400,  # parameters are made when tests are collected, and used much later
         "iat": now,
         "sub": "shop-1",
         "merchant": "demo",
@@ -123,8 +123,8 @@ NOW = int(time.time())
         (token(iss=None), "The token must have iss, aud and exp"),
         (token(aud=None), "The token must have iss, aud and exp"),
         (token(exp="soon"), "The token is not valid"),
-        (token(nbf=NOW + 600), "The token is not valid yet"),
-        (token(iat=NOW + 600), "The token is not valid yet"),
+        (token(nbf=NOW + 43_200), "The token is not valid yet"),
+        (token(iat=NOW + 43_200), "The token is not valid yet"),
         (token(iss="https://other.example"), "The token has the wrong issuer"),
         (token(iss=ISSUER + "/"), "The token has the wrong issuer"),
         (token(aud="other"), "The token is for another audience"),
