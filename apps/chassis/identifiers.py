@@ -23,7 +23,7 @@ _TEST_NUMBER = re.compile("|".join(sorted(TEST_NUMBERS)))
 def hidden(text: str) -> str:
     """Return the text with "x" for each character of an identifier. The length stays the same.
 
-    An identifier with a published test number in it is not hidden, because it is none of chance.
+    An identifier that contains a published test number is not hidden: that number is not there by chance.
     """
     return _IBAN.sub(_without_iban, _RANDOM.sub(_without_id, text))
 

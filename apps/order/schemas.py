@@ -34,10 +34,7 @@ REFUND_STATUSES = ("pending", "succeeded", "failed")
 
 
 class PlaceOrder(Schema):
-    """An order to be placed. Its total is the sum of quantity times unit amount over all lines.
-
-    The total must not be negative, and must fit 64 bits.
-    """
+    """An order to be placed. Its total, the sum of quantity times unit amount over all lines, must be 0 to 2^63 - 1."""
 
     currency = Currency(required=True)
     items = line_schemas.items()

@@ -16,8 +16,8 @@ from chassis.postgres.database import Row, Session, json_time
 from payment.model import Kind, Operation
 from payment.store import NEXT_VERSION, VIEW
 
-# All rows have `amount > 0`. The planner takes the index operations_claims only for statements that say so: claims and
-# gauges. An operation with a known id is thus never searched among all pending ones, whatever the statistics are.
+# `amount > 0` is true for all rows. The index operations_claims has this condition, so only statements that repeat it
+# can use the index: claims and gauges. Searches by id use the primary key.
 PENDING: LiteralString = "operations.status = 'pending' AND operations.amount > 0"
 """SQL condition: the outcome of the operation is unknown. For statements that read many operations."""
 

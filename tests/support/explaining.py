@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -25,3 +28,18 @@ class Explaining:
     def fetchall(self) -> list[Any]:
         """Return no rows."""
         return []
+
+
+def pages_read(
+    database: str, find: Callable[..., Any], merchant: str, queries: Iterable[dict[str, Any]], moment: datetime
+) -> Iterator[tuple[int, object]]:
+    """Run each query of a list with `find`, for the first page and for the one after `moment`.
+
+    Yields how many pages of the table and its indexes were read, and the query, for a message. `database` is a URL.
+    """
+    with psycopg.connect(database, autocommit=True) as connection:
+        for query in queries:
+            for after in (None, (moment, str(uuid.uuid4()))):
+                explaining = Explaining(connection)
+                find(explaining, merchant, {**query, "limit": 20}, after)
+                yield explaining.read, (query, after)

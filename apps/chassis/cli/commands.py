@@ -172,10 +172,7 @@ def run_loops(service: Service, loops: Sequence[Loop]) -> None:
 
 def _listen(port: int) -> socket.socket:
     """Return the listener of the relay's admin port. Raises ConfigError."""
-    host = os.environ.get("HOST", "")
     try:
-        return listeners.listen(host, port)
-    except OSError as error:
-        raise ConfigError(f"RELAY_ADMIN_PORT={port}: {error.strerror} (HOST={host})") from error
+        return listeners.listen(os.environ.get("HOST", ""), port, "RELAY_ADMIN_PORT")
     except ValueError as error:
         raise ConfigError(str(error)) from error

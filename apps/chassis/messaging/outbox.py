@@ -18,8 +18,8 @@ from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 CHANNEL = "outbox"
 """The NOTIFY channel of the relays."""
 
-# All rows have `sequence > 0`. The planner takes the index outbox_claims only for statements that say so: claims and
-# gauges. The oldest row of an aggregate is thus never searched among all waiting rows, whatever the statistics are.
+# `sequence > 0` is true for all rows. The index outbox_claims has this condition, so only statements that repeat it can
+# use the index: claims and gauges. The search for the oldest row of an aggregate has an index of its own.
 _PENDING: LiteralString = "outbox.delivered_at IS NULL AND outbox.sequence > 0"
 
 OUTBOX = Queue(
@@ -30,7 +30,7 @@ OUTBOX = Queue(
         "outbox",
         _PENDING,
         "merchant, id",
-        # Not `=`, of which the planner expects so few rows that it sorts all waiting rows instead of taking the first.
+        # With `=`, the planner would expect one row, and sort all waiting rows instead of reading the first ones.
         """outbox.sequence <= (
                 SELECT sequence FROM outbox oldest
                 WHERE oldest.merchant = outbox.merchant AND oldest.aggregate_id = outbox.aggregate_id

@@ -51,7 +51,7 @@ class _RequestHandler(WSGIRequestHandler):
         if self.request_version == "HTTP/0.9" or not good:
             self.send_error(400)
             return False
-        return not isinstance(self.server, _Server) or self.server.is_admitted(self.connection)
+        return not isinstance(self.server, _Server) or self.server.is_admitted(self.connection, self.client_address)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Respond to a request that could not be parsed; nothing of it is quoted."""
@@ -125,14 +125,14 @@ class _Server(ThreadedWSGIServer):
         finally:
             self._remove(request, client_address)
 
-    def is_admitted(self, request: Any) -> bool:
+    def is_admitted(self, request: Any, client_address: Any) -> bool:
         """Note that a request has arrived. Returns False if its connection had to give way to another one."""
         with self._lock:
-            for connections in self._open.values():
-                if request in connections:
-                    connections[request] = True
-                    return True
-        return False
+            connections = self._open.get(client_network(client_address[0]), {})
+            if request not in connections:
+                return False
+            connections[request] = True
+            return True
 
     def _add(self, request: Any, address: str) -> Any:
         """Add a connection. Returns the one that has to give way, which may be this one, or None."""

@@ -24,9 +24,8 @@ preload_app = True  # workers share the memory of the imported modules; connecti
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 timeout = 30
 graceful_timeout = 25
-keepalive = startup.number(
-    "WEB_KEEP_ALIVE_SECONDS", 75, 1, 1_000_000
-)  # longer than a proxy's: then the proxy closes first
+# Longer than a proxy's: then the proxy closes first.
+keepalive = startup.number("WEB_KEEP_ALIVE_SECONDS", 75, 1, 1_000_000)
 accesslog = None  # the application logs each request
 errorlog = "-"
 loglevel = "warning"

@@ -30,15 +30,21 @@ def binds(host: str, port: str) -> list[str]:
     return [f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in hosts(host)]
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket for the setting HOST. Raises ValueError if HOST is no address, OSError if in use."""
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """Return a listening socket for the setting HOST, and for a port, which has a setting of its own.
+
+    Raises ValueError, which names the setting, if HOST is no address of this machine or the port cannot be used.
+    """
     address = hosts(host)[-1]
     try:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     except socket.gaierror as error:
         raise ValueError(f"HOST={host}: must be an address of this machine, such as 0.0.0.0 or ::") from error
     both = address == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((address, port), family=family, backlog=64, dualstack_ipv6=both)
+    try:
+        return socket.create_server((address, port), family=family, backlog=64, dualstack_ipv6=both)
+    except OSError as error:
+        raise ValueError(f"{setting}={port}: {error.strerror or error} (HOST={host})") from error
 
 
 def plain(address: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The settings that gunicorn's configuration reads itself. An invalid one ends the start with one sentence and 2.
+"""The settings that gunicorn's configuration reads. An invalid one ends the start with one sentence and status 2.
 
 An exception would end it with a traceback and gunicorn's exit status.
 """
@@ -31,13 +31,10 @@ def port(name: str, default: int) -> int:
 
 def listen(host: str, name: str, default: int) -> socket.socket:
     """Return a socket that listens on the port in the setting `name`. Ends the process if that is not possible."""
-    wanted = port(name, default)
     try:
-        return listeners.listen(host, wanted)
+        return listeners.listen(host, port(name, default), name)
     except ValueError as error:
         refuse(str(error))
-    except OSError as error:
-        refuse(f"{name}={wanted}: {error.strerror or error}")
 
 
 def refuse(sentence: str) -> NoReturn:

@@ -356,10 +356,7 @@ export interface PaymentView {
   failure_reason: string | null;
 }
 
-/**
- * An order to be placed. Its total is the sum of quantity times unit amount over all lines.  The total must not
- * be negative, and must fit 64 bits.
- */
+/** An order to be placed. Its total, the sum of quantity times unit amount over all lines, must be 0 to 2^63 - 1. */
 export interface PlaceOrder {
   currency: Currency;
   /** The lines of the order. */

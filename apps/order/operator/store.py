@@ -59,7 +59,7 @@ def newest(
     ).fetchall()
 
 
-def of_filter(
+def filtered(
     session: Session,
     wanted: Mapping[str, str],
     merchant: str | None,

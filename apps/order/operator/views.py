@@ -102,7 +102,7 @@ def _orders(
 ) -> list[Row]:
     merchant = filters["merchant"] or None
     if filters["customer"] or filters["reference"]:
-        return store.of_filter(session, filters, merchant, statuses, after, PAGE_SIZE)
+        return store.filtered(session, filters, merchant, statuses, after, PAGE_SIZE)
     return store.newest(session, merchant, statuses, after, PAGE_SIZE)
 
 

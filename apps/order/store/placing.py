@@ -85,7 +85,7 @@ def insert(session: Session, order: dict[str, Any]) -> Row | None:
 
 
 def id_by_reference(session: Session, merchant: str, reference: str) -> str | None:
-    """Return the id of the order with this reference, or None if there is none."""
+    """Return the id of the merchant's order with this reference, or None if no order has it."""
     row = session.one("SELECT id FROM orders WHERE merchant = %s AND reference = %s", (merchant, reference))
     return None if row is None else str(row["id"])
 

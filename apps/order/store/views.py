@@ -17,7 +17,7 @@ LAST_ERROR = """CASE WHEN o.last_error IS NOT NULL THEN json_build_object('code'
 
 ITEMS = """CASE WHEN o.items->0 ? 'kind' THEN o.items
     ELSE replace(o.items::text, '"sku": ', '"kind": "item", "tax_amount": null, "sku": ')::jsonb END"""
-"""SQL for the lines of an order `o`. Lines that a release before 0.3 wrote, or the sketch's API, are of the kind item.
+"""SQL for the lines of an order `o`. Lines without a kind, of a release before 0.3 or the sketch's API, are items.
 
 The replaced text is always the name of a member, because a quote within a string has a backslash before it.
 """

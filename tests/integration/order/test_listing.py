@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import psycopg
 import pytest
 
 from order.store import views
 from tests.support.eventually import eventually
-from tests.support.explaining import Explaining
+from tests.support.explaining import pages_read
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
 from tests.support.settings import OTHER_KEY
@@ -264,13 +263,8 @@ def test_every_list_is_read_from_an_index(pair: Pair) -> None:
         *({"metadata": {"cart": "7"}}, {"metadata": {"cart": "none"}}, {"metadata": {"shop": "web"}}),
         {"metadata": {"cart": "7", "shop": "web"}, "sort": "created_at", "status": ["paid", "expired"]},
     ]
-
-    with psycopg.connect(pair.databases.order, autocommit=True) as connection:
-        for query in queries:
-            for after in (None, (moment, str(uuid.uuid4()))):
-                explaining = Explaining(connection)
-                views.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
-                assert 0 < explaining.read < 200, (query, after)  # The table has more than 300 pages.
+    for read, query in pages_read(pair.databases.order, views.find, "many", queries, moment):
+        assert 0 < read < 200, query  # The table has more than 300 pages.
 
 
 def test_orders_that_changed_after_a_time_are_listed_by_their_last_change_oldest_first(pair: Pair) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar, get_args
+from typing import get_args
 
 import click
 
 from tandem_client.cli.output import local_time, warn
-from tandem_client.cli.session import NOT_AS_ASKED, Session, if_match, labels, order_id, pass_session, writes
+from tandem_client.cli.session import NOT_AS_ASKED, F, Session, if_match, labels, order_id, pass_session, writes
 from tandem_client.cli.settings import time
 from tandem_client.model import Item, Order
 from tandem_client.values import Capture, LineKind, OrderStatus, Sort
 
-F = TypeVar("F", bound=Callable[..., Any])
-
+_LINE = "SKU:QUANTITY:AMOUNT[/TAX][:NAME]"
 _IN_PROGRESS = ("pending_payment", "canceling")
 _STATUS = click.Choice(get_args(OrderStatus))
 
@@ -27,7 +26,7 @@ def orders() -> None:
 
 
 def line(kind: LineKind, example: str) -> Callable[[str], Item]:
-    """Return a function that reads a line of this kind, SKU:QUANTITY:AMOUNT[/TAX][:NAME].
+    """Return a function that reads a line of this kind, written as `_LINE`.
 
     AMOUNT is that of one unit, and TAX the tax in the whole line. The function raises BadParameter, with the example.
     """
@@ -39,9 +38,7 @@ def line(kind: LineKind, example: str) -> Callable[[str], Item]:
             name, tax_amount = rest[2] if len(rest) > 2 else None, int(tax) if tax else None
             return Item(sku, int(rest[0]), int(amount), name, kind=kind, tax_amount=tax_amount)
         except (IndexError, ValueError):
-            raise click.BadParameter(
-                f"{value!r} is not SKU:QUANTITY:UNIT_AMOUNT, such as {example} (amounts in minor units)"
-            ) from None
+            raise click.BadParameter(f"{value!r} is not {_LINE}, such as {example} (amounts in minor units)") from None
 
     return read
 
@@ -54,7 +51,7 @@ def lines(kind: LineKind, example: str, about: str, *, required: bool = False) -
         type=line(kind, example),
         multiple=True,
         required=required,
-        metavar="SKU:QUANTITY:AMOUNT[/TAX][:NAME]",
+        metavar=_LINE,
         help=f"{about} Can be repeated.",
     )
 

@@ -103,7 +103,7 @@ def test_the_cost_of_a_claim_does_not_depend_on_statistics(session: Session, kno
     fill(session, "demo", 30, analyze=False)
     pages_of_a_claim(session, outbox.OUTBOX)
     fill(session, "demo", rows, analyze=False)
-    assert pages_of_a_claim(session, outbox.OUTBOX) < 350  # of some 1,700 and more
+    assert pages_of_a_claim(session, outbox.OUTBOX) < 350  # One page for each waiting row would be 1,000.
 
 
 def expire(session: Session) -> None:

@@ -47,7 +47,7 @@ def reached(port: int) -> list[str]:
     ],
 )
 def test_a_value_of_host_means_the_same_for_all_listeners(host: str, families: tuple[str, ...]) -> None:
-    with listeners.listen(host, 0) as listener:
+    with listeners.listen(host, 0, "PORT") as listener:
         assert tuple(reached(listener.getsockname()[1])) == families
     for bind in listeners.binds(host, "8080"):
         assert bind.endswith(":8080")
@@ -56,7 +56,7 @@ def test_a_value_of_host_means_the_same_for_all_listeners(host: str, families: t
 
 def test_a_host_that_is_no_address_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="HOST=no.such.host.invalid"):
-        listeners.listen("no.such.host.invalid", 0)
+        listeners.listen("no.such.host.invalid", 0, "PORT")
 
 
 def test_without_ipv6_in_the_kernel_ipv4_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,10 @@ def test_without_ipv6_in_the_kernel_ipv4_is_served(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_ipv4_client_of_a_socket_of_both_families_has_its_ipv4_address() -> None:
-    with listeners.listen("", 0) as listener, socket.create_connection(("127.0.0.1", listener.getsockname()[1])):
+    with (
+        listeners.listen("", 0, "PORT") as listener,
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1])),
+    ):
         accepted, address = listener.accept()
         accepted.close()
     assert address[0] == "::ffff:127.0.0.1"
