@@ -124,7 +124,9 @@ class Postgres:
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
-            # As in the charts: statistics soon after the first rows, costs of a disk without moving parts, no compiler.
+            # As in the charts: connections for every thread of both services, statistics soon after the first rows,
+            # costs of a disk without moving parts, no compiler.
+            "max_connections": "300",
             "autovacuum_naptime": "5s",
             "random_page_cost": "1.1",
             "jit": "off",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -159,20 +160,22 @@ def locked(stack: Stack) -> Iterator[None]:
     """Lock tables for most of each second, as a bad migration does."""
     ending = threading.Event()
 
-    def lock(url: str, table: str) -> None:
-        with psycopg.connect(url, autocommit=True) as connection:
-            while not ending.wait(0.05):
-                with connection.transaction():
-                    connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
-                    ending.wait(0.7)
+    def lock(connection: psycopg.Connection, table: str) -> None:
+        while not ending.wait(0.05):
+            with connection.transaction():
+                connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+                ending.wait(0.7)
 
-    tables = ((stack.databases.order, "orders"), (stack.databases.payment, "payments"))
-    threads = [threading.Thread(target=lock, args=table) for table in tables]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        for thread in threads:
-            thread.join()
+    with (
+        # Both connect before a thread starts: a server that refuses them ends the run with its reason.
+        psycopg.connect(stack.databases.order, autocommit=True) as order,
+        psycopg.connect(stack.databases.payment, autocommit=True) as payment,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        locks = [threads.submit(lock, order, "orders"), threads.submit(lock, payment, "payments")]
+        try:
+            yield
+        finally:
+            ending.set()
+            for running in locks:
+                running.result()
