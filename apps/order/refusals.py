@@ -55,7 +55,7 @@ def _capture_refusal(order: Order, amount: int, *, final: bool) -> Refusal | Non
         pending = asked.amount or left
         # A final capture happens once, so a second request for the same amount is for the same capture.
         if asked.command is Command.CAPTURE and not (final and asked.final and pending == amount):
-            return Refusal("order-state", f"A capture of {pending} is under way: one is carried out at a time.")
+            return Refusal("order-state", f"One capture is carried out at a time: a capture of {pending} is under way.")
     return None
 
 

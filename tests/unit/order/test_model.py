@@ -353,7 +353,7 @@ def test_a_capture_is_at_most_the_total_and_joins_one_of_the_same_amount() -> No
 
     assert [problem(order, amount) for amount in (None, 1, 900)] == [None] * 3
     assert problem(order, 901) == "amount-exceeds-authorized: Only 900 is authorized."
-    under_way = "A capture of 400 is under way: one is carried out at a time."
+    under_way = "One capture is carried out at a time: a capture of 400 is under way."
     part = replace(order, asked=(Asked("m1", Command.CAPTURE, 400),))
     assert problem(part, 400) is None
     for other in (None, 399, 900):

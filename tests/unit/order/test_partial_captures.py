@@ -99,7 +99,7 @@ def test_one_capture_is_carried_out_at_a_time_and_only_final_ones_are_joined() -
         (whole, 100, True),
     ):
         refused = refusal(order, Command.CAPTURE, amount, final=final)
-        assert refused == Refusal("order-state", "A capture of 200 is under way: one is carried out at a time.")
+        assert refused == Refusal("order-state", "One capture is carried out at a time: a capture of 200 is under way.")
     assert refusal(whole, Command.CAPTURE, 200) is None
     rest = replace(PARTLY, asked=(Asked("m1", Command.CAPTURE),))
     assert refusal(rest, Command.CAPTURE) is refusal(rest, Command.CAPTURE, 600) is None
