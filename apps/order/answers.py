@@ -31,6 +31,9 @@ MAX_REASON = 500
 NOT_FOUND = "payment-not-found"
 """Payment's problem if neither it nor the provider knows a payment."""
 
+CAPTURES_ONCE = "final-capture-required"
+"""Payment's problem if its provider does not keep the rest after a capture."""
+
 Failure = Unreachable | Refused
 """Why a command has no answer: it is retried."""
 
@@ -84,6 +87,8 @@ def _refused(message: Message, payment: model.Payment | None, problem: str, deta
     if problem == NOT_FOUND and message.topic != Command.CREATE:
         return Outcome(message.id, succeeded=False, declined=True, reason=NOT_FOUND)
     if problem == "refund-limit":  # only the release before this one limits commands, and a retry would not end that
+        return Outcome(message.id, succeeded=False, declined=True, reason=problem)
+    if problem == CAPTURES_ONCE:
         return Outcome(message.id, succeeded=False, declined=True, reason=problem)
     if problem in _OVERTAKEN and message.topic == Command.REFUND:
         return Outcome(message.id, succeeded=False, reason=problem)

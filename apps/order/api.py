@@ -20,10 +20,11 @@ from chassis.http.problems import Problem, invalid
 from chassis.messaging import signatures
 from chassis.openapi.schemas import EXAMPLE_ID
 from chassis.service import propagated_headers, service
-from order import answers, schemas, snapshots
+from order import answers, change_schemas, schemas, snapshots
 from order.model import Status
 from order.refunds import Refunds
 from order.service import Done, Orders
+from order.transition import Capture, Release
 
 blueprint = Blueprint("orders", __name__, url_prefix="/v1", description="Orders and their history")
 
@@ -90,7 +91,7 @@ def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
 
 @blueprint.post("/orders/<uuid:order_id>/payment-attempts")
 @requires("orders:write")
-@blueprint.arguments(schemas.NewAttempt)
+@blueprint.arguments(change_schemas.NewAttempt)
 @facts("order-state", answers={202: _PENDING}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
@@ -106,18 +107,23 @@ def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
 
 @blueprint.post("/orders/<uuid:order_id>/capture")
 @requires("orders:write")
-@blueprint.arguments(schemas.CaptureOrder)
+@blueprint.arguments(change_schemas.CaptureOrder)
 @facts("order-state", "amount-exceeds-authorized", answers={200: {"capture": "manual"}, 202: _AUTHORIZED}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def capture_order(wanted: dict[str, Any], order_id: UUID) -> Response:
-    """Capture the payment of an authorized order (`capture: manual`), once: all of it or a part.
+    """Capture the payment of an authorized order (`capture: manual`): all of it or a part.
 
-    The order is then `paid`, and the rest of the authorized amount is released.
+    The order is then `paid`, and the rest of the authorized amount is released. With `final: false`, the order stays
+    `authorized` for further captures, and `paid_amount` is what is captured so far.
     The response is 202 while the capture is in progress.
     If the provider declines it, the order stays `authorized` and `last_error` says so.
     """
+    amount, final = wanted.get("amount"), wanted["final"]
+    if amount == 0 and not final:
+        raise invalid("/final", "Must be true if the amount is 0, which releases the rest.")
+    change = Release() if amount == 0 else Capture(amount, final)
     with _waiting() as (wait, headers):
-        done = orders().capture(idempotency.claim(), str(order_id), wanted.get("amount"), propagated_headers(), wait)
+        done = orders().capture(idempotency.claim(), str(order_id), change, propagated_headers(), wait)
     return _answer(done, 202 if done.row["capturing"] else 200, headers)
 
 
@@ -139,7 +145,7 @@ def cancel_order(_: dict[str, Any], order_id: UUID) -> Response:
 
 @blueprint.post("/orders/<uuid:order_id>/refunds")
 @requires("orders:write")
-@blueprint.arguments(schemas.CreateRefund)
+@blueprint.arguments(change_schemas.CreateRefund)
 @facts("order-state", "amount-exceeds-captured", "refund-limit", waits=True, tagged=True)
 @blueprint.response(201, schemas.RefundView)
 def create_refund(wanted: dict[str, Any], order_id: UUID) -> Response:
@@ -189,7 +195,7 @@ def get_order(order_id: UUID) -> Response:
 
 @blueprint.patch("/orders/<uuid:order_id>")
 @requires("orders:write")
-@blueprint.arguments(schemas.LabelOrder)
+@blueprint.arguments(change_schemas.LabelOrder)
 @facts(keyed=True)
 @blueprint.response(200, schemas.OrderView)
 def label_order(wanted: dict[str, Any], order_id: UUID) -> Response:

@@ -9,6 +9,9 @@ from typing import Any
 from order import model
 from order.model import Asked, Command, Decision, LastError, Order, Outcome, Payment, Status
 
+PARTIALLY_CAPTURED = "order.partially_captured"
+"""The type of the step of a capture that keeps the rest authorized."""
+
 NewId = Callable[[], str]
 """Returns a new UUIDv7 for a message to payment."""
 
@@ -108,7 +111,7 @@ class History:
         if decision.command is not None:
             message = self._message(decision, message_id, reason, metadata or {})
             to_cancel = message.command is Command.REFUND and self.order.status is Status.CANCELING
-            asked += (Asked(message.id, message.command, decision.amount, to_cancel),)
+            asked += (Asked(message.id, message.command, decision.amount, to_cancel, decision.final),)
         failed = decision.status is Status.PAYMENT_FAILED
         self.order = self._written = replace(
             self.order,
@@ -119,7 +122,8 @@ class History:
             asked=asked,
             version=self.order.version + 1,
         )
-        data = _data(self.order, decision, failure, ended)
+        captured = decision.paid_amount - before.paid_amount if kind == PARTIALLY_CAPTURED else decision.amount
+        data = _data(self.order, decision, failure, ended, captured)
         self.steps.append(Step(kind, before, self.order, data, message, ended))
 
     def _message(
@@ -127,12 +131,16 @@ class History:
     ) -> Message:
         command = decision.command
         assert command is not None
-        payload = payload_of(self.order, command, decision.amount, reason)
+        payload = payload_of(self.order, command, decision.amount, reason, final=decision.final)
         return Message(message_id or self._new_id(), command, payload, reason, metadata)
 
 
-def payload_of(order: Order, command: Command, amount: int, reason: str | None = None) -> dict[str, Any]:
+def payload_of(
+    order: Order, command: Command, amount: int, reason: str | None = None, *, final: bool = True
+) -> dict[str, Any]:
     """Return the body of a command for payment. `amount` and `reason` are those of a refund or a partial capture.
+
+    `final` is false for a capture that keeps the rest authorized.
 
     Requires `order.payment`, unless the command is CREATE.
     """
@@ -148,14 +156,18 @@ def payload_of(order: Order, command: Command, amount: int, reason: str | None =
     payload: dict[str, Any] = {"payment_id": order.payment.id}
     if command is Command.REFUND:
         payload |= {"amount": amount, **({"reason": reason} if reason else {})}
-    elif command is Command.CAPTURE and amount:
-        payload["amount"] = amount
+    elif command is Command.CAPTURE:
+        payload |= {"amount": amount} if amount else {}
+        payload |= {} if final else {"final": False}
     return payload
 
 
 def _type(order: Order, decision: Decision) -> str:
     if decision.status != order.status:
         return f"order.{decision.status}"
+    is_authorized = order.payment is not None and order.payment.status == "authorized"
+    if is_authorized and decision.paid_amount > order.paid_amount:
+        return PARTIALLY_CAPTURED
     return f"{decision.command}_requested" if decision.command else "payment.updated"
 
 
@@ -168,15 +180,18 @@ def _refund_reason(order: Order, decision: Decision) -> str | None:
     return "the payment does not fit the order" if order.payment and not model.fits(order, order.payment) else None
 
 
-def _data(order: Order, decision: Decision, failure: str | None, ended: Outcome | None) -> dict[str, Any]:
-    """Return the details of an event, which depend on its type."""
+def _data(
+    order: Order, decision: Decision, failure: str | None, ended: Outcome | None, captured: int
+) -> dict[str, Any]:
+    """Return the details of an event, which depend on its type. `captured` is what was or is to be captured."""
     payment = order.payment
     data = {
         "payment_id": payment.id if payment else None,
         "payment_status": payment.status if payment else None,
         "payment_method": order.payment_method if decision.command is Command.CREATE else None,
         "failure_reason": failure or decision.failure_reason,
-        "capture_amount": (decision.amount or None) if decision.command is Command.CAPTURE else None,
+        "capture_amount": (captured or None) if decision.command in (Command.CAPTURE, None) else None,
+        "capture_final": None if decision.final else False,
         "refund_id": ended.id if ended else None,
         "refund_amount": (decision.amount or None) if decision.command is Command.REFUND else None,
     }
@@ -187,7 +202,8 @@ def _is_resolved(error: LastError, known: Payment, payment: Payment) -> bool:
     """Return whether a snapshot shows that somebody has succeeded since with what was declined."""
     if error.command is Command.REFUND:
         return payment.refunded_amount > known.refunded_amount
-    return _is_over(error, payment)
+    more = error.command is Command.CAPTURE and payment.captured_amount > known.captured_amount
+    return more or _is_over(error, payment)
 
 
 def _is_over(error: LastError, payment: Payment) -> bool:

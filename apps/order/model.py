@@ -64,12 +64,14 @@ class Asked:
 
     `id` is the id of its outbox message and its idempotency key at payment. `amount` is that of a refund or a partial
     capture, in minor units; 0 stands for everything. `to_cancel` is true for a refund that is to cancel the order.
+    `final` is false for a capture that keeps the rest authorized.
     """
 
     id: str
     command: Command
     amount: int = 0
     to_cancel: bool = False
+    final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,11 @@ class Order:
         return sum(asked.amount for asked in self.asked if asked.command is Command.REFUND)
 
     @property
+    def capturable_amount(self) -> int:
+        """How much of an authorized order is not captured, in minor units."""
+        return self.total_amount - self.paid_amount
+
+    @property
     def refundable_amount(self) -> int:
         """How much is left to refund, in minor units. Money that does not fit the order is not part of it."""
         return max(0, self.paid_amount - self.refunded_amount - self.refunding_amount)
@@ -155,7 +162,7 @@ class Order:
 class Decision:
     """An order's next state, and at most one command for payment.
 
-    `amount` is that of a refund or a partial capture, in minor units; 0 stands for everything.
+    `amount` is that of a refund or a partial capture, in minor units; 0 stands for everything. `final`: see Asked.
     """
 
     status: Status
@@ -164,17 +171,7 @@ class Decision:
     failure_reason: str | None = None
     command: Command | None = None
     amount: int = 0
-
-
-def is_newer(order: Order, payment: Payment) -> bool:
-    """Return whether a snapshot is newer than the one that the order has. A duplicate or late one is not."""
-    known = order.payment
-    if payment.id in order.past:
-        return False
-    if known is None or payment.id == known.id:
-        return known is None or payment.version > known.version
-    # An order has one live payment at a time: another one counts only after the known one has failed or ended.
-    return known.status not in LIVE
+    final: bool = True
 
 
 def fits(order: Order, payment: Payment) -> bool:
@@ -228,13 +225,15 @@ def _pay(order: Order, payment: Payment, now: Decision) -> Decision:
         case "captured" if not payment.captured_amount:
             return now
         case "captured" if order.status is not Status.PAID:
-            # All of it or a part: the rest is released, and nothing more can be captured.
             return replace(now, paid_amount=payment.captured_amount, status=Status.PAID)
         case "captured":
             status = Status.PAID if payment.held else Status.REFUNDED
             return replace(now, refunded_amount=payment.refunded_amount, status=status)
         case "authorized" if pending:
             return replace(now, status=Status.AUTHORIZED)
+        case "authorized" if order.status is Status.AUTHORIZED:
+            # After a restore, payment may report its captures again, one after the other.
+            return replace(now, paid_amount=max(order.paid_amount, payment.captured_amount))
         case "failed" if pending:
             return replace(now, status=Status.PAYMENT_FAILED, failure_reason=payment.failure_reason or "unknown")
         case "voided":
@@ -251,13 +250,14 @@ def _cancel(order: Order, now: Decision, declined: LastError | None) -> Decision
         return now  # the command may still take money: what to return is known only afterwards
     if payment is None or not fits(order, payment):
         return replace(now, status=Status.CANCELED)  # it holds no money; `_return_money` handles a third party's
-    amounts = replace(now, paid_amount=payment.captured_amount, refunded_amount=payment.refunded_amount)
+    paid = max(order.paid_amount, payment.captured_amount)
+    amounts = replace(now, paid_amount=paid, refunded_amount=payment.refunded_amount)
     if payment.status == "processing":
         return now
     if payment.status == "authorized":
         if declined is not None:
-            return replace(now, status=Status.AUTHORIZED, failure_reason=declined.reason or declined.code)
-        return _ask(order, now, Command.VOID)
+            return replace(amounts, status=Status.AUTHORIZED, failure_reason=declined.reason or declined.code)
+        return _ask(order, now, Command.VOID) if amounts == now else amounts
     if payment.held == 0:
         return replace(amounts, status=Status.CANCELED)
     if declined is not None and declined.command is Command.REFUND:
@@ -275,7 +275,8 @@ def _return_money(order: Order, now: Decision) -> Decision:
         return now
     if payment.status == "authorized" and not (error and error.command is Command.VOID):
         return _ask(order, now, Command.VOID)
-    if payment.held > 0 and not (error and error.command is Command.REFUND):
+    # Payment refunds nothing while a part is authorized.
+    if payment.status == "captured" and payment.held > 0 and not (error and error.command is Command.REFUND):
         return _refund(order, payment, now)
     return now
 

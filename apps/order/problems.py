@@ -61,8 +61,8 @@ CATALOGUE = with_own(
         "amount-exceeds-authorized": Kind(
             409,
             "More than is authorized",
-            "Capture at most the authorized amount.",
-            "A capture may take less than the authorized amount, but never more.",
+            "Capture at most the authorized amount, less what was captured before.",
+            "All captures of a payment together may take less than the authorized amount, but never more.",
         ),
         "amount-exceeds-captured": Kind(
             409,

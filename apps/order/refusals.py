@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from order.model import Command, Order, Status
+from order.transition import Capture, Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +23,58 @@ _ALLOWED = {
 }
 
 
-def refusal(order: Order, command: Command, amount: int | None = None) -> Refusal | None:
+def refusal(order: Order, command: Command, amount: int | None = None, *, final: bool = True) -> Refusal | None:
     """Return why a payment attempt, capture or refund is refused, or None.
 
-    `amount` is that of a capture or refund, in minor units; None: all that is left.
+    `amount` is that of a capture or refund, in minor units; None: all that is left. `final` is false for a capture that
+    keeps the rest authorized.
     """
     status, detail = _ALLOWED[command]
     if order.status is not status:
-        return Refusal("order-state", f"{detail}: this one is {order.status}.")
+        partly = order.status is Status.AUTHORIZED and order.paid_amount > 0
+        until = " A part of it is captured: capture or release the rest first." if partly else ""
+        return Refusal("order-state", f"{detail}: this one is {order.status}.{until}")
     if command is Command.CAPTURE:
-        return _capture_refusal(order, amount or order.total_amount)
+        return _capture_refusal(order, order.capturable_amount if amount is None else amount, final=final)
     if command is Command.REFUND and order.refundable_amount < (amount or 1):
         left = f"Of {order.paid_amount} paid, {order.refundable_amount} is left to refund."
         return Refusal("amount-exceeds-captured", left)
     return None
 
 
-def _capture_refusal(order: Order, amount: int) -> Refusal | None:
+def _capture_refusal(order: Order, amount: int, *, final: bool) -> Refusal | None:
     # An order is authorized only by a payment of its total.
-    if amount > order.total_amount:
-        return Refusal("amount-exceeds-authorized", f"Only {order.total_amount} is authorized.")
+    left = order.capturable_amount
+    if amount > left:
+        of = f"Of {order.total_amount} authorized, {left} is left to capture."
+        only = f"Only {order.total_amount} is authorized."
+        return Refusal("amount-exceeds-authorized", of if order.paid_amount else only)
+    if order.waits_for(Command.VOID):
+        return Refusal("order-state", "The rest of the authorized amount is being released.")
     for asked in order.asked:
-        pending = asked.amount or order.total_amount
-        if asked.command is Command.CAPTURE and pending != amount:
-            return Refusal("order-state", f"An order is captured once: a capture of {pending} is under way.")
+        pending = asked.amount or left
+        # A final capture happens once, so a second request for the same amount is for the same capture.
+        if asked.command is Command.CAPTURE and not (final and asked.final and pending == amount):
+            return Refusal("order-state", f"One capture is carried out at a time: a capture of {pending} is under way.")
     return None
+
+
+def release_refusal(order: Order) -> Refusal | None:
+    """Return why the rest of an order can't be released, or None if it can be or is being released."""
+    if order.status is not Status.AUTHORIZED:
+        return refusal(order, Command.CAPTURE)
+    if order.paid_amount == 0:
+        return Refusal("order-state", "Nothing is captured: cancel the order to release all of it.")
+    if order.waits_for(Command.CAPTURE):
+        return Refusal("order-state", "A capture is under way: release the rest after it.")
+    return None
+
+
+def refusal_of(order: Order, change: Capture | Release) -> Refusal | None:
+    """Return why a capture or release is refused, or None."""
+    if isinstance(change, Release):
+        return release_refusal(order)
+    return refusal(order, Command.CAPTURE, change.amount, final=change.final)
 
 
 def cancel_refusal(order: Order) -> Refusal | None:

@@ -117,7 +117,7 @@ class Resync:
         asked = next((asked for asked in order.asked if asked.id == message_id), None) if order else None
         if order is None or asked is None or (asked.command is not Command.CREATE and order.payment is None):
             return
-        payload = payload_of(order, asked.command, asked.amount, self._reason(merchant, asked))
+        payload = payload_of(order, asked.command, asked.amount, self._reason(merchant, asked), final=asked.final)
         made = resending.insert(self._session, merchant, order_id, message_id, asked.command, payload)
         self.rebuilt, self.again = self.rebuilt + made, self.again + made
 

@@ -57,38 +57,6 @@ class Nothing(Schema):
     """An empty body, which may be left out."""
 
 
-class NewAttempt(Schema):
-    """A new attempt to have an order paid."""
-
-    payment_method = Text(100, required=True, metadata=describe(PAYMENT_METHOD, "pm_ok"))
-
-
-class CaptureOrder(Schema):
-    """A capture of an authorized order."""
-
-    amount = Amount("The amount to capture; by default the total. The rest is released.", minimum=1, example=450)
-
-
-class LabelOrder(Schema):
-    """A change of an order's labels."""
-
-    metadata = Labels(
-        keys=Text(40, code=True),
-        values=Text(500, 0, allow_none=True),
-        required=True,
-        validate=validate.Length(max=2 * MOST_LABELS),
-        metadata=describe("Labels to set, or to remove if null. The others stay.", {"cart": "9", "note": None}),
-    )
-
-
-class CreateRefund(Schema):
-    """A refund to be made."""
-
-    amount = Amount("The amount to refund; by default all that is left.", minimum=1, example=450)
-    reason = Text(500, metadata=describe("The reason, shown to the merchant only.", "One of two was damaged"))
-    metadata = labels()
-
-
 class PaymentView(Schema):
     """The payment of an order, as the order shows it."""
 
@@ -134,7 +102,7 @@ class OrderView(Schema):
     )
     currency = Currency()
     total_amount = Amount("The order's total.")
-    paid_amount = Amount("The captured amount: less than the total after a partial capture.")
+    paid_amount = Amount("The captured amount: while the order is `authorized`, what was captured of it so far.")
     refunded_amount = Amount("The refunded amount.", example=0)
     items = fields.List(fields.Nested(line_schemas.ItemView), metadata=describe("The lines of the order."))
     customer = fields.String(allow_none=True, metadata=describe("The merchant's identifier of the customer.", "cus_17"))

@@ -29,7 +29,7 @@ from order.model import Command, Order, Status
 from order.refunds import refuse_many
 from order.refusals import Refusal
 from order.store import orphans, placing, refunds, steps, updated, views, waiting
-from order.transition import Answer, Cancel, Capture, Change, Label, Lost, PayAgain, Refund
+from order.transition import Answer, Cancel, Capture, Change, Label, Lost, PayAgain, Refund, Release
 
 log = logs.get_logger()
 
@@ -177,15 +177,17 @@ class Orders:
 
         return self._request(claim, order_id, headers, wait, plan, lambda row: row["status"] != Status.CANCELING)
 
-    def capture(self, claim: Claim, order_id: str, amount: int | None, headers: dict[str, str], wait: float) -> Done:
-        """Capture an amount in minor units of an authorized order, or its total; the rest is released.
+    def capture(
+        self, claim: Claim, order_id: str, wanted: Capture | Release, headers: dict[str, str], wait: float
+    ) -> Done:
+        """Capture an authorized order, or release the rest of it.
 
         Raises Problem `order-not-found`, `order-state` or `amount-exceeds-authorized`.
         """
 
         def plan(_: Session, order: Order) -> Change:
-            _raise(refusals.refusal(order, Command.CAPTURE, amount))
-            return Capture(amount)
+            _raise(refusals.refusal_of(order, wanted))
+            return wanted
 
         return self._request(claim, order_id, headers, wait, plan, lambda row: not row["capturing"])
 
@@ -201,7 +203,7 @@ class Orders:
     def refund(self, claim: Claim, order_id: str, wanted: dict[str, Any], headers: dict[str, str], wait: float) -> Done:
         """Refund an amount in minor units, or all that is left; the row is the refund's view.
 
-        `wanted` is what schemas.CreateRefund loads.
+        `wanted` is what change_schemas.CreateRefund loads.
         Raises Problem `order-not-found`, `order-state`, `amount-exceeds-captured` or `refund-limit`.
         """
         refund_id, amount = new_id(), wanted.get("amount")

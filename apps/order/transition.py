@@ -1,9 +1,9 @@
 """The one pure transition of an order: `apply(order, change)` returns every step that follows.
 
-A change is what a merchant requests (`Cancel`, `Capture`, `PayAgain`, `Refund`, `Label`), what payment reports
-(`Answer`), or that payment has lost a payment (`Lost`). Each step is one version of the order, with the event that
-records it and what is asked of payment. `order.store` writes steps only if the order still has the version that they
-start from; `order.changes` calls both.
+A change is what a merchant requests (`Cancel`, `Capture`, `Release`, `PayAgain`, `Refund`, `Label`), what payment
+reports (`Answer`), or that payment has lost a payment (`Lost`). Each step is one version of the order, with the event
+that records it and what is asked of payment. `order.store` writes steps only if the order still has the version that
+they start from; `order.changes` calls both.
 
     steps = apply(order, Answer(payment))
     steps[-1].after.status  # Status.PAID
@@ -22,6 +22,7 @@ from order.model import Asked, Command, LastError, Order, Outcome, Payment, Stat
 EVENTS = (
     "order.placed",
     "order.authorized",
+    "order.partially_captured",
     "order.paid",
     "order.payment_failed",
     "order.canceling",
@@ -58,9 +59,18 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Capture an amount in minor units (None: all that is authorized). The rest is released."""
+    """Capture an amount in minor units (None: all that is left).
+
+    The rest is released, or stays authorized if the capture is not `final`.
+    """
 
     amount: int | None = None
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Release the rest of an authorized order of which a part is captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,7 @@ class Lost:
     command: str | None = None
 
 
-Change = Cancel | Capture | PayAgain | Refund | Label | Answer | Lost
+Change = Cancel | Capture | Release | PayAgain | Refund | Label | Answer | Lost
 
 
 def place(order: Order, new_id: NewId) -> Step:
@@ -145,8 +155,12 @@ def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
             _cancel(history, change)
         case Capture():
             if not order.waits_for(Command.CAPTURE):
-                asked = replace(model.stay(order), command=Command.CAPTURE, amount=change.amount or 0)
+                stay, amount = model.stay(order), change.amount or 0
+                asked = replace(stay, command=Command.CAPTURE, amount=amount, final=change.final)
                 history.step("payment.capture_requested", asked)
+        case Release():
+            if not order.waits_for(Command.VOID):
+                history.step("payment.void_requested", replace(model.stay(order), command=Command.VOID))
         case PayAgain():
             history.leave_payment(only_ended=True)
             history.order = replace(history.order, payment_method=change.payment_method)
@@ -166,6 +180,17 @@ def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
         case Lost():
             _lose(history, change)
     return history.steps
+
+
+def is_newer(order: Order, payment: Payment) -> bool:
+    """Return whether a snapshot is newer than the one that the order has. A duplicate or late one is not."""
+    known = order.payment
+    if payment.id in order.past:
+        return False
+    if known is None or payment.id == known.id:
+        return known is None or payment.version > known.version
+    # An order has one live payment at a time: another one counts only after the known one has failed or ended.
+    return known.status not in model.LIVE
 
 
 def is_outdated(order: Order, answer: Answer) -> bool:
@@ -196,7 +221,7 @@ def _cancel(history: History, change: Cancel) -> None:
 
 
 def _answer(history: History, answer: Answer) -> None:
-    if answer.payment is not None and model.is_newer(history.order, answer.payment):
+    if answer.payment is not None and is_newer(history.order, answer.payment):
         history.take(answer.payment)
     ids = {answer.answers, answer.outcome.id if answer.outcome else None}
     # A payment that was created is in the row from now on, so its command has done all that it can.

@@ -105,7 +105,9 @@ def insert(session: Session, opening: Record, operation: Operation, lease: float
 
 
 def take(session: Session, operation: Operation, lease: float) -> None:
-    """Lease a pending operation to its owner for `lease` seconds, and give it the amount that the provider recorded.
+    """Lease a pending operation to its owner for `lease` seconds, and give it what the provider recorded.
+
+    That is the amount, and whether a capture is final.
 
     Another worker that holds the lease loses it: it cannot settle the operation any more. The caller has locked the
     operation and its payment, and settles the operation in this transaction.
@@ -116,7 +118,8 @@ def take(session: Session, operation: Operation, lease: float) -> None:
                 WHERE merchant = %(merchant)s AND id = %(id)s AND status = 'pending'),
             taken AS (
                 UPDATE operations o
-                SET lease_owner = %(owner)s::text, leased_until = {UNTIL}, amount = %(amount)s::bigint
+                SET lease_owner = %(owner)s::text, leased_until = {UNTIL}, amount = %(amount)s::bigint,
+                    final = %(final)s::boolean
                 FROM before WHERE o.merchant = before.merchant AND o.id = before.id)
             UPDATE payments p SET refunding_amount = refunding_amount - before.amount + %(amount)s::bigint,
                    version = {_NEXT_VERSION}
@@ -127,6 +130,7 @@ def take(session: Session, operation: Operation, lease: float) -> None:
             "merchant": operation.merchant,
             "id": operation.id,
             "amount": operation.amount,
+            "final": operation.final,
             "owner": operation.owner,
             "lease": lease,
         },

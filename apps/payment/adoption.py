@@ -146,7 +146,7 @@ class _Payment:
         elif record.outcome.result is not Result.UNKNOWN:
             self._be_ahead()
             adopted.take(self._session, wanted, self._lease)
-            self._settle(record, replace(wanted, note=stored.note))
+            self._settle(record, replace(wanted, note=stored.note, captured=stored.captured))
 
     def _id_of(self, record: Record) -> str | None:
         """Return the id of a record's operation; None if there is nothing to adopt."""
@@ -160,8 +160,8 @@ class _Payment:
         if row is None or row["status"] in _GONE:
             return None
         for operation, status in operations.find_of_payment(self._session, self._merchant, self._id):
-            if operation.kind is Kind.VOID and status == "pending":
-                return operation.id
+            if operation.kind is Kind.VOID and status != Result.DECLINED:
+                return operation.id if status == "pending" else None
         return ids.derive(self._merchant, self._id, What.RELEASE)
 
     def _add(self, record: Record, wanted: Operation) -> None:
@@ -171,6 +171,8 @@ class _Payment:
                 self._find(record, "is another charge of the same payment")
             return
         self._be_ahead()
+        row = store.get(self._session, self._merchant, self._id)
+        wanted = replace(wanted, captured=row["captured_amount"] if row else 0)
         if operations.reserve(self._session, wanted, self._lease, None, None) is None:
             if record.outcome.result is not Result.DECLINED:  # a decline changed nothing
                 self._find(record, "the payment does not allow it here")
@@ -180,7 +182,7 @@ class _Payment:
             self._settle(record, wanted)
 
     def _settle(self, record: Record, operation: Operation) -> None:
-        settlement = model.settle(operation.kind, operation.amount, record.outcome, operation.note)
+        settlement = model.settle(operation, record.outcome)
         settled = Settled(operation, record.outcome, settlement)
         if settlements.settle(self._session, [settled]):
             self.done.settled += 1
@@ -213,6 +215,7 @@ class _Payment:
             EXPIRED_NOTE if expires else None,
             provider=self._provider,
             order_id=record.order_id,
+            final=record.final,
         )
 
     def _find(self, record: Record, text: str) -> None:

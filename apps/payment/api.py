@@ -54,15 +54,17 @@ def create_payment(wanted: dict[str, Any]) -> Response:
 @blueprint.post("/payments/<uuid:payment_id>/capture")
 @requires("payments:write")
 @blueprint.arguments(schemas.Capture)
-@facts("payment-state", "amount-exceeds-authorized", answers={202: _AUTHORIZED})
+@facts("payment-state", "amount-exceeds-authorized", "final-capture-required", answers={202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
     """Capture an authorized payment, completely or in part.
 
+    The rest is released. With `final: false`, it stays authorized, and the payment can be captured again.
+
     The response is 202 until the provider's outcome is known.
     """
-    amount = wanted.get("amount")
-    return _acted(payments().capture(idempotency.claim(), str(payment_id), amount, propagated_headers()))
+    amount, final = wanted.get("amount"), wanted["final"]
+    return _acted(payments().capture(idempotency.claim(), str(payment_id), amount, propagated_headers(), final=final))
 
 
 @blueprint.post("/payments/<uuid:payment_id>/void")
@@ -71,7 +73,9 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @facts("payment-state", answers={200: _VOIDED, 202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
-    """Void an authorized payment, which releases the customer's money.
+    """Void an authorized payment, which releases what is not captured.
+
+    A payment of which a part is captured is `captured` then.
 
     The response is 202 until the provider's outcome is known.
     """

@@ -135,7 +135,7 @@ class Batches:
             done = payments.refund(claim, command.payment_id, amount, reason, headers, answered=True)
             return Result(self._find(command), refund=done.row)
         if command.topic == CAPTURE:
-            done = payments.capture(claim, command.payment_id, amount, headers, answered=True)
+            done = payments.capture(claim, command.payment_id, amount, headers, final=wanted["final"], answered=True)
         else:
             done = payments.void(claim, command.payment_id, headers, answered=True)
         return Result(done.row, operation=self._outcome(command, done))

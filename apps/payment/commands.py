@@ -29,7 +29,7 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
         app, migrations, lambda: loops(payments, settings), {"idempotency_keys": Old(store.OLD_KEYS, ("key text",))}
     )
     columns = ("operation", "kind", "amount", "payment says", "provider says")
-    reconcile.register(app, columns, ("payment", "provider"), payments.differences)
+    reconcile.register(app, columns, ("payment", "provider"), payments.provider_controls.differences)
 
     @app.cli.command("resync")
     @click.option("--since", required=True, help="The moment to which a database was restored (RFC 3339).")

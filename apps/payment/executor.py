@@ -108,7 +108,7 @@ class Executor:
             if outcome.result is Result.UNKNOWN:
                 self._release(operation, outcome)
                 continue
-            settlement = model.settle(operation.kind, operation.amount, outcome, operation.note)
+            settlement = model.settle(operation, outcome)
             known.append(Settled(operation, outcome, settlement, answered))
         rows = settlements.settle(self._database.session(), known) if known else {}
         if rows and not answered:  # the events of answered ones are rare, and follow others: polling finds them

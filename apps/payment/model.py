@@ -53,7 +53,8 @@ class Operation:
     `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
     the thread of the request itself. `provider` is the name of the provider that the payment was begun with.
     `expires` is when the lease ends, on the monotonic clock of the process that holds it. `age` is for how many seconds
-    the operation has been stored.
+    the operation has been stored. A capture that is not `final` keeps the rest authorized. `captured` is what was
+    captured of the payment before a capture or void; nothing else is captured while one of these is under way.
     """
 
     merchant: str
@@ -72,6 +73,8 @@ class Operation:
     expires: float = math.inf
     order_id: str | None = None
     age: float = 0.0
+    final: bool = True
+    captured: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class Record:
 
     `merchant`, `payment_id`, `order_id` and `operation_id` are None where the provider does not know them, as for what
     was done by hand. `charge` is the provider's reference of the payment, `reference` that of this operation. `at` is
-    the provider's time. An operation that the provider carried out twice has two records.
+    the provider's time. An operation that the provider carried out twice has two records. A capture that is not `final`
+    kept the rest authorized.
     """
 
     merchant: str | None
@@ -103,6 +107,7 @@ class Record:
     charge: str | None
     at: datetime
     payment_method: str | None = None
+    final: bool = True
 
     @property
     def order(self) -> tuple[int, datetime]:
@@ -123,6 +128,11 @@ class Payment:
     refunded: int = 0
     refunding: int = 0
     busy: str | None = None
+
+    @property
+    def capturable(self) -> int:
+        """What is authorized and not captured, in minor units."""
+        return self.authorized - self.captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,40 +186,60 @@ def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
         return Refusal("payment-state", f"Only an authorized payment allows a {kind}; this one is {payment.status}.")
     if payment.busy is not None:
         return Refusal("payment-state", f"A {payment.busy} of this payment is under way.")
-    if amount is not None and amount > payment.authorized:
-        return Refusal("amount-exceeds-authorized", f"Only {payment.authorized} is authorized.")
+    if amount is not None and amount > payment.capturable:
+        if payment.captured == 0:
+            return Refusal("amount-exceeds-authorized", f"Only {payment.authorized} is authorized.")
+        detail = f"Of {payment.authorized} authorized, {payment.capturable} is left to capture."
+        return Refusal("amount-exceeds-authorized", detail)
     return None
 
 
-def settle(kind: Kind, amount: int, outcome: Outcome, note: str | None = None) -> Settlement:
-    """Return what follows from the outcome of an operation. Raises ValueError for an unknown outcome."""
+def is_final(payment: Payment, amount: int, *, wanted: bool) -> bool:
+    """Return whether a capture ends the authorization: it is `wanted` to, or captures all that is left."""
+    return wanted or amount >= payment.capturable
+
+
+def settle(operation: Operation, outcome: Outcome) -> Settlement:
+    """Return what follows from the outcome of an operation. Raises ValueError for an unknown outcome.
+
+    A payment of which a part is captured is `captured` when the rest is released: by its last capture, by a void, or
+    because the authorization has expired.
+    """
+    kind, amount = operation.kind, operation.amount
     if outcome.result is Result.UNKNOWN:
         raise ValueError("an unknown outcome settles nothing")
     if outcome.result is Result.DECLINED:
-        return _declined(kind, amount, outcome, note)
+        return _declined(operation, outcome)
     match kind:
         case Kind.SALE:
             return Settlement(Status.CAPTURED, authorized=amount, captured=amount, entries=_taken(amount))
         case Kind.AUTHORIZE:
             return Settlement(Status.AUTHORIZED, authorized=amount)
         case Kind.CAPTURE:
-            return Settlement(Status.CAPTURED, captured=amount, entries=_taken(amount))
+            status = Status.CAPTURED if operation.final else None
+            return Settlement(status, captured=amount, entries=_taken(amount))
         case Kind.VOID:
-            return Settlement(Status.EXPIRED if note == EXPIRED_NOTE else Status.VOIDED)
+            return Settlement(_released(operation))
         case Kind.REFUND:
             return Settlement(None, refunded=amount, refunding=-amount, entries=_returned(amount))
 
 
-def _declined(kind: Kind, amount: int, outcome: Outcome, note: str | None) -> Settlement:
-    match kind:
+def _declined(operation: Operation, outcome: Outcome) -> Settlement:
+    match operation.kind:
         case Kind.SALE | Kind.AUTHORIZE:
             return Settlement(Status.FAILED, failure_reason=outcome.reason or "declined")
         case Kind.REFUND:
-            return Settlement(None, refunding=-amount)
-        case Kind.VOID if note == EXPIRED_NOTE:
-            return Settlement(Status.EXPIRED)  # the provider has released it already
+            return Settlement(None, refunding=-operation.amount)
+        case Kind.VOID if operation.note == EXPIRED_NOTE:
+            return Settlement(_released(operation))  # the provider has released it already
         case _:
             return Settlement(None)
+
+
+def _released(void: Operation) -> Status:
+    if void.captured:
+        return Status.CAPTURED
+    return Status.EXPIRED if void.note == EXPIRED_NOTE else Status.VOIDED
 
 
 def _taken(amount: int) -> tuple[Entry, ...]:

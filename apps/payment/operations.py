@@ -26,17 +26,19 @@ OPERATIONS = Queue(
     key=("merchant", "id"),
     pending="operations.status = 'pending'",
     due=f"""
-        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider, p.order_id
+        SELECT o.merchant, o.id, p.payment_method, p.provider_reference AS reference, p.headers, p.provider, p.order_id,
+               p.captured_amount AS captured
         FROM ({leases.by_turns("operations", PENDING, "merchant, id, payment_id")}) o
         JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id""",
     returning="""operations.merchant, operations.id, payment_id, kind, amount, currency, due.payment_method, attempts,
-        due.reference, note, due.headers, due.provider, due.order_id,
+        due.reference, note, due.headers, due.provider, due.order_id, final, due.captured,
         extract(epoch FROM now() - operations.created_at)::float8 AS age""",
 )
 
 _OPERATION = f"""json_build_object(
     'id', o.id, 'kind', o.kind, 'amount', o.amount, 'currency', o.currency, 'status', o.status,
     'attempts', o.attempts, 'provider_reference', o.provider_reference, 'reason', o.reason,
+    'final', CASE o.kind WHEN 'capture' THEN o.final END,
     'created_at', {json_time("o.created_at")}, 'settled_at', {json_time("o.settled_at")})"""
 
 _REFUND = f"""json_build_object(
@@ -53,9 +55,10 @@ _RESERVE = {
           AND captured_amount - refunded_amount - refunding_amount >= %(wanted)s""",
     "capture": """busy = 'capture'
         WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL
-          AND authorized_amount >= %(wanted)s""",
+          AND captured_amount = %(captured)s AND authorized_amount - captured_amount >= %(wanted)s""",
     "void": """busy = 'void'
-        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL""",
+        WHERE merchant = %(merchant)s AND id = %(payment_id)s AND status = 'authorized' AND busy IS NULL
+          AND captured_amount = %(captured)s""",
 }
 
 
@@ -69,9 +72,10 @@ def reserve(
     """Reserve the amount of a capture, void or refund in its payment, and store the operation, leased to its owner.
 
     The guarded UPDATE decides whether the payment allows the operation, so concurrent operations never exceed what was
-    authorized or captured. `lease` is in seconds. `headers` are those of the request; they are sent with the event of
-    the outcome. Returns the payment's view, or None if the payment does not allow it or the operation's id exists; then
-    nothing is written.
+    authorized or captured. A capture or void requires that what was captured before is what the operation says, because
+    its outcome depends on that. `lease` is in seconds. `headers` are those of the request; they are sent with the event
+    of the outcome. Returns the payment's view, or None if the payment does not allow it or the operation's id exists;
+    then nothing is written.
     """
     return session.one(
         f"""
@@ -81,15 +85,17 @@ def reserve(
             RETURNING *),
         operation AS (
             INSERT INTO operations (merchant, id, payment_id, kind, amount, currency, attempts, leased_until,
-                                    lease_owner, note, idempotency_key)
+                                    lease_owner, note, idempotency_key, final)
             SELECT merchant, %(id)s::uuid, id, %(kind)s::text, %(wanted)s::bigint, currency, 1,
-                   {UNTIL}, %(owner)s::text, %(note)s::text, %(key)s::text
+                   {UNTIL}, %(owner)s::text, %(note)s::text, %(key)s::text, %(final)s::boolean
             FROM p)
         SELECT {VIEW} FROM p""",
         {
             "merchant": operation.merchant,
             "payment_id": operation.payment_id,
             "wanted": operation.amount,
+            "captured": operation.captured,
+            "final": operation.final,
             "id": operation.id,
             "kind": operation.kind,
             "lease": lease,
@@ -205,6 +211,7 @@ def count_refunds(session: Session, merchant: str, payment_id: str) -> int:
 _WITH_STATUS = """
 SELECT o.merchant, o.id, o.payment_id, o.kind, o.amount, o.currency, p.payment_method, o.attempts,
        p.provider_reference AS reference, o.note, o.status, p.provider, p.order_id,
+       o.final, p.captured_amount AS captured,
        extract(epoch FROM now() - o.created_at)::float8 AS age
 FROM operations o JOIN payments p ON p.merchant = o.merchant AND p.id = o.payment_id
 """
@@ -267,4 +274,6 @@ def _operation(row: Row, owner: str) -> Operation:
         row["provider"],
         order_id=str(row["order_id"]),
         age=row["age"],
+        final=row["final"],
+        captured=row["captured"],
     )

@@ -42,8 +42,14 @@ CATALOGUE = with_own(
         "amount-exceeds-authorized": Kind(
             409,
             "More than is authorized",
-            "Capture at most the authorized amount.",
-            "A capture may take less than the authorized amount, but never more.",
+            "Capture at most the authorized amount, less what was captured before.",
+            "All captures of a payment together may take less than the authorized amount, but never more.",
+        ),
+        "final-capture-required": Kind(
+            409,
+            "The payment provider captures only once",
+            "Leave out `final`, or send true: then the rest of the authorized amount is released.",
+            "The capture was to keep the rest authorized. The configured payment provider does not support that.",
         ),
     }
 )

@@ -1,14 +1,15 @@
-"""What reaches payment from the provider's side: its events, and the faults that the simulator is given."""
+"""What concerns the provider alone: its events, its records, and the faults that the simulator is given."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from chassis.cli.reconcile import Difference, Total
 from chassis.http.problems import Problem
 from chassis.postgres.database import Database, Row
 from chassis.telemetry import logs
-from payment import operations
+from payment import operations, reconcile
 from payment.providers import EventSender, FaultInjectable, InvalidSignature, Provider
 from payment.providers.faults import Faults
 
@@ -16,10 +17,14 @@ log = logs.get_logger()
 
 
 class ProviderControls:
-    """The provider's events and injected faults. Both make pending operations due at once."""
+    """The provider's events and injected faults, which make pending operations due at once, and its records."""
 
     def __init__(self, database: Database, provider: Provider) -> None:
         self._database, self._provider = database, provider
+
+    def differences(self, since: str, until: str) -> Iterator[Difference | Total]:
+        """Yield a period's operations that differ at the provider; see reconcile.differences. Times in RFC 3339."""
+        return reconcile.differences(self._database.session(), self._provider, since, until)
 
     def receive_event(self, provider: str, headers: Mapping[str, str], body: bytes) -> None:
         """Make the pending operations that a provider's event is about due now.

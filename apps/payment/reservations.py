@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from chassis.http import idempotency
@@ -23,23 +24,48 @@ It does not limit the commands of the order service, which has this limit of its
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What limits an operation apart from its payment.
+
+    `refunds` is false for commands of the order service, which the largest number of refunds does not limit.
+    `captures_again` is false if the provider captures an authorization only once.
+    """
+
+    refunds: bool
+    captures_again: bool
+
+
 def new_operation(
-    merchant: str, operation_id: str, payment_id: str, kind: Kind, lease: float, note: str | None = None
+    merchant: str,
+    operation_id: str,
+    payment_id: str,
+    kind: Kind,
+    lease: float,
+    note: str | None = None,
+    *,
+    final: bool = True,
 ) -> Operation:
     """Return a new operation of an existing payment, to be leased to a request for `lease` seconds from now on.
 
     `complete` adds the payment's fields.
     """
     owner, expires = leases.new_owner("request"), time.monotonic() + lease
-    return Operation(merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note, expires=expires)
+    return Operation(
+        merchant, operation_id, payment_id, kind, 0, "", "", 1, owner, note=note, expires=expires, final=final
+    )
 
 
 def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
     """Return the operation with the fields that come from its payment's row. `amount` None is all that is available."""
-    left = row["captured_amount"] - row["refunded_amount"] - row["refunding_amount"]
+    payment = facts(row)
+    left = payment.captured - payment.refunded - payment.refunding
+    amount = amount or (left if operation.kind is Kind.REFUND else payment.capturable)
     return dataclasses.replace(
         operation,
-        amount=amount or (left if operation.kind is Kind.REFUND else row["authorized_amount"]),
+        amount=amount,
+        final=operation.kind is not Kind.CAPTURE or model.is_final(payment, amount, wanted=operation.final),
+        captured=payment.captured,
         currency=row["currency"],
         payment_method=row["payment_method"],
         reference=row["provider_reference"],
@@ -55,36 +81,37 @@ def reserve(
     claim: Claim,
     headers: dict[str, str],
     lease: float,
-    *,
-    limited: bool = True,
+    limits: Limits,
 ) -> tuple[Operation, Row]:
     """Reserve the operation's amount. Returns the complete operation and the payment's view.
 
-    `lease` is for how many seconds the operation is leased to its owner. `limited` is false for commands of the order
-    service, which the largest number of refunds does not limit. Raises Problem `payment-not-found`,
-    `precondition-failed`, `payment-state`, `amount-exceeds-captured`, `amount-exceeds-authorized` or `refund-limit`.
+    `lease` is for how many seconds the operation is leased to its owner. Raises Problem `payment-not-found`,
+    `precondition-failed`, `payment-state`, `amount-exceeds-captured`, `amount-exceeds-authorized`,
+    `final-capture-required` or `refund-limit`.
     """
     is_refund = operation.kind is Kind.REFUND
     look = store.get if claim.condition == ANY and not is_refund else store.lock
     before = found(look(session, operation.merchant, operation.payment_id))
     claim.condition.check(before["version"])
-    refusal = model.refusal(_facts(before), operation.kind, amount)
+    refusal = model.refusal(facts(before), operation.kind, amount)
     # The payment's row is locked, so no other refund is added between the count and the reservation.
     if (
         is_refund
-        and limited
+        and limits.refunds
         and refusal is None
         and operations.count_refunds(session, operation.merchant, operation.payment_id) >= MOST_REFUNDS
     ):
         raise Problem("refund-limit", f"The payment has {MOST_REFUNDS:,} refunds already.")
     if refusal is None:
         operation = complete(operation, before, amount)
+        if not (operation.final or limits.captures_again):
+            raise Problem("final-capture-required", "The provider of this payment captures an authorization only once.")
         row = operations.reserve(session, operation, lease, claim.key, headers)
         if row is not None:
             return operation, row
         # A concurrent request changed the payment first: report what does not allow the operation now.
         before = found(store.get(session, operation.merchant, operation.payment_id))
-        refusal = model.refusal(_facts(before), operation.kind, amount)
+        refusal = model.refusal(facts(before), operation.kind, amount)
     if refusal is None:
         raise Problem("payment-state", "The payment has just been changed by another request: try again.")
     raise Problem(refusal.problem, refusal.detail)
@@ -94,8 +121,9 @@ def is_repeated(session: Session, operation: Operation, amount: int | None) -> b
     """Return whether `operation` is stored already, although the key of its request was purged.
 
     Raises Problem `idempotency-key-reused` if the stored operation is not what this request asks for. A request without
-    an amount (None) asks for all that was left then, so any stored amount fits it. An adopted refund fits any reason,
-    because the provider does not record it.
+    an amount (None) asks for all that was left then, so any stored amount fits it. So does a capture that is stored as
+    final although the request is not: it captured all that was left. An adopted refund fits any reason, because the
+    provider does not record it.
     """
     row = operations.get(session, operation.merchant, operation.id)
     if row is None:
@@ -104,7 +132,7 @@ def is_repeated(session: Session, operation: Operation, amount: int | None) -> b
     same = (stored.payment_id, stored.kind) == (operation.payment_id, operation.kind)
     if stored.note != operation.note:
         same = same and operations.is_adopted(session, operation.merchant, operation.id)
-    if not same or amount not in (None, stored.amount):
+    if not same or amount not in (None, stored.amount) or (operation.final and not stored.final):
         raise idempotency.reused()
     return True
 
@@ -123,7 +151,8 @@ def found(row: Row | None) -> Row:
     return row
 
 
-def _facts(row: Row) -> model.Payment:
+def facts(row: Row) -> model.Payment:
+    """Return the facts of a payment's view that decisions depend on."""
     return model.Payment(
         Status(row["status"]),
         row["authorized_amount"],

@@ -42,9 +42,17 @@ class CreatePayment(Schema):
 
 
 class Capture(Schema):
-    """A capture to be made. The rest of the authorized amount is released."""
+    """A capture to be made."""
 
-    amount = Amount("The amount to capture; by default all that is authorized.", minimum=1)
+    amount = Amount("The amount to capture; by default all that is left of the authorized amount.", minimum=1)
+    final = Flag(
+        load_default=True,
+        metadata=describe(
+            "Whether the rest of the authorized amount is released. If false, it stays authorized for further "
+            "captures. A capture of all that is left is always final.",
+            False,
+        ),
+    )
 
 
 class Nothing(Schema):
@@ -80,8 +88,8 @@ class PaymentView(Schema):
         )
     )
     currency = Currency()
-    authorized_amount = Amount("The authorized amount, which can be captured.")
-    captured_amount = Amount("The captured amount.")
+    authorized_amount = Amount("The authorized amount. It includes what is captured.")
+    captured_amount = Amount("The captured amount. While the payment is `authorized`, the rest can be captured.")
     refunded_amount = Amount("The refunded amount.", example=0)
     refunding_amount = Amount("The amount of refunds in progress.", example=0)
     payment_method = fields.String(metadata=describe(PAYMENT_METHOD, "pm_ok"))
@@ -131,6 +139,10 @@ class OperationView(Schema):
     attempts = Integer(metadata=describe("The number of attempts.", 1))
     provider_reference = fields.String(allow_none=True, metadata=describe("The provider's identifier.", "sim_0195a3f0"))
     reason = fields.String(allow_none=True, metadata=describe("Why it was declined or is not settled yet.", None))
+    final = Flag(
+        allow_none=True,
+        metadata=describe("Of a capture: whether the rest is released; null for other operations.", None),
+    )
     created_at = Time("When the operation was created.")
     settled_at = Time("When its outcome became known; null before that.", allow_none=True)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chassis.cli.reconcile import Difference, Total
 from chassis.http import idempotency, prefer
 from chassis.http.idempotency import Claim, Earlier
 from chassis.http.problems import Problem, unavailable
@@ -30,7 +28,7 @@ from payment.model import Kind, Operation, Status
 from payment.openings import Openings
 from payment.provider_controls import ProviderControls
 from payment.providers import Provider, ProviderFault
-from payment.reservations import found
+from payment.reservations import Limits, found
 from payment.resync import Resync
 
 log = logs.get_logger()
@@ -124,29 +122,34 @@ class Payments:
         )
 
     def capture(
-        self, claim: Claim, payment_id: str, amount: int | None, headers: dict[str, str], *, answered: bool = False
-    ) -> Done:
-        """Capture `amount` of an authorized payment, or all of it if None; the rest is released.
-
-        Raises Problem `payment-not-found`, `precondition-failed`, `payment-state` or `amount-exceeds-authorized`.
-        """
-        return self._act(claim, payment_id, Kind.CAPTURE, headers, answered, amount)
-
-    def void(self, claim: Claim, payment_id: str, headers: dict[str, str], *, answered: bool = False) -> Done:
-        """Void an authorized payment. Raises Problem `payment-not-found`, `precondition-failed` or `payment-state`."""
-        return self._act(claim, payment_id, Kind.VOID, headers, answered)
-
-    def _act(
         self,
         claim: Claim,
         payment_id: str,
-        kind: Kind,
+        amount: int | None,
         headers: dict[str, str],
-        answered: bool,
-        amount: int | None = None,
+        *,
+        final: bool = True,
+        answered: bool = False,
     ) -> Done:
-        operation = self._new_operation(claim, payment_id, kind)
-        reserved = self._reserve(claim, payment_id, 200, operation, amount, headers)
+        """Capture `amount` of an authorized payment, or all that is left if None.
+
+        The rest is released, or stays authorized if the capture is not `final`. Raises Problem `payment-not-found`,
+        `precondition-failed`, `payment-state`, `amount-exceeds-authorized` or `final-capture-required`.
+        """
+        operation = self._new_operation(claim, payment_id, Kind.CAPTURE, final=final)
+        return self._act(operation, claim, headers, answered, amount)
+
+    def void(self, claim: Claim, payment_id: str, headers: dict[str, str], *, answered: bool = False) -> Done:
+        """Release what is not captured of an authorized payment.
+
+        Raises Problem `payment-not-found`, `precondition-failed` or `payment-state`.
+        """
+        return self._act(self._new_operation(claim, payment_id, Kind.VOID), claim, headers, answered)
+
+    def _act(
+        self, operation: Operation, claim: Claim, headers: dict[str, str], answered: bool, amount: int | None = None
+    ) -> Done:
+        reserved = self._reserve(claim, operation.payment_id, 200, operation, amount, headers)
         if isinstance(reserved, Earlier):
             row = found(store.get(self.database.session(), claim.merchant, reserved.resource_id))
             return Done(row, reserved.status, replayed=True)
@@ -176,9 +179,13 @@ class Payments:
         self.executor.execute(reserved[0], answered=answered)
         return Done(found(operations.get_refund(self.database.session(), claim.merchant, operation.id)), 201)
 
-    def _new_operation(self, claim: Claim, payment_id: str, kind: Kind, note: str | None = None) -> Operation:
+    def _new_operation(
+        self, claim: Claim, payment_id: str, kind: Kind, note: str | None = None, *, final: bool = True
+    ) -> Operation:
         operation_id = ids.derive(claim.merchant, claim.key, What.OPERATION)
-        return reservations.new_operation(claim.merchant, operation_id, payment_id, kind, self._lease, note)
+        return reservations.new_operation(
+            claim.merchant, operation_id, payment_id, kind, self._lease, note, final=final
+        )
 
     def _reserve(
         self,
@@ -203,9 +210,8 @@ class Payments:
                 if earlier is not None:
                     return earlier
                 try:
-                    return reservations.reserve(
-                        session, operation, amount, claim, headers, self._lease, limited=limited
-                    )
+                    limits = Limits(limited, self._provider.captures_again)
+                    return reservations.reserve(session, operation, amount, claim, headers, self._lease, limits)
                 except Problem:
                     if reservations.is_repeated(session, operation, amount):
                         return Earlier(status, resource_id)
@@ -261,10 +267,6 @@ class Payments:
         """
         self.get(merchant, payment_id)
         return reconcile.provider_account(self.database.session(), self._provider, merchant, payment_id)
-
-    def differences(self, since: str, until: str) -> Iterator[Difference | Total]:
-        """Yield a period's operations that differ at the provider; see reconcile.differences. Times in RFC 3339."""
-        return reconcile.differences(self.database.session(), self._provider, since, until)
 
     def expire(self, expired: Expired) -> None:
         """Void an authorization that has expired, unless another operation of the payment has begun."""

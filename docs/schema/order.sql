@@ -68,7 +68,7 @@ COMMENT ON COLUMN orders.id IS 'UUIDv7. Chosen by the caller if the order was pl
 COMMENT ON COLUMN orders.status IS 'State of the order. The trigger orders_guard allows only legal transitions.';
 COMMENT ON COLUMN orders.currency IS 'ISO 4217 code of all amounts.';
 COMMENT ON COLUMN orders.total_amount IS 'Amount to pay, in minor units. Immutable.';
-COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units. A partial capture is less. Refunds do not reduce it.';
+COMMENT ON COLUMN orders.paid_amount IS 'Captured amount, in minor units: of an authorized order, what is captured so far. Refunds do not reduce it.';
 COMMENT ON COLUMN orders.refunded_amount IS 'Refunded amount, in minor units.';
 COMMENT ON COLUMN orders.refunding_amount IS 'Amount reserved for refunds without a known outcome, in minor units.';
 COMMENT ON COLUMN orders.items IS 'Lines as they were placed: kind, sku, name, quantity, unit_amount, amount, tax_amount. Immutable. Without kind and tax_amount if a release before 0.3 or the sketch''s API wrote them.';
@@ -84,7 +84,7 @@ COMMENT ON COLUMN orders.swept_at IS 'Last time that the sweep found the order w
 COMMENT ON COLUMN orders.version IS 'Version of the newest row in order_events; sent as the ETag.';
 COMMENT ON COLUMN orders.created_at IS 'Time at which the order was placed.';
 COMMENT ON COLUMN orders.updated_at IS 'Time of the newest version.';
-COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, amount of a refund or part capture.';
+COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: id of the message, command, amount of a refund or part capture, and final: false if a capture keeps the rest authorized.';
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
 COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 COMMENT ON COLUMN orders.reference IS 'The shop''s own order number; NULL if it has none. Immutable.';
@@ -161,7 +161,7 @@ COMMENT ON COLUMN order_events.type IS 'What happened, such as order.paid, payme
 COMMENT ON COLUMN order_events.from_status IS 'Status before the event; NULL for the first.';
 COMMENT ON COLUMN order_events.to_status IS 'Status after the event. Equal to from_status if only amounts or commands changed.';
 COMMENT ON COLUMN order_events.actor IS 'Who caused the event: merchant or payment.';
-COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, capture_amount, refund_amount, refund_id.';
+COMMENT ON COLUMN order_events.data IS 'Details: payment_id, payment_status, payment_method, failure_reason, capture_amount, capture_final, refund_id, refund_amount.';
 COMMENT ON COLUMN order_events.at IS 'Time of the event.';
 COMMENT ON COLUMN order_events.id IS 'Id of the event, a UUIDv7. Also the webhook-id of its deliveries. NULL before 0.3.';
 COMMENT ON COLUMN order_events.position IS 'Transaction id plus order_events_base(). Events are read in this order.';
@@ -597,7 +597,7 @@ COMMENT ON COLUMN operator_actions.merchant IS 'Merchant that the action concern
 COMMENT ON COLUMN operator_actions.id IS 'UUIDv7.';
 COMMENT ON COLUMN operator_actions.at IS 'Time of the action.';
 COMMENT ON COLUMN operator_actions.who IS 'The operator''s API key: its id, name and merchant. Never the key itself.';
-COMMENT ON COLUMN operator_actions.action IS 'refund, capture, cancel, send, redeliver, redeliver_all, enable or switch_faults.';
+COMMENT ON COLUMN operator_actions.action IS 'refund, capture, capture_part, release, cancel, send, redeliver, redeliver_all, enable or switch_faults.';
 COMMENT ON COLUMN operator_actions.order_id IS 'The order that was changed, or whose command or webhook was sent again.';
 COMMENT ON COLUMN operator_actions.target IS 'What else was acted on: a command, a delivery, an endpoint, or the faults that were set.';
 COMMENT ON COLUMN operator_actions.amount IS 'Money that the operator confirmed to move, in minor units; NULL if none.';

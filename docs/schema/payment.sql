@@ -40,7 +40,7 @@ COMMENT ON COLUMN payments.status IS 'State of the payment. The trigger payments
 COMMENT ON COLUMN payments.amount IS 'Amount to pay, in minor units. Immutable.';
 COMMENT ON COLUMN payments.currency IS 'ISO 4217 code of all amounts.';
 COMMENT ON COLUMN payments.authorized_amount IS 'Amount that the provider authorized, in minor units. A sale authorizes what it captures.';
-COMMENT ON COLUMN payments.captured_amount IS 'Captured amount, in minor units. Refunds do not reduce it.';
+COMMENT ON COLUMN payments.captured_amount IS 'Captured amount, in minor units: the sum of all captures. Refunds do not reduce it.';
 COMMENT ON COLUMN payments.refunded_amount IS 'Refunded amount, in minor units.';
 COMMENT ON COLUMN payments.refunding_amount IS 'Amount reserved for refunds without a known outcome, in minor units.';
 COMMENT ON COLUMN payments.payment_method IS 'Token of the provider. Never a card number.';
@@ -117,6 +117,7 @@ CREATE TABLE operations (
     leased_until       timestamptz,
     lease_owner        text,
     last_error         text,
+    final              boolean     NOT NULL DEFAULT true,
     PRIMARY KEY (merchant, id),
     CHECK ((status = 'pending') = (settled_at IS NULL)),
     FOREIGN KEY (merchant, payment_id) REFERENCES payments(merchant, id)
@@ -140,6 +141,7 @@ COMMENT ON COLUMN operations.available_at IS 'The row is not claimed before this
 COMMENT ON COLUMN operations.leased_until IS 'End of the lease of a request or of the executor.';
 COMMENT ON COLUMN operations.lease_owner IS 'Holder of the lease. Only the holder can settle the operation.';
 COMMENT ON COLUMN operations.last_error IS 'Why the outcome is unknown.';
+COMMENT ON COLUMN operations.final IS 'false: a capture that keeps the rest of the authorized amount for further captures. true for all others.';
 
 CREATE INDEX operations_claims ON operations (merchant, available_at) WHERE status = 'pending' AND amount > 0;
 COMMENT ON INDEX operations_claims IS 'Claims of the executor, gauges. All amounts are above zero.';
@@ -342,6 +344,7 @@ CREATE TABLE simulator.operations (
     at             timestamptz NOT NULL DEFAULT clock_timestamp(),
     payment_id     uuid,
     order_id       uuid,
+    final          boolean     NOT NULL DEFAULT true,
     PRIMARY KEY (key),
     UNIQUE (reference)
 );
@@ -360,6 +363,7 @@ COMMENT ON COLUMN simulator.operations.reference IS 'Id of what it did.';
 COMMENT ON COLUMN simulator.operations.at IS 'Time of the first request.';
 COMMENT ON COLUMN simulator.operations.payment_id IS 'The payment; NULL in rows of releases before 0.3.';
 COMMENT ON COLUMN simulator.operations.order_id IS 'The order; NULL in rows of releases before 0.3.';
+COMMENT ON COLUMN simulator.operations.final IS 'false: a capture that keeps the rest authorized. true for all others.';
 
 CREATE INDEX operations_at ON simulator.operations USING brin (at);
 COMMENT ON INDEX simulator.operations_at IS 'Records of a period.';

@@ -6,7 +6,7 @@ from collections import Counter
 
 from tests.chaos.facts import Facts
 
-REQUIRED = ("voids", "captures", "refunds", "declines", "unknown outcomes")
+REQUIRED = ("voids", "captures", "captures that keep the rest", "refunds", "declines", "unknown outcomes")
 """A run in which one of these did not happen is inconclusive."""
 
 
@@ -27,6 +27,7 @@ def occurrences(facts: Facts) -> Counter[str]:
             found["expired authorizations"] += 1
         else:
             found[plural.get(kind, f"{kind}s")] += operation["status"] == "succeeded"
+        found["captures that keep the rest"] += operation["status"] == "succeeded" and not operation["final"]
     for payment in facts.payments:
         found["captures of a part"] += 0 < payment["captured_amount"] < payment["amount"]
     for request in facts.log.requests:

@@ -64,6 +64,7 @@ def _intents(facts: Facts) -> Counter[tuple[Key, str]]:
     for kind, topics in (
         ("pay again", ["payment.create"]),
         ("capture", ["payment.capture"]),
+        ("release", ["payment.void"]),
         ("cancel", ["payment.void", "payment.refund"]),
         ("refund", ["payment.refund"]),
     ):
@@ -91,7 +92,7 @@ def _without_key(facts: Facts) -> Counter[str]:
 
 
 def amounts(facts: Facts) -> Iterator[str | None]:
-    """Check that order and payment have the same amounts, and that refunds add up in each of them."""
+    """Check that order and payment have the same amounts, and that captures and refunds add up in each of them."""
     for key, order in facts.orders.items():
         yield _same_amounts(order, facts.payments_of.get(key, []))
         left = order["refunding_amount"]
@@ -103,7 +104,7 @@ def amounts(facts: Facts) -> Iterator[str | None]:
         )
         yield _one_holds_money(facts, key)
     for payment in facts.payments:
-        yield from _refunds(facts, payment)
+        yield from _sums(facts, payment)
 
 
 def _same_amounts(order: Row, payments: list[Row]) -> str | None:
@@ -122,12 +123,17 @@ def _same_amounts(order: Row, payments: list[Row]) -> str | None:
     return f"order {order['id']} does not show the money that its payments hold: {others}" if others else None
 
 
-def _refunds(facts: Facts, payment: Row) -> Iterator[str | None]:
+def _sums(facts: Facts, payment: Row) -> Iterator[str | None]:
     made = facts.operations_of.get((payment["merchant"], str(payment["id"])), [])
-    for status, column in (("succeeded", "refunded_amount"), ("pending", "refunding_amount")):
-        total = sum(o["amount"] for o in made if o["kind"] == "refund" and o["status"] == status)
+    for kinds, status, column in (
+        (("refund",), "succeeded", "refunded_amount"),
+        (("refund",), "pending", "refunding_amount"),
+        (("sale", "capture"), "succeeded", "captured_amount"),
+    ):
+        total = sum(o["amount"] for o in made if o["kind"] in kinds and o["status"] == status)
         has = payment[column]
-        yield None if total == has else f"payment {payment['id']}: {column} is {has}, its {status} refunds are {total}"
+        of = " and ".join(f"{kind}s" for kind in kinds)
+        yield None if total == has else f"payment {payment['id']}: {column} is {has}, its {status} {of} are {total}"
 
 
 def _one_holds_money(facts: Facts, order: Key) -> str | None:

@@ -130,7 +130,7 @@ MUTATIONS = (
     Mutation(
         "event without version",
         "a payment snapshot is applied whatever its version",
-        "apps/order/model.py",
+        "apps/order/transition.py",
         (
             (
                 "return known is None or payment.version > known.version",
@@ -373,6 +373,84 @@ MUTATIONS = (
             ),
         ),
         ("tests/unit/order/test_model.py",),
+    ),
+    Mutation(
+        "captures without a guard",
+        "a capture is reserved without a guard, after a separate read of what is left",
+        "apps/payment/operations.py",
+        (
+            (
+                "\n          AND captured_amount = %(captured)s AND authorized_amount - captured_amount >= %(wanted)s",
+                "",
+            ),
+        ),
+        ("tests/integration/payment/test_partial_captures.py",),
+    ),
+    Mutation(
+        "a void decided on an old look",
+        "a void is reserved although a part was captured after its payment was read",
+        "apps/payment/operations.py",
+        (
+            (
+                'AND busy IS NULL\n          AND captured_amount = %(captured)s"""',
+                'AND busy IS NULL"""',
+            ),
+        ),
+        ("tests/integration/payment/test_partial_captures.py",),
+    ),
+    Mutation(
+        "each capture may take all",
+        "a capture is compared with what is authorized, whatever was captured before",
+        "apps/payment/model.py",
+        (("amount > payment.capturable:", "amount > payment.authorized:"),),
+        ("tests/unit/payment/test_model.py",),
+    ),
+    Mutation(
+        "every capture is final",
+        "a capture that is to keep the rest ends the authorization",
+        "apps/payment/model.py",
+        (("status = Status.CAPTURED if operation.final else None", "status = Status.CAPTURED"),),
+        ("tests/unit/payment/test_model.py",),
+    ),
+    Mutation(
+        "a release forgets what is captured",
+        "a payment is voided or expired although a part of it is captured",
+        "apps/payment/model.py",
+        (("    if void.captured:\n", "    if False:\n"),),
+        ("tests/unit/payment/test_model.py",),
+    ),
+    Mutation(
+        "two parts are taken for one",
+        "a capture of a part is answered with another one of the same amount that is under way",
+        "apps/order/refusals.py",
+        (("not (final and asked.final and pending == amount)", "pending != amount"),),
+        ("tests/unit/order/test_partial_captures.py",),
+    ),
+    Mutation(
+        "a captured part is refunded too early",
+        "an order that is over asks again and again for a refund that payment refuses while a part is authorized",
+        "apps/order/model.py",
+        (('if payment.status == "captured" and payment.held > 0', "if payment.held > 0"),),
+        ("tests/unit/order/test_partial_captures.py",),
+    ),
+    Mutation(
+        "what was captured goes back",
+        "an order shows less as paid while payment reports its captures again after a restore",
+        "apps/order/model.py",
+        (
+            (
+                "return replace(now, paid_amount=max(order.paid_amount, payment.captured_amount))",
+                "return replace(now, paid_amount=payment.captured_amount)",
+            ),
+        ),
+        ("tests/unit/order/test_partial_captures.py",),
+    ),
+    Mutation(
+        "a part is asked for again as final",
+        "a capture whose message was purged is rebuilt as one that releases the rest",
+        "apps/order/resync.py",
+        (("final=asked.final", "final=True"),),
+        ("tests/integration/order/test_partial_captures.py",),
     ),
     Mutation(
         "random ids",

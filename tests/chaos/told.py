@@ -82,8 +82,11 @@ def _ended(facts: Facts, order: Key, now: dict[str, Any], request: Request) -> s
     assert request.answer is not None
     if now["status"] in UNDER_WAY:
         return f"order {order[1]}: {request.kind} was answered with 202, and the order is still {now['status']}"
-    wanted = {"cancel": ("canceled",), "capture": ("paid", "refunded", "canceled", "expired")}
+    closed = ("paid", "refunded", "canceled", "expired")
+    wanted = {"cancel": ("canceled",), "capture": closed, "release": closed}
     kind = request.kind.removesuffix(" again")
+    if kind == "capture" and now["paid_amount"] > request.answer["paid_amount"]:
+        return None
     if now["status"] in wanted.get(kind, (now["status"],)) or now.get("last_error"):
         return None
     reasons = [

@@ -121,6 +121,10 @@ class Caller(threading.Thread):
             placed = self._place_with(method, capture, wait=3)
             if act is not None and placed.answer is not None and placed.succeeded:
                 order_id = placed.answer["id"]
+                if act.__name__ == "capture":
+                    part: dict[str, Any] = {"amount": 1, "final": False}
+                    capture_part = Request(self.merchant, "capture", part, self._key(), order_id)
+                    self._send(capture_part, partial(act, order_id, **part), 3)
                 self._send(Request(self.merchant, act.__name__, None, self._key(), order_id), partial(act, order_id))
 
     def _send(self, request: Request, act: Callable[..., Order | Refund | Payment], wait: int | None = None) -> Request:
@@ -271,8 +275,14 @@ class Caller(threading.Thread):
         self._act("cancel", self._tandem.cancel)
 
     def _capture(self) -> None:
-        body = {"amount": self._random.randint(1, 4000)} if self._random.random() < 0.5 else None
-        self._act("capture", self._tandem.capture, body, lambda order: order["capture"] == "manual")
+        """Capture all that is left of an order or a part, keep or release the rest; or only release the rest."""
+        body: dict[str, Any] = {"amount": self._random.randint(1, 4000)} if self._random.random() < 0.6 else {}
+        if self._random.random() < 0.6:
+            body["final"] = False
+        elif self._random.random() < 0.2:
+            body["amount"] = 0
+        kind = "release" if body.get("amount") == 0 else "capture"
+        self._act(kind, self._tandem.capture, body or None, lambda order: order["capture"] == "manual")
 
     def _pay_again(self) -> None:
         method = {"payment_method": self._random.choice(METHODS)}
@@ -331,8 +341,9 @@ class Caller(threading.Thread):
         if request.status is not None and not request.succeeded:
             self._log.complain(f"a payment by a third party: {request.status} {request.answer}")
         if request.succeeded and request.answer is not None and request.answer["status"] == "authorized":
-            part = {"amount": self._random.randint(1, request.answer["amount"])}
-            take = partial(self._tandem.capture_payment, request.answer["id"], amount=part["amount"])
+            amount = self._random.randint(1, request.answer["amount"])
+            part: dict[str, Any] = {"amount": amount, "final": self._random.random() < 0.5}
+            take = partial(self._tandem.capture_payment, request.answer["id"], **part)
             if self._random.random() < 0.5:
                 capture_part = Request(self.merchant, "third-party capture", part, self._key())
                 self._send(capture_part, lambda idempotency_key, wait: take(idempotency_key=idempotency_key))

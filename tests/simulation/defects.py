@@ -8,12 +8,15 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from unittest import mock
 
-from order import model, transition
+import payment.model as payments
+from order import model, refusals, transition
 from order.history import History
 from order.model import Command, Decision, LastError, Order, Payment, Status
+from order.refusals import Refusal
 from order.transition import Answer
 from payment import ids
 from payment.ids import What
+from payment.model import Operation
 from tests.simulation.payment_side import Backup, PaymentSide
 
 
@@ -97,6 +100,33 @@ def versions_fall_behind() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def two_parts_are_taken_for_one() -> Iterator[None]:
+    """A capture of a part counts as another one of the same amount that is under way."""
+    original = refusals.refusal
+
+    def refusal(order: Order, command: Command, amount: int | None = None, *, final: bool = True) -> Refusal | None:
+        asked = [each for each in order.asked if each.command is Command.CAPTURE]
+        if command is Command.CAPTURE and asked and asked[0].amount == amount:
+            return None
+        return original(order, command, amount, final=final)
+
+    with mock.patch.object(refusals, "refusal", refusal):
+        yield
+
+
+@contextmanager
+def a_release_forgets_what_is_captured() -> Iterator[None]:
+    """A payment is voided or expired although a part of it is captured."""
+    original = payments._released
+
+    def released(void: Operation) -> payments.Status:
+        return original(replace(void, captured=0))
+
+    with mock.patch.object(payments, "_released", released):
+        yield
+
+
 DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     defect.__name__: defect
     for defect in (
@@ -106,6 +136,8 @@ DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         ids_are_random,
         a_lost_payment_is_awaited,
         versions_fall_behind,
+        two_parts_are_taken_for_one,
+        a_release_forgets_what_is_captured,
     )
 }
 """By name."""

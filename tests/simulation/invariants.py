@@ -61,6 +61,8 @@ def _order_equals_payment(run: Run, order: OrderRow) -> None:
         case Status.AUTHORIZED:
             held = [row.facts.status for row in live]
             check(held == [payments.Status.AUTHORIZED], f"an authorized order has live payments {held}")
+            amounts = (facts.paid_amount, facts.refunded_amount)
+            check(amounts == (net, 0), f"an authorized order has paid and refunded {amounts}, and {net} is captured")
         case Status.PAID if not facts.total_amount:
             _holds_nothing(run, order)
         case Status.CANCELED | Status.EXPIRED | Status.PAYMENT_FAILED:

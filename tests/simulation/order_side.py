@@ -7,7 +7,7 @@ from order import answers, refusals, transition
 from order.changes import outbox_message
 from order.history import Step
 from order.model import Command, Order, Outcome, Status
-from order.transition import Answer, Cancel, Capture, Lost, PayAgain, Refund
+from order.transition import Answer, Cancel, Capture, Lost, PayAgain, Refund, Release
 from payment.model import Result
 from tests.simulation.ids import MERCHANT, Ids
 from tests.simulation.payment_side import CURRENCY, PaymentSide
@@ -106,10 +106,18 @@ class OrderSide:
                     del order.outbox[name]
             self._request(order, Command.VOID, Cancel(withdrawn))
 
-    def capture(self, order: OrderRow, amount: int | None) -> None:
-        """Capture an amount in minor units, or the total if it is None, if the order allows that."""
-        if refusals.refusal(order.facts, Command.CAPTURE, amount) is None:
-            self._request(order, Command.CAPTURE, Capture(amount))
+    def capture(self, order: OrderRow, amount: int | None, *, final: bool) -> None:
+        """Capture an amount in minor units, or all that is left if it is None, if the order allows that."""
+        wanted = Capture(amount, final)
+        if refusals.refusal_of(order.facts, wanted) is None:
+            captures = order.commands[Command.CAPTURE]
+            self._request(order, Command.CAPTURE, wanted)
+            check(final or order.commands[Command.CAPTURE] > captures, "a capture of a part was taken for another one")
+
+    def release(self, order: OrderRow) -> None:
+        """Release the rest of an order of which a part is captured, if the order allows that."""
+        if refusals.refusal_of(order.facts, Release()) is None:
+            self._request(order, Command.VOID, Release())
 
     def pay_again(self, order: OrderRow, method: str) -> None:
         """Try another payment method, if the order allows that."""
@@ -230,6 +238,8 @@ class OrderSide:
             if payment is not None and payment.amount == facts.total_amount:
                 held = payment.held > 0 or payment.status in ("processing", "authorized")
                 check(not held, "an order is canceled while its payment holds money")
+        if facts.status in (Status.PENDING_PAYMENT, Status.PAYMENT_FAILED, Status.EXPIRED):
+            check(facts.paid_amount == 0, f"an order of which {facts.paid_amount} is captured is {facts.status}")
         self._check_declines(facts, old)
         self._check_number_of_commands(order)
 

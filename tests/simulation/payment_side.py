@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import payment.model as payments
@@ -72,10 +73,7 @@ class PaymentRow:
     def reserve_refund(self, amount: int) -> None:
         """Reserve an amount for a refund."""
         facts = self.facts
-        refunding = facts.refunding + amount
-        self.write(
-            payments.Payment(facts.status, facts.authorized, facts.captured, facts.refunded, refunding, facts.busy)
-        )
+        self.write(replace(facts, refunding=facts.refunding + amount))
 
     def view(self) -> dict[str, Any]:
         """Return the payment as the API shows it, with the fields that order reads."""
@@ -139,20 +137,23 @@ class PaymentSide:
             row = live[0]
         else:
             row = self.rows[payment_id] = PaymentRow(payment_id, order_id, amount, method)
+            row.floor = self.resyncs * RESYNC_STEP  # the floor holds for payments that are created after a resync, too
             self.payments_ever.setdefault(order_id, set()).add(payment_id)
             operation_id = ids.derive(MERCHANT, key, What.OPERATION)
             self._store(operation_id, row, payments.opening(capture), amount, key)
         self.keys[key] = row.id
         return row
 
-    def act(self, key: str, payment_id: str, kind: Kind, amount: int | None) -> OperationRow | Refusal | None:
+    def act(
+        self, key: str, payment_id: str, kind: Kind, amount: int | None, *, final: bool = True
+    ) -> OperationRow | Refusal | None:
         """Reserve the amount of a capture, void or refund, as `payment.reservations` does.
 
         Returns the operation (`begun` is the same if it is new), why it is refused, or None if there is no such
         payment.
         """
         operation_id = self.keys.get(key) or ids.derive(MERCHANT, key, What.OPERATION)
-        done = self._reserve(operation_id, key, payment_id, kind, amount)
+        done = self._reserve(operation_id, key, payment_id, kind, amount, final=final)
         if isinstance(done, OperationRow):
             self.keys[key] = operation_id
         return done
@@ -163,7 +164,15 @@ class PaymentSide:
         self._reserve(operation_id, f"expiry of {payment_id}", payment_id, Kind.VOID, None, payments.EXPIRED_NOTE)
 
     def _reserve(
-        self, operation_id: str, key: str, payment_id: str, kind: Kind, amount: int | None, note: str | None = None
+        self,
+        operation_id: str,
+        key: str,
+        payment_id: str,
+        kind: Kind,
+        amount: int | None,
+        note: str | None = None,
+        *,
+        final: bool = True,
     ) -> OperationRow | Refusal | None:
         if operation_id in self.operations:
             return self.operations[operation_id]
@@ -178,9 +187,10 @@ class PaymentSide:
             wanted = amount or facts.captured - facts.refunded - facts.refunding
             row.reserve_refund(wanted)
         else:
-            wanted = amount or facts.authorized
-            row.write(payments.Payment(facts.status, facts.authorized, busy=kind))
-        return self._store(operation_id, row, kind, wanted, key, note)
+            wanted = amount or facts.capturable
+            row.write(replace(facts, busy=kind))
+        final = kind is not Kind.CAPTURE or payments.is_final(facts, wanted, wanted=final)
+        return self._store(operation_id, row, kind, wanted, key, note, final=final)
 
     def claim(self, tried: OperationRow) -> int:
         """Lease an operation that has no outcome; return the token of the lease."""
@@ -278,10 +288,10 @@ class PaymentSide:
     def _settle(self, tried: OperationRow, outcome: Outcome) -> None:
         """Write what `payment.model.settle` decides, as the statement payment.settlements.settle does."""
         operation = tried.operation
-        settlement = payments.settle(operation.kind, operation.amount, outcome, operation.note)
-        tried.status, tried.reason = outcome.result, outcome.reason
         row = self.rows[operation.payment_id]
         facts = row.facts
+        settlement = payments.settle(replace(operation, captured=facts.captured), outcome)
+        tried.status, tried.reason = outcome.result, outcome.reason
         row.failure_reason = settlement.failure_reason or row.failure_reason
         balance = 0
         for entry in settlement.entries:
@@ -302,8 +312,18 @@ class PaymentSide:
         )
 
     def _store(
-        self, operation_id: str, row: PaymentRow, kind: Kind, amount: int, key: str, note: str | None = None
+        self,
+        operation_id: str,
+        row: PaymentRow,
+        kind: Kind,
+        amount: int,
+        key: str,
+        note: str | None = None,
+        *,
+        final: bool = True,
     ) -> OperationRow:
-        operation = Operation(MERCHANT, operation_id, row.id, kind, amount, CURRENCY, row.method, 1, "", note=note)
+        operation = Operation(
+            MERCHANT, operation_id, row.id, kind, amount, CURRENCY, row.method, 1, "", note=note, final=final
+        )
         self.begun = self.operations[operation_id] = OperationRow(operation, key, self._new.number())
         return self.begun

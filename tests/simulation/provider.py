@@ -92,8 +92,8 @@ class Provider:
                     account.captured, account.ended = operation.amount, True
             case Kind.CAPTURE | Kind.VOID:
                 check(not account.ended, f"a {operation.kind} of a payment that was captured or voided before")
-                account.ended = True
-                account.captured = operation.amount if operation.kind is Kind.CAPTURE else 0
+                account.ended = operation.final
+                account.captured += operation.amount if operation.kind is Kind.CAPTURE else 0
             case Kind.REFUND:
                 account.refunded += operation.amount
         check(account.refunded <= account.captured, "more was refunded than captured")

@@ -124,12 +124,20 @@ class Run:
         return order is not None
 
     def capture(self, n: int) -> bool:
-        """A merchant captures an authorized order, or a part of it."""
+        """A merchant captures an authorized order, or a part of it; the rest is released or kept."""
         n, part = divmod(n, 4)
+        n, kept = divmod(n, 2)
         order = self._order(n, orders.Status.AUTHORIZED)
         if order is not None:
-            self.order.capture(order, PARTS[part])
+            self.order.capture(order, PARTS[part], final=not kept)
         return order is not None
+
+    def release(self, n: int) -> bool:
+        """A merchant releases the rest of an order of which a part is captured."""
+        partly = [order for order in self._orders(orders.Status.AUTHORIZED) if order.facts.paid_amount]
+        if partly:
+            self.order.release(pick(partly, n))
+        return bool(partly)
 
     def refund(self, n: int) -> bool:
         """A merchant refunds a paid order, or a part of it."""
@@ -165,9 +173,10 @@ class Run:
         if not self.payment.rows or not self._is_open():
             return False
         n, part = divmod(n, 4)
+        n, kept = divmod(n, 2)
         n, kind = divmod(n, 3)
-        row = pick(list(self.payment.rows.values()), n)
-        self._act(row, (Kind.CAPTURE, Kind.VOID, Kind.REFUND)[kind], None if kind == 1 else PARTS[part], self.ids.new())
+        row, amount = pick(list(self.payment.rows.values()), n), None if kind == 1 else PARTS[part]
+        self._act(row, (Kind.CAPTURE, Kind.VOID, Kind.REFUND)[kind], amount, self.ids.new(), final=not kept)
         return True
 
     # Commands, responses and events between the services.
@@ -411,8 +420,11 @@ class Run:
         return [*waiting, *pending, *events[:1], *orphans, *["a thread works"] * len(self.threads)]
 
     def _order(self, n: int, status: orders.Status | None = None) -> OrderRow | None:
-        rows = [order for order in self.order.rows.values() if status is None or order.facts.status is status]
+        rows = self._orders(status)
         return pick(rows, n) if rows else None
+
+    def _orders(self, status: orders.Status | None) -> list[OrderRow]:
+        return [order for order in self.order.rows.values() if status is None or order.facts.status is status]
 
     def _is_open(self) -> bool:
         """Return whether third parties have access to payment."""
@@ -477,12 +489,12 @@ class Run:
         self.payment.create(key, order_id, amount, method, capture)
         return self._begin(None)
 
-    def _act(self, row: PaymentRow, kind: Kind, amount: int | None, key: str) -> bool:
+    def _act(self, row: PaymentRow, kind: Kind, amount: int | None, key: str, *, final: bool = True) -> bool:
         """Begin an operation for somebody who calls payment directly; return whether payment allows it."""
         self.payment.begun = None
         if kind is Kind.REFUND:
             self.payment.refunds_by_others.setdefault(row.order_id, set()).add(key)
-        self.payment.act(key, row.id, kind, amount)
+        self.payment.act(key, row.id, kind, amount, final=final)
         return self._begin(None)
 
     def _expire(self, row: PaymentRow) -> None:
@@ -513,6 +525,7 @@ RULES: dict[str, Callable[[Run, int], bool]] = {
         "place",
         "cancel",
         "capture",
+        "release",
         "refund",
         "pay_again",
         "create_at_payment",

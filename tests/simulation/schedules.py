@@ -21,7 +21,8 @@ SAME = 20
 _ALWAYS = {
     "place": 2,
     "cancel": 2,
-    "capture": 6,
+    "capture": 8,
+    "release": 1,
     "refund": 5,
     "pay_again": 4,
     "relay_sends": 10,
@@ -36,6 +37,7 @@ _ALWAYS = {
     "late_request_arrives": 3,
 }
 _SOMETIMES: tuple[dict[str, int], ...] = (
+    {"capture": 20, "release": 10},  # these schedules begin with an authorized order
     {"create_at_payment": 2, "act_at_payment": 4},
     {"authorization_expires": 3},
     {"provider_is_away": 1},
@@ -43,6 +45,17 @@ _SOMETIMES: tuple[dict[str, int], ...] = (
     {"order_is_backed_up": 1, "order_is_restored": 1},
     {"payment_is_backed_up": 1, "payment_is_restored": 1},
 )
+
+
+AUTHORIZED: tuple[Step, ...] = (
+    ("place", 64),
+    ("relay_sends", 0),
+    ("request_arrives", 0),
+    ("thread_advances", 0),
+    ("thread_advances", 0),
+    ("response_or_event_arrives", 0),
+)
+"""An order is placed, and its payment is authorized."""
 
 
 def _mixes() -> list[list[str]]:
@@ -87,9 +100,12 @@ class Report:
 def draw(seed: int, number: int) -> Iterator[Step]:
     """Yield the steps of a schedule, without end."""
     source = random.Random((seed << 32) + number)
-    mix = _MIXES[source.randrange(len(_MIXES))]
+    at = source.randrange(len(_MIXES))
+    mix = _MIXES[at]
     size = len(mix)
     yield "length", source.randint(*STEPS)
+    if at >= len(_MIXES) // 2:
+        yield from AUTHORIZED
     yield "place", source.getrandbits(16)
     while True:
         bits = source.getrandbits(28)
@@ -109,7 +125,9 @@ def try_schedule(seed: int, number: int) -> Report:
     except Exception as error:  # what the services raise is a failure of theirs, too
         report.failure = Failure(seed, number, tuple(done), _message(error))
     report.counts.update(name for name, _ in done)
-    report.counts.update(f"{r.operation.kind} {r.outcome.result}" for r in run.provider.books.values())
+    for record in run.provider.books.values():
+        report.counts[f"{record.operation.kind} {record.outcome.result}"] += 1
+        report.counts["capture that keeps the rest"] += not record.operation.final
     return report
 
 

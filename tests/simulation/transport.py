@@ -43,7 +43,7 @@ class Gateway(gateway.PaymentGateway):
             row = side.create(key, wanted["order_id"], wanted["amount"], wanted["payment_method"], wanted["capture"])
             return {"payment": row.view()}
         kind = Kind(each["topic"].removeprefix("payment."))
-        done = side.act(key, wanted["payment_id"], kind, wanted.get("amount"))
+        done = side.act(key, wanted["payment_id"], kind, wanted.get("amount"), final=wanted.get("final", True))
         if done is None:
             return {"problem": {"name": "payment-not-found", "detail": "There is no such payment."}}
         payment = side.rows[wanted["payment_id"]].view()

@@ -56,10 +56,13 @@ def payment(payment_id: str = "p", **changes: Any) -> dict[str, Any]:
     return {**of, "status": "captured", **amounts, **changes}
 
 
-def operation(payment_id: str, kind: str, minutes: int, key: str | None = None, amount: int = 900) -> dict[str, Any]:
+def operation(
+    payment_id: str, kind: str, minutes: int, key: str | None = None, amount: int = 900, *, final: bool = True
+) -> dict[str, Any]:
     """Return an operation's row, settled so many minutes after BEGAN."""
     of = {"merchant": "demo", "id": f"{payment_id} {minutes}", "payment_id": payment_id, "kind": kind, "amount": amount}
     settled = {"status": "succeeded", "settled_at": BEGAN + timedelta(minutes=minutes), "note": None, "attempts": 1}
+    settled["final"] = final
     return {**of, **settled, "idempotency_key": key}
 
 
@@ -103,8 +106,19 @@ def test_endless_attempts_are_found() -> None:
 
 
 def test_an_order_with_another_amount_than_its_payment_is_found() -> None:
-    facts = facts_of(orders=[order(status="paid", paid_amount=400)], payments=[payment()])
+    made = [operation("p", "sale", 0)]
+    facts = facts_of(orders=[order(status="paid", paid_amount=400)], payments=[payment()], operations=made)
     assert wrong(intents.amounts, facts) == ["order o has paid and refunded (400, 0), its payments (900, 0)"]
+
+
+def test_captures_that_do_not_add_up_to_the_captured_amount_are_found() -> None:
+    made = [operation("p", "authorize", 0), operation("p", "capture", 1, amount=300, final=False)]
+    rows = {"orders": [order(status="authorized", paid_amount=900)], "payments": [payment(status="authorized")]}
+    assert wrong(intents.amounts, facts_of(**rows, operations=made)) == [
+        "payment p: captured_amount is 900, its succeeded sales and captures are 300"
+    ]
+    made.append(operation("p", "capture", 2, amount=600))
+    assert wrong(intents.amounts, facts_of(**rows, operations=made)) == []
 
 
 def test_money_that_was_returned_after_the_order_was_canceled_is_not_part_of_its_amounts() -> None:
@@ -164,5 +178,11 @@ def test_a_202_without_an_end_that_its_caller_can_see_is_found(
 
 def test_a_run_says_what_did_not_happen() -> None:
     facts = facts_of(payments=[payment()], operations=[operation("p", "sale", 0), operation("p", "void", 1)])
-    assert coverage.missing(coverage.occurrences(facts)) == ["captures", "refunds", "declines", "unknown outcomes"]
+    assert coverage.missing(coverage.occurrences(facts)) == [
+        "captures",
+        "captures that keep the rest",
+        "refunds",
+        "declines",
+        "unknown outcomes",
+    ]
     assert coverage.missing(Counter(dict.fromkeys(coverage.REQUIRED, 1))) == []

@@ -43,7 +43,7 @@ export class Operations extends Transport {
     return this.send({ method: "POST", path: `/v1/orders/${segment(order_id)}/payment-attempts`, body, keyed: true }, options);
   }
 
-  /** Capture the payment of an authorized order (capture: manual), once: all of it or a part. */
+  /** Capture the payment of an authorized order (capture: manual): all of it or a part. */
   captureOrder(order_id: string, body: CaptureOrder = {}, options: Options = {}): Promise<OrderView> {
     return this.send({ method: "POST", path: `/v1/orders/${segment(order_id)}/capture`, body, keyed: true }, options);
   }
@@ -89,7 +89,7 @@ export class Operations extends Transport {
   }
 
   /** List the events of all orders, oldest first. */
-  listAllEvents(query: { after?: string; since?: string; type?: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "order.payment_attempted" | "order.pending_payment" | "payment.create_requested" | "payment.capture_requested" | "payment.capture_declined" | "payment.void_requested" | "payment.void_declined" | "payment.refund_requested" | "payment.updated"; order_id?: string; limit?: number; wait?: number } = {}, options: Options = {}): Promise<FeedPage> {
+  listAllEvents(query: { after?: string; since?: string; type?: "order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "order.payment_attempted" | "order.pending_payment" | "payment.create_requested" | "payment.capture_requested" | "payment.capture_declined" | "payment.void_requested" | "payment.void_declined" | "payment.refund_requested" | "payment.updated"; order_id?: string; limit?: number; wait?: number } = {}, options: Options = {}): Promise<FeedPage> {
     return this.send({ method: "GET", path: "/v1/events", query }, options);
   }
 
@@ -139,7 +139,7 @@ export class Operations extends Transport {
   }
 
   /** List the deliveries to an endpoint, newest event first. */
-  listWebhookDeliveries(webhook_endpoint_id: string, query: { status?: "pending" | "delivered" | "dead"; type?: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test"; created_after?: string; created_before?: string; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<DeliveryList> {
+  listWebhookDeliveries(webhook_endpoint_id: string, query: { status?: "pending" | "delivered" | "dead"; type?: "order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test"; created_after?: string; created_before?: string; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<DeliveryList> {
     return this.send({ method: "GET", path: `/v1/webhook-endpoints/${segment(webhook_endpoint_id)}/deliveries`, query }, options);
   }
 

@@ -16,8 +16,16 @@ export interface AttemptView {
 
 /** A capture of an authorized order. */
 export interface CaptureOrder {
-  /** The amount to capture; by default the total. The rest is released. In minor units. */
+  /**
+   * The amount to capture; by default all that is left. 0 captures nothing more and releases the rest, if a part
+   * is captured already. In minor units.
+   */
   amount?: number;
+  /**
+   * Whether the rest is released. If false, it stays authorized, and the order can be captured again. A capture of
+   * all that is left is always final. By default true.
+   */
+  final?: boolean;
 }
 
 /** A webhook endpoint to be created. Without `events`, it gets an event for every outcome. */
@@ -27,10 +35,11 @@ export interface CreateEndpoint {
   /** A note for people, which has no effect. */
   description?: string;
   /**
-   * The types of events that are sent to the endpoint. By default order.authorized, order.paid,
-   * order.payment_failed, order.canceled, order.refunded, order.expired, refund.succeeded, refund.failed.
+   * The types of events that are sent to the endpoint. By default order.authorized, order.partially_captured,
+   * order.paid, order.payment_failed, order.canceled, order.refunded, order.expired, refund.succeeded,
+   * refund.failed.
    */
-  events?: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed">;
+  events?: Array<"order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed">;
 }
 
 /** A refund to be made. */
@@ -52,7 +61,7 @@ export interface CreatedEndpointView {
   /** A note for people. */
   description: string | null;
   /** The types of events that are sent to the endpoint. */
-  events: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | (string & {})>;
+  events: Array<"order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | (string & {})>;
   /**
    * Nothing is sent to a disabled endpoint. Its events are kept until it is enabled. Known values: enabled,
    * disabled. Others may be added.
@@ -93,11 +102,11 @@ export interface DeliveryView {
   /** The order's id; null for a test event. */
   order_id: string | null;
   /**
-   * The type of the event. Known values: order.placed, order.authorized, order.paid, order.payment_failed,
-   * order.canceling, order.canceled, order.refunded, order.expired, order.updated, refund.succeeded,
-   * refund.failed, webhook.test. Others may be added.
+   * The type of the event. Known values: order.placed, order.authorized, order.partially_captured, order.paid,
+   * order.payment_failed, order.canceling, order.canceled, order.refunded, order.expired, order.updated,
+   * refund.succeeded, refund.failed, webhook.test. Others may be added.
    */
-  type: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test" | (string & {});
+  type: "order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test" | (string & {});
   /**
    * The delivery's status. A `dead` delivery is sent again only on request. Known values: pending, delivered,
    * dead. Others may be added.
@@ -124,7 +133,7 @@ export interface EndpointChange {
   /** A note for people, which has no effect. */
   description?: string | null;
   /** The types of events that are sent to the endpoint. */
-  events?: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed">;
+  events?: Array<"order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed">;
   /** Whether events are sent. They are kept while they are not. */
   enabled?: boolean;
 }
@@ -144,7 +153,7 @@ export interface EndpointView {
   /** A note for people. */
   description: string | null;
   /** The types of events that are sent to the endpoint. */
-  events: Array<"order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | (string & {})>;
+  events: Array<"order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | (string & {})>;
   /**
    * Nothing is sent to a disabled endpoint. Its events are kept until it is enabled. Known values: enabled,
    * disabled. Others may be added.
@@ -200,13 +209,13 @@ export interface FeedEventView {
   /** The event's id. Webhooks send the same one as `webhook-id`. */
   id: string;
   /**
-   * The type of the event. Known values: order.placed, order.authorized, order.paid, order.payment_failed,
-   * order.canceling, order.canceled, order.refunded, order.expired, order.updated, refund.succeeded,
-   * refund.failed, order.payment_attempted, order.pending_payment, payment.create_requested,
+   * The type of the event. Known values: order.placed, order.authorized, order.partially_captured, order.paid,
+   * order.payment_failed, order.canceling, order.canceled, order.refunded, order.expired, order.updated,
+   * refund.succeeded, refund.failed, order.payment_attempted, order.pending_payment, payment.create_requested,
    * payment.capture_requested, payment.capture_declined, payment.void_requested, payment.void_declined,
    * payment.refund_requested, payment.updated. Others may be added.
    */
-  type: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "order.payment_attempted" | "order.pending_payment" | "payment.create_requested" | "payment.capture_requested" | "payment.capture_declined" | "payment.void_requested" | "payment.void_declined" | "payment.refund_requested" | "payment.updated" | (string & {});
+  type: "order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "order.payment_attempted" | "order.pending_payment" | "payment.create_requested" | "payment.capture_requested" | "payment.capture_declined" | "payment.void_requested" | "payment.void_declined" | "payment.refund_requested" | "payment.updated" | (string & {});
   /** The order's id. */
   order_id: string;
   /** The order's version after this step. */
@@ -313,7 +322,7 @@ export interface OrderView {
   currency: CurrencyCode;
   /** The order's total. In minor units. */
   total_amount: number;
-  /** The captured amount: less than the total after a partial capture. In minor units. */
+  /** The captured amount: while the order is `authorized`, what was captured of it so far. In minor units. */
   paid_amount: number;
   /** The refunded amount. In minor units. */
   refunded_amount: number;
@@ -426,7 +435,7 @@ export interface Test {
    * The type of the event. Its order is an example: no order has its id, and its metadata have `test`. By default
    * webhook.test.
    */
-  type?: "webhook.test" | "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed";
+  type?: "webhook.test" | "order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed";
 }
 
 /** A delivery with the event that is sent and with each attempt, oldest first. */
@@ -438,11 +447,11 @@ export interface WholeDeliveryView {
   /** The order's id; null for a test event. */
   order_id: string | null;
   /**
-   * The type of the event. Known values: order.placed, order.authorized, order.paid, order.payment_failed,
-   * order.canceling, order.canceled, order.refunded, order.expired, order.updated, refund.succeeded,
-   * refund.failed, webhook.test. Others may be added.
+   * The type of the event. Known values: order.placed, order.authorized, order.partially_captured, order.paid,
+   * order.payment_failed, order.canceling, order.canceled, order.refunded, order.expired, order.updated,
+   * refund.succeeded, refund.failed, webhook.test. Others may be added.
    */
-  type: "order.placed" | "order.authorized" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test" | (string & {});
+  type: "order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed" | "webhook.test" | (string & {});
   /**
    * The delivery's status. A `dead` delivery is sent again only on request. Known values: pending, delivered,
    * dead. Others may be added.

@@ -188,7 +188,10 @@ class Payment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One request to the provider for a payment. `reason` says why it was declined, if it was."""
+    """One request to the provider for a payment. `reason` says why it was declined, if it was.
+
+    `final` is false for a capture that keeps the rest authorized, and None for operations other than captures.
+    """
 
     id: str
     kind: values.OperationKind | Unknown = json_field(read=value_of(values.OperationKind))
@@ -200,6 +203,7 @@ class Operation:
     reason: str | None
     created_at: datetime = time_field()
     settled_at: datetime | None = time_field()
+    final: bool | None = None
     answer: Answer = answer_field()
 
 

@@ -147,15 +147,19 @@ class Orders:
         order_id: str,
         *,
         amount: int | None = None,
+        final: bool | None = None,
         wait: int | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Steps[Order]:
-        """Capture `amount` minor units of an order that is `authorized`, or its total. The rest is released.
+        """Capture `amount` minor units of an order that is `authorized`, or all that is left.
 
-        The order is `paid` when that is done. If the provider declines, it stays `authorized` and has a `last_error`.
+        The rest is released, and the order is `paid` when that is done. With `final` False, the rest stays authorized:
+        the order stays `authorized`, and its `paid_amount` is what is captured so far. An `amount` of 0 captures
+        nothing more and releases the rest. If the provider declines, the order stays `authorized` and has a
+        `last_error`.
         """
-        body = None if amount is None else {"amount": amount}
+        body = {name: value for name, value in (("amount", amount), ("final", final)) if value is not None} or None
         return (yield from self._act(order_id, "capture", body, wait, idempotency_key, if_match))
 
     @operation

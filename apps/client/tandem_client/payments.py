@@ -74,12 +74,17 @@ class Payments:
         payment_id: str,
         *,
         amount: int | None = None,
+        final: bool | None = None,
         idempotency_key: str | None = None,
         if_match: int | None = None,
     ) -> Steps[Payment]:
-        """Capture `amount` minor units of the authorized amount, or all of it. The rest is released."""
+        """Capture `amount` minor units of the authorized amount, or all that is left.
+
+        The rest is released. With `final` False, it stays authorized for further captures.
+        """
+        body = {"amount": amount, "final": final}
         answer = yield from self._payment.post(
-            "payments", payment_id, "capture", body={"amount": amount}, key=idempotency_key, if_match=if_match
+            "payments", payment_id, "capture", body=body, key=idempotency_key, if_match=if_match
         )
         return read(Payment, answer)
 
@@ -87,7 +92,7 @@ class Payments:
     def void_payment(
         self, payment_id: str, *, idempotency_key: str | None = None, if_match: int | None = None
     ) -> Steps[Payment]:
-        """Release the authorized amount."""
+        """Release what is not captured of the authorized amount."""
         return read(
             Payment,
             (yield from self._payment.post("payments", payment_id, "void", key=idempotency_key, if_match=if_match)),

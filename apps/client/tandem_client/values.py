@@ -33,6 +33,7 @@ DeliveryStatus = Literal["pending", "delivered", "dead"]
 WebhookEventType = Literal[
     "order.placed",
     "order.authorized",
+    "order.partially_captured",
     "order.paid",
     "order.payment_failed",
     "order.canceling",

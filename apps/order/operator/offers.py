@@ -10,10 +10,10 @@ from decimal import Decimal
 from chassis import cards, money
 from order.model import Command, Order, Status
 from order.operator.formatting import amount as formatted
-from order.refusals import Refusal, cancel_refusal, refusal
+from order.refusals import Refusal, cancel_refusal, refusal, release_refusal
 
-REFUND, CAPTURE, CANCEL = "refund", "capture", "cancel"
-MONEY = (REFUND, CAPTURE, CANCEL)
+REFUND, CAPTURE, CAPTURE_PART, RELEASE, CANCEL = "refund", "capture", "capture_part", "release", "cancel"
+MONEY = (REFUND, CAPTURE, CAPTURE_PART, RELEASE, CANCEL)
 """The actions that change an order."""
 
 SEND, REDELIVER, ENABLE = "send", "redeliver", "enable"
@@ -23,6 +23,8 @@ RETRIES = (SEND, REDELIVER, ENABLE)
 LABELS = {
     REFUND: "Refund",
     CAPTURE: "Capture",
+    CAPTURE_PART: "Capture a part, keep the rest",
+    RELEASE: "Release the rest",
     CANCEL: "Cancel the order",
     SEND: "Send the command now",
     REDELIVER: "Redeliver the webhook",
@@ -42,7 +44,9 @@ def why_not(name: str, order: Order, amount: int | None = None) -> Refusal | Non
         if order.status in (Status.CANCELED, Status.CANCELING):
             return Refusal("order-state", f"Nothing is left to cancel: the order is {order.status}.")
         return cancel_refusal(order)
-    return refusal(order, Command.REFUND if name == REFUND else Command.CAPTURE, amount)
+    if name == RELEASE:
+        return release_refusal(order)
+    return refusal(order, Command.REFUND if name == REFUND else Command.CAPTURE, amount, final=name != CAPTURE_PART)
 
 
 def allowed(order: Order) -> list[str]:
@@ -52,9 +56,9 @@ def allowed(order: Order) -> list[str]:
 
 def largest_amount(name: str, order: Order) -> int | None:
     """Return the most that an action can move, in minor units; None if the operator chooses no amount."""
-    if name == CANCEL:
+    if name in (CANCEL, RELEASE):
         return None
-    return order.refundable_amount if name == REFUND else order.total_amount
+    return order.refundable_amount if name == REFUND else order.capturable_amount
 
 
 def consequences(name: str, order: Order, amount: int | None) -> Iterator[str]:
@@ -68,11 +72,16 @@ def consequences(name: str, order: Order, amount: int | None) -> Iterator[str]:
         left = order.refundable_amount - amount
         yield f"Of {text(order.paid_amount)} paid, {text(left)} is left after that."
         yield "A refund cannot be taken back."
-    elif name == CAPTURE and amount is not None:
-        yield f"{text(amount)} is taken from the customer. An order is captured once."
-        rest = order.total_amount - amount
-        if rest:
+    elif name in (CAPTURE, CAPTURE_PART) and amount is not None:
+        yield f"{text(amount)} is taken from the customer."
+        rest = order.capturable_amount - amount
+        if rest and name == CAPTURE:
             yield f"The rest of the authorized amount, {text(rest)}, is released and can no longer be captured."
+        elif rest:
+            yield f"The rest of the authorized amount, {text(rest)}, stays authorized and can be captured later."
+    elif name == RELEASE:
+        yield f"The rest of the authorized amount, {text(order.capturable_amount)}, is released. No money moves."
+        yield f"The order is paid with the {text(order.paid_amount)} that are captured."
     elif name == CANCEL:
         yield from _of_cancel(order, text(order.refundable_amount))
         yield "A canceled order cannot be paid again."
@@ -83,7 +92,10 @@ def _of_cancel(order: Order, left: str) -> Iterator[str]:
     if order.status is Status.PAID:
         yield f"{left} is returned to the customer: all that was paid and not refunded before."
     elif order.status is Status.AUTHORIZED:
-        yield f"The authorization of {total} is released. No money moves."
+        if order.paid_amount:
+            yield f"{left} is returned to the customer: all that was captured. The rest of {total} is released."
+        else:
+            yield f"The authorization of {total} is released. No money moves."
         if order.waits_for(Command.CAPTURE):
             yield "A capture is in progress. What it takes is returned."
     elif order.status is Status.PENDING_PAYMENT:

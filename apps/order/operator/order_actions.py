@@ -1,4 +1,4 @@
-"""The operator's actions that change an order: refund, capture and cancel."""
+"""The operator's actions that change an order: refund, capture, release and cancel."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from order.operator.access import CHANGE_ORDER
 from order.operator.application import PATH, resources
 from order.operator.forms import Form
 from order.store import steps
+from order.transition import Capture, Release
 
 _VERSION = re.compile(r"[0-9]{1,18}")
 
@@ -29,7 +30,7 @@ def register(app: Flask) -> None:
 
 
 def change_order(order_id: UUID, name: str) -> Response:
-    """Show the form to refund, capture or cancel an order; then its confirmation; then do it."""
+    """Show the form to refund, capture, release or cancel an order; then its confirmation; then do it."""
     merchant = forms.merchant_of_request()
     session = resources().database.session()
     order = steps.read(session, merchant, str(order_id))
@@ -50,15 +51,17 @@ def change_order(order_id: UUID, name: str) -> Response:
             return forms.problem_page(refused.problem, refused.detail)
         return replace(form, consequences=list(offers.consequences(name, order, amount))).show(confirms=True)
     # A cancel returns all that is left. The version makes sure that it is what the operator has seen.
-    moves = order.refundable_amount if name == offers.CANCEL else amount
+    moves = {offers.CANCEL: order.refundable_amount, offers.RELEASE: 0}.get(name, amount)
     action = forms.new_action(name, merchant, order.id, amount=moves, currency=order.currency, reason=reason)
     orders, headers = resources().orders, {"X-Request-Id": g.request_id}
 
     def act(claim: Claim) -> None:
         if name == offers.REFUND:
             orders.refund(claim, order.id, {"amount": amount, "reason": reason, "metadata": {}}, headers, 0)
-        elif name == offers.CAPTURE:
-            orders.capture(claim, order.id, amount, headers, 0)
+        elif name in (offers.CAPTURE, offers.CAPTURE_PART):
+            orders.capture(claim, order.id, Capture(amount, final=name == offers.CAPTURE), headers, 0)
+        elif name == offers.RELEASE:
+            orders.capture(claim, order.id, Release(), headers, 0)
         else:
             orders.cancel(claim, order.id, headers, 0)
 

@@ -242,6 +242,7 @@ def asked_json(order: Order) -> list[dict[str, Any]]:
             "command": asked.command,
             **({"amount": asked.amount} if asked.amount else {}),
             **({"to_cancel": True} if asked.to_cancel else {}),
+            **({} if asked.final else {"final": False}),
         }
         for asked in order.asked
     ]

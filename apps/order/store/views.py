@@ -34,13 +34,15 @@ OBJECT = f"""json_build_object(
 # The release before this one may write orders during a rollout, without `asked`. The next release can drop the CASE.
 VIEW = f"""{OBJECT}::text AS body, o.id, o.version, o.status,
     CASE WHEN o.asked_version = o.version THEN o.asked @> '[{{"command": "payment.capture"}}]'
+              OR o.status = 'authorized' AND o.asked @> '[{{"command": "payment.void"}}]'
          ELSE o.status = 'authorized' END AS capturing"""
 
 
 def get(session: Session, merchant: str, order_id: str) -> Row | None:
     """Return an order's view, or None if there is no such order.
 
-    It has body (JSON text), id, version, status, and `capturing`: whether a capture has no known outcome.
+    It has body (JSON text), id, version, status, and `capturing`: whether a capture, or the release of the rest, has no
+    known outcome.
     """
     return session.one(f"SELECT {VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
 

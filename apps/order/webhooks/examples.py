@@ -8,12 +8,21 @@ from order.webhooks.model import TEST
 
 _PAYMENTS = {
     "order.authorized": "authorized",
+    "order.partially_captured": "authorized",
     "order.payment_failed": "failed",
     "order.canceling": "authorized",
     "order.canceled": "voided",
     "order.expired": "expired",
 }
-_NOT_PAID = {*_PAYMENTS, "order.placed"}
+_NOT_PAID = {*_PAYMENTS, "order.placed"} - {"order.partially_captured"}
+_MANUAL = ("order.authorized", "order.partially_captured", "order.expired")
+_STATUSES = {
+    "order.placed": "pending_payment",
+    "order.partially_captured": "authorized",
+    "order.updated": "paid",
+    "refund.succeeded": "paid",
+    "refund.failed": "paid",
+}
 
 
 def example(kind: str, endpoint_id: str, now: str, order_id: str, payment_id: str) -> dict[str, Any]:
@@ -43,7 +52,7 @@ def example(kind: str, endpoint_id: str, now: str, order_id: str, payment_id: st
 
 
 def _order(kind: str, now: str, order_id: str, payment_id: str) -> dict[str, Any]:
-    paid = 0 if kind in _NOT_PAID else 900
+    paid = 0 if kind in _NOT_PAID else 450 if kind == "order.partially_captured" else 900
     payment = {
         "id": payment_id,
         "status": _PAYMENTS.get(kind, "captured"),
@@ -53,11 +62,7 @@ def _order(kind: str, now: str, order_id: str, payment_id: str) -> dict[str, Any
     placed = kind == "order.placed"
     return {
         "id": order_id,
-        "status": "pending_payment"
-        if placed
-        else "paid"
-        if kind.startswith("refund.") or kind == "order.updated"
-        else kind.removeprefix("order."),
+        "status": _STATUSES.get(kind, kind.removeprefix("order.")),
         "currency": "EUR",
         "total_amount": 900,
         "paid_amount": paid,
@@ -76,7 +81,7 @@ def _order(kind: str, now: str, order_id: str, payment_id: str) -> dict[str, Any
         "customer": "cus_17",
         "reference": "A-1001",
         "payment_method": "pm_ok",
-        "capture": "manual" if kind in ("order.authorized", "order.expired") else "automatic",
+        "capture": "manual" if kind in _MANUAL else "automatic",
         "metadata": {"test": "true"},
         "payment": None if placed else payment,
         "last_error": None,

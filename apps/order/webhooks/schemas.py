@@ -155,6 +155,7 @@ class TestEvent(Schema):
 ABOUT = {
     "order.placed": "Tell a merchant that an order was placed",
     "order.authorized": "Tell a merchant that an order's payment is authorized and can be captured",
+    "order.partially_captured": "Tell a merchant that a part of an order is captured and the rest stays authorized",
     "order.paid": "Tell a merchant that an order is paid",
     "order.payment_failed": "Tell a merchant that an order's payment failed",
     "order.canceling": "Tell a merchant that an order is being canceled",

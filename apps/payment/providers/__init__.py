@@ -42,10 +42,14 @@ class Provider(Protocol):
 
     `key_life` is for how many seconds it certainly remembers a key; None if it never forgets one. An operation whose
     key may be older, or of unknown age, is looked up before it is sent: payment may have lost its database since.
+
+    `captures_again` is true if an authorization can be captured several times, in parts. Otherwise, each capture that
+    is sent is final.
     """
 
     name: str
     key_life: float | None
+    captures_again: bool
 
     def send(self, operation: Operation) -> Outcome:
         """Request an operation. Raises ProviderFault if the outcome is not known."""

@@ -56,11 +56,13 @@ _OTHER_CONTENT = "the operation's id was used with other parameters"
 _CHARGES = (Kind.SALE, Kind.AUTHORIZE)
 
 _REMEMBER = f"""
-INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge)
-VALUES (%(key)s, %(kind)s, %(merchant)s, %(payment_id)s, %(order_id)s, %(amount)s, %(currency)s, %(token)s, %(charge)s)
+INSERT INTO simulator.operations (key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge,
+                                  final)
+VALUES (%(key)s, %(kind)s, %(merchant)s, %(payment_id)s, %(order_id)s, %(amount)s, %(currency)s, %(token)s, %(charge)s,
+        %(final)s)
 ON CONFLICT (key) DO UPDATE SET calls = simulator.operations.calls + 1
 RETURNING calls, result, reason, reference, {faults.ROW} AS faults,
-          (kind, amount, currency) = (%(kind)s, %(amount)s::bigint, %(currency)s) AS same
+          (kind, amount, currency, final) = (%(kind)s, %(amount)s::bigint, %(currency)s, %(final)s) AS same
 """
 
 # No conflict target: of two requests at the same time, the second may meet the reference of the first, not its key.
@@ -89,13 +91,13 @@ _HELD = """
 SELECT COALESCE(sum(amount) FILTER (WHERE kind IN ('sale', 'authorize')), 0)::bigint AS authorized,
        COALESCE(sum(amount) FILTER (WHERE kind IN ('sale', 'capture')), 0)::bigint AS captured,
        COALESCE(sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded,
-       count(*) FILTER (WHERE kind IN ('sale', 'capture', 'void')) AS closing
+       count(*) FILTER (WHERE kind IN ('sale', 'capture', 'void') AND final) AS closing
 FROM simulator.operations WHERE (charge = %(charge)s OR reference = %(charge)s) AND result = 'succeeded'
 """
 
 _RECORDS = """
 SELECT key, kind, merchant, payment_id, order_id, amount, currency, payment_method, charge, result, reason, reference,
-       at
+       at, final
 FROM simulator.operations WHERE result IS NOT NULL
 """
 
@@ -128,6 +130,7 @@ class Simulator:
 
     name = "simulator"
     key_life: float | None = None
+    captures_again = True
 
     def __init__(self, url: str) -> None:
         """`url` is the URL of the database with the schema `simulator`."""
@@ -171,7 +174,8 @@ class Simulator:
             raise ProviderFault("the simulator's database does not answer") from error
         if row is None:
             return None
-        if (row["kind"], row["amount"], row["currency"]) != (operation.kind, operation.amount, operation.currency):
+        wanted = (operation.kind, operation.amount, operation.currency, operation.final)
+        if (row["kind"], row["amount"], row["currency"], row["final"]) != wanted:
             raise ProviderFault(_OTHER_CONTENT)
         return _outcome(row)
 
@@ -247,6 +251,7 @@ def _parameters(operation: Operation) -> dict[str, Any]:
         "currency": operation.currency,
         "token": operation.payment_method,
         "charge": operation.reference,
+        "final": operation.final,
     }
 
 
@@ -276,6 +281,7 @@ def _record(row: Row) -> Record:
         row["reference"] if opens else row["charge"],
         row["at"],
         row["payment_method"],
+        row["final"],
     )
 
 
@@ -316,5 +322,5 @@ def _decide(session: Session, operation: Operation) -> Outcome:
         return _succeeded(operation) if operation.amount <= left else _declined("more_than_was_captured")
     if held["closing"]:
         return _declined("authorization_is_gone")
-    fits = operation.kind is Kind.VOID or operation.amount <= held["authorized"]
+    fits = operation.kind is Kind.VOID or operation.amount <= held["authorized"] - held["captured"]
     return _succeeded(operation) if fits else _declined("more_than_was_authorized")

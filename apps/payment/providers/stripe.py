@@ -85,6 +85,7 @@ class Stripe:
 
     name = "stripe"
     key_life: float | None = KEY_LIFE
+    captures_again = False
 
     def __init__(
         self,

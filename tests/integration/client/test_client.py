@@ -84,6 +84,24 @@ def test_authorized_orders_are_captured_and_canceled(tandem: Client) -> None:
     assert tandem.cancel(orders[1].id, wait=10).status == "canceled"
 
 
+def test_an_order_is_captured_in_parts_and_the_rest_is_released(tandem: Client) -> None:
+    order = place(tandem, capture="manual")
+    for paid in (100, 200):
+        part = tandem.capture(order.id, amount=100, final=False, wait=10)
+        assert (part.status, part.paid_amount) == ("authorized", paid)
+    released = tandem.capture(order.id, amount=0, wait=10)
+    assert (released.status, released.paid_amount) == ("paid", 200)
+    assert released.payment is not None
+    operations = list(tandem.operations(released.payment.id))
+    assert [(made.kind, made.amount, made.final) for made in operations] == [
+        ("authorize", order.total_amount, None),
+        ("capture", 100, False),
+        ("capture", 100, False),
+        ("void", order.total_amount - 200, None),
+    ]
+    assert {"order.partially_captured"} <= {step.type for step in tandem.order_events(order.id)}
+
+
 def test_a_payment_is_captured_refunded_and_booked(tandem: Client) -> None:
     def make(capture: Capture, key: str | None = None) -> Any:
         return tandem.create_payment(

@@ -74,13 +74,17 @@ def test_orders_are_placed_shown_listed_captured_canceled_and_refunded(tandem: T
         "orders", "capture", held["id"], "--amount", "450", "--if-match", str(held["version"])
     )
     assert (code, captured["paid_amount"]) == (0, 450)
+    _, (shipped,), _ = tandem(*PLACE, "pm_ok", "--capture", "manual")
+    for options, expected in ((("300", "--not-final"), "authorized"), (("0",), "paid")):
+        code, (part,), _ = tandem("orders", "capture", shipped["id"], "--amount", *options)
+        assert (code, part["status"], part["paid_amount"]) == (0, expected, 300)
     code, (canceled,), _ = tandem("orders", "cancel", other["id"])
     assert (code, canceled["status"]) == (0, "canceled")
     code, (refund,), _ = tandem("orders", "refund", order["id"], "--amount", "300", "--reason", "a broken cup")
     assert (code, refund["status"], refund["amount"]) == (0, "succeeded", 300)
     assert tandem("orders", "wait", order["id"], "paid")[0] == 0
     _, listed, _ = tandem("orders", "list", "--status", "canceled", "--status", "paid", "--limit", "2")
-    assert [each["id"] for each in listed] == [other["id"], held["id"]]
+    assert [each["id"] for each in listed] == [shipped["id"], other["id"]]
     _, listed, _ = tandem("orders", "list", "--metadata", "cart=9", "--created-after", "1h")
     assert [each["id"] for each in listed] == [order["id"]]
 

@@ -47,6 +47,7 @@ def test_verify_accepts_every_event_that_is_sent_and_no_changed_one(tandem: Clie
         if method == "pm_ok" and capture is None or method == "pm_refund_declined":
             tandem.refund(order.id, wait=10)
         if capture == "manual":
+            tandem.capture(order.id, amount=1, final=False, wait=10)
             tandem.cancel(order.id, wait=10)
             tandem.update_order(order.id, metadata={"cart": "9"})
     tandem.test_webhook_endpoint(endpoint.id)

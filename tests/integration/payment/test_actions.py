@@ -214,8 +214,9 @@ def test_operations_list_every_request_to_the_provider_oldest_first(pair: Pair) 
     ]
     assert set(seen[0]) == {
         "id", "kind", "amount", "currency", "status", "attempts", "provider_reference", "reason", "created_at",
-        "settled_at",
+        "settled_at", "final",
     }  # fmt: skip
+    assert [each["final"] for each in seen] == [None, True, None]
     for each in seen:
         assert each["provider_reference"]
         for name in ("created_at", "settled_at"):

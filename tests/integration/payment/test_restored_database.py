@@ -182,6 +182,56 @@ def test_a_capture_of_a_forgotten_payment_adopts_it(pair: Pair) -> None:
     assert records(pair) == [("authorize", 900), ("capture", 900)]
 
 
+def test_captures_in_parts_of_a_forgotten_payment_take_nothing_again(pair: Pair) -> None:
+    payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
+    path, keys = f"/v1/payments/{payment['id']}/capture", [new_key() for _ in range(3)]
+    parts = [{"amount": 300, "final": False}, {"amount": 200, "final": False}, {"amount": 100}]
+    for key, part in zip(keys[:2], parts[:2], strict=True):
+        pair.payment.post(path, part, key)
+    forget(pair)
+    again = pair.payment.post(path, parts[1], keys[1])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (again.json()["status"], again.json()["captured_amount"]) == ("authorized", 500)
+    assert pair.payment.post(path, parts[2], keys[2]).json()["captured_amount"] == 600
+    forget(pair)
+    for key, part in zip(keys, parts, strict=True):
+        again = pair.payment.post(path, part, key)
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert (again.json()["status"], again.json()["captured_amount"]) == ("captured", 600)
+    assert records(pair) == [("authorize", 900), ("capture", 300), ("capture", 200), ("capture", 100)]
+    assert reconcile(pair).exit_code == 0
+
+
+def test_a_forgotten_release_keeps_what_is_captured(pair: Pair) -> None:
+    payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
+    path = f"/v1/payments/{payment['id']}"
+    pair.payment.post(f"{path}/capture", {"amount": 300, "final": False})
+    pair.payment.post(f"{path}/void", {})
+    forget(pair)
+    assert resync(pair).exit_code == 0
+    assert (get(pair, payment)["status"], get(pair, payment)["captured_amount"]) == ("captured", 300)
+    assert pair.payment.post(f"{path}/refunds", {}).json()["amount"] == 300
+    assert reconcile(pair).exit_code == 0
+
+
+def test_a_lost_capture_of_a_part_is_adopted_and_order_is_told(pair: Pair) -> None:
+    order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
+    shown = f"/v1/orders/{order['id']}"
+    for amount in (300, 200):
+        pair.order.post(f"{shown}/capture", {"amount": amount, "final": False}, Prefer="wait=10")
+    pair.databases.query(
+        "payment",
+        """ALTER TABLE ledger_entries DISABLE TRIGGER USER; ALTER TABLE payments DISABLE TRIGGER USER;
+           DELETE FROM ledger_entries WHERE amount = 200; DELETE FROM operations WHERE amount = 200;
+           DELETE FROM idempotency_keys; UPDATE payments SET captured_amount = 300, version = version - 2;
+           ALTER TABLE ledger_entries ENABLE TRIGGER USER; ALTER TABLE payments ENABLE TRIGGER USER""",
+    )
+    assert resync(pair).exit_code == 0
+    assert get(pair, order["payment"])["captured_amount"] == 500
+    assert pair.order.post(f"{shown}/capture", {"amount": 100}, Prefer="wait=10").json()["paid_amount"] == 600
+    assert records(pair) == [("authorize", 900), ("capture", 300), ("capture", 200), ("capture", 100)]
+
+
 @pytest.mark.parametrize("action", ["void", "refunds"])
 def test_a_void_or_refund_of_a_forgotten_payment_adopts_it(pair: Pair, action: str) -> None:
     capture = "manual" if action == "void" else "automatic"

@@ -12,21 +12,33 @@ from payment.model import (
     EXPIRED_NOTE,
     LIVE,
     Kind,
+    Operation,
     Outcome,
     Payment,
     Refusal,
     Result,
     Settlement,
     Status,
+    is_final,
     opening,
     refusal,
-    settle,
 )
+from payment.model import settle as settled
 
 AMOUNTS = st.integers(1, 2**63 - 1)
 KINDS = st.sampled_from(Kind)
 NOTES = st.sampled_from([None, EXPIRED_NOTE, "one was broken"])
 DONE = Outcome(Result.SUCCEEDED, "ref")
+
+
+def settle(
+    kind: Kind, amount: int, outcome: Outcome, note: str | None = None, *, final: bool = True, captured: int = 0
+) -> Settlement:
+    """Settle an operation of a payment of which `captured` is captured before."""
+    return settled(
+        Operation("demo", "o", "p", kind, amount, "EUR", "pm_ok", 1, "", note=note, final=final, captured=captured),
+        outcome,
+    )
 
 
 def amounts(settlement: Settlement) -> tuple[int, int, int, int]:
@@ -71,6 +83,43 @@ def test_a_capture_takes_from_the_authorized_amount(amount: int) -> None:
     settlement = settle(Kind.CAPTURE, amount, DONE)
     assert (settlement.status, amounts(settlement)) == (Status.CAPTURED, (0, amount, 0, 0))
     assert settlement.entries == settle(Kind.SALE, amount, DONE).entries
+
+
+@given(AMOUNTS, st.integers(0, 2**62))
+def test_a_capture_that_is_not_final_keeps_the_payment_authorized(amount: int, captured: int) -> None:
+    settlement = settle(Kind.CAPTURE, amount, DONE, final=False, captured=captured)
+    assert (settlement.status, amounts(settlement)) == (None, (0, amount, 0, 0))
+    assert settlement.entries == settle(Kind.SALE, amount, DONE).entries
+
+
+@given(AMOUNTS, AMOUNTS, st.sampled_from([None, EXPIRED_NOTE]))
+def test_what_is_captured_stays_captured_when_the_rest_is_released(left: int, captured: int, note: str | None) -> None:
+    assert settle(Kind.VOID, left, DONE, note, captured=captured) == Settlement(Status.CAPTURED)
+
+
+@given(AMOUNTS, AMOUNTS)
+def test_an_expired_rest_is_released_although_the_provider_declines_the_void(left: int, captured: int) -> None:
+    gone = Outcome(Result.DECLINED, None, "authorization_is_gone")
+    assert settle(Kind.VOID, left, gone, EXPIRED_NOTE, captured=captured) == Settlement(Status.CAPTURED)
+    assert settle(Kind.VOID, left, gone, captured=captured) == Settlement(None)
+
+
+@given(st.data())
+def test_captures_in_parts_never_exceed_what_is_authorized(data: st.DataObject) -> None:
+    payment = Payment(Status.AUTHORIZED, data.draw(AMOUNTS))
+    while payment.status is Status.AUTHORIZED:
+        amount, wanted = data.draw(st.one_of(st.none(), AMOUNTS)), data.draw(st.booleans())
+        refused = refusal(payment, Kind.CAPTURE, amount)
+        if refused is not None:
+            assert (amount or 0) > payment.capturable > 0
+            assert refused.problem == "amount-exceeds-authorized"
+            break
+        taken = amount or payment.capturable
+        final = is_final(payment, taken, wanted=wanted)
+        done = settle(Kind.CAPTURE, taken, DONE, final=final, captured=payment.captured)
+        payment = replace(payment, status=done.status or payment.status, captured=payment.captured + done.captured)
+        assert 0 < payment.captured <= payment.authorized
+        assert (payment.status is Status.CAPTURED) == (wanted or payment.captured == payment.authorized)
 
 
 @given(AMOUNTS)
@@ -145,6 +194,18 @@ def test_no_more_can_be_captured_than_is_authorized(authorized: int, amount: int
     refused = refusal(Payment(Status.AUTHORIZED, authorized), Kind.CAPTURE, amount)
     assert (refused is None) == (amount is None or amount <= authorized)
     assert refused is None or refused.problem == "amount-exceeds-authorized"
+
+
+def test_a_refusal_says_what_is_left_to_capture() -> None:
+    refused = refusal(Payment(Status.AUTHORIZED, 900, 300), Kind.CAPTURE, 601)
+    assert refused == Refusal("amount-exceeds-authorized", "Of 900 authorized, 600 is left to capture.")
+    assert refusal(Payment(Status.AUTHORIZED, 900, 300), Kind.CAPTURE, 600) is None
+
+
+def test_what_is_captured_is_not_refunded_while_the_rest_is_authorized() -> None:
+    refused = refusal(Payment(Status.AUTHORIZED, 900, 300), Kind.REFUND, 300)
+    assert refused is not None
+    assert refused.problem == "payment-state"
 
 
 @pytest.mark.parametrize("kind", [Kind.CAPTURE, Kind.VOID])

@@ -160,16 +160,32 @@ def list_orders(
 
 @orders.command()
 @order_id
-@click.option("--amount", type=click.IntRange(1), help="In minor units; by default the total. The rest is released.")
+@click.option(
+    "--amount",
+    type=click.IntRange(0),
+    help="In minor units; by default all that is left. 0 releases the rest of an order of which a part is captured.",
+)
+@click.option("--final/--not-final", default=True, help="Whether the rest is released, or stays authorized.")
 @if_match
 @writes
 @pass_session
 def capture(
-    session: Session, order_id: str, amount: int | None, if_match: int | None, wait: int, idempotency_key: str | None
+    session: Session,
+    order_id: str,
+    amount: int | None,
+    final: bool,
+    if_match: int | None,
+    wait: int,
+    idempotency_key: str | None,
 ) -> int:
-    """Capture the money of an authorized order."""
+    """Capture the money of an authorized order, all of it or a part."""
     order = session.client.capture(
-        order_id, amount=amount, wait=wait, idempotency_key=idempotency_key, if_match=if_match
+        order_id,
+        amount=amount,
+        final=None if final else False,
+        wait=wait,
+        idempotency_key=idempotency_key,
+        if_match=if_match,
     )
     return _acted(session, order)
 

@@ -57,6 +57,10 @@ def _captured(client: Client) -> Order:
     return client.capture(_authorized(client).id, wait=WAIT)
 
 
+def _partly_captured(client: Client) -> Order:
+    return client.capture(_authorized(client).id, amount=450, final=False, wait=WAIT)
+
+
 def _capture_declined(client: Client) -> Order:
     return client.capture(_order(client, "pm_capture_declined", "manual").id, wait=WAIT)
 
@@ -79,6 +83,7 @@ def _refund_declined(client: Client) -> Order:
 ACTIONS: dict[EventType, Callable[[Client], Order]] = {
     "order.placed": _paid,
     "order.authorized": _authorized,
+    "order.partially_captured": _partly_captured,
     "order.paid": _paid,
     "order.payment_failed": _declined,
     "order.payment_attempted": _paid_again,

@@ -152,6 +152,34 @@ def test_a_part_of_an_authorized_order_is_captured(operator: Desk, pair: Pair, d
     assert [row["amount"] for row in audited(databases, order)] == [400]
 
 
+def test_a_part_is_captured_and_the_rest_is_kept_and_then_released(
+    operator: Desk, pair: Pair, databases: Databases
+) -> None:
+    order = place(pair, capture="manual")
+    shown = f"/operator/orders/{order['id']}"
+    assert "Release the rest …" not in operator.page(shown).links
+    page, hidden = confirm(operator, order, "capture_part", amount="4", reason="the first box")
+    assert "4.00 EUR is taken from the customer" in page.text
+    assert "5.00 EUR, stays authorized" in page.text
+    assert operator.send(path(order, "capture_part"), hidden).status_code == 303
+
+    def seen() -> tuple[str, int]:
+        now = pair.order.get(f"/v1/orders/{order['id']}").json()
+        return now["status"], now["paid_amount"]
+
+    eventually(lambda: seen() == ("authorized", 400), "the part is captured")
+    eventually(lambda: "Release the rest …" in operator.page(shown).links, "the rest can be released")
+    page = operator.page(f"{path(order, 'release')}?merchant=demo")
+    assert "5.00 EUR, is released. No money moves." in page.text
+    hidden = start(operator, order, "release")
+    assert operator.send(path(order, "release"), {**hidden, "reason": "out of stock"}).status_code == 303
+    eventually(lambda: seen() == ("paid", 400), "the rest is released")
+    assert [(row["action"], row["amount"]) for row in audited(databases, order)] == [
+        ("capture_part", 400),
+        ("release", 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence", "moved"),
     [

@@ -63,6 +63,7 @@ def test_an_event_contains_the_order_as_the_api_shows_it(
 def test_each_event_of_an_orders_history_is_sent_once(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> None:
     """Each step that is an event is sent once, with its version, and nothing else is sent."""
     captured = place(pair, **MANUAL)
+    post(pair, captured, "capture", {"amount": 100, "final": False})
     post(pair, captured, "capture")
     post(pair, captured, "refunds", {"amount": 300})
     post(pair, captured, "refunds")

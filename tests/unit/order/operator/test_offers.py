@@ -16,7 +16,8 @@ def order(status: Status, **facts: int) -> Order:
     ("status", "facts", "names"),
     [
         (Status.PENDING_PAYMENT, {}, ["cancel"]),
-        (Status.AUTHORIZED, {}, ["capture", "cancel"]),
+        (Status.AUTHORIZED, {}, ["capture", "capture_part", "cancel"]),
+        (Status.AUTHORIZED, {"paid_amount": 300}, ["capture", "capture_part", "release", "cancel"]),
         (Status.PAID, {"paid_amount": 900}, ["refund", "cancel"]),
         (Status.PAID, {"paid_amount": 900, "refunded_amount": 900}, ["cancel"]),
         (Status.PAYMENT_FAILED, {}, ["cancel"]),
