@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 
 from chassis.postgres.database import Database
-from order.publisher.config import Settings
-from order.publisher.jetstream import JetStream
+from order.publisher import commands
+from order.publisher.config import Settings, parse_kafka
 from order.publisher.loop import Broker, Publisher
 from tests.support.databases import Databases
 from tests.support.nats_server import NatsServer
@@ -27,14 +27,16 @@ INSERT = """INSERT INTO order_events (merchant, order_id, version, type, to_stat
 
 def settings(url: str, **changes: Any) -> Settings:
     """Return the publisher's settings for a broker, with a short timeout."""
+    kafka = parse_kafka(url) if url.startswith("kafka") else None
     values: dict[str, Any] = {
         **{
-            "servers": tuple(filter(None, url.split(","))),
+            "servers": () if kafka else tuple(filter(None, url.split(","))),
+            "kafka": kafka,
             "credentials": None,
             "client_certificate": "",
             "client_key": "",
         },
-        **{"stream": "TANDEM", "replicas": 1, "source": "/tandem/order", "timeout": 2.0, **changes},
+        **{"stream": "TANDEM", "replicas": 1, "partitions": 3, "source": "/tandem/order", "timeout": 2.0, **changes},
     }
     return Settings(**values)
 
@@ -43,7 +45,7 @@ def settings(url: str, **changes: Any) -> Settings:
 def publishing(databases: Databases, broker: Broker | str, lease: float = 20.0) -> Iterator[Publisher]:
     """Run a publisher while the block does; `broker` may be a URL."""
     if isinstance(broker, str):
-        broker = JetStream(settings(broker))
+        broker = commands.connect(settings(broker))
     database = Database(databases.service_url("order"), "publisher-test")
     publisher = Publisher(database, broker, source="/tandem/order", lease=lease, poll=0.1)
     thread = threading.Thread(target=publisher.run, name="publisher-test")

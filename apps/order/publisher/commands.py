@@ -13,8 +13,7 @@ from chassis.telemetry.metrics import DatabaseGauges, Samples
 from order.feed import store as feed
 from order.publisher import store
 from order.publisher.config import Settings
-from order.publisher.jetstream import JetStream
-from order.publisher.loop import Publisher
+from order.publisher.loop import Broker, Publisher
 
 
 def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> None:
@@ -32,13 +31,13 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
             store.forget(database.session())
             click.echo(f"{app.name}: the publisher is forgotten; its positions are kept")
             return
-        if not settings.servers:
+        if not settings.servers and not settings.kafka:
             raise click.ClickException("EVENTS_URL is not set: it must name the broker, such as nats://nats:4222")
         metrics.set_role("publisher")
         tracing.start(app.name, "publisher")
         # A round may take four times the timeout, and the lease must not expire meanwhile.
         held = max(lease, 6 * settings.timeout)
-        loop = Publisher(database, JetStream(settings), source=settings.source, lease=held, poll=poll)
+        loop = Publisher(database, connect(settings), source=settings.source, lease=held, poll=poll)
         commands.run_loops(app.extensions["tandem"], [loop])
 
     @app.cli.command("republish")
@@ -51,6 +50,18 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
         session = database.session()
         store.rewind(session, feed.place_at(session, parse_time(since)))
         click.echo(f"{app.name}: the events since {since} are published again")
+
+
+def connect(settings: Settings) -> Broker:
+    """Return the broker that the settings name. Nothing is sent before it publishes."""
+    # Imported here: the other processes of the service need none of the libraries, and the publisher only one.
+    if settings.kafka:
+        from order.publisher.kafka import Kafka
+
+        return Kafka(settings)
+    from order.publisher.jetstream import JetStream
+
+    return JetStream(settings)
 
 
 def add_gauges(gauges: DatabaseGauges) -> None:

@@ -119,7 +119,7 @@ class JetStream:
     async def _send(self, stream: JetStreamContext, message: Message) -> None:
         await stream.publish(
             message.subject,
-            message.body,
+            message.structured(),
             timeout=self._settings.timeout,
             stream=self._settings.stream,
             headers={Header.MSG_ID: message.id, "Content-Type": cloudevents.CONTENT_TYPE},
