@@ -15,10 +15,11 @@ import psycopg
 
 from chassis.postgres.database import Database
 from order.publisher import commands
+from order.publisher.broker import Broker
 from order.publisher.config import Settings, parse_kafka
-from order.publisher.loop import Broker, Publisher
+from order.publisher.loop import Publisher
 from tests.support.databases import Databases
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, create_consumer
 from tests.support.stack import Process, Stack
 
 INSERT = """INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)
@@ -89,8 +90,9 @@ def process(stack: Stack, nats: NatsServer, folder: Path) -> Process:
 
 @contextmanager
 def to_nats(stack: Stack, folder: Path) -> Iterator[NatsServer]:
-    """Run NATS and the publisher of a stack while the block does."""
+    """Run NATS, with a consumer that gets nothing, and the publisher of a stack while the block does."""
     with NatsServer(folder) as nats:
+        create_consumer(nats.url, "shop")
         publisher = process(stack, nats, folder)
         publisher.start()
         try:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer as Client
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from chassis.http import authorities
+from order.publisher.broker import Consumer, ConsumersUnknown
 from order.publisher.cloudevents import Message
 from order.publisher.config import Kafka as Server
 from order.publisher.config import Settings
@@ -22,6 +24,9 @@ BATCH = 16 * 1024
 
 So a message that is larger than the topic allows is refused alone.
 """
+
+GROUPS = 100
+"""How many groups of consumers are asked for, at most."""
 
 FAILURES = (KafkaException, BufferError, ValueError)
 """What the client raises if a setting is invalid or it cannot accept a message."""
@@ -66,6 +71,50 @@ class Kafka:
         if any(error.fatal() or error.code() == KafkaError._FATAL for error in sending.failures):
             self.close()
         return sending.acknowledged, self._reason(sending.failures[0])
+
+    def consumers(self) -> list[Consumer]:
+        """Return up to 100 groups that have offsets in the topic. Raises ConsumersUnknown.
+
+        Events are pending that are behind the offset of a group; of a partition without one, all that the topic has.
+        """
+        try:
+            return self._consumers(AdminClient(self._client()))
+        except (*FAILURES, TimeoutError) as error:
+            raise ConsumersUnknown(self._reason(_error(error))) from error
+
+    def _consumers(self, admin: AdminClient) -> list[Consumer]:
+        seconds = self._settings.timeout
+        topic = admin.list_topics(self._server.topic, timeout=seconds).topics.get(self._server.topic)
+        partitions = [TopicPartition(self._server.topic, each) for each in (topic.partitions if topic else ())]
+        if not partitions:
+            return []  # the topic is not created yet
+        ends = self._ends(partitions)
+        groups = admin.list_consumer_groups(request_timeout=seconds).result(seconds).valid[:GROUPS]
+        asked = [
+            admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group.group_id, partitions)], request_timeout=seconds
+            )[group.group_id]
+            for group in groups
+        ]
+        found = []
+        for each in asked:
+            group = each.result(seconds)
+            offsets = {one.partition: one.offset for one in group.topic_partitions}
+            if any(offset >= 0 for offset in offsets.values()):
+                behind = (last - max(first, offsets.get(partition, -1)) for partition, (first, last) in ends.items())
+                found.append(Consumer(group.group_id, sum(max(0, count) for count in behind)))
+        return found
+
+    def _ends(self, partitions: list[TopicPartition]) -> dict[int, tuple[int, int]]:
+        """Return the first and the last offset of each partition. Raises one of `FAILURES`."""
+        client = Client(self._client() | {"group.id": "tandem-publisher"})  # it does not join the group
+        try:
+            return {
+                each.partition: client.get_watermark_offsets(each, timeout=self._settings.timeout) or (0, 0)
+                for each in partitions
+            }
+        finally:
+            client.close()
 
     def close(self) -> None:
         """Drop the producer. Messages that are not acknowledged yet are given up."""
