@@ -68,6 +68,7 @@ class Kafka:
             return sending.acknowledged, None
         if any(error.code() in _NO_TOPIC for error in sending.failures):
             self._create_topic()
+            self.close()  # the producer would not look for the topic again for some time
         if any(error.fatal() or error.code() == KafkaError._FATAL for error in sending.failures):
             self.close()
         return sending.acknowledged, self._reason(sending.failures[0])
