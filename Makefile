@@ -1,4 +1,4 @@
-.PHONY: help run tour test lint format charts manifests openapi asyncapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
+.PHONY: help run tour test kafka lint format charts manifests openapi asyncapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -26,6 +26,9 @@ tour: $(LAPTOP) ## Break a running Tandem in five ways; show what was seen and w
 
 test: lint ## Run lint and all tests that need no cluster
 	$(BIN)/pytest
+
+kafka: $(DEV) ## Fetch Apache Kafka into .cache with Maven, for the tests of the publisher that need it (and Java 17)
+	@$(BIN)/python -m tests.support.kafka_jars
 
 lint: $(DEV) ## Check style, types and imports between modules
 	$(BIN)/ruff check $(SOURCES)

@@ -31,14 +31,15 @@ def document() -> Json:
     event = schemas["FeedEventView"]["properties"]
     payload = _payload(event)
     used = reached_schemas(payload, schemas)
+    data, payload["properties"]["data"] = payload["properties"]["data"], {"$ref": "#/components/schemas/OrderEventData"}
     address = cloudevents.SUBJECTS.replace("*", "{merchant}").replace(">", "{type}")
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Tandem order events",
             "version": described["info"]["version"],
-            "description": "Every step of every order, published to NATS JetStream as a CloudEvent: at least once, and"
-            " each order's events in order. See docs/events.md.",
+            "description": "Every step of every order, published to NATS JetStream or Apache Kafka as a CloudEvent: at"
+            " least once, and each order's events in order. See docs/events.md.",
             "license": {"name": described["info"]["license"]["name"]},
         },
         "defaultContentType": "application/cloudevents+json",
@@ -46,12 +47,18 @@ def document() -> Json:
             "nats": {
                 "host": "nats.example.com:4222",
                 "protocol": "nats",
-                "description": "The broker that EVENTS_URL names.",
-            }
+                "description": "NATS, if EVENTS_URL names it.",
+            },
+            "kafka": {
+                "host": "kafka.example.com:9092",
+                "protocol": "kafka",
+                "description": "Apache Kafka, if EVENTS_URL names it.",
+            },
         },
         "channels": {
             "orderEvents": {
                 "address": address,
+                "servers": [{"$ref": "#/servers/nats"}],
                 "description": "The events of one merchant and type. `tandem.*.order.>` subscribes to all.",
                 "parameters": {
                     "merchant": {"description": "The merchant that owns the order, with `%2E` for each dot."},
@@ -61,7 +68,14 @@ def document() -> Json:
                     },
                 },
                 "messages": {"orderEvent": {"$ref": "#/components/messages/orderEvent"}},
-            }
+            },
+            "orderEventsTopic": {
+                "address": "{topic}",
+                "servers": [{"$ref": "#/servers/kafka"}],
+                "description": "All events of all merchants. The events of one order are in one partition.",
+                "parameters": {"topic": {"description": "The topic that EVENTS_URL names."}},
+                "messages": {"orderEvent": {"$ref": "#/components/messages/orderEventInKafka"}},
+            },
         },
         "operations": {
             "publishOrderEvent": {
@@ -69,7 +83,13 @@ def document() -> Json:
                 "summary": "Publish a step of an order.",
                 "channel": {"$ref": "#/channels/orderEvents"},
                 "messages": [{"$ref": "#/channels/orderEvents/messages/orderEvent"}],
-            }
+            },
+            "publishOrderEventToTopic": {
+                "action": "send",
+                "summary": "Publish a step of an order to Kafka.",
+                "channel": {"$ref": "#/channels/orderEventsTopic"},
+                "messages": [{"$ref": "#/channels/orderEventsTopic/messages/orderEvent"}],
+            },
         },
         "components": {
             "messages": {
@@ -88,10 +108,31 @@ def document() -> Json:
                         },
                     },
                     "payload": {"$ref": "#/components/schemas/OrderCloudEvent"},
-                }
+                },
+                "orderEventInKafka": _kafka_message(event),
             },
-            "schemas": {"OrderCloudEvent": payload, **{name: schemas[name] for name in sorted(used)}},
+            "schemas": {
+                "OrderCloudEvent": payload,
+                "OrderEventData": data,
+                **{name: schemas[name] for name in sorted(used)},
+            },
         },
+    }
+
+
+def _kafka_message(event: Json) -> Json:
+    """Return the message of Kafka: the attributes of the CloudEvent are headers (binary mode)."""
+    attributes = {name: schema for name, schema in _payload(event)["properties"].items() if name != "data"}
+    content_type = attributes.pop("datacontenttype")
+    attributes["orderversion"] = {"type": "string", "description": attributes["orderversion"]["description"]}
+    headers = {f"ce_{name}": schema for name, schema in attributes.items()} | {"content-type": content_type}
+    return {
+        "name": "orderEventInKafka",
+        "title": "A step of an order",
+        "contentType": cloudevents.DATA_CONTENT_TYPE,
+        "headers": {"type": "object", "properties": headers, "required": list(headers)},
+        "payload": {"$ref": "#/components/schemas/OrderEventData"},
+        "bindings": {"kafka": {"key": event["order_id"], "bindingVersion": "0.5.0"}},
     }
 
 

@@ -170,6 +170,12 @@ def _broker() -> list[Panel]:
             "none",
             {"{{outcome}}": f"sum by (outcome) ({rate('events_published_total', ORDER)}) * 60"},
         ),
+        Panel(
+            "Consumers of the broker",
+            "Events that each consumer of the broker has not acknowledged.",
+            "none",
+            {"{{consumer}}": f"max by (consumer) (events_consumer_pending{{{ORDER}}})"},
+        ),
     ]
 
 

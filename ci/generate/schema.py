@@ -32,7 +32,7 @@ CHAPTERS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("Commands to payment, and events from it", ("outbox", "inbox", "orphan_payments")),
         _CALLERS,
         ("Webhooks to merchants", ("webhook_endpoints", "webhook_deliveries", "webhook_attempts")),
-        ("Events to a broker", ("event_publisher", "event_positions")),
+        ("Events to a broker", ("event_publisher", "event_positions", "event_consumers")),
         ("The operator's page", ("operator_sessions", "operator_actions")),
         _ALEMBIC,
     ),

@@ -557,6 +557,17 @@ COMMENT ON COLUMN event_positions.position IS 'Position of the last event that i
 COMMENT ON COLUMN event_positions.order_id IS 'Order of that event.';
 COMMENT ON COLUMN event_positions.version IS 'Version of that event.';
 
+CREATE TABLE event_consumers (
+    name    text        NOT NULL,
+    pending bigint      NOT NULL CHECK (pending >= 0),
+    at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (name)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE event_consumers IS 'Consumers of the broker that the publisher sends events to, when it last asked the broker.';
+COMMENT ON COLUMN event_consumers.name IS 'Name of the consumer: a durable one of NATS, a group of Kafka.';
+COMMENT ON COLUMN event_consumers.pending IS 'Events that it has not acknowledged (NATS), or that are behind its offsets (Kafka).';
+COMMENT ON COLUMN event_consumers.at IS 'When the broker said so.';
+
 
 -- The operator's page -------------------------------------------------------------------------------------------------
 

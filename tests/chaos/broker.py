@@ -21,14 +21,17 @@ SETTLING = 60.0
 
 
 class Broker:
-    """NATS and the publisher of a stack. Both are killed at random while the `with` block runs, and started again."""
+    """NATS and the publisher of a stack, while the `with` block runs.
 
-    def __init__(self, seed: int, stack: Stack, databases: Databases, folder: Path) -> None:
+    Both are killed at random and started again, except with `kills=False`.
+    """
+
+    def __init__(self, seed: int, stack: Stack, databases: Databases, folder: Path, *, kills: bool = True) -> None:
         self._random, self._databases = random.Random(f"{seed}/broker"), databases
         self._nats = NatsServer(folder)
         self._publisher = publishing.process(stack, self._nats, folder)
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="broker")
+        self._thread = threading.Thread(target=self._run if kills else self._ending.wait, name="broker")
         self._events: list[tuple[str, Event]] | None = None
 
     def __enter__(self) -> Self:

@@ -81,6 +81,22 @@ def test_the_network_policy_admits_each_server_of_the_url_from_the_publishers_po
     assert secret["spec"]["egress"] == [{"ports": [{"port": 4333}]}]
 
 
+def test_kafkas_servers_are_admitted_too() -> None:
+    url = "kafkas://me:pa55word@kafka-0.messaging:9093,10.1.2.3/shop.orders"
+    case = publishing(url=url, kafka={"saslMechanism": "PLAIN", "partitions": 12})
+    assert case.one("Secret", "shop-order-publisher")["stringData"] == {"url": url}
+    (container,) = case.one("Deployment", "shop-order-publisher")["spec"]["template"]["spec"]["containers"]
+    settings = env(container)
+    assert (settings["EVENTS_SASL_MECHANISM"], settings["EVENTS_PARTITIONS"]) == ("PLAIN", "12")
+    assert case.one("NetworkPolicy", "shop-order-publisher")["spec"]["egress"] == [
+        {
+            "ports": [{"port": 9093}],
+            "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "messaging"}}}],
+        },
+        {"ports": [{"port": 9092}], "to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]},
+    ]
+
+
 def test_the_publishers_pods_reach_the_embedded_database() -> None:
     case = publishing(url=URL)
     (rule,) = case.one("NetworkPolicy", "shop-order-postgresql")["spec"]["ingress"]
@@ -102,6 +118,8 @@ def test_the_publishers_connections_count() -> None:
         ({"enabled": True, "url": URL, "existingSecret": "nats"}, "set only one of them"),
         ({"url": URL}, "publisher.enabled: is false, so publisher.url has no effect"),
         ({"enabled": True, "url": "http://nats:4222"}, "url"),
+        ({"enabled": True, "url": "kafka://kafka:9092"}, "url"),
+        ({"enabled": True, "url": "kafka://kafka:9092/t", "kafka": {"saslMechanism": "GSSAPI"}}, "saslMechanism"),
         ({"enabled": True, "url": URL, "replicas": 3}, "replicas"),
     ],
 )

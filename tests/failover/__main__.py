@@ -24,7 +24,8 @@ from unittest import mock
 
 from tests.chaos import coverage, workload
 from tests.chaos.__main__ import End, Ticker, finish, print_findings, print_requests
-from tests.chaos.consumer import Consumer
+from tests.chaos.broker import Broker
+from tests.chaos.consumer import Consumer, Consuming
 from tests.chaos.log import Log
 from tests.chaos.workload import Caller
 from tests.failover.cluster import Cluster, Inconclusive
@@ -74,7 +75,10 @@ def run(seed: int, seconds: float, folder: Path) -> int:
         running.callback(leader.end)
         began, until = datetime.now(UTC), time.monotonic() + seconds
         faults = Faults(seed, cluster, leader, until)
-        consumers = [Consumer(stack.order.url, merchant) for merchant in workload.MERCHANTS]
+        # Only the database fails here, so that the times that are measured are those of its failover.
+        broker = running.enter_context(Broker(seed, stack, databases, folder, kills=False))
+        consumers: list[Consuming] = [Consumer(stack.order.url, merchant) for merchant in workload.MERCHANTS]
+        consumers += broker.consumers()
         for consumer in consumers:
             consumer.start()
         with answers.recorded(), mock.patch.multiple(workload, **PATIENCE), Ticker(seconds, log, faults):

@@ -32,7 +32,11 @@ exec ./tandem-admin "$@"
 # Programs that run until they are stopped; tests of their own run them.
 ENDLESS = {
     "docs/webhooks.md": ("docs/examples/webhook_receiver.py",),
-    "docs/events.md": ("docs/examples/feed_consumer.py", "docs/examples/nats_consumer.py"),
+    "docs/events.md": (
+        "docs/examples/feed_consumer.py",
+        "docs/examples/nats_consumer.py",
+        "docs/examples/kafka_consumer.py",
+    ),
 }
 ALL = [block for document in DOCUMENTS for block in blocks(document)]
 

@@ -12,12 +12,13 @@ from typing import Any, Self, TypeVar
 
 import nats
 import requests
-from nats.js.api import ConsumerConfig, DeliverPolicy, StreamInfo
+from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
 
 from ci.laptop import launch
 from ci.laptop.nats import program
 from ci.laptop.postgres import free_port
+from order.publisher import cloudevents
 from tests.support.eventually import eventually
 
 T = TypeVar("T")
@@ -194,6 +195,20 @@ def publish_again(url: str, bodies: Sequence[bytes]) -> None:
             await client.close()
 
     _run(publish())
+
+
+def create_consumer(url: str, name: str) -> None:
+    """Create the stream of the publisher, and a durable consumer of it."""
+
+    async def create() -> None:
+        client = await nats.connect(url, connect_timeout=2, max_reconnect_attempts=3)
+        try:
+            await client.jetstream().add_stream(StreamConfig(name="TANDEM", subjects=[cloudevents.SUBJECTS]))
+            await client.jetstream().add_consumer("TANDEM", ConsumerConfig(durable_name=name))
+        finally:
+            await client.close()
+
+    _run(create())
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

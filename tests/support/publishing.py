@@ -14,11 +14,12 @@ from typing import Any
 import psycopg
 
 from chassis.postgres.database import Database
-from order.publisher.config import Settings
-from order.publisher.jetstream import JetStream
-from order.publisher.loop import Broker, Publisher
+from order.publisher import commands
+from order.publisher.broker import Broker
+from order.publisher.config import Settings, parse_kafka
+from order.publisher.loop import Publisher
 from tests.support.databases import Databases
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServer, create_consumer
 from tests.support.stack import Process, Stack
 
 INSERT = """INSERT INTO order_events (merchant, order_id, version, type, to_status, actor)
@@ -27,14 +28,16 @@ INSERT = """INSERT INTO order_events (merchant, order_id, version, type, to_stat
 
 def settings(url: str, **changes: Any) -> Settings:
     """Return the publisher's settings for a broker, with a short timeout."""
+    kafka = parse_kafka(url) if url.startswith("kafka") else None
     values: dict[str, Any] = {
         **{
-            "servers": tuple(filter(None, url.split(","))),
+            "servers": () if kafka else tuple(filter(None, url.split(","))),
+            "kafka": kafka,
             "credentials": None,
             "client_certificate": "",
             "client_key": "",
         },
-        **{"stream": "TANDEM", "replicas": 1, "source": "/tandem/order", "timeout": 2.0, **changes},
+        **{"stream": "TANDEM", "replicas": 1, "partitions": 3, "source": "/tandem/order", "timeout": 2.0, **changes},
     }
     return Settings(**values)
 
@@ -43,7 +46,7 @@ def settings(url: str, **changes: Any) -> Settings:
 def publishing(databases: Databases, broker: Broker | str, lease: float = 20.0) -> Iterator[Publisher]:
     """Run a publisher while the block does; `broker` may be a URL."""
     if isinstance(broker, str):
-        broker = JetStream(settings(broker))
+        broker = commands.connect(settings(broker))
     database = Database(databases.service_url("order"), "publisher-test")
     publisher = Publisher(database, broker, source="/tandem/order", lease=lease, poll=0.1)
     thread = threading.Thread(target=publisher.run, name="publisher-test")
@@ -87,8 +90,9 @@ def process(stack: Stack, nats: NatsServer, folder: Path) -> Process:
 
 @contextmanager
 def to_nats(stack: Stack, folder: Path) -> Iterator[NatsServer]:
-    """Run NATS and the publisher of a stack while the block does."""
+    """Run NATS, with a consumer that gets nothing, and the publisher of a stack while the block does."""
     with NatsServer(folder) as nats:
+        create_consumer(nats.url, "shop")
         publisher = process(stack, nats, folder)
         publisher.start()
         try:

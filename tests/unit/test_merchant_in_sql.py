@@ -23,6 +23,7 @@ SHARED = {
     "alembic_version": "the version of the schema",
     "api_keys": "a key is looked up by its digest, before the merchant is known",
     "event_publisher": "one row: which publisher has the lease",
+    "event_consumers": "those of the broker, which gets the events of all merchants",
     "operator_sessions": "sessions of operators, who see all merchants",
     "rate_limits": "counts callers, and some callers have no merchant",
     "version_floor": "one row for the whole database",

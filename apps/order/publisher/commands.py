@@ -1,6 +1,8 @@
-"""The commands `flask --app order publisher | republish`, and the gauge of the publisher."""
+"""The commands `flask --app order publisher | republish`, and the gauges of the publisher."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 from flask import Flask
@@ -13,8 +15,15 @@ from chassis.telemetry.metrics import DatabaseGauges, Samples
 from order.feed import store as feed
 from order.publisher import store
 from order.publisher.config import Settings
-from order.publisher.jetstream import JetStream
 from order.publisher.loop import Publisher
+from order.publisher.watcher import Watcher
+
+if TYPE_CHECKING:
+    from order.publisher.jetstream import JetStream
+    from order.publisher.kafka import Kafka
+
+RECENT = 120.0
+"""Seconds after which the lag of a consumer is no longer shown as a metric: the broker does not say more."""
 
 
 def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> None:
@@ -32,14 +41,14 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
             store.forget(database.session())
             click.echo(f"{app.name}: the publisher is forgotten; its positions are kept")
             return
-        if not settings.servers:
+        if not settings.servers and not settings.kafka:
             raise click.ClickException("EVENTS_URL is not set: it must name the broker, such as nats://nats:4222")
         metrics.set_role("publisher")
         tracing.start(app.name, "publisher")
         # A round may take four times the timeout, and the lease must not expire meanwhile.
         held = max(lease, 6 * settings.timeout)
-        loop = Publisher(database, JetStream(settings), source=settings.source, lease=held, poll=poll)
-        commands.run_loops(app.extensions["tandem"], [loop])
+        loop = Publisher(database, connect(settings), source=settings.source, lease=held, poll=poll)
+        commands.run_loops(app.extensions["tandem"], [loop, Watcher(database, connect(settings))])
 
     @app.cli.command("republish")
     @click.option("--since", required=True, help="Publish the events since this moment again (RFC 3339).")
@@ -53,13 +62,33 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
         click.echo(f"{app.name}: the events since {since} are published again")
 
 
+def connect(settings: Settings) -> JetStream | Kafka:
+    """Return the broker that the settings name. Nothing is sent before it publishes."""
+    # Imported here: the other processes of the service need none of the libraries, and the publisher only one.
+    if settings.kafka:
+        from order.publisher.kafka import Kafka
+
+        return Kafka(settings)
+    from order.publisher.jetstream import JetStream
+
+    return JetStream(settings)
+
+
 def add_gauges(gauges: DatabaseGauges) -> None:
-    """Measure the age of the oldest event that is not published, in every process, once a publisher has run."""
+    """Measure in every process what a publisher has stored: the age of the oldest event, and the consumers' lag."""
 
     def read(session: Session) -> Samples:
         age = store.oldest_seconds(session)
         return [] if age is None else [((), (age,))]
 
+    def read_consumers(session: Session) -> Samples:
+        return [((row["name"],), (row["pending"],)) for row in store.consumers(session) if row["age"] < RECENT]
+
+    gauges.add(
+        {"events_consumer_pending": "Events that a consumer of the broker has not acknowledged."},
+        ("consumer",),
+        read_consumers,
+    )
     gauges.add(
         {"events_unpublished_oldest_seconds": "Age of the oldest event that the broker has not acknowledged."}, (), read
     )

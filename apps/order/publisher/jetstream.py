@@ -20,6 +20,7 @@ from nats.js.api import Header, StreamConfig
 
 from chassis.http import authorities
 from order.publisher import cloudevents
+from order.publisher.broker import Consumer, ConsumersUnknown
 from order.publisher.cloudevents import Message
 from order.publisher.config import Settings
 
@@ -67,6 +68,13 @@ class JetStream:
         its order. Takes about four times the setting `EVENTS_TIMEOUT` at most.
         """
         return self._run(self._publish(messages))
+
+    def consumers(self) -> list[Consumer]:
+        """Return up to 256 durable consumers of the stream. Raises ConsumersUnknown.
+
+        Events are pending that were not delivered, or delivered and not acknowledged.
+        """
+        return self._run(self._consumers())
 
     def close(self) -> None:
         """Close the connection, and stop the thread."""
@@ -116,10 +124,26 @@ class JetStream:
             return acknowledged, self._reason(failures[0])
         return acknowledged, None
 
+    async def _consumers(self) -> list[Consumer]:
+        try:
+            stream = await self._connected()
+            async with asyncio.timeout(self._settings.timeout):
+                found = await stream.consumers_info(self._settings.stream)
+        except nats.js.errors.NotFoundError:
+            return []  # the stream is not created yet
+        except FAILURES as error:
+            await self._drop()
+            raise ConsumersUnknown(self._reason(error)) from error
+        return [
+            Consumer(each.config.durable_name, (each.num_pending or 0) + (each.num_ack_pending or 0))
+            for each in found
+            if each.config.durable_name
+        ]
+
     async def _send(self, stream: JetStreamContext, message: Message) -> None:
         await stream.publish(
             message.subject,
-            message.body,
+            message.structured(),
             timeout=self._settings.timeout,
             stream=self._settings.stream,
             headers={Header.MSG_ID: message.id, "Content-Type": cloudevents.CONTENT_TYPE},

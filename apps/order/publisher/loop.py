@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Protocol
 
 from chassis.messaging.leases import backoff
 from chassis.postgres.database import UNAVAILABLE, Database
 from chassis.telemetry import logs, metrics
 from order.feed.store import Place
 from order.publisher import cloudevents, store
+from order.publisher.broker import Broker
 from order.publisher.cloudevents import Message
 from order.publisher.store import Move, Page
 
@@ -26,18 +26,6 @@ LONGEST_PAUSE = 5.0
 """Seconds between two attempts while the broker is away, at most."""
 
 published = metrics.counter("events_published_total", "Events that the broker acknowledged, or did not.", ["outcome"])
-
-
-class Broker(Protocol):
-    """Where events are published."""
-
-    def publish(self, messages: list[Message]) -> tuple[set[str], str | None]:
-        """Publish messages. Returns the ids of those that were acknowledged, and the reason if some were not."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection."""
-        ...
 
 
 class Publisher:

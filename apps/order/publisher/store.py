@@ -10,12 +10,16 @@ from chassis.messaging import leases
 from chassis.postgres.database import Row, Session, to_json
 from order.feed import store as feed
 from order.feed.store import BELOW, NO_ORDER, Place
+from order.publisher.broker import Consumer
 
 MERCHANTS = 16
 """How many merchants one round publishes events of."""
 
 EVENTS = 50
 """How many events of one merchant a round publishes."""
+
+CONSUMERS = 100
+"""How many consumers of the broker are stored, those that are furthest behind."""
 
 ENOUGH = 4 * 1024 * 1024
 """A round reads no further merchant when its events have this many bytes."""
@@ -166,22 +170,45 @@ def rewind(session: Session, place: Place) -> None:
 
 
 def forget(session: Session) -> None:
-    """Remove the publisher's row. The positions stay, so that a later publisher continues."""
-    session.execute("DELETE FROM event_publisher")
+    """Remove the publisher's row and the consumers. The positions stay, so that a later publisher continues."""
+    session.execute("WITH gone AS (DELETE FROM event_consumers) DELETE FROM event_publisher")
+
+
+def set_consumers(session: Session, found: Sequence[Consumer]) -> None:
+    """Store the consumers of the broker instead of those that are stored."""
+    furthest = sorted(found, key=lambda consumer: consumer.pending, reverse=True)[:CONSUMERS]
+    session.execute(
+        """WITH found AS (
+               SELECT left(f.name, 200) AS name, max(f.pending) AS pending
+               FROM jsonb_to_recordset(%(found)s::jsonb) AS f(name text, pending bigint) GROUP BY 1),
+           gone AS (DELETE FROM event_consumers WHERE name NOT IN (SELECT name FROM found))
+           INSERT INTO event_consumers (name, pending) SELECT name, pending FROM found ORDER BY name
+           ON CONFLICT (name) DO UPDATE SET pending = EXCLUDED.pending, at = EXCLUDED.at""",
+        {"found": to_json([{"name": consumer.name, "pending": consumer.pending} for consumer in furthest])},
+    )
+
+
+def consumers(session: Session) -> list[Row]:
+    """Return `name`, `pending` and `age` (seconds since the broker said so) of each consumer, the furthest first."""
+    return session.execute(
+        """SELECT name, pending, extract(epoch FROM now() - at)::float8 AS age
+           FROM event_consumers ORDER BY pending DESC, name"""
+    ).fetchall()
 
 
 def status(session: Session) -> Row | None:
     """Return what the publisher does, or None if events are not published; ages in seconds.
 
     `publisher` is the host, process and claim that publish, or None; `published` the age of the last acknowledgement;
-    `oldest` the age of the oldest event that is not published; `last_error` the reason of the last round that failed.
+    `oldest` the age of the oldest event that is not published; `last_error` the reason of the last round that failed;
+    `consumers` those of the broker.
     """
     row = session.one(
         """SELECT CASE WHEN leased_until > now() THEN lease_owner END AS publisher, last_error,
                   extract(epoch FROM now() - published_at)::float8 AS published
            FROM event_publisher"""
     )
-    return row and {**row, "oldest": oldest_seconds(session)}
+    return row and {**row, "oldest": oldest_seconds(session), "consumers": consumers(session)}
 
 
 def oldest_seconds(session: Session) -> float | None:

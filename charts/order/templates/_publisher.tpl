@@ -9,7 +9,7 @@ only: no API keys, and the web pods do not get the broker's credentials.
 {{- $name := printf "%s-publisher" (include "chassis.fullname" .) -}}
 {{- $urlSecret := tpl $publisher.existingSecret . | default $name -}}
 {{- $settings := include "chassis.settings" . | fromYaml -}}
-{{- range $key, $value := dict "EVENTS_STREAM" $publisher.stream "EVENTS_REPLICAS" $publisher.streamReplicas "EVENTS_SOURCE" $publisher.source -}}
+{{- range $key, $value := dict "EVENTS_STREAM" $publisher.stream "EVENTS_REPLICAS" $publisher.streamReplicas "EVENTS_SOURCE" $publisher.source "EVENTS_SASL_MECHANISM" $publisher.kafka.saslMechanism "EVENTS_PARTITIONS" $publisher.kafka.partitions -}}
 {{- if not (hasKey $settings $key) -}}{{- $settings = set $settings $key (include "chassis.scalar" $value) -}}{{- end -}}
 {{- end -}}
 apiVersion: apps/v1
@@ -178,13 +178,14 @@ spec:
 {{- end }}
 {{- end }}
 
-{{- /* order.brokerEgress: the NetworkPolicyEgressRules to the servers of publisher.url; NATS listens on 4222 by default */ -}}
+{{- /* order.brokerEgress: the NetworkPolicyEgressRules to the servers of publisher.url; by default NATS listens on 4222 and Kafka on 9092 */ -}}
 {{- define "order.brokerEgress" -}}
 {{- $broker := .Values.publisher.egress -}}
+{{- $port := ternary "9092" "4222" (hasPrefix "kafka" .Values.publisher.url) -}}
 {{- range $url := compact (regexSplit " *, *" .Values.publisher.url -1) }}
-{{- $host := regexReplaceAll "^[a-z]+://([^@/]*@)?([^/]*).*$" $url "${2}" }}
+{{- $host := regexReplaceAll "^([a-z]+://)?([^@/]*@)?([^/]*).*$" $url "${3}" }}
 - ports:
-    - port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default "4222" }}
+    - port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default $port }}
   to:
     {{- /* http: a name of two labels is a Service and its namespace */}}
     {{- include "chassis.destinationPeers" (list (printf "http://%s" $host) $broker.to) | nindent 4 }}

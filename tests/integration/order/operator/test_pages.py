@@ -321,7 +321,13 @@ def test_the_publisher_its_lag_and_its_last_error_are_shown(operator: Desk, pair
         page = operator.page("/operator/pending").text
         assert "none runs" in page
         assert "3 min ago" in page
+        assert "Events behind" not in page
+        connection.execute(
+            "INSERT INTO event_consumers VALUES ('shop', 12, now() - interval '1 minute'), (%s, 0, now())", (HOSTILE,)
+        )
+        assert "shop 12 1 min ago" in operator.page("/operator/pending").text
         connection.execute("DELETE FROM event_publisher")
+        connection.execute("DELETE FROM event_consumers")
 
 
 def test_webhooks_that_an_endpoint_does_not_accept_are_pending(operator: Desk, pair: Pair) -> None:

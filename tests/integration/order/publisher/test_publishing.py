@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Recorder:
         self.got: list[str] = []
         self.rounds = 0
 
-    def publish(self, messages: list[Message]) -> tuple[set[str], str | None]:
+    def publish(self, messages: Sequence[Message]) -> tuple[set[str], str | None]:
         self.rounds += 1
         accepted = {message.id for message in messages if not self._refuses(message)}
         self.got += [message.id for message in messages if message.id in accepted]

@@ -26,8 +26,9 @@ from tests.support.publishing import publishing, record, settings
 AUTHORITY = trustme.CA()
 
 
-def message(number: int = 1, body: bytes = b"{}", order: str = "o") -> Message:
-    return Message(f"id-{number}", order, "tandem.demo.order.order.placed", body)
+def message(number: int = 1) -> Message:
+    attributes: dict[str, str | int] = {"id": f"id-{number}", "subject": "o", "orderversion": number}
+    return Message(f"id-{number}", "o", "tandem.demo.order.order.placed", attributes, b"{}")
 
 
 def publish(url: str, *messages: Message, **changes: object) -> tuple[set[str], str | None]:
