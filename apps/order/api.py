@@ -230,7 +230,10 @@ def list_events(query: dict[str, Any], order_id: UUID) -> Response:
 @facts(body=snapshots.PaymentEvent, signature=STANDARD_WEBHOOKS)
 @blueprint.response(204)
 def receive_payment_event() -> Response:
-    """Receive an event of a payment from the payment service, signed as in Standard Webhooks."""
+    """Receive an event of a payment from the payment service.
+
+    It is signed as in Standard Webhooks. A duplicate or late event changes nothing.
+    """
     data = parsing.read_body(request)
     if not signatures.is_genuine(service().settings.events_secrets, dict(request.headers), data):
         raise Problem("invalid-signature", "The event has no valid signature that is recent enough.")
