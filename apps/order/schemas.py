@@ -21,6 +21,7 @@ from chassis.http.fields import (
     PageSize,
     QueryTime,
     Schema,
+    Sort,
     Text,
     Time,
     describe,
@@ -203,10 +204,7 @@ class ListOrders(Schema):
         validate=validate.Length(max=MOST_LABELS),
         metadata=describe("`metadata.cart=9`: only orders with this label. Of several, all must match.", {"cart": "9"}),
     )
-    sort = Choice(
-        ["-created_at", "created_at"],
-        "`-created_at`, the default, lists the newest first, `created_at` the oldest. Not with `updated_after`.",
-    )
+    sort = Sort("Not with `updated_after`.")
     limit = PageSize()
     cursor = Cursor(by_time=True)
 

@@ -87,18 +87,22 @@ COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: 
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
 COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 
-CREATE INDEX orders_labeled ON orders USING gin (metadata jsonb_path_ops) WITH (fastupdate=off) WHERE metadata <> '{}';
-COMMENT ON INDEX orders_labeled IS 'Lists of orders by a label.';
-
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
 COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
 
 CREATE INDEX orders_of_customer ON orders (merchant, customer, created_at, id) WHERE customer IS NOT NULL;
 COMMENT ON INDEX orders_of_customer IS 'Lists of one customer.';
 
+CREATE INDEX orders_of_label ON orders USING gin (jsonb_set('{}', ARRAY[merchant], metadata) jsonb_path_ops) WITH (fastupdate=off)
+    WHERE metadata <> '{}';
+COMMENT ON INDEX orders_of_label IS 'Lists of a merchant''s orders by a label.';
+
 CREATE INDEX orders_waiting_turns ON orders (merchant, status, updated_at)
     WHERE status IN ('pending_payment', 'authorized', 'canceling');
 COMMENT ON INDEX orders_waiting_turns IS 'The sweep, in which merchants take turns; gauges.';
+
+CREATE STATISTICS orders_labels ON jsonb_set('{}', ARRAY[merchant], metadata) FROM orders;
+COMMENT ON STATISTICS orders_labels IS 'How many orders have a label, for the lists by it.';
 
 CREATE FUNCTION orders_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
