@@ -171,7 +171,10 @@ def get_refund(order_id: UUID, refund_id: UUID) -> Response:
 @blueprint.arguments(schemas.ListRefunds, location="query")
 @blueprint.response(200, schemas.RefundList)
 def list_all_refunds(query: dict[str, Any]) -> Response:
-    """List the refunds of all orders, newest first."""
+    """List the refunds of all orders, newest first.
+
+    `sort=created_at` lists the oldest first.
+    """
     rows = refunds().find(g.merchant, query, paging.after_moment(query.get("cursor")))
     return paging.page(rows, query["limit"])
 

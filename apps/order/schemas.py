@@ -238,6 +238,7 @@ class ListRefunds(Schema):
     status = Choices(REFUND_STATUSES, "Only refunds with this status, or one of these.")
     created_after = QueryTime("Only refunds requested after this time.")
     created_before = QueryTime("Only refunds requested before this time.")
+    sort = Sort()
     limit = PageSize()
     cursor = Cursor(by_time=True)
 

@@ -69,7 +69,7 @@ export class Operations extends Transport {
   }
 
   /** List the refunds of all orders, newest first. */
-  listAllRefunds(query: { status?: Array<"pending" | "succeeded" | "failed">; created_after?: string; created_before?: string; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<RefundList> {
+  listAllRefunds(query: { status?: Array<"pending" | "succeeded" | "failed">; created_after?: string; created_before?: string; sort?: "-created_at" | "created_at"; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<RefundList> {
     return this.send({ method: "GET", path: "/v1/refunds", query }, options);
   }
 

@@ -46,7 +46,7 @@ _REFUNDS = Listing(table="refunds", alias="r", view=_VIEW, statuses=REFUND_STATU
 
 
 def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
-    """Return views of a merchant's refunds with `created_at`, newest first, at most `limit` + 1.
+    """Return views of a merchant's refunds with `created_at`, in the order of `sort`, at most `limit` + 1.
 
     `query` is what schemas.ListRefunds loads. `after` is the time and id of the last refund of the page before.
     """
