@@ -1,4 +1,4 @@
-.PHONY: help run tour test kafka lint format charts manifests openapi asyncapi schema dashboards chaos simulate fuzz card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
+.PHONY: help run tour test kafka lint format charts manifests openapi asyncapi schema dashboards chaos simulate fuzz generators card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -67,6 +67,9 @@ simulate: $(DEV) ## Run both services in memory through SCHEDULES=20000 schedule
 
 fuzz: $(DEV) ## Send EXAMPLES=2000 requests, generated from the OpenAPI documents and SEED, to each service
 	$(MODULES) $(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(EXAMPLES),--examples $(EXAMPLES))
+
+generators: $(DEV) ## Generate clients from the OpenAPI documents in four languages, compile and use them; lint the documents
+	$(MODULES) $(BIN)/python -m tests.generators $(if $(STRICT),--strict)
 
 restore-drill: $(DEV) ## Lose a database under load, restore it, check the invariants; CASE=order-older or payment-older
 	$(MODULES) $(BIN)/python -m tests.chaos.restore $(if $(CASE),--case $(CASE)) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))

@@ -201,7 +201,10 @@ def _begin() -> Response | None:
     if path.startswith("//"):  # werkzeug strips leading slashes
         raise Problem("not-found", "No path begins with two slashes.")
     if path == "*" and req.method == "OPTIONS":  # about the service as a whole (RFC 9110, section 9.3.7)
-        return Response(status=204, headers={"Allow": _ALLOWED})
+        methods = {method for rule in current_app.url_map.iter_rules() for method in rule.methods or ()}
+        answer = Response(status=204, headers={"Allow": ", ".join(sorted(methods))})
+        del answer.headers["Content-Type"]
+        return answer
     if req.query_string and req.method != "OPTIONS":
         _refuse_query(req)
     return None
@@ -214,7 +217,6 @@ def _refuse_query(req: Request) -> None:
         parsing.refuse_query(req)
 
 
-_ALLOWED = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 _VERSION = ("Tandem-Version", __version__)
 
 # Caches must revalidate a response (ETag), and not use it for requests with another key.

@@ -179,7 +179,10 @@ def get_refund(order_id: UUID, refund_id: UUID) -> Response:
 @blueprint.arguments(schemas.ListRefunds, location="query")
 @blueprint.response(200, schemas.RefundList)
 def list_all_refunds(query: dict[str, Any]) -> Response:
-    """List the refunds of all orders, newest first."""
+    """List the refunds of all orders, newest first.
+
+    `sort=created_at` lists the oldest first.
+    """
     rows = refunds().find(g.merchant, query, paging.after_moment(query.get("cursor")))
     return paging.page(rows, query["limit"])
 
@@ -238,7 +241,10 @@ def list_events(query: dict[str, Any], order_id: UUID) -> Response:
 @facts(body=snapshots.PaymentEvent, signature=STANDARD_WEBHOOKS)
 @blueprint.response(204)
 def receive_payment_event() -> Response:
-    """Receive an event of a payment from the payment service, signed as in Standard Webhooks."""
+    """Receive an event of a payment from the payment service.
+
+    It is signed as in Standard Webhooks. A duplicate or late event changes nothing.
+    """
     data = parsing.read_body(request)
     if not signatures.is_genuine(service().settings.events_secrets, dict(request.headers), data):
         raise Problem("invalid-signature", "The event has no valid signature that is recent enough.")

@@ -19,6 +19,7 @@ from chassis.http.fields import (
     PageSize,
     QueryTime,
     Schema,
+    Sort,
     Text,
     Time,
     describe,
@@ -141,10 +142,7 @@ class ListOrders(Schema):
         validate=validate.Length(max=MOST_LABELS),
         metadata=describe("`metadata.cart=9`: only orders with this label. Of several, all must match.", {"cart": "9"}),
     )
-    sort = Choice(
-        ["-created_at", "created_at"],
-        "`-created_at`, the default, lists the newest first, `created_at` the oldest. Not with `updated_after`.",
-    )
+    sort = Sort("Not with `updated_after`.")
     limit = PageSize()
     cursor = Cursor(by_time=True)
 
@@ -178,6 +176,7 @@ class ListRefunds(Schema):
     status = Choices(REFUND_STATUSES, "Only refunds with this status, or one of these.")
     created_after = QueryTime("Only refunds requested after this time.")
     created_before = QueryTime("Only refunds requested before this time.")
+    sort = Sort()
     limit = PageSize()
     cursor = Cursor(by_time=True)
 

@@ -170,9 +170,11 @@ def get_payment(payment_id: UUID) -> Response:
 @blueprint.arguments(schemas.ListPayments, location="query")
 @blueprint.response(200, schemas.PaymentList)
 def list_payments(query: dict[str, Any]) -> Response:
-    """List payments, newest first."""
-    moment, after = paging.after_moment(query.get("cursor")) or (None, None)
-    rows = payments().find({**query, "merchant": g.merchant, "after": after, "after_time": moment})
+    """List payments, newest first.
+
+    `sort=created_at` lists the oldest first.
+    """
+    rows = payments().find(g.merchant, query, paging.after_moment(query.get("cursor")))
     return paging.page(rows, query["limit"])
 
 

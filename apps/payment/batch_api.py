@@ -33,7 +33,7 @@ _PATHS = {CAPTURE: "capture", VOID: "void", REFUND: "refunds"}
 @blueprint.post("/commands")
 @requires(ANY_MERCHANT)
 @requires("payments:write")
-@blueprint.arguments(batch_schemas.Commands)
+@blueprint.arguments(batch_schemas.CommandBatch)
 @blueprint.response(200, batch_schemas.CommandResults)
 def carry_out(wanted: dict[str, Any]) -> Response:
     """Carry out commands of the order service, each under its own idempotency key.

@@ -50,7 +50,7 @@ class CommandMessage(Schema):
     )
 
 
-class Commands(Schema):
+class CommandBatch(Schema):
     """Commands of the order service."""
 
     commands = fields.List(fields.Nested(CommandMessage), required=True, validate=validate.Length(1, MOST))

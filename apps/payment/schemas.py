@@ -7,6 +7,7 @@ from marshmallow import fields, validate
 from chassis.http.fields import (
     Amount,
     Choice,
+    Choices,
     Currency,
     Cursor,
     Flag,
@@ -15,7 +16,9 @@ from chassis.http.fields import (
     MajorAmount,
     NextCursor,
     PageSize,
+    QueryTime,
     Schema,
+    Sort,
     Text,
     Time,
     describe,
@@ -67,10 +70,13 @@ class CreateRefund(Schema):
 
 
 class ListPayments(Schema):
-    """The query of GET /v1/payments."""
+    """The query of GET /v1/payments. Payments created exactly at one of the times are not listed."""
 
     order_id = Id(metadata=describe("Only payments of this order."))
-    status = Choice(model.Status, "Only payments with this status.")
+    status = Choices(model.Status, "Only payments with this status, or one of these.")
+    created_after = QueryTime("Only payments created after this time.")
+    created_before = QueryTime("Only payments created before this time.")
+    sort = Sort()
     limit = PageSize()
     cursor = Cursor(by_time=True)
 
@@ -103,7 +109,7 @@ class PaymentView(Schema):
 
 
 class PaymentList(Schema):
-    """A page of payments, newest first."""
+    """A page of payments, in the order of `sort`."""
 
     data = fields.List(fields.Nested(PaymentView), metadata=describe("The payments."))
     next_cursor = NextCursor()

@@ -235,14 +235,14 @@ class Payments:
         """Return a payment's view. Raises Problem `payment-not-found`."""
         return found(store.get(self.database.session(), merchant, payment_id))
 
-    def find(self, query: dict[str, Any]) -> list[Row]:
-        """Return views of a merchant's payments, newest first; see store.find.
+    def find(self, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
+        """Return views of a merchant's payments; see store.find.
 
         The payments of one order are read from the primary: its caller may have just paid.
         """
         if query.get("order_id") is not None:
-            return store.find(self.database.session(), query)
-        return self._lists.read(lambda session: store.find(session, query))
+            return store.find(self.database.session(), merchant, query, after)
+        return self._lists.read(lambda session: store.find(session, merchant, query, after))
 
     def entries(self, merchant: str, payment_id: str | None, after: str | None, limit: int) -> list[Row]:
         """Return the ledger's entries, newest first; see ledger.entries. Those of one payment are from the primary."""

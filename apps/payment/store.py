@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg.errors import UniqueViolation
@@ -12,6 +13,8 @@ from chassis.http import idempotency
 from chassis.http.idempotency import Claim
 from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session, json_time, to_json
+from chassis.postgres.lists import Listing
+from payment import model
 
 OBJECT = f"""json_build_object(
     'id', p.id, 'order_id', p.order_id, 'status', p.status, 'amount', p.amount, 'currency', p.currency,
@@ -210,24 +213,19 @@ def count_ended(session: Session, merchant: str, order_id: str) -> int:
     return ended
 
 
-_FILTERS = {
-    "order_id": "order_id = %(order_id)s",
-    "status": "status = %(status)s",
-    "after": "(created_at, id) < (%(after_time)s, %(after)s)",
-}
+_PAYMENTS = Listing(
+    table="payments",
+    alias="p",
+    view=VIEW,
+    statuses=tuple(model.Status),
+    few={"order_id": "order_id = %(order_id)s"},
+    conditions={},
+)
 
 
-def find(session: Session, query: dict[str, Any]) -> list[Row]:
-    """Return views of a merchant's payments, newest first; at most `limit` + 1.
+def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
+    """Return views of a merchant's payments with `created_at`, in the order of `sort`, at most `limit` + 1.
 
-    `query` has `merchant`, `limit`, and optionally the filters `order_id`, `status`, and `after` (an id) with
-    `after_time`. The statement contains only the filters that are set and is planned for their values, so that each of
-    them can use an index; `%s IS NULL OR ...` would prevent that.
+    `query` is what schemas.ListPayments loads. `after` is the time and id of the last payment of the page before.
     """
-    conditions = "".join(f" AND {condition}" for name, condition in _FILTERS.items() if query.get(name) is not None)
-    return session.execute(
-        f"""SELECT {VIEW}, p.created_at FROM payments p WHERE merchant = %(merchant)s{conditions}
-            ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1""",
-        query,
-        prepare=False,
-    ).fetchall()
+    return _PAYMENTS.find(session, merchant, query, after)

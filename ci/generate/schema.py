@@ -80,6 +80,11 @@ FROM pg_index WHERE indrelid = %s AND NOT EXISTS (SELECT FROM pg_constraint WHER
 ORDER BY name
 """
 
+_STATISTICS = """
+SELECT stxname AS name, pg_get_statisticsobjdef(oid) AS definition, obj_description(oid, 'pg_statistic_ext') AS about
+FROM pg_statistic_ext WHERE stxrelid = %s ORDER BY name
+"""
+
 _TRIGGERS = """
 SELECT tgname AS name, pg_get_triggerdef(t.oid, true) AS definition, obj_description(t.oid, 'pg_trigger') AS about,
        tgfoid::regprocedure::text AS function, pg_get_functiondef(tgfoid) AS function_definition,
@@ -165,6 +170,10 @@ def _table(connection: Connection, table: Row, known: set[str]) -> Iterator[str]
         yield ""
         yield _fit(f"{_spelled(index['definition'])};")
         yield from _comment(connection, f"INDEX {index['name']}", index["about"])
+    for statistics in connection.execute(_STATISTICS, (table["oid"],)).fetchall():
+        yield ""
+        yield _fit(f"{_spelled(statistics['definition']).replace(' public.', ' ')};")
+        yield from _comment(connection, f"STATISTICS {statistics['name']}", statistics["about"])
     for trigger in connection.execute(_TRIGGERS, (table["oid"],)).fetchall():
         if trigger["function"] not in known:
             known.add(trigger["function"])

@@ -89,14 +89,15 @@ COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. 
 COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 COMMENT ON COLUMN orders.reference IS 'The shop''s own order number; NULL if it has none. Immutable.';
 
-CREATE INDEX orders_labeled ON orders USING gin (metadata jsonb_path_ops) WITH (fastupdate=off) WHERE metadata <> '{}';
-COMMENT ON INDEX orders_labeled IS 'Lists of orders by a label.';
-
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
 COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
 
 CREATE INDEX orders_of_customer ON orders (merchant, customer, created_at, id) WHERE customer IS NOT NULL;
 COMMENT ON INDEX orders_of_customer IS 'Lists of one customer.';
+
+CREATE INDEX orders_of_label ON orders USING gin (jsonb_set('{}', ARRAY[merchant], metadata) jsonb_path_ops) WITH (fastupdate=off)
+    WHERE metadata <> '{}';
+COMMENT ON INDEX orders_of_label IS 'Lists of a merchant''s orders by a label.';
 
 CREATE UNIQUE INDEX orders_reference ON orders (merchant, reference) WHERE reference IS NOT NULL;
 COMMENT ON INDEX orders_reference IS 'No two orders of a merchant have the same reference; lists by reference.';
@@ -104,6 +105,9 @@ COMMENT ON INDEX orders_reference IS 'No two orders of a merchant have the same 
 CREATE INDEX orders_waiting_turns ON orders (merchant, status, updated_at)
     WHERE status IN ('pending_payment', 'authorized', 'canceling');
 COMMENT ON INDEX orders_waiting_turns IS 'The sweep, in which merchants take turns; gauges.';
+
+CREATE STATISTICS orders_labels ON jsonb_set('{}', ARRAY[merchant], metadata) FROM orders;
+COMMENT ON STATISTICS orders_labels IS 'How many orders have a label, for the lists by it.';
 
 CREATE FUNCTION orders_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

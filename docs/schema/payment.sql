@@ -56,7 +56,7 @@ COMMENT ON COLUMN payments.created_at IS 'Time of creation.';
 COMMENT ON COLUMN payments.updated_at IS 'Time of the newest version.';
 
 CREATE INDEX payments_by_time ON payments (merchant, created_at, id);
-COMMENT ON INDEX payments_by_time IS 'Lists of a merchant''s payments.';
+COMMENT ON INDEX payments_by_time IS 'Read by releases before 0.3. The next release drops it.';
 
 CREATE INDEX payments_changed ON payments USING brin (updated_at);
 COMMENT ON INDEX payments_changed IS 'Payments to tell order again.';
@@ -64,11 +64,11 @@ COMMENT ON INDEX payments_changed IS 'Payments to tell order again.';
 CREATE INDEX payments_expiring_turns ON payments (merchant, expires_at) WHERE status = 'authorized' AND busy IS NULL;
 COMMENT ON INDEX payments_expiring_turns IS 'Authorizations to void, by merchants'' turns.';
 
+CREATE INDEX payments_newest ON payments (merchant, status, created_at, id);
+COMMENT ON INDEX payments_newest IS 'Lists of all payments and of some statuses.';
+
 CREATE INDEX payments_of_order ON payments (merchant, order_id, id);
 COMMENT ON INDEX payments_of_order IS 'Payments of one order.';
-
-CREATE INDEX payments_of_status_by_time ON payments (merchant, status, created_at, id) WHERE status <> 'captured';
-COMMENT ON INDEX payments_of_status_by_time IS 'Lists of one status other than captured.';
 
 CREATE UNIQUE INDEX payments_one_live ON payments (merchant, order_id)
     WHERE status IN ('processing', 'authorized', 'captured');

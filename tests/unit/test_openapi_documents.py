@@ -232,3 +232,39 @@ def test_signed_events_are_documented_by_both_services() -> None:
     _, _, taken = operations(documents["order"])["receivePaymentEvent"]
     assert faults(documents["order"], taken["requestBody"]["content"]["application/json"]["schema"], example) == []
     assert event["security"] == taken["security"] == [{"webhookSignature": []}]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_schema_has_a_member_of_its_own_name(name: str) -> None:
+    """openapi-python-client would write a class whose method uses one variable for both."""
+    schemas = json.loads(texts()[name])["components"]["schemas"]
+    members = {name: schema.get("properties", {}) for name, schema in schemas.items()}
+    assert [name for name in schemas if re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() in members[name]] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_object_with_members_has_a_name(name: str) -> None:
+    """Generators would invent one, such as ProblemErrorsInner."""
+    document = json.loads(texts()[name])
+    names = [f"/components/schemas/{name}" for name in document["components"]["schemas"]]
+    found = [
+        where for where, part in parts(document) if isinstance(part, dict) and isinstance(part.get("properties"), dict)
+    ]
+    assert [where for where in found if where not in names and not where.endswith("/properties")] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_document_of_webhooks_has_the_members_that_tools_require(service: str) -> None:
+    """openapi-python-client requires paths, and Redocly servers."""
+    document = json.loads(texts()[f"{service}-webhooks"])
+    assert document["paths"] == {}
+    assert document["servers"] != []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_pattern_describes_the_whole_string(name: str) -> None:
+    """Some generated clients match a pattern from the start of the string, as Python's re.match does."""
+    found = [
+        part["pattern"] for _, part in parts(json.loads(texts()[name])) if isinstance(part, dict) and "pattern" in part
+    ]
+    assert [pattern for pattern in found if not re.fullmatch(r"\^.*\$", pattern)] == []

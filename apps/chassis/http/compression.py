@@ -7,6 +7,7 @@ same version: conditions accept either.
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +52,35 @@ def compress(request: Request, response: Response) -> None:
     data = response.get_data()
     if len(data) < SMALLEST or "Content-Encoding" in response.headers or not _accepts(request):
         return
-    packed = gzip.compress(data, _LEVEL, mtime=0)
+    _set_packed(response, _pack(data))
+
+
+class Document:
+    """A public document that does not change while the process runs. It is compressed once, not for each request."""
+
+    def __init__(self, data: bytes, media_type: str, max_age: int) -> None:
+        """`max_age` is for how many seconds a cache may keep the document without asking whether it is current."""
+        self._data, self._media_type, self._max_age = data, media_type, max_age
+        self._tag = hashlib.sha256(data).hexdigest()[:32]
+        self._packed = _pack(data)
+
+    def response(self, request: Request) -> Response:
+        """Return the document, compressed if the client accepts that, or 304 if it has the current one."""
+        response = Response(self._data, mimetype=self._media_type)
+        response.cache_control.public = True
+        response.cache_control.max_age = self._max_age
+        response.set_etag(self._tag)
+        make_conditional(response, request.environ)
+        if response.status_code == 200 and len(self._data) >= SMALLEST and _accepts(request):
+            _set_packed(response, self._packed)
+        return response
+
+
+def _pack(data: bytes) -> bytes:
+    return gzip.compress(data, _LEVEL, mtime=0)
+
+
+def _set_packed(response: Response, packed: bytes) -> None:
     response.set_data(packed)
     response.headers["Content-Length"] = str(len(packed))
     response.headers["Content-Encoding"] = "gzip"

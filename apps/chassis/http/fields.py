@@ -207,6 +207,14 @@ class Choices(fields.Field):  # type: ignore[type-arg]
         return list(dict.fromkeys(given))
 
 
+class Sort(Choice):
+    """The order of a list by time, in a query."""
+
+    def __init__(self, more: str = "") -> None:
+        about = "`-created_at`, the default, lists the newest first, `created_at` the oldest."
+        super().__init__(["-created_at", "created_at"], f"{about} {more}".strip())
+
+
 class Currency(fields.String):
     """An ISO 4217 code in capitals."""
 

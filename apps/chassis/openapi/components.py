@@ -107,7 +107,6 @@ def components() -> dict[str, Any]:
     bearer = {
         "type": "http",
         "scheme": "bearer",
-        "bearerFormat": "API key or JWT",
         "description": "An API key, or an access token of the issuer that the operator trusts. It belongs to a "
         "merchant and has scopes.",
     }

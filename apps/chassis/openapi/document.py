@@ -25,8 +25,8 @@ from chassis.http.problems import Catalogue
 from chassis.openapi import schemas
 from chassis.openapi.components import WEBHOOK_HEADERS, components, parameter_references, security_scheme
 from chassis.openapi.operations import Operation
-from chassis.openapi.refusals import problem_schema
-from chassis.openapi.service_paths import TAG, service_paths
+from chassis.openapi.refusals import problem_schemas
+from chassis.openapi.service_paths import SCHEMAS, TAG, service_paths
 
 METHODS = ("get", "put", "post", "delete", "patch")
 
@@ -112,7 +112,7 @@ def document(
     ]
     versioned = [operation.path for operation in operations if operation.shows_version(names)]
     operations = [replace(each, changes=_changes(each, versioned)) for each in operations]
-    shared: dict[str, Any] = {"schemas": {**names, "Problem": problem_schema(problems)}, **components()}
+    shared: dict[str, Any] = {"schemas": {**names, **SCHEMAS, **problem_schemas(problems)}, **components()}
     for operation in operations:
         operation.describe(shared, problems)
     for operation in operations:

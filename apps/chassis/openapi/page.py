@@ -13,16 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, request, send_file
+from flask import Blueprint, Response, request
 
 from chassis.http.answers import to_json
-from chassis.http.compression import make_conditional
+from chassis.http.compression import Document
 from chassis.http.problems import Problem
 from chassis.openapi.parts import WEBHOOKS, divide
 
 FOLDER = Path(__file__).parent / "docs_page"
 MAX_AGE = 300
-"""Seconds for which a document may be kept without a question. It changes with a release only."""
+"""Seconds for which a document or file may be kept without a question. It changes with a release only."""
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -47,23 +47,17 @@ ASSETS = {
 def blueprint(make: Callable[[], dict[str, Any]]) -> Blueprint:
     """Return the routes. `make` builds the whole document; it is called once, at the first request for a part of it."""
     pages = Blueprint("docs", __name__)
-    cached: list[bytes] = []
+    cached: list[Document] = []
     lock = threading.Lock()
 
-    def text(part: int) -> bytes:
+    def document(part: int) -> Response:
         with lock:
             if not cached:
-                cached.extend(to_json(document) for document in divide(make()) if document is not None)
-            if part >= len(cached):
-                raise Problem("not-found", "This service sends no webhooks.")
-            return cached[part]
-
-    def document(part: int) -> Response:
-        response = Response(text(part), mimetype="application/json")
-        response.cache_control.max_age = MAX_AGE
-        response.add_etag()
-        make_conditional(response, request.environ)
-        return response
+                texts = [to_json(document) for document in divide(make()) if document is not None]
+                cached.extend(Document(text, "application/json", MAX_AGE) for text in texts)
+        if part >= len(cached):
+            raise Problem("not-found", "This service sends no webhooks.")
+        return cached[part].response(request)
 
     pages.add_url_rule("/openapi.json", "document", lambda: document(0))
     pages.add_url_rule(WEBHOOKS, "webhooks", lambda: document(1))
@@ -79,13 +73,15 @@ def _asset(asset: str) -> Response:
 
 
 def _file(name: str, media_type: str) -> Response:
-    # max-age=0 makes a browser revalidate its copy each time, with an ETag of the file's size and time.
-    own = FOLDER / name
-    # Not conditional: that would answer parts of a file, and 412 with the whole file.
-    response = send_file(own if own.exists() else _swagger_ui() / name, media_type, conditional=False, max_age=0)
-    make_conditional(response, request.environ)
+    response = _document(name, media_type).response(request)
     response.headers.update(HEADERS)
     return response
+
+
+@functools.cache
+def _document(name: str, media_type: str) -> Document:
+    own = FOLDER / name
+    return Document((own if own.exists() else _swagger_ui() / name).read_bytes(), media_type, MAX_AGE)
 
 
 @functools.cache

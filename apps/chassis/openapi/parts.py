@@ -28,6 +28,9 @@ def divide(document: Document) -> tuple[Document, Document | None]:
     webhooks = {
         "openapi": document["openapi"],
         "info": {**info, "title": f"{info['title']}: webhooks", "description": about},
+        # Nothing is sent to these: the linter Redocly and the generator openapi-python-client need the members.
+        "servers": document["servers"],
+        "paths": {},
         "webhooks": document["webhooks"],
         "components": document["components"],
     }

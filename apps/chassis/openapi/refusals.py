@@ -19,8 +19,23 @@ _HEADERS_BY_STATUS = {
 }
 
 
-def problem_schema(catalogue: Catalogue) -> dict[str, Any]:
-    """Return the schema of the body of every error response."""
+def problem_schemas(catalogue: Catalogue) -> dict[str, Any]:
+    """Return the schemas of the body of every error response by name."""
+    return {"Problem": _problem(catalogue), "ProblemError": _ERROR}
+
+
+_ERROR = {
+    "type": "object",
+    "description": "An invalid field.",
+    "properties": {
+        "pointer": {"type": "string", "description": "A JSON pointer (RFC 6901) to the field."},
+        "detail": {"type": "string", "description": "What is wrong with it."},
+    },
+    "required": ["pointer", "detail"],
+}
+
+
+def _problem(catalogue: Catalogue) -> dict[str, Any]:
     return {
         "type": "object",
         "description": "An error (RFC 9457).",
@@ -30,7 +45,7 @@ def problem_schema(catalogue: Catalogue) -> dict[str, Any]:
                 "format": "uri",
                 "description": "The kind of problem: the address of a page of this service that says what to do. Its "
                 f"last segment is the name of the kind: {', '.join(catalogue)}, or another one in the future.",
-                "pattern": "/problems/[a-z-]+$",
+                "pattern": "^.*/problems/[a-z-]+$",
             },
             "title": {"type": "string", "description": "The kind of problem, for people."},
             "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
@@ -40,14 +55,7 @@ def problem_schema(catalogue: Catalogue) -> dict[str, Any]:
             "errors": {
                 "type": "array",
                 "description": "The invalid fields.",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "pointer": {"type": "string", "description": "A JSON pointer (RFC 6901) to the field."},
-                        "detail": {"type": "string", "description": "What is wrong with it."},
-                    },
-                    "required": ["pointer", "detail"],
-                },
+                "items": {"$ref": "#/components/schemas/ProblemError"},
                 "maxItems": MAX_ERRORS,
             },
             "more_errors": {

@@ -20,7 +20,7 @@ import type {
   RefundList,
   RefundView,
   Rotation,
-  Test,
+  SendTest,
   WholeDeliveryView,
 } from "./schema.ts";
 import { segment, Transport } from "./transport.ts";
@@ -69,7 +69,7 @@ export class Operations extends Transport {
   }
 
   /** List the refunds of all orders, newest first. */
-  listAllRefunds(query: { status?: Array<"pending" | "succeeded" | "failed">; created_after?: string; created_before?: string; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<RefundList> {
+  listAllRefunds(query: { status?: Array<"pending" | "succeeded" | "failed">; created_after?: string; created_before?: string; sort?: "-created_at" | "created_at"; limit?: number; cursor?: string } = {}, options: Options = {}): Promise<RefundList> {
     return this.send({ method: "GET", path: "/v1/refunds", query }, options);
   }
 
@@ -129,7 +129,7 @@ export class Operations extends Transport {
   }
 
   /** Send an event to an endpoint to test it: webhook.test, or an example of another type. */
-  sendTestEvent(webhook_endpoint_id: string, body: Test = {}, options: Options = {}): Promise<WholeDeliveryView> {
+  sendTestEvent(webhook_endpoint_id: string, body: SendTest = {}, options: Options = {}): Promise<WholeDeliveryView> {
     return this.send({ method: "POST", path: `/v1/webhook-endpoints/${segment(webhook_endpoint_id)}/test`, body, keyed: true }, options);
   }
 

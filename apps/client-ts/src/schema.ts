@@ -430,7 +430,7 @@ export interface Rotation {
 }
 
 /** A test of an endpoint. */
-export interface Test {
+export interface SendTest {
   /**
    * The type of the event. Its order is an example: no order has its id, and its metadata have `test`. By default
    * webhook.test.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from chassis.postgres.database import Row, Session, json_time
+from chassis.postgres.lists import Listing
 from order.schemas import REFUND_STATUSES
 
 # Releases before 0.3 wrote no payment_id: an order that was refunded keeps its payment.
@@ -42,35 +42,15 @@ def of_order(session: Session, merchant: str, order_id: str, after: str | None, 
     ).fetchall()
 
 
-_BOUNDS = {
-    "created_after": "AND created_at > %(created_after)s",
-    "created_before": "AND created_at < %(created_before)s",
-    "seen_at": "AND (created_at, id) < (%(seen_at)s, %(seen_id)s)",
-}
+_REFUNDS = Listing(table="refunds", alias="r", view=_VIEW, statuses=REFUND_STATUSES, few={}, conditions={})
 
 
 def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
-    """Return views of a merchant's refunds with `created_at`, newest first, at most `limit` + 1.
+    """Return views of a merchant's refunds with `created_at`, in the order of `sort`, at most `limit` + 1.
 
-    `query` is what schemas.ListRefunds loads. `after` is the time and id of the last refund of the page before. The
-    newest refunds of each status are read from one index, and merged.
+    `query` is what schemas.ListRefunds loads. `after` is the time and id of the last refund of the page before.
     """
-    seen_at, seen_id = after or (None, None)
-    statuses: Sequence[str] = query.get("status") or REFUND_STATUSES
-    wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id, "statuses": list(statuses)}
-    bounds = " ".join(condition for name, condition in _BOUNDS.items() if wanted.get(name) is not None)
-    return session.execute(
-        f"""WITH page AS MATERIALIZED (
-                SELECT newest.* FROM unnest(%(statuses)s::text[]) AS wanted(status) CROSS JOIN LATERAL (
-                    SELECT id, created_at FROM refunds
-                    WHERE merchant = %(merchant)s AND status = wanted.status {bounds}
-                    ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1) AS newest
-                ORDER BY created_at DESC, id DESC LIMIT %(limit)s + 1)
-            SELECT {_VIEW}, r.created_at FROM page JOIN refunds r ON r.merchant = %(merchant)s AND r.id = page.id
-            ORDER BY page.created_at DESC, page.id DESC""",
-        wanted,
-        prepare=False,
-    ).fetchall()
+    return _REFUNDS.find(session, merchant, query, after)
 
 
 def count(session: Session, merchant: str, order_id: str) -> int:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from chassis.postgres.database import Row, Session, json_time, to_json
+from chassis.postgres.lists import Listing
 from order import model
 
 PAYMENT = """CASE WHEN o.payment IS NOT NULL THEN json_build_object('id', o.payment->'id',
@@ -47,51 +48,26 @@ def get(session: Session, merchant: str, order_id: str) -> Row | None:
     return session.one(f"SELECT {VIEW} FROM orders o WHERE merchant = %s AND id = %s", (merchant, order_id))
 
 
-_CONDITIONS = {
-    "created_after": "created_at > %(created_after)s",
-    "created_before": "created_at < %(created_before)s",
-    "customer": "customer = %(customer)s",
-    "reference": "reference = %(reference)s",
-    "labels": "metadata @> %(labels)s::jsonb AND metadata <> '{{}}'",
-    "seen_at": "(created_at, id) {beyond} (%(seen_at)s, %(seen_id)s)",
-}
+# The merchant is in the index, so that nobody's list depends on how often another merchant uses a label.
+_LABELED = """jsonb_set('{}', ARRAY[merchant], metadata) @> %(labels)s::jsonb AND metadata <> '{}'"""
 
-_PAGE = """SELECT id, created_at FROM orders WHERE merchant = %(merchant)s AND {conditions}
-    ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
-
-# One index by status and time serves both the list of some statuses and the list of all orders: the first orders of
-# each status are read from it, and merged.
-_PAGE_OF_EACH = """SELECT page.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
-    CROSS JOIN LATERAL ({page}) AS page ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
+_ORDERS = Listing(
+    table="orders",
+    alias="o",
+    view=VIEW,
+    statuses=tuple(model.Status),
+    few={"customer": "customer = %(customer)s", "reference": "reference = %(reference)s"},
+    conditions={"labels": _LABELED},
+)
 
 
 def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
     """Return views of a merchant's orders with `created_at`, in the order of `sort`, at most `limit` + 1.
 
-    `query` is what schemas.ListOrders loads. `after` is the time and id of the last order of the page before. The
-    statement has only the conditions of this query and is planned for their values, so that an index can be used.
+    `query` is what schemas.ListOrders loads. `after` is the time and id of the last order of the page before.
     """
-    way, beyond = ("ASC", ">") if query.get("sort") == "created_at" else ("DESC", "<")
-    seen_at, seen_id = after or (None, None)
-    statuses = query.get("status") or [str(status) for status in model.Status]
-    labels = to_json(query["metadata"]) if query.get("metadata") else None
-    wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
-    wanted |= {"statuses": statuses, "labels": labels}
-    given = [each.format(beyond=beyond) for name, each in _CONDITIONS.items() if wanted.get(name) is not None]
-    if "customer" in query or "reference" in query:
-        of_status = ["status = ANY(%(statuses)s)"] if "status" in query else []
-        conditions = " AND ".join([*of_status, *given])
-        page = _PAGE.format(conditions=conditions, way=way)
-    else:
-        of_each = _PAGE.format(conditions=" AND ".join(["status = wanted.status", *given]), way=way)
-        page = _PAGE_OF_EACH.format(page=of_each, way=way)
-    return session.execute(
-        f"""WITH page AS MATERIALIZED ({page})
-            SELECT {VIEW}, o.created_at FROM page JOIN orders o ON o.merchant = %(merchant)s AND o.id = page.id
-            ORDER BY page.created_at {way}, page.id {way}""",
-        wanted,
-        prepare=False,
-    ).fetchall()
+    labels = to_json({merchant: query["metadata"]}) if query.get("metadata") else None
+    return _ORDERS.find(session, merchant, {**query, "labels": labels}, after)
 
 
 def sketch(session: Session, merchant: str, order_id: str) -> Row | None:

@@ -118,7 +118,7 @@ def enable_webhook_endpoint(_: dict[str, Any], webhook_endpoint_id: UUID) -> Res
 
 @blueprint.post("/<uuid:webhook_endpoint_id>/test")
 @requires("orders:write")
-@blueprint.arguments(schemas.Test)
+@blueprint.arguments(schemas.SendTest)
 @facts("webhook-endpoint-disabled")
 @blueprint.response(202, schemas.WholeDeliveryView)
 def send_test_event(wanted: dict[str, Any], webhook_endpoint_id: UUID) -> Response:

@@ -56,7 +56,7 @@ class EndpointChange(Schema):
     enabled = Flag(metadata=describe("Whether events are sent. They are kept while they are not.", True))
 
 
-class Test(Schema):
+class SendTest(Schema):
     """A test of an endpoint."""
 
     type = Choice(

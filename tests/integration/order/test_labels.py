@@ -5,9 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 
+from order.store import views
+from tests.support.explaining import Explaining
 from tests.support.pages import ids_of_pages
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
@@ -161,3 +164,25 @@ def test_pages_keep_the_order_and_the_labels(pair: Pair) -> None:
 )
 def test_an_invalid_query_is_422(pair: Pair, query: str, pointer: str) -> None:
     refused(pair.order.get(f"/v1/orders?{query}"), 422, "validation", *pointer.split())
+
+
+def test_a_merchants_list_by_a_label_does_not_read_the_orders_of_another_merchant(pair: Pair) -> None:
+    """`many` uses the label in all its orders; `few` in three of as many."""
+    pair.databases.query(
+        "order",
+        """INSERT INTO orders (merchant, id, status, currency, total_amount, paid_amount, items, payment_method,
+                               capture, created_at, metadata)
+           SELECT merchant, gen_random_uuid(), 'paid', 'EUR', 9, 9, '[]', 'pm_ok', 'automatic',
+                  timestamptz '2026-01-01' + n * interval '1 s',
+                  jsonb_build_object('cart', n::text, 'shop',
+                                     CASE WHEN merchant = 'many' OR n IN (7, 7007, 14007) THEN 'web' ELSE 'app' END)
+           FROM generate_series(1, 20000) n CROSS JOIN unnest(ARRAY['many', 'few']) AS merchant""",
+    )
+    pair.databases.query("order", "ANALYZE orders")
+    with psycopg.connect(pair.databases.order, autocommit=True) as connection:
+        for merchant, label in (("few", {"shop": "web"}), ("many", {"shop": "web"}), ("many", {"shop": "app"})):
+            for more in ({}, {"sort": "created_at"}, {"status": ["paid", "refunded"]}):
+                explaining = Explaining(connection)
+                query = {"metadata": label, "limit": 20, **more}
+                views.find(explaining, merchant, query, None)  # type: ignore[arg-type]
+                assert 0 < explaining.read < 200, (merchant, query)  # Each merchant has more than 300 pages.

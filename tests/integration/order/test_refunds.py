@@ -104,6 +104,8 @@ def test_the_refunds_of_all_orders_are_listed_newest_first_and_filtered(pair: Pa
     assert listed(pair, created_after=began, status="pending,failed") == []
     assert listed(pair, created_after=made[0]["created_at"], created_before=made[2]["created_at"]) == [made[1]["id"]]
     assert ids_of_pages(pair.order, f"/v1/refunds?{urlencode({'created_after': began, 'limit': 2})}") == ids
+    oldest_first = urlencode({"created_after": began, "limit": 2, "sort": "created_at"})
+    assert ids_of_pages(pair.order, f"/v1/refunds?{oldest_first}") == ids[::-1]
 
 
 @pytest.mark.parametrize(

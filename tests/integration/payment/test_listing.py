@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
+from payment import store
+from tests.support.explaining import Explaining
+from tests.support.pages import ids_of_pages
 from tests.support.pair import Client, Pair
 from tests.support.payment_bodies import wanted
 from tests.support.problems import refused
@@ -105,7 +110,9 @@ def test_a_merchants_list_shows_no_other_merchants_payments(pair: Pair) -> None:
         ),
         *((f"cursor={value}", "/cursor") for value in ("", "x", "!!", "AAAA", "%00", "%C3%A9", "A" * 101, "A" * 99)),
         *((f"order_id={value}", "/order_id") for value in ("", "x", "1")),
-        *((f"status={value}", "/status") for value in ("", "x", "CAPTURED", "%00")),
+        *((f"status={value}", "/status") for value in ("", "x", "CAPTURED", "%00", "failed,", ",failed", "failed,x")),
+        *((f"sort={value}", "/sort") for value in ("", "status", "created_at,-created_at", "-Created_at")),
+        *((f"{name}=yesterday", f"/{name}") for name in ("created_after", "created_before")),
         *((query, "/unknown") for query in ("unknown=1", "unknown=", "limit=1&unknown=1", "unknown=1&unknown=2")),
         ("Limit=1", "/Limit"),
         ("a/b=1", "/a~1b"),
@@ -131,3 +138,50 @@ def test_an_unchanged_list_is_304(pair: Pair) -> None:
 def test_the_error_points_at_every_invalid_parameter(pair: Pair) -> None:
     response = pair.payment.get("/v1/payments?limit=0&status=x&order_id=1")
     refused(response, 422, "validation", "/limit", "/status", "/order_id")
+
+
+def test_payments_are_filtered_by_several_statuses_and_by_time_and_sorted_both_ways(pair: Pair) -> None:
+    order_id = str(uuid.uuid4())
+    failed = declined(pair, order_id, 3)
+    captured = pair.payment.post("/v1/payments", wanted(order_id=order_id)).json()
+    made = [*failed, captured["id"]]
+    path = f"/v1/payments?order_id={order_id}"
+    assert ids_of_pages(pair.payment, f"{path}&limit=2&sort=created_at") == made
+    assert ids_of_pages(pair.payment, f"{path}&limit=2&sort=-created_at") == made[::-1]
+    assert ids_of_pages(pair.payment, f"{path}&limit=2&status=captured,failed") == made[::-1]
+    assert ids_of_pages(pair.payment, f"{path}&limit=2&status=failed,voided&sort=created_at") == failed
+    assert ids(pair.payment.get(f"{path}&status=voided,processing").json()) == []
+    at = captured["created_at"]
+    assert ids(pair.payment.get(f"{path}&created_before={at}").json()) == failed[::-1]
+    assert ids(pair.payment.get(f"{path}&created_after={at}").json()) == []
+
+    all_of_them = ids_of_pages(pair.payment, "/v1/payments?limit=100&sort=created_at&status=captured,failed")
+    assert [payment for payment in all_of_them if payment in made] == made
+    assert ids_of_pages(pair.payment, "/v1/payments?limit=100&status=captured,failed") == all_of_them[::-1]
+    assert set(all_of_them) <= set(ids_of_pages(pair.payment, "/v1/payments?limit=100"))
+
+
+def test_every_list_is_read_from_an_index(pair: Pair) -> None:
+    pair.databases.query(
+        "payment",
+        """INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, provider,
+                                 created_at)
+           SELECT 'many', gen_random_uuid(), gen_random_uuid(),
+                  CASE WHEN n % 5000 = 0 THEN 'captured' WHEN n % 5000 = 7 THEN 'voided' ELSE 'failed' END, 9, 'EUR',
+                  'pm_ok', 'automatic', 'simulator', timestamptz '2026-01-01' + n * interval '1 s'
+           FROM generate_series(1, 20000) n""",
+    )
+    pair.databases.query("payment", "ANALYZE payments")
+    moment = datetime(2026, 1, 1, 2, tzinfo=UTC)
+    queries: list[dict[str, Any]] = [
+        *({}, {"status": ["captured"]}, {"status": ["failed"]}, {"status": ["voided", "captured"]}),
+        *({"order_id": str(uuid.uuid4())}, {"order_id": str(uuid.uuid4()), "status": ["captured"]}),
+        *({"created_after": moment}, {"created_before": moment}, {"sort": "created_at", "created_after": moment}),
+        *({"sort": "created_at"}, {"sort": "created_at", "status": ["captured", "processing"]}),
+    ]
+    with psycopg.connect(pair.databases.payment, autocommit=True) as connection:
+        for query in queries:
+            for after in (None, (moment, str(uuid.uuid4()))):
+                explaining = Explaining(connection)
+                store.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
+                assert 0 < explaining.read < 200, (query, after)  # The table has more than 300 pages.

@@ -5,7 +5,7 @@ from alembic import op
 from chassis.postgres import tables
 
 revision = "0024"
-down_revision = "0020"
+down_revision = "0023"
 
 CONSUMERS = """
 CREATE TABLE event_consumers (

@@ -5,7 +5,7 @@ from alembic import op
 from chassis.postgres import tables
 
 revision = "0026"
-down_revision = "0022"
+down_revision = "0024"
 
 
 def upgrade() -> None:

@@ -63,11 +63,28 @@ def test_a_small_response_is_not_compressed(pair: Pair) -> None:
     assert "Content-Encoding" not in raw(pair, "/livez", Accept_Encoding="gzip").headers
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/problems"])
-def test_public_documents_are_compressed(pair: Pair, path: str) -> None:
-    packed = raw(pair, path, Accept_Encoding="gzip")
-    assert gzip.decompress(packed.content) == raw(pair, path).content
+PUBLIC = ["/openapi.json", "/webhooks.json", "/docs/docs.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"]
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, "/problems"])
+def test_public_documents_are_compressed_and_may_be_cached(pair: Pair, path: str) -> None:
+    plain, packed = raw(pair, path), raw(pair, path, Accept_Encoding="gzip")
+    assert gzip.decompress(packed.content) == plain.content
+    assert int(packed.headers["Content-Length"]) == len(packed.content) < len(plain.content) / 2
     assert "Accept-Encoding" in packed.headers["Vary"]
+    for answer in (plain, packed):
+        assert {"public"} < set(answer.headers["Cache-Control"].split(", "))
+        assert "no-cache" not in answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("path", ["/docs", *PUBLIC])
+def test_a_public_document_that_is_current_is_304(pair: Pair, path: str) -> None:
+    tags = [raw(pair, path, Accept_Encoding=accepted).headers["ETag"] for accepted in ("identity", "gzip")]
+    assert (tags[0] == tags[1]) == (path == "/docs")  # it is too small to be compressed
+    for tag in tags:
+        unchanged = raw(pair, path, Accept_Encoding="gzip", If_None_Match=tag)
+        assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", tag)
+    assert raw(pair, path, If_None_Match='"other"').status_code == 200
 
 
 def test_each_representation_has_its_own_tag_and_either_names_the_version(pair: Pair, large: str) -> None:
@@ -102,7 +119,9 @@ def test_every_response_names_the_release(databases: Databases, service: str) ->
 def test_options_of_the_whole_service_lists_methods_without_a_key(databases: Databases, service: str) -> None:
     answer = make(databases, service).test_client().options("*", environ_overrides={"PATH_INFO": "*"})
     assert (answer.status_code, answer.data) == (204, b"")
-    assert {"GET", "POST", "OPTIONS"} <= set(answer.headers["Allow"].split(", "))
+    own = {"order": {"PATCH", "DELETE"}, "payment": {"PUT"}}[service]  # PUT is of the simulator
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST", "OPTIONS"} | own
+    assert "Content-Type" not in answer.headers
     assert answer.headers["X-Request-Id"]
 
 

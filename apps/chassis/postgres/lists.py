@@ -1,0 +1,78 @@
+"""A merchant's rows in pages: filtered by status and more, the newest or the oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chassis.postgres.database import Row, Session
+
+_CONDITIONS = {
+    "created_after": "created_at > %(created_after)s",
+    "created_before": "created_at < %(created_before)s",
+    "seen_at": "(created_at, id) {beyond} (%(seen_at)s, %(seen_id)s)",
+}
+
+_PAGE = """SELECT id, created_at FROM {table} WHERE merchant = %(merchant)s AND {conditions}
+    ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
+
+# One index by status and time serves both the list of some statuses and the list of all rows: the first rows of each
+# status are read from it, and merged.
+_PAGE_OF_EACH = """SELECT page.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
+    CROSS JOIN LATERAL ({page}) AS page ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
+
+_VIEWS = """WITH page AS MATERIALIZED ({page})
+    SELECT {view}, {alias}.created_at FROM page
+    JOIN {table} {alias} ON {alias}.merchant = %(merchant)s AND {alias}.id = page.id
+    ORDER BY page.created_at {way}, page.id {way}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A table with the columns merchant, id, status and created_at, and an index on (merchant, status, created_at, id).
+
+    `view` is the SQL of the columns to return, of a row called `alias`. `statuses` are all that a row can have.
+
+    `conditions` are additional filters: the SQL of each by the name of its parameter. `few` are those that few rows
+    match, and that have an index of their own.
+    """
+
+    table: str
+    alias: str
+    view: str
+    statuses: tuple[str, ...]
+    few: Mapping[str, str]
+    conditions: Mapping[str, str]
+
+    def find(
+        self, session: Session, merchant: str, query: Mapping[str, Any], after: tuple[datetime, str] | None
+    ) -> list[Row]:
+        """Return views of a merchant's rows with `created_at`, in the order of `sort`, at most `limit` + 1.
+
+        `query` has `limit` and may have `sort` (`created_at` or `-created_at`, the default), `status` (a list),
+        `created_after`, `created_before`, and the parameters of the additional filters. `after` is the time and id of
+        the last row of the page before. The statement has only the conditions of this query and is planned for their
+        values, so that an index can be used.
+        """
+        seen_at, seen_id = after or (None, None)
+        wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
+        wanted["statuses"] = [str(status) for status in query.get("status") or self.statuses]
+        return session.execute(self._statement(wanted), wanted, prepare=False).fetchall()
+
+    def _statement(self, wanted: Mapping[str, Any]) -> str:
+        way, beyond = ("ASC", ">") if wanted.get("sort") == "created_at" else ("DESC", "<")
+        known = {**_CONDITIONS, **self.conditions}
+        given = [sql.replace("{beyond}", beyond) for name, sql in known.items() if wanted.get(name) is not None]
+        narrow = [sql for name, sql in self.few.items() if wanted.get(name) is not None]
+        if narrow:
+            of_status = ["status = ANY(%(statuses)s)"] if wanted.get("status") else []
+            page = self._page([*narrow, *of_status, *given], way)
+        else:
+            of_each = self._page(["status = wanted.status", *given], way)
+            page = _PAGE_OF_EACH.format(page=of_each, way=way)
+        return _VIEWS.format(page=page, view=self.view, table=self.table, alias=self.alias, way=way)
+
+    def _page(self, conditions: list[str], way: str) -> str:
+        return _PAGE.format(table=self.table, conditions=" AND ".join(conditions), way=way)
