@@ -244,13 +244,14 @@ def test_no_schema_has_a_member_of_its_own_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_object_with_members_has_a_name(name: str) -> None:
-    """Generators would invent one, such as ProblemErrorsInner."""
+    """Generators would invent one, such as ProblemErrorsInner. They make no type of a condition (if, then, else)."""
     document = json.loads(texts()[name])
     names = [f"/components/schemas/{name}" for name in document["components"]["schemas"]]
     found = [
         where for where, part in parts(document) if isinstance(part, dict) and isinstance(part.get("properties"), dict)
     ]
-    assert [where for where in found if where not in names and not where.endswith("/properties")] == []
+    named = (*names, *(f"{name}/{word}" for name in names for word in ("if", "then", "else")))
+    assert [where for where in found if where not in named and not where.endswith("/properties")] == []
 
 
 @pytest.mark.parametrize("service", SERVICES)

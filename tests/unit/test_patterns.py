@@ -94,6 +94,7 @@ SEARCHED = {
 
 # These meet settings, SQL, names of this project and a user's own command line only, and numbers of 19 digits.
 INTERNAL = {
+    "order.publisher.config._KAFKA",
     "order.publisher.config._STREAM",
     "order.publisher.credentials._JWT",
     "order.publisher.credentials._SEED",

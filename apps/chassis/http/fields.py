@@ -208,7 +208,7 @@ class Choices(fields.Field):  # type: ignore[type-arg]
 
 
 class Sort(Choice):
-    """The order of a list by time, in a query."""
+    """Which way a list is sorted by time, in a query."""
 
     def __init__(self, more: str = "") -> None:
         about = "`-created_at`, the default, lists the newest first, `created_at` the oldest."

@@ -93,6 +93,7 @@ def test_calls_end_sooner_while_half_of_the_threads_are_stalled(
 
     def stall() -> float:
         session = Database(server.url("postgres"), "stalled").session()
+        session.one("SELECT 1")  # connects, so that both stall at the same time
         begin.wait(60)
         began = time.monotonic()
         with pytest.raises(psycopg.OperationalError, match="did not answer within"):
