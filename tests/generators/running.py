@@ -42,7 +42,9 @@ def _python(tools: Tools, environment: dict[str, str]) -> None:
     path = ":".join(str(OUT / "python" / name) for name in ("order", "payment"))
     journey = HERE / "journeys" / "journey.py"
     checked = {**environment, "MYPYPATH": path}
-    run(tools.python, "-m", "mypy", "--strict", journey, cwd=OUT / "python", env=checked, timeout=SECONDS)
+    # The generated modules have types, but not on each function. They are checked as they are meant to be, in `checks`.
+    strict = ("--strict", "--follow-imports", "silent")
+    run(tools.python, "-m", "mypy", *strict, journey, cwd=OUT / "python", env=checked, timeout=SECONDS)
     run(tools.python, journey, env={**environment, "PYTHONPATH": path}, timeout=SECONDS)
 
 
