@@ -16,7 +16,7 @@ from chassis.postgres.database import Row, Session
 from order.answers import NOT_FOUND
 from order.gateway import PaymentGateway
 from order.history import payload_of
-from order.model import Asked, Command
+from order.model import Asked, Command, Payment
 from order.store import orphans, resending, steps
 from order.transition import Lost
 
@@ -128,8 +128,13 @@ class Resync:
 def return_money(session: Session, gateway: PaymentGateway, orphan: Row) -> tuple[bool, str]:
     """Void or refund a payment without an order. Return whether it holds no money any more, and what happened.
 
-    `orphan` is a row of `orphans.find`. The idempotency key derives from the payment's id, so that a repetition is the
-    same request, and from the number of declines: a request that was declined is over, and the next one is a new one.
+    `orphan` is a row of `orphans.find`. A payment that is authorized and of which a part is captured is voided first,
+    and what it still holds then is refunded.
+
+    The idempotency key derives from the payment's id, so that a repetition is the same request. It also has the number
+    of declines, because a request that was declined is over, and for a refund what is refunded already: another refund
+    that was under way may be declined, and what it leaves needs a new request. Payment never refunds more than it has
+    captured, so an old snapshot does no harm.
     """
     merchant, payment_id = orphan["merchant"], str(orphan["payment_id"])
     if orphan["status"] == "processing":
@@ -137,8 +142,9 @@ def return_money(session: Session, gateway: PaymentGateway, orphan: Row) -> tupl
     command = Command.VOID if orphan["status"] == "authorized" else Command.REFUND
     action = command.removeprefix("payment.")
     payload = {"payment_id": payment_id, **({"reason": "no such order"} if command is Command.REFUND else {})}
-    declines = orphan["declines"]
-    key = f"orphan-{action}-{payment_id}{f'-{declines}' if declines else ''}"
+    declines, refunded = orphan["declines"], orphan["refunded_amount"]
+    tried = f"{f'-{declines}' if declines else ''}{f'-refunded-{refunded}' if refunded else ''}"
+    key = f"orphan-{action}-{payment_id}{tried}"
     message = Message(0, key, merchant, str(orphan["order_id"]), command, payload, {}, 1, "")
     try:
         answer = gateway.send(message)
@@ -151,7 +157,17 @@ def return_money(session: Session, gateway: PaymentGateway, orphan: Row) -> tupl
     if answer.outcome is None:
         return False, f"the {action} is under way"
     if answer.outcome.succeeded:
-        return True, f"{action} succeeded"
+        return _returned(session, gateway, orphan, answer.payment, action)
     if answer.outcome.declined:
         orphans.count_decline(session, merchant, payment_id, declines)
     return False, f"{action} failed: {answer.outcome.reason or answer.payment.status}"
+
+
+def _returned(session: Session, gateway: PaymentGateway, orphan: Row, now: Payment, action: str) -> tuple[bool, str]:
+    """Return what `return_money` does after a void or refund has succeeded: refund what a void leaves."""
+    if now.held == 0:
+        return True, f"{action} succeeded"
+    if action == "void" and now.status == "captured":
+        left = {"status": now.status, "captured_amount": now.captured_amount, "refunded_amount": now.refunded_amount}
+        return return_money(session, gateway, {**orphan, **left})
+    return False, f"{action} succeeded, but {now.held} {now.currency} are still held"

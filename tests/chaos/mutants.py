@@ -581,6 +581,16 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "what a void leaves is kept",
+        "an orphan of which a part is captured counts as returned after its void",
+        "apps/order/resync.py",
+        (("    if now.held == 0:\n", "    if True:\n"),),
+        (
+            "tests/integration/order/test_resync.py"
+            "::test_what_is_captured_of_an_authorized_payment_without_an_order_is_returned",
+        ),
+    ),
+    Mutation(
         "the limit of refunds stops a cancel",
         "payment refuses the refund of a canceled order that has 1,000 refunds",
         "apps/payment/service.py",

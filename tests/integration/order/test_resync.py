@@ -19,6 +19,7 @@ from tests.support.settings import INTERNAL_KEY
 __all__ = ["databases"]
 
 UNDELIVERED = "SELECT topic FROM outbox WHERE delivered_at IS NULL"
+LEASED = "SELECT id FROM operations WHERE lease_owner IS NOT NULL AND leased_until > now()"
 
 
 @pytest.fixture
@@ -170,6 +171,45 @@ def test_the_money_of_payments_without_an_order_is_returned_once(pair: Pair) -> 
     assert "0 of them held money" in result.output
     kinds = [operation["kind"] for operation in provider_operations(pair)]
     assert (kinds.count("refund"), kinds.count("void")) == (3, 1)
+
+
+@pytest.mark.parametrize("parts", [(400,), (400, 300)])
+def test_what_is_captured_of_an_authorized_payment_without_an_order_is_returned(
+    pair: Pair, parts: tuple[int, ...]
+) -> None:
+    payment = pay(pair, capture="manual")
+    for part in parts:
+        pair.payment.post(f"/v1/payments/{payment['id']}/capture", {"amount": part, "final": False})
+        settled(pair)
+    for _ in range(2):
+        result = resync(pair, "--refund-orphans")
+        assert result.exit_code == 0, result.output
+        assert get_payment(pair, payment)["refunded_amount"] == sum(parts)
+    found = get_payment(pair, payment)
+    assert (found["status"], found["captured_amount"]) == ("captured", sum(parts))
+    kinds = [operation["kind"] for operation in provider_operations(pair)]
+    assert (kinds.count("refund"), kinds.count("void")) == (1, 1)
+
+
+def test_what_a_refund_leaves_because_another_was_under_way_is_returned_when_that_is_declined(pair: Pair) -> None:
+    payment = pay(pair)
+    use_method(pair, "pm_timeout_lost")
+    pair.payment.post(f"/v1/payments/{payment['id']}/refunds", {"amount": 300})
+    later = "UPDATE operations SET available_at = now() + interval '1 hour' WHERE status = 'pending' RETURNING id"
+    eventually(lambda: pair.databases.query("payment", f"{later}"), "the refund has no outcome")
+    eventually(lambda: not pair.databases.query("payment", LEASED), "no request to the provider is under way")
+    pair.databases.query("payment", later)
+    use_method(pair, "pm_ok")
+    result = resync(pair, "--refund-orphans")
+    assert (result.exit_code, get_payment(pair, payment)["refunded_amount"]) == (1, 600), result.output
+    assert "300 EUR are still held" in result.output
+    use_method(pair, "pm_refund_declined")
+    pair.databases.query("payment", "UPDATE operations SET available_at = now() WHERE status = 'pending'")
+    eventually(lambda: get_payment(pair, payment)["refunding_amount"] == 0, "the other refund is declined")
+    settled(pair)
+    use_method(pair, "pm_ok")
+    result = resync(pair, "--refund-orphans")
+    assert (result.exit_code, get_payment(pair, payment)["refunded_amount"]) == (0, 900), result.output
 
 
 def test_a_payment_that_was_there_before_the_moment_is_listed_too(pair: Pair) -> None:
