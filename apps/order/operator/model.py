@@ -51,14 +51,15 @@ def journey(events: Iterable[Step], others: Iterable[Step]) -> list[Step]:
     """Sort all steps by start time.
 
     Commands and deliveries are inserted in the same statement as the event that causes them, with a timestamp that
-    may be slightly earlier. They are listed after that event.
+    may be slightly earlier. They are listed after that event: it is the one nearest in time.
     """
     causes = list(events)
     event_times = [cause.started_at for cause in causes]
 
     def after_its_event(step: Step) -> Step:
-        following = [at for at in event_times if timedelta(0) < at - step.started_at < _STATEMENT_DURATION]
-        return replace(step, started_at=min(following)) if following and step.sender is Party.ORDER else step
+        nearest = min(event_times, key=lambda at: abs(at - step.started_at), default=step.started_at)
+        moves = step.sender is Party.ORDER and timedelta(0) < nearest - step.started_at < _STATEMENT_DURATION
+        return replace(step, started_at=nearest) if moves else step
 
     return sorted([*causes, *map(after_its_event, others)], key=lambda step: step.started_at)
 

@@ -27,6 +27,15 @@ def test_a_command_is_listed_after_the_event_it_was_committed_with() -> None:
     assert steps[2].started_at == sale.started_at
 
 
+def test_a_command_stays_before_the_next_event_although_that_follows_soon() -> None:
+    placed = Step(at(0), Party.MERCHANT, Party.ORDER, "order.placed")
+    command = Step(at(0.001), Party.ORDER, Party.PAYMENT, "payment.create", ended_at=at(0.040))
+    sale = Step(at(0.005), Party.PAYMENT, Party.PROVIDER, "sale")
+    updated = Step(at(0.014), Party.PAYMENT, Party.ORDER, "payment.updated")
+    steps = model.journey([placed, updated], [sale, command])
+    assert [step.name for step in steps] == ["order.placed", "payment.create", "sale", "payment.updated"]
+
+
 def test_an_order_waits_for_steps_without_an_outcome_except_webhooks() -> None:
     webhook = Step(at(0), Party.ORDER, Party.ENDPOINT, "order.placed", "waiting")
     sale = Step(at(1), Party.PAYMENT, Party.PROVIDER, "sale", "waiting", attempts=3)
