@@ -85,7 +85,7 @@ def follow_events(
 def write(output: Output, event: FeedEvent) -> None:
     """Write an event."""
     if not output.as_table:
-        output.json({**event.answer.body, "position": event.position})
+        output.json({**event.answer.body, **({"position": event.position} if event.position else {})})
         return
     order, refund = event.order, event.refund
     amount = money(refund.amount, refund.currency) if refund else money(order.total_amount, order.currency)
