@@ -240,6 +240,19 @@ def test_a_table_of_orders_has_whole_lines_and_only_columns_that_are_not_empty(
     assert rows[2][:3] == [first["id"], "paid", "9.00 EUR"]
 
 
+def test_ids_of_orders_are_below_each_other_whatever_happened(
+    tandem: Tandem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, (order,), _ = tandem(*PLACE, "pm_ok", "--capture", "manual")
+    tandem("orders", "capture", order["id"], "--amount", "300", "--not-final")
+    capsys.readouterr()
+    assert run(["--output", "table", "events", "--order", order["id"]]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "payment.capture_requested" in lines[2]
+    assert "order.partially_captured" in lines[3]
+    assert len({line.index(order["id"]) for line in lines}) == 1
+
+
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_trigger_makes_the_event_happen(tandem: Tandem, kind: str) -> None:
     code, events, message = tandem("trigger", kind)

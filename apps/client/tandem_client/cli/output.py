@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tandem_client.model import Order, Refund
+from tandem_client.values import EventType
 
 _STYLES = {
     **dict.fromkeys(("paid", "succeeded", "captured", "authorized"), "green"),
@@ -29,6 +30,9 @@ _NO_DECIMALS = (
 )
 _THREE_DECIMALS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
 _DECIMALS = {**dict.fromkeys(_NO_DECIMALS, 0), **dict.fromkeys(_THREE_DECIMALS, 3), "CLF": 4, "UYW": 4}
+
+EVENT_WIDTH = max(map(len, get_args(EventType)))
+"""The length of the longest known type of an event."""
 
 _MOST_IN_A_CELL = 36
 """The most characters in a line of a cell: the length of an id."""
