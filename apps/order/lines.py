@@ -37,8 +37,9 @@ def faults(line: Line) -> Iterator[tuple[str, str]]:
         yield "unit_amount", "Must be at least 0. Only a line of the kind discount is negative."
         return
     tax, whole = line.get("tax_amount"), amount(line)
-    if tax is not None and not min(0, whole) <= tax <= max(0, whole):
-        yield "tax_amount", f"Must be between 0 and {whole}, the amount of the line, because it is a part of that."
+    least, most = min(0, whole), max(0, whole)
+    if tax is not None and not least <= tax <= most:
+        yield "tax_amount", f"Must be between {least} and {most}: it is a part of the amount of the line, {whole}."
 
 
 def placed(line: Line) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def total(lines: Iterable[Line]) -> int:
     """Return the sum of all lines in minor units. Raises ValueError if it is negative or exceeds 64 bits."""
     found = sum(map(amount, lines))
     if found < 0:
-        raise ValueError("the total is negative: the discounts are larger than the other lines")
+        raise ValueError("The total is negative: the discounts are larger than the other lines")
     if found > 2**63 - 1:
-        raise ValueError("the total is larger than an amount can be")
+        raise ValueError("The total is larger than an amount can be")
     return found

@@ -63,10 +63,10 @@ def release_refusal(order: Order) -> Refusal | None:
     """Return why the rest of an order can't be released, or None if it can be or is being released."""
     if order.status is not Status.AUTHORIZED:
         return refusal(order, Command.CAPTURE)
-    if order.paid_amount == 0:
-        return Refusal("order-state", "Nothing is captured: cancel the order to release all of it.")
     if order.waits_for(Command.CAPTURE):
         return Refusal("order-state", "A capture is under way: release the rest after it.")
+    if order.paid_amount == 0:
+        return Refusal("order-state", "Nothing is captured: cancel the order to release all of it.")
     return None
 
 

@@ -178,7 +178,10 @@ def refusal(payment: Payment, kind: Kind, amount: int | None) -> Refusal | None:
     if kind is Kind.REFUND:
         left = payment.captured - payment.refunded - payment.refunding
         if payment.status is not Status.CAPTURED:
-            return Refusal("payment-state", f"Nothing is captured: the payment is {payment.status}.")
+            detail = f"Nothing is captured: the payment is {payment.status}."
+            if payment.captured:
+                detail = f"The payment is {payment.status}: capture or release the rest of it before a refund."
+            return Refusal("payment-state", detail)
         if left < (amount or 1):
             return Refusal("amount-exceeds-captured", f"Of {payment.captured} captured, {left} is left to refund.")
         return None

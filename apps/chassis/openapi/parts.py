@@ -24,7 +24,7 @@ def divide(document: Document) -> tuple[Document, Document | None]:
     if "webhooks" not in document:
         return _with_components(requests), None
     info = document["info"]
-    about = f"The webhooks that this service sends. What it answers to is described in `/openapi.json`. {info['title']}"
+    about = "The webhooks that this service sends. `/openapi.json` describes the requests that it takes."
     webhooks = {
         "openapi": document["openapi"],
         "info": {**info, "title": f"{info['title']}: webhooks", "description": about},

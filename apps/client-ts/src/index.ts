@@ -18,6 +18,9 @@ export type { Options, Settings } from "./transport.ts";
 export type OrderStatus =
   | "pending_payment" | "authorized" | "paid" | "payment_failed" | "canceling" | "canceled" | "refunded" | "expired";
 
+/** The known types of events. */
+export type EventType = NonNullable<NonNullable<Parameters<Operations["listAllEvents"]>[0]>["type"]>;
+
 /** An order with one of these statuses changes it only on a further request, or never. */
 const SETTLED: ReadonlySet<string> = new Set(["payment_failed", "canceled", "refunded", "expired"]);
 
@@ -45,14 +48,21 @@ export class Tandem extends Operations {
    * events may come a second time, with the same `id`.
    */
   async *events(
-    query: { after?: string; since?: string; order_id?: string; follow?: boolean; signal?: AbortSignal } = {},
+    query: {
+      after?: string;
+      since?: string;
+      type?: EventType;
+      order_id?: string;
+      follow?: boolean;
+      signal?: AbortSignal;
+    } = {},
   ): AsyncGenerator<FeedEventView & { position: string }> {
-    const { follow, signal, since, order_id } = query;
+    const { follow, signal, since, type, order_id } = query;
     let after = query.after;
     for (;;) {
       const began = performance.now();
       const filters = after === undefined ? { since, limit: 1 } : { after, limit: 100 };
-      const page = await this.listAllEvents({ ...filters, order_id }, { wait: follow ? 10 : 0, signal });
+      const page = await this.listAllEvents({ ...filters, type, order_id }, { wait: follow ? 10 : 0, signal });
       for (const [index, event] of page.data.entries()) {
         const isLast = index === page.data.length - 1;
         yield { ...event, position: isLast || after === undefined ? page.next_cursor : after };

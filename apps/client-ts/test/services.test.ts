@@ -62,6 +62,9 @@ test("events continue at a position, and a follower gets the next one", async ()
   const rest = [];
   for await (const event of tandem.events({ after: all[0]?.position })) rest.push(event.id);
   assert.deepEqual(rest, all.slice(1).map((event) => event.id));
+  const paid = [];
+  for await (const event of tandem.events({ type: "order.paid" })) paid.push(event.id);
+  assert.deepEqual(paid, all.filter((event) => event.type === "order.paid").map((event) => event.id));
   setTimeout(() => void tandem.placeOrder(wanted), 200);
   for await (const event of tandem.events({ after: all.at(-1)?.position, follow: true })) {
     assert.equal(event.type, "order.placed");

@@ -228,7 +228,10 @@ def from_problem(problem: Problem, *, idempotency_key: str | None = None, retry_
 
 
 def _message(problem: Problem, advice: str) -> str:
-    summary = f"{problem.status} {problem.name or problem.title}: {problem.detail or problem.title}"
+    detail = problem.detail or problem.title
+    if detail in {error.detail for error in problem.errors}:
+        detail = ""  # the field's error says it
+    summary = f"{problem.status} {problem.name or problem.title}: {detail}".rstrip()
     field_errors = "; ".join(f"{error.pointer or '/'}: {error.detail}" for error in problem.errors)
     request = f"(request {problem.request_id})" if problem.request_id else ""
     about = f"See {problem.about}" if problem.about else ""

@@ -219,9 +219,12 @@ class Orders:
         status: RefundStatus | Unknown | Iterable[RefundStatus | Unknown] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        sort: Sort | None = None,
         page_size: int | None = None,
     ) -> Listing[Refund]:
-        """Iterate over the refunds of all orders, newest first, optionally filtered by status and time of creation.
+        """Iterate over the refunds of all orders, newest first, or in the order of `sort`.
+
+        The filters are: one or several statuses, and the time of creation.
 
         `page_size` is the number of refunds per request, at most 100. Pages are requested as needed.
         """
@@ -232,6 +235,7 @@ class Orders:
             status=paging.query_values(status),
             created_after=paging.query_time(created_after),
             created_before=paging.query_time(created_before),
+            sort=sort,
             limit=page_size,
         )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from tandem_client import paging
 from tandem_client.answers import Several, read, read_all
 from tandem_client.model import Balance, Entry, Operation, Payment, PaymentRefund, ProviderAccount
 from tandem_client.operation import listing, operation
 from tandem_client.steps import Listing, Steps
 from tandem_client.transport import Transport
-from tandem_client.values import Capture, PaymentStatus, Unknown
+from tandem_client.values import Capture, PaymentStatus, Sort, Unknown
 
 
 class Payments:
@@ -59,14 +62,29 @@ class Payments:
         self,
         *,
         order_id: str | None = None,
-        status: PaymentStatus | Unknown | None = None,
+        status: PaymentStatus | Unknown | Iterable[PaymentStatus | Unknown] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        sort: Sort | None = None,
         page_size: int | None = None,
     ) -> Listing[Payment]:
-        """Iterate over payments, newest first, optionally filtered by order and status.
+        """Iterate over payments, newest first, or in the order of `sort`.
 
-        `page_size` is the number of payments per request. Pages are requested as needed.
+        The filters are: the order, one or several statuses, and the time of creation.
+
+        `page_size` is the number of payments per request, at most 100. Pages are requested as needed.
         """
-        yield from paging.iterate(Payment, self._payment, "payments", order_id=order_id, status=status, limit=page_size)
+        yield from paging.iterate(
+            Payment,
+            self._payment,
+            "payments",
+            order_id=order_id,
+            status=paging.query_values(status),
+            created_after=paging.query_time(created_after),
+            created_before=paging.query_time(created_before),
+            sort=sort,
+            limit=page_size,
+        )
 
     @operation
     def capture_payment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -216,11 +217,48 @@ def test_settings_come_from_the_file_of_make_run_in_a_folder_above(
     assert (code, "ORDER_URL is missing in the environment" in message) == (2, True)
 
 
+def test_a_table_of_orders_has_whole_lines_and_only_columns_that_are_not_empty(
+    tandem: Tandem, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+
+    def table() -> list[list[str]]:
+        capsys.readouterr()
+        assert run(["--output", "table", "orders", "list"]) == 0
+        return [re.split(r" {2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+
+    _, (first,), _ = tandem(*PLACE, "pm_ok")
+    header, *rows = table()
+    assert header == ["ID", "STATUS", "TOTAL", "PLACED"]
+    assert [row[:3] for row in rows] == [[first["id"], "paid", "9.00 EUR"]]
+    reference = "A" * 100
+    _, (second,), _ = tandem(*PLACE, "pm_declined", "--customer", "cus_17", "--reference", reference)
+    header, newest, *rows = table()
+    assert header == ["ID", "STATUS", "TOTAL", "CUSTOMER", "REFERENCE", "PLACED"]
+    assert newest[:5] == [second["id"], "payment_failed", "9.00 EUR", "cus_17", reference[:36]]
+    assert [row[0] for row in rows[:2]] == [reference[:36], reference[:28]]
+    assert rows[2][:3] == [first["id"], "paid", "9.00 EUR"]
+
+
+def test_ids_of_orders_are_below_each_other_whatever_happened(
+    tandem: Tandem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, (order,), _ = tandem(*PLACE, "pm_ok", "--capture", "manual")
+    tandem("orders", "capture", order["id"], "--amount", "300", "--not-final")
+    capsys.readouterr()
+    assert run(["--output", "table", "events", "--order", order["id"]]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "payment.capture_requested" in lines[2]
+    assert "order.partially_captured" in lines[3]
+    assert len({line.index(order["id"]) for line in lines}) == 1
+
+
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_trigger_makes_the_event_happen(tandem: Tandem, kind: str) -> None:
     code, events, message = tandem("trigger", kind)
     assert code == 0, message
     assert [event["type"] for event in events] == [kind]
+    assert "position" not in events[0]  # an event by itself has none
     assert events[0]["data"]["metadata"]["tandem"] in ("trigger", "updated")
 
 

@@ -48,6 +48,30 @@ def test_orders_are_found_by_status_customer_and_time(tandem: Client) -> None:
     assert next(tandem.list_orders()) == tandem.get_order(declined.id)
 
 
+def test_payments_and_refunds_are_found_by_status_and_time_in_both_directions(tandem: Client) -> None:
+    captured, held, declined = place(tandem), place(tandem, capture="manual"), place(tandem, "pm_declined")
+    other = place(tandem, "pm_refund_declined")
+    refunds = [tandem.refund(order.id, wait=10) for order in (captured, other)]
+
+    def orders(**query: object) -> list[str]:
+        return [payment.order_id for payment in tandem.list_payments(**query)]  # type: ignore[arg-type]
+
+    assert orders(page_size=1) == [other.id, declined.id, held.id, captured.id]
+    assert orders(status=["authorized", "failed"], page_size=1) == [declined.id, held.id]
+    assert orders(status=("captured", "failed"), sort="created_at") == [captured.id, declined.id, other.id]
+    assert orders(status="captured", order_id=other.id) == [other.id]
+    (payment,) = tandem.list_payments(order_id=held.id)
+    assert orders(created_after=payment.created_at) == [other.id, declined.id]
+    assert orders(created_before=payment.created_at) == [captured.id]
+    assert [refund.id for refund in tandem.list_all_refunds(sort="created_at", page_size=1)] == [
+        refund.id for refund in refunds
+    ]
+    assert [refund.status for refund in tandem.list_all_refunds(status=["succeeded", "failed"])] == [
+        "failed",
+        "succeeded",
+    ]
+
+
 def test_an_order_is_found_by_its_reference_which_no_other_order_can_have(tandem: Client) -> None:
     lines = [
         Item("tea-100", 2, 1190, tax_amount=380),

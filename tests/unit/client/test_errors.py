@@ -48,6 +48,13 @@ def test_an_exception_names_the_field_and_a_page_to_read(client: Client, service
     assert error.problem.errors[0].pointer == "/items/0/quantity"
 
 
+def test_a_detail_that_is_the_field_s_is_in_the_message_once(client: Client, service: responses.RequestsMock) -> None:
+    problem = {**VALIDATION_PROBLEM, "detail": "Must be at least 1."}
+    service.post(ORDERS, json=problem, status=422, headers={"X-Request-Id": "req-7"})
+    with pytest.raises(Invalid, match=r"^422 validation: /items/0/quantity: Must be at least 1\. See "):
+        place(client)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "kind"),
     [

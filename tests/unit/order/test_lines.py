@@ -36,7 +36,7 @@ def test_a_total_ends_at_the_largest_amount_and_at_zero() -> None:
     assert total([line(2, 450), line(1, -900, "discount")]) == 0
     with pytest.raises(ValueError, match="larger"):
         total([line(1, MAX), line(1, 1)])
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match=r"^The total is negative"):
         total([line(2, 450), line(1, -901, "discount")])
 
 
@@ -57,3 +57,10 @@ def test_a_line_is_kept_with_its_amount_and_all_members() -> None:
     }  # fmt: skip
     assert placed(line(1, 119, name="Tea", tax_amount=19)) == line(1, 119, name="Tea", tax_amount=19, amount=119)
     assert amount(line(2, 0)) == 0
+
+
+def test_a_refusal_of_a_tax_amount_has_the_lower_bound_first() -> None:
+    (of_item,) = faults(line(2, 5, tax_amount=11))
+    assert of_item == ("tax_amount", "Must be between 0 and 10: it is a part of the amount of the line, 10.")
+    (of_discount,) = faults(line(2, -5, "discount", tax_amount=1))
+    assert of_discount == ("tax_amount", "Must be between -10 and 0: it is a part of the amount of the line, -10.")

@@ -131,8 +131,11 @@ def test_the_rest_cannot_be_released_before_a_part_is_captured_or_during_a_captu
     assert release_refusal(ORDER) == Refusal(
         "order-state", "Nothing is captured: cancel the order to release all of it."
     )
-    under_way = replace(PARTLY, asked=(Asked("m1", Command.CAPTURE, 100, final=False),))
-    assert release_refusal(under_way) == Refusal("order-state", "A capture is under way: release the rest after it.")
+    asked = (Asked("m1", Command.CAPTURE, 100, final=False),)
+    for under_way in (replace(PARTLY, asked=asked), replace(ORDER, asked=asked)):
+        assert release_refusal(under_way) == Refusal(
+            "order-state", "A capture is under way: release the rest after it."
+        )
     paid = replace(PARTLY, status=Status.PAID)
     assert release_refusal(paid) == Refusal(
         "order-state", "Only an authorized order can be captured: this one is paid."

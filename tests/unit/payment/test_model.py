@@ -204,8 +204,9 @@ def test_a_refusal_says_what_is_left_to_capture() -> None:
 
 def test_what_is_captured_is_not_refunded_while_the_rest_is_authorized() -> None:
     refused = refusal(Payment(Status.AUTHORIZED, 900, 300), Kind.REFUND, 300)
-    assert refused is not None
-    assert refused.problem == "payment-state"
+    assert refused == Refusal(
+        "payment-state", "The payment is authorized: capture or release the rest of it before a refund."
+    )
 
 
 @pytest.mark.parametrize("kind", [Kind.CAPTURE, Kind.VOID])

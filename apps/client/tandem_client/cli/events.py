@@ -9,7 +9,7 @@ from typing import get_args
 
 import click
 
-from tandem_client.cli.output import Output, local_time, money, warn
+from tandem_client.cli.output import EVENT_WIDTH, Output, local_time, money, warn
 from tandem_client.cli.session import Session, pass_session
 from tandem_client.cli.settings import time
 from tandem_client.client import Client
@@ -85,8 +85,9 @@ def follow_events(
 def write(output: Output, event: FeedEvent) -> None:
     """Write an event."""
     if not output.as_table:
-        output.json({**event.answer.body, "position": event.position})
+        output.json({**event.answer.body, **({"position": event.position} if event.position else {})})
         return
     order, refund = event.order, event.refund
     amount = money(refund.amount, refund.currency) if refund else money(order.total_amount, order.currency)
-    output.line(local_time(event.created_at), f"{event.type:<24}", event.order_id, f"{amount:>14}", order.status)
+    kind = f"{event.type:<{EVENT_WIDTH}}"
+    output.line(local_time(event.created_at), kind, event.order_id, f"{amount:>14}", order.status)

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from tandem_client.attempt import check_url
 from tandem_client.cli.events import follow_events
-from tandem_client.cli.output import local_time, warn
+from tandem_client.cli.output import EVENT_WIDTH, local_time, warn
 from tandem_client.cli.session import Session, pass_session
 from tandem_client.cli.settings import time
 from tandem_client.model import FeedEvent
@@ -103,7 +103,8 @@ def webhook_body(event: FeedEvent) -> str:
 
 def _report(session: Session, event: FeedEvent, status: int | None, error: str | None) -> None:
     if session.output.as_table:
-        session.output.line(local_time(event.created_at), f"{event.type:<22}", event.order_id, "->", status or error)
+        kind = f"{event.type:<{EVENT_WIDTH}}"
+        session.output.line(local_time(event.created_at), kind, event.order_id, "->", status or error)
     else:
         result = {"id": event.id, "type": event.type, "order_id": event.order_id, "status_code": status, "error": error}
         session.output.json(result)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tandem_client.model import Order, Refund
+from tandem_client.values import EventType
 
 _STYLES = {
     **dict.fromkeys(("paid", "succeeded", "captured", "authorized"), "green"),
@@ -30,6 +31,12 @@ _NO_DECIMALS = (
 _THREE_DECIMALS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
 _DECIMALS = {**dict.fromkeys(_NO_DECIMALS, 0), **dict.fromkeys(_THREE_DECIMALS, 3), "CLF": 4, "UYW": 4}
 
+EVENT_WIDTH = max(map(len, get_args(EventType)))
+"""The length of the longest known type of an event."""
+
+_MOST_IN_A_CELL = 36
+"""The most characters in a line of a cell: the length of an id."""
+
 
 class Output:
     """Writes results to standard output: as tables if `as_table`, otherwise as JSON, one object a line."""
@@ -44,15 +51,20 @@ class Output:
         click.echo(json.dumps(body))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[str] = ()) -> None:
-        """Write a table. The columns in `numbers` are aligned to the right."""
+        """Write a table. The columns in `numbers` are aligned to the right.
+
+        A table can be wider than the terminal: its lines stay whole, except for cells of more than 36 characters.
+        """
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in columns:
             table.add_column(
-                name, justify="right" if name in numbers else "left", overflow="fold", no_wrap=name == "ID"
+                name, justify="right" if name in numbers else "left", overflow="fold", max_width=_MOST_IN_A_CELL
             )
         for row in rows:
             table.add_row(*(_cell(each) for each in row))
-        self._console.print(table)
+        unlimited = self._console.options.update(max_width=len(columns) * (_MOST_IN_A_CELL + 1))
+        table.width = self._console.measure(table, options=unlimited).maximum
+        self._console.print(table, crop=False, soft_wrap=True)
 
     def line(self, *cells: object) -> None:
         """Write one line of a list that grows."""
@@ -91,18 +103,19 @@ class Output:
                 self.json(order.answer.body)
             return
         rows = [
-            (
-                order.id,
-                order.status,
-                money(order.total_amount, order.currency),
-                order.customer,
-                order.reference,
-                local_time(order.created_at),
-            )
+            {
+                "ID": order.id,
+                "STATUS": order.status,
+                "TOTAL": money(order.total_amount, order.currency),
+                "CUSTOMER": order.customer,
+                "REFERENCE": order.reference,
+                "PLACED": local_time(order.created_at),
+            }
             for order in orders
         ]
         if rows:
-            self.table(("ID", "STATUS", "TOTAL", "CUSTOMER", "REFERENCE", "PLACED"), rows, numbers=["TOTAL"])
+            columns = [name for name in rows[0] if any(row[name] for row in rows)]
+            self.table(columns, ([row[name] for name in columns] for row in rows), numbers=["TOTAL"])
         else:
             click.echo("No order matches. Place one with `tandem orders place`.", err=True)
 
