@@ -331,6 +331,10 @@ COMMENT ON INDEX orphan_payments_holding IS 'Lists and gauges of payments that h
 CREATE INDEX orphan_payments_of_order ON orphan_payments (merchant, order_id);
 COMMENT ON INDEX orphan_payments_of_order IS 'The payments that an order takes when it is placed.';
 
+CREATE INDEX orphan_payments_turns ON orphan_payments (merchant, first_seen_at)
+    WHERE (status IN ('processing', 'authorized')) OR captured_amount > refunded_amount;
+COMMENT ON INDEX orphan_payments_turns IS 'The sweep, in which merchants take turns.';
+
 
 -- Callers -------------------------------------------------------------------------------------------------------------
 
