@@ -19,6 +19,9 @@ CREATE OR REPLACE FUNCTION public.advance_order_events()
 AS $$
 BEGIN
     LOCK TABLE order_events IN SHARE ROW EXCLUSIVE MODE;
+    IF order_events_base() >= 1::bigint << 62 THEN
+        RAISE EXCEPTION 'the positions of events were advanced too often' USING ERRCODE = 'check_violation';
+    END IF;
     EXECUTE format('CREATE OR REPLACE FUNCTION order_events_base() RETURNS bigint LANGUAGE sql STABLE AS %L',
                    'SELECT ' || order_events_base() + (1::bigint << 48) || '::bigint');
 END $$;
