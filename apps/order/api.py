@@ -79,7 +79,7 @@ def _waiting() -> AbstractContextManager[tuple[float, dict[str, str]]]:
 
 @contextmanager
 def _waiting_for(preferred: int | None) -> Iterator[tuple[float, dict[str, str]]]:
-    with orders().waiting_room.enter(preferred or 0) as wait:
+    with orders().waiting_room.enter(preferred or 0, g.merchant) as wait:
         yield wait, {"Preference-Applied": f"wait={preferred}"} if preferred == wait else {}
 
 

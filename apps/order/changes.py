@@ -18,7 +18,7 @@ from chassis.messaging import outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.messaging.remote import Refused, Unreachable
-from chassis.postgres.database import Database, Row, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.telemetry import logs, metrics
 from order import transition
 from order.answers import NOT_FOUND, Failure
@@ -140,7 +140,8 @@ class Changes:
     def take_orphans(self, merchant: str, order_id: str, headers: dict[str, str]) -> None:
         """Give an order that exists now the payments that arrived before it.
 
-        If payment has to be asked and does not respond, they are kept, and the sweep tries again.
+        If payment has to be asked and does not respond, or a payment cannot be interpreted, they are kept, and the
+        sweep tries again: one such order keeps no other from its payments. Raises what `UNAVAILABLE` lists.
         """
         session = self._database.session()
         payments = orphans.of_order(session, merchant, order_id)
@@ -149,6 +150,11 @@ class Changes:
                 self.receive(merchant, order_id, Answer(payment), headers)
         except Problem as problem:
             log.warning("payment_not_taken", order_id=order_id, error=problem)
+            return
+        except UNAVAILABLE:
+            raise
+        except Exception as error:
+            log.error("payment_fault", order_id=order_id, exc_info=error)
             return
         if payments:
             orphans.delete_of_order(session, merchant, order_id)

@@ -22,6 +22,9 @@ from order.feed import store as feed
 from order.service import Orders
 from order.store import orphans
 
+KEPT = ("orders", "refunds")
+"""The tables whose rows the service never deletes."""
+
 
 def register(
     app: Flask, migrations: str, orders: Orders, settings: Settings, more: Callable[[], Sequence[WorkLoop]]
@@ -41,7 +44,7 @@ def register(
             raise failures.NoResponse("PAYMENT_API_KEY is not set, so payment was not asked: nothing was compared")
         return reconcile.differences(orders.database.session(), orders.gateway, since, until)
 
-    commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows)
+    commands.register(app, migrations, lambda: [*loops(orders, settings), *more()], old_rows, KEPT)
     report.register(
         app,
         ("order", "what", "order says", "payment says", "provider says"),

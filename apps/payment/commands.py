@@ -22,11 +22,18 @@ from payment.config import Settings
 from payment.resync import Report
 from payment.service import Payments
 
+KEPT = ("payments", "operations")
+"""The tables whose rows the service never deletes. The simulator's records are in a table `operations`, too."""
+
 
 def register(app: Flask, migrations: str, payments: Payments, settings: Settings) -> None:
     """Add the commands to the application."""
     commands.register(
-        app, migrations, lambda: loops(payments, settings), {"idempotency_keys": Old(store.OLD_KEYS, ("key text",))}
+        app,
+        migrations,
+        lambda: loops(payments, settings),
+        {"idempotency_keys": Old(store.OLD_KEYS, ("key text",))},
+        KEPT,
     )
     columns = ("operation", "kind", "amount", "payment says", "provider says")
     reconcile.register(app, columns, ("payment", "provider"), payments.provider_controls.differences)

@@ -49,7 +49,7 @@ def create_payment(wanted: dict[str, Any]) -> Response:
         "payment_method": settings.default_payment_method,
         "capture": "automatic",
     }
-    with payments().waiting_room.enter(WAIT) as wait:
+    with payments().waiting_room.enter(WAIT, g.merchant) as wait:
         row = payments().find_or_create(g.merchant, payment, propagated_headers(), max(wait, BRIEF_WAIT))
     if (row["amount"], row["currency"]) != (amount, currency):
         raise Problem("payment-exists", f"The payment {row['id']} of this order has another amount.")

@@ -19,6 +19,9 @@ CREATE OR REPLACE FUNCTION public.advance_order_events()
 AS $$
 BEGIN
     LOCK TABLE order_events IN SHARE ROW EXCLUSIVE MODE;
+    IF order_events_base() >= 1::bigint << 62 THEN
+        RAISE EXCEPTION 'the positions of events were advanced too often' USING ERRCODE = 'check_violation';
+    END IF;
     EXECUTE format('CREATE OR REPLACE FUNCTION order_events_base() RETURNS bigint LANGUAGE sql STABLE AS %L',
                    'SELECT ' || order_events_base() + (1::bigint << 48) || '::bigint');
 END $$;
@@ -330,6 +333,10 @@ COMMENT ON INDEX orphan_payments_holding IS 'Lists and gauges of payments that h
 
 CREATE INDEX orphan_payments_of_order ON orphan_payments (merchant, order_id);
 COMMENT ON INDEX orphan_payments_of_order IS 'The payments that an order takes when it is placed.';
+
+CREATE INDEX orphan_payments_turns ON orphan_payments (merchant, first_seen_at)
+    WHERE (status IN ('processing', 'authorized')) OR captured_amount > refunded_amount;
+COMMENT ON INDEX orphan_payments_turns IS 'The sweep, in which merchants take turns.';
 
 
 -- Callers -------------------------------------------------------------------------------------------------------------

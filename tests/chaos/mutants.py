@@ -478,7 +478,7 @@ MUTATIONS = (
         "the sketch waits in every thread",
         "repeated requests for a payment without an outcome take all web threads",
         "apps/payment/compat.py",
-        (("    with payments().waiting_room.enter(WAIT) as wait:\n", "    wait = WAIT\n    if wait:\n"),),
+        (("    with payments().waiting_room.enter(WAIT, g.merchant) as wait:\n", "    wait = WAIT\n    if wait:\n"),),
         ("tests/integration/payment/test_sketch.py",),
     ),
     Mutation(

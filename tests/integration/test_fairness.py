@@ -96,6 +96,32 @@ def test_a_backlog_of_new_payments_delays_no_other_merchants_command(pair: Pair,
     is_left(pair.databases, "order", UNDELIVERED)
 
 
+def test_slow_payments_of_a_merchant_that_waits_for_them_keep_no_other_merchant_from_waiting(pair: Pair) -> None:
+    """Each of the merchant's requests gives payment up before the provider has answered."""
+    stopped = threading.Event()
+    other = Client(pair.order.url, OTHER_KEY)
+
+    def wait_in_vain() -> None:
+        client = Client(pair.order.url, pair.order.key)
+        while not stopped.is_set():
+            client.post("/v1/orders", {**ORDER, "payment_method": "pm_slow"}, Prefer="wait=1")
+
+    threads = [threading.Thread(target=wait_in_vain) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        slow = "SELECT FROM outbox WHERE merchant = 'demo' AND attempts > 1 HAVING count(*) > 5"
+        eventually(lambda: pair.databases.query("order", slow), "payment was given up many times", 60)
+        for _ in range(TIMES):
+            placed = other.post("/v1/orders", ORDER, Prefer="wait=10")
+            assert placed.json()["status"] == "paid", placed.text
+            assert placed.headers["Preference-Applied"] == "wait=10"
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
 def slow_refunds(databases: Databases, refunding: int) -> list[Any]:
     """Insert payments whose refunds take the provider two seconds each. Returns their ids."""
     execute(

@@ -41,10 +41,12 @@ class Databases:
 
     def migrate(self) -> None:
         """Migrate both to the newest schema."""
-        for service, migrations in (("order", order.MIGRATIONS), ("payment", payment.MIGRATIONS)):
-            migrate.upgrade(
-                getattr(self, service), migrations, service_role=str(urlsplit(self.service_url(service)).username)
-            )
+        for service, migrations, kept in (
+            ("order", order.MIGRATIONS, order.commands.KEPT),
+            ("payment", payment.MIGRATIONS, payment.commands.KEPT),
+        ):
+            role = str(urlsplit(self.service_url(service)).username)
+            migrate.upgrade(getattr(self, service), migrations, service_role=role, kept=kept)
 
     def copies(self, administrator: Connection[Any], suffix: str) -> Databases:
         """Create copies of both databases, with the same roles and privileges."""

@@ -46,7 +46,6 @@ ACROSS = {
     "order.webhooks.store.backlog": _GAUGE,
     "payment.operations.pending": _GAUGE,
     "order.feed.store.place_at": "finds a place in the feed that holds for every merchant",
-    "order.store.orphans.with_order": "finds what a crash left behind, whoever owns it",
     "order.webhooks.queue._REDELIVER": "takes the next endpoint of any merchant; its deliveries by merchant",
     "order.webhooks.queue.give_up": "finds the oldest deliveries by age; changes them by merchant",
     "order.store.resending._DELIVERED_SINCE": _RESYNC,

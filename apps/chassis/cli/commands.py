@@ -45,11 +45,13 @@ def register(
     migrations: str,
     loops: Callable[[], Sequence[WorkLoop]],
     old_rows: Mapping[LiteralString, Old],
+    kept: Sequence[str],
 ) -> None:
     """Add the commands to the application.
 
     `loops` creates the loops that `flask relay` runs. `old_rows` maps tables to the rows that `flask purge` deletes. It
-    adds to, or replaces, those of the tables that every service has.
+    adds to, or replaces, those of the tables that every service has. `kept` are the tables whose rows the service never
+    deletes, so its role may not.
 
     Call this before other functions add commands: it makes all commands fail alike (chassis.cli.failures).
     """
@@ -75,7 +77,7 @@ def register(
 
         try:
             migrate.wait_for(Database(url, f"{app.name}-migrate"), wait, click.echo)
-            before, after = migrate.upgrade(url, migrations, service_role=role, warn=warn)
+            before, after = migrate.upgrade(url, migrations, service_role=role, kept=kept, warn=warn)
         except roles.RoleMissing as error:
             raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.request import parse_http_list
@@ -33,22 +34,40 @@ def wait(header: str | None) -> int | None:
 class WaitingRoom:
     """Limits how many requests of this process wait for an outcome at the same time.
 
-    The other threads stay free for requests that do not wait, and for the events that end the waiting.
+    The other threads stay free for requests that do not wait, and for the events that end the waiting. One place
+    is left to other merchants, so the slow payments of one keep no other from waiting.
     """
 
     def __init__(self, places: int) -> None:
-        self._places = threading.BoundedSemaphore(places)
+        self._free, self._most = places, max(1, places - 1)
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     @contextmanager
-    def enter(self, wait: float) -> Iterator[float]:
-        """Yield how many seconds this request may wait: `wait`, or 0 if no place is free."""
-        if wait <= 0 or not self._places.acquire(blocking=False):
+    def enter(self, wait: float, merchant: str) -> Iterator[float]:
+        """Yield how many seconds this request may wait: `wait`, or 0 if no place is free for its merchant."""
+        if wait <= 0 or not self._take(merchant):
             yield 0
             return
         try:
             yield wait
         finally:
-            self._places.release()
+            self._leave(merchant)
+
+    def _take(self, merchant: str) -> bool:
+        with self._lock:
+            if self._free <= 0 or self._taken[merchant] >= self._most:
+                return False
+            self._free -= 1
+            self._taken[merchant] += 1
+            return True
+
+    def _leave(self, merchant: str) -> None:
+        with self._lock:
+            self._free += 1
+            self._taken[merchant] -= 1
+            if not self._taken[merchant]:
+                del self._taken[merchant]
 
 
 def until(look: Callable[[], Row], is_done: Callable[[Row], bool], wait: float) -> Row:

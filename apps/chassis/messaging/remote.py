@@ -30,6 +30,13 @@ class Unreachable(Exception):
     """The destination did not respond, or cannot serve at the moment. It is not known whether it acted."""
 
 
+class GivenUp(Unreachable):
+    """There was no response within the caller's own timeout, which is shorter than the destination's.
+
+    That does not say that the destination is down: a merchant chooses how long to wait, and for which slow payments.
+    """
+
+
 class Refused(Exception):
     """The destination refused the request or sent an unexpected response. It is retried later; an operator should look.
 
@@ -69,7 +76,7 @@ class Breaker:
             fail_max=5,
             reset_timeout=reset,
             name=name,
-            exclude=[lambda error: not isinstance(error, Unreachable)],
+            exclude=[lambda error: isinstance(error, GivenUp) or not isinstance(error, Unreachable)],
             listeners=[_Measured()] if measured else [],
         )
         if measured:
@@ -89,12 +96,16 @@ class Breaker:
     def call(self, function: Callable[[], T]) -> T:
         """Call `function` and return its result. Only Unreachable counts as a failure of the destination.
 
+        GivenUp counts as nothing. Only if it ends a probe, the circuit closes.
+
         Raises Unreachable at once while the circuit is open.
         """
         if self.is_open:
             return self._probe(function)
         try:
             result = function()
+        except GivenUp:
+            raise
         except Unreachable as error:
             self._report(error)
             raise
@@ -176,12 +187,15 @@ class Remote:
     def _call(
         self, method: str, path: str, headers: Mapping[str, str], timeout: float | None, body: bytes | None = None
     ) -> requests.Response:
-        limit = min(timeout or self.timeout, self.timeout)
+        limit = self.timeout if timeout is None else min(timeout, self.timeout)
+        if limit <= 0:
+            raise GivenUp(f"{self._name} was not called: no time was left")
         return self.breaker.call(lambda: self._request(method, path, headers, limit, body))
 
     def _request(
         self, method: str, path: str, headers: Mapping[str, str], timeout: float, body: bytes | None
     ) -> requests.Response:
+        began = time.monotonic()
         try:
             response = self._session().send(
                 self._prepared(method, path, headers, body),
@@ -192,7 +206,9 @@ class Remote:
                 stream=False,
             )
         except (requests.RequestException, HTTPError) as error:
-            raise Unreachable(f"{self._name}: {type(error).__name__}") from error
+            # The error of a timeout depends on what was awaited: the connection, the status line, or the body.
+            given_up = timeout < self.timeout and time.monotonic() - began >= timeout
+            raise (GivenUp if given_up else Unreachable)(f"{self._name}: {type(error).__name__}") from error
         if response.status_code in _TEMPORARY:
             raise Unreachable(f"{self._name} answered {response.status_code}")
         if not 200 <= response.status_code < 300:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def upgrade(
     to: str = "head",
     *,
     service_role: str = "",
+    kept: Sequence[str] = (),
     warn: Callable[[str], None] = lambda _: None,
 ) -> tuple[str | None, str | None]:
     """Migrate the schema to the newest revision, or to revision `to`; return the revisions before and after.
@@ -71,8 +72,8 @@ def upgrade(
     is newer than this code is not changed.
 
     If `service_role` names another role than that of `url`, which owns the tables, it gets the privileges that a
-    service needs, also if the schema is current. `warn` is told what it may do beyond that, one sentence without a
-    subject for each. Raises roles.RoleMissing before anything is changed.
+    service needs, also if the schema is current. It may delete no row of the tables `kept`. `warn` is told what it may
+    do beyond that, one sentence without a subject for each. Raises roles.RoleMissing before anything is changed.
     """
     from alembic import command
     from alembic.migration import MigrationContext
@@ -99,7 +100,7 @@ def upgrade(
                 after = MigrationContext.configure(connection).get_current_revision()
                 connection.commit()
             if needs_grants:
-                for excess in roles.grant(owner, service_role):
+                for excess in roles.grant(owner, service_role, kept):
                     warn(excess)
         finally:
             connection.rollback()

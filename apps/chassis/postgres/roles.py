@@ -1,11 +1,13 @@
 """Privileges of a service's role in a database whose tables belong to another role.
 
 The tables belong to the role of the migrations. A service has another role: an attacker who controls the service can
-change neither the schema nor its triggers, and can neither update nor delete the rows of append-only tables.
+change neither the schema nor its triggers, can neither update nor delete the rows of append-only tables, and can
+delete no row of the tables that a service keeps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import LiteralString
 
 from psycopg import Connection, sql
@@ -13,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 _READ = ("SELECT",)
 _APPEND = ("SELECT", "INSERT")
+_KEEP = ("SELECT", "INSERT", "UPDATE")
 _CHANGE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 # Tables, views and sequences that the current role may grant on, without those of extensions. Histories have the
@@ -22,16 +25,18 @@ SELECT n.nspname, c.relname, CASE
     WHEN c.relkind NOT IN ('r', 'p') OR c.relname = 'alembic_version' THEN 'read'
     WHEN EXISTS (SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
                  WHERE t.tgrelid = c.oid AND p.proname = 'append_only') THEN 'append'
+    WHEN c.relname = ANY(%(kept)s) THEN 'keep'
     ELSE 'change' END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
   AND pg_has_role(c.relowner, 'USAGE')
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
 ORDER BY n.nspname, c.relname
 """
-_PRIVILEGES = {"read": _READ, "append": _APPEND, "change": _CHANGE}
+_PRIVILEGES = {"read": _READ, "append": _APPEND, "keep": _KEEP, "change": _CHANGE}
 
-# What a role has beyond the privileges that `grant` gives it, as sentences that continue "the role NAME".
+# What a role has beyond the privileges that `grant` gives it, as sentences that continue "the role NAME". A role can
+# give itself settings, which outlast the connection: with synchronous_commit=off, acknowledged orders can be lost.
 _EXCESS: LiteralString = """
 WITH own AS (
     SELECT c.oid, c.relowner, c.oid::regclass::text AS name,
@@ -51,6 +56,11 @@ UNION ALL SELECT 'may create objects in the schema ' || quote_ident(nspname) FRO
 UNION ALL SELECT 'may create schemas' WHERE has_database_privilege(%(role)s, current_database(), 'CREATE')
 UNION ALL SELECT 'may switch triggers off (session_replication_role)'
     WHERE has_parameter_privilege(%(role)s, 'session_replication_role', 'SET')
+UNION ALL SELECT 'has the setting ' || setting
+    FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole CROSS JOIN unnest(s.setconfig) AS setting
+    WHERE r.rolname = %(role)s
+      AND (s.setdatabase = 0 OR s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()))
+      AND setting ~* '^(synchronous_commit=(off|local|false|no|0)$|search_path=|default_transaction_|row_security=)'
 """
 
 
@@ -78,10 +88,11 @@ def check(connection: Connection, role: str) -> bool:
     return not same
 
 
-def grant(connection: Connection, role: str) -> list[str]:
+def grant(connection: Connection, role: str, kept: Sequence[str] = ()) -> list[str]:
     """Give `role` what a service needs on all tables of the connection's role, and take everything else from it.
 
-    Histories can be read and appended to, other tables can be changed. Safe to repeat. It is one transaction, so
+    Histories can be read and appended to. Rows of the tables that are named in `kept` can be added and updated, and not
+    be deleted. Other tables can be changed. Safe to repeat. It is one transaction, so
     a running service notices nothing. Returns what the role may do beyond that, which this role cannot take from it.
     """
     name = sql.Identifier(role)
@@ -90,7 +101,7 @@ def grant(connection: Connection, role: str) -> list[str]:
         database = sql.Identifier(connection.info.dbname)
         _execute_if_owner(connection, "DATABASE", sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, name))
         schemas: set[str] = set()
-        for schema, relation, kind in connection.execute(_RELATIONS).fetchall():
+        for schema, relation, kind in connection.execute(_RELATIONS, {"kept": list(kept)}).fetchall():
             if schema not in schemas:
                 schemas.add(schema)
                 connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name))

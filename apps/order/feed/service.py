@@ -58,7 +58,7 @@ class Feed:
                 "events-rewound",
                 "The database was restored to a time before this position. Continue with `since` instead of `after`.",
             )
-        with self._room.enter(wait) as mine, self._everybody.enter(mine) as seconds:
+        with self._room.enter(wait, merchant) as mine, self._everybody.enter(mine, merchant) as seconds:
             deadline, seen = time.monotonic() + seconds, page.end.position
             while not page.rows and not page.has_more and seconds:
                 newest = self._arrivals.wait(merchant, seen, deadline)
@@ -77,7 +77,7 @@ class Feed:
         page = Page(*store.find(session, merchant, query, place, limit))
         if page.has_more or not delayed:
             return page
-        with self._room.enter(SETTLING) as seconds:
+        with self._room.enter(SETTLING, merchant) as seconds:
             deadline = time.monotonic() + seconds
             while delayed and not page.has_more and time.monotonic() < deadline:
                 time.sleep(PAUSE)

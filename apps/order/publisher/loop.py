@@ -23,7 +23,10 @@ SHARE = 10
 """A pause is at least so many times as long as the look before it, which takes longer with many merchants."""
 
 LONGEST_PAUSE = 5.0
-"""Seconds between two attempts while the broker is away, at most."""
+"""Seconds between two attempts at the events of a merchant that the broker does not acknowledge, at most."""
+
+FAILED_PAUSE = 0.4
+"""Seconds between a round in which the broker did not acknowledge an event and the next round."""
 
 published = metrics.counter("events_published_total", "Events that the broker acknowledged, or did not.", ["outcome"])
 
@@ -38,7 +41,10 @@ class Publisher:
         self._database, self._broker, self._source = database, broker, source
         self._lease, self._poll = lease, poll
         self._stopping = threading.Event()
-        self._failures = 0
+        # By merchant whose next event was not acknowledged: how many times, and when it is tried again (monotonic).
+        self._failed: dict[str, tuple[int, float]] = {}
+        self._has_failed = False  # the last round
+        self._error: str | None = None  # of the last round that failed
         # By merchant: the position, and the events behind it that were acknowledged although an earlier one was not.
         self._ahead: dict[str, tuple[Place, set[str]]] = {}
         self._beat = time.monotonic()
@@ -79,15 +85,17 @@ class Publisher:
     def _lead(self, owner: str) -> None:
         """Publish until stopped, or until the lease is lost."""
         self._ahead.clear()
+        self._failed.clear()
         renewed = time.monotonic()
         while not self._stopping.is_set():
             self._mark()
             began = time.monotonic()
-            pages = store.read(self._database.session())
+            # Events of one merchant that the broker refuses do not delay those of another one.
+            pages = [page for page in store.read(self._database.session()) if self._is_due(page.merchant)]
             if pages:
                 held = self._publish(owner, pages)
                 renewed = time.monotonic()
-                pause = backoff(self._failures, cap=LONGEST_PAUSE) if self._failures else 0.0
+                pause = FAILED_PAUSE if self._has_failed else 0.0
             else:
                 pause = min(max(PAUSE, SHARE * (time.monotonic() - began)), self._lease / 3)
                 held = True
@@ -113,7 +121,6 @@ class Publisher:
         acknowledged, error = self._broker.publish(messages)
         published.labels("acknowledged").inc(len(acknowledged))
         published.labels("failed").inc(len(messages) - len(acknowledged))
-        self._failures = self._failures + 1 if error and not acknowledged else int(bool(error))
         if error:
             log.warning("publish_failed", failed=len(messages) - len(acknowledged), error=error)
         moves = []
@@ -123,10 +130,24 @@ class Publisher:
             place = _place(page, count)
             if count:
                 moves.append(Move(page.merchant, page.place, place))
+            self._note(page.merchant, count < len(its) and not count)
             ahead = {message.id for message, is_done in zip(its[count:], done[count:], strict=True) if is_done}
             if ahead:
                 self._ahead[page.merchant] = (place, ahead)
-        return store.move(self._database.session(), owner, self._lease, moves, error)
+        self._has_failed = error is not None
+        self._error = error or (self._error if self._failed else None)
+        return store.move(self._database.session(), owner, self._lease, moves, self._error)
+
+    def _is_due(self, merchant: str) -> bool:
+        return merchant not in self._failed or time.monotonic() >= self._failed[merchant][1]
+
+    def _note(self, merchant: str, failed: bool) -> None:
+        """Note whether the next event of a merchant was not acknowledged."""
+        if failed:
+            failures = self._failed.get(merchant, (0, 0.0))[0] + 1
+            self._failed[merchant] = (failures, time.monotonic() + backoff(failures, cap=LONGEST_PAUSE))
+        else:
+            self._failed.pop(merchant, None)
 
     def _known(self, page: Page) -> set[str]:
         """Return the ids of events of a page that were acknowledged; none after the position was set by `rewind`."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, LiteralString
 
+from chassis.messaging import leases
 from chassis.postgres.database import Row, Session
 from chassis.telemetry.metrics import COUNT_LIMIT
 from order.model import Payment
@@ -140,12 +141,18 @@ def delete_of_order(session: Session, merchant: str, order_id: str) -> None:
 def with_order(session: Session, limit: int) -> list[Row]:
     """Return merchant and order_id of the newest `limit` payments that hold money, if their order exists now.
 
-    A process that crashes between the commit of an order and the transfer of its payment leaves such a row.
+    Each merchant has an equal part of the limit, and at least 10 payments, so many orphans of one merchant do not hide
+    those of another. A process that crashes between the commit of an order and the transfer of its payment leaves such
+    a row.
     """
     return session.execute(
-        f"""SELECT DISTINCT merchant, order_id
-            FROM (SELECT merchant, order_id FROM orphan_payments WHERE {_HOLDING}
-                  ORDER BY first_seen_at DESC LIMIT %s) AS orphan_payments
+        f"""WITH RECURSIVE {leases.merchants("orphan_payments", _HOLDING)}
+            SELECT DISTINCT orphan_payments.merchant, orphan_payments.order_id
+            FROM found CROSS JOIN LATERAL (
+                SELECT merchant, order_id FROM orphan_payments
+                WHERE orphan_payments.merchant = found.merchant AND {_HOLDING}
+                ORDER BY first_seen_at DESC LIMIT GREATEST(%s / (SELECT count(*) FROM found), 10)) AS orphan_payments
             WHERE NOT {_NO_ORDER}""",
         (limit,),
+        prepare=False,
     ).fetchall()

@@ -39,8 +39,11 @@ marked AS (
 commands AS (
     SELECT merchant, command_id AS id FROM waiting
     UNION SELECT those.merchant, those.id FROM refunding CROSS JOIN LATERAL (
-        SELECT merchant, id FROM refunds WHERE refunds.merchant = refunding.merchant AND {_PENDING}
-          AND created_at < now() - make_interval(secs => %(seconds)s::float8)) AS those)
+        SELECT sent.merchant, sent.id FROM refunds JOIN outbox AS sent USING (merchant, id)
+        WHERE refunds.merchant = refunding.merchant AND {_PENDING}
+          AND refunds.created_at < now() - make_interval(secs => %(seconds)s::float8)
+          AND sent.delivered_at < now() - make_interval(secs => %(seconds)s::float8)
+        ORDER BY refunds.created_at LIMIT GREATEST(1000 / (SELECT count(*) FROM refunding), 1)) AS those)
 UPDATE outbox SET delivered_at = NULL, available_at = now()
 FROM commands WHERE outbox.merchant = commands.merchant AND outbox.id = commands.id
   AND delivered_at < now() - make_interval(secs => %(seconds)s::float8)
@@ -66,9 +69,9 @@ FROM unnest('{{pending_payment,authorized,canceling}}'::text[]) AS wait(status)
 def sweep(session: Session, seconds: float, authorized: float) -> int:
     """Send the commands of orders and refunds again that have waited for too long; return the number of commands.
 
-    Merchants take turns: a hundred orders of each status are taken at a time, an equal part of each merchant that has
-    such orders, and at least one. `seconds` is the limit for pending and canceling orders and for refunds, `authorized`
-    that for authorized orders.
+    Merchants take turns: a hundred orders of each status and a thousand refunds are taken at a time, an equal part of
+    each merchant that has such orders or refunds, and at least one. `seconds` is the limit for pending and canceling
+    orders and for refunds, `authorized` that for authorized orders.
     A delivered message becomes due again under its own idempotency key, so payment replies with the current state.
     """
     return session.execute(_SWEEP, {"seconds": seconds, "authorized": authorized}, prepare=False).rowcount

@@ -10,6 +10,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+import threading
+import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -114,18 +117,37 @@ def _inner(address: Address) -> Address:
 
 
 class Resolver:
-    """Looks up the addresses of hosts with a timeout, which the system's resolver does not have."""
+    """Looks up the addresses of hosts with a timeout, which the system's resolver does not have.
+
+    A lookup that nobody answers goes on after its timeout. So each merchant has a limited number of lookups at a time:
+    its names cannot occupy all threads.
+    """
 
     def __init__(self, networks: Sequence[Network], threads: int) -> None:
-        """`networks` are allowed in addition to public addresses. `threads` is how many lookups run at a time."""
-        self._networks = networks
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="resolver")
+        """`networks` are allowed in addition to public addresses. `threads` is how many attempts are made at a time.
 
-    def resolve(self, target: Target, seconds: float) -> list[str]:
-        """Return the target's addresses if all are allowed. Raises Forbidden, OSError, TimeoutError after `seconds`."""
+        A merchant has half as many lookups at a time, and all merchants together four times as many.
+        """
+        self._networks = networks
+        self._limit = max(1, threads // 2)
+        self._running: Counter[str] = Counter()
+        self._ended = threading.Condition()
+        self._pool = ThreadPoolExecutor(4 * threads, thread_name_prefix="resolver")
+
+    def resolve(self, target: Target, seconds: float, merchant: str = "") -> list[str]:
+        """Return the target's addresses if all are allowed. `merchant` has chosen the target.
+
+        Raises Forbidden, OSError, TimeoutError after `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        with self._ended:
+            if not self._ended.wait_for(lambda: self._running[merchant] < self._limit, seconds):
+                raise TimeoutError
+            self._running[merchant] += 1
         lookup = self._pool.submit(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
+        lookup.add_done_callback(lambda _: self._end(merchant))
         try:
-            found = lookup.result(seconds)
+            found = lookup.result(max(0.0, deadline - time.monotonic()))
         except UnicodeError as error:  # a label that is empty or too long
             raise Forbidden from error
         finally:
@@ -134,3 +156,10 @@ class Resolver:
         if not addresses or not all(is_allowed(ipaddress.ip_address(a), self._networks) for a in addresses):
             raise Forbidden
         return addresses
+
+    def _end(self, merchant: str) -> None:
+        with self._ended:
+            self._running[merchant] -= 1
+            if not self._running[merchant]:
+                del self._running[merchant]
+            self._ended.notify_all()

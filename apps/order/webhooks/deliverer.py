@@ -105,7 +105,7 @@ class Deliverer:
         headers = signatures.sign(secrets[0], delivery.id, body, *secrets[1:])
         began = time.monotonic()
         try:
-            return self._sender.post(delivery.url, body, headers)
+            return self._sender.post(delivery.url, body, headers, delivery.merchant)
         except Exception as error:
             # Recorded as a failed attempt: otherwise the delivery would be sent again after each lease, and never end.
             log.error("webhook_attempt_fault", delivery_id=delivery.id, exc_info=error)

@@ -22,7 +22,11 @@ from order.webhooks.config import Network
 _LARGEST_HEAD = 16 * 1024
 # A host that ends in a number is an IPv4 address in an unusual spelling, such as 127.1 or 0x7f.1 (WHATWG URL, 3.5).
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_INTERNAL = (".local", ".localhost", ".svc", ".internal")
+# Names that no public resolver has: of Kubernetes, RFC 6761, RFC 8375, ICANN (.internal), and of many companies.
+_INTERNAL = (
+    *(".local", ".localhost", ".localdomain", ".internal", ".intranet", ".private", ".corp", ".home", ".lan", ".arpa"),
+    *(".svc", ".test", ".invalid", ".onion"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class Proxy:
             address = ipaddress.ip_address(target.host.strip("[]"))
         except ValueError:
             name = target.host.lower().rstrip(".")
-            if "." not in name or name.endswith(_INTERNAL) or _NUMBER.fullmatch(name.rpartition(".")[2]):
+            internal = "." not in name or name.endswith(_INTERNAL) or ".svc." in name
+            if internal or _NUMBER.fullmatch(name.rpartition(".")[2]):
                 raise Forbidden from None
             return
         if not is_allowed(address, networks):

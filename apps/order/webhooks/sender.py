@@ -39,22 +39,26 @@ class Sender:
         self._tls = ssl.create_default_context(cafile=authorities.bundle())
         self._tls.load_default_certs()  # and those that SSL_CERT_FILE names
 
-    def check(self, url: str) -> None:
-        """Check that webhooks may be sent to a URL now. Raises BadUrl or Forbidden."""
+    def check(self, url: str, merchant: str = "") -> None:
+        """Check that webhooks of a merchant may be sent to a URL now. Raises BadUrl or Forbidden."""
         target = addresses.parse(url, self._allow_http)
         try:
-            self._resolve(target, min(2.0, self._timeout))
+            self._resolve(target, min(2.0, self._timeout), merchant)
         except OSError as error:
             # The same error, so that a merchant cannot find out which names exist in this network.
             raise Forbidden from error
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Attempt:
-        """Post JSON and return the result. If the server fails, nothing is raised: the result has the error."""
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], merchant: str = "") -> Attempt:
+        """Post JSON to a merchant's URL and return the result.
+
+        If the server fails, nothing is raised: the result has the error.
+        """
         began = time.monotonic()
         try:
             target = addresses.parse(url, self._allow_http)
             clock = _Clock(began + self._timeout)
-            response = self._exchange(target, self._resolve(target, clock.left()), clock, body, headers)
+            found = self._resolve(target, clock.left(), merchant)
+            response = self._exchange(target, found, clock, body, headers)
         except (BadUrl, Forbidden, OSError, http.client.HTTPException) as error:
             return Attempt(None, _text_of(error), time.monotonic() - began)
         seconds = time.monotonic() - began
@@ -65,10 +69,10 @@ class Sender:
             error_text += ": redirects are not followed"
         return Attempt(response.status, error_text, seconds, retry_after(response.getheader("Retry-After")))
 
-    def _resolve(self, target: Target, seconds: float) -> list[str]:
+    def _resolve(self, target: Target, seconds: float, merchant: str) -> list[str]:
         """Return the target's addresses, if all are allowed. With a proxy, its host: the proxy looks it up."""
         if self._proxy is None:
-            return self._resolver.resolve(target, seconds)
+            return self._resolver.resolve(target, seconds, merchant)
         self._proxy.check(target, self._networks)
         return [target.host]
 

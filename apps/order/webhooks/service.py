@@ -62,7 +62,7 @@ class Webhooks:
         """
         # A replay must not fail because the URL's host no longer resolves.
         if idempotency.earlier(self._database.session(), claim) is None:
-            self._check(wanted["url"])
+            self._check(wanted["url"], claim.merchant)
         endpoint_id = str(uuid_utils.uuid7())
         new = {"description": None, **wanted, "merchant": claim.merchant, "id": endpoint_id}
         new["secrets"] = [self._keys.new(claim.key)]
@@ -76,9 +76,9 @@ class Webhooks:
                 store.insert(session, new)
         return self._with_secret(claim, endpoint_id, replayed=earlier is not None)
 
-    def _check(self, url: str) -> None:
+    def _check(self, url: str, merchant: str) -> None:
         try:
-            self._sender.check(url)
+            self._sender.check(url, merchant)
         except BadUrl as error:
             raise invalid("/url", str(error)) from error
         except Forbidden as error:
@@ -116,7 +116,7 @@ class Webhooks:
         """
         self.get(merchant, endpoint_id)
         if "url" in wanted:
-            self._check(wanted["url"])
+            self._check(wanted["url"], merchant)
         with self._database.transaction() as session:
             endpoint = _found(store.get(session, merchant, endpoint_id, lock=True))
             store.change(session, merchant, endpoint_id, wanted)

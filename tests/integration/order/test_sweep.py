@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from chassis.postgres.database import Database, Session
-from order.store import waiting
+from order.changes import Changes
+from order.store import orphans, waiting
+from tests.support.applications import make
 from tests.support.databases import Databases
 
 LIMIT = 100
@@ -65,6 +68,83 @@ def test_a_merchant_with_many_waiting_orders_does_not_delay_the_sweep_of_another
     waiting.sweep(session, 60.0, 3600.0)
     assert due(session, "pending_payment", "zebra") == 2
     assert 0 < due(session, "pending_payment", "backlog") <= LIMIT // 2
+
+
+@pytest.mark.adversarial
+def test_a_merchant_with_many_pending_refunds_does_not_delay_the_sweep_of_another(session: Session) -> None:
+    for merchant, count, age in (("refunder", 3000, "3 hours"), ("zulu", 2, "2 minutes")):
+        session.execute(
+            """WITH placed AS (
+                   INSERT INTO orders (merchant, id, status, currency, total_amount, paid_amount, items, payment_method,
+                                       capture, command_id)
+                   VALUES (%(merchant)s, gen_random_uuid(), 'paid', 'EUR', 9000, 9000, '[]', 'pm_ok', 'automatic',
+                           gen_random_uuid()) RETURNING id),
+               new AS (SELECT id, gen_random_uuid() AS command FROM placed, generate_series(1, %(count)s)),
+               made AS (
+                   INSERT INTO refunds (merchant, id, order_id, amount, currency, created_at)
+                   SELECT %(merchant)s, command, id, 1, 'EUR', now() - %(age)s::interval FROM new)
+               INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, delivered_at)
+               SELECT command, %(merchant)s, id, 'refund of ' || id, '{}', now() - %(age)s::interval FROM new""",
+            {"merchant": merchant, "count": count, "age": age},
+        )
+    waiting.sweep(session, 60.0, 3600.0)
+    assert due(session, "refund of", "zulu") == 2
+    first = due(session, "refund of", "refunder")
+    assert 0 < first <= 500
+    waiting.sweep(session, 60.0, 3600.0)
+    assert due(session, "refund of", "refunder") > first, "the next ones have their turn"
+
+
+@pytest.fixture
+def orphans_of_poison(session: Session) -> Iterator[None]:
+    """Payments of orders that exist of the merchants `poison` and `victim`, and 20,000 newer ones of missing orders.
+
+    A merchant can make any number of payments that name an order which does not exist.
+    """
+    for merchant in ("poison", "victim"):
+        insert(session, "pending_payment", 1, "2 minutes", merchant)
+    session.execute(
+        """INSERT INTO orphan_payments (merchant, payment_id, order_id, status, currency, amount, captured_amount,
+                                        refunded_amount, refunding_amount, version, first_seen_at)
+           SELECT merchant, gen_random_uuid(), id, 'captured', 'EUR', 900, 900, 0, 0, 1, now() - interval '1 hour'
+           FROM orders WHERE merchant IN ('poison', 'victim')
+           UNION ALL
+           SELECT 'poisoner', gen_random_uuid(), gen_random_uuid(), 'captured', 'EUR', 900, 900, 0, 0, 1, now()
+           FROM generate_series(1, 20000)"""
+    )
+    session.execute("ANALYZE orphan_payments")
+    yield
+    session.execute("DELETE FROM orphan_payments WHERE merchant IN ('poison', 'poisoner', 'victim')")
+
+
+@pytest.mark.adversarial
+@pytest.mark.usefixtures("orphans_of_poison")
+def test_payments_without_an_order_of_one_merchant_hide_none_of_another(session: Session) -> None:
+    began = time.monotonic()
+    assert "victim" in [row["merchant"] for row in orphans.with_order(session, 1000)]
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.adversarial
+@pytest.mark.usefixtures("orphans_of_poison")
+def test_an_order_that_cannot_take_its_payment_keeps_the_sweep_from_no_other(
+    databases: Databases, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = []
+
+    def receive(_: Changes, merchant: str, *__: object) -> None:
+        received.append(merchant)
+        if merchant == "poison":
+            raise ValueError("a fault")
+
+    monkeypatch.setattr(Changes, "receive", receive)
+    make(databases, "order").extensions["tandem"].use_cases["orders"].sweep(session, 60.0, 3600.0)
+    assert {"poison", "victim"} <= set(received)
+    left = session.execute(
+        "SELECT DISTINCT merchant FROM orphan_payments WHERE merchant IN ('poison', 'victim')"
+    ).fetchall()
+    assert left == [{"merchant": "poison"}]
+    assert due(session, "pending_payment", "victim") >= 1
 
 
 def test_the_sweep_touches_no_message_of_another_merchant_with_the_same_id(session: Session) -> None:

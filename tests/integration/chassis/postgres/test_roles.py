@@ -20,6 +20,10 @@ from tests.support.databases import Databases
 from tests.support.pair import ORDER, Pair
 
 MIGRATIONS = {"order": order.MIGRATIONS, "payment": payment.MIGRATIONS}
+KEPT = {
+    "order": order.commands.KEPT,
+    "payment": (*payment.commands.KEPT, "simulator.operations"),
+}
 HISTORIES = {"order": "order_events", "payment": "ledger_entries"}
 
 
@@ -37,10 +41,14 @@ def tables(connection: psycopg.Connection) -> list[str]:
     return [name for (name,) in rows.fetchall()]
 
 
+ALONE = ("ALTER SYSTEM", "CREATE DATABASE", "CREATE SUBSCRIPTION", "CREATE TABLESPACE")
+"""Statements that PostgreSQL does not execute in a transaction."""
+
+
 def refusal(connection: psycopg.Connection, statement: str) -> str | None:
     """Return why PostgreSQL refuses a statement as a matter of privileges, or None if it does not."""
     try:
-        with nullcontext() if statement.startswith("ALTER SYSTEM") else connection.transaction(force_rollback=True):
+        with nullcontext() if statement.startswith(ALONE) else connection.transaction(force_rollback=True):
             connection.execute(statement.encode())
     except psycopg.errors.InsufficientPrivilege as error:
         return str(error)
@@ -87,23 +95,74 @@ def test_the_serving_role_changes_no_table(databases: Databases, service: str) -
     [
         "CREATE TABLE more (id int)",
         "CREATE TEMPORARY TABLE more (id int)",
+        "CREATE TABLE pg_temp.more (id int)",
+        "SELECT 1 INTO TEMPORARY more",
+        "CREATE VIEW more AS SELECT 1",
+        "CREATE SEQUENCE more",
+        "CREATE TYPE more AS (id int)",
+        "CREATE DOMAIN more AS int",
+        "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+        "CREATE STATISTICS more ON merchant, id FROM outbox",
+        "CREATE PUBLICATION more FOR ALL TABLES",
+        "CREATE SUBSCRIPTION more CONNECTION 'host=127.0.0.1' PUBLICATION more",
+        "CREATE EVENT TRIGGER more ON ddl_command_start EXECUTE FUNCTION append_only()",
+        "CREATE FOREIGN DATA WRAPPER more",
+        "CREATE TABLESPACE more LOCATION '/tmp'",
+        "CREATE DATABASE more",
         "CREATE SCHEMA more",
         "CREATE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION pg_temp.more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "ALTER FUNCTION append_only() SET search_path = other",
+        "ALTER FUNCTION append_only() RENAME TO other",
         "CREATE OR REPLACE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
         "DROP FUNCTION append_only() CASCADE",
         "CREATE EXTENSION pg_trgm",
+        "CREATE EXTENSION dblink",
+        "LOAD 'auto_explain'",
         "CREATE ROLE more",
         "DROP SCHEMA public CASCADE",
         "SET session_replication_role = replica",
+        "SET LOCAL session_replication_role = local",
+        "SELECT set_config('session_replication_role', 'replica', false)",
+        "DO $$BEGIN EXECUTE 'SET session_replication_role = replica'; END$$",
+        "ALTER ROLE CURRENT_USER SET session_replication_role = replica",
+        "ALTER ROLE CURRENT_USER CREATEROLE",
+        "ALTER ROLE CURRENT_USER BYPASSRLS",
+        "ALTER ROLE CURRENT_USER REPLICATION",
+        "GRANT pg_write_all_data TO CURRENT_USER",
+        "GRANT pg_execute_server_program TO CURRENT_USER",
+        "SET ROLE pg_write_all_data",
+        "REASSIGN OWNED BY {owner} TO CURRENT_USER",
+        "DROP OWNED BY {owner}",
         "SET ROLE {owner}",
         "SET SESSION AUTHORIZATION {owner}",
         "SET ROLE postgres",
         "GRANT {owner} TO CURRENT_USER",
         "ALTER ROLE {owner} PASSWORD 'guessed'",
         "ALTER DATABASE {database} OWNER TO CURRENT_USER",
+        "ALTER DATABASE {database} SET synchronous_commit = off",
+        "ALTER SCHEMA public RENAME TO other",
         "ALTER SYSTEM SET fsync = off",
         "COPY outbox TO PROGRAM 'cat'",
+        "COPY outbox FROM PROGRAM 'cat'",
+        "COPY (SELECT 1) TO PROGRAM 'cat'",
         "COPY outbox TO '/tmp/outbox'",
+        "COPY outbox FROM '/etc/passwd'",
+        "SELECT lo_import('/etc/passwd')",
+        "SELECT lo_export(1, '/tmp/one')",
+        "SELECT pg_ls_dir('.')",
+        "SELECT pg_read_binary_file('PG_VERSION')",
+        "SELECT pg_switch_wal()",
+        "SELECT pg_create_physical_replication_slot('more')",
+        "SELECT pg_reload_conf()",
+        "SELECT pg_stat_reset()",
+        "CHECKPOINT",
+        "REINDEX TABLE outbox",
+        "ALTER TABLE outbox ALTER sequence RESTART",
+        "SELECT setval(pg_get_serial_sequence('outbox', 'sequence'), 1)",
+        "SELECT nextval(pg_get_serial_sequence('outbox', 'sequence'))",
+        "UPDATE pg_trigger SET tgenabled = 'D'",
+        "UPDATE pg_proc SET prosrc = 'x'",
         "UPDATE alembic_version SET version_num = '0001'",
         "SELECT pg_read_file('postgresql.conf')",
         "SELECT rolpassword FROM pg_authid",
@@ -128,12 +187,57 @@ def test_the_serving_role_neither_updates_nor_deletes_ledger_and_history(pair: P
                 f"UPDATE {history} SET at = at WHERE false",
                 f"DELETE FROM {history}",
                 f"DELETE FROM {history} WHERE false",
+                f"INSERT INTO {history} SELECT * FROM {history} ON CONFLICT ON CONSTRAINT {history}_pkey"
+                " DO UPDATE SET merchant = 'other'",
                 f"TRUNCATE {history}",
                 f"SELECT FROM {history} FOR UPDATE",
                 f"LOCK TABLE {history} IN ACCESS EXCLUSIVE MODE",
                 f"MERGE INTO {history} h USING (SELECT 1) one ON true WHEN MATCHED THEN DELETE",
             ):
                 assert refusal(connection, statement), statement
+
+
+@pytest.mark.adversarial
+def test_the_serving_role_deletes_no_order_and_no_payment(pair: Pair) -> None:
+    pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
+    for service, names in KEPT.items():
+        with connected(pair.databases.service_url(service)) as connection:
+            for name in names:
+                for statement in (
+                    f"DELETE FROM {name}",
+                    f"DELETE FROM {name} WHERE false",
+                    f"WITH gone AS (DELETE FROM {name} RETURNING *) SELECT FROM gone",
+                    f"MERGE INTO {name} x USING (SELECT 1) one ON true WHEN MATCHED THEN DELETE",
+                ):
+                    assert refusal(connection, statement), statement
+
+
+@pytest.mark.adversarial
+def test_the_serving_role_cannot_use_up_the_positions_of_events(databases: Databases) -> None:
+    """It may call the function that advances them, which runs with the rights of the owner."""
+    with connected(databases.order) as owner, owner.transaction(force_rollback=True):
+        owner.execute(
+            """CREATE OR REPLACE FUNCTION order_events_base() RETURNS bigint LANGUAGE sql STABLE
+               AS 'SELECT (1::bigint << 62) - 1'"""
+        )
+        owner.execute("SELECT advance_order_events()")
+        with pytest.raises(psycopg.errors.CheckViolation), owner.transaction():
+            owner.execute("SELECT advance_order_events()")
+        owner.execute("SELECT order_events_base() + pg_current_xact_id()::text::bigint")
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("service", SERVICES)
+def test_functions_with_the_rights_of_their_owner_have_a_search_path_of_their_own(
+    databases: Databases, service: str
+) -> None:
+    with connected(databases.service_url(service)) as connection:
+        rows = connection.execute(
+            """SELECT proname, array_to_string(proconfig, ';')
+               FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
+               WHERE prosecdef AND nspname NOT IN ('pg_catalog', 'information_schema')"""
+        ).fetchall()
+    assert rows == ([("advance_order_events", "search_path=public, pg_temp")] if service == "order" else [])
 
 
 @pytest.mark.adversarial
@@ -284,6 +388,8 @@ def test_privileges_that_somebody_added_are_taken_back(
         ("GRANT CREATE ON SCHEMA public TO {role}", "may create objects in the schema public"),
         ("GRANT pg_write_all_data TO {role}", "may change the history order_events"),
         ("GRANT SET ON PARAMETER session_replication_role TO {role}", "may switch triggers off"),
+        ("ALTER ROLE {role} SET synchronous_commit = off", "has the setting synchronous_commit=off"),
+        ("ALTER ROLE {role} IN DATABASE {owner} SET search_path = other", "has the setting search_path=other"),
     ],
 )
 def test_migrate_warns_of_what_the_serving_role_may_do_beyond_its_needs(

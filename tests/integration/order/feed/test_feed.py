@@ -189,7 +189,7 @@ def test_a_request_that_waits_for_nothing_ends_after_its_time(pair: Pair) -> Non
 def test_when_too_many_wait_one_more_is_answered_at_once(pair: Pair) -> None:
     cursor = end(pair.order)
     room = pair.order_app.extensions["tandem"].use_cases["feed"]._room
-    with room.enter(10) as seconds:
+    with room.enter(10, "other") as seconds:
         assert seconds == 10, "the test's process has one place"
         began = time.monotonic()
         assert read(pair.order, after=cursor, wait=10)["data"] == []

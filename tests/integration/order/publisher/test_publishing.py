@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +286,23 @@ def test_a_broker_that_is_away_is_reported_and_nothing_else_waits(pair: Pair, se
     assert_in_order(events)
     assert {event["subject"] for event in events} >= set(orders)
     assert len({event["id"] for event in events}) == len(events) == 6
+
+
+@pytest.mark.adversarial
+def test_events_of_a_merchant_that_the_broker_always_refuses_delay_no_other_merchants_event(
+    databases: Databases, session: Session
+) -> None:
+    """An event can be larger than the broker's limit, for example."""
+    record(databases, "poison", orders=3)
+    broker = Recorder("poison")
+    with publishing(databases, broker):
+        eventually(lambda: broker.rounds > 8, "the broker has refused the events many times", 60)
+        seconds = []
+        for _ in range(5):
+            began = time.monotonic()
+            expected = set(record(databases, "quick"))
+            eventually(partial(expected.issubset, broker.got), "the other merchant's event is published", 60)
+            seconds.append(time.monotonic() - began)
+        assert sorted(seconds)[2] < 1, seconds
+        broker.refused.clear()
+        eventually(lambda: len(broker.got) == 8, "what was refused is published", 60)

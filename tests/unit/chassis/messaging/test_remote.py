@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chassis.messaging.remote import Breaker, Refused, Remote, Unreachable
+from chassis.messaging.remote import Breaker, GivenUp, Refused, Remote, Unreachable
 
 
 class Clock:
@@ -111,6 +112,32 @@ def test_a_refused_probe_closes_it_because_the_destination_answered(clock: Clock
     clock.forward(61)
     fail(breaker, 1, Refused("refused"))
     assert not breaker.is_open
+
+
+@pytest.mark.adversarial
+def test_callers_that_wait_for_a_short_time_do_not_open_it() -> None:
+    """A merchant chooses how long it waits, and for which slow payments: that says nothing about the destination."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        remote = Remote("destination", f"http://127.0.0.1:{silent.getsockname()[1]}", {}, timeout=0.3)
+        for timeout in (0.05, 0.001, 0.0, -1.0) * 3:
+            with pytest.raises(GivenUp):
+                remote.post("/", b"{}", {}, timeout)
+        assert not remote.breaker.is_open
+        for _ in range(5):
+            with pytest.raises(Unreachable):
+                remote.post("/", b"{}", {})
+        assert remote.breaker.is_open
+
+
+@pytest.mark.adversarial
+def test_a_short_wait_neither_counts_nor_resets_the_count() -> None:
+    breaker = Breaker("destination", reset=60)
+    for _ in range(4):
+        fail(breaker, 1)
+        fail(breaker, 1, GivenUp("no answer yet"))
+    assert not breaker.is_open
+    fail(breaker, 1)
+    assert breaker.is_open
 
 
 def test_calls_run_concurrently_while_it_is_closed() -> None:

@@ -228,6 +228,36 @@ def test_a_resolver_that_hangs_has_the_same_deadline_as_a_server(monkeypatch: py
     assert attempt.seconds < 2
 
 
+@pytest.mark.adversarial
+def test_a_merchants_names_that_nobody_answers_for_keep_no_other_merchant_from_being_resolved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A lookup that hangs lasts longer than an attempt: the system's resolver asks each name server several times."""
+    done, asked = threading.Event(), []
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        if "hangs" in host:
+            done.wait(20)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    webhooks = sender(timeout=0.3)
+    try:
+        with listening(sends(OK)) as (port, _):
+            for number in range(8):
+                attempt = webhooks.post(f"http://hangs-{number}.example:{port}/", b"{}", {}, merchant="slow")
+                assert attempt.error == "no response within the timeout"
+                assert attempt.seconds < 2
+            assert webhooks.post(f"http://quick.example:{port}/", b"{}", {}, merchant="other").status_code == 204
+            webhooks.check(f"http://quick.example:{port}/", merchant="other")
+            assert len([host for host in asked if "hangs" in host]) == 1, "one merchant occupies few threads"
+            done.set()
+            assert webhooks.post(f"http://quick.example:{port}/", b"{}", {}, merchant="slow").status_code == 204
+    finally:
+        done.set()
+
+
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("name", ["merchant.example", "somebody.example"])
 def test_a_certificate_must_be_for_the_host_name_and_from_a_known_authority(
