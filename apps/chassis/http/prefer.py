@@ -35,7 +35,7 @@ class WaitingRoom:
     """Limits how many requests of this process wait for an outcome at the same time.
 
     The other threads stay free for requests that do not wait, and for the events that end the waiting. One place
-    is left to other merchants, so the slow payments of one keep no other from waiting.
+    is left to other merchants, so one merchant that waits for long keeps no other from waiting.
     """
 
     def __init__(self, places: int) -> None:

@@ -33,7 +33,7 @@ class Unreachable(Exception):
 class GivenUp(Unreachable):
     """There was no response within the caller's own timeout, which is shorter than the destination's.
 
-    That does not say that the destination is down: a merchant chooses how long to wait, and for which slow payments.
+    That does not say that the destination is down: a merchant chooses how long to wait, and for which slow work.
     """
 
 

@@ -36,7 +36,7 @@ ORDER BY n.nspname, c.relname
 _PRIVILEGES = {"read": _READ, "append": _APPEND, "keep": _KEEP, "change": _CHANGE}
 
 # What a role has beyond the privileges that `grant` gives it, as sentences that continue "the role NAME". A role can
-# give itself settings, which outlast the connection: with synchronous_commit=off, acknowledged orders can be lost.
+# give itself settings, which outlast the connection: with synchronous_commit=off, acknowledged commits can be lost.
 _EXCESS: LiteralString = """
 WITH own AS (
     SELECT c.oid, c.relowner, c.oid::regclass::text AS name,
