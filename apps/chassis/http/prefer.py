@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.request import parse_http_list
 
+from chassis import counts
 from chassis.postgres.database import Row
 
 MAX_WAIT = 10
@@ -39,7 +40,7 @@ class WaitingRoom:
     """
 
     def __init__(self, places: int) -> None:
-        self._free, self._most = places, max(1, places - 1)
+        self._places, self._most = places, max(1, places - 1)
         self._taken: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -56,18 +57,14 @@ class WaitingRoom:
 
     def _take(self, merchant: str) -> bool:
         with self._lock:
-            if self._free <= 0 or self._taken[merchant] >= self._most:
+            if self._taken.total() >= self._places or self._taken[merchant] >= self._most:
                 return False
-            self._free -= 1
             self._taken[merchant] += 1
             return True
 
     def _leave(self, merchant: str) -> None:
         with self._lock:
-            self._free += 1
-            self._taken[merchant] -= 1
-            if not self._taken[merchant]:
-                del self._taken[merchant]
+            counts.subtract(self._taken, merchant)
 
 
 def until(look: Callable[[], Row], is_done: Callable[[Row], bool], wait: float) -> Row:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn
 
+from chassis import counts
 from chassis.http.addresses import client_network
 from chassis.server.buffered_socket import BufferedSocket
 
@@ -29,9 +30,7 @@ class Connection(TConn):  # type: ignore[misc]
         """Close the socket, and stop counting the connection."""
         if self.is_open:
             self.is_open = False
-            self._open[self.address] -= 1
-            if not self._open[self.address]:
-                del self._open[self.address]
+            counts.subtract(self._open, self.address)
         super().close(graceful)
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 
+from chassis import counts
 from chassis.postgres.database import UNAVAILABLE, Database
 from chassis.telemetry import logs
 from order.feed import store
@@ -49,9 +50,8 @@ class Arrivals:
                     self._changed.wait(remaining)
                 return position
             finally:
-                self._waiting[merchant] -= 1
-                if not self._waiting[merchant]:
-                    del self._waiting[merchant]
+                counts.subtract(self._waiting, merchant)
+                if merchant not in self._waiting:
                     self._newest.pop(merchant, None)
 
     def _start(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
+from chassis import counts
 from chassis.auth.rate_limits import Limit, LocalCounts
 from chassis.http.addresses import client_network
 
@@ -104,18 +105,12 @@ class Admission:
 
     def _end(self, address: str) -> None:
         with self._changed:
-            _subtract(self._running, address)
+            counts.subtract(self._running, address)
             self._changed.notify_all()
 
     def _leave(self, address: str) -> None:
         with self._changed:
-            _subtract(self._pending, address)
-
-
-def _subtract(counter: Counter[str], address: str) -> None:
-    counter[address] -= 1
-    if not counter[address]:
-        del counter[address]
+            counts.subtract(self._pending, address)
 
 
 def _read_body(environ: dict[str, Any]) -> bytes:

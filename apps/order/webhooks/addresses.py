@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from chassis import counts
 from order.webhooks.config import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -159,7 +160,5 @@ class Resolver:
 
     def _end(self, merchant: str) -> None:
         with self._ended:
-            self._running[merchant] -= 1
-            if not self._running[merchant]:
-                del self._running[merchant]
+            counts.subtract(self._running, merchant)
             self._ended.notify_all()
