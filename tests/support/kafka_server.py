@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from ci.laptop import launch
 from ci.laptop.postgres import free_port
 from tests.support import kafka_jars
+from tests.support.broker_process import BrokerProcess
 from tests.support.eventually import eventually
 
 TOPIC = "tandem"
@@ -33,7 +34,7 @@ def require() -> None:
         pytest.skip(reason)
 
 
-class KafkaServer:
+class KafkaServer(BrokerProcess):
     """A server that runs while the `with` block does. Its messages survive `stop`, `kill` and `start`.
 
     It has a listener for the publisher, and a plain one for the tests. `more` is added to its configuration, and
@@ -44,11 +45,11 @@ class KafkaServer:
         self, folder: Path, node: int = 1, *, more: str = "", protocol: str = "PLAINTEXT", users: Sequence[str] = ()
     ) -> None:
         require()
+        super().__init__(f"Kafka {node}", folder / f"kafka-{node}", seconds=120)
         self.node, self.port, self.plain_port, self.controller_port = node, free_port(), free_port(), free_port()
         self.voters = f"{node}@127.0.0.1:{self.controller_port}"
         self.copies = 1
-        self._folder, self._more, self._protocol, self._users = folder / f"kafka-{node}", more, protocol, users
-        self._process: subprocess.Popen[bytes] | None = None
+        self._more, self._protocol, self._users = more, protocol, users
 
     @property
     def servers(self) -> str:
@@ -108,31 +109,6 @@ log.cleaner.dedupe.buffer.size=2097152
             return len(_admin(self.plain).list_topics(timeout=2).brokers) == self.copies
         except KafkaException:
             return False
-
-    def await_ready(self) -> None:
-        """Wait until the server is ready."""
-        eventually(lambda: self.is_ready() or not self._runs(), f"Kafka {self.node} is ready", 120)
-        assert self._runs(), f"Kafka {self.node} has ended; see {self._folder}/log"
-
-    def _runs(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def kill(self) -> None:
-        """Kill the server, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        self.await_ready()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
 
 class KafkaCluster:

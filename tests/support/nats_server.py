@@ -19,21 +19,21 @@ from ci.laptop import launch
 from ci.laptop.nats import program
 from ci.laptop.postgres import free_port
 from order.publisher import cloudevents
+from tests.support.broker_process import BrokerProcess
 from tests.support.eventually import eventually
 
 T = TypeVar("T")
 
 
-class NatsServer:
+class NatsServer(BrokerProcess):
     """A server that runs while the `with` block does. Its messages survive `stop`, `kill` and `start`.
 
     `more` is added to its configuration.
     """
 
     def __init__(self, folder: Path, name: str = "alone", *, more: str = "") -> None:
-        self.name, self.port, self._monitor = name, free_port(), free_port()
-        self._folder, self._more = folder / name, more
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(f"NATS {name}", folder / name, seconds=60)
+        self.name, self.port, self._monitor, self._more = name, free_port(), free_port(), more
 
     @property
     def url(self) -> str:
@@ -64,31 +64,6 @@ class NatsServer:
             return requests.get(f"http://127.0.0.1:{self._monitor}/healthz", timeout=2).status_code == 200
         except requests.RequestException:
             return False
-
-    def await_ready(self) -> None:
-        """Wait until the server is ready."""
-        eventually(lambda: self.is_ready() or not self._runs(), f"the server {self.name} is ready", 60)
-        assert self._runs(), f"the server {self.name} has ended; see {self._folder}/log"
-
-    def _runs(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def kill(self) -> None:
-        """Kill the server, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        self.await_ready()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
 
 class NatsCluster:

@@ -70,6 +70,23 @@ def record(databases: Databases, merchant: str, orders: int = 1, versions: int =
     return [str(row[0]) for row in found if row]
 
 
+def record_large(databases: Databases, merchant: str, size: int) -> str:
+    """Record two events of a new order of a merchant: one of more than `size` characters, then a small one.
+
+    Returns the order's id.
+    """
+    order = str(uuid.uuid4())
+    with psycopg.connect(databases.order) as connection:
+        for version, method in ((1, "x" * size), (2, "pm_ok")):
+            connection.execute(
+                """INSERT INTO order_events (merchant, order_id, version, type, to_status, actor, state)
+                   VALUES (%s, %s, %s, 'order.paid', 'paid', 'merchant', jsonb_build_object('payment_method', %s::text))
+                """,
+                (merchant, order, version, method),
+            )
+    return order
+
+
 def assert_in_order(events: Iterable[dict[str, Any]]) -> None:
     """Check that the first arrivals of each order's events have the versions 1, 2, 3 and so on."""
     versions: defaultdict[str, list[int]] = defaultdict(list)

@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
 from confluent_kafka import Consumer
 
-from chassis.postgres.database import Database, Session
-from order.feed.store import Place
+from chassis.postgres.database import Session
 from order.publisher import store
 from order.publisher.cloudevents import Message
 from order.publisher.kafka import Kafka
@@ -27,32 +25,19 @@ from tests.integration.order.publisher.test_refusals import last_error, message
 from tests.integration.order.webhooks.test_events import place, post
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
+from tests.support.fixtures.publisher import clean, session
 from tests.support.kafka_server import TOPIC, KafkaServer, count_messages, received
 from tests.support.pair import Pair
-from tests.support.publishing import assert_in_order, publishing, record, settings
+from tests.support.publishing import assert_in_order, publishing, record, record_large, settings
 from tests.unit.test_asyncapi_document import payload
+
+__all__ = ["clean", "session"]
 
 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
         yield server
-
-
-@pytest.fixture
-def session(databases: Databases) -> Iterator[Session]:
-    session = Database(databases.order, "publisher-test").connect()
-    yield session
-    session.close()
-
-
-@pytest.fixture(autouse=True)
-def clean(session: Session) -> None:
-    """Let each test begin as if all events were published."""
-    session.execute("DELETE FROM event_publisher")
-    at = session.execute("SELECT order_events_base() + pg_current_xact_id()::text::bigint AS at").fetchone()
-    assert at is not None
-    store.rewind(session, Place(at["at"]))
 
 
 def is_published(session: Session) -> bool:
@@ -132,15 +117,7 @@ def test_an_event_that_kafka_refuses_holds_back_the_later_ones_of_its_order_only
     databases: Databases, tmp_path: Path
 ) -> None:
     merchants = [f"m-{uuid.uuid4()}" for _ in range(2)]
-    large = str(uuid.uuid4())
-    with psycopg.connect(databases.order) as connection:
-        for version, method in ((1, "x" * 40_000), (2, "pm_ok")):
-            connection.execute(
-                """INSERT INTO order_events (merchant, order_id, version, type, to_status, actor, state)
-                   VALUES (%s, %s, %s, 'order.paid', 'paid', 'merchant', jsonb_build_object('payment_method', %s::text))
-                """,
-                (merchants[0], large, version, method),
-            )
+    large = record_large(databases, merchants[0], 40_000)
     ids = record(databases, merchants[0], orders=20) + record(databases, merchants[1], orders=20, versions=2)
     with KafkaServer(tmp_path, more="message.max.bytes=20000") as server:
         with publishing(databases, server.url):

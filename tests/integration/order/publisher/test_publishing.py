@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from click.testing import Result
 
-from chassis.postgres.database import Database, Session
+from chassis.postgres.database import Session
 from order.feed.store import Place
 from order.publisher import cloudevents, store
 from order.publisher.cloudevents import Message
@@ -22,32 +22,19 @@ from tests.integration.order.feed.test_feed import follow
 from tests.integration.order.webhooks.test_events import place, post
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
+from tests.support.fixtures.publisher import clean, session
 from tests.support.nats_server import NatsServer, received
 from tests.support.pair import Pair
 from tests.support.publishing import assert_in_order, publishing, record
 from tests.unit.test_asyncapi_document import payload
+
+__all__ = ["clean", "session"]
 
 
 @pytest.fixture(scope="module")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     with NatsServer(tmp_path_factory.mktemp("nats")) as server:
         yield server
-
-
-@pytest.fixture
-def session(databases: Databases) -> Iterator[Session]:
-    session = Database(databases.order, "publisher-test").connect()
-    yield session
-    session.close()
-
-
-@pytest.fixture(autouse=True)
-def clean(session: Session) -> None:
-    """Let each test begin as if all events were published."""
-    session.execute("DELETE FROM event_publisher")
-    at = session.execute("SELECT order_events_base() + pg_current_xact_id()::text::bigint AS at").fetchone()
-    assert at is not None
-    store.rewind(session, Place(at["at"]))
 
 
 class Recorder:

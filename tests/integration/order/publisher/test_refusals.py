@@ -21,7 +21,7 @@ from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.nats_accounts import Operator
 from tests.support.nats_server import NatsServer, received
-from tests.support.publishing import publishing, record, settings
+from tests.support.publishing import publishing, record, record_large, settings
 
 AUTHORITY = trustme.CA()
 
@@ -170,15 +170,7 @@ def test_an_event_that_the_broker_refuses_holds_back_the_later_ones_of_its_order
     databases: Databases, tmp_path: Path
 ) -> None:
     merchants = [f"m-{uuid.uuid4()}" for _ in range(2)]
-    large = str(uuid.uuid4())
-    with psycopg.connect(databases.order) as connection:
-        for version, method in ((1, "x" * 5000), (2, "pm_ok")):
-            connection.execute(
-                """INSERT INTO order_events (merchant, order_id, version, type, to_status, actor, state)
-                   VALUES (%s, %s, %s, 'order.paid', 'paid', 'merchant', jsonb_build_object('payment_method', %s::text))
-                """,
-                (merchants[0], large, version, method),
-            )
+    large = record_large(databases, merchants[0], 5000)
     ids = record(databases, merchants[0]) + record(databases, merchants[1], orders=3, versions=2)
     with NatsServer(tmp_path, more="max_payload: 4096") as server:
         with publishing(databases, server.url):
