@@ -73,7 +73,7 @@ def capture_payment(wanted: dict[str, Any], payment_id: UUID) -> Response:
 @facts("payment-state", answers={200: _VOIDED, 202: _AUTHORIZED})
 @blueprint.response(200, schemas.PaymentView)
 def void_payment(_: dict[str, Any], payment_id: UUID) -> Response:
-    """Void an authorized payment, which releases what is not captured.
+    """Void an authorized payment: release the part that has not been captured.
 
     A payment of which a part is captured is `captured` then.
 

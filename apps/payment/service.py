@@ -140,7 +140,7 @@ class Payments:
         return self._act(operation, claim, headers, answered, amount)
 
     def void(self, claim: Claim, payment_id: str, headers: dict[str, str], *, answered: bool = False) -> Done:
-        """Release what is not captured of an authorized payment.
+        """Release the part of an authorized payment that has not been captured.
 
         Raises Problem `payment-not-found`, `precondition-failed` or `payment-state`.
         """

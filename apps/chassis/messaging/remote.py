@@ -96,7 +96,7 @@ class Breaker:
     def call(self, function: Callable[[], T]) -> T:
         """Call `function` and return its result. Only Unreachable counts as a failure of the destination.
 
-        GivenUp counts as nothing. Only if it ends a probe, the circuit closes.
+        GivenUp is not counted. A probe that ends with it closes the circuit.
 
         Raises Unreachable at once while the circuit is open.
         """

@@ -110,7 +110,7 @@ class Payments:
     def void_payment(
         self, payment_id: str, *, idempotency_key: str | None = None, if_match: int | None = None
     ) -> Steps[Payment]:
-        """Release what is not captured of the authorized amount."""
+        """Release the part of the authorized amount that has not been captured."""
         return read(
             Payment,
             (yield from self._payment.post("payments", payment_id, "void", key=idempotency_key, if_match=if_match)),
