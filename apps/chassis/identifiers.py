@@ -9,8 +9,9 @@ import re
 
 from chassis.issuers import TEST_NUMBERS
 
+_UUID = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-fA-F])")
 _RANDOM = re.compile(
-    r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-fA-F])"  # UUIDs
+    rf"{_UUID.pattern}"
     r"|(?<![0-9A-Za-z])(?=[0-9]{0,127}+[a-fA-F])"  # hashes and ids: hexadecimal, with letters, of a usual length
     r"(?:[0-9a-fA-F]{128}|[0-9a-fA-F]{96}|[0-9a-fA-F]{64}|[0-9a-fA-F]{56}|[0-9a-fA-F]{48}|[0-9a-fA-F]{40}"
     r"|[0-9a-fA-F]{32}|[0-9a-fA-F]{24})(?![0-9A-Za-z])"
@@ -26,6 +27,14 @@ def hidden(text: str) -> str:
     An identifier that contains a published test number is not hidden: that number is not there by chance.
     """
     return _IBAN.sub(_without_iban, _RANDOM.sub(_without_id, text))
+
+
+def without_uuids(text: str) -> str:
+    """Return the text with "x" for each character of the UUIDs that `hidden` hides.
+
+    In JSON text, no other value than a string holds a UUID, while a number such as 41...e-7 may look like a hash.
+    """
+    return _UUID.sub(_without_id, text)
 
 
 def _without_id(found: re.Match[str]) -> str:

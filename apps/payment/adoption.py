@@ -186,7 +186,7 @@ class _Payment:
         settled = Settled(operation, record.outcome, settlement)
         if settlements.settle(self._session, [settled]):
             self.done.settled += 1
-            count_settled(operation, record.outcome, settlement)
+            count_settled([settled])
 
     def _compare(self, record: Record, stored: Operation, status: str) -> None:
         if record.outcome.result is not Result.UNKNOWN and record.outcome.result != status:

@@ -106,8 +106,7 @@ class Batches:
         ]
         rows = store.insert_many_under_keys(payments.database.session(), new)
         begun = [(claim, payment) for claim, payment in new if payment["id"] in rows]
-        for _ in begun:
-            count_transition("payment", "", Status.PROCESSING)
+        count_transition("payment", "", Status.PROCESSING, len(begun))
         settled = payments.executor.execute_many([openings.first_operation(payment) for _, payment in begun])
         return {claim: settled.get(payment["operation_id"]) or rows[payment["id"]] for claim, payment in begun}
 

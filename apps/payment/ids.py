@@ -17,7 +17,7 @@ import time
 from enum import StrEnum
 from uuid import UUID
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_UUID7 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
 _TIME_BITS = 48
 _MAX_SKEW = 60.0
 """How far a clock of another service may be ahead, in seconds. A later time in an id is not believed."""
@@ -39,13 +39,14 @@ def derive(merchant: str, key: str, what: What) -> str:
     """Return the id that an idempotency key of a merchant stands for: always the same one."""
     # A merchant's name and a key contain no NUL, so no two inputs are the same text.
     digest = int.from_bytes(hashlib.sha256(f"tandem\0{what}\0{merchant}\0{key}".encode()).digest()[:16], "big")
-    asked = UUID(key) if _UUID.fullmatch(key) else None
     version = 8
-    if asked is not None and asked.version == 7:
-        digest = digest & (1 << 128 - _TIME_BITS) - 1 | asked.int >> 128 - _TIME_BITS << 128 - _TIME_BITS
+    if _UUID7.fullmatch(key):
+        milliseconds = int(key[:8] + key[9:13], 16)
+        digest = digest & (1 << 128 - _TIME_BITS) - 1 | milliseconds << 128 - _TIME_BITS
         version = 7
-    bits = digest & ~(0xF000 << 64 | 0xC000 << 48)
-    return str(UUID(int=bits | version << 76 | 0x8000 << 48))
+    bits = digest & ~(0xF000 << 64 | 0xC000 << 48) | version << 76 | 0x8000 << 48
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def attempt_key(order_id: str, ended: int) -> str:

@@ -49,6 +49,7 @@ LARGEST = {
     "chassis.identifiers._IBAN": SEARCHED_SIZE,
     "chassis.identifiers._RANDOM": SEARCHED_SIZE,
     "chassis.identifiers._TEST_NUMBER": SEARCHED_SIZE,
+    "chassis.identifiers._UUID": MAX_BODY,
     "chassis.http.fields._NUMBER": LINE,
     "chassis.http.fields._TIME": LINE,
     "chassis.http.fields._UUID": MAX_BODY,
@@ -76,7 +77,7 @@ LARGEST = {
     "order.webhooks.addresses._HOST": URL,
     "order.webhooks.addresses._REST": URL,
     "order.webhooks.proxy._NUMBER": URL,
-    "payment.ids._UUID": HEADER,
+    "payment.ids._UUID7": HEADER,
     "tandem_client.attempt._MERCHANT": HEADER,
     "tandem_client.transport._KEY": HEADER,
 }

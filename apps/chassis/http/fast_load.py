@@ -18,7 +18,8 @@ from typing import Any, cast
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from chassis.http.fields import Integer, Labels, List
+from chassis import money
+from chassis.http.fields import Currency, Id, Integer, Labels, List, is_uuid
 
 Load = Callable[[Any], Any]
 
@@ -115,15 +116,17 @@ def _by_type(field: fields.Field[Any]) -> Load:
         return _exactly(str)
     if kind._deserialize is Integer._deserialize:
         return _exactly(int)
+    if kind._deserialize is Id._deserialize:
+        return _uuid
+    if kind._deserialize is Currency._deserialize:
+        return _currency
     if kind is fields.Nested:
         return _object(cast(fields.Nested, field).schema)
     if kind is List or kind is fields.List:
         return _list(_field(cast(fields.List[Any], field).inner))
-    if kind is Labels:
-        labels = cast(Labels, field)
-        assert labels.key_field is not None
-        assert labels.value_field is not None
-        return _labels(_field(labels.key_field), _field(labels.value_field))
+    if kind is Labels or kind is fields.Dict:
+        entries = cast(fields.Dict, field)
+        return _entries(*(_field(each) if each else _unchanged for each in (entries.key_field, entries.value_field)))
     return lambda value: field.deserialize(value)
 
 
@@ -136,6 +139,22 @@ def _exactly(kind: type) -> Load:
     return load
 
 
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _uuid(value: Any) -> str:
+    if type(value) is not str or not is_uuid(value):
+        raise _Undecided
+    return value.lower()
+
+
+def _currency(value: Any) -> str:
+    if type(value) is not str or not money.is_currency(value):
+        raise _Undecided
+    return value
+
+
 def _list(inner: Load) -> Load:
     def load(value: Any) -> Any:
         if type(value) is not list:
@@ -145,11 +164,11 @@ def _list(inner: Load) -> Load:
     return load
 
 
-def _labels(key: Load, value: Load) -> Load:
-    def load(labels: Any) -> Any:
-        if type(labels) is not dict:
+def _entries(key: Load, value: Load) -> Load:
+    def load(entries: Any) -> Any:
+        if type(entries) is not dict:
             raise _Undecided
-        return {key(name): value(label) for name, label in labels.items()}
+        return {key(name): value(entry) for name, entry in entries.items()}
 
     return load
 

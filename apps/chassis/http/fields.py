@@ -229,9 +229,14 @@ class Id(fields.UUID):
     """A UUID as a string of 8-4-4-4-12 hexadecimal digits (RFC 9562); it loads as a string in lower case."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or not _UUID.fullmatch(value):
+        if not isinstance(value, str) or not is_uuid(value):
             raise self.make_error("invalid_uuid")
         return value.lower()
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether a text is a UUID in 8-4-4-4-12 hexadecimal digits (RFC 9562)."""
+    return _UUID.fullmatch(text) is not None
 
 
 class MajorAmount(fields.Field):  # type: ignore[type-arg]

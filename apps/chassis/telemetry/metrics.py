@@ -240,9 +240,9 @@ def _request(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return requests.labels(method, route, str(status)), duration.labels(method, route)
 
 
-def count_transition(kind: str, before: str, after: str) -> None:
-    """Count a change of state of an aggregate of this `kind`. `before` is empty for a new one."""
-    _transition(kind, before, after).inc()
+def count_transition(kind: str, before: str, after: str, number: int = 1) -> None:
+    """Count a change of state of `number` aggregates of this `kind`. `before` is empty for new ones."""
+    _transition(kind, before, after).inc(number)
 
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from marshmallow import fields, validate, validates_schema
 
 import order.schemas
+import payment.batch_schemas
 import payment.schemas
 from chassis.http import fast_load
 from chassis.http.fields import Schema
 
 SCHEMAS = [
     schema
-    for module in (order.schemas, payment.schemas)
+    for module in (order.schemas, payment.schemas, payment.batch_schemas)
     for schema in vars(module).values()
     if isinstance(schema, type) and issubclass(schema, Schema) and schema is not Schema
 ]
@@ -83,6 +84,20 @@ def test_a_valid_order_is_loaded_without_marshmallow(monkeypatch: pytest.MonkeyP
     wanted = instance.load(ORDER)
     monkeypatch.delattr(ma.Schema, "load")
     assert load(ORDER) == wanted
+
+
+def test_a_valid_batch_is_loaded_without_marshmallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    order_id = "018F6F6E-7B7A-7CC0-8000-000000000000"
+    payload = {"order_id": order_id, "amount": 900, "currency": "EUR", "payment_method": "pm_ok"}
+    command = {"id": "k", "merchant": "demo", "topic": "payment.create", "payload": payload, "headers": {"a": "b"}}
+    batch = payment.batch_schemas.CommandBatch()
+    create = payment.schemas.CreatePayment()
+    loads = fast_load.loader(batch), fast_load.loader(create)
+    wanted = batch.load({"commands": [command] * 2}), create.load(payload)
+    monkeypatch.delattr(ma.Schema, "load")
+    monkeypatch.delattr(fields.Field, "deserialize")
+    assert (loads[0]({"commands": [command] * 2}), loads[1](payload)) == wanted
+    assert wanted[1]["order_id"] == order_id.lower()
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1])

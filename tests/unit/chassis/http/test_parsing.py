@@ -42,6 +42,41 @@ def placed(data: bytes) -> Any:
     return parsing.load_json(PLACE, PLACE_RULE, parsing.parse_json(data), suspicious=suspicious)
 
 
+# Parts of JSON texts: digits of cards in strings, UUIDs and numbers, some of which look like hashes.
+_DIGITS = st.sampled_from(["4539578763621486", "4539-5787-6362-1486", "45395787-6362-1486-0000-000000000000"])
+_UUIDS = st.uuids().map(str) | st.text("0123456789", min_size=32, max_size=32).map(
+    lambda digits: f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+)
+_VALUES = st.one_of(
+    st.tuples(st.sampled_from(["", "a", "card ", "f"]), _DIGITS | _UUIDS, st.sampled_from(["", "-", "b", "0"])).map(
+        lambda parts: f'"{"".join(parts)}"'
+    ),
+    st.builds(
+        lambda zeros, exponent: f"4539578763621486{'0' * zeros}e-{zeros + exponent}",
+        st.integers(0, 20),
+        st.integers(0, 2),
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["id", "note", "4539578763621486"]), _VALUES), max_size=4))
+def test_the_fast_check_of_a_body_hides_nothing_that_inspection_finds(members: list[tuple[str, str]]) -> None:
+    text = "{" + ",".join(f'"{name}{number}":{value}' for number, (name, value) in enumerate(members)) + "}"
+    if not inspection.is_suspicious(text):
+        inspection.inspect(parsing.parse_json(text.encode()).items())
+
+
+def test_a_number_that_looks_like_a_hash_is_inspected() -> None:
+    text = '{"a":45395787636214860000000e-7}'  # 24 hexadecimal digits, and the value is a card number
+    assert inspection.is_suspicious(text)
+    assert refused(text.encode()).name == "card-number"
+
+
+def test_a_body_of_uuids_is_not_suspicious() -> None:
+    ids = [f"01a2270c-356d-7004-8{number:03}-79093988{number:04}" for number in range(100)]
+    assert not inspection.is_suspicious(json.dumps(ids))
+
+
 @given(OBJECTS)
 def test_json_of_the_standard_library_is_parsed(body: dict[str, Any]) -> None:
     assert parsing.parse_json(json.dumps(body).encode()) == body
