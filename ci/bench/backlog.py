@@ -53,7 +53,7 @@ def drained(stack: Stack, orders: int) -> Iterator[float]:
         while (waiting := left(stack)) > goal:
             if time.perf_counter() - began > TIMEOUT:
                 raise Void(f"{waiting} commands are left after {TIMEOUT} s")
-            time.sleep(0.02)
+            time.sleep(0.2)  # to count 100,000 rows takes 10 ms
         now = time.perf_counter()
         yield now - began
         began = now

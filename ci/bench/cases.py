@@ -120,7 +120,7 @@ class Cases:
         while self._stack.query("order", undelivered) or self._stack.query("payment", undelivered):
             if time.perf_counter() - began > TIMEOUT:
                 raise Void(f"orders are not paid after {TIMEOUT} s")
-            time.sleep(0.02)
+            time.sleep(0.05)  # such a query takes more than a millisecond
 
     def _check_backlog(self) -> None:
         if not backlog.left(self._stack):
