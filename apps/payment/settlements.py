@@ -21,6 +21,7 @@ EVENT = f"""jsonb_build_object(
             'idempotency_key', settled.idempotency_key))"""
 """SQL: the event `payment.updated` of a payment `p` and its operation `settled`."""
 
+# The planner expects one row of each table, so a join of all payments with all operations would be a nested loop.
 _SETTLE = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(settled)s::jsonb) AS g (
@@ -44,19 +45,18 @@ p AS (
            provider_reference = COALESCE(p.provider_reference, s.reference),
            version = {NEXT_VERSION}, updated_at = clock_timestamp()
     FROM settled s WHERE p.merchant = s.merchant AND p.id = s.payment_id
-    RETURNING p.*),
+    RETURNING p.*, s.id AS operation_id, s.event_id, s.answered),
 entries AS ({ledger.INSERT_FOR_SETTLED}),
 event AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
-    SELECT settled.event_id, p.merchant, p.order_id, 'payment.updated', {EVENT}, p.headers
-    FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.id
-    WHERE NOT settled.answered
+    SELECT p.event_id, p.merchant, p.order_id, 'payment.updated', {EVENT}, p.headers
+    FROM p JOIN settled ON settled.merchant = p.merchant AND settled.id = p.operation_id
+    WHERE NOT p.answered
        OR EXISTS (SELECT FROM outbox waiting WHERE waiting.merchant = p.merchant AND waiting.aggregate_id = p.order_id
                     AND waiting.delivered_at IS NULL)
        OR EXISTS (SELECT FROM payments other WHERE other.merchant = p.merchant AND other.order_id = p.order_id
                     AND other.id <> p.id))
-SELECT {VIEW}, settled.id AS operation_id
-FROM p JOIN settled ON settled.merchant = p.merchant AND settled.payment_id = p.id
+SELECT {VIEW}, p.operation_id FROM p
 """
 
 
