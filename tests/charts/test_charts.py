@@ -69,7 +69,7 @@ def test_the_umbrella_chart_includes_its_dependencies_in_a_checkout_and_in_its_a
 
 
 def without_links(chart: str, folder: Path) -> Path:
-    """Copy a chart as Flux does: without symbolic links, but with a copy of each dependency that its Chart.yaml lists."""
+    """Copy a chart as Flux does: without symbolic links, and with a copy of each dependency that Chart.yaml lists."""
     shutil.copytree(CHARTS / chart, folder / chart, ignore=links)
     for dependency in definition(chart)["dependencies"]:
         source = CHARTS / chart / dependency["repository"].removeprefix("file://")
