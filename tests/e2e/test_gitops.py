@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,13 @@ from kubernetes import client
 
 from tests.support.charts import custom_resources
 from tests.support.charts.rendering import from_file
-from tests.support.cluster.credentials import NAME, VALUES, Credentials
+from tests.support.cluster.credentials import NAME, VALUES, Credentials, database_secret
 from tests.support.cluster.kubectl import kubectl
 from tests.support.cluster.namespace import CHARTS, Namespace, say, wait_until
 from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
 SERVICES = ("order", "payment")
-
-
-def database_secret(service: str) -> dict[str, str]:
-    """Return the content of the Secret of an embedded database, as docs/gitops.md describes it."""
-    owner, serving, host = secrets.token_hex(16), secrets.token_hex(16), f"tandem-{service}-postgresql:5432/{service}"
-    return {
-        "password": owner,
-        "service-password": serving,
-        "postgres-password": secrets.token_hex(16),
-        "url": f"postgresql://{service}:{owner}@{host}",
-        "service-url": f"postgresql://{service}_service:{serving}@{host}",
-    }
 
 
 @pytest.fixture(scope="module")
