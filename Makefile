@@ -1,4 +1,4 @@
-.PHONY: help run tour test kafka lint format charts manifests openapi asyncapi schema dashboards chaos simulate fuzz generators card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e images package site clean
+.PHONY: help run tour test kafka lint format charts manifests openapi asyncapi schema dashboards chaos simulate fuzz generators card-rates monitoring plots bench restore-drill failover-drill browser mutations audit citus e2e gitops images package site clean
 .DEFAULT_GOAL := help
 
 # The first of these Pythons that is new enough, unless PYTHON names one.
@@ -104,6 +104,11 @@ citus: $(DEV) ## Run the integration tests with tables distributed by merchant, 
 
 e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names; NODES=3 kills, cuts off and drains nodes (see ci/e2e)
 	PATH="$(CURDIR)/$(BIN):$$PATH" NODES="$(NODES)" ci/e2e
+
+gitops: $(DEV) ## Sync the charts with Argo CD (must be on PATH: docs/gitops.md) on the cluster that KUBECONFIG names
+	@missing="$$($(MODULES) $(BIN)/python -m tests.support.cluster.argocd)"; if [ -z "$$missing" ]; then \
+	$(BIN)/pytest -n 0 --capture=no -m gitops tests/e2e/test_argocd.py; \
+	else echo "ARGO CD IS NOT TESTED, BECAUSE THIS MACHINE HAS NO $$missing"; fi
 
 images: ## Build the two container images
 	ci/images

@@ -34,7 +34,7 @@ def _service(service: str) -> dict[str, Any]:
 def _umbrella(services: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the schema of the umbrella chart, which takes each service's values under the service's name."""
     shared = _read("chassis")
-    properties = {"global": shared["properties"]["global"]}
+    properties = {name: shared["properties"][name] for name in ("global", "chassis")}
     definitions = dict(shared["$defs"])
     for service, schema in services.items():
         properties[service] = {"$ref": f"#/$defs/{service}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tarfile
 import tomllib
 from pathlib import Path
@@ -59,12 +60,35 @@ def test_each_template_of_a_service_is_one_include(chart: str) -> None:
 
 def test_the_umbrella_chart_includes_its_dependencies_in_a_checkout_and_in_its_archive(tmp_path: Path) -> None:
     dependencies = {one["name"]: one["status"] for one in helm_python.dependency_list(CHARTS / "tandem")}
-    assert dependencies == {"order": "unpacked", "payment": "unpacked"}
+    assert dependencies == {"chassis": "unpacked", "order": "unpacked", "payment": "unpacked"}
     with tarfile.open(helm_python.package(CHARTS / "tandem", destination=tmp_path)) as archive:
         names = archive.getnames()
     for service in ("order", "payment"):
         assert f"tandem/charts/{service}/values.schema.json" in names
         assert f"tandem/charts/{service}/charts/chassis/templates/_deployment.tpl" in names
+
+
+def without_links(chart: str, folder: Path) -> Path:
+    """Copy a chart as Flux does: without symbolic links, and with a copy of each dependency that Chart.yaml lists."""
+    shutil.copytree(CHARTS / chart, folder / chart, ignore=links)
+    for dependency in definition(chart)["dependencies"]:
+        source = CHARTS / chart / dependency["repository"].removeprefix("file://")
+        shutil.copytree(source, folder / chart / "charts" / dependency["name"], ignore=links)
+    return folder
+
+
+def links(folder: str, names: list[str]) -> list[str]:
+    """Return the names that are symbolic links."""
+    return [name for name in names if Path(folder, name).is_symlink()]
+
+
+@pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
+def test_a_chart_renders_the_same_when_a_tool_ignores_symbolic_links(chart: str, tmp_path: Path) -> None:
+    values = {"global": {"imageRegistry": "registry.example.com"}} | ALONE[chart]
+    secrets = {"credentials": {"existingSecret": "keys"}, "postgresql": {"existingSecret": "database"}}
+    values = merged(values, secrets if chart != "tandem" else {"order": secrets, "payment": secrets})
+    flat = Case(chart, values, charts=without_links(chart, tmp_path), cached=False).files()
+    assert flat == Case(chart, values).files()
 
 
 def test_charts_images_and_project_have_one_version() -> None:

@@ -267,11 +267,20 @@ def test_an_ingress_routes_to_the_api_s_port() -> None:
 def test_an_http_route_routes_to_the_api_s_port() -> None:
     case = from_file("tandem", "gateway")
     spec = case.one("HTTPRoute", "tandem-order")["spec"]
-    assert spec["parentRefs"] == [{"name": "public", "namespace": "gateways", "sectionName": "https"}]
+    gateway = {"group": "gateway.networking.k8s.io", "kind": "Gateway"}
+    assert spec["parentRefs"] == [gateway | {"name": "public", "namespace": "gateways", "sectionName": "https"}]
     (rule,) = spec["rules"]
-    service = case.one("Service", "tandem-order")
-    assert rule["backendRefs"] == [{"name": "tandem-order", "port": service["spec"]["ports"][0]["port"]}]
+    (port,) = (one["port"] for one in case.one("Service", "tandem-order")["spec"]["ports"] if one["name"] == "http")
+    backend = {"group": "", "kind": "Service", "name": "tandem-order", "port": port, "weight": 1}
+    assert rule["backendRefs"] == [backend]
     assert rule["timeouts"] == {"request": "30s"}
+
+
+def test_an_http_route_can_have_a_parent_that_is_no_gateway() -> None:
+    parent = {"group": "", "kind": "Service", "name": "payment"}
+    route = {"enabled": True, "parentRefs": [parent]}
+    spec = Case("order", {"httpRoute": route}).one("HTTPRoute", "tandem-order")["spec"]
+    assert spec["parentRefs"] == [parent]
 
 
 def test_a_node_port_service_has_the_configured_port() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,15 @@ import helm_python
 import pytest
 from kubernetes import client
 
-from tests.support.cluster.credentials import NAME, VALUES, Credentials
+from tests.support.charts import custom_resources
+from tests.support.charts.rendering import from_file
+from tests.support.cluster.credentials import NAME, VALUES, Credentials, database_secret
 from tests.support.cluster.kubectl import kubectl
-from tests.support.cluster.namespace import CHARTS, Namespace, wait_until
+from tests.support.cluster.namespace import CHARTS, Namespace, say, wait_until
 from tests.support.cluster.orders import paid, place
 
 pytestmark = pytest.mark.cluster
 SERVICES = ("order", "payment")
-
-
-def database_secret(service: str) -> dict[str, str]:
-    """Return the content of the Secret of an embedded database, as docs/gitops.md describes it."""
-    owner, serving, host = secrets.token_hex(16), secrets.token_hex(16), f"tandem-{service}-postgresql:5432/{service}"
-    return {
-        "password": owner,
-        "service-password": serving,
-        "postgres-password": secrets.token_hex(16),
-        "url": f"postgresql://{service}:{owner}@{host}",
-        "service-url": f"postgresql://{service}_service:{serving}@{host}",
-    }
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +85,28 @@ def test_two_releases_are_applied_one_after_the_other(namespace: Namespace, tmp_
 def test_without_secrets_and_without_a_cluster_nothing_is_rendered(namespace: Namespace, tmp_path: Path) -> None:
     with pytest.raises(helm_python.HelmRenderError, match="must name an existing Secret"):
         rendered(namespace, {}, tmp_path)
+
+
+@pytest.mark.parametrize("values", ["gateway", "no-network-policies"])
+def test_the_api_server_adds_nothing_to_custom_resources(namespace: Namespace, tmp_path: Path, values: str) -> None:
+    """Argo CD knows no defaults of custom resources, and would sync an object again and again that has got some."""
+    known = {line.split()[0].partition(".")[0] for line in kubectl("get", "crd", "--no-headers").splitlines()}
+    rendered = [one for one in from_file("tandem", values).objects() if is_custom(one)]
+    assert rendered
+    for one in rendered:
+        if f"{one['kind'].lower()}s" not in known:
+            say(f"this cluster has no {one['kind']}")
+            continue
+        one["metadata"]["namespace"] = namespace.name
+        path = tmp_path / "object.json"
+        path.write_text(json.dumps(one))
+        applied = json.loads(kubectl("apply", "--server-side", "--dry-run=server", "-o", "json", "-f", path))
+        assert applied["spec"] == one["spec"], one["kind"]
+
+
+def is_custom(one: dict[str, Any]) -> bool:
+    """Return whether an object is of a kind that Kubernetes does not have itself."""
+    return (one["apiVersion"], one["kind"]) in custom_resources.SHAPES
 
 
 def test_the_merchant_of_the_generated_key_cannot_be_changed_by_an_upgrade(

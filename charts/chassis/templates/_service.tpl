@@ -84,7 +84,10 @@ spec:
 {{- end }}
 {{- end }}
 
-{{- /* chassis.httpRoute: the HTTPRoute, if httpRoute.enabled */ -}}
+{{- /*
+chassis.httpRoute: the HTTPRoute, if httpRoute.enabled. It states the defaults that the API server would add to the items of
+its lists: Argo CD would take them for a difference, and sync again and again.
+*/ -}}
 {{- define "chassis.httpRoute" -}}
 {{- if .Values.httpRoute.enabled -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
@@ -94,7 +97,14 @@ metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .) dict .Values.httpRoute.annotations) | nindent 2 }}
 spec:
   parentRefs:
-    {{- toYaml .Values.httpRoute.parentRefs | nindent 4 }}
+    {{- range $parent := .Values.httpRoute.parentRefs }}
+    - {{- toYaml $parent | nindent 6 }}
+      {{- range $key, $value := dict "group" "gateway.networking.k8s.io" "kind" "Gateway" }}
+      {{- if not (hasKey $parent $key) }}
+      {{- toYaml (dict $key $value) | nindent 6 }}
+      {{- end }}
+      {{- end }}
+    {{- end }}
   {{- with .Values.httpRoute.hostnames }}
   hostnames:
     {{- toYaml . | nindent 4 }}
@@ -107,7 +117,10 @@ spec:
         request: {{ . }}
       {{- end }}
       backendRefs:
-        - name: {{ include "chassis.fullname" . }}
+        - group: ""
+          kind: Service
+          name: {{ include "chassis.fullname" . }}
           port: {{ $facts.port }}
+          weight: 1
 {{- end }}
 {{- end }}

@@ -1,7 +1,8 @@
 """The shapes of custom resources, for which no package has schemas. They have only the fields that the charts use.
 
 A shape is a type, a list with the shape of its items, or a dict with the shapes of its fields. Fields whose name ends
-in "?" are optional. From https://gateway-api.sigs.k8s.io/reference/spec/ and
+in "?" are optional. Fields of list items for which the API server has a default are required: it would add them to the
+item, and Argo CD would never find the object in sync. From https://gateway-api.sigs.k8s.io/reference/spec/ and
 https://prometheus-operator.dev/docs/api-reference/api/.
 """
 
@@ -13,7 +14,7 @@ _STRINGS = {str: str}
 _METADATA = {"name": str, "namespace": str, "labels": _STRINGS, "annotations?": _STRINGS}
 _SCRAPED = {"port": str, "path": str, "interval?": str}
 _SELECTED = {"matchLabels": _STRINGS}
-_PARENT = {"name": str, "namespace?": str, "group?": str, "kind?": str, "sectionName?": str, "port?": int}
+_PARENT = {"group": str, "kind": str, "name": str, "namespace?": str, "sectionName?": str, "port?": int}
 _RULE = {
     "alert?": str,
     "record?": str,
@@ -32,7 +33,7 @@ SHAPES: dict[tuple[str, str], Any] = {
             {
                 "matches": [{"path": {"type": str, "value": str}}],
                 "timeouts?": {"request": str},
-                "backendRefs": [{"name": str, "port": int}],
+                "backendRefs": [{"group": str, "kind": str, "name": str, "port": int, "weight": int}],
             }
         ],
     },

@@ -50,3 +50,15 @@ class Credentials:
 
 VALUES = {service: {"credentials": {"existingSecret": NAME}} for service in ("order", "payment")}
 """Values that make both services read this Secret."""
+
+
+def database_secret(service: str) -> dict[str, str]:
+    """Return the content of the Secret of an embedded database, as docs/gitops.md describes it."""
+    owner, serving, host = secrets.token_hex(16), secrets.token_hex(16), f"tandem-{service}-postgresql:5432/{service}"
+    return {
+        "password": owner,
+        "service-password": serving,
+        "postgres-password": secrets.token_hex(16),
+        "url": f"postgresql://{service}:{owner}@{host}",
+        "service-url": f"postgresql://{service}_service:{serving}@{host}",
+    }
