@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from typing import Any
 
 from tests.integration.order.webhooks.test_events import WAIT, place, post, received_events
@@ -12,7 +14,10 @@ ITEMS = [
     {"sku": f"sku-{number:03d}-{'x' * 80}", "name": "n" * 200, "quantity": 1, "unit_amount": 100}
     for number in range(100)
 ]
-METADATA = {f"key-{number}": "v" * 500 for number in range(50)}
+RANDOM = random.Random(1)
+METADATA = {  # PostgreSQL compresses what repeats itself
+    f"key-{number}": "".join(RANDOM.choices(string.ascii_letters, k=500)) for number in range(50)
+}
 
 
 def stored(pair: Pair) -> int:
