@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -231,6 +232,29 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     assert not queue.settle(session, second, FAILED, AGAIN)
     rows = session.execute("SELECT status FROM webhook_deliveries").fetchall()
     assert [row["status"] for row in rows] == ["dead"] * 3
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("known", [False, True])
+def test_thousands_of_dead_deliveries_of_an_endpoint_are_revived_in_bounded_time(session: Session, known: bool) -> None:
+    """Just after an endpoint was gone, the planner's statistics may know of no dead deliveries."""
+    endpoint, dead = add_endpoint(session), 20_000
+    add_deliveries(session, add_endpoint(session, "other"), 50)
+    session.execute("UPDATE webhook_deliveries SET status = 'delivered', settled_at = now()")
+    session.execute("VACUUM ANALYZE webhook_deliveries")
+    session.execute(
+        """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, status, settled_at, last_error)
+           SELECT 'demo', %s, gen_random_uuid(), 'order.paid', '{}', 'dead', now(), 'the endpoint is disabled'
+           FROM generate_series(1, %s)""",
+        (endpoint, dead),
+    )
+    if known:
+        session.execute("ANALYZE webhook_deliveries")
+    began, revived = time.monotonic(), 0
+    while count := store.revive(session, "demo", endpoint):
+        revived += count
+    assert revived == dead
+    assert time.monotonic() - began < 10
 
 
 def pages_of_a_claim(session: Session) -> int:
