@@ -26,6 +26,10 @@ _DELIVERY = f"""'id', d.id, 'endpoint_id', d.endpoint_id, 'order_id', d.order_id
     'created_at', {json_time("d.created_at")}, 'settled_at', {json_time("d.settled_at")}"""
 
 
+SHOWN_ATTEMPTS = 100
+"""How many attempts at a delivery are shown: a delivery can be redelivered any number of times."""
+
+
 def lock_merchant(session: Session, merchant: str) -> None:
     """Serialize the registration of a merchant's endpoints: others wait until this transaction ends."""
     session.execute("SELECT pg_advisory_xact_lock(hashtext('webhook_endpoints'), hashtext(%s))", (merchant,))
@@ -152,14 +156,15 @@ def insert_delivery(
 
 
 def get_delivery(session: Session, merchant: str, endpoint_id: str, delivery_id: str) -> Row | None:
-    """Return a delivery's view with its payload and its attempts, oldest first: body (JSON text), id, status."""
+    """Return a delivery's view with its payload and its newest attempts, oldest first: body (JSON text), id, status."""
     return session.execute(
         f"""SELECT json_build_object({_DELIVERY}, 'payload', {BODY}, 'attempts', COALESCE((
                 SELECT json_agg(json_build_object(
                     'number', a.number, 'at', {json_time("a.at")}, 'status_code', a.status_code, 'error', a.error,
                     'duration', round(a.seconds::numeric, 3)) ORDER BY a.number)
-                FROM webhook_attempts a
-                WHERE (a.merchant, a.endpoint_id, a.delivery_id) = (d.merchant, d.endpoint_id, d.id)), '[]'))::text
+                FROM (SELECT * FROM webhook_attempts a
+                      WHERE (a.merchant, a.endpoint_id, a.delivery_id) = (d.merchant, d.endpoint_id, d.id)
+                      ORDER BY a.number DESC LIMIT {SHOWN_ATTEMPTS}) a), '[]'))::text
                 AS body, d.id, d.status
             FROM webhook_deliveries d {EVENT_OF_DELIVERY}
             WHERE d.merchant = %s AND d.endpoint_id = %s AND d.id = %s""",
