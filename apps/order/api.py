@@ -92,7 +92,7 @@ def _answer(done: Done, status: int, headers: dict[str, str]) -> Response:
 @blueprint.post("/orders/<uuid:order_id>/payment-attempts")
 @requires("orders:write")
 @blueprint.arguments(change_schemas.NewAttempt)
-@facts("order-state", answers={202: _PENDING}, waits=True)
+@facts("order-state", "payment-limit", answers={202: _PENDING}, waits=True)
 @blueprint.response(200, schemas.OrderView)
 def create_payment_attempt(wanted: dict[str, Any], order_id: UUID) -> Response:
     """Try again to have an order paid, after its payment has failed.

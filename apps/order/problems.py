@@ -73,9 +73,16 @@ CATALOGUE = with_own(
         "refund-limit": Kind(
             409,
             "The largest allowed number of refunds is reached",
-            "Refund larger amounts, so that 1,000 refunds are enough.",
-            "At most 1,000 refunds of one order or payment are possible, those that failed included. "
-            "Canceling an order returns what is left even then.",
+            "Refund larger amounts, so that 1,000 refunds are enough. If the detail says that many are pending, wait "
+            "until some have ended.",
+            "At most 1,000 refunds of one order or payment are possible, those that failed included, and 100 of an "
+            "order can be pending. Canceling an order returns what is left even then.",
+        ),
+        "payment-limit": Kind(
+            409,
+            "The largest allowed number of payments of an order is reached",
+            "Place a new order.",
+            "100 payments of the order have failed, or were voided or have expired.",
         ),
         "webhook-endpoint-limit": Kind(
             409,

@@ -9,10 +9,15 @@ from chassis.http.problems import Problem
 from chassis.postgres.database import Database, Row, Session
 from chassis.replica import Replica
 from order.changes import found
+from order.model import Command, Order
 from order.store import refunds, views
 
 MOST_REFUNDS = 1000
 """The most refunds of an order, those that failed included. A cancel returns what is left, whatever their number."""
+
+
+MOST_PENDING = 100
+"""The most refunds of an order without a known outcome. All of them are in the order's row, which each step writes."""
 
 
 class Refunds:
@@ -45,11 +50,13 @@ class Refunds:
         return self._lists.read(lambda session: refunds.find(session, merchant, query, after))
 
 
-def refuse_many(session: Session, merchant: str, order_id: str) -> None:
-    """Raise Problem `refund-limit` if the order has the largest allowed number of refunds.
+def refuse_many(session: Session, merchant: str, order: Order) -> None:
+    """Raise Problem `refund-limit` if the order has the largest allowed number of refunds, or of pending ones.
 
     They are counted after the order was read. A refund that was added since changes the order's version, so the step
     that is planned here is not written but planned again: concurrent requests cannot exceed the limit.
     """
-    if refunds.count(session, merchant, order_id) >= MOST_REFUNDS:
+    if sum(asked.command is Command.REFUND for asked in order.asked) >= MOST_PENDING:
+        raise Problem("refund-limit", f"{MOST_PENDING} refunds of the order are pending: wait until some have ended.")
+    if refunds.count(session, merchant, order.id) >= MOST_REFUNDS:
         raise Problem("refund-limit", f"The order has {MOST_REFUNDS:,} refunds already.")

@@ -23,6 +23,10 @@ _ALLOWED = {
 }
 
 
+MOST_PAYMENTS = 100
+"""The most payments of an order that have ended without money. All of them are in its row, which each step writes."""
+
+
 def refusal(order: Order, command: Command, amount: int | None = None, *, final: bool = True) -> Refusal | None:
     """Return why a payment attempt, capture or refund is refused, or None.
 
@@ -34,6 +38,8 @@ def refusal(order: Order, command: Command, amount: int | None = None, *, final:
         partly = order.status is Status.AUTHORIZED and order.paid_amount > 0
         until = " A part of it is captured: capture or release the rest first." if partly else ""
         return Refusal("order-state", f"{detail}: this one is {order.status}.{until}")
+    if command is Command.CREATE and len(order.past) >= MOST_PAYMENTS:
+        return Refusal("payment-limit", f"{MOST_PAYMENTS} payments of the order have failed: place a new order.")
     if command is Command.CAPTURE:
         return _capture_refusal(order, order.capturable_amount if amount is None else amount, final=final)
     if command is Command.REFUND and order.refundable_amount < (amount or 1):

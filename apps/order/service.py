@@ -192,7 +192,7 @@ class Orders:
         return self._request(claim, order_id, headers, wait, plan, lambda row: not row["capturing"])
 
     def pay_again(self, claim: Claim, order_id: str, method: str, headers: dict[str, str], wait: float) -> Done:
-        """Try another payment method after a payment has failed. Raises Problem `order-not-found`, `order-state`."""
+        """Pay with another method after a failure. Raises Problem `order-not-found`, `order-state`, `payment-limit`."""
 
         def plan(_: Session, order: Order) -> Change:
             _raise(refusals.refusal(order, Command.CREATE))
@@ -210,7 +210,7 @@ class Orders:
 
         def plan(session: Session, order: Order) -> Change:
             _raise(refusals.refusal(order, Command.REFUND, amount))
-            refuse_many(session, claim.merchant, order_id)
+            refuse_many(session, claim.merchant, order)
             return Refund(refund_id, amount, wanted.get("reason"), wanted["metadata"])
 
         def view(refund_id: str) -> Row:

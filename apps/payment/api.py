@@ -38,7 +38,7 @@ def payments() -> Payments:
 @blueprint.post("/payments")
 @requires("payments:write")
 @blueprint.arguments(schemas.CreatePayment)
-@facts(answers={200: {}})
+@facts("payment-limit", answers={200: {}})
 @blueprint.response(201, schemas.PaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
     """Pay for an order.

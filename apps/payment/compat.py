@@ -28,7 +28,7 @@ BRIEF_WAIT = 0.25
 @blueprint.post("/payments")
 @requires("payments:write")
 @blueprint.arguments(schemas.SketchPayment)
-@facts("payment-exists", "idempotency-key-in-use", answers={202: {"status": "processing"}})
+@facts("payment-exists", "payment-limit", "idempotency-key-in-use", answers={202: {"status": "processing"}})
 @blueprint.response(200, schemas.SketchPaymentView)
 def create_payment(wanted: dict[str, Any]) -> Response:
     """Pay for an order.

@@ -15,6 +15,7 @@ from chassis.http.problems import Problem
 from chassis.messaging import leases
 from chassis.postgres.database import Row, Session
 from payment import model, operations, store
+from payment.limits import refuse_event
 from payment.model import Kind, Operation, Status
 
 MOST_REFUNDS = 1000
@@ -28,11 +29,11 @@ It does not limit the commands of the order service, which has this limit of its
 class Limits:
     """What limits an operation apart from its payment.
 
-    `refunds` is false for commands of the order service, which the largest number of refunds does not limit.
-    `captures_again` is false if the provider captures an authorization only once.
+    `limited` is false for commands of the order service, which the largest numbers of refunds and of waiting events do
+    not limit. `captures_again` is false if the provider captures an authorization only once.
     """
 
-    refunds: bool
+    limited: bool
     captures_again: bool
 
 
@@ -87,7 +88,7 @@ def reserve(
 
     `lease` is for how many seconds the operation is leased to its owner. Raises Problem `payment-not-found`,
     `precondition-failed`, `payment-state`, `amount-exceeds-captured`, `amount-exceeds-authorized`,
-    `final-capture-required` or `refund-limit`.
+    `final-capture-required`, `refund-limit` or `unavailable`.
     """
     is_refund = operation.kind is Kind.REFUND
     look = store.get if claim.condition == ANY and not is_refund else store.lock
@@ -97,12 +98,14 @@ def reserve(
     # The payment's row is locked, so no other refund is added between the count and the reservation.
     if (
         is_refund
-        and limits.refunds
+        and limits.limited
         and refusal is None
         and operations.count_refunds(session, operation.merchant, operation.payment_id) >= MOST_REFUNDS
     ):
         raise Problem("refund-limit", f"The payment has {MOST_REFUNDS:,} refunds already.")
     if refusal is None:
+        if limits.limited:
+            refuse_event(session, operation.merchant, str(before["order_id"]))
         operation = complete(operation, before, amount)
         if not (operation.final or limits.captures_again):
             raise Problem("final-capture-required", "The provider of this payment captures an authorization only once.")

@@ -17,7 +17,7 @@ from chassis.postgres.durability import confirmed
 from chassis.replica import Replica
 from chassis.telemetry import logs
 from chassis.telemetry.metrics import count_transition
-from payment import ids, ledger, model, openings, operations, reconcile, reservations, store
+from payment import ids, ledger, limits, model, openings, operations, reconcile, reservations, store
 from payment.adoption import Adoption
 from payment.config import Settings
 from payment.executor import Executor
@@ -68,11 +68,12 @@ class Payments:
         """Store a payment, ask the provider for the money, and settle.
 
         `wanted` is what schemas.CreatePayment loads. If the order has a live payment, returns that one with 200.
-        `answered` is true if the answer goes to the order service: see Executor.execute.
-
-        Raises Problem `idempotency-key-reused` or `idempotency-key-in-use`.
+        `answered` is true if the answer goes to the order service: see Executor.execute. Raises Problem
+        `idempotency-key-reused` or `idempotency-key-in-use`, and for callers what limits.refuse_payment raises.
         """
         payment = self.openings.new(claim.merchant, claim.key, wanted, headers, idempotency_key=claim.key)
+        if not answered:
+            limits.refuse_payment(self.database.session(), claim, payment)
         with idempotency.not_in_use():
             row = store.insert_under_key(self.database.session(), claim, payment)
         if row is None:
@@ -102,12 +103,13 @@ class Payments:
         """Return the order's live payment, or a new one. In the sketch's API, the order's id is the idempotency key.
 
         A live payment that is processing is awaited for at most `wait` seconds. A payment whose amount is not
-        positive is stored as failed.
+        positive is stored as failed. Raises Problem `payment-limit` or `unavailable`.
         """
         session, order_id = self.database.session(), wanted["order_id"]
         # Most orders have no ended payment, so the count is a statement only for the others.
         for first in (True, False):
             ended = 0 if first else store.count_ended(session, merchant, order_id)
+            limits.refuse_attempt(session, merchant, order_id, ended)
             payment = self.openings.new(merchant, ids.attempt_key(order_id, ended), wanted, headers)
             row = store.insert(session, payment)
             if row is not None:
@@ -149,7 +151,7 @@ class Payments:
     def _act(
         self, operation: Operation, claim: Claim, headers: dict[str, str], answered: bool, amount: int | None = None
     ) -> Done:
-        reserved = self._reserve(claim, operation.payment_id, 200, operation, amount, headers)
+        reserved = self._reserve(claim, operation.payment_id, 200, operation, amount, headers, limited=not answered)
         if isinstance(reserved, Earlier):
             row = found(store.get(self.database.session(), claim.merchant, reserved.resource_id))
             return Done(row, reserved.status, replayed=True)
@@ -196,7 +198,7 @@ class Payments:
         amount: int | None,
         headers: dict[str, str],
         *,
-        limited: bool = True,
+        limited: bool,
     ) -> tuple[Operation, Row] | Earlier:
         """Reserve an operation's amount under the request's key; see reservations.reserve.
 
@@ -210,8 +212,8 @@ class Payments:
                 if earlier is not None:
                     return earlier
                 try:
-                    limits = Limits(limited, self._provider.captures_again)
-                    return reservations.reserve(session, operation, amount, claim, headers, self._lease, limits)
+                    allowed = Limits(limited, self._provider.captures_again)
+                    return reservations.reserve(session, operation, amount, claim, headers, self._lease, allowed)
                 except Problem:
                     if reservations.is_repeated(session, operation, amount):
                         return Earlier(status, resource_id)

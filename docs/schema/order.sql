@@ -504,12 +504,12 @@ CREATE INDEX webhook_deliveries_due ON webhook_deliveries (merchant, endpoint_id
     WHERE status = 'pending';
 COMMENT ON INDEX webhook_deliveries_due IS 'Claims of the webhook loop.';
 
+CREATE INDEX webhook_deliveries_first ON webhook_deliveries (merchant, endpoint_id, order_id, id)
+    WHERE status = 'pending' AND (attempts = 0 OR leased_until IS NOT NULL);
+COMMENT ON INDEX webhook_deliveries_first IS 'Older events of an order, which are attempted first.';
+
 CREATE INDEX webhook_deliveries_leased ON webhook_deliveries (merchant, endpoint_id) WHERE leased_until IS NOT NULL;
 COMMENT ON INDEX webhook_deliveries_leased IS 'Attempts under way at one endpoint.';
-
-CREATE INDEX webhook_deliveries_order ON webhook_deliveries (merchant, endpoint_id, order_id, id)
-    WHERE status = 'pending';
-COMMENT ON INDEX webhook_deliveries_order IS 'Older pending events of an order, which are attempted first.';
 
 CREATE TABLE webhook_attempts (
     merchant    text        NOT NULL,

@@ -594,7 +594,12 @@ MUTATIONS = (
         "the limit of refunds stops a cancel",
         "payment refuses the refund of a canceled order that has 1,000 refunds",
         "apps/payment/service.py",
-        (("limited=not answered", "limited=True"),),
+        (
+            (
+                "operation.id, 201, operation, amount, headers, limited=not answered",
+                "operation.id, 201, operation, amount, headers, limited=True",
+            ),
+        ),
         ("tests/integration/order/test_actions.py::test_an_order_with_a_thousand_refunds_can_be_canceled",),
     ),
 )

@@ -15,6 +15,7 @@ CONSTANT = re.compile(r"([a-z]\w*\.)?_?[A-Z][A-Z_]*(\.[a-z]+)?|_[A-Z_]+\[[a-z.]+
 CALLS = (
     "json_time(",
     "deliveries.queue(",
+    "lists.shown(",
     "leases.by_turns(",
     "leases.merchants(",
     "merchants(table, ",
@@ -27,6 +28,7 @@ FRAGMENTS = {
         *("columns", "condition", "due", "lock", "name", "only", "pending", "source", "table", "time", "which"),
     },
     "apps/chassis/messaging/work.py": {"self._channel"},
+    "apps/chassis/postgres/lists.py": {"order", "page", "view"},
     "apps/chassis/postgres/prepared.py": {"name", "text"},
     "apps/order/operator/audit.py": {"older", "only"},
     "apps/order/operator/records.py": {"' OR '.join(bounds)", "select"},

@@ -11,6 +11,7 @@ import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,11 @@ UNKNOWN_KEY_INTERVAL = 30.0
 """Seconds between two fetches because of unknown key ids."""
 RETRY_INTERVAL = 2.0
 """Seconds between a failed fetch and the next one."""
+PLACES = 3
+"""How many requests with unknown key ids fetch the issuer's keys or wait for them, if others are known.
+
+Anybody can send such requests, so they must not occupy all threads while the issuer is slow.
+"""
 _MAX_JWKS = 256 * 1024  # bytes
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
@@ -83,11 +89,13 @@ class KeySet:
         self._fetched_at = -float("inf")
         self._failed = False
         self._fetching = threading.Lock()
+        self._places = threading.Semaphore(PLACES)
 
     def find(self, kid: str | None) -> PyJWK | None:
         """Return the key with this id, or None if the issuer has none.
 
-        Raises Problem `unavailable` if the key is unknown and the issuer does not respond.
+        Raises Problem `unavailable` if the key is unknown and the issuer does not respond, or if too many requests wait
+        for it already.
         """
         keys = self._keys
         if keys is not None and kid in keys:
@@ -95,9 +103,15 @@ class KeySet:
                 # In the background: the request can use the key that is known.
                 threading.Thread(target=self._refresh, args=(MAX_AGE, 0.0), name="jwks", daemon=True).start()
             return keys[kid]
-        # After a failed fetch, only one request at a time tries again, and the others do not wait for it.
-        if not self._refresh(UNKNOWN_KEY_INTERVAL, 0.0 if self._failed else FETCH_TIMEOUT):
-            raise unavailable("The issuer's keys are not available, so the token can't be verified.", 2)
+        has_place = keys is not None and self._places.acquire(blocking=False)
+        try:
+            # After a failed fetch, only one request at a time tries again, and the others do not wait for it.
+            waits = not self._failed and (keys is None or has_place)
+            if not self._refresh(UNKNOWN_KEY_INTERVAL, FETCH_TIMEOUT if waits else 0.0):
+                raise unavailable("The issuer's keys are not available, so the token can't be verified.", 2)
+        finally:
+            if has_place:
+                self._places.release()
         return (self._keys or {}).get(kid)
 
     def _is_due(self, interval: float) -> bool:
@@ -132,6 +146,7 @@ def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None,
     from jwt import PyJWK, PyJWTError
 
     found: dict[str | None, PyJWK] = {}
+    left_out: Counter[str] = Counter()
     try:
         members = json.loads(text)["keys"]
         candidates = [each for each in members if isinstance(each, dict) and _may_verify(each)]
@@ -141,10 +156,12 @@ def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None,
         try:
             key = PyJWK(each)
         except (PyJWTError, ValueError, LookupError, TypeError, AttributeError) as error:
-            log.info("jwk_left_out", error=type(error).__name__)
+            left_out[type(error).__name__] += 1
             continue
         if key.algorithm_name in algorithms and (key.key_id is None or isinstance(key.key_id, str)):
             found.setdefault(key.key_id, key)
+    if left_out:
+        log.info("jwks_left_out", errors=dict(left_out))
     if not found:
         raise ValueError("has no key for the algorithms that are allowed")
     return found
@@ -217,7 +234,7 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": ["iss", "aud", "exp"], "enforce_minimum_key_length": True},
             )
-            float(claims["exp"])  # raises OverflowError for a number that no time has
+            _check_times(claims)
         except jwt.ExpiredSignatureError as error:
             raise invalid("The token has expired") from error
         except jwt.ImmatureSignatureError as error:
@@ -242,6 +259,15 @@ class Tokens:
         name = cards.masked_start(f"sub {claims.get('sub', 'unnamed')}", 64)
         # It is logged: a line break or a lone surrogate must not get there.
         return Key(merchant, scopes, "".join(char if char.isprintable() else "?" for char in name))
+
+
+def _check_times(claims: Mapping[str, Any]) -> None:
+    """Raise TypeError if a time is no number (RFC 7519, section 2), and OverflowError if no time has this number."""
+    for name in ("exp", "nbf", "iat"):
+        if name in claims:
+            if isinstance(claims[name], bool) or not isinstance(claims[name], int | float):
+                raise TypeError(f"{name} is no number")
+            float(claims[name])
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import uuid
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 from urllib.parse import urlencode
 
@@ -80,14 +81,13 @@ def cursor_of(row: Row) -> str:
 def page(rows: list[Row], limit: int) -> Response:
     """Return the response for up to `limit` + 1 rows with `id` and `body` (JSON text).
 
-    The extra row is not shown: it means that there is another page. Rows of a list by time also have `created_at`. The
-    Link header to the next page keeps the query of this request.
+    The extra row is not shown: it means that there is another page. So does a row whose body is None, which did not fit
+    into the page (see `lists.shown`). Rows of a list by time also have `created_at`. The Link header to the next page
+    keeps the query of this request.
     """
-    cursor = None
-    if len(rows) > limit:
-        rows = rows[:limit]
-        cursor = cursor_of(rows[-1])
-    headers = {}
+    fitting = list(takewhile(lambda row: row["body"] is not None, rows[:limit]))
+    cursor = cursor_of(fitting[-1]) if len(fitting) < len(rows) else None
+    rows, headers = fitting, {}
     if cursor:
         query: dict[str, Any] = {**request.args, "cursor": cursor}
         headers["Link"] = f'<{request.path}?{urlencode(query)}>; rel="next"'

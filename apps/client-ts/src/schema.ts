@@ -471,6 +471,6 @@ export interface WholeDeliveryView {
   settled_at: string | null;
   /** The event that is sent. */
   payload: Record<string, unknown>;
-  /** The attempts, oldest first. */
+  /** The newest 100 attempts, oldest first. */
   attempts: Array<AttemptView>;
 }

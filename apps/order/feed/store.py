@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
+from chassis.postgres import lists
 from chassis.postgres.database import Row, Session
 from order.store import events
 
@@ -47,23 +48,31 @@ _ONLY: dict[str, LiteralString] = {
 }
 
 _PAGE = """
-WITH scanned AS MATERIALIZED (
+WITH RECURSIVE scanned AS MATERIALIZED (
     SELECT n.* FROM order_events n
     WHERE n.merchant = %(merchant)s AND n.position >= %(position)s::bigint
       AND (n.position, n.order_id, n.version) > (%(position)s::bigint, %(seen_order)s::uuid, %(seen_version)s::bigint)
       AND n.position < (SELECT {below}) {only}
     ORDER BY n.position, n.order_id, n.version LIMIT %(scanned)s::bigint),
-page AS MATERIALIZED (
-    SELECT * FROM scanned WHERE %(type)s::text IS NULL OR type = %(type)s::text
-    ORDER BY position, order_id, version LIMIT %(limit)s::bigint),
+{shown},
 -- The last of the events that were looked at: a filter may have left out all of them.
 last AS (SELECT * FROM scanned ORDER BY position DESC, order_id DESC, version DESC LIMIT 1)
-SELECT n.position, n.order_id, n.version, {event}::text AS body, (SELECT count(*) FROM scanned) AS scanned
-FROM page n {source}
+SELECT page.position, page.order_id, page.version, shown.body, true AS matches,
+       (SELECT count(*) FROM scanned) AS scanned
+FROM page LEFT JOIN shown USING (turn)
 UNION ALL
-SELECT position, order_id, version, NULL, (SELECT count(*) FROM scanned) FROM last
-ORDER BY position, order_id, version, body NULLS LAST
+SELECT position, order_id, version, NULL, false, (SELECT count(*) FROM scanned) FROM last
+ORDER BY position, order_id, version, matches DESC
 """
+
+_MATCHING = """SELECT * FROM scanned WHERE %(type)s::text IS NULL OR type = %(type)s::text
+    ORDER BY position, order_id, version LIMIT %(limit)s::bigint + 1"""
+
+_SHOWN = lists.shown(
+    _MATCHING,
+    "position, order_id, version",
+    f"SELECT {events.EVENT}::text AS body FROM (SELECT page.*) AS n {events.SOURCE}",
+)
 
 
 def find(
@@ -72,23 +81,26 @@ def find(
     """Return up to `limit` events after a place, oldest first, the place behind them, and whether more may follow.
 
     `query` has the optional filters `type`, `order_id` and `since`. With `type`, at most `SCANNED` events are looked
-    at, so there may be no event although more follow.
+    at, so there may be no event although more follow. There may be fewer events than `limit` if they are large; see
+    `lists.shown`.
     """
     only: LiteralString = " ".join(condition for name, condition in _ONLY.items() if name in query)
     most = SCANNED if "type" in query else limit + 1
     rows = session.execute(
-        _PAGE.format(below=BELOW, only=only, event=events.EVENT, source=events.SOURCE),
+        _PAGE.format(below=BELOW, only=only, shown=_SHOWN),
         {
-            **{"type": None, **query, "merchant": merchant, "limit": limit + 1, "scanned": most},
+            **{"type": None, **query, "merchant": merchant, "limit": limit, "scanned": most},
             **{"position": after.position, "seen_order": after.order_id, "seen_version": after.version},
         },
     ).fetchall()
     if not rows:
         return [], after, False
-    found = [row for row in rows if row["body"] is not None]
-    more = len(found) > limit or ("type" in query and rows[0]["scanned"] == most)
-    end = found[limit - 1] if len(found) > limit else rows[-1]
-    return found[:limit], Place(end["position"], str(end["order_id"]), end["version"]), more
+    matching = [row for row in rows if row["matches"]]
+    found = [row for row in matching if row["body"] is not None]
+    left_out = len(matching) > len(found)
+    more = left_out or ("type" in query and rows[0]["scanned"] == most)
+    end = found[-1] if left_out else rows[-1]
+    return found, Place(end["position"], str(end["order_id"]), end["version"]), more
 
 
 def newest(session: Session, merchants: list[str]) -> dict[str, int]:

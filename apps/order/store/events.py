@@ -9,11 +9,24 @@ from chassis.postgres.database import json_time
 from order.store import refunds
 from order.store.views import ITEMS, LAST_ERROR, OBJECT, PAYMENT
 
-STATE = f"""jsonb_strip_nulls(jsonb_build_object(
-    'payment_method', o.payment_method, 'paid_amount', NULLIF(o.paid_amount, 0),
-    'refunded_amount', NULLIF(o.refunded_amount, 0), 'payment', {PAYMENT}, 'last_error', {LAST_ERROR},
-    'metadata', o.metadata))"""
-"""SQL for the column `state` of the event that `o`, the order's row after a step, was written with."""
+_STATE = f"""'payment_method', o.payment_method, 'paid_amount', NULLIF(o.paid_amount, 0),
+    'refunded_amount', NULLIF(o.refunded_amount, 0), 'payment', {PAYMENT}, 'last_error', {LAST_ERROR}"""
+
+STATE = f"jsonb_strip_nulls(jsonb_build_object({_STATE}, 'metadata', o.metadata))"
+"""SQL for the column `state` of the first events of an order, whose row is `o`."""
+
+# An order can have 100 KB of labels and thousands of steps, so labels that a step does not change are not stored again.
+# Small ones are: that is cheaper than to look them up.
+_LABELS_OF = """CASE WHEN s.metadata IS NULL AND pg_column_size(o.metadata) > 256 THEN
+    COALESCE((before.state->>'labels_of')::bigint, CASE WHEN before.state ? 'metadata' THEN before.version END) END"""
+
+NEXT_STATE = f"""jsonb_strip_nulls(jsonb_build_object({_STATE},
+    'labels_of', {_LABELS_OF}, 'metadata', CASE WHEN ({_LABELS_OF}) IS NULL THEN o.metadata END))"""
+"""SQL for the column `state` of the event of a step `s`, after which the order's row is `o`.
+
+`before` is the event of the version before. `labels_of` is the version of the event that has the order's labels, if
+this one does not.
+"""
 
 POSITION = "GREATEST(order_events_base() + pg_current_xact_id()::text::bigint, before.position)"
 """SQL for the position in the feed of the event that follows the event `before` of the same order.
@@ -29,7 +42,9 @@ _ORDER = f"""CASE WHEN n.state IS NULL THEN {OBJECT} ELSE json_build_object(
     'paid_amount', COALESCE(n.state->'paid_amount', '0'),
     'refunded_amount', COALESCE(n.state->'refunded_amount', '0'), 'items', {ITEMS}, 'customer', o.customer,
     'reference', o.reference, 'payment_method', n.state->'payment_method', 'capture', o.capture,
-    'metadata', COALESCE(n.state->'metadata', o.metadata),
+    'metadata', COALESCE(n.state->'metadata', (
+        SELECT labeled.state->'metadata' FROM order_events labeled WHERE labeled.merchant = n.merchant
+        AND labeled.order_id = n.order_id AND labeled.version = (n.state->>'labels_of')::bigint), o.metadata),
     'payment', CASE WHEN n.state ? 'payment' THEN json_build_object('id', n.state->'payment'->'id',
         'status', n.state->'payment'->'status', 'captured_amount', n.state->'payment'->'captured_amount',
         'failure_reason', n.state->'payment'->'failure_reason') END,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from chassis.postgres import lists
 from chassis.postgres.database import Row, Session, json_time
 from chassis.postgres.lists import Listing
 from order.schemas import REFUND_STATUSES
@@ -20,6 +21,14 @@ OBJECT = f"""json_build_object(
 
 _VIEW = f"{OBJECT}::text AS body, r.id, r.status"
 
+_IDS = """SELECT id FROM refunds WHERE merchant = %(merchant)s AND order_id = %(order_id)s
+    AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid) ORDER BY id DESC LIMIT %(limit)s::bigint + 1"""
+
+_ONE = f"SELECT {_VIEW} FROM refunds r WHERE r.merchant = %(merchant)s AND r.id = page.id"
+
+_OF_ORDER = f"""WITH RECURSIVE {lists.shown(_IDS, "id DESC", _ONE)}
+    SELECT shown.*, page.id FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
+
 
 def get(session: Session, merchant: str, order_id: str, refund_id: str) -> Row | None:
     """Return the view of an order's refund: body (JSON text), id, status. None if the order has no such refund."""
@@ -32,13 +41,11 @@ def get(session: Session, merchant: str, order_id: str, refund_id: str) -> Row |
 def of_order(session: Session, merchant: str, order_id: str, after: str | None, limit: int) -> list[Row]:
     """Return views of an order's refunds, newest first; at most `limit` + 1.
 
-    `after` is the id of the last refund of the previous page, if there is one.
+    `after` is the id of the last refund of the previous page, if there is one. Refunds that do not fit into the page
+    have no `body`; see `lists.shown`.
     """
     return session.execute(
-        f"""SELECT {_VIEW} FROM refunds r WHERE merchant = %(merchant)s AND order_id = %(order_id)s
-              AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid)
-            ORDER BY id DESC LIMIT %(limit)s::bigint + 1""",
-        {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit},
+        _OF_ORDER, {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit}
     ).fetchall()
 
 

@@ -16,7 +16,7 @@ from chassis.postgres.database import Row, Session, json_time, to_json
 from order.history import Step
 from order.model import Asked, Command, LastError, Order, Payment, Status
 from order.store import deliveries
-from order.store.events import POSITION, STATE
+from order.store.events import NEXT_STATE, POSITION
 from order.store.views import VIEW
 
 _FACTS = """merchant, id, status, total_amount, currency, paid_amount, refunded_amount, payment_method, capture,
@@ -74,8 +74,8 @@ delivered AS (
 event AS (
     INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, data, at, id, state,
                               position)
-    SELECT o.merchant, o.id, o.version, s.type, s.before, s.status, s.actor, s.data, o.updated_at, s.event_id, {STATE},
-           {POSITION}
+    SELECT o.merchant, o.id, o.version, s.type, s.before, s.status, s.actor, s.data, o.updated_at, s.event_id,
+           {NEXT_STATE}, {POSITION}
     FROM changed o JOIN step s ON s.merchant = o.merchant AND s.id = o.id
     LEFT JOIN order_events before ON before.merchant = s.merchant AND before.order_id = s.id
          AND before.version = s.seen),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
+from chassis.postgres import lists
 from chassis.postgres.database import Row, Session, to_json
 from order import model
 from order.store.views import VIEW
@@ -27,13 +28,15 @@ _CONDITIONS: dict[str, LiteralString] = {
 
 # Releases before 0.3 wrote an event a moment after the order's own time: parts overlap, and the order's time decides.
 _PART = """
-SELECT {view}, o.updated_at AS created_at FROM order_events e
+SELECT o.id, o.updated_at AS created_at FROM order_events e
 JOIN orders o ON o.merchant = e.merchant AND o.id = e.order_id AND o.version = e.version
 WHERE e.merchant = %(merchant)s AND o.merchant = %(merchant)s
   AND e.at >= %(begin)s - interval '1 second' AND e.at < %(end)s + interval '1 second'
   AND o.updated_at >= %(begin)s AND o.updated_at < %(end)s AND o.updated_at > %(updated_after)s {conditions}
 ORDER BY o.updated_at, o.id LIMIT %(limit)s + 1
 """
+
+_ONE = f"SELECT {VIEW} FROM orders o WHERE o.merchant = %(merchant)s AND o.id = page.id"
 
 _BOUNDS = """
 SELECT now() AS now, (
@@ -47,7 +50,8 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
     """Return views of orders that changed after `updated_after`, oldest change first, at most `limit` + 1.
 
     `query` is what schemas.ListOrders loads. `after` is the time and id of the last order of the page before. A row has
-    the time of the change as `created_at`, for the cursor.
+    the time of the change as `created_at`, for the cursor. The last row has no `body` if it does not fit into the page;
+    see `lists.shown`.
     """
     bounds = session.one(_BOUNDS, {"merchant": merchant, "statuses": [str(status) for status in model.Status]})
     if bounds is None or bounds["oldest"] is None:
@@ -56,11 +60,18 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
     labels = to_json(query["metadata"]) if query.get("metadata") else None
     wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id, "labels": labels}
     conditions = [f"AND {condition}" for name, condition in _CONDITIONS.items() if wanted.get(name) is not None]
-    part = _PART.format(view=VIEW, conditions=" ".join(conditions))
+    found = _PART.format(conditions=" ".join(conditions))
+    part = f"""WITH RECURSIVE {lists.shown(found, "created_at, id", _ONE)}
+        SELECT shown.*, page.id, page.created_at FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
     begin, step = max(query["updated_after"], bounds["oldest"], seen_at or bounds["oldest"]), _FIRST_PART
     rows: list[Row] = []
+    size = 0
     while len(rows) <= query["limit"] and begin <= bounds["now"]:
         end = begin + step
-        rows += session.execute(part, {**wanted, "begin": begin, "end": end}, prepare=False).fetchall()
+        more = session.execute(part, {**wanted, "begin": begin, "end": end}, prepare=False).fetchall()
+        rows += more if size < lists.LARGEST_PAGE else [{**row, "body": None} for row in more]
+        if rows and rows[-1]["body"] is None:
+            break
+        size += max((row["bytes"] for row in more), default=0)
         begin, step = end, step * 2
     return rows[: query["limit"] + 1]

@@ -14,6 +14,12 @@ from order.webhooks.model import ENDED_BY_DISABLING, Attempt, Status, Verdict
 CHANNEL = "webhooks"
 """The NOTIFY channel of the loops."""
 
+LOOKED_AT = 1000
+"""How many due deliveries to an endpoint a claim looks at for some that wait for no older one of their order.
+
+An order can have any number of events, and all but the oldest may wait for it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -74,17 +80,23 @@ _DUE = f"""
     SELECT d.merchant, d.endpoint_id, d.id, ready.url, ready.secrets, ready.failures
     FROM ready CROSS JOIN LATERAL (
         SELECT * FROM (
-            SELECT merchant, endpoint_id, id FROM webhook_deliveries candidate
-            WHERE NOT ready.paused AND candidate.merchant = ready.merchant AND candidate.endpoint_id = ready.id
-              AND status = 'pending' AND {DUE}
-              -- The events of one order are first tried in order. One that has failed does not hold up the next.
-              AND (candidate.at_once OR NOT EXISTS (
-                  SELECT FROM webhook_deliveries older
-                  WHERE older.merchant = candidate.merchant AND older.endpoint_id = candidate.endpoint_id
-                    AND older.order_id = candidate.order_id AND older.id < candidate.id AND older.status = 'pending'
-                    AND (older.attempts = 0 OR older.leased_until > now())))
-            ORDER BY available_at LIMIT GREATEST(LEAST(ready.room, ready.most), 0)
-            FOR UPDATE SKIP LOCKED) candidates
+            SELECT taken.* FROM (
+                SELECT merchant, endpoint_id, id, order_id, at_once FROM webhook_deliveries
+                WHERE NOT ready.paused AND merchant = ready.merchant AND endpoint_id = ready.id
+                  AND status = 'pending' AND {DUE}
+                ORDER BY available_at LIMIT {LOOKED_AT}) candidate
+            CROSS JOIN LATERAL (
+                SELECT merchant, endpoint_id, id FROM webhook_deliveries
+                WHERE merchant = candidate.merchant AND endpoint_id = candidate.endpoint_id AND id = candidate.id
+                  AND status = 'pending' AND {DUE}
+                FOR UPDATE SKIP LOCKED) taken
+            -- The events of one order are first tried in order. One that has failed does not hold up the next.
+            WHERE candidate.at_once OR NOT EXISTS (
+                SELECT FROM webhook_deliveries older
+                WHERE older.merchant = candidate.merchant AND older.endpoint_id = candidate.endpoint_id
+                  AND older.order_id = candidate.order_id AND older.id < candidate.id AND older.status = 'pending'
+                  AND (older.attempts = 0 OR older.leased_until > now()))
+            LIMIT GREATEST(LEAST(ready.room, ready.most), 0)) candidates
         UNION ALL
         SELECT * FROM (
             SELECT merchant, endpoint_id, id FROM webhook_deliveries

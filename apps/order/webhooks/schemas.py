@@ -220,7 +220,7 @@ class WholeDeliveryView(DeliveryView):
     """A delivery with the event that is sent and with each attempt, oldest first."""
 
     payload = fields.Dict(metadata=describe("The event that is sent.", {"type": "webhook.test"}))
-    attempts = fields.List(fields.Nested(AttemptView), metadata=describe("The attempts, oldest first."))
+    attempts = fields.List(fields.Nested(AttemptView), metadata=describe("The newest 100 attempts, oldest first."))
 
 
 class DeliveryList(Schema):

@@ -27,6 +27,8 @@ from order.webhooks.proxy import Proxy
 
 _LARGEST_HEAD = 64 * 1024
 _LONGEST_RETRY_AFTER = 64  # characters; a date has 29
+_MOST_ADDRESSES = 8
+"""How many addresses of a host an attempt tries. A name server may answer with hundreds of addresses of others."""
 
 
 class Sender:
@@ -116,7 +118,7 @@ class _Connection(http.client.HTTPConnection):
     ) -> None:
         self.default_port = 443 if target.scheme == "https" else 80
         super().__init__(target.host, target.port)
-        self._target, self._found, self._clock, self._tls = target, found, clock, tls
+        self._target, self._found, self._clock, self._tls = target, found[:_MOST_ADDRESSES], clock, tls
         self._proxy = proxy
 
     def connect(self) -> None:

@@ -26,6 +26,10 @@ _DELIVERY = f"""'id', d.id, 'endpoint_id', d.endpoint_id, 'order_id', d.order_id
     'created_at', {json_time("d.created_at")}, 'settled_at', {json_time("d.settled_at")}"""
 
 
+SHOWN_ATTEMPTS = 100
+"""How many attempts at a delivery are shown: a delivery can be redelivered any number of times."""
+
+
 def lock_merchant(session: Session, merchant: str) -> None:
     """Serialize the registration of a merchant's endpoints: others wait until this transaction ends."""
     session.execute("SELECT pg_advisory_xact_lock(hashtext('webhook_endpoints'), hashtext(%s))", (merchant,))
@@ -114,15 +118,16 @@ def disable(session: Session, merchant: str, endpoint_id: str) -> None:
 
 def revive(session: Session, merchant: str, endpoint_id: str) -> int:
     """Make up to a thousand deliveries pending that became dead when their endpoint answered 410. Returns how many."""
+    # An array, because the planner could join the thousand with all dead deliveries, of which its statistics of a
+    # moment ago know nothing.
     return session.execute(
         f"""UPDATE webhook_deliveries d SET {_AGAIN}, available_at = now()
-            FROM (SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
-                  JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
-                  WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.status = 'dead'
-                    AND (d.last_error = %(error)s OR d.last_status_code = 410) AND e.status = 'enabled'
-                  LIMIT 1000 FOR NO KEY UPDATE OF e) dead
-            WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
-              AND d.status = 'dead'""",
+            WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.status = 'dead'
+              AND d.id = ANY (ARRAY(SELECT dead.id FROM webhook_deliveries dead
+                JOIN webhook_endpoints e ON e.merchant = dead.merchant AND e.id = dead.endpoint_id
+                WHERE dead.merchant = %(merchant)s AND dead.endpoint_id = %(endpoint)s AND dead.status = 'dead'
+                  AND (dead.last_error = %(error)s OR dead.last_status_code = 410) AND e.status = 'enabled'
+                LIMIT 1000 FOR NO KEY UPDATE OF e))""",
         {"merchant": merchant, "endpoint": endpoint_id, "error": ENDED_BY_DISABLING},
     ).rowcount
 
@@ -151,14 +156,15 @@ def insert_delivery(
 
 
 def get_delivery(session: Session, merchant: str, endpoint_id: str, delivery_id: str) -> Row | None:
-    """Return a delivery's view with its payload and its attempts, oldest first: body (JSON text), id, status."""
+    """Return a delivery's view with its payload and its newest attempts, oldest first: body (JSON text), id, status."""
     return session.execute(
         f"""SELECT json_build_object({_DELIVERY}, 'payload', {BODY}, 'attempts', COALESCE((
                 SELECT json_agg(json_build_object(
                     'number', a.number, 'at', {json_time("a.at")}, 'status_code', a.status_code, 'error', a.error,
                     'duration', round(a.seconds::numeric, 3)) ORDER BY a.number)
-                FROM webhook_attempts a
-                WHERE (a.merchant, a.endpoint_id, a.delivery_id) = (d.merchant, d.endpoint_id, d.id)), '[]'))::text
+                FROM (SELECT * FROM webhook_attempts a
+                      WHERE (a.merchant, a.endpoint_id, a.delivery_id) = (d.merchant, d.endpoint_id, d.id)
+                      ORDER BY a.number DESC LIMIT {SHOWN_ATTEMPTS}) a), '[]'))::text
                 AS body, d.id, d.status
             FROM webhook_deliveries d {EVENT_OF_DELIVERY}
             WHERE d.merchant = %s AND d.endpoint_id = %s AND d.id = %s""",
@@ -235,7 +241,8 @@ def redeliver_dead(
            FROM (SELECT dead.*, row_number() OVER (PARTITION BY merchant, endpoint_id ORDER BY id) AS turn
                  FROM dead) dead
            WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
-             AND d.status = 'dead'""",
+             -- Not `status = 'dead'`: the index of dead rows would be read once for each of the thousand.
+             AND d.status || '' = 'dead'""",
         {"merchant": merchant, "id": delivery_id, "endpoint": endpoint_id, "before": before},
     ).rowcount
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from typing import Any
 
@@ -58,6 +59,33 @@ def test_a_change_is_an_event_that_shows_the_labels_as_they_were_after_each_step
     ]
     history = pair.order.get(f"/v1/orders/{order['id']}/events").json()["data"]
     assert [(step["type"], step["actor"]) for step in history][2:] == [("order.updated", "merchant")] * 2
+
+
+def test_many_labels_are_stored_once_and_shown_with_each_step(pair: Pair) -> None:
+    many = {f"label-{number}": secrets.token_hex(250) for number in range(50)}
+    order = place(pair, metadata=many)
+    expected = [many, many]
+    for change in ({"label-0": "other"}, dict.fromkeys(many, None), {"cart": "9"}, {**many, "label-49": None}):
+        before = expected[-1]
+        label(pair, order, change)
+        after = {name: value for name, value in {**before, **change}.items() if value is not None}
+        expected.append(after)
+        for _ in range(2):
+            pair.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 1}, Prefer="wait=10")
+            expected += [after, after]
+    events = pair.order.get(f"/v1/events?order_id={order['id']}&limit=100").json()["data"]
+    assert [event["type"] for event in events][:5] == [
+        *("order.placed", "order.paid", "order.updated", "payment.refund_requested", "refund.succeeded")
+    ]
+    assert [event["data"]["metadata"] for event in events] == expected
+    (stored,) = pair.databases.query(
+        "order",
+        """SELECT max(pg_column_size(state)) FILTER (WHERE type LIKE '%%refund%%') AS refunds,
+                  max(pg_column_size(state)) AS largest FROM order_events WHERE order_id = %s""",
+        order["id"],
+    )
+    assert stored["largest"] > 10_000
+    assert stored["refunds"] < 1_000, "what a refund changes"
 
 
 def test_a_change_that_changes_nothing_makes_no_version(pair: Pair) -> None:

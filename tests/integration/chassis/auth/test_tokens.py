@@ -15,7 +15,7 @@ import pytest
 from flask import Flask
 
 from chassis.auth import tokens
-from chassis.auth.tokens import LEEWAY, MAX_AGE, RETRY_INTERVAL, UNKNOWN_KEY_INTERVAL, KeySet
+from chassis.auth.tokens import LEEWAY, MAX_AGE, PLACES, RETRY_INTERVAL, UNKNOWN_KEY_INTERVAL, KeySet
 from chassis.http.problems import Problem
 from ci import ROOT
 from tests.support.applications import SERVICES, get, make, refused
@@ -189,6 +189,24 @@ def test_concurrent_requests_fetch_the_keys_once(issuer: Issuer) -> None:
         issuer.answering.set()
         assert all(each.result() is not None for each in found)
     assert issuer.fetches == 1
+
+
+@pytest.mark.adversarial
+def test_unknown_keys_do_not_occupy_all_threads_while_the_issuer_is_slow(issuer: Issuer) -> None:
+    clock = Clock()
+    known = KeySet(issuer.url, ES256, clock)
+    assert known.find("k1") is not None
+    clock.now += UNKNOWN_KEY_INTERVAL
+    issuer.answering.clear()
+    with ThreadPoolExecutor(12) as pool:
+        guesses = [pool.submit(known.find, f"guess-{number}") for number in range(12)]
+        eventually(lambda: sum(guess.done() for guess in guesses) == 12 - PLACES, "few requests wait for the keys")
+        assert known.find("k1") is not None
+        issuer.answering.set()
+        problems = [guess.exception() for guess in guesses]
+    assert [getattr(problem, "name", None) for problem in problems].count("unavailable") == 12 - PLACES
+    assert problems.count(None) == PLACES, "the issuer has no such keys"
+    assert issuer.fetches == 2
 
 
 def test_an_issuer_that_hangs_delays_requests_for_a_short_time_only(

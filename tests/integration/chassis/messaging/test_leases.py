@@ -106,6 +106,34 @@ def test_the_cost_of_a_claim_does_not_depend_on_statistics(session: Session, kno
     assert pages_of_a_claim(session, outbox.OUTBOX) < 350  # One page for each waiting row would be 1,000.
 
 
+@pytest.mark.adversarial
+def test_many_rows_of_few_aggregates_cost_a_claim_what_one_of_them_may_have(session: Session) -> None:
+    """Only the oldest row of an aggregate is claimed, so a claim looks at the others. The APIs allow 100 of an order.
+
+    A claim reads the rows of the aggregates that it takes, and of those in flight, which a relay limits.
+    """
+    rows, pages_of_a_row, claimed = 100, 6, 8
+    for aggregates in (20, 400):
+        fill_few(session, aggregates, rows)
+        assert pages_of_a_claim(session, outbox.OUTBOX) < claimed * rows * pages_of_a_row
+        assert len({message.aggregate_id for message in outbox.claim(session, 60, claimed)}) == claimed
+        assert pages_of_a_claim(session, outbox.OUTBOX) < 2 * claimed * rows * pages_of_a_row
+
+
+def fill_few(session: Session, aggregates: int, rows: int) -> None:
+    """Add rows of each of some aggregates, one aggregate after the other."""
+    session.execute("SET statement_timeout = '60s'")
+    session.execute("TRUNCATE outbox")
+    session.execute(
+        """INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, available_at)
+           SELECT gen_random_uuid(), 'demo', id, 'test', '{}', now() - (%(aggregates)s - n) * interval '1 second'
+           FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, %(aggregates)s) AS n) AS aggregates
+           CROSS JOIN generate_series(1, %(rows)s)""",
+        {"aggregates": aggregates, "rows": rows},
+    )
+    session.execute("ANALYZE outbox")
+
+
 def expire(session: Session) -> None:
     """Let all leases expire now."""
     session.execute("UPDATE outbox SET leased_until = now() - interval '1 second' WHERE leased_until IS NOT NULL")

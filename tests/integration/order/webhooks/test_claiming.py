@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -233,6 +234,82 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     assert [row["status"] for row in rows] == ["dead"] * 3
 
 
+@pytest.mark.adversarial
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("by", ["the merchant", "an operator"])
+def test_thousands_of_dead_deliveries_are_revived_in_bounded_time(session: Session, known: bool, by: str) -> None:
+    """Just after an endpoint was gone, the planner's statistics may know of no dead deliveries."""
+    endpoint, dead = add_endpoint(session), 20_000
+    add_deliveries(session, add_endpoint(session, "other"), 50)
+    session.execute("UPDATE webhook_deliveries SET status = 'delivered', settled_at = now()")
+    session.execute("VACUUM ANALYZE webhook_deliveries")
+    session.execute(
+        """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, status, settled_at, last_error)
+           SELECT 'demo', %s, gen_random_uuid(), 'order.paid', '{}', 'dead', now(), 'the endpoint is disabled'
+           FROM generate_series(1, %s)""",
+        (endpoint, dead),
+    )
+    if known:
+        session.execute("ANALYZE webhook_deliveries")
+    began, revived = time.monotonic(), 0
+
+    def revive() -> int:
+        if by == "the merchant":
+            return store.revive(session, "demo", endpoint)
+        return store.redeliver_dead(session, None, None, "2100-01-01T00:00:00Z")
+
+    while count := revive():
+        revived += count
+    assert revived == dead
+    assert time.monotonic() - began < 10
+
+
+def pages_of_a_claim(session: Session) -> int:
+    """Return how many pages a claim of 8 deliveries reads. The claim is rolled back."""
+    session.execute("BEGIN")
+    plan = session.execute(
+        b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
+        + queue.DELIVERIES.claiming.replace("%(owner)s", "'one'")
+        .replace("%(lease)s", "60")
+        .replace("%(limit)s", "8")
+        .replace("%(share)s", "2")
+        .replace("%(merchant_share)s", "4")
+        .replace("%(give_up)s", "60")
+        .encode()
+    ).fetchone()
+    session.execute("ROLLBACK")
+    assert plan is not None
+    whole = plan["QUERY PLAN"][0]["Plan"]
+    return int(whole["Shared Hit Blocks"] + whole["Shared Read Blocks"])
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("orders", [1, 20])
+def test_many_events_of_few_orders_cost_a_claim_no_more_than_some_of_them(session: Session, orders: int) -> None:
+    """A merchant can change the labels of an order any number of times, and its endpoint may be slow, or fail."""
+    session.execute("SET statement_timeout = '60s'")
+    endpoint, events = add_endpoint(session), 40_000
+    session.execute(
+        """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, order_id, available_at)
+           SELECT 'demo', %(endpoint)s, lpad(to_hex(n), 32, '0')::uuid, 'order.updated', '{}', ids[1 + n %% %(orders)s],
+                  now() - (%(events)s - n) * interval '1 second'
+           FROM (SELECT array_agg(gen_random_uuid()) AS ids FROM generate_series(1, %(orders)s)) AS orders,
+                generate_series(1, %(events)s) AS n""",
+        {"endpoint": endpoint, "orders": orders, "events": events},
+    )
+    session.execute("ANALYZE webhook_deliveries")
+    assert len(claim(session, 1)) == 1
+    assert pages_of_a_claim(session) < 8_000, "the oldest one is under way, and all others of its order wait for it"
+    session.execute("UPDATE webhook_deliveries SET attempts = 1, available_at = now() + interval '1 hour'")
+    session.execute("UPDATE webhook_deliveries SET leased_until = NULL, lease_owner = NULL WHERE lease_owner <> ''")
+    session.execute("VACUUM webhook_deliveries")
+    row = session.execute("SELECT order_id FROM webhook_deliveries LIMIT 1").fetchone()
+    assert row is not None
+    (newest,) = add_deliveries(session, endpoint, 1, str(row["order_id"]))
+    assert pages_of_a_claim(session) < 8_000, "all older ones have failed, and the newest one does not wait for them"
+    assert ids(claim(session)) == [newest]
+
+
 def test_the_backlog_of_one_endpoint_is_not_read_to_find_the_others(session: Session) -> None:
     """Thousands of deliveries that wait for an endpoint that is down cost almost nothing."""
     session.execute("SET statement_timeout = '60s'")
@@ -245,19 +322,7 @@ def test_the_backlog_of_one_endpoint_is_not_read_to_find_the_others(session: Ses
     session.execute("ANALYZE webhook_deliveries")
     session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (down,))
     (wanted,) = add_deliveries(session, up, 1)
-    plan = session.execute(
-        b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-        + queue.DELIVERIES.claiming.replace("%(owner)s", "'one'")
-        .replace("%(lease)s", "60")
-        .replace("%(limit)s", "8")
-        .replace("%(share)s", "2")
-        .replace("%(merchant_share)s", "4")
-        .replace("%(give_up)s", "60")
-        .encode()
-    ).fetchone()
-    assert plan is not None
-    whole = plan["QUERY PLAN"][0]["Plan"]
-    assert whole["Shared Hit Blocks"] + whole["Shared Read Blocks"] < 500
+    assert pages_of_a_claim(session) < 500
     session.execute("UPDATE webhook_deliveries SET leased_until = NULL WHERE id = %s", (wanted,))
     assert ids(claim(session)) == [wanted]
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import string
 from typing import Any
+
+import pytest
 
 from tests.integration.order.webhooks.test_events import WAIT, place, post, received_events
 from tests.support.pair import Pair
@@ -12,7 +16,10 @@ ITEMS = [
     {"sku": f"sku-{number:03d}-{'x' * 80}", "name": "n" * 200, "quantity": 1, "unit_amount": 100}
     for number in range(100)
 ]
-METADATA = {f"key-{number}": "v" * 500 for number in range(50)}
+RANDOM = random.Random(1)
+METADATA = {  # PostgreSQL compresses what repeats itself
+    f"key-{number}": "".join(RANDOM.choices(string.ascii_letters, k=500)) for number in range(50)
+}
 
 
 def stored(pair: Pair) -> int:
@@ -66,3 +73,23 @@ def test_the_body_of_an_event_is_the_same_at_each_attempt_although_the_order_has
     assert again.status_code == 202
     events = received_events(receiver, order, 5)
     assert [event for event in events if event["type"] == "order.placed"] == [first["order.placed"]] * 2
+
+
+@pytest.mark.adversarial
+def test_a_delivery_shows_its_newest_attempts_however_often_it_is_redelivered(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    order = place(pair)
+    received_events(receiver, order, 2)
+    path = f"/v1/webhook-endpoints/{endpoint['id']}/deliveries"
+    sent = next(each for each in pair.order.get(path).json()["data"] if each["order_id"] == order["id"])
+    pair.databases.query(
+        "order",
+        """INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, seconds, at)
+           SELECT 'demo', %s, %s, n, 200, 0.1, now() FROM generate_series(2, 5000) AS n""",
+        endpoint["id"],
+        sent["id"],
+    )
+    shown = pair.order.get(f"{path}/{sent['id']}")
+    assert [attempt["number"] for attempt in shown.json()["attempts"]] == list(range(4901, 5001))
+    assert len(shown.content) < 64 * 1024

@@ -160,9 +160,45 @@ def signed(**raw: str) -> str:
 
 @pytest.mark.adversarial
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
-@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e999", "1" + "0" * 400, "[]", "{}", '"x"'])
+@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e999", "-1e999", "1" + "0" * 400, "[]", "{}", '"x"'])
 def test_a_time_that_is_no_time_makes_a_token_invalid(name: str, value: str) -> None:
     assert rejected(signed(**{name: value})).startswith("The token is not valid")
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize(
+    "value", ['"9999999999"', '" 9999999999 "', '"9_999_999_999"', '"\uff19\uff19"', "true", "false"]
+)
+def test_a_time_that_python_can_read_as_a_number_makes_a_token_invalid(value: str) -> None:
+    for name in ("nbf", "iat"):
+        earlier = value.replace("9999999999", "1").replace("9_999_999_999", "1_0")
+        assert rejected(signed(**{name: earlier})).startswith("The token is not valid")
+    assert rejected(signed(exp=value)) in ("The token is not valid", "The token has expired")
+
+
+@pytest.mark.adversarial
+def test_a_token_that_names_a_key_of_its_own_is_verified_with_the_issuers_key() -> None:
+    for header in (
+        {"jwk": jwk(STRANGER, "r1")},
+        {"jku": "http://127.0.0.1:9/jwks"},
+        {"x5u": "http://127.0.0.1:9/cert"},
+        {"x5c": ["AAAA"]},
+    ):
+        both = {"kid": "r1", "typ": "at+jwt", **header}
+        assert rejected(jwt.encode(claims(), STRANGER, "RS256", both)) == "The token is not valid"
+        assert Tokens(policy(), 5.0).verify(jwt.encode(claims(), RSA, "RS256", both)).merchant == "demo"
+
+
+@pytest.mark.adversarial
+def test_many_keys_that_are_no_keys_are_left_out_in_bounded_time(capsys: pytest.CaptureFixture[str]) -> None:
+    nonsense = [{"kty": "RSA", "kid": f"k{number}"} for number in range(6_000)]  # nearly the largest JWKS that is read
+    huge = {"kty": "RSA", "kid": "huge", "e": "AQAB", "n": "_" * 30_000}
+    text = json.dumps({"keys": [*nonsense, huge, *JWKS["keys"]]})
+    began = time.process_time()
+    found = parse(text, ("RS256", "ES256"))
+    assert time.process_time() - began < 1
+    assert {"r1", "e1"} <= set(found)
+    assert capsys.readouterr().out.count("left_out") <= 1
 
 
 @pytest.mark.adversarial

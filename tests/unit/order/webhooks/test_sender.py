@@ -206,6 +206,73 @@ def test_a_name_is_resolved_once_and_the_connection_goes_to_the_checked_address(
     assert (asked, inside) == (["merchant.example"] * 2, [])
 
 
+@pytest.mark.adversarial
+def test_an_attempt_connects_to_few_of_many_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that a merchant chooses names 500 hosts: they are not scanned from here."""
+    tried: list[str] = []
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        found = [f"127.0.{number // 250}.{number % 250 + 1}" for number in range(500)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+        tried.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    attempt = sender().post("http://merchant.example:8080/", b"{}", {})
+    assert attempt.error == "the connection was refused"
+    assert len(tried) == len(set(tried)) == 8
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ["2606:4700::6810:1", "127.0.0.1"],
+        [*(f"8.8.{number // 250}.{number % 250 + 1}" for number in range(500)), "10.0.0.1"],
+        ["8.8.8.8", "fe80::1%1"],
+        ["8.8.8.8", "64:ff9b::a00:1"],
+        ["8.8.8.8", "0.0.0.0"],
+    ],
+    ids=["IPv6 first", "the last of 501", "with a zone", "translated", "unspecified"],
+)
+def test_one_private_address_among_public_ones_is_never_connected_to(
+    monkeypatch: pytest.MonkeyPatch, answer: list[str]
+) -> None:
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in answer]
+
+    def connect(*_: Any, **__: Any) -> socket.socket:
+        raise AssertionError("connected")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    attempt = sender(networks=()).post("http://merchant.example:8080/", b"{}", {})
+    assert (attempt.status_code, attempt.error) == (None, "the host does not resolve to public addresses only")
+
+
+@pytest.mark.adversarial
+def test_each_attempt_resolves_the_name_again_and_opens_a_connection_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A receiver that keeps its connection open gets no second request through it after its name has changed."""
+    addresses = iter(["127.0.0.1", "10.0.0.1", "127.0.0.1"])
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        address = next(addresses) if host == "merchant.example" else host
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    with listening(sends(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n")) as (port, seen):
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        webhooks = sender()
+        attempts = [webhooks.post(f"http://merchant.example:{port}/", b"{}", {}) for _ in range(3)]
+        monkeypatch.undo()
+    assert [attempt.status_code for attempt in attempts] == [200, None, 200]
+    assert len(seen) == 2
+
+
 def test_the_next_address_is_tried_if_one_refuses_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
