@@ -28,7 +28,10 @@ FRAGMENTS = {
         *("columns", "condition", "due", "lock", "name", "only", "pending", "source", "table", "time", "which"),
     },
     "apps/chassis/messaging/work.py": {"self._channel"},
-    "apps/chassis/postgres/lists.py": {"order", "page", "view"},
+    "apps/chassis/postgres/lists.py": {
+        *("all_parts", "order", "page", "parts", "smaller", "view"),
+        *("first", "last", "number"),  # numbers of rows
+    },
     "apps/chassis/postgres/prepared.py": {"name", "text"},
     "apps/order/operator/audit.py": {"older", "only"},
     "apps/order/operator/records.py": {"' OR '.join(bounds)", "select"},

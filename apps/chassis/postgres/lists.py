@@ -26,32 +26,40 @@ _PAGE = """SELECT id, created_at FROM {table} WHERE merchant = %(merchant)s AND 
 _PAGE_OF_EACH = """SELECT page.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
     CROSS JOIN LATERAL ({page}) AS page ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
 
-_VIEWS = """WITH RECURSIVE {shown}
+_VIEWS = """WITH {shown}
     SELECT shown.*, page.id, page.created_at FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
 
 _VIEW = "SELECT {view} FROM {table} {alias} WHERE {alias}.merchant = %(merchant)s AND {alias}.id = page.id"
 
+_PART = 20
+"""How many views are built before their size is looked at."""
 
-def shown(page: str, order: str, view: str) -> str:
-    """Return the CTEs `page` and `shown`, for WITH RECURSIVE: a page of a list that is bounded in bytes.
+
+def shown(page: str, order: str, view: str, limit: int) -> str:
+    """Return the CTEs `page` and `shown`: a page of a list that is bounded in bytes.
 
     `page` selects the rows of the page and the one after it, in the `order` of the list; the CTE numbers them as
     `turn`. `view` selects the columns to show of one row, with `body` (text), and refers to that row as `page`. `shown`
-    has these columns of the first rows: at most the parameter `limit`, and none after `LARGEST_PAGE` bytes. The views
-    of rows beyond that are never built, so a page of the largest rows costs no more memory than a few of them.
+    has these columns of the first rows: at most `limit`, and none after `LARGEST_PAGE` bytes. Its column `bytes` is the
+    size of the bodies up to this row. The views are built in parts, and no part after one of that size, so the largest
+    rows cost little memory. A page of usual size is one part, as if it was not bounded.
     """
+    built, sizes = list[str](), list[str]()
+    for number, first in enumerate(range(1, limit + 1, _PART)):
+        last = min(first + _PART - 1, limit)
+        smaller = f" AND {' + '.join(sizes)} < {LARGEST_PAGE}" if sizes else ""
+        built.append(f"""part{number} AS (
+        SELECT page.turn, those.* FROM page CROSS JOIN LATERAL ({view}) AS those
+        WHERE page.turn BETWEEN {first} AND {last}{smaller})""")
+        sizes.append(f"(SELECT sum(octet_length(body)) FROM part{number})")
+    parts, all_parts = ", ".join(built), " UNION ALL ".join(f"TABLE part{number}" for number in range(len(built)))
     return f"""page AS MATERIALIZED (
         SELECT found.*, row_number() OVER (ORDER BY {order}) AS turn FROM ({page}) AS found),
+    {parts},
     shown AS (
-        SELECT page.turn, octet_length(those.body)::bigint AS bytes, those.*
-        FROM page CROSS JOIN LATERAL ({view}) AS those WHERE page.turn = 1
-        UNION ALL
-        -- LIMIT keeps the planner from joining the views of all rows in each step.
-        SELECT page.turn, shown.bytes + octet_length(those.body), those.*
-        FROM shown
-        CROSS JOIN LATERAL (SELECT * FROM page WHERE page.turn = shown.turn + 1 LIMIT 1) AS page
-        CROSS JOIN LATERAL ({view}) AS those
-        WHERE shown.bytes < {LARGEST_PAGE} AND shown.turn < %(limit)s::bigint)"""
+        SELECT * FROM (
+            SELECT *, sum(octet_length(body)) OVER (ORDER BY turn) AS bytes FROM ({all_parts}) AS built) AS summed
+        WHERE bytes - octet_length(body) < {LARGEST_PAGE})"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ class Listing:
             of_each = self._page(["status = wanted.status", *given], way)
             page = _PAGE_OF_EACH.format(page=of_each, way=way)
         view = _VIEW.format(view=self.view, table=self.table, alias=self.alias)
-        return _VIEWS.format(shown=shown(page, f"created_at {way}, id {way}", view))
+        return _VIEWS.format(shown=shown(page, f"created_at {way}, id {way}", view, wanted["limit"]))
 
     def _page(self, conditions: list[str], way: str) -> str:
         return _PAGE.format(table=self.table, conditions=" AND ".join(conditions), way=way)

@@ -48,7 +48,7 @@ _ONLY: dict[str, LiteralString] = {
 }
 
 _PAGE = """
-WITH RECURSIVE scanned AS MATERIALIZED (
+WITH scanned AS MATERIALIZED (
     SELECT n.* FROM order_events n
     WHERE n.merchant = %(merchant)s AND n.position >= %(position)s::bigint
       AND (n.position, n.order_id, n.version) > (%(position)s::bigint, %(seen_order)s::uuid, %(seen_version)s::bigint)
@@ -68,11 +68,7 @@ ORDER BY position, order_id, version, matches DESC
 _MATCHING = """SELECT * FROM scanned WHERE %(type)s::text IS NULL OR type = %(type)s::text
     ORDER BY position, order_id, version LIMIT %(limit)s::bigint + 1"""
 
-_SHOWN = lists.shown(
-    _MATCHING,
-    "position, order_id, version",
-    f"SELECT {events.EVENT}::text AS body FROM (SELECT page.*) AS n {events.SOURCE}",
-)
+_EVENT = f"SELECT {events.EVENT}::text AS body FROM (SELECT page.*) AS n {events.SOURCE}"
 
 
 def find(
@@ -87,7 +83,9 @@ def find(
     only: LiteralString = " ".join(condition for name, condition in _ONLY.items() if name in query)
     most = SCANNED if "type" in query else limit + 1
     rows = session.execute(
-        _PAGE.format(below=BELOW, only=only, shown=_SHOWN),
+        _PAGE.format(
+            below=BELOW, only=only, shown=lists.shown(_MATCHING, "position, order_id, version", _EVENT, limit)
+        ),
         {
             **{"type": None, **query, "merchant": merchant, "limit": limit, "scanned": most},
             **{"position": after.position, "seen_order": after.order_id, "seen_version": after.version},

@@ -26,9 +26,6 @@ _IDS = """SELECT id FROM refunds WHERE merchant = %(merchant)s AND order_id = %(
 
 _ONE = f"SELECT {_VIEW} FROM refunds r WHERE r.merchant = %(merchant)s AND r.id = page.id"
 
-_OF_ORDER = f"""WITH RECURSIVE {lists.shown(_IDS, "id DESC", _ONE)}
-    SELECT shown.*, page.id FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
-
 
 def get(session: Session, merchant: str, order_id: str, refund_id: str) -> Row | None:
     """Return the view of an order's refund: body (JSON text), id, status. None if the order has no such refund."""
@@ -45,7 +42,9 @@ def of_order(session: Session, merchant: str, order_id: str, after: str | None, 
     have no `body`; see `lists.shown`.
     """
     return session.execute(
-        _OF_ORDER, {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit}
+        f"""WITH {lists.shown(_IDS, "id DESC", _ONE, limit)}
+            SELECT shown.*, page.id FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn""",
+        {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit},
     ).fetchall()
 
 

@@ -61,7 +61,7 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
     wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id, "labels": labels}
     conditions = [f"AND {condition}" for name, condition in _CONDITIONS.items() if wanted.get(name) is not None]
     found = _PART.format(conditions=" ".join(conditions))
-    part = f"""WITH RECURSIVE {lists.shown(found, "created_at, id", _ONE)}
+    part = f"""WITH {lists.shown(found, "created_at, id", _ONE, query["limit"])}
         SELECT shown.*, page.id, page.created_at FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
     begin, step = max(query["updated_after"], bounds["oldest"], seen_at or bounds["oldest"]), _FIRST_PART
     rows: list[Row] = []
