@@ -29,6 +29,12 @@ _PAGE_OF_EACH = """SELECT page.* FROM unnest(%(statuses)s::text[]) AS wanted(sta
 _VIEWS = """WITH {shown}
     SELECT shown.*, page.id, page.created_at FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
 
+# The same for a page of one part: it takes two thirds of the time.
+_FEW_VIEWS = """WITH page AS MATERIALIZED ({page})
+    SELECT {view}, {alias}.created_at FROM page
+    JOIN {table} {alias} ON {alias}.merchant = %(merchant)s AND {alias}.id = page.id
+    ORDER BY page.created_at {way}, page.id {way}"""
+
 _VIEW = "SELECT {view} FROM {table} {alias} WHERE {alias}.merchant = %(merchant)s AND {alias}.id = page.id"
 
 _PART = 20
@@ -42,7 +48,7 @@ def shown(page: str, order: str, view: str, limit: int) -> str:
     `turn`. `view` selects the columns to show of one row, with `body` (text), and refers to that row as `page`. `shown`
     has these columns of the first rows: at most `limit`, and none after `LARGEST_PAGE` bytes. Its column `bytes` is the
     size of the bodies up to this row. The views are built in parts, and no part after one of that size, so the largest
-    rows cost little memory. A page of usual size is one part, as if it was not bounded.
+    rows cost little memory.
     """
     built, sizes = list[str](), list[str]()
     for number, first in enumerate(range(1, limit + 1, _PART)):
@@ -94,7 +100,8 @@ class Listing:
         seen_at, seen_id = after or (None, None)
         wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id}
         wanted["statuses"] = [str(status) for status in query.get("status") or self.statuses]
-        return session.execute(self._statement(wanted), wanted, prepare=False).fetchall()
+        rows = session.execute(self._statement(wanted), wanted, prepare=False).fetchall()
+        return _cut(rows) if query["limit"] <= _PART else rows
 
     def _statement(self, wanted: Mapping[str, Any]) -> str:
         way, beyond = ("ASC", ">") if wanted.get("sort") == "created_at" else ("DESC", "<")
@@ -107,8 +114,21 @@ class Listing:
         else:
             of_each = self._page(["status = wanted.status", *given], way)
             page = _PAGE_OF_EACH.format(page=of_each, way=way)
+        if wanted["limit"] <= _PART:
+            return _FEW_VIEWS.format(page=page, view=self.view, table=self.table, alias=self.alias, way=way)
         view = _VIEW.format(view=self.view, table=self.table, alias=self.alias)
         return _VIEWS.format(shown=shown(page, f"created_at {way}, id {way}", view, wanted["limit"]))
 
     def _page(self, conditions: list[str], way: str) -> str:
         return _PAGE.format(table=self.table, conditions=" AND ".join(conditions), way=way)
+
+
+def _cut(rows: list[Row]) -> list[Row]:
+    """Return the rows, with None as `body` of those after `LARGEST_PAGE` bytes."""
+    size = 0
+    for row in rows:
+        if size >= LARGEST_PAGE:
+            row["body"] = None
+        else:
+            size += len(row["body"].encode())
+    return rows

@@ -61,6 +61,7 @@ def pages(client: Client, path: str, limit: int) -> Iterator[requests.Response]:
 
 
 @pytest.mark.adversarial
+@pytest.mark.parametrize("limit", [20, 100])
 @pytest.mark.parametrize(
     ("path", "entries"),
     [
@@ -74,12 +75,12 @@ def pages(client: Client, path: str, limit: int) -> Iterator[requests.Response]:
     ],
 )
 def test_a_page_of_the_largest_entries_is_bounded_in_bytes_and_none_is_skipped(
-    caller: Client, path: str, entries: int
+    caller: Client, path: str, entries: int, limit: int
 ) -> None:
     first = caller.get("/v1/orders?sort=created_at&limit=1").json()["data"][0]["id"]
     path = path.replace("{id}", first)
     eventually(lambda: caller.get("/v1/orders?status=pending_payment").json()["data"] == [], "all orders are paid")
-    answers = list(pages(caller, path, 100))
+    answers = list(pages(caller, path, limit))
     found = [entry["id"] for answer in answers for entry in answer.json()["data"]]
     assert len(found) == len(set(found)) == entries
     assert found == [entry["id"] for answer in pages(caller, path, 1) for entry in answer.json()["data"]]
