@@ -49,8 +49,8 @@ def _late(statements: str) -> tuple[str, str]:
     )
 
 
-_DERIVED = "return str(UUID(int=bits | version << 76 | 0x8000 << 48))"
-_RANDOM = "return str(UUID(int=bits ^ time.time_ns() & 0xFFFF | version << 76 | 0x8000 << 48))"
+_DERIVED = "| version << 76 | 0x8000 << 48"
+_RANDOM = f"^ time.time_ns() & 0xFFFF {_DERIVED}"
 
 MUTATIONS = (
     Mutation(

@@ -136,19 +136,22 @@ def test_clients_that_read_slowly_delay_nobody_and_receive_everything(stack: Sta
     for _ in range(100):
         stack.order.post("/v1/orders", large)
     whole = stack.order.get("/v1/orders?limit=100")
-    assert len(whole.content) > 2_000 * KIB
+    assert len(whole.content) > 900 * KIB
+    entries = len(whole.json()["data"])
     page = f"GET /v1/orders?limit=100 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
     connections = []
     for _ in range(10):
         connection = socket.socket()
         connection.settimeout(20)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
+        # The kernel buffers twenty segments for the sender, which are more than a page unless they are small.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         connection.connect(("127.0.0.1", stack.service_ports[1]))
         connections.append(opened.enter_context(connection))
         connection.sendall(page + page)
     assert_prompt(stack)
     for connection in connections[:2]:
         status, _, body, rest = receive(connection)
-        assert (status, len(json.loads(body)["data"])) == (200, 100)
+        assert (status, len(json.loads(body)["data"])) == (200, entries)
         status, _, body, _ = receive(connection, rest)
-        assert (status, len(json.loads(body)["data"])) == (200, 100)
+        assert (status, len(json.loads(body)["data"])) == (200, entries)
