@@ -45,10 +45,10 @@ def shown(page: str, sorting: str, view: str, limit: int) -> str:
     """Return the CTEs `page` and `shown`: a page of a list that is bounded in bytes.
 
     `page` selects the rows of the page and the one after it, in the order of the list, which is `sorting`; the CTE
-    numbers them as `turn`. `view` selects the columns to show of one row, with `body` (text), and refers to that row as
-    `page`. `shown` has these columns of the first rows: at most `limit`, and none after `LARGEST_PAGE` bytes. `bytes` is
-    the size of the bodies up to this row. The views are built in parts, and no part after one of that size, so the
-    largest rows cost little memory.
+    numbers them as `turn`. `view` selects the columns to show of one row, with `body` (text), and refers to that row
+    as `page`. `shown` has these columns of the first rows: at most `limit`, and none after `LARGEST_PAGE` bytes.
+    `bytes` is the size of the bodies up to this row. The views are built in parts, and no part after one of that
+    size, so the largest rows cost little memory.
     """
     built, sizes = list[str](), list[str]()
     for number, first in enumerate(range(1, limit + 1, _PART)):
