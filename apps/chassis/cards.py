@@ -65,8 +65,8 @@ _NEAR = 24  # characters before and after a number that are searched for a word
 def may_have_card_number(text: str) -> bool:
     """Return whether an ASCII text has 13 digits with only separators between, as every card number has.
 
-    This is a fast check for texts that usually have none, and for JSON text. UUIDs do not count: of a batch with many,
-    one has such digits. True for all texts that are not ASCII.
+    This is a fast check for texts that usually have none, and for JSON text. Digits of UUIDs do not count: a request
+    with many UUIDs usually has one with 13 such digits. True for all texts that are not ASCII.
     """
     if not text.isascii():
         return True

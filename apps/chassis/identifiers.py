@@ -32,7 +32,8 @@ def hidden(text: str) -> str:
 def without_uuids(text: str) -> str:
     """Return the text with "x" for each character of the UUIDs that `hidden` hides.
 
-    In JSON text, no other value than a string holds a UUID, while a number such as 41...e-7 may look like a hash.
+    JSON text can be searched too: only a string holds a UUID there. A number with an exponent can look like a hash, so
+    hashes are not replaced.
     """
     return _UUID.sub(_without_id, text)
 

@@ -15,7 +15,6 @@ from order.store import refunds, views
 MOST_REFUNDS = 1000
 """The most refunds of an order, those that failed included. A cancel returns what is left, whatever their number."""
 
-
 MOST_PENDING = 100
 """The most refunds of an order without a known outcome. All of them are in the order's row, which each step writes."""
 

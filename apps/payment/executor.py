@@ -149,7 +149,7 @@ def _attributes(operation: Operation, provider: str) -> dict[str, str | int]:
 def count_settled(each: Iterable[Settled]) -> None:
     """Count settled operations, their money and their payments' transitions in the metrics.
 
-    Each counter is found and increased once, because that takes longer than the sum.
+    The numbers are summed first, so that each counter is looked up and increased once.
     """
     done, entries, moved, changed = Counter[_Labels](), Counter[_Labels](), Counter[_Labels](), Counter[_Labels]()
     for settled in each:

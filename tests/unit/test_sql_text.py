@@ -29,7 +29,7 @@ FRAGMENTS = {
     },
     "apps/chassis/messaging/work.py": {"self._channel"},
     "apps/chassis/postgres/lists.py": {
-        *("all_parts", "page", "parts", "smaller", "sorting", "view"),
+        *("all_parts", "ctes", "page", "parts", "smaller", "sorting", "view"),
         *("first", "last", "number"),  # numbers of rows
     },
     "apps/chassis/postgres/prepared.py": {"name", "text"},

@@ -82,7 +82,7 @@ def page(rows: list[Row], limit: int) -> Response:
     """Return the response for up to `limit` + 1 rows with `id` and `body` (JSON text).
 
     The extra row is not shown: it means that there is another page. So does a row whose body is None, which did not fit
-    into the page (see `lists.shown`). Rows of a list by time also have `created_at`. The Link header to the next page
+    into the page (see `lists.bounded`). Rows of a list by time also have `created_at`. The Link header to the next page
     keeps the query of this request.
     """
     fitting = list(takewhile(lambda row: row["body"] is not None, rows[:limit]))

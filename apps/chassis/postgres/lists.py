@@ -26,10 +26,7 @@ _PAGE = """SELECT id, created_at FROM {table} WHERE merchant = %(merchant)s AND 
 _PAGE_OF_EACH = """SELECT page.* FROM unnest(%(statuses)s::text[]) AS wanted(status)
     CROSS JOIN LATERAL ({page}) AS page ORDER BY created_at {way}, id {way} LIMIT %(limit)s + 1"""
 
-_VIEWS = """WITH {shown}
-    SELECT shown.*, page.id, page.created_at FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
-
-# The same for a page of one part: it takes two thirds of the time.
+# A page of one part is read whole and cut afterwards (`_cut`). This takes a quarter less time than `bounded`.
 _FEW_VIEWS = """WITH page AS MATERIALIZED ({page})
     SELECT {view}, {alias}.created_at FROM page
     JOIN {table} {alias} ON {alias}.merchant = %(merchant)s AND {alias}.id = page.id
@@ -39,6 +36,15 @@ _VIEW = "SELECT {view} FROM {table} {alias} WHERE {alias}.merchant = %(merchant)
 
 _PART = 20
 """How many views are built before their size is looked at."""
+
+
+def bounded(page: str, sorting: str, view: str, limit: int) -> str:
+    """Return the statement that selects a page of a list which is bounded in bytes, and the row after it.
+
+    Each row has the columns of `page` and those of `view`, which are NULL if the row does not fit. See `shown`.
+    """
+    ctes = shown(page, sorting, view, limit)
+    return f"WITH {ctes} SELECT shown.*, page.* FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"
 
 
 def shown(page: str, sorting: str, view: str, limit: int) -> str:
@@ -54,7 +60,8 @@ def shown(page: str, sorting: str, view: str, limit: int) -> str:
     for number, first in enumerate(range(1, limit + 1, _PART)):
         last = min(first + _PART - 1, limit)
         smaller = f" AND {' + '.join(sizes)} < {LARGEST_PAGE}" if sizes else ""
-        built.append(f"""part{number} AS (
+        # Materialized, or each use of `body` would build it again.
+        built.append(f"""part{number} AS MATERIALIZED (
         SELECT page.turn, those.* FROM page CROSS JOIN LATERAL ({view}) AS those
         WHERE page.turn BETWEEN {first} AND {last}{smaller})""")
         sizes.append(f"(SELECT sum(octet_length(body)) FROM part{number})")
@@ -117,7 +124,7 @@ class Listing:
         if wanted["limit"] <= _PART:
             return _FEW_VIEWS.format(page=page, view=self.view, table=self.table, alias=self.alias, way=way)
         view = _VIEW.format(view=self.view, table=self.table, alias=self.alias)
-        return _VIEWS.format(shown=shown(page, f"created_at {way}, id {way}", view, wanted["limit"]))
+        return bounded(page, f"created_at {way}, id {way}", view, wanted["limit"])
 
     def _page(self, conditions: list[str], way: str) -> str:
         return _PAGE.format(table=self.table, conditions=" AND ".join(conditions), way=way)

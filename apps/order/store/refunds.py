@@ -39,11 +39,10 @@ def of_order(session: Session, merchant: str, order_id: str, after: str | None, 
     """Return views of an order's refunds, newest first; at most `limit` + 1.
 
     `after` is the id of the last refund of the previous page, if there is one. Refunds that do not fit into the page
-    have no `body`; see `lists.shown`.
+    have no `body`; see `lists.bounded`.
     """
     return session.execute(
-        f"""WITH {lists.shown(_IDS, "id DESC", _ONE, limit)}
-            SELECT shown.*, page.id FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn""",
+        lists.bounded(_IDS, "id DESC", _ONE, limit),
         {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit},
     ).fetchall()
 

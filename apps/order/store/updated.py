@@ -51,7 +51,7 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
 
     `query` is what schemas.ListOrders loads. `after` is the time and id of the last order of the page before. A row has
     the time of the change as `created_at`, for the cursor. The last row has no `body` if it does not fit into the page;
-    see `lists.shown`.
+    see `lists.bounded`.
     """
     bounds = session.one(_BOUNDS, {"merchant": merchant, "statuses": [str(status) for status in model.Status]})
     if bounds is None or bounds["oldest"] is None:
@@ -61,8 +61,7 @@ def find(session: Session, merchant: str, query: dict[str, Any], after: tuple[da
     wanted = {**query, "merchant": merchant, "seen_at": seen_at, "seen_id": seen_id, "labels": labels}
     conditions = [f"AND {condition}" for name, condition in _CONDITIONS.items() if wanted.get(name) is not None]
     found = _PART.format(conditions=" ".join(conditions))
-    part = f"""WITH {lists.shown(found, "created_at, id", _ONE, query["limit"])}
-        SELECT shown.*, page.id, page.created_at FROM page LEFT JOIN shown USING (turn) ORDER BY page.turn"""
+    part = lists.bounded(found, "created_at, id", _ONE, query["limit"])
     begin, step = max(query["updated_after"], bounds["oldest"], seen_at or bounds["oldest"]), _FIRST_PART
     rows: list[Row] = []
     size = 0

@@ -15,9 +15,9 @@ CHANNEL = "webhooks"
 """The NOTIFY channel of the loops."""
 
 LOOKED_AT = 1000
-"""How many due deliveries to an endpoint a claim looks at for some that wait for no older one of their order.
+"""The most due deliveries to an endpoint that a claim reads to find those that it can lease.
 
-An order can have any number of events, and all but the oldest may wait for it.
+An order can have any number of events, and all but the oldest may have to wait.
 """
 
 

@@ -58,13 +58,20 @@ def test_a_refund_of_1_of_a_large_order_stores_its_change_and_not_its_items(
     assert all(event["data"] == pair.order.get(f"/v1/orders/{order['id']}").json() for event in refunds)
 
 
-def test_the_body_of_an_event_is_the_same_at_each_attempt_although_the_order_has_changed(
+def delivered(
     pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
-) -> None:
+) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+    """Place an order that is paid. Return it, the path of the endpoint's deliveries, and those of the order."""
     order = place(pair)
     received_events(receiver, order, 2)
     path = f"/v1/webhook-endpoints/{endpoint['id']}/deliveries"
-    sent = [each for each in pair.order.get(path).json()["data"] if each["order_id"] == order["id"]]
+    return order, path, [each for each in pair.order.get(path).json()["data"] if each["order_id"] == order["id"]]
+
+
+def test_the_body_of_an_event_is_the_same_at_each_attempt_although_the_order_has_changed(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    order, path, sent = delivered(pair, receiver, endpoint)
     first = {each["type"]: pair.order.get(f"{path}/{each['id']}").json()["payload"] for each in sent}
     post(pair, order, "refunds")
     for each in sent:
@@ -79,10 +86,7 @@ def test_the_body_of_an_event_is_the_same_at_each_attempt_although_the_order_has
 def test_a_delivery_shows_its_newest_attempts_however_often_it_is_redelivered(
     pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
 ) -> None:
-    order = place(pair)
-    received_events(receiver, order, 2)
-    path = f"/v1/webhook-endpoints/{endpoint['id']}/deliveries"
-    sent = next(each for each in pair.order.get(path).json()["data"] if each["order_id"] == order["id"])
+    _, path, (sent, *_) = delivered(pair, receiver, endpoint)
     pair.databases.query(
         "order",
         """INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, seconds, at)
