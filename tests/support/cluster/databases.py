@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.cluster import port_forward
-from tests.support.cluster.namespace import DATABASE, SERVER, Namespace
+from tests.support.cluster.namespace import DATABASE, SERVER, Namespace, wait_until
 from tests.support.databases import Databases
 
 PORTS = {"order": 8080, "payment": 8081}
@@ -35,7 +35,15 @@ def databases(order: Namespace, payment: Namespace | None = None) -> Iterator[Da
 
 
 def _database(namespace: Namespace, service: str) -> Callable[[], Any]:
-    return lambda: namespace.forward(f"app.kubernetes.io/name={service},{DATABASE}", 5432)
+    """Return a function that connects to a service's database, and waits while none can be reached."""
+    labels = f"app.kubernetes.io/name={service},{DATABASE}"
+
+    def forward() -> Any:
+        with contextlib.suppress(*port_forward.UNREACHABLE):
+            return namespace.forward(labels, 5432)
+        return None
+
+    return lambda: wait_until(f"the database of {service} can be reached", forward, 60)
 
 
 def server(namespace: Namespace, service: str) -> Callable[[], Any]:

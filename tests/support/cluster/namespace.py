@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -156,9 +157,18 @@ class Namespace:
         return self.pods(f"app.kubernetes.io/name={service},{DATABASE}")
 
     def ready(self) -> bool:
-        """Return whether there are pods, and all of them are ready and not being deleted."""
+        """Return whether all pods are ready and not being deleted, and as many exist as are wanted.
+
+        Pods are counted too, because a deleted pod of a StatefulSet is missing until the controller creates it again.
+        """
         pods = self.pods()
-        return bool(pods) and all(is_ready(pod) for pod in pods)
+        found = Counter(owner.kind for pod in pods for owner in pod.metadata.owner_references or [])
+        return (
+            bool(pods)
+            and all(is_ready(pod) for pod in pods)
+            and found["ReplicaSet"] >= _replicas(self.apps.list_namespaced_deployment(self.name))
+            and found["StatefulSet"] >= _replicas(self.apps.list_namespaced_stateful_set(self.name))
+        )
 
     def print_unready(self) -> None:
         """Print the state and the end of the log of every container that is not ready."""
@@ -265,6 +275,11 @@ class Namespace:
         """
         pod = next(pod for pod in self.pods(labels) if is_ready(pod))
         return port_forward.connect(self.name, pod.metadata.name, port)
+
+
+def _replicas(found: Any) -> int:
+    """Return how many pods these Deployments or StatefulSets want together."""
+    return sum(one.spec.replicas for one in found.items)
 
 
 @dataclass(frozen=True, slots=True)
