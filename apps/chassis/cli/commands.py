@@ -85,9 +85,9 @@ def register(
     @app.cli.command("relay")
     def relay_command() -> None:
         """Run the background loops of this service until SIGTERM."""
-        metrics.set_role("relay")
-        tracing.start(app.name, "relay")
-        run_loops(app.extensions["tandem"], loops())
+        service: Service = app.extensions["tandem"]
+        take_role(service, "relay")
+        run_loops(service, loops())
 
     @app.cli.command("purge")
     def purge_command() -> None:
@@ -137,6 +137,16 @@ def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
 def _purge_rate_limits(session: Session) -> int:
     """Delete the rows of callers that have their whole quota again, as if they had no row. Returns their number."""
     return session.execute("DELETE FROM rate_limits WHERE now() > ALL (full_at)").rowcount
+
+
+def take_role(service: Service, role: str) -> None:
+    """Name what this process measures, traces and connects to the database after its role, such as `relay`.
+
+    Call this before the loops are created.
+    """
+    metrics.set_role(role)
+    tracing.start(service.name, role)
+    service.database.name = f"{service.name}-{role}"
 
 
 def run_loops(service: Service, loops: Sequence[Loop]) -> None:

@@ -10,6 +10,7 @@ import psycopg
 from chassis.messaging import outbox, shares
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
+from chassis.messaging.pace import Pace
 from chassis.messaging.remote import Breaker, Refused, Unreachable
 from chassis.messaging.shares import Shares
 from chassis.messaging.work import Waker, WorkLoop
@@ -55,6 +56,7 @@ class Relay:
         self.breaker = breaker
         self._database, self._handle, self._handle_many = database, handle, handle_many
         self._waker = Waker(database, outbox.CHANNEL)
+        self._pace = Pace(database, database.name)
 
     def wake(self) -> None:
         """Notify the loops that a row has been committed."""
@@ -175,8 +177,10 @@ class Relay:
             return batches
 
         def deliver_batch(messages: Sequence[Message]) -> None:
+            began = time.monotonic()
             try:
                 self.deliver_many(messages)
+                self._pace.rest(time.monotonic() - began)
             finally:
                 working.end({message.merchant for message in messages})
 

@@ -69,14 +69,14 @@ class Database:
         synchronous_commit: bool = True,
         standby: bool = False,
     ) -> None:
-        """`url` is a libpq URL, `name` the application_name; the timeouts are in seconds.
+        """`url` is a libpq URL, `name` the application_name of new connections; the timeouts are in seconds.
 
         `options` in the URL is kept; where it sets the same as these, the URL decides. Without `synchronous_commit`,
         the last commits may be lost if the database server crashes. For reads only, `standby` prefers a standby.
         """
         self._url = url
         self._standby = standby
-        self._name = name
+        self.name = name
         self._limit = statement_timeout + _GRACE
         self._options = (
             f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout={int(lock_timeout * 1000)}"
@@ -97,7 +97,7 @@ class Database:
             row_factory=dict_row,
             connect_timeout=2,
             **self._settings(),
-            application_name=self._name,
+            application_name=self.name,
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,

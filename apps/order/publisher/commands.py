@@ -10,7 +10,7 @@ from flask import Flask
 from chassis.cli import commands
 from chassis.cli.reconcile import parse_time
 from chassis.postgres.database import Session
-from chassis.telemetry import metrics, tracing
+from chassis.service import Service
 from chassis.telemetry.metrics import DatabaseGauges, Samples
 from order.feed import store as feed
 from order.publisher import store
@@ -43,12 +43,12 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
             return
         if not settings.servers and not settings.kafka:
             raise click.ClickException("EVENTS_URL is not set: it must name the broker, such as nats://nats:4222")
-        metrics.set_role("publisher")
-        tracing.start(app.name, "publisher")
+        service: Service = app.extensions["tandem"]
+        commands.take_role(service, "publisher")
         # A round may take four times the timeout, and the lease must not expire meanwhile.
         held = max(lease, 6 * settings.timeout)
         loop = Publisher(database, connect(settings), source=settings.source, lease=held, poll=poll)
-        commands.run_loops(app.extensions["tandem"], [loop, Watcher(database, connect(settings))])
+        commands.run_loops(service, [loop, Watcher(database, connect(settings))])
 
     @app.cli.command("republish")
     @click.option("--since", required=True, help="Publish the events since this moment again (RFC 3339).")

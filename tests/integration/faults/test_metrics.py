@@ -113,6 +113,17 @@ def test_the_beat_of_a_stopped_loop_stands_still_until_it_continues(busy_stack: 
     eventually(lambda: scrape(busy_stack, "order")[beat] > stopped, "the loop has made another pass")
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_connections_of_requests_are_told_from_those_of_loops(busy_stack: Stack, service: str) -> None:
+    """By their names a relay sees whether requests are being served."""
+
+    def applications() -> set[str]:
+        names = (re.match(r'database_connections\{application="([^"]+)"', name) for name in scrape(busy_stack, service))
+        return {name[1] for name in names if name}
+
+    eventually(lambda: {service, f"{service}-relay"} <= applications(), "both have connections")
+
+
 def test_the_breaker_is_open_while_the_other_service_is_down(busy_stack: Stack) -> None:
     def is_open() -> bool:
         return scrape(busy_stack, "order")['breaker_open{destination="payment",tandem="order"}'] == 1
