@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -160,7 +160,12 @@ class Stack:
 
 
 def _cpu(processes: list[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in processes)
+    """Return the CPU seconds of a process (the first) and its descendants, those that have ended included."""
+    used = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it has just ended, such as a session of PostgreSQL: its parent counts it
+            used += sum(process.cpu_times()[:4])
+    return used
 
 
 @contextmanager
