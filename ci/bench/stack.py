@@ -160,11 +160,11 @@ class Stack:
 
 
 def _cpu(processes: list[psutil.Process]) -> float:
-    """Return the CPU seconds of a process (the first) and its descendants, those that have ended included."""
+    """Return the CPU seconds of these processes. One that has just ended, such as a session, is not counted."""
     used = 0.0
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # it has just ended, such as a session of PostgreSQL: its parent counts it
-            used += sum(process.cpu_times()[:4])
+        with suppress(psutil.NoSuchProcess):
+            used += sum(process.cpu_times()[:2])
     return used
 
 
