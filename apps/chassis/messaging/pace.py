@@ -13,7 +13,7 @@ LONGEST = 0.1
 """The most seconds of work that count: what takes longer waits for somebody else, and not for a processor."""
 
 _FEW = 2  # sessions that are in use, say for probes, although nobody has to wait for a processor
-_KNOWN_FOR = 0.5  # seconds for which the loop remembers whether requests are being served
+_KNOWN_FOR = 0.1  # seconds for which the loop remembers whether requests are being served
 
 # Sessions that have had a statement in the last tenth of a second. A role sees the states of its own sessions only.
 _BUSY = """SELECT count(*) AS busy FROM pg_stat_activity
