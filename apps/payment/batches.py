@@ -114,8 +114,11 @@ class Batches:
         with logs.request_context(command.headers):
             try:
                 result = self._carry_out(command)
-                if result.payment is not None:
-                    self._refuse_while_answered(command, result.payment)
+                if result.payment is not None and _is_open(result, result.payment):
+                    self._refuse_while_answered(command, str(result.payment["id"]))
+                    # That request may have settled its operation since the result was read. No event says so, and order
+                    # would keep what this answer says: so it is read again, after the lease was looked at.
+                    result = self._carry_out(command)
                 return result
             except Problem as problem:
                 row = self._find(command) if problem.name != "payment-not-found" else None
@@ -139,15 +142,13 @@ class Batches:
             done = payments.void(claim, command.payment_id, headers, answered=True)
         return Result(done.row, operation=self._outcome(command, done))
 
-    def _refuse_while_answered(self, command: Command, payment: Row) -> None:
+    def _refuse_while_answered(self, command: Command, payment_id: str) -> None:
         """Raise Problem `idempotency-key-in-use` while another request carries out an operation of this payment.
 
         The outcome is that request's answer, so there is no event of it, and its caller may have gone.
         """
-        if payment["status"] == Status.PROCESSING or payment["busy"] or payment["refunding_amount"]:
-            session = self._payments.database.session()
-            if operations.is_leased_to_request(session, command.claim.merchant, str(payment["id"])):
-                raise idempotency.in_use()
+        if operations.is_leased_to_request(self._payments.database.session(), command.claim.merchant, payment_id):
+            raise idempotency.in_use()
 
     def _outcome(self, command: Command, done: Done) -> Row:
         """Return the status and the reason of a capture or void, as they stand now."""
@@ -165,6 +166,12 @@ class Batches:
         if command.payment_id is None:
             return None
         return store.get(self._payments.database.session(), command.claim.merchant, command.payment_id)
+
+
+def _is_open(result: Result, payment: Row) -> bool:
+    """Return whether an operation of the payment has no known outcome."""
+    of_command = any(row is not None and row["status"] == "pending" for row in (result.refund, result.operation))
+    return bool(of_command or payment["status"] == Status.PROCESSING or payment["busy"] or payment["refunding_amount"])
 
 
 def claim(merchant: str, key: str, path: str, body: dict[str, Any]) -> Claim:

@@ -202,6 +202,14 @@ def test_a_batch_that_is_refused_as_a_whole_is_divided(pair: Pair, monkeypatch: 
            VALUES (%s, 'demo', gen_random_uuid(), 'payment.refund', '{"reason": "4539 5787 6362 1486"}')""",
         poison,
     )
+    # They failed while payment was down, and would be due again one by one.
+    later = """UPDATE outbox SET available_at = now() + interval '1 hour'
+               WHERE available_at < now() + interval '1 minute' RETURNING id"""
+    leased = "SELECT FROM outbox WHERE leased_until > now()"
+    eventually(
+        lambda: not pair.databases.query("order", later) and not pair.databases.query("order", leased),
+        "no attempt is under way",
+    )
     sizes: list[int] = []
 
     def counting(messages: list[outbox.Message], timeout: float | None = None) -> Any:
@@ -214,6 +222,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_divided(pair: Pair, monkeypatch: 
 
     monkeypatch.setattr(gateway, "send_many", counting)
     pair.start_payment()
+    pair.databases.query("order", "UPDATE outbox SET available_at = now()")
     for order_id in placed:
         eventually(
             lambda order_id=order_id: pair.order.get(f"/v1/orders/{order_id}").json()["status"] == "paid",  # type: ignore[misc]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from payment import operations
+from payment.model import Operation, Outcome
+from payment.providers.simulator import Simulator
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.settings import INTERNAL_KEY
@@ -145,3 +150,51 @@ def test_many_orders_are_paid_once_each_after_payment_was_away(pair: Pair) -> No
             60,
         )
         assert len(pair.databases.charges(order_id)) == 1
+
+
+def about_payment(order_service: Client, topic: str) -> Body:
+    """Return the payload of a command; if it is not `payment.create`, about a new payment."""
+    if topic == "payment.create":
+        payload: Body = create()["payload"]
+        return payload
+    (made,) = send(order_service, create(capture="automatic" if topic == "payment.refund" else "manual"))
+    amount = {} if topic == "payment.void" else {"amount": 400}
+    return {"payment_id": made["payment"]["id"], **amount, **({"final": False} if topic == "payment.capture" else {})}
+
+
+@pytest.mark.parametrize(
+    ("topic", "moment"),
+    [
+        ("payment.create", "is_leased_to_request"),
+        ("payment.refund", "is_leased_to_request"),
+        ("payment.capture", "is_leased_to_request"),
+        ("payment.capture", "outcome"),
+        ("payment.void", "outcome"),
+    ],
+)
+def test_a_command_that_is_sent_again_is_answered_with_its_outcome_if_the_first_request_ends_meanwhile(
+    pair: Pair, order_service: Client, monkeypatch: pytest.MonkeyPatch, topic: str, moment: str
+) -> None:
+    """There is no event of that outcome, so order would keep what an older answer says."""
+    wanted = command(topic, about_payment(order_service, topic))
+    pending = "SELECT FROM operations WHERE status = 'pending'"
+    may_end = threading.Event()
+    look, ask = getattr(operations, moment), Simulator.send
+
+    def look_when_it_has_ended(*arguments: Any) -> Any:
+        may_end.set()
+        eventually(lambda: not pair.databases.query("payment", pending), "the first request has settled")
+        return look(*arguments)
+
+    def ask_when_it_may_end(provider: Simulator, operation: Operation) -> Outcome:
+        assert may_end.wait(10)
+        return ask(provider, operation)
+
+    monkeypatch.setattr(Simulator, "send", ask_when_it_may_end)
+    with ThreadPoolExecutor(1) as executor:
+        first = executor.submit(send, order_service, wanted)
+        eventually(lambda: pair.databases.query("payment", pending), "the first request is under way")
+        monkeypatch.setattr(operations, moment, look_when_it_has_ended)
+        (again,) = send(order_service, wanted)
+        assert [again] == first.result()
+    assert events(pair, again["payment"]["order_id"]) == 0
