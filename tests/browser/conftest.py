@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from ci import ROOT
 from ci.laptop.launch import runs_as_root
@@ -32,6 +32,9 @@ CHROMIUM_MISSING = (
     "The browser tests need Chromium: install it (Debian: apt-get install chromium), "
     "or set TANDEM_CHROMIUM to the program of a Chromium or Chrome."
 )
+
+# Three updates of a page that shows what has changed: they are five seconds apart.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")

@@ -222,7 +222,7 @@ def test_a_list_updates_itself_and_keeps_the_readers_place(stack: Stack, operato
     operator.tab_to(link)
     left = region.evaluate("element => element.scrollLeft")
     second = place(stack)
-    expect(page.get_by_role("link", name=second["id"])).to_be_attached(timeout=15_000)
+    expect(page.get_by_role("link", name=second["id"])).to_be_attached()
     assert link.evaluate("element => element === document.activeElement")
     assert region.evaluate("element => element.scrollLeft") == left
     expect(page.get_by_label("Customer")).to_have_value("half writ")
@@ -260,14 +260,14 @@ def test_a_reader_who_prefers_reduced_motion_starts_updates(stack: Stack, operat
     page.goto(f"{address(stack)}/operator/pending")
     expect(page.get_by_text("Updates are paused.")).to_be_visible()
     operator.press(page.get_by_role("button", name="Resume updates"))
-    expect(page.get_by_text("Updated at")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("Updated at")).to_be_visible()
 
 
 def test_updates_stop_when_the_session_has_ended(stack: Stack, operator: Visitor) -> None:
     page = operator.page
     page.goto(f"{address(stack)}/operator/pending")
     page.context.clear_cookies()
-    expect(page.get_by_text("Your session has ended. Reload the page to sign in.")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("Your session has ended. Reload the page to sign in.")).to_be_visible()
     expect(page.get_by_role("heading", level=1)).to_have_text("Pending")
 
 
