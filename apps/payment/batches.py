@@ -116,8 +116,8 @@ class Batches:
                 result = self._carry_out(command)
                 if result.payment is not None and _is_open(result, result.payment):
                     self._refuse_while_answered(command, str(result.payment["id"]))
-                    # That request may have settled its operation since the result was read. No event says so, and order
-                    # would keep what this answer says: so it is read again, after the lease was looked at.
+                    # No request has a lease now. One may have settled its operation since the result was read, and no
+                    # event tells order of that: so the result is read again.
                     result = self._carry_out(command)
                 return result
             except Problem as problem:

@@ -55,6 +55,16 @@ def events(pair: Pair, order_id: str) -> int:
     return int(rows[0]["n"])
 
 
+def about_payment(order_service: Client, topic: str) -> Body:
+    """Return the payload of a command; if it is not `payment.create`, about a new payment."""
+    if topic == "payment.create":
+        payload: Body = create()["payload"]
+        return payload
+    (made,) = send(order_service, create(capture="automatic" if topic == "payment.refund" else "manual"))
+    amount = {} if topic == "payment.void" else {"amount": 400}
+    return {"payment_id": made["payment"]["id"], **amount, **({"final": False} if topic == "payment.capture" else {})}
+
+
 def test_each_command_of_a_batch_has_its_own_answer(pair: Pair, order_service: Client) -> None:
     (held,) = send(order_service, create(capture="manual"))
     wanted = [
@@ -150,16 +160,6 @@ def test_many_orders_are_paid_once_each_after_payment_was_away(pair: Pair) -> No
             60,
         )
         assert len(pair.databases.charges(order_id)) == 1
-
-
-def about_payment(order_service: Client, topic: str) -> Body:
-    """Return the payload of a command; if it is not `payment.create`, about a new payment."""
-    if topic == "payment.create":
-        payload: Body = create()["payload"]
-        return payload
-    (made,) = send(order_service, create(capture="automatic" if topic == "payment.refund" else "manual"))
-    amount = {} if topic == "payment.void" else {"amount": 400}
-    return {"payment_id": made["payment"]["id"], **amount, **({"final": False} if topic == "payment.capture" else {})}
 
 
 @pytest.mark.parametrize(
