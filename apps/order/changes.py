@@ -180,10 +180,10 @@ class Changes:
         else:
             self.relay.wake()
 
-    def count_placed(self, row: Row) -> None:
+    def count_placed(self, order: Order, *, told: bool) -> None:
         """After the commit of a new order: measure it, and wake the webhooks' loop if it has work."""
-        metrics.count_transition("order", "", row["status"])
-        if row["told"]:
+        metrics.count_transition("order", "", order.status)
+        if told:
             self._wake_webhooks()
 
     def _deliver(self, message: Message, timeout: float | None) -> str:

@@ -43,8 +43,16 @@ def faults(line: Line) -> Iterator[tuple[str, str]]:
 
 
 def placed(line: Line) -> dict[str, Any]:
-    """Return a line of a request as the order keeps it."""
-    return {"name": None, "tax_amount": None, **line, "amount": amount(line)}
+    """Return a line of a request as the order keeps it, with its members in the order in which jsonb keeps them."""
+    return {
+        "sku": line["sku"],
+        "kind": line["kind"],
+        "name": line.get("name"),
+        "amount": amount(line),
+        "quantity": line["quantity"],
+        "tax_amount": line.get("tax_amount"),
+        "unit_amount": line["unit_amount"],
+    }
 
 
 def total(lines: Iterable[Line]) -> int:

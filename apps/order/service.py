@@ -90,7 +90,7 @@ class Orders:
         if row is None:
             row = placing.get_by_key(session, claim) or self._by_key(session, claim)
             return self._placed_before(claim, row, wait)
-        self._changes.count_placed(row)
+        self._changes.count_placed(step.after, told=row["told"])
         message = outbox_message(claim.merchant, step, headers, wait)
         if wait > 0 and message is not None:
             return Done(self._pay_and_await(message, step.after, row, deadline))
@@ -131,7 +131,7 @@ class Orders:
         with idempotency.not_in_use():
             row = placing.insert(session, order)
         if row is not None:
-            self._changes.count_placed(row)
+            self._changes.count_placed(step.after, told=row["told"])
             self._changes.take_orphans(merchant, order_id, headers)
             self._changes.send(outbox_message(merchant, step, headers, 0), 0)
             return

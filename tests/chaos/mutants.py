@@ -66,7 +66,8 @@ MUTATIONS = (
         (
             (
                 "row = placing.insert_under_key(session, claim, order)",
-                'row = placing.insert(session, order)\n            idempotency._take(session, claim, order["id"], 201)',
+                "row = placing.insert(session, order)\n                row = row and placing._view(order, row)\n"
+                '                idempotency._take(session, claim, order["id"], 201)',
             ),
         ),
     ),

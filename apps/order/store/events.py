@@ -12,9 +12,6 @@ from order.store.views import ITEMS, LAST_ERROR, OBJECT, PAYMENT
 _STATE = f"""'payment_method', o.payment_method, 'paid_amount', NULLIF(o.paid_amount, 0),
     'refunded_amount', NULLIF(o.refunded_amount, 0), 'payment', {PAYMENT}, 'last_error', {LAST_ERROR}"""
 
-STATE = f"jsonb_strip_nulls(jsonb_build_object({_STATE}, 'metadata', o.metadata))"
-"""SQL for the column `state` of the first events of an order, whose row is `o`."""
-
 # An order can have 100 KB of labels and thousands of steps, so labels that a step does not change are not stored again.
 # Small ones are: that is cheaper than to look them up.
 _LABELS_OF = """CASE WHEN s.metadata IS NULL AND pg_column_size(o.metadata) > 256 THEN

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import psycopg
 import uuid_utils
 
 from chassis.http.idempotency import Claim
 from chassis.messaging.outbox import Message
-from chassis.postgres.database import Row, Session, to_json
+from chassis.postgres.database import Row, Session, json_time, to_json
 from order.history import Step
 from order.model import Status
 from order.store import deliveries
-from order.store.events import STATE
 from order.store.steps import asked_json
-from order.store.views import OBJECT, VIEW
+from order.store.views import VIEW
 
 # A free order has both events, every other order the first.
 _EVENTS = """placed o CROSS JOIN (
@@ -23,6 +23,7 @@ _EVENTS = """placed o CROSS JOIN (
            (%(paid_event_id)s::uuid, 'order.paid', 2, 'pending_payment', 'paid', %(headers)s::jsonb)
     ) n(id, type, version, before, status, headers)"""
 
+# `placed` returns only what the database decides, because each of the other parts reads all of its columns.
 _PLACED = f"""
 placed AS (
     INSERT INTO orders (merchant, id, status, currency, total_amount, items, customer, reference, payment_method,
@@ -31,10 +32,10 @@ placed AS (
            %(items)s::jsonb, %(customer)s::text, %(reference)s::text, %(payment_method)s::text, %(capture)s::text,
            %(metadata)s::jsonb, %(command_id)s::uuid, %(asked)s::jsonb, %(version)s::bigint, %(version)s::bigint
     {{source}}
-    RETURNING *),
+    RETURNING merchant, id, created_at, updated_at),
 event AS (
     INSERT INTO order_events (merchant, order_id, version, type, from_status, to_status, actor, at, id, state)
-    SELECT o.merchant, o.id, n.version, n.type, n.before, n.status, 'merchant', o.updated_at, n.id, {STATE}
+    SELECT o.merchant, o.id, n.version, n.type, n.before, n.status, 'merchant', o.updated_at, n.id, %(state)s::jsonb
     FROM {_EVENTS} WHERE n.id IS NOT NULL),
 command AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers, leased_until, lease_owner, attempts)
@@ -42,7 +43,8 @@ command AS (
            now() + make_interval(secs => %(lease)s::float8), %(owner)s::text, (%(owner)s::text IS NOT NULL)::int
     FROM placed WHERE %(topic)s::text IS NOT NULL),
 told AS ({deliveries.queue(_EVENTS)})
-SELECT {OBJECT}::text AS body, id, version, status, EXISTS (SELECT FROM told) AS told FROM placed o
+SELECT {json_time("created_at")} AS created_at, {json_time("updated_at")} AS updated_at,
+       EXISTS (SELECT FROM told) AS told FROM placed
 """
 
 _INSERT_UNDER_KEY = """
@@ -72,15 +74,42 @@ def insert_under_key(session: Session, claim: Claim, order: dict[str, Any]) -> R
     timeout.
     """
     try:
-        return session.one(_INSERT_UNDER_KEY, {**order, "key": claim.key, "fingerprint": claim.fingerprint})
+        row = session.one(_INSERT_UNDER_KEY, {**order, "key": claim.key, "fingerprint": claim.fingerprint})
     except psycopg.errors.UniqueViolation as error:
         if error.diag.constraint_name != _REFERENCE:
             raise
         raise ReferenceTaken from error
+    return None if row is None else _view(order, row)
+
+
+def _view(order: dict[str, Any], row: Row) -> Row:
+    """Return the view of a new order. Its body is what `views.OBJECT` makes of the row, byte for byte.
+
+    All but the times is known here, and the database would take a tenth of the time of the whole statement for it.
+    """
+    body = orjson.dumps(
+        {
+            **{name: order[name] for name in ("id", "status", "currency", "total_amount")},
+            "paid_amount": 0,
+            "refunded_amount": 0,
+            "items": orjson.Fragment(order["items"]),
+            **{name: order[name] for name in ("customer", "reference", "payment_method", "capture")},
+            "metadata": orjson.Fragment(order["metadata"]),
+            "payment": None,
+            "last_error": None,
+            "version": order["version"],
+            "created_at": row["created_at"],
+            "updated_at": row["updated_at"],
+        }
+    )
+    return {"body": body, "id": order["id"], "version": order["version"], "told": row["told"]}
 
 
 def insert(session: Session, order: dict[str, Any]) -> Row | None:
-    """Store an order whose own id makes it unique. Returns None if the order exists; then nothing is written."""
+    """Store an order whose own id makes it unique. Returns None if the order exists; then nothing is written.
+
+    The row has `told`, which says whether webhooks are queued.
+    """
     return session.one(_INSERT, order)
 
 
@@ -113,7 +142,7 @@ def parameters(
     `wanted` has what decisions do not depend on: `customer`, `reference` and `metadata`, all optional. The message is
     leased for `lease` seconds if it has an owner.
     """
-    order = step.after
+    order, labels = step.after, _as_stored(wanted.get("metadata", {}))
     parameters = {
         "merchant": merchant,
         "id": order.id,
@@ -125,7 +154,8 @@ def parameters(
         "reference": wanted.get("reference"),
         "payment_method": order.payment_method,
         "capture": order.capture,
-        "metadata": to_json(wanted.get("metadata", {})),
+        "metadata": to_json(labels),
+        "state": to_json({"payment_method": order.payment_method, "metadata": labels}),
         "event_id": str(uuid_utils.uuid7()),
         "paid_event_id": str(uuid_utils.uuid7()) if order.status is Status.PAID else None,
         "headers": to_json(headers),
@@ -141,3 +171,8 @@ def parameters(
         "owner": message.owner or None,
         "lease": lease or None,
     }
+
+
+def _as_stored(labels: dict[str, str]) -> dict[str, str]:
+    """Return labels in the order in which jsonb keeps them: short names first."""
+    return dict(sorted(labels.items(), key=lambda label: (len(label[0].encode()), label[0].encode())))
