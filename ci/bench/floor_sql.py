@@ -45,6 +45,7 @@ _PLACE = {
     "payment_method": "'pm_ok'",
     "capture": "'automatic'",
     "metadata": """'{"cart": "9"}'""",
+    "state": """'{"metadata": {"cart": "9"}, "payment_method": "pm_ok"}'""",
     "command_id": ":cid",
     "topic": "'payment.create'",
     "command_payload": "jsonb_build_object('order_id', :oid::uuid, 'amount', 1800, 'currency', 'EUR')",
