@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from order import model
 from order.model import Asked, Command, Decision, LastError, Order, Outcome, Payment, Status
@@ -16,8 +18,7 @@ NewId = Callable[[], str]
 """Returns a new UUIDv7 for a message to payment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A command for payment: what the outbox row holds. `reason` and `metadata` are those of a refund."""
 
     id: str
@@ -27,8 +28,7 @@ class Message:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One version of an order.
 
     `type` and `data` are the event's. `message` is the command that is sent with it. `ended` is the outcome of a refund

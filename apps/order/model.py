@@ -7,8 +7,10 @@ until nothing follows, for every request, answer and event.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Status(StrEnum):
@@ -38,8 +40,7 @@ class Command(StrEnum):
     REFUND = "payment.refund"
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(Struct, frozen=True):
     """A snapshot of a payment, as the payment service reported it. Amounts are in minor units."""
 
     id: str
@@ -58,8 +59,7 @@ class Payment:
         return self.captured_amount - self.refunded_amount
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A command that was sent to payment and has no known outcome.
 
     `id` is the id of its outbox message and its idempotency key at payment. `amount` is that of a refund or a partial
@@ -74,8 +74,7 @@ class Asked:
     final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of the command with this message id. If it neither succeeded nor was declined, another operation
     had changed the payment before it.
     """
@@ -86,8 +85,7 @@ class Outcome:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LastError:
+class LastError(Struct, frozen=True):
     """The newest decline of a command by the provider; it stays until something succeeds.
 
     `reason` is the provider's, or None while it is not known. `id` is that of the command.
@@ -114,8 +112,7 @@ class LastError:
         return self.command.removeprefix("payment.")
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """All facts of an order that decisions depend on; they stand in the order's row. Amounts are in minor units.
 
     `payment` is the newest snapshot of its payment, `past` the ids of earlier payments, which no longer count, and
@@ -158,8 +155,7 @@ class Order:
         return any(asked.command in commands for asked in self.asked)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """An order's next state, and at most one command for payment.
 
     `amount` is that of a refund or a partial capture, in minor units; 0 stands for everything. `final`: see Asked.

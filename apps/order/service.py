@@ -23,7 +23,6 @@ from chassis.telemetry import logs
 from order import lines, references, refusals, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
 from order.gateway import PaymentGateway
-from order.history import Step
 from order.labels import MOST_LABELS
 from order.model import Command, Order, Status
 from order.refunds import refuse_many
@@ -80,7 +79,7 @@ class Orders:
             if row is not None:
                 return self._placed_before(claim, row, wait)
         items = [lines.placed(line) for line in wanted["items"]]
-        step, order = _new_order(claim.merchant, new_id(), items, wanted, headers, wait)
+        placed, message, order = _new_order(claim.merchant, new_id(), items, wanted, headers, wait)
         try:
             with idempotency.not_in_use():
                 row = placing.insert_under_key(session, claim, order)
@@ -90,10 +89,9 @@ class Orders:
         if row is None:
             row = placing.get_by_key(session, claim) or self._by_key(session, claim)
             return self._placed_before(claim, row, wait)
-        self._changes.count_placed(step.after, told=row["told"])
-        message = outbox_message(claim.merchant, step, headers, wait)
+        self._changes.count_placed(placed, told=row["told"])
         if wait > 0 and message is not None:
-            return Done(self._pay_and_await(message, step.after, row, deadline))
+            return Done(self._pay_and_await(message, placed, row, deadline))
         self._changes.send(message, 0)
         return Done(row)
 
@@ -126,14 +124,14 @@ class Orders:
 
         `wanted` has items, total_amount, currency and payment_method. Raises Problem `order-exists`.
         """
-        step, order = _new_order(merchant, order_id, wanted["items"], wanted, headers, 0)
+        placed, message, order = _new_order(merchant, order_id, wanted["items"], wanted, headers, 0)
         session = self.database.session()
         with idempotency.not_in_use():
             row = placing.insert(session, order)
         if row is not None:
-            self._changes.count_placed(step.after, told=row["told"])
+            self._changes.count_placed(placed, told=row["told"])
             self._changes.take_orphans(merchant, order_id, headers)
-            self._changes.send(outbox_message(merchant, step, headers, 0), 0)
+            self._changes.send(message, 0)
             return
         confirmed.wait(session)
         there = views.sketch(session, merchant, order_id)
@@ -287,14 +285,15 @@ def _new_order(
     wanted: dict[str, Any],
     headers: dict[str, str],
     wait: float,
-) -> tuple[Step, dict[str, Any]]:
-    """Return the last step of a new order, and the parameters of the statement that stores it."""
+) -> tuple[Order, Message | None, dict[str, Any]]:
+    """Return a new order after its last step, its message to payment, and the parameters of what stores them."""
     total = wanted["total_amount"] if "total_amount" in wanted else lines.total(items)
     method, capture = wanted["payment_method"], wanted.get("capture", "automatic")
     order = Order(order_id, Status.PENDING_PAYMENT, total, wanted["currency"], method, capture)
     step = transition.place(order, new_id)
     message = outbox_message(merchant, step, headers, wait)
-    return step, placing.parameters(merchant, step, items, wanted, headers, message, lease_seconds(wait))
+    parameters = placing.parameters(merchant, step.after, items, wanted, headers, message, lease_seconds(wait))
+    return step.after, message, parameters
 
 
 def _raise(refusal: Refusal | None) -> None:

@@ -12,8 +12,10 @@ they start from; `order.changes` calls both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from order import model
 from order.history import History, NewId, Step
@@ -50,15 +52,13 @@ TYPES = (
 """All types of steps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True):
     """Cancel the order. `withdrawn` are ids of messages to payment that were deleted before anybody sent them."""
 
     withdrawn: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(Struct, frozen=True):
     """Capture an amount in minor units (None: all that is left).
 
     The rest is released, or stays authorized if the capture is not `final`.
@@ -68,20 +68,17 @@ class Capture:
     final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Release the rest of an authorized order of which a part is captured."""
 
 
-@dataclass(frozen=True, slots=True)
-class PayAgain:
+class PayAgain(Struct, frozen=True):
     """Try another payment after one has failed."""
 
     payment_method: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refund:
+class Refund(Struct, frozen=True):
     """Refund an amount in minor units (None: all that is left). `id` becomes the id of the refund."""
 
     id: str
@@ -90,8 +87,7 @@ class Refund:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Struct, frozen=True):
     """Set labels of the order, and remove those that are None. The others stay."""
 
     metadata: Mapping[str, str | None]
@@ -101,8 +97,7 @@ class Label:
         return {name: value for name, value in {**order.metadata, **self.metadata}.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What payment reports: its newest snapshot, and the outcome of a command if it is known.
 
     `payment` is None if payment does not know the payment that the command is about. `answers` is the id of the message
@@ -114,8 +109,7 @@ class Answer:
     answers: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """Payment was restored from an older copy and has lost a payment that was `processing`.
 
     The provider has no record of it either.

@@ -8,9 +8,10 @@ entries, and order gets an event for each outcome. Nothing is requested from the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import psycopg
+from msgspec.structs import replace
 
 from chassis.messaging import leases
 from chassis.postgres.database import Database, Session

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Status(StrEnum):
@@ -45,8 +46,7 @@ EXPIRED_NOTE = "expired"
 """The note of a void that releases an expired authorization."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """A request to the provider. Its id is the idempotency key at the provider and never changes.
 
     `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
@@ -77,8 +77,7 @@ class Operation:
     captured: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The outcome of an operation: the result, the provider's reference for it, and the reason if it was declined."""
 
     result: Result
@@ -86,8 +85,7 @@ class Outcome:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What a provider has recorded of one operation.
 
     `merchant`, `payment_id`, `order_id` and `operation_id` are None where the provider does not know them, as for what
@@ -118,8 +116,7 @@ class Record:
 _STAGES = {Kind.SALE: 0, Kind.AUTHORIZE: 0, Kind.CAPTURE: 1, Kind.VOID: 1, Kind.REFUND: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(Struct, frozen=True):
     """The facts that determine which operations a payment allows. `busy` is its pending capture or void, if any."""
 
     status: Status
@@ -135,8 +132,7 @@ class Payment:
         return self.authorized - self.captured
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One side of a double entry; the amount is positive, in minor units."""
 
     account: str
@@ -144,8 +140,7 @@ class Entry:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """What an outcome changes: the payment's status (None: unchanged), what to add to its amounts, ledger entries."""
 
     status: Status | None
@@ -157,8 +152,7 @@ class Settlement:
     entries: tuple[Entry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Why a payment does not allow an operation: the name of the problem and its detail."""
 
     problem: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import LiteralString
 
+from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
 from chassis.messaging import leases

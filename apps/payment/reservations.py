@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from chassis.http import idempotency
 from chassis.http.idempotency import Claim
@@ -62,7 +63,7 @@ def complete(operation: Operation, row: Row, amount: int | None) -> Operation:
     payment = facts(row)
     left = payment.captured - payment.refunded - payment.refunding
     amount = amount or (left if operation.kind is Kind.REFUND else payment.capturable)
-    return dataclasses.replace(
+    return structs.replace(
         operation,
         amount=amount,
         final=operation.kind is not Kind.CAPTURE or model.is_final(payment, amount, wanted=operation.final),

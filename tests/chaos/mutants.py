@@ -115,7 +115,7 @@ MUTATIONS = (
         "an operation is sent again under a new id, without looking up whether it was done",
         "apps/payment/executor.py",
         (
-            ("import time\n", "import dataclasses\nimport time\n\nimport uuid_utils\n"),
+            ("import time\n", "import time\n\nimport uuid_utils\nfrom msgspec.structs import replace\n"),
             (
                 "outcome = self._provider.lookup(operation) if look else None",
                 "outcome = None",
@@ -124,7 +124,7 @@ MUTATIONS = (
                 "outcome = outcome or self._provider.send(operation)",
                 "outcome = self._provider.send(\n"
                 "                operation if operation.attempts == 1"
-                " else dataclasses.replace(operation, id=str(uuid_utils.uuid7()))\n            )",
+                " else replace(operation, id=str(uuid_utils.uuid7()))\n            )",
             ),
         ),
     ),

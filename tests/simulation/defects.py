@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from unittest import mock
+
+from msgspec.structs import replace
 
 import payment.model as payments
 from order import model, refusals, transition

@@ -7,8 +7,9 @@ ever claimed, so the messages of one aggregate are delivered in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, LiteralString
+
+from msgspec import Struct
 
 from chassis.messaging import leases
 from chassis.messaging.leases import FREE, RELEASED, Queue, Share
@@ -53,8 +54,7 @@ WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND outbox.lease_owner =
 _IS_LEASED = f"SELECT id FROM outbox WHERE {OUTBOX.held}"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A row of the outbox, leased to `owner`."""
 
     sequence: int

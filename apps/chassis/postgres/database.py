@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 import psycopg
+from msgspec.structs import asdict
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
@@ -42,8 +43,8 @@ _GRACE = 2.0
 
 
 def to_json(value: Any) -> str:
-    """Return a value as JSON text, for a parameter that the statement casts to jsonb."""
-    return orjson.dumps(value).decode()
+    """Return a value, in which records may be msgspec's, as JSON text for a parameter that is cast to jsonb."""
+    return orjson.dumps(value, default=asdict).decode()
 
 
 class _Held(threading.local):

@@ -7,8 +7,9 @@ and its order is missing, so a row that is no longer an orphan never shows, even
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, LiteralString
+
+from msgspec.structs import asdict
 
 from chassis.messaging import leases
 from chassis.postgres.database import Row, Session

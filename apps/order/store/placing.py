@@ -11,8 +11,7 @@ import uuid_utils
 from chassis.http.idempotency import Claim
 from chassis.messaging.outbox import Message
 from chassis.postgres.database import Row, Session, json_time, to_json
-from order.history import Step
-from order.model import Status
+from order.model import Order, Status
 from order.store import deliveries
 from order.store.steps import asked_json
 from order.store.views import VIEW
@@ -130,19 +129,19 @@ def get_by_key(session: Session, claim: Claim) -> Row | None:
 
 def parameters(
     merchant: str,
-    step: Step,
+    order: Order,
     lines: list[dict[str, Any]],
     wanted: dict[str, Any],
     headers: dict[str, str],
     message: Message | None,
     lease: float,
 ) -> dict[str, Any]:
-    """Return the parameters of `insert` and `insert_under_key` for the last step of a new order.
+    """Return the parameters of `insert` and `insert_under_key` for a new order after its last step.
 
     `wanted` has what decisions do not depend on: `customer`, `reference` and `metadata`, all optional. The message is
     leased for `lease` seconds if it has an owner.
     """
-    order, labels = step.after, _as_stored(wanted.get("metadata", {}))
+    labels = _as_stored(wanted.get("metadata", {}))
     parameters = {
         "merchant": merchant,
         "id": order.id,

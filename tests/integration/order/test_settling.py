@@ -8,12 +8,12 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 import order
 from chassis.messaging import outbox

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 import uuid_utils
+from msgspec import structs
 
 from payment.model import Kind, Operation, Outcome
 from payment.providers import Provider
@@ -33,7 +33,7 @@ def operation(
 def aged(wanted: Operation, seconds: float) -> Operation:
     """Return the operation with an id that says it was made this many seconds ago."""
     then = int((time.time() - seconds) * 1000)
-    return dataclasses.replace(wanted, id=str(UUID(int=then << 80 | UUID(wanted.id).int & (1 << 80) - 1)))
+    return structs.replace(wanted, id=str(UUID(int=then << 80 | UUID(wanted.id).int & (1 << 80) - 1)))
 
 
 class World(Protocol):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from order.model import (
     FINAL,
@@ -56,7 +56,7 @@ def pending(amount: int) -> Order:
 
 
 def paid(amount: int, **facts: object) -> Order:
-    return replace(pending(amount), status=Status.PAID, paid_amount=amount, **facts)  # type: ignore[arg-type]
+    return replace(pending(amount), status=Status.PAID, paid_amount=amount, **facts)
 
 
 def snapshots(journey: tuple[str, ...], amount: int, payment_id: str = "p1") -> list[Payment]:
@@ -246,7 +246,7 @@ def test_refunds_are_added_up_and_a_full_refund_makes_the_order_refunded(amount:
 
 
 def canceling(amount: int, **facts: object) -> Order:
-    return replace(pending(amount), status=Status.CANCELING, **facts)  # type: ignore[arg-type]
+    return replace(pending(amount), status=Status.CANCELING, **facts)
 
 
 def test_a_cancel_waits_for_a_payment_that_was_requested() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from order.history import Step
 from order.model import Asked, Command, LastError, Order, Outcome, Payment, Status
@@ -33,16 +33,16 @@ def after(order: Order, change: Change) -> Order:
 
 def new(total: int = 900, **facts: object) -> Order:
     order = Order("o1", Status.PENDING_PAYMENT, total, "EUR", "pm_ok", "manual")
-    return replace(order, **facts)  # type: ignore[arg-type]
+    return replace(order, **facts)
 
 
 def authorized(**facts: object) -> Order:
-    return replace(new(status=Status.AUTHORIZED, payment=AUTHORIZED, version=2), **facts)  # type: ignore[arg-type]
+    return replace(new(status=Status.AUTHORIZED, payment=AUTHORIZED, version=2), **facts)
 
 
 def paid(**facts: object) -> Order:
     order = new(status=Status.PAID, payment=CAPTURED, paid_amount=900, version=3)
-    return replace(order, **facts)  # type: ignore[arg-type]
+    return replace(order, **facts)
 
 
 def test_a_new_order_sends_the_command_to_create_its_payment() -> None:

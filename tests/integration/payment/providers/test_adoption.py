@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import uuid_utils
+from msgspec import structs
 
 from chassis.postgres.database import Database
 from payment.adoption import Adopted, Adoption
@@ -39,10 +39,10 @@ def lived(world: World, *life: tuple[Kind, int]) -> list[Operation]:
     for kind, amount in life:
         wanted = operation(kind, amount, world.ok, reference)
         first = made[0] if made else wanted
-        made.append(dataclasses.replace(wanted, payment_id=first.payment_id, order_id=first.order_id))
+        made.append(structs.replace(wanted, payment_id=first.payment_id, order_id=first.order_id))
         reference = reference or world.provider.send(made[0]).reference
         if len(made) > 1:
-            made[-1] = dataclasses.replace(made[-1], reference=reference)
+            made[-1] = structs.replace(made[-1], reference=reference)
             world.provider.send(made[-1])
     return made
 
@@ -95,7 +95,7 @@ def test_a_refund_that_was_lost_alone_is_adopted(world: World, databases: Databa
     made = lived(world, (Kind.SALE, 1000))
     adopt(world, made[0])
     before = payment(databases, made[0])
-    refund = dataclasses.replace(
+    refund = structs.replace(
         operation(Kind.REFUND, 250, world.ok, before["provider_reference"]), payment_id=made[0].payment_id
     )
     world.provider.send(refund)
@@ -140,7 +140,7 @@ def test_a_declined_attempt_does_not_hide_a_charge(
     wanted = operation(Kind.SALE, 1000, stripe_world.declined[0])
     stripe_world.provider.send(wanted)
     stripe_world.standin.forget_keys()
-    stripe_world.provider.send(dataclasses.replace(wanted, payment_method=stripe_world.ok))
+    stripe_world.provider.send(structs.replace(wanted, payment_method=stripe_world.ok))
     done = adopt(stripe_world, wanted)
     assert done is not None
     assert done.findings == []

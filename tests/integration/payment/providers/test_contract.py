@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from payment.model import Kind, Operation, Outcome, Record, Result
 from payment.providers import ProviderFault
@@ -177,7 +177,7 @@ def test_concurrent_requests_for_an_operation_act_once(world: World) -> None:
 
 def test_two_operations_with_the_same_content_act_twice(world: World) -> None:
     wanted = operation(Kind.SALE, 1000, world.ok)
-    other = dataclasses.replace(wanted, id=operation(Kind.SALE).id)
+    other = structs.replace(wanted, id=operation(Kind.SALE).id)
     assert world.provider.send(wanted).reference != world.provider.send(other).reference
     assert world.done() == [("sale", 1000)] * 2
 
@@ -198,7 +198,7 @@ def test_the_outcome_of_every_operation_can_be_looked_up_later(world: World, lif
         wanted = operation(kind, amount, world.ok, reference)
         outcome = world.provider.send(wanted)
         reference = reference or outcome.reference
-        settled.append((dataclasses.replace(wanted, reference=reference), outcome))
+        settled.append((structs.replace(wanted, reference=reference), outcome))
     for wanted, outcome in settled:
         found = world.provider.lookup(wanted)
         if outcome.result is Result.SUCCEEDED:
@@ -210,7 +210,7 @@ def test_the_outcome_of_every_operation_can_be_looked_up_later(world: World, lif
 def test_a_declined_payment_can_be_looked_up_later(world: World) -> None:
     wanted = operation(Kind.SALE, 1000, world.declined[0])
     outcome = world.provider.send(wanted)
-    found = world.provider.lookup(dataclasses.replace(wanted, reference=outcome.reference))
+    found = world.provider.lookup(structs.replace(wanted, reference=outcome.reference))
     assert found is not None
     assert (found.result, found.reason) == (outcome.result, outcome.reason)
 
@@ -230,8 +230,8 @@ def lived(world: World, life: list[tuple[Kind, int]]) -> list[Operation]:
     made = [first]
     reference = world.provider.send(first).reference
     for kind, amount in life[1:]:
-        wanted = dataclasses.replace(operation(kind, amount, world.ok, reference), payment_id=first.payment_id)
-        made.append(dataclasses.replace(wanted, order_id=first.order_id))
+        wanted = structs.replace(operation(kind, amount, world.ok, reference), payment_id=first.payment_id)
+        made.append(structs.replace(wanted, order_id=first.order_id))
         assert world.provider.send(made[-1]).result is Result.SUCCEEDED
     world.index()
     return made
@@ -286,13 +286,13 @@ def test_an_operation_with_other_content_under_the_same_id_is_a_fault(world: Wor
     wanted = operation(Kind.SALE, 1000, world.ok)
     world.provider.send(wanted)
     with pytest.raises(ProviderFault):
-        world.provider.send(dataclasses.replace(wanted, amount=2000))
+        world.provider.send(structs.replace(wanted, amount=2000))
     assert world.done() == [("sale", 1000)]
 
 
 def test_the_outcome_of_a_refund_of_another_amount_is_not_believed(world: World) -> None:
     made = lived(world, LIVES[0])
     reference = world.provider.records_of("demo", made[0].payment_id)[0].charge
-    wanted = dataclasses.replace(made[1], amount=301, reference=reference)
+    wanted = structs.replace(made[1], amount=301, reference=reference)
     with pytest.raises(ProviderFault):
         world.provider.lookup(wanted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from unittest import mock
 
 import pytest
 import stripe
+from msgspec import structs
 
 from payment.ids import What, derive
 from payment.model import Kind, Operation, Outcome, Result
@@ -173,7 +173,7 @@ def test_an_operation_with_changed_content_under_the_same_id_is_a_fault(stripe_w
     wanted = operation(Kind.SALE, 1000, stripe_world.ok)
     stripe_world.provider.send(wanted)
     with pytest.raises(ProviderFault, match="IdempotencyError"):
-        stripe_world.provider.send(dataclasses.replace(wanted, amount=2000))
+        stripe_world.provider.send(structs.replace(wanted, amount=2000))
 
 
 def test_a_card_that_requires_authentication_is_declined(stripe_world: StripeWorld) -> None:
@@ -266,7 +266,7 @@ def test_of_several_attempts_at_stripe_the_one_that_holds_money_counts(stripe_wo
 @pytest.mark.parametrize("key", ["order-17", "274ac4f1-60c3-46da-8fcf-bb2b861880be"])
 def test_a_charge_whose_age_is_unknown_is_searched_for(stripe_world: StripeWorld, key: str) -> None:
     """Payment's database may have been restored since it was made, and Stripe may have forgotten its key."""
-    wanted = dataclasses.replace(operation(Kind.SALE, 1000, stripe_world.ok), id=derive("demo", key, What.OPERATION))
+    wanted = structs.replace(operation(Kind.SALE, 1000, stripe_world.ok), id=derive("demo", key, What.OPERATION))
     assert may_have_forgotten(stripe_world.provider, wanted)
     assert stripe_world.provider.lookup(wanted) is None
     stripe_world.provider.send(wanted)
