@@ -211,7 +211,7 @@ class Changes:
                 paths.append(Path(message.merchant, taken, "payment", message.headers, answered=message))
             else:
                 unchanged.append(message)
-        rows = steps.write(session, paths) if paths else []
+        rows = steps.write(session, paths, show=False) if paths else []
         outbox.mark_many_delivered(session, unchanged)
         for path, row in zip(paths, rows, strict=True):
             if row is not None:

@@ -104,11 +104,17 @@ class Batches:
             )
             for command in commands
         ]
-        rows = store.insert_many_under_keys(payments.database.session(), new)
-        begun = [(claim, payment) for claim, payment in new if payment["id"] in rows]
+        session = payments.database.session()
+        stored = store.insert_many_under_keys(session, new)
+        begun = [(claim, payment) for claim, payment in new if payment["id"] in stored]
         count_transition("payment", "", Status.PROCESSING, len(begun))
         settled = payments.executor.execute_many([openings.first_operation(payment) for _, payment in begun])
-        return {claim: settled.get(payment["operation_id"]) or rows[payment["id"]] for claim, payment in begun}
+        rows = dict[Claim, Row]()
+        for claim, payment in begun:
+            row = settled.get(payment["operation_id"]) or store.get(session, claim.merchant, payment["id"])
+            assert row is not None  # no payment is ever deleted
+            rows[claim] = row
+        return rows
 
     def _alone(self, command: Command) -> Result:
         with logs.request_context(command.headers):

@@ -104,7 +104,7 @@ def insert_under_key(session: Session, claim: Claim, payment: dict[str, Any]) ->
         return None
 
 
-_INSERT_MANY = f"""
+_INSERT_MANY = """
 WITH wanted AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(payments)s::jsonb) AS w (
         merchant text, id uuid, order_id uuid, amount bigint, currency text, payment_method text, capture text,
@@ -131,15 +131,15 @@ claim AS (
     INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id)
     SELECT w.merchant, w.key, decode(w.fingerprint, 'hex'), 201, w.id
     FROM p JOIN wanted w ON w.merchant = p.merchant AND w.id = p.id)
-SELECT {VIEW} FROM p
+SELECT id FROM p
 """
 
 
-def insert_many_under_keys(session: Session, each: Sequence[tuple[Claim, dict[str, Any]]]) -> dict[str, Row]:
+def insert_many_under_keys(session: Session, each: Sequence[tuple[Claim, dict[str, Any]]]) -> frozenset[str]:
     """Store payments, their first operations and their idempotency keys in one statement.
 
-    Returns the views by payment id. A payment without a view was not stored: its key is taken, its order has a live
-    payment, or one of the ids exists. It is to be stored alone, which tells these apart. All are left out if another
+    Returns the ids of the payments that were stored. One that is missing has a key that is taken, an order with a live
+    payment, or an id that exists. It is to be stored alone, which tells these apart. All are left out if another
     transaction takes one of the keys meanwhile.
 
     Raises psycopg.errors.LockNotAvailable if another transaction holds a row for longer than the lock timeout.
@@ -148,9 +148,9 @@ def insert_many_under_keys(session: Session, each: Sequence[tuple[Claim, dict[st
         {name: payment[name] for name in _MANY} | {"fingerprint": claim.fingerprint.hex()} for claim, payment in each
     ]
     try:
-        return {str(row["id"]): row for row in session.all(_INSERT_MANY, {"payments": to_json(wanted)})}
+        return frozenset(str(row["id"]) for row in session.all(_INSERT_MANY, {"payments": to_json(wanted)}))
     except UniqueViolation:
-        return {}
+        return frozenset()
 
 
 _MANY = (

@@ -105,7 +105,7 @@ def script() -> str:
         + _with(settlements._SETTLE, {"settled": _SETTLED}).replace(" outbox", " pay.outbox")
         + "COMMIT;\nBEGIN;\n"
         + "UPDATE outbox SET delivered_at = now() WHERE id = :cid::uuid AND delivered_at IS NULL;\n"
-        + _with(steps._WRITE, {"steps": _STEPS})
+        + _with(steps._WRITE_ONLY, {"steps": _STEPS})
         + "COMMIT;\n"
     )
 

@@ -87,7 +87,7 @@ MUTATIONS = (
         "settled without the lease",
         "a relay that has lost its lease can still change the order",
         "apps/order/store/steps.py",
-        (("AND o.lease_owner = s.holder AND o.delivered_at IS NULL FOR UPDATE", "FOR UPDATE"),),
+        (('AND {leases.held("o", "o.delivered_at IS NULL", "s.holder")} FOR UPDATE', "FOR UPDATE"),),
         ("tests/integration/order/test_settling.py",),
     ),
     Mutation(

@@ -25,9 +25,14 @@ class Explaining:
         self.read = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
         return self
 
+    rowcount = 0
+
     def fetchall(self) -> list[Any]:
         """Return no rows."""
         return []
+
+    def fetchone(self) -> None:
+        """Return no row."""
 
 
 def pages_read(

@@ -59,7 +59,7 @@ SCHEMA = "".join((ROOT / "docs" / "schema" / f"{service}.sql").read_text() for s
 TABLES = set(re.findall(r"CREATE (?:UNLOGGED )?TABLE ([\w.]+)", SCHEMA))
 OF_MERCHANTS = TABLES - SHARED.keys()
 
-COMPOSERS = {"json_time", "deliveries.queue", "leases.by_turns", "leases.merchants"}
+COMPOSERS = {"json_time", "deliveries.queue", "leases.by_turns", "leases.held", "leases.merchants"}
 """The functions that make parts of statements."""
 
 STATEMENT = re.compile(r"\s*(WITH|SELECT|INSERT INTO|UPDATE|DELETE FROM)\b")

@@ -17,6 +17,7 @@ CALLS = (
     "deliveries.queue(",
     "lists.shown(",
     "leases.by_turns(",
+    "leases.held(",
     "leases.merchants(",
     "merchants(table, ",
 )  # of texts in the sources

@@ -47,9 +47,8 @@ DELIVERED = f"delivered_at = now(), {RELEASED}, last_error = NULL"
 _MARK_DELIVERED = f"UPDATE outbox SET {DELIVERED} WHERE {OUTBOX.held} RETURNING id"
 
 _MARK_MANY = f"""
-UPDATE outbox SET {DELIVERED} FROM jsonb_to_recordset(%(messages)s::jsonb) AS m(merchant text, id uuid, owner text)
-WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND outbox.lease_owner = m.owner
-  AND outbox.delivered_at IS NULL"""
+UPDATE outbox o SET {DELIVERED} FROM jsonb_to_recordset(%(messages)s::jsonb) AS m(merchant text, id uuid, owner text)
+WHERE o.merchant = m.merchant AND o.id = m.id AND {leases.held("o", "o.delivered_at IS NULL", "m.owner")}"""
 
 _IS_LEASED = f"SELECT id FROM outbox WHERE {OUTBOX.held}"
 

@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
+import psycopg
 import pytest
 import uuid_utils
 
@@ -16,6 +18,7 @@ from order.webhooks import queue, store
 from order.webhooks.model import Attempt, Status, Verdict
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
+from tests.support.explaining import Explaining
 
 FAILED = Attempt(500, "answered 500", 0.1)
 AGAIN = Verdict(Status.PENDING, delay=3600)
@@ -325,6 +328,24 @@ def test_the_backlog_of_one_endpoint_is_not_read_to_find_the_others(session: Ses
     assert pages_of_a_claim(session) < 500
     session.execute("UPDATE webhook_deliveries SET leased_until = NULL WHERE id = %s", (wanted,))
     assert ids(claim(session)) == [wanted]
+
+
+def test_the_cost_of_an_attempt_does_not_depend_on_statistics(session: Session, databases: Databases) -> None:
+    """While the statistics say that nothing waits, an index of what waits seems as cheap as the primary key."""
+    session.execute("SET statement_timeout = '60s'")
+    endpoint = add_endpoint(session)
+    fill = """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, status, settled_at)
+              SELECT 'demo', %s, gen_random_uuid(), 'order.paid', '{}', %s, %s FROM generate_series(1, %s)"""
+    session.execute(fill, (endpoint, "delivered", datetime.now(UTC), 5_000))
+    session.execute("VACUUM ANALYZE webhook_deliveries")
+    session.execute(fill, (endpoint, "pending", None, 20_000))
+    (delivery,) = claim(session, 1)
+    with psycopg.connect(databases.order, autocommit=True) as connection:
+        explaining = Explaining(connection)
+        queue.body(cast(Session, explaining), delivery)
+        assert explaining.read < 100  # of a thousand
+        queue.settle(cast(Session, explaining), delivery, FAILED, AGAIN)
+        assert explaining.read < 100
 
 
 def test_a_redelivery_and_a_settlement_lock_in_the_same_order(session: Session, databases: Databases) -> None:
