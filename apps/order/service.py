@@ -74,10 +74,8 @@ class Orders:
         """
         deadline = time.monotonic() + wait
         session = self.database.session()
-        if claim in self._recent:
-            row = placing.get_by_key(session, claim)
-            if row is not None:
-                return self._placed_before(claim, row, wait)
+        if claim in self._recent and (row := placing.get_by_key(session, claim)) is not None:
+            return self._placed_before(claim, row, wait)
         items = [lines.placed(line) for line in wanted["items"]]
         placed, message, order = _new_order(claim.merchant, new_id(), items, wanted, headers, wait)
         try:

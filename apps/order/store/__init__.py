@@ -1,1 +1,1 @@
-"""The order service's SQL. PostgreSQL builds the JSON of responses from the rows."""
+"""The order service's SQL. PostgreSQL builds the JSON of responses from the rows, except that of a new order."""
