@@ -10,6 +10,8 @@ import uuid
 from pathlib import Path
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 ORDERS = os.environ["URL"] + "/v1/orders"
 PAYMENTS = os.environ["PAYMENT_URL"].rstrip("/") + "/v1/payments"
@@ -20,6 +22,8 @@ ORDER = {
 }
 
 session = requests.Session()
+# The cluster may admit a new pod to its network, and to DNS, some seconds after the start: connecting is tried again.
+session.mount("http://", HTTPAdapter(max_retries=Retry(total=8, read=0, backoff_factor=0.5, backoff_max=4)))
 session.headers["Authorization"] = "Bearer " + Path(os.environ["API_KEY_FILE"]).read_text().strip()
 
 
@@ -33,14 +37,14 @@ def check(passed, response, step):
 def post(url, body, key=None):
     """Send a POST request that waits up to 5 seconds for the outcome; return the response."""
     headers = {"Idempotency-Key": key or f"helm-test-{uuid.uuid4()}", "Prefer": "wait=5"}
-    return session.post(url, json=body, headers=headers, timeout=15)
+    return session.post(url, json=body, headers=headers, timeout=(3, 15))
 
 
 def get_until(url, is_done, seconds=30):
     """Poll until `is_done` is true of the JSON body or `seconds` have passed; return the last response."""
     deadline = time.monotonic() + seconds
     while True:
-        response = session.get(url, timeout=15)
+        response = session.get(url, timeout=(3, 15))
         if time.monotonic() > deadline or (response.ok and is_done(response.json())):
             return response
         time.sleep(0.2)
