@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from ci.laptop.postgres import Postgres, free_port
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER
+from tests.support.ports import listens
 from tests.support.stack import Stack
 
 OLDEST = (1, 21)
@@ -81,16 +81,11 @@ max_prepared_statements = 200
     with (tmp_path / "pgbouncer.log").open("wb") as log:
         process = subprocess.Popen([program, *as_user, str(tmp_path / "pgbouncer.ini")], stdout=log, stderr=log)
     try:
-        eventually(lambda: _listens(port), f"PgBouncer listens (see {tmp_path}/pgbouncer.log)")
+        eventually(lambda: listens(port), f"PgBouncer listens (see {tmp_path}/pgbouncer.log)")
         yield port
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_orders_are_paid_behind_a_pooler(databases: Databases, pooler: int, server: Postgres, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from order.transition import EVENTS
 from order.webhooks import model
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Pair
+from tests.support.ports import listens
 from tests.support.webhook_receiver import path_of, register
 
 PAGE = ROOT / "docs" / "webhooks.md"
@@ -50,6 +51,8 @@ def test_the_documented_receiver_accepts_what_order_sends_and_nothing_else(pair:
             stderr=subprocess.DEVNULL,
         )
     try:
+        # A delivery before that fails, and each further attempt comes later than the one before.
+        eventually(lambda: listens(port), "the receiver listens", 60)
         order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
         expected = {f"order.placed {order['id']} 1", f"order.paid {order['id']} 2"}
         eventually(lambda: expected <= set(printed.read_text().splitlines()), "the receiver accepts both", 60)
