@@ -104,12 +104,11 @@ class Batches:
             )
             for command in commands
         ]
-        session = payments.database.session()
-        stored = store.insert_many_under_keys(session, new)
+        stored = store.insert_many_under_keys(payments.database.session(), new)
         begun = [(claim, payment) for claim, payment in new if payment["id"] in stored]
         count_transition("payment", "", Status.PROCESSING, len(begun))
         settled = payments.executor.execute_many([openings.first_operation(payment) for _, payment in begun])
-        rows = dict[Claim, Row]()
+        session, rows = payments.database.session(), dict[Claim, Row]()
         for claim, payment in begun:
             row = settled.get(payment["operation_id"]) or store.get(session, claim.merchant, payment["id"])
             assert row is not None  # no payment is ever deleted

@@ -43,7 +43,7 @@ _GRACE = 2.0
 
 
 def to_json(value: Any) -> str:
-    """Return a value, in which records may be msgspec's, as JSON text for a parameter that is cast to jsonb."""
+    """Return a value as JSON text, for a parameter that the statement casts to jsonb. It may hold msgspec's structs."""
     return orjson.dumps(value, default=asdict).decode()
 
 

@@ -172,7 +172,8 @@ def write(session: Session, paths: Sequence[Path], *, show: bool = True) -> list
     One statement writes the first step of every order, the next one the second steps. Most orders have one step. The
     steps of an order are written together or not at all: not if its version has changed since it was read, and not if
     the lease of the answered message is lost. Then there is None instead of its view. `told` in a view is true if
-    webhooks were queued. Without `show`, a view has nothing else: the rest is an eighth of the statement's time.
+    webhooks were queued. Without `show`, a row has only `told` and the order's key: the order's JSON would take an
+    eighth of the statement's time.
 
     Raises psycopg.errors.LockNotAvailable if another transaction holds a row for longer than the lock timeout.
     """

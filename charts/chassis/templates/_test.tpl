@@ -1,8 +1,8 @@
 {{- /* chassis.test: the pod of `helm test`, which runs the chart's files/test.py in the service's image */ -}}
 {{- define "chassis.test" -}}
 {{- $spec := include "chassis.testSpec" . -}}
-{{- $annotations := dict "helm.sh/hook" "test" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded,hook-failed" -}}
-{{- $annotations = set $annotations "helm.sh/hook-output-log-policy" "hook-failed" -}}
+{{- $annotations := dict "helm.sh/hook" "test" "helm.sh/hook-output-log-policy" "hook-failed"
+      "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded,hook-failed" -}}
 {{- /* Named by its content, because `kubectl apply` cannot change a pod. */ -}}
 {{- $name := printf "%s-test-%s" (include "chassis.fullname" .) (sha256sum $spec | trunc 8) -}}
 apiVersion: v1

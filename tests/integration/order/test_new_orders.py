@@ -1,20 +1,15 @@
-"""The response to a new order, which is not made by the database, is what a GET returns; so is its first event."""
+"""The service makes the response to a new order and its first events; they show what the database would show."""
 
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from typing import Any
-from unittest import mock
 
-import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import order
-from tests.support.databases import Databases
-from tests.support.settings import KEY, environment
+from tests.support.settings import KEY
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 CODES = st.text(st.characters(min_codepoint=33, max_codepoint=126, categories=["L", "P", "S"]), min_size=1, max_size=20)
@@ -39,15 +34,6 @@ ORDERS = st.fixed_dictionaries(
         "metadata": st.dictionaries(CODES, TEXTS | st.just(""), max_size=5),
     },
 )
-
-
-@pytest.fixture(scope="module")
-def client(databases: Databases) -> Any:
-    """Order's API without a relay, so nothing happens to an order after it is placed."""
-    with mock.patch.dict(
-        os.environ, environment(databases.service_url("order"), {"PAYMENT_URL": "http://127.0.0.1:9"})
-    ):
-        return order.create_app().test_client()
 
 
 @settings(max_examples=100, deadline=None)

@@ -343,7 +343,7 @@ def test_the_cost_of_an_attempt_does_not_depend_on_statistics(session: Session, 
     with psycopg.connect(databases.order, autocommit=True) as connection:
         explaining = Explaining(connection)
         queue.body(cast(Session, explaining), delivery)
-        assert explaining.read < 100  # of a thousand
+        assert explaining.read < 100  # The index of what waits has more than 500.
         queue.settle(cast(Session, explaining), delivery, FAILED, AGAIN)
         assert explaining.read < 100
 

@@ -51,7 +51,7 @@ def test_the_documented_receiver_accepts_what_order_sends_and_nothing_else(pair:
             stderr=subprocess.DEVNULL,
         )
     try:
-        # A delivery before that fails, and each further attempt comes later than the one before.
+        # An earlier delivery would fail, and the pauses between its attempts grow.
         eventually(lambda: listens(port), "the receiver listens", 60)
         order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
         expected = {f"order.placed {order['id']} 1", f"order.paid {order['id']} 2"}
