@@ -9,7 +9,7 @@ from itertools import islice
 
 from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session
-from payment.model import Operation, Record, Result, Status
+from payment.model import Kind, Operation, Record, Result, Status
 from payment.settlements import EVENT
 from payment.store import CLOCK, VIEW
 
@@ -59,6 +59,19 @@ def find_known(session: Session, records: Sequence[Record]) -> list[Known]:
         )
         for row in rows
     ]
+
+
+def is_known(record: Record, known: Known) -> bool:
+    """Return whether this database has the record's operation with the same content and outcome."""
+    if record.kind is Kind.VOID and record.operation_id is None:
+        return known.payment_status in (Status.VOIDED, Status.EXPIRED)
+    if known.content is None:
+        return False
+    payment_id, *content = known.content
+    if content != [record.kind, record.amount, record.currency] or record.payment_id not in (None, payment_id):
+        return False
+    result = record.outcome.result
+    return result is Result.UNKNOWN or result == known.status
 
 
 def insert(session: Session, opening: Record, operation: Operation, lease: float, authorization: float) -> Row | None:

@@ -20,7 +20,7 @@ from payment import adopted, ids, model, operations, settlements, store
 from payment.executor import count_settled
 from payment.ids import What
 from payment.model import EXPIRED_NOTE, Kind, Operation, Record, Result, Status
-from payment.providers import Provider
+from payment.providers import Provider, ProviderFault
 from payment.settlements import Settled
 
 log = logs.get_logger()
@@ -97,6 +97,26 @@ class Adoption:
             findings=len(found.done.findings),
         )
         return found.done
+
+    def catch_up(self, merchant: str, payment_id: str) -> bool:
+        """Adopt what this database has forgotten of one of its payments; return whether there was anything.
+
+        If the provider does not respond, there is nothing.
+        """
+        try:
+            records = self._provider.records_of(merchant, payment_id)
+            known = adopted.find_known(self._database.session(), records)
+            # A void that names no operation may be the provider's own, of an old authorization: it is none to adopt.
+            if all(
+                record.operation_id is None or adopted.is_known(record, here)
+                for record, here in zip(records, known, strict=True)
+            ):
+                return False
+            done = self.adopt(merchant, payment_id)
+        except ProviderFault as error:
+            log.warning("records_unknown", payment_id=payment_id, error=error)
+            return False
+        return done is not None and bool(done.operations or done.settled)
 
 
 class _Payment:

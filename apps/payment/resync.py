@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 
 from chassis.postgres.database import Database
 from payment import adopted
-from payment.adopted import Known
 from payment.adoption import Adoption, Finding
-from payment.model import Kind, Record, Result, Status
+from payment.model import Record
 from payment.providers import Provider, ProviderFault
 
 MARGIN = timedelta(hours=1)
@@ -77,7 +76,7 @@ class Resync:
         report.records += len(records)
         missing: dict[tuple[str, str], list[Record]] = {}
         for record, known in zip(records, adopted.find_known(self._database.session(), records), strict=True):
-            if _is_known(record, known):
+            if adopted.is_known(record, known):
                 continue
             if record.merchant is None or record.payment_id is None:
                 report.findings.append(Finding.of(record, "names no payment of Tandem"))
@@ -94,16 +93,3 @@ class Resync:
                 report.operations += done.operations
                 report.settled += done.settled
                 report.findings += [each for each in done.findings if each not in report.findings]
-
-
-def _is_known(record: Record, known: Known) -> bool:
-    """Return whether this database has the record's operation with the same content and outcome."""
-    if record.kind is Kind.VOID and record.operation_id is None:
-        return known.payment_status in (Status.VOIDED, Status.EXPIRED)
-    if known.content is None:
-        return False
-    payment_id, *content = known.content
-    if content != [record.kind, record.amount, record.currency] or record.payment_id not in (None, payment_id):
-        return False
-    result = record.outcome.result
-    return result is Result.UNKNOWN or result == known.status

@@ -12,7 +12,7 @@ from chassis.http.problems import Problem, unavailable
 from chassis.messaging import outbox
 from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
-from chassis.postgres.database import Database, Row, Session
+from chassis.postgres.database import Database, Row
 from chassis.postgres.durability import confirmed
 from chassis.replica import Replica
 from chassis.telemetry import logs
@@ -87,7 +87,7 @@ class Payments:
         """
         with idempotency.once(self.database, claim, payment["id"], 201) as (session, earlier):
             if earlier is not None:
-                return self._replay(session, claim, earlier)
+                return self._earlier(claim, earlier)
             row = store.insert(session, payment)
             if row is None:
                 made = store.get(session, claim.merchant, payment["id"])
@@ -153,10 +153,12 @@ class Payments:
     ) -> Done:
         reserved = self._reserve(claim, operation.payment_id, 200, operation, amount, headers, limited=not answered)
         if isinstance(reserved, Earlier):
-            row = found(store.get(self.database.session(), claim.merchant, reserved.resource_id))
-            return Done(row, reserved.status, replayed=True)
+            return self._earlier(claim, reserved)
         operation, row = reserved
         return Done(self.executor.execute(operation, answered=answered) or row, 200)
+
+    def _earlier(self, claim: Claim, earlier: Earlier) -> Done:
+        return Done(self.get(claim.merchant, earlier.resource_id), earlier.status, replayed=True)
 
     def refund(
         self,
@@ -271,9 +273,10 @@ class Payments:
         return reconcile.provider_account(self.database.session(), self._provider, merchant, payment_id)
 
     def expire(self, expired: Expired) -> None:
-        """Void an authorization that has expired, unless another operation of the payment has begun."""
-        note = model.EXPIRED_NOTE
-        merchant, payment_id = expired.merchant, str(expired.view["id"])
+        """Void an expired authorization, unless another operation has begun, or a restore has lost one."""
+        merchant, payment_id, note = expired.merchant, str(expired.view["id"]), model.EXPIRED_NOTE
+        if self._adoption.catch_up(merchant, payment_id):
+            return
         operation_id = ids.derive(merchant, payment_id, What.EXPIRY)
         operation = reservations.new_operation(merchant, operation_id, payment_id, Kind.VOID, self._lease, note)
         operation = reservations.complete(operation, expired.view, None)
@@ -288,9 +291,6 @@ class Payments:
     def _deliver(self, message: Message, timeout: float | None) -> str:
         self._gateway.send(message, timeout)
         return "delivered" if outbox.mark_delivered(self._events.session(), message) else "lease_lost"
-
-    def _replay(self, session: Session, claim: Claim, earlier: Earlier) -> Done:
-        return Done(found(store.get(session, claim.merchant, earlier.resource_id)), earlier.status, replayed=True)
 
 
 def _still_live(row: Row | None) -> Row:

@@ -491,6 +491,55 @@ def test_an_expiry_is_the_same_operation_after_a_restore(pair: Pair) -> None:
     assert get(pair, payment)["status"] == "expired"
 
 
+# What a restore to a moment after the authorization takes from payment's database.
+FORGET_ALL_BUT_THE_AUTHORIZATION = """
+ALTER TABLE ledger_entries DISABLE TRIGGER USER; ALTER TABLE payments DISABLE TRIGGER USER;
+DELETE FROM ledger_entries; DELETE FROM operations WHERE kind <> 'authorize'; DELETE FROM idempotency_keys;
+DELETE FROM outbox;
+UPDATE payments SET status = 'authorized', captured_amount = 0, refunded_amount = 0, version = 2, busy = NULL;
+ALTER TABLE ledger_entries ENABLE TRIGGER USER; ALTER TABLE payments ENABLE TRIGGER USER
+"""
+
+
+@pytest.mark.parametrize(
+    ("actions", "status", "captured"),
+    [
+        (["capture 900"], "captured", 900),
+        (["capture 400"], "captured", 400),
+        (["capture 400", "refunds 100"], "captured", 400),
+        (["part 300"], "captured", 300),
+        (["part 300", "part 200"], "captured", 500),
+        (["part 300", "void"], "captured", 300),
+        (["void"], "voided", 0),
+    ],
+)
+def test_an_authorization_that_expires_before_the_resync_keeps_what_was_captured(
+    pair: Pair, actions: list[str], status: str, captured: int
+) -> None:
+    """The relay runs before the resync, and the database has forgotten the captures."""
+    payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
+    for action in actions:
+        name, _, amount = action.partition(" ")
+        body = {"amount": int(amount)} if amount else {}
+        path = f"/v1/payments/{payment['id']}/{name.replace('part', 'capture')}"
+        answer = pair.payment.post(path, body | ({"final": False} if name == "part" else {}))
+        assert answer.status_code in (200, 201), answer.text
+    undelivered = "SELECT FROM outbox WHERE delivered_at IS NULL"
+    eventually(lambda: not pair.databases.query("payment", undelivered), "all events are delivered")
+    pair.databases.query("payment", FORGET_ALL_BUT_THE_AUTHORIZATION)
+    pair.databases.query("payment", "UPDATE payments SET expires_at = now(), version = version + 1")
+    eventually(lambda: get(pair, payment)["status"] == status, "it has ended")
+    result = resync(pair)
+    assert result.exit_code == 0, result.output
+    assert (get(pair, payment)["status"], get(pair, payment)["captured_amount"]) == (status, captured)
+    assert reconcile(pair).exit_code == 0
+    refunded = get(pair, payment)["refunded_amount"]
+    if captured > refunded:
+        again = pair.payment.post(f"/v1/payments/{payment['id']}/refunds", {})
+        assert (again.status_code, again.json()["status"]) == (201, "succeeded"), again.text
+        assert again.json()["amount"] == captured - refunded
+
+
 def test_reconcile_finds_what_only_the_provider_has_and_other_amounts(pair: Pair) -> None:
     payment = pair.payment.post("/v1/payments", wanted()).json()
     result = reconcile(pair)
