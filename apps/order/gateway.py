@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 
@@ -59,6 +61,14 @@ class PaymentGateway(Remote):
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         """Return an order's payments, newest first, as payment's API shows them. Raises Unreachable and Refused."""
         return list(self._list(merchant, f"/v1/payments?order_id={order_id}&limit=100"))
+
+    def uncaptured(self, merchant: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
+        """Yield the merchant's payments of a period that are `processing` or `authorized`, newest first.
+
+        Raises Unreachable and Refused.
+        """
+        created = urlencode({"created_after": since.isoformat(), "created_before": until.isoformat()})
+        return self._list(merchant, f"/v1/payments?status=processing,authorized&{created}&limit=100")
 
     def payment(self, merchant: str, payment_id: str) -> dict[str, Any]:
         """Return a payment as payment's API shows it. Raises Unreachable and Refused (`payment-not-found`)."""

@@ -1,7 +1,8 @@
 """Compare what the order database, the payment database and the provider record of the same money.
 
-Three sets of records are read: the orders that changed in the period, the payments without an order, and the payments
-whose money moved in the period by payment's ledger. The last set finds payments whose order never heard of them.
+Four sets of records are read: the orders that changed in the period, the payments without an order, the payments whose
+money moved in the period by payment's ledger, and those that were created in it and may capture money. The last two
+sets find payments whose order never heard of them.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def compare(order: Record, accounts: list[Account]) -> Iterator[Difference]:
 def _compare_amounts(order: Record, account: Account) -> Iterator[Difference]:
     """Compare an order with its own payment."""
     order_id, payment = str(order["id"]), account.payment
+    if order["payment"]["status"] != payment["status"]:
+        yield Difference((order_id, "payment status", order["payment"]["status"], payment["status"], ""))
     fits = (payment["amount"], payment["currency"]) == (order["total_amount"], order["currency"])
     if fits and order["status"] not in model.FINAL:
         for what, ours in (("captured", order["paid_amount"]), ("refunded", order["refunded_amount"])):
@@ -168,17 +171,23 @@ class _Comparison:
             yield Difference((order_id, f"payment {payment_id}", "no order", status, str(at_provider)))
 
     def _moved(self, merchant: str) -> Iterator[Difference]:
-        """Compare the payments whose money moved in the period, and that were not compared with a changed order."""
+        """Compare the payments that payment has of the period, and that were not compared with a changed order."""
         try:
             for payment_id in self._moved_payments(merchant):
-                order_id = str(self._gateway.payment(merchant, payment_id)["order_id"])
-                order = comparison.get(self._session, merchant, order_id)
-                if order is not None:
-                    yield from self._compare(order)
-                else:
-                    yield from self._orphan(merchant, order_id, payment_id)
+                yield from self._payment(merchant, self._gateway.payment(merchant, payment_id))
+            for payment in self._gateway.uncaptured(merchant, self._since, self._until):
+                if (merchant, payment["id"]) not in self._payments:
+                    yield from self._payment(merchant, payment)
         except (Unreachable, Refused) as error:
             yield _no_answer(f"ledger of {merchant}", "", error)
+
+    def _payment(self, merchant: str, payment: Record) -> Iterator[Difference]:
+        order_id = str(payment["order_id"])
+        order = comparison.get(self._session, merchant, order_id)
+        if order is not None:
+            yield from self._compare(order)
+        else:
+            yield from self._orphan(merchant, order_id, str(payment["id"]))
 
     def _moved_payments(self, merchant: str) -> Iterator[str]:
         for entry in self._gateway.entries(merchant):

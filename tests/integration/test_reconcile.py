@@ -169,6 +169,62 @@ def test_a_payment_without_an_order_is_found_although_order_has_no_record_of_it(
     assert (result.exit_code, payment_id in line, "no order" in line) == (1, True, True)
 
 
+@pytest.mark.parametrize("orders", [True, False])
+def test_an_authorization_without_an_order_is_found_although_order_has_no_record_of_it(
+    pair: Pair, orders: bool
+) -> None:
+    """The order database was restored to a moment before the order; nothing of the payment is in the ledger."""
+    pair.order.post("/v1/orders", {**ORDER, "capture": "manual"} if orders else ORDER, Prefer="wait=10")
+    order_id = str(uuid.uuid4())
+    wanted = {"order_id": order_id, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "manual"}
+    payment_id = pair.payment.post("/v1/payments", wanted).json()["id"]
+    settled(pair)
+    pair.databases.query("order", "TRUNCATE orphan_payments")
+    result = reconcile(pair.order_app)
+    (line,) = [line for line in result.output.splitlines() if order_id in line]
+    assert (result.exit_code, payment_id in line, "no order" in line) == (1, True, True)
+    pair.payment.post(f"/v1/payments/{payment_id}/void")
+    settled(pair)
+    assert reconcile(pair.order_app).exit_code == 0
+
+
+def unheard(pair: Pair, path: str) -> None:
+    """Have payment do something of which order never hears."""
+    gateway = pair.payment_app.extensions["tandem"].use_cases["payments"]._gateway
+    with mock.patch.object(gateway, "send"):
+        assert pair.payment.post(path, {}).status_code == 200
+        settled(pair)
+
+
+def test_an_order_that_waits_for_the_capture_of_a_voided_payment_is_a_difference(pair: Pair) -> None:
+    """No amount differs: nothing was captured."""
+    order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
+    settled(pair)
+    unheard(pair, f"/v1/payments/{order['payment']['id']}/void")
+    result = reconcile(pair.order_app)
+    lines = [line.split() for line in result.output.splitlines() if order["id"] in line]
+    assert lines == [[order["id"], "payment", "status", "authorized", "voided"]]
+    assert result.exit_code == 1
+
+
+def test_a_canceled_order_whose_payment_is_authorized_is_a_difference(pair: Pair) -> None:
+    """Payment's database was restored to a moment before the void; no amount differs."""
+    order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
+    canceled = pair.order.post(f"/v1/orders/{order['id']}/cancel", Prefer="wait=10").json()
+    assert canceled["status"] == "canceled"
+    settled(pair)
+    for statement in (
+        "ALTER TABLE payments DISABLE TRIGGER USER",
+        "UPDATE payments SET status = 'authorized', version = version - 2",
+        "DELETE FROM operations WHERE kind = 'void'",
+    ):
+        pair.databases.query("payment", statement)
+    result = reconcile(pair.order_app)
+    lines = [line.split() for line in result.output.splitlines() if order["id"] in line]
+    assert lines == [[order["id"], "payment", "status", "voided", "authorized"]]
+    assert result.exit_code == 1
+
+
 def test_an_order_whose_payment_is_unknown_to_payment_is_a_difference(pair: Pair) -> None:
     order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
     settled(pair)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import responses
@@ -27,6 +28,7 @@ NAMES = {ORDER_ID: "{order_id}", PAYMENT_ID: "{payment_id}", MESSAGE_ID: "{messa
 
 HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Tandem-Merchant", "X-Request-Id", "traceparent")
 CARRIED = {"X-Request-Id": "req-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+PERIOD = datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC)
 TOTAL = {"total_amount": 900, "currency": "EUR"}
 ACCOUNT = {"captured_amount": 900, "refunded_amount": 0, "untold": 0, "missing": 0}
 CREATE = {"order_id": ORDER_ID, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "automatic"}
@@ -141,7 +143,7 @@ class Call:
                 reconcile.Account(payment, gateway.at_provider("demo", payment["id"]))
                 for payment in gateway.payments("demo", ORDER_ID)
             ]
-            return list(reconcile.compare({**order, "payment": {"id": PAYMENT_ID}}, accounts))
+            return list(reconcile.compare({**order, "payment": {"id": PAYMENT_ID, "status": "captured"}}, accounts))
         return gateway.send(Message(0, MESSAGE_ID, "demo", ORDER_ID, self.command, self.payload, CARRIED, 1, ""))
 
 
@@ -222,6 +224,12 @@ CALLS = [
         [(200, {"data": [{**ENTRY, "payment_id": PAYMENT_ID}], "next_cursor": None})],
         given={},
         read=lambda gateway: [(each["payment_id"], each["at"]) for each in gateway.entries("demo")],
+    ),
+    Call(
+        "reconcile: payments that may capture money",
+        [(200, {"data": [payment("authorized")], "next_cursor": None})],
+        given=MANUAL,
+        read=lambda gateway: [(each["id"], each["order_id"]) for each in gateway.uncaptured("demo", *PERIOD)],
     ),
     Call(
         "reconcile: a payment",
