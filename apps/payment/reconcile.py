@@ -13,12 +13,13 @@ from chassis.cli.reconcile import Difference, Total
 from chassis.postgres.database import Session
 from payment import adopted, operations
 from payment.adopted import Key, Known
-from payment.model import Kind, Operation, Record, Result
+from payment.model import Kind, Operation, Record, Result, Status
 from payment.providers import Provider, ProviderFault, require_provider
 
 _NO_ANSWER = "no answer"
 _NOTHING = "nothing"
 _STEP = 500
+_NOT_VOIDED = (None, Status.AUTHORIZED, Status.CAPTURED)
 _TOTALS = {Kind.SALE: "captured", Kind.CAPTURE: "captured", Kind.REFUND: "refunded"}
 
 
@@ -134,7 +135,7 @@ def _made_elsewhere(session: Session, records: list[Record], sums: _Sums) -> Ite
     """Yield what no operation of this database stands for: it was made by hand, or its payment was lost."""
     known = adopted.find_known(session, [replace(record, operation_id=None) for record in records])
     for record, here in zip(records, known, strict=True):
-        if record.kind is Kind.VOID and here.payment_status is not None:
+        if record.kind is Kind.VOID and here.payment_status not in _NOT_VOIDED:
             continue  # the provider does not say which operation a void was; that operation is looked up
         theirs = _status(record.outcome.result)
         if theirs == Result.SUCCEEDED:

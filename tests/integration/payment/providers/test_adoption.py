@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import uuid_utils
 from msgspec import structs
 
+from chassis.cli.reconcile import Difference
 from chassis.postgres.database import Database
+from payment import reconcile
 from payment.adoption import Adopted, Adoption
 from payment.model import Kind, Operation
 from tests.support.databases import Databases
@@ -182,6 +185,23 @@ def test_a_void_under_way_is_the_one_that_the_provider_has_made(
     voids = "SELECT id, status FROM operations WHERE kind = 'void' AND payment_id = %s"
     (row,) = databases.query("payment", voids, made[0].payment_id)
     assert (str(row["id"]), row["status"]) == (void_id, "succeeded")
+
+
+@pytest.mark.parametrize("voided", [False, True])
+def test_an_authorization_that_was_canceled_by_hand_is_a_difference_until_it_is_voided(
+    stripe_world: StripeWorld, databases: Databases, adopt: Adopt, voided: bool
+) -> None:
+    (made,) = lived(stripe_world, (Kind.AUTHORIZE, 1000))
+    adopt(stripe_world, made)
+    stripe_world.standin.intents["pi_1"].update(status="canceled")
+    if voided:
+        adopt(stripe_world, made)
+    now = datetime.now(UTC)
+    period = [(now + timedelta(hours=hours)).isoformat() for hours in (-1, 1)]
+    session = Database(databases.payment, "tests").session()
+    rows = list(reconcile.differences(session, stripe_world.provider, *period))
+    found = [row.cells for row in rows if isinstance(row, Difference) and row.cells[0] == "pi_1"]
+    assert found == ([] if voided else [("pi_1", "void", "1000 EUR", "nothing", "succeeded")])
 
 
 def test_metadata_that_is_not_tandems_is_no_payment(stripe_world: StripeWorld) -> None:
