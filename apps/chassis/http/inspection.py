@@ -124,8 +124,10 @@ def _texts(value: Any, rule: Rule, path: Path) -> Iterator[tuple[str, bool, Path
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _texts(item, rule.item or FREE, (path, index))
-    elif not rule.number and isinstance(value, int | Decimal) and 10**12 <= abs(Decimal(value)) < 10**20:
-        yield f"{Decimal(value):f}"[:MAX_TEXT], rule.code, path
+    elif not rule.number and isinstance(value, int | Decimal):
+        number = Decimal(value).copy_abs()  # abs() rounds, and raises Overflow for 1e1000000
+        if 10**12 <= number < 10**20:
+            yield f"{number:f}"[:MAX_TEXT], rule.code, path
 
 
 def _of_members(members: Iterable[tuple[str, Any]], rule: Rule, path: Path) -> Iterator[tuple[str, bool, Path]]:

@@ -257,6 +257,15 @@ def test_a_card_number_as_a_json_number_is_refused(field: str) -> None:
         assert problem.name == "card-number"
 
 
+@pytest.mark.parametrize("field", ["customer", "metadata", "name", "other"])
+@pytest.mark.parametrize("number", ["1e1000000", "-1.5e999999999999999999", "1e-999999999999999999"])
+def test_a_number_of_any_size_is_inspected(field: str, number: str) -> None:
+    other = b'{"note":"\\u0061",'  # an escape makes the body suspicious
+    problem = outcome(order_with(field, "NUMBER").replace(b"{", other, 1).replace(b'"NUMBER"', number.encode()))
+    assert problem is not None
+    assert problem.name == "validation"
+
+
 def test_a_large_amount_is_not_taken_for_a_card_number() -> None:
     body = {"order_id": "018f6f6e-7b7a-7cc0-8000-000000000000", "currency": "EUR", "payment_method": "pm_ok"}
     assert outcome(text_of({**body, "amount": 4111111111111111}), CreatePayment) is None
