@@ -136,6 +136,17 @@ class Labels(fields.Dict):
             raise ma.ValidationError(flat) from error
 
 
+class Payload(fields.Dict):
+    """An object that one of several schemas loads later: which one depends on another member.
+
+    Its members are inspected as the members of these schemas, in which a name has one meaning.
+    """
+
+    def __init__(self, *schemas: type[Schema], **kwargs: Any) -> None:
+        self.schemas = schemas
+        super().__init__(**kwargs)
+
+
 class Text(fields.String):
     """A string of `minimum` to `maximum` characters.
 

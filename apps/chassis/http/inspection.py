@@ -16,7 +16,7 @@ import marshmallow as ma
 from marshmallow import fields
 
 from chassis import cards
-from chassis.http.fields import Integer, Labels, MajorAmount, QueryInteger, Text
+from chassis.http.fields import Integer, Labels, MajorAmount, Payload, QueryInteger, Text
 from chassis.http.problems import Problem
 
 MAX_DEPTH = 20
@@ -64,6 +64,9 @@ def _rule_of(known: fields.Field[Any]) -> Rule:
         return Rule(item=_rule_of(known.inner))
     if isinstance(known, Labels):
         return Rule(labels=True)
+    if isinstance(known, Payload):
+        members = [rule_of(schema()).members for schema in known.schemas]
+        return Rule(members={name: rule for each in members for name, rule in each.items()})
     if isinstance(known, Text):
         return Rule(code=known.code)
     # The format of the others is checked, or they are typed numbers: a large amount is no card number.
