@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.http.fields import Choice, Id, Labels, Schema, Text, describe
+from chassis.http.fields import Choice, Id, Labels, Payload, Schema, Text, describe
 from chassis.openapi.schemas import EXAMPLE_ID
-from payment.schemas import PaymentView, RefundView
+from payment.schemas import Capture, CreatePayment, CreateRefund, PaymentView, RefundView
 
 MOST = 64
 """How many commands a batch has at most."""
@@ -33,7 +33,11 @@ class CommandMessage(Schema):
         "What is asked for.",
         required=True,
     )
-    payload = fields.Dict(
+    payload = Payload(
+        PaymentId,
+        CreatePayment,
+        Capture,
+        CreateRefund,
         keys=Text(40, code=True),
         required=True,
         metadata=describe(

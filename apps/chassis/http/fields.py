@@ -14,9 +14,11 @@ from marshmallow import fields, validate
 from chassis import money
 from chassis.http.problems import MAX_ERRORS
 
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-5][0-9])"
+)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]+")
 _TIME_EXAMPLE = "2026-03-14T09:26:53.589793Z"
 _NO_EXAMPLE: Any = object()
 
@@ -81,7 +83,7 @@ class QueryInteger(fields.Integer):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if not _NUMBER.fullmatch(str(value)):
             raise self.make_error("invalid", input=value)
-        return int(value)
+        return int(value)  # the length of a URL is bounded
 
 
 class PageSize(QueryInteger):
@@ -101,9 +103,9 @@ class NextCursor(fields.String):
         )
 
 
-def _check_length(field: fields.Field[Any], value: Any) -> None:
-    """Raise ValidationError for a list or object of the wrong length, before any of its members is validated."""
-    if isinstance(value, list | dict):
+def _check_length(field: fields.Field[Any], value: Any, kind: type[list[Any] | dict[str, Any]]) -> None:
+    """Raise ValidationError for a `kind` of the wrong length, before any of its members is validated."""
+    if isinstance(value, kind):
         for validator in field.validators:
             if isinstance(validator, validate.Length):
                 validator(value)
@@ -113,7 +115,7 @@ class List(fields.List[Any]):
     """A list. If its length is not valid, that is the only error of it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
-        _check_length(self, value)
+        _check_length(self, value, list)
         return super()._deserialize(value, attr, data, **kwargs)
 
 
@@ -125,7 +127,7 @@ class Labels(fields.Dict):
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        _check_length(self, value)
+        _check_length(self, value, dict)
         try:
             return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
         except ma.ValidationError as error:
@@ -134,6 +136,17 @@ class Labels(fields.Dict):
             # marshmallow separates errors of keys from errors of values, which a JSON pointer cannot express.
             flat = {name: [m for kind in both.values() for m in kind] for name, both in error.messages.items()}
             raise ma.ValidationError(flat) from error
+
+
+class Payload(fields.Dict):
+    """An object that one of several schemas loads later: which one depends on another member.
+
+    Its members are inspected as the members of these schemas, in which a name has one meaning.
+    """
+
+    def __init__(self, *schemas: type[Schema], **kwargs: Any) -> None:
+        self.schemas = schemas
+        super().__init__(**kwargs)
 
 
 class Text(fields.String):

@@ -16,7 +16,7 @@ import marshmallow as ma
 from marshmallow import fields
 
 from chassis import cards
-from chassis.http.fields import Integer, Labels, MajorAmount, QueryInteger, Text
+from chassis.http.fields import Integer, Labels, MajorAmount, Payload, QueryInteger, Text
 from chassis.http.problems import Problem
 
 MAX_DEPTH = 20
@@ -64,6 +64,9 @@ def _rule_of(known: fields.Field[Any]) -> Rule:
         return Rule(item=_rule_of(known.inner))
     if isinstance(known, Labels):
         return Rule(labels=True)
+    if isinstance(known, Payload):
+        members = [rule_of(schema()).members for schema in known.schemas]
+        return Rule(members={name: rule for each in members for name, rule in each.items()})
     if isinstance(known, Text):
         return Rule(code=known.code)
     # The format of the others is checked, or they are typed numbers: a large amount is no card number.
@@ -124,8 +127,10 @@ def _texts(value: Any, rule: Rule, path: Path) -> Iterator[tuple[str, bool, Path
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _texts(item, rule.item or FREE, (path, index))
-    elif not rule.number and isinstance(value, int | Decimal) and 10**12 <= abs(Decimal(value)) < 10**20:
-        yield f"{Decimal(value):f}"[:MAX_TEXT], rule.code, path
+    elif not rule.number and isinstance(value, int | Decimal):
+        number = Decimal(value).copy_abs()  # abs() rounds, and raises Overflow for 1e1000000
+        if 10**12 <= number < 10**20:
+            yield f"{number:f}"[:MAX_TEXT], rule.code, path
 
 
 def _of_members(members: Iterable[tuple[str, Any]], rule: Rule, path: Path) -> Iterator[tuple[str, bool, Path]]:

@@ -64,6 +64,10 @@ class HostMissing(errors.ParseException):  # type: ignore[misc]
     """A request of HTTP/1.1 has no Host header (RFC 9112, section 3.2)."""
 
 
+class ChunksMalformed(errors.ParseException):  # type: ignore[misc]
+    """A chunked body violates RFC 9112, section 7.1."""
+
+
 # The details quote nothing of the request: a header that can't be parsed may contain the API key.
 _DETAILS: tuple[tuple[type[BaseException], str, str], ...] = (
     (errors.LimitRequestLine, "uri-too-long", "The request line has more than 4094 bytes."),
@@ -77,6 +81,7 @@ _DETAILS: tuple[tuple[type[BaseException], str, str], ...] = (
     (errors.InvalidHTTPVersion, "malformed-request", "The HTTP version is not 1.0 or 1.1."),
     (errors.InvalidRequestLine, "malformed-request", "The request line is malformed."),
     (HostMissing, "malformed-request", "A request of HTTP/1.1 must have a Host header."),
+    (ChunksMalformed, "malformed-request", "A chunk or a trailer of the body is malformed, or too long."),
     (errors.ParseException, "malformed-request", "The request is malformed."),
     (OSError, "malformed-request", "The request is incomplete."),
 )

@@ -194,6 +194,8 @@ class Worker(BalancedWorker):
     def handle_request(self, req: Any, conn: TConn) -> bool:
         """Respond to a parsed request, in a thread. A request that is not complete is the connection's last."""
         if conn.state is State.MALFORMED:
+            if ("TRANSFER-ENCODING", "chunked") in [(name, value.lower()) for name, value in req.headers]:
+                raise rejections.ChunksMalformed  # the parser has read the head only
             raise errors.InvalidHeader("CONTENT-LENGTH", req=req)  # the parser should have rejected it
         if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
             raise rejections.HostMissing

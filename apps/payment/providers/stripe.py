@@ -148,10 +148,14 @@ class Stripe:
 
         Raises InvalidSignature, and ValueError if the signed body is not an event.
         """
-        signature = headers.get("Stripe-Signature")
+        signature = headers.get("Stripe-Signature", "")
+        try:  # the library signs text, and compares ASCII
+            text, _ = body.decode(), signature.encode("ascii")
+        except UnicodeError as error:
+            raise InvalidSignature("neither body nor signature can be what Stripe sends") from error
         for secret in self._webhook_secrets:
             try:
-                return stripe_objects.hint(self._client.construct_event(body, signature, secret, TOLERANCE).to_dict())
+                return stripe_objects.hint(self._client.construct_event(text, signature, secret, TOLERANCE).to_dict())
             except stripe.SignatureVerificationError:
                 continue
             except (AttributeError, KeyError, TypeError) as error:

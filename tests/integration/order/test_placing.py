@@ -223,3 +223,11 @@ def test_the_request_id_and_the_trace_are_passed_to_payment_and_back(pair: Pair)
     order_id = pair.order.post("/v1/orders", slow, X_Request_Id="the-first", traceparent=trace).json()["id"]
     eventually(lambda: carried("payment", "outbox", "aggregate_id"), "the payment is settled")
     assert carried("payment", "outbox", "aggregate_id") == [expected]
+
+
+@pytest.mark.parametrize("capture", ["automatic", "manual"])
+def test_an_order_whose_total_looks_like_a_card_number_is_paid(pair: Pair, capture: str) -> None:
+    items = [{**LINE, "quantity": 1_000_000, "unit_amount": 4_111_111_111}, {**LINE, "unit_amount": 111_111}]
+    placed = pair.order.post("/v1/orders", order(items=items, capture=capture), Prefer="wait=10").json()
+    assert placed["total_amount"] == 4111111111111111
+    assert placed["status"] == ("paid" if capture == "automatic" else "authorized")

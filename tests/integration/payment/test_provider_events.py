@@ -152,6 +152,7 @@ def test_an_event_without_a_valid_signature_changes_nothing(pair: Pair, world: S
         {"Authorization": f"Bearer {pair.payment.key}"},
         {"Stripe-Signature": ""},
         {"Stripe-Signature": "t=1"},
+        {"Stripe-Signature": f"t={int(time.time())},v1=\u00e9"},
         {"Stripe-Signature": good["Stripe-Signature"].replace("v1=", "v0=")},
         {"Stripe-Signature": good["Stripe-Signature"][:-1] + ("0" if good["Stripe-Signature"][-1] != "0" else "1")},
         signed(body, "whsec_of_another_account"),
@@ -163,6 +164,8 @@ def test_an_event_without_a_valid_signature_changes_nothing(pair: Pair, world: S
         assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (400, "/problems/invalid-signature"), (
             headers
         )
+    answer = post_event(pair, b"\xff" + body, good)  # not UTF-8
+    assert (answer.status_code, urlsplit(answer.json()["type"]).path) == (400, "/problems/invalid-signature")
     assert not is_due(pair, found["id"])
     assert post_event(pair, body, good).status_code == 204
     eventually(lambda: status(pair, found["id"]) == "captured", "the operation was looked up")

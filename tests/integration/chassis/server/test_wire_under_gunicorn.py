@@ -117,6 +117,7 @@ def test_truncated_chunks_are_400(client: Client, path: str, valid: bytes) -> No
 def test_a_chunk_with_a_malformed_size_is_400(client: Client, path: str, size: bytes) -> None:
     request = head(path, "Transfer-Encoding: chunked") + size + b"\r\n{}\r\n0\r\n\r\n"
     refusal(client, request, 400, "malformed-request", hang_up=True)
+    assert "header" not in exchange(client, request, hang_up=True)[2]["detail"]
 
 
 def test_a_rejected_request_stores_nothing_and_does_not_take_the_key(

@@ -17,6 +17,7 @@ from chassis.http.inspection import Rule
 from chassis.http.problems import MAX_ERRORS, Problem, render
 from order import schemas
 from order.webhooks.schemas import CreateEndpoint
+from payment.batch_schemas import CommandBatch
 from payment.schemas import CreatePayment
 
 PLACE = schemas.PlaceOrder
@@ -37,7 +38,8 @@ LARGEST: dict[str, Any] = {
     "metadata": {f"{number}-".ljust(40, "k"): "\u00e9" * 500 for number in range(50)},
 }
 LOADERS: dict[type[Schema], tuple[Load, Rule]] = {
-    kind: (fast_load.loader(kind()), inspection.rule_of(kind())) for kind in (PLACE, CreatePayment, CreateEndpoint)
+    kind: (fast_load.loader(kind()), inspection.rule_of(kind()))
+    for kind in (PLACE, CreatePayment, CreateEndpoint, CommandBatch)
 }
 
 
@@ -257,6 +259,32 @@ def test_a_card_number_as_a_json_number_is_refused(field: str) -> None:
         assert problem.name == "card-number"
 
 
+@pytest.mark.parametrize("field", ["customer", "metadata", "name", "other"])
+@pytest.mark.parametrize("number", ["1e1000000", "-1.5e999999999999999999", "1e-999999999999999999"])
+def test_a_number_of_any_size_is_inspected(field: str, number: str) -> None:
+    other = b'{"note":"\\u0061",'  # an escape makes the body suspicious
+    problem = outcome(order_with(field, "NUMBER").replace(b"{", other, 1).replace(b'"NUMBER"', number.encode()))
+    assert problem is not None
+    assert problem.name == "validation"
+
+
 def test_a_large_amount_is_not_taken_for_a_card_number() -> None:
     body = {"order_id": "018f6f6e-7b7a-7cc0-8000-000000000000", "currency": "EUR", "payment_method": "pm_ok"}
     assert outcome(text_of({**body, "amount": 4111111111111111}), CreatePayment) is None
+
+
+def command_with(payload: dict[str, Any]) -> bytes:
+    command = {"id": "018f6f6e", "merchant": "demo", "topic": "payment.create", "payload": payload}
+    return text_of({"commands": [command]})
+
+
+def test_a_large_amount_of_a_command_is_not_taken_for_a_card_number() -> None:
+    assert outcome(command_with({"amount": 4111111111111111}), CommandBatch) is None
+
+
+@pytest.mark.parametrize("field", ["payment_method", "reason", "other"])
+@pytest.mark.parametrize("value", ["4539578763621486", 4539578763621486])
+def test_a_card_number_in_a_command_is_refused(field: str, value: Any) -> None:
+    problem = outcome(command_with({"amount": 900, field: value}), CommandBatch)
+    assert problem is not None
+    assert (problem.name, problem.errors[0]["pointer"]) == ("card-number", f"/commands/0/payload/{field}")
