@@ -79,9 +79,12 @@ class Tour:
         raise Failed(f"order {order_id}: not {what} after {TIMEOUT:.0f} s")
 
     def kill(self, *names: str) -> None:
-        """Kill processes of Tandem with SIGKILL. `make run` starts them again."""
+        """Kill processes of Tandem, with their workers, by SIGKILL. `make run` starts them again.
+
+        Each is the leader of a process group. A worker that outlived its master could still take a request.
+        """
         for name in names:
-            os.kill(int((self._state.pids / name).read_text()), signal.SIGKILL)
+            os.killpg(int((self._state.pids / name).read_text()), signal.SIGKILL)
         self.say(f"  kill -9: {', '.join(names)}")
 
     @contextmanager
