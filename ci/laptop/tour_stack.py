@@ -32,8 +32,9 @@ class Failed(Exception):
 class Tour:
     """A running Tandem, and what the steps do with it."""
 
-    def __init__(self, state: State, say: Callable[[str], None] = print) -> None:
-        self._state, self.say = state, say
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.say: Callable[[str], None] = print
         self.env = admin.read(state.env)
         self._keys = state.keys()
 
@@ -115,8 +116,11 @@ class Tour:
         for row in self.rows(service, query, *parameters):
             self.say("  row: " + ", ".join(f"{name} {value}" for name, value in row.items()))
 
-    def check_money(self, order_id: str, charges: int = 1, refunds: int = 0) -> None:
-        """Count what the provider has done for an order, by its own records. Raises `Failed` if it differs."""
+    def check_money(self, order_id: str, refunds: int = 0) -> None:
+        """Count what the provider has done for an order, by its own records.
+
+        Raises `Failed` unless that is one charge and so many refunds.
+        """
         counted = self.rows(
             "payment",
             "SELECT s.kind, s.calls FROM simulator.operations s JOIN operations o ON o.id = s.key"
@@ -127,7 +131,7 @@ class Tour:
         found = [sum(row["kind"] == kind for row in counted) for kind in ("sale", "refund")]
         calls = sum(row["calls"] for row in counted)
         self.say(f"  the provider's own records: {found[0]} charge, {found[1]} refunds, in {calls} requests")
-        if found != [charges, refunds]:
+        if found != [1, refunds]:
             raise Failed(f"the provider has made {found[0]} charges and {found[1]} refunds for order {order_id}")
 
     def _faults(self, percent: int) -> None:
