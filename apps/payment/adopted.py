@@ -183,7 +183,8 @@ def raise_floor(session: Session) -> None:
 def find_changed(session: Session, since: datetime, step: int) -> Iterator[list[Key]]:
     """Yield the payments that order may not know as they are, `step` at a time.
 
-    These are the payments that changed since a time, that order was told of since then, and that are not final.
+    These are payments that changed since a time, payments that order was told of since then, and payments that are not
+    final.
     """
     with session.transaction(), session.cursor("changed") as cursor:
         cursor.execute(

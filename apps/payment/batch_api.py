@@ -12,6 +12,7 @@ from chassis.auth.keyring import ANY_MERCHANT, is_merchant, requires
 from chassis.http import fast_load, idempotency
 from chassis.http.answers import answer, compact, to_json
 from chassis.http.blueprint import Blueprint
+from chassis.http.facts import facts
 from chassis.http.parsing import not_valid
 from chassis.http.problems import Problem, invalid
 from chassis.postgres.database import Row
@@ -34,12 +35,13 @@ _PATHS = {CAPTURE: "capture", VOID: "void", REFUND: "refunds"}
 @requires(ANY_MERCHANT)
 @requires("payments:write")
 @blueprint.arguments(batch_schemas.CommandBatch)
+@facts(keyed=True)
 @blueprint.response(200, batch_schemas.CommandResults)
 def carry_out(wanted: dict[str, Any]) -> Response:
     """Carry out commands of the order service, each under its own idempotency key.
 
     Each command has the effect and the status that it would have alone. The results are in the order of the commands.
-    The key also needs `payments:write`.
+    The API key also needs `payments:write`. The header `Idempotency-Key` is ignored: each command has its own key.
     """
     batches: Batches = service().use_cases["batches"]
     results: dict[int, Result] = {}

@@ -107,7 +107,8 @@ class Batches:
         stored = store.insert_many_under_keys(payments.database.session(), new)
         begun = [(claim, payment) for claim, payment in new if payment["id"] in stored]
         count_transition("payment", "", Status.PROCESSING, len(begun))
-        settled = payments.executor.execute_many([openings.first_operation(payment) for _, payment in begun])
+        operations_begun = [openings.first_operation(payment, payment["headers"]) for _, payment in begun]
+        settled = payments.executor.execute_many(operations_begun)
         session, rows = payments.database.session(), dict[Claim, Row]()
         for claim, payment in begun:
             row = settled.get(payment["operation_id"]) or store.get(session, claim.merchant, payment["id"])

@@ -50,8 +50,8 @@ class Operation(Struct, frozen=True):
     """A request to the provider. Its id is the idempotency key at the provider and never changes.
 
     `owner` holds its lease. `reference` is the provider's id of the payment that a capture, void or refund is about.
-    `headers` are those of the latest request about the payment, under which a loop logs and traces its work; None in
-    the thread of the request itself. `provider` is the name of the provider that the payment was begun with.
+    `headers` are those of the latest request about the payment, under which a loop or a batch traces its work; None in
+    the thread of that request itself. `provider` is the name of the provider that the payment was begun with.
     `expires` is when the lease ends, on the monotonic clock of the process that holds it. `age` is for how many seconds
     the operation has been stored. A capture that is not `final` keeps the rest authorized. `captured` is what was
     captured of the payment before a capture or void; nothing else is captured while one of these is under way.

@@ -58,8 +58,11 @@ class Openings:
         }
 
 
-def first_operation(payment: dict[str, Any]) -> Operation:
-    """Return the first operation of a payment that was just stored, leased to this request."""
+def first_operation(payment: dict[str, Any], headers: dict[str, str] | None = None) -> Operation:
+    """Return the first operation of a payment that was just stored, leased to this request.
+
+    `headers` are those of its command if the request has several: its trace is that of the command.
+    """
     return Operation(
         payment["merchant"],
         payment["operation_id"],
@@ -70,6 +73,7 @@ def first_operation(payment: dict[str, Any]) -> Operation:
         payment["payment_method"],
         1,
         payment["owner"],
+        headers=headers,
         provider=payment["provider"],
         expires=payment["expires"],
         order_id=payment["order_id"],

@@ -91,7 +91,7 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[
                 yield method, path, operation
 
 
-def _query(document: Mapping[str, Any], operation: Mapping[str, Any], schemas: Schemas) -> list[str]:
+def _query(operation: Mapping[str, Any], schemas: Schemas) -> list[str]:
     found = []
     for parameter in operation.get("parameters", ()):
         if "$ref" in parameter or parameter["in"] != "query":
@@ -112,7 +112,7 @@ def _result(operation: Mapping[str, Any], schemas: Schemas) -> str:
     return "void"
 
 
-def _method(document: Mapping[str, Any], schemas: Schemas, method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _method(schemas: Schemas, method: str, path: str, operation: Mapping[str, Any]) -> str:
     names = re.findall(r"{(\w+)}", path)
     arguments = [f"{name}: string" for name in names]
     request = [f'method: "{method.upper()}"', f"path: {_template(path)}"]
@@ -124,7 +124,7 @@ def _method(document: Mapping[str, Any], schemas: Schemas, method: str, path: st
         else:
             arguments.append(f"body: {kind}" if body.get("required") else f"body: {kind} = {{}}")
             request.append("body")
-    query = _query(document, operation, schemas)
+    query = _query(operation, schemas)
     if query:
         arguments.append(f"query: {{ {'; '.join(query)} }} = {{}}")
         request.append("query")
@@ -155,7 +155,7 @@ def texts() -> dict[Path, str]:
     document = json.loads(DOCUMENT.read_text())
     found = list(operations(document))
     schemas = Schemas(document, [operation for _, _, operation in found])
-    methods = "\n".join(_method(document, schemas, *each) for each in found)
+    methods = "\n".join(_method(schemas, *each) for each in found)
     names = "".join(f"  {name},\n" for name in schemas.used if re.search(rf"\b{name}\b", methods))
     imports = [
         f'import type {{\n{names}}} from "./schema.ts";\n',

@@ -17,9 +17,9 @@ class BrokerUnknown(Exception):
     """EVENTS names a broker that `make run` cannot start. The message says which ones it can."""
 
 
-def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+def is_wanted() -> bool:
     """Return whether EVENTS asks for a broker. Raises `BrokerUnknown`."""
-    broker = environ.get("EVENTS", "")
+    broker = os.environ.get("EVENTS", "")
     if broker not in ("", "nats"):
         raise BrokerUnknown(f"EVENTS={broker}: must be nats, or empty for no broker")
     return broker == "nats"

@@ -49,7 +49,7 @@ class PostgresError(Exception):
 class Postgres:
     """One PostgreSQL server and its state directory.
 
-    It listens on `port` of the loopback address, or on a free port, which stays the same for the life of this object.
+    It listens on a free port of the loopback address, which stays the same for the life of this object.
     `durable=False` is for tests: without fsync, a crash of the machine (not of a process) may lose committed data.
     On Linux the server ends with the thread that started it, so start it in a thread that lives long enough.
     """
@@ -58,13 +58,12 @@ class Postgres:
         self,
         state: Path,
         *,
-        port: int | None = None,
         durable: bool = True,
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         # The server changes its working directory, so its paths must be absolute.
         self.state = state.resolve()
-        self.port = free_port() if port is None else port
+        self.port = free_port()
         self.durable = durable
         self._settings = settings
         self.log = self.state / "postgres.log"

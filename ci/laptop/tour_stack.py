@@ -32,8 +32,9 @@ class Failed(Exception):
 class Tour:
     """A running Tandem, and what the steps do with it."""
 
-    def __init__(self, state: State, say: Callable[[str], None] = print) -> None:
-        self._state, self.say = state, say
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.say: Callable[[str], None] = print
         self.env = admin.read(state.env)
         self._keys = state.keys()
 
@@ -79,9 +80,12 @@ class Tour:
         raise Failed(f"order {order_id}: not {what} after {TIMEOUT:.0f} s")
 
     def kill(self, *names: str) -> None:
-        """Kill processes of Tandem with SIGKILL. `make run` starts them again."""
+        """Kill processes of Tandem, with their workers, by SIGKILL. `make run` starts them again.
+
+        Each is the leader of a process group. A worker that outlived its master could still take a request.
+        """
         for name in names:
-            os.kill(int((self._state.pids / name).read_text()), signal.SIGKILL)
+            os.killpg(int((self._state.pids / name).read_text()), signal.SIGKILL)
         self.say(f"  kill -9: {', '.join(names)}")
 
     @contextmanager
@@ -112,8 +116,11 @@ class Tour:
         for row in self.rows(service, query, *parameters):
             self.say("  row: " + ", ".join(f"{name} {value}" for name, value in row.items()))
 
-    def check_money(self, order_id: str, charges: int = 1, refunds: int = 0) -> None:
-        """Count what the provider has done for an order, by its own records. Raises `Failed` if it differs."""
+    def check_money(self, order_id: str, refunds: int = 0) -> None:
+        """Count what the provider has done for an order, by its own records.
+
+        Raises `Failed` unless that is one charge and so many refunds.
+        """
         counted = self.rows(
             "payment",
             "SELECT s.kind, s.calls FROM simulator.operations s JOIN operations o ON o.id = s.key"
@@ -124,7 +131,7 @@ class Tour:
         found = [sum(row["kind"] == kind for row in counted) for kind in ("sale", "refund")]
         calls = sum(row["calls"] for row in counted)
         self.say(f"  the provider's own records: {found[0]} charge, {found[1]} refunds, in {calls} requests")
-        if found != [charges, refunds]:
+        if found != [1, refunds]:
             raise Failed(f"the provider has made {found[0]} charges and {found[1]} refunds for order {order_id}")
 
     def _faults(self, percent: int) -> None:

@@ -179,6 +179,21 @@ def test_errors_get_a_documented_response(described: Described) -> None:
 JSON = {"Content-Type": "application/json"}
 
 
+def test_a_request_without_an_idempotency_key_is_refused_where_the_document_requires_one(described: Described) -> None:
+    seen = {True: 0, False: 0}
+    for operation in described.keyed:
+        path, method, says = described.operations[operation]
+        if method != "post":
+            continue
+        given = [resolve(described.document, parameter) for parameter in says["parameters"]]
+        required = any(each["name"] == "Idempotency-Key" and each["required"] for each in given)
+        missing, body = re.sub(r"{\w+}", str(uuid.uuid4()), path), described.example(operation)
+        answer = described.client_for(operation).request("POST", missing, json=body)
+        assert ("idempotency-key-missing" in answer.text) == required, (operation, answer.text)
+        seen[required] += 1
+    assert min(seen.values()) > 0
+
+
 def test_an_unchanged_resource_gets_a_documented_304(described: Described) -> None:
     for operation in described.keyed:
         path, method, _ = described.operations[operation]

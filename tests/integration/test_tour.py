@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ci import ROOT
+from ci.laptop.state import State
 from ci.laptop.tour_stack import Failed, Tour
 from ci.laptop.tour_steps import STEPS
+from tests.support.eventually import eventually
 from tests.support.laptop import ENVIRONMENT, free_ports
 
 
@@ -36,6 +40,29 @@ def test_the_tour_breaks_everything_and_the_promise_holds(tmp_path: Path) -> Non
         assert f"Done by {step.file}:" in part
     assert '"lost": 0, "charged_twice": 0' in done.stdout
     assert not (tmp_path / "env").exists(), "what the tour has started is stopped"
+
+
+def test_a_process_is_killed_with_its_workers(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    state.reset()
+    master = 'sleep 60 & echo "$!"; wait'
+    with subprocess.Popen(["sh", "-c", master], stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        (state.pids / "payment-web").write_text(f"{process.pid}\n")
+        tour = Tour.__new__(Tour)
+        tour._state, tour.say = state, lambda _: None
+        tour.kill("payment-web")
+        assert process.wait(10) == -signal.SIGKILL
+        eventually(lambda: not is_running(worker), "the worker has ended")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs. One that has ended may be left as a zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_tour_notices_a_second_charge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,7 @@
 
 A key is `tandem_`, 40 random characters (238 bits) and a checksum of 6 characters, so that people and secret scanners
 recognize it, and malformed keys are rejected without a query. The charts and `make run` make keys of the same format
-for the setting API_KEYS. Only its SHA-256 is stored; `Keyring` says why that is
-safe.
+for the setting API_KEYS. Only the SHA-256 of a key is stored; `Keyring` says why that is safe.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def facts(
     to the members of its example that differ; a code other than the one in `Blueprint.response` adds a response.
     `waits`: the view honors `Prefer: wait`. `body`: the schema of a body that the view parses itself. `signature`:
     the signature that the view checks instead of an API key. `tagged`: the response has an ETag although its schema
-    has no `version`. `keyed`: the request may have an Idempotency-Key, although its method needs none.
+    has no `version`. `keyed`: the request may have an Idempotency-Key, and needs none.
     `deprecated`: the path will go away.
     """
 

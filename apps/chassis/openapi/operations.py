@@ -51,7 +51,8 @@ class Operation:
     @property
     def takes_key(self) -> bool:
         """Whether it needs an Idempotency-Key."""
-        return self.method == "post" and self.path.startswith("/v1/") and self.facts.scope is not None
+        is_post = self.method == "post" and self.path.startswith("/v1/")
+        return is_post and self.facts.scope is not None and not self.facts.keyed
 
     def shows_version(self, names: Mapping[str, Any]) -> bool:
         """Return whether it shows one resource that has versions."""

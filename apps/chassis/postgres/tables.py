@@ -142,18 +142,21 @@ def replace_primary_key(op: Any, table: str, columns: str, *also_dropped: str) -
     alter_quickly(op, f"ALTER TABLE {table} {drops}, ADD CONSTRAINT {table}_pkey PRIMARY KEY USING INDEX {index}")
 
 
-def alter_quickly(op: Any, statement: str, attempts: int = 60) -> None:
+_ATTEMPTS = 60
+
+
+def alter_quickly(op: Any, statement: str) -> None:
     """Execute a statement that locks a table for a moment; wait for the lock for half a second at most, and try again.
 
     While it waits, all later statements on the table wait behind it. Runs outside of a transaction. Raises
     sqlalchemy.exc.OperationalError after the last attempt.
     """
     with op.get_context().autocommit_block():
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
                 op.execute(f"SET LOCAL lock_timeout = '500ms'; {statement}")
             except OperationalError as error:
-                if getattr(error.orig, "sqlstate", "") != "55P03" or attempt == attempts:
+                if getattr(error.orig, "sqlstate", "") != "55P03" or attempt == _ATTEMPTS:
                     raise
                 time.sleep(0.5)
             else:

@@ -54,9 +54,9 @@ def json_field(name: str | None = None, read: Callable[[Any], Any] | None = None
     return field(metadata={"name": name, "read": read}, default=default)
 
 
-def result_field(kind: type[Any], name: str | None = None, default: Any = MISSING) -> Any:
+def result_field(kind: type[Any], name: str | None = None) -> Any:
     """Declare a field that is itself a result of the type `kind`, or null. Its `answer.body` is its own JSON object."""
-    return field(metadata={"name": name, "kind": kind}, default=default)
+    return field(metadata={"name": name, "kind": kind})
 
 
 def time_field(default: Any = MISSING) -> Any:

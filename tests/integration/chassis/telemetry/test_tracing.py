@@ -139,6 +139,23 @@ def test_one_trace_covers_the_request_the_provider_and_the_event(
     assert ancestry(event, collector) == [*BACK, *TO_PAYMENT]
 
 
+def test_commands_that_are_sent_together_belong_to_the_traces_of_their_orders(
+    traced: Stack, collector: Collector
+) -> None:
+    each = [traceparent() for _ in range(3)]
+    traced.held.add("order-relay")
+    traced.processes["order-relay"].kill()
+    try:
+        for given, _, _ in each:
+            place(traced, traceparent=given)
+    finally:
+        traced.held.discard("order-relay")
+    for _, trace, _ in each:
+        provider = collector.wait("the provider's", named("provider sale", "payment", "web"), trace)
+        collector.wait("the request", named("POST /v1/orders"), trace)
+        assert ancestry(provider, collector) == [("payment web", "client", "provider sale"), TO_PAYMENT[-1]]
+
+
 def test_a_webhook_belongs_to_the_trace_of_its_cause(traced: Stack, collector: Collector) -> None:
     given, trace, _ = traceparent()
     with Receiver() as receiver:

@@ -25,7 +25,6 @@ from tests.support.proxy import Proxy
 
 CACHE = Path(__file__).parents[4] / ".cache" / "go"
 PATIENCE = 60.0
-ACCEPTED = ["payment_intents", "payment_intents/pi_1/capture", "payment_intents/pi_1/cancel", "refunds"]
 
 
 @pytest.fixture(scope="session")
