@@ -24,7 +24,9 @@ MAX_TEXT = 2000
 """Characters of the longest text that a field can hold."""
 MAX_REFUSED = 16 * 1024
 """Characters that are searched for card numbers if a body is refused anyway: the search only decides which error."""
-_APART = "?" * 32  # between two texts, so that a number and the words around it are in one text
+# Between two texts, so that a number and the words around it are in one text. In free text, "?" separates groups of
+# digits, and a letter ends a number.
+_APART = f"{'?' * 16}x{'?' * 16}"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNUSUAL = re.compile(r"[\\\x7f]")

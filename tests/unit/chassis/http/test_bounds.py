@@ -259,6 +259,28 @@ def test_a_card_number_as_a_json_number_is_refused(field: str) -> None:
         assert problem.name == "card-number"
 
 
+@pytest.mark.parametrize(
+    "parts", [["45395787", "63621486"], ["4539", "5787", "6362", "1486"], ["4539578763621", "486"]]
+)
+def test_numbers_of_several_texts_are_not_one_number(parts: list[str]) -> None:
+    items = [{"sku": "tea", "name": part, "quantity": 1, "unit_amount": 1} for part in parts]
+    body = {
+        "currency": "EUR",
+        "items": items,
+        "payment_method": "pm_ok",
+        "metadata": {str(at): part for at, part in enumerate(parts)},
+    }
+    assert outcome(text_of(body)) is None
+
+
+@pytest.mark.parametrize("sku", ["4539578763621486 card", "visa 4539578763621486"])
+def test_a_word_at_the_end_of_a_code_still_marks_a_card_number(sku: str) -> None:
+    items = [{"sku": each, "quantity": 1, "unit_amount": 1} for each in ("tea", sku, "cup")]
+    problem = outcome(text_of({"currency": "EUR", "items": items, "payment_method": "pm_ok", "customer": "c"}))
+    assert problem is not None
+    assert problem.errors == [{"pointer": "/items/1/sku", "detail": "Must not hold a card number."}]
+
+
 @pytest.mark.parametrize("field", ["customer", "metadata", "name", "other"])
 @pytest.mark.parametrize("number", ["1e1000000", "-1.5e999999999999999999", "1e-999999999999999999"])
 def test_a_number_of_any_size_is_inspected(field: str, number: str) -> None:
@@ -273,9 +295,15 @@ def test_a_large_amount_is_not_taken_for_a_card_number() -> None:
     assert outcome(text_of({**body, "amount": 4111111111111111}), CreatePayment) is None
 
 
-def command_with(payload: dict[str, Any]) -> bytes:
+def command_with(payload: dict[str, Any], **headers: str) -> bytes:
     command = {"id": "018f6f6e", "merchant": "demo", "topic": "payment.create", "payload": payload}
-    return text_of({"commands": [command]})
+    return text_of({"commands": [{**command, "headers": headers}]})
+
+
+def test_headers_of_a_command_that_have_no_card_number_each_have_none_together() -> None:
+    traceparent = "00-61d6ea92bd20212a0d0d89a981612805-29b55232f273a41a-01"
+    headers = {"tracestate": "a=3963979508864", "traceparent": traceparent}
+    assert outcome(command_with({"amount": 900}, **headers), CommandBatch) is None
 
 
 def test_a_large_amount_of_a_command_is_not_taken_for_a_card_number() -> None:
