@@ -32,7 +32,7 @@ spec:
         prometheus.io/path: /metrics
         {{- end }}
         {{- if not .Values.postgresql.enabled }}
-        checksum/database: {{ toJson .Values.database | sha256sum }}
+        checksum/database: {{ toJson .Values.database | sha256sum | quote }}
         {{- end }}
         {{- with .Values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -144,29 +144,29 @@ spec:
               - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecretName" .)) | nindent 16 }}
               {{- with include "chassis.readSecret" . | fromYaml }}
               - secret:
-                  name: {{ .name }}
+                  name: {{ .name | quote }}
                   items:
-                    - {key: {{ .key }}, path: read-database-url}
+                    - {key: {{ .key | quote }}, path: read-database-url}
               {{- end }}
               - secret:
-                  name: {{ include "chassis.credentialsSecretName" . }}
+                  name: {{ include "chassis.credentialsSecretName" . | quote }}
                   items:
                     {{- range $facts.secrets }}
-                    - {key: {{ . }}, path: {{ . }}}
+                    - {key: {{ . | quote }}, path: {{ . | quote }}}
                     {{- end }}
               {{- with .Values.trustedCA }}
               {{- if .configMap }}
               - configMap:
-                  name: {{ tpl .configMap $ }}
+                  name: {{ tpl .configMap $ | quote }}
                   items:
-                    - {key: {{ .key }}, path: trusted-ca.crt}
+                    - {key: {{ .key | quote }}, path: trusted-ca.crt}
               {{- end }}
               {{- end }}
               {{- range $name, $source := include "chassis.secretEnv" . | fromYaml }}
               - secret:
-                  name: {{ tpl $source.secret $ }}
+                  name: {{ tpl $source.secret $ | quote }}
                   items:
-                    - {key: {{ $source.key }}, path: {{ $name }}}
+                    - {key: {{ $source.key | quote }}, path: {{ $name | quote }}}
               {{- end }}
         - name: metrics # counters of all processes of the pod; /metrics sums them
           emptyDir: {medium: Memory, sizeLimit: 64Mi}

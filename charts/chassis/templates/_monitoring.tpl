@@ -42,7 +42,7 @@ spec:
 port: admin
 path: /metrics
 {{- with .interval }}
-interval: {{ . }}
+interval: {{ . | quote }}
 {{- end }}
 {{- end }}
 

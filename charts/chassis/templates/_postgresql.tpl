@@ -61,7 +61,7 @@ metadata:
   {{- include "chassis.metadata" (list . "postgresql" $name) | nindent 2 }}
 spec:
   {{- /* cannot be changed: the StatefulSet of an earlier release keeps the Service that it has */}}
-  serviceName: {{ dig "spec" "serviceName" $headless (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) }}
+  serviceName: {{ dig "spec" "serviceName" $headless (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) | quote }}
   replicas: 1
   selector:
     matchLabels:
@@ -112,10 +112,10 @@ spec:
       volumes:
         - name: init
           configMap:
-            name: {{ $name }}
+            name: {{ $name | quote }}
         - name: secrets
           secret:
-            secretName: {{ $secret }}
+            secretName: {{ $secret | quote }}
             defaultMode: 0440
             items:
               - {key: password, path: password}
@@ -134,7 +134,7 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         {{- with .Values.postgresql.storageClass }}
-        storageClassName: {{ . }}
+        storageClassName: {{ . | quote }}
         {{- end }}
         resources:
           requests:
@@ -155,11 +155,11 @@ migration has the same one.
 {{- $at := printf "%s-postgresql:5432/%s" (include "chassis.fullname" $context) $owner -}}
 {{- $password := get $existing "password" | default (randAlphaNum 32) -}}
 {{- $servicePassword := get $existing "service-password" | default (printf "service:%s" $password | sha256sum | trunc 32) -}}
-password: {{ $password }}
-postgres-password: {{ get $existing "postgres-password" | default (randAlphaNum 32) }}
-service-password: {{ $servicePassword }}
-url: {{ get $existing "url" | default (printf "postgresql://%s:%s@%s" $owner $password $at) }}
-service-url: {{ get $existing "service-url" | default (printf "postgresql://%s:%s@%s" $service $servicePassword $at) }}
+password: {{ $password | quote }}
+postgres-password: {{ get $existing "postgres-password" | default (randAlphaNum 32) | quote }}
+service-password: {{ $servicePassword | quote }}
+url: {{ get $existing "url" | default (printf "postgresql://%s:%s@%s" $owner $password $at) | quote }}
+service-url: {{ get $existing "service-url" | default (printf "postgresql://%s:%s@%s" $service $servicePassword $at) | quote }}
 {{- end }}
 
 {{- /*

@@ -64,9 +64,9 @@ tracing.headers.
 {{- define "chassis.env" -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 - name: ENVIRONMENT
-  value: {{ .Values.environment }}
+  value: {{ .Values.environment | quote }}
 - name: LOG_LEVEL
-  value: {{ .Values.logLevel }}
+  value: {{ .Values.logLevel | quote }}
 - name: PROMETHEUS_MULTIPROC_DIR
   value: /run/metrics
 {{ include "chassis.databaseEnv" . }}
@@ -87,7 +87,7 @@ tracing.headers.
   value: /etc/tandem/trusted-ca.crt
 {{- end }}
 {{- range $name, $value := include "chassis.settings" . | fromYaml }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ $value | quote }}
 {{- end }}
 {{- if .Values.database.cloudNativePG }}
@@ -107,14 +107,14 @@ that serves
 {{- define "chassis.databaseSource" -}}
 {{- $values := (index . 0).Values -}}
 secret:
-  name: {{ index . 1 }}
+  name: {{ index . 1 | quote }}
   items:
     {{- if $values.postgresql.enabled }}
     - key: service-url
     {{- else if $values.database.url }}
     - key: url
     {{- else if $values.database.existingSecret }}
-    - key: {{ $values.database.existingSecretKey }}
+    - key: {{ $values.database.existingSecretKey | quote }}
     {{- else }}
     - key: uri
     {{- end }}
@@ -128,11 +128,11 @@ the role that serves owns them too
 {{- define "chassis.migrationSecret" -}}
 {{- $database := .Values.database -}}
 {{- if .Values.postgresql.enabled -}}
-{name: {{ include "chassis.databaseSecretName" . }}, key: url}
+{name: {{ include "chassis.databaseSecretName" . | quote }}, key: url}
 {{- else if $database.migrationUrl -}}
-{name: {{ include "chassis.databaseSecretName" . }}, key: migration-url}
+{name: {{ include "chassis.databaseSecretName" . | quote }}, key: migration-url}
 {{- else if $database.migrationExistingSecret -}}
-{name: {{ tpl $database.migrationExistingSecret . }}, key: {{ $database.migrationExistingSecretKey }}}
+{name: {{ tpl $database.migrationExistingSecret . | quote }}, key: {{ $database.migrationExistingSecretKey | quote }}}
 {{- else if and $database.cloudNativePG $database.existingSecret -}}
 {name: {{ $database.cloudNativePG }}-app, key: uri}
 {{- end -}}
@@ -145,9 +145,9 @@ chassis.readSecret: the Secret with the URL of a replica for reads, as YAML {nam
 {{- $database := .Values.database -}}
 {{- if .Values.postgresql.enabled -}}
 {{- else if $database.readUrl -}}
-{name: {{ include "chassis.databaseSecretName" . }}, key: read-url}
+{name: {{ include "chassis.databaseSecretName" . | quote }}, key: read-url}
 {{- else if $database.readExistingSecret -}}
-{name: {{ tpl $database.readExistingSecret . }}, key: {{ $database.readExistingSecretKey }}}
+{name: {{ tpl $database.readExistingSecret . | quote }}, key: {{ $database.readExistingSecretKey | quote }}}
 {{- end -}}
 {{- end }}
 

@@ -27,14 +27,14 @@ spec:
       labels:
         {{- include "chassis.labels" (list . "publisher") | nindent 8 }}
       annotations:
-        checksum/broker: {{ $publisher.url | sha256sum }}
+        checksum/broker: {{ $publisher.url | sha256sum | quote }}
         {{- if .Values.metrics.annotations }}
         prometheus.io/scrape: "true"
         prometheus.io/port: "9090"
         prometheus.io/path: /metrics
         {{- end }}
         {{- if not .Values.postgresql.enabled }}
-        checksum/database: {{ toJson .Values.database | sha256sum }}
+        checksum/database: {{ toJson .Values.database | sha256sum | quote }}
         {{- end }}
     spec:
       {{- include "chassis.pod" . | nindent 6 }}
@@ -46,9 +46,9 @@ spec:
               containerPort: 9090
           env:
             - name: ENVIRONMENT
-              value: {{ .Values.environment }}
+              value: {{ .Values.environment | quote }}
             - name: LOG_LEVEL
-              value: {{ .Values.logLevel }}
+              value: {{ .Values.logLevel | quote }}
             - name: PROMETHEUS_MULTIPROC_DIR
               value: /run/metrics
             - name: RELAY_ADMIN_PORT
@@ -71,7 +71,7 @@ spec:
               value: /etc/tandem/trusted-ca.crt
             {{- end }}
             {{- range $key, $value := $settings }}
-            - name: {{ $key }}
+            - name: {{ $key | quote }}
               value: {{ $value | quote }}
             {{- end }}
             {{- if .Values.database.cloudNativePG }}
@@ -105,20 +105,20 @@ spec:
             sources:
               - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecretName" .)) | nindent 16 }}
               - secret:
-                  name: {{ $urlSecret }}
+                  name: {{ $urlSecret | quote }}
                   items:
-                    - {key: {{ ternary $publisher.existingSecretKey "url" (not (empty $publisher.existingSecret)) }}, path: events-url}
+                    - {key: {{ ternary $publisher.existingSecretKey "url" (not (empty $publisher.existingSecret)) | quote }}, path: events-url}
               {{- with $publisher.credentials }}
               {{- if .existingSecret }}
               - secret:
-                  name: {{ tpl .existingSecret $ }}
+                  name: {{ tpl .existingSecret $ | quote }}
                   items:
-                    - {key: {{ .existingSecretKey }}, path: events-credentials}
+                    - {key: {{ .existingSecretKey | quote }}, path: events-credentials}
               {{- end }}
               {{- end }}
               {{- with $publisher.clientCertificate.existingSecret }}
               - secret:
-                  name: {{ tpl . $ }}
+                  name: {{ tpl . $ | quote }}
                   items:
                     - {key: tls.crt, path: events-client.crt}
                     - {key: tls.key, path: events-client.key}
@@ -126,9 +126,9 @@ spec:
               {{- with .Values.trustedCA }}
               {{- if .configMap }}
               - configMap:
-                  name: {{ tpl .configMap $ }}
+                  name: {{ tpl .configMap $ | quote }}
                   items:
-                    - {key: {{ .key }}, path: trusted-ca.crt}
+                    - {key: {{ .key | quote }}, path: trusted-ca.crt}
               {{- end }}
               {{- end }}
         - name: metrics

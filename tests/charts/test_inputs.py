@@ -1,0 +1,85 @@
+"""Inputs that are easily mistaken for something else: text that looks like a number, nulls, names that are taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kubernetes_validate import utils
+
+from tests.support.charts import custom_resources
+from tests.support.charts.kubernetes import NEWEST
+from tests.support.charts.rendering import Case, merged
+
+EVERYTHING: dict[str, Any] = {  # values with which most templates of a service render something
+    "replicaCount": 2,
+    "postgresql": {"parameters": {"max_connections": 900}},
+    "ingress": {"enabled": True, "hosts": ["shop.example.com"]},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]},
+    "networkPolicy": {"ingressNamespace": "gateways", "monitoringNamespace": "monitoring"},
+    "metrics": {"podMonitor": {"enabled": True}, "rules": {"enabled": True}, "dashboards": {"enabled": True}},
+    "tracing": {"endpoint": "http://collector.monitoring:4317"},
+    "autoscaling": {"enabled": True},
+}
+PUBLISHER = {"publisher": {"enabled": True, "url": "nats://nats.messaging:4222"}}
+
+
+def everything(service: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return `EVERYTHING` for a service, overridden by these values."""
+    return merged(EVERYTHING | (PUBLISHER if service == "order" else {}), values)
+
+
+def valid(case: Case) -> list[dict[str, Any]]:
+    """Return the objects of a case, all of which the API server would take."""
+    objects = case.objects()
+    for one in objects:
+        if (one["apiVersion"], one["kind"]) in custom_resources.SHAPES:
+            custom_resources.check(one)
+        else:
+            utils.validate(one, NEWEST, strict=True)
+    for title, container in case.containers():
+        names = [variable["name"] for variable in container.get("env", [])]
+        assert len(set(names)) == len(names), title
+    return objects
+
+
+# --- text that YAML would read as a number, a boolean or null
+
+
+@pytest.mark.parametrize("text", ["true", "on", "null", "e1"])
+def test_a_release_may_have_any_word_as_its_name(text: str) -> None:
+    for one in valid(Case(release=text)):
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == text
+
+
+@pytest.mark.parametrize("text", ["123", "1e3", "0123", "null", "on"])
+def test_a_namespace_may_look_like_a_number(text: str) -> None:
+    peer = {"order": {"payment": {"namespace": text}, "networkPolicy": {"ingressNamespace": text}}}
+    for one in valid(Case(values=peer, namespace=text)):
+        assert one["metadata"]["namespace"] == text
+
+
+@pytest.mark.parametrize("service", ["order", "payment"])
+@pytest.mark.parametrize("text", ["123", "1e3", "0123", "null", "on"])
+def test_names_in_values_may_look_like_numbers(service: str, text: str) -> None:
+    own = {"url": "http://other", "namespace": text}
+    values: dict[str, Any] = {
+        ("payment" if service == "order" else "order"): own,
+        "image": {"tag": text},
+        "credentials": {"existingSecret": text},
+        "serviceAccount": {"name": text},
+        "secretEnv": {"A": {"secret": text, "key": text}},
+        "trustedCA": {"configMap": text, "key": text},
+        "ingress": {"className": text},
+        "priorityClassName": text,
+        "commonLabels": {"text": text},
+        "nodeSelector": {"text": text},
+        "postgresql": {"existingSecret": text, "storageClass": text},
+        "networkPolicy": {"ingressNamespace": text, "monitoringNamespace": text},
+        "env": {"TEXT": text},
+    }
+    valid(Case(service, everything(service, values)))
+    database = {"existingSecret": text, "existingSecretKey": text}
+    database |= {f"{role}ExistingSecret{part}": text for role in ("migration", "read") for part in ("", "Key")}
+    for given in (database, {"cloudNativePG": text}):
+        valid(Case(service, merged(everything(service, values), {"postgresql": {"enabled": False}, "database": given})))
