@@ -83,3 +83,61 @@ def test_names_in_values_may_look_like_numbers(service: str, text: str) -> None:
     database |= {f"{role}ExistingSecret{part}": text for role in ("migration", "read") for part in ("", "Key")}
     for given in (database, {"cloudNativePG": text}):
         valid(Case(service, merged(everything(service, values), {"postgresql": {"enabled": False}, "database": given})))
+
+
+# --- names that are taken
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"env": {"URL": "http://elsewhere", "API_KEY_FILE": "/elsewhere"}},
+        {"extraEnv": [{"name": "EVENTS_STREAM", "value": "MINE"}, {"name": "EVENTS_SOURCE", "value": "/mine"}]},
+        {"env": {"EVENTS_STREAM": "MINE"}},
+        {
+            "postgresql": {"enabled": False},
+            "database": {"cloudNativePG": "orders"},
+            "env": {"PGTARGETSESSIONATTRS": "any"},
+        },
+    ],
+)
+def test_a_variable_that_the_chart_sets_too_is_set_once(values: dict[str, Any]) -> None:
+    case = Case("order", everything("order", values))
+    assert valid(case)
+    given = {
+        variable["name"]: variable["value"]
+        for title, container in case.containers()
+        for variable in container["env"]
+        if title.endswith(("order-publisher/publisher", "order/web"))
+    }
+    assert given.items() >= {
+        name: value for name, value in values.get("env", {}).items() if name not in ("URL", "API_KEY_FILE")
+    }.items()
+    assert all(given[one["name"]] == one["value"] for one in values.get("extraEnv", []))
+
+
+def test_pod_annotations_override_those_of_the_chart() -> None:
+    mine = {"prometheus.io/scrape": "false", "kubectl.kubernetes.io/default-container": "relay", "note": "a: b\nc # d"}
+    deployment = Case(values={"order": {"podAnnotations": mine}}).one("Deployment", "tandem-order")
+    found = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert found == mine | {"prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
+
+
+def test_the_labels_of_one_object_override_the_common_ones() -> None:
+    values = {
+        "commonLabels": {"team": "shop", "release": "shop"},
+        "podLabels": {"team": "orders"},
+        "metrics": {
+            "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+            "dashboards": {"enabled": True, "labels": {"release": "grafana"}},
+        },
+    }
+    case = Case("order", values, release="order")
+    deployment = case.one("Deployment", "order")
+    assert deployment["metadata"]["labels"]["team"] == "shop"
+    assert deployment["spec"]["template"]["metadata"]["labels"]["team"] == "orders"
+    for one in case.objects("PodMonitor") + case.objects("PrometheusRule"):
+        assert one["metadata"]["labels"]["release"] == "prometheus"
+    dashboards = [one for one in case.objects("ConfigMap") if "postgresql" not in one["metadata"]["name"]]
+    assert {one["metadata"]["labels"]["release"] for one in dashboards} == {"grafana"}

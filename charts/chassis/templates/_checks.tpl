@@ -93,6 +93,7 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if not (or $values.global.imageRegistry (include "chassis.namesRegistry" $values.image.repository) (eq $values.image.repository (printf "tandem/%s" .Chart.Name))) -}}
 {{- $errors = append $errors (printf "image.repository: %s does not name a registry; set global.imageRegistry, or write the whole name, such as registry.example.com/%s" $values.image.repository $values.image.repository) -}}
 {{- end -}}
+{{- $errors = concat $errors (include "chassis.environmentErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors (include "chassis.connectionErrors" . | fromJsonArray) (include "chassis.secretErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors ((include "chassis.facts" . | fromYaml).errors | default list) -}}
 {{- $minimum := add $values.preStopSeconds 25 -}}
@@ -111,6 +112,31 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- with $errors -}}
 {{- fail (printf "\n%s" (join "\n" .)) -}}
 {{- end -}}
+{{- end }}
+
+{{- /*
+chassis.environmentErrors: errors, as a JSON list, if two values set one environment variable. A setting in secretEnv is
+the variable NAME_FILE. (extraEnv overrides env, so these two may have the same names.)
+*/ -}}
+{{- define "chassis.environmentErrors" -}}
+{{- $errors := list -}}
+{{- $names := list -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name $names -}}
+{{- $errors = append $errors (printf "extraEnv: sets %s twice" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $settings := keys (.Values.env | default dict) -}}
+{{- range $name, $_ := include "chassis.secretEnv" . | fromYaml -}}
+{{- $file := printf "%s_FILE" $name -}}
+{{- if has $name $names -}}
+{{- $errors = append $errors (printf "extraEnv: sets %s, which secretEnv or tracing.headers sets too; remove one of them" $name) -}}
+{{- else if has $file (concat $names $settings) -}}
+{{- $errors = append $errors (printf "%s: sets %s, and so does secretEnv.%s or tracing.headers; remove one of them" (ternary "extraEnv" "env" (has $file $names)) $file $name) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $errors -}}
 {{- end }}
 
 {{- /*

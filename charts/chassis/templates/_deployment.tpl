@@ -25,17 +25,10 @@ spec:
       labels:
         {{- include "chassis.labels" (list . "server" .Values.podLabels) | nindent 8 }}
       annotations:
-        kubectl.kubernetes.io/default-container: web
-        {{- if .Values.metrics.annotations }}
-        prometheus.io/scrape: "true"
-        prometheus.io/port: "9090"
-        prometheus.io/path: /metrics
-        {{- end }}
+        {{- $annotations := merge dict (.Values.podAnnotations | default dict) (dict "kubectl.kubernetes.io/default-container" "web") }}
+        {{- toYaml (merge $annotations (include "chassis.scrapeAnnotations" . | fromYaml)) | nindent 8 }}
         {{- if not .Values.postgresql.enabled }}
         checksum/database: {{ toJson .Values.database | sha256sum | quote }}
-        {{- end }}
-        {{- with .Values.podAnnotations }}
-        {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
       {{- include "chassis.pod" . | nindent 6 }}

@@ -31,11 +31,11 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end }}
 
-{{- /* chassis.labels (list CONTEXT COMPONENT [LABELS]): the labels of a pod: the selector, commonLabels and LABELS */ -}}
+{{- /* chassis.labels (list CONTEXT COMPONENT [LABELS]): the labels of a pod: the selector, commonLabels and LABELS, which override them */ -}}
 {{- define "chassis.labels" -}}
 {{ include "chassis.selector" . }}
 app.kubernetes.io/part-of: tandem
-{{- with merge dict (index . 0).Values.commonLabels (last (concat (list dict) (slice . 2))) }}
+{{- with merge dict (last (concat (list dict) (slice . 2)) | default dict) ((index . 0).Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}

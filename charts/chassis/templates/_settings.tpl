@@ -26,6 +26,10 @@ set. Names that are in extraEnv or secretEnv are left out, so that no variable i
 {{- if and .Values.tracing.endpoint (ne (toString .Values.tracing.sampleRatio) "1") -}}
 {{- $common = merge (dict "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" "OTEL_TRACES_SAMPLER_ARG" .Values.tracing.sampleRatio) $common -}}
 {{- end -}}
+{{- /* The operator's Secret has no such option: after a failover, its name may lead to the old primary for a while. */ -}}
+{{- if .Values.database.cloudNativePG -}}
+{{- $common = set $common "PGTARGETSESSIONATTRS" "read-write" -}}
+{{- end -}}
 {{- with .Values.proxy.url -}}
 {{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $) (include "chassis.fullname" $)) $.Values.proxy.noProxy -}}
 {{- $common = merge (dict "HTTPS_PROXY" . "HTTP_PROXY" . "NO_PROXY" (join "," $direct)) $common -}}
@@ -89,11 +93,6 @@ tracing.headers.
 {{- range $name, $value := include "chassis.settings" . | fromYaml }}
 - name: {{ $name | quote }}
   value: {{ $value | quote }}
-{{- end }}
-{{- if .Values.database.cloudNativePG }}
-# The operator's Secret has no such option: after a failover, its name may lead to the old primary for a while.
-- name: PGTARGETSESSIONATTRS
-  value: read-write
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

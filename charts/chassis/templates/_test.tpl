@@ -22,7 +22,7 @@ containers:
     env:
       - name: URL
         value: http://{{ include "chassis.fullname" . }}:{{ (include "chassis.facts" . | fromYaml).port }}
-      {{- range $name, $value := include "chassis.settings" . | fromYaml }}
+      {{- range $name, $value := omit (include "chassis.settings" . | fromYaml) "URL" "API_KEY_FILE" }}
       - name: {{ $name | quote }}
         value: {{ $value | quote }}
       {{- end }}

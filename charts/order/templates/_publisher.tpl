@@ -9,8 +9,10 @@ only: no API keys, and the web pods do not get the broker's credentials.
 {{- $name := printf "%s-publisher" (include "chassis.fullname" .) -}}
 {{- $urlSecret := tpl $publisher.existingSecret . | default $name -}}
 {{- $settings := include "chassis.settings" . | fromYaml -}}
+{{- $extra := list -}}
+{{- range .Values.extraEnv }}{{ $extra = append $extra .name }}{{ end -}}
 {{- range $key, $value := dict "EVENTS_STREAM" $publisher.stream "EVENTS_REPLICAS" $publisher.streamReplicas "EVENTS_SOURCE" $publisher.source "EVENTS_SASL_MECHANISM" $publisher.kafka.saslMechanism "EVENTS_PARTITIONS" $publisher.kafka.partitions -}}
-{{- if not (hasKey $settings $key) -}}{{- $settings = set $settings $key (include "chassis.scalar" $value) -}}{{- end -}}
+{{- if not (or (hasKey $settings $key) (has $key $extra)) -}}{{- $settings = set $settings $key (include "chassis.scalar" $value) -}}{{- end -}}
 {{- end -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -28,10 +30,8 @@ spec:
         {{- include "chassis.labels" (list . "publisher") | nindent 8 }}
       annotations:
         checksum/broker: {{ $publisher.url | sha256sum | quote }}
-        {{- if .Values.metrics.annotations }}
-        prometheus.io/scrape: "true"
-        prometheus.io/port: "9090"
-        prometheus.io/path: /metrics
+        {{- with include "chassis.scrapeAnnotations" . }}
+        {{- . | nindent 8 }}
         {{- end }}
         {{- if not .Values.postgresql.enabled }}
         checksum/database: {{ toJson .Values.database | sha256sum | quote }}
@@ -73,10 +73,6 @@ spec:
             {{- range $key, $value := $settings }}
             - name: {{ $key | quote }}
               value: {{ $value | quote }}
-            {{- end }}
-            {{- if .Values.database.cloudNativePG }}
-            - name: PGTARGETSESSIONATTRS
-              value: read-write
             {{- end }}
             {{- with .Values.extraEnv }}
             {{- toYaml . | nindent 12 }}
