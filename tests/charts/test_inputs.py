@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import helm_python
 import pytest
+import yaml
 from kubernetes_validate import utils
 
 from tests.support.charts import custom_resources
 from tests.support.charts.kubernetes import NEWEST
-from tests.support.charts.rendering import Case, merged
+from tests.support.charts.rendering import ALONE, CHARTS, Case, merged
 
 EVERYTHING: dict[str, Any] = {  # values with which most templates of a service render something
     "replicaCount": 2,
@@ -141,3 +144,46 @@ def test_the_labels_of_one_object_override_the_common_ones() -> None:
         assert one["metadata"]["labels"]["release"] == "prometheus"
     dashboards = [one for one in case.objects("ConfigMap") if "postgresql" not in one["metadata"]["name"]]
     assert {one["metadata"]["labels"]["release"] for one in dashboards} == {"grafana"}
+
+
+# --- nulls, which remove the default of a value
+
+
+def paths(of: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each value and of each section."""
+    for name, value in of.items():
+        yield (*above, name)
+        if isinstance(value, dict):
+            yield from paths(value, (*above, name))
+
+
+def with_null(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values with null at the path."""
+    null: Any = None
+    for name in reversed(path):
+        null = {name: null}
+    return merged(values, null)
+
+
+@pytest.mark.parametrize("service", ["order", "payment"])
+def test_null_is_an_empty_value_or_an_error_that_names_the_value(service: str) -> None:
+    given = set(paths(ALONE[service]))  # what the chart cannot do without
+    empty: dict[str, Any] = {}
+    required = 0
+    for path in paths(yaml.safe_load((CHARTS / service / "values.yaml").read_text())):
+        try:
+            Case(service, with_null({}, path), cached=False).files()
+        except helm_python.HelmValuesError as error:
+            assert f"missing property '{path[-1]}'" in str(error), path  # noqa: PT017
+            required += 1
+        except helm_python.HelmRenderError as error:
+            refused = "execution error at" in str(error) and path[0] in str(error)
+            assert path in given or refused, (path, error)  # noqa: PT017
+        else:
+            empty = with_null(empty, path)
+    assert required > 80
+    assert valid(Case(service, empty))
+    del empty["ingress"], empty["httpRoute"], empty["postgresql"], empty["networkPolicy"]["ingressNamespace"]
+    if service == "order":
+        del empty["publisher"]["url"]
+    assert valid(Case(service, everything(service, empty)))

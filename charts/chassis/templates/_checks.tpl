@@ -30,7 +30,7 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = append $errors "database.migrationUrl: set database.url too, or use database.migrationExistingSecret" -}}
 {{- end -}}
 
-{{- $digits := trimPrefix "sha256:" $values.image.digest -}}
+{{- $digits := trimPrefix "sha256:" ($values.image.digest | default "") -}}
 {{- if and $digits (eq $digits (repeat 64 (substr 0 1 $digits))) -}}
 {{- $errors = append $errors (printf "image.digest: %s is a placeholder; set the digest of your image, or remove this value" $values.image.digest) -}}
 {{- end -}}
@@ -84,7 +84,7 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if and $values.service.externalTrafficPolicy (eq $values.service.type "ClusterIP") -}}
 {{- $errors = append $errors "service.externalTrafficPolicy: has no effect while service.type is ClusterIP" -}}
 {{- end -}}
-{{- if and (gt (len $values.service.ipFamilies) 1) (has $values.service.ipFamilyPolicy (list "" "SingleStack")) -}}
+{{- if and (gt (len ($values.service.ipFamilies | default list)) 1) (has ($values.service.ipFamilyPolicy | default "") (list "" "SingleStack")) -}}
 {{- $errors = append $errors "service.ipFamilyPolicy: must be PreferDualStack or RequireDualStack for two service.ipFamilies" -}}
 {{- end -}}
 {{- if and $values.serviceAccount.annotations (not $values.serviceAccount.create) -}}
@@ -148,7 +148,7 @@ thread has a connection; docs/production.md, Size, has the sum.
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 {{- $connections := $facts.connections -}}
 {{- $embedded := .Values.postgresql.enabled -}}
-{{- $admitted := ternary (.Values.postgresql.parameters.max_connections | default 100) .Values.database.maxConnections $embedded | int -}}
+{{- $admitted := ternary ((.Values.postgresql.parameters | default dict).max_connections | default 100) .Values.database.maxConnections $embedded | int -}}
 {{- $pods := ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled | int -}}
 {{- $surge := toString .Values.updateStrategy.maxSurge -}}
 {{- if hasSuffix "%" $surge -}}

@@ -79,19 +79,26 @@ spec:
               value: {{ .Values.web.connectionsPerAddress | quote }}
           startupProbe:
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.web.startupProbe | nindent 12 }}
+            {{- with .Values.web.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe:
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.web.livenessProbe | nindent 12 }}
+            {{- with .Values.web.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           readinessProbe:
             httpGet: {path: /readyz, port: admin}
-            {{- toYaml .Values.web.readinessProbe | nindent 12 }}
+            {{- with .Values.web.readinessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           lifecycle:
-            {{- with omit .Values.web.lifecycle "preStop" }}
+            {{- $lifecycle := .Values.web.lifecycle | default dict }}
+            {{- with omit $lifecycle "preStop" }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
             preStop: # keeps serving until every node has removed the pod from the Service
-              {{- toYaml (.Values.web.lifecycle.preStop | default (dict "sleep" (dict "seconds" .Values.preStopSeconds))) | nindent 14 }}
+              {{- toYaml ($lifecycle.preStop | default (dict "sleep" (dict "seconds" .Values.preStopSeconds))) | nindent 14 }}
           {{- with .Values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
@@ -113,10 +120,14 @@ spec:
               value: "9091"
           startupProbe:
             httpGet: {path: /livez, port: relay-admin}
-            {{- toYaml .Values.relay.startupProbe | nindent 12 }}
+            {{- with .Values.relay.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe: # no readiness probe: a slow relay must not stop the pod from accepting requests
             httpGet: {path: /livez, port: relay-admin}
-            {{- toYaml .Values.relay.livenessProbe | nindent 12 }}
+            {{- with .Values.relay.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           {{- with .Values.relay.lifecycle }}
           lifecycle:
             {{- toYaml . | nindent 12 }}

@@ -10,7 +10,7 @@ enableServiceLinks: false {{- /* otherwise a Service named "order" would set ORD
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with concat $values.imagePullSecrets $values.global.imagePullSecrets | uniq }}
+{{- with concat ($values.imagePullSecrets | default list) ($values.global.imagePullSecrets | default list) | uniq }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}

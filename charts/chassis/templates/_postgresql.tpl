@@ -96,13 +96,19 @@ spec:
           # A server that rejects connections (exit status 1), because it recovers or all connections are in use, is alive.
           startupProbe:
             exec: &alive {command: [sh, -c, "pg_isready --quiet --host=127.0.0.1 --username=postgres || [ $? = 1 ]"]}
-            {{- toYaml .Values.postgresql.startupProbe | nindent 12 }}
+            {{- with .Values.postgresql.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe:
             exec: *alive
-            {{- toYaml .Values.postgresql.livenessProbe | nindent 12 }}
+            {{- with .Values.postgresql.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           readinessProbe:
             exec: {command: [pg_isready, --quiet, --host=127.0.0.1, --username=postgres]}
-            {{- toYaml .Values.postgresql.readinessProbe | nindent 12 }}
+            {{- with .Values.postgresql.readinessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           volumeMounts:
             - {name: data, mountPath: /var/lib/postgresql}
             - {name: init, mountPath: /docker-entrypoint-initdb.d, readOnly: true}

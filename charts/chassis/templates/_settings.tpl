@@ -31,7 +31,7 @@ set. Names that are in extraEnv or secretEnv are left out, so that no variable i
 {{- $common = set $common "PGTARGETSESSIONATTRS" "read-write" -}}
 {{- end -}}
 {{- with .Values.proxy.url -}}
-{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $) (include "chassis.fullname" $)) $.Values.proxy.noProxy -}}
+{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $) (include "chassis.fullname" $)) ($.Values.proxy.noProxy | default list) -}}
 {{- $common = merge (dict "HTTPS_PROXY" . "HTTP_PROXY" . "NO_PROXY" (join "," $direct)) $common -}}
 {{- end -}}
 {{- range $name, $value := merge dict (include "chassis.facts" . | fromYaml).env $common -}}
@@ -61,7 +61,7 @@ tracing.headers.
 {{- $common = dict "OTEL_EXPORTER_OTLP_HEADERS" (dict "secret" (tpl .existingSecret $) "key" .existingSecretKey) -}}
 {{- end -}}
 {{- end -}}
-{{ toYaml (merge dict .Values.secretEnv $common) }}
+{{ toYaml (merge dict (.Values.secretEnv | default dict) $common) }}
 {{- end }}
 
 {{- /* chassis.env: the environment variables that the web container and the relay container share */ -}}
@@ -154,15 +154,15 @@ chassis.readSecret: the Secret with the URL of a replica for reads, as YAML {nam
 {{- define "chassis.databaseSecretName" -}}
 {{- $own := printf "%s-%s" (include "chassis.fullname" .) (ternary "postgresql" "database" .Values.postgresql.enabled) -}}
 {{- if .Values.postgresql.enabled -}}
-{{ tpl .Values.postgresql.existingSecret . | default $own }}
+{{ tpl (.Values.postgresql.existingSecret | default "") . | default $own }}
 {{- else if and .Values.database.cloudNativePG (not .Values.database.existingSecret) -}}
 {{ .Values.database.cloudNativePG }}-app
 {{- else -}}
-{{ tpl .Values.database.existingSecret . | default $own }}
+{{ tpl (.Values.database.existingSecret | default "") . | default $own }}
 {{- end -}}
 {{- end }}
 
 {{- /* chassis.credentialsSecretName: the name of the Secret with the API keys and signing secrets */ -}}
 {{- define "chassis.credentialsSecretName" -}}
-{{ tpl .Values.credentials.existingSecret . | default (printf "%s-credentials" .Release.Name) }}
+{{ tpl (.Values.credentials.existingSecret | default "") . | default (printf "%s-credentials" .Release.Name) }}
 {{- end }}

@@ -7,7 +7,7 @@ only: no API keys, and the web pods do not get the broker's credentials.
 {{- if .Values.publisher.enabled -}}
 {{- $publisher := .Values.publisher -}}
 {{- $name := printf "%s-publisher" (include "chassis.fullname" .) -}}
-{{- $urlSecret := tpl $publisher.existingSecret . | default $name -}}
+{{- $urlSecret := tpl ($publisher.existingSecret | default "") . | default $name -}}
 {{- $settings := include "chassis.settings" . | fromYaml -}}
 {{- $extra := list -}}
 {{- range .Values.extraEnv }}{{ $extra = append $extra .name }}{{ end -}}
@@ -29,7 +29,7 @@ spec:
       labels:
         {{- include "chassis.labels" (list . "publisher") | nindent 8 }}
       annotations:
-        checksum/broker: {{ $publisher.url | sha256sum | quote }}
+        checksum/broker: {{ $publisher.url | default "" | sha256sum | quote }}
         {{- with include "chassis.scrapeAnnotations" . }}
         {{- . | nindent 8 }}
         {{- end }}
@@ -79,10 +79,14 @@ spec:
             {{- end }}
           startupProbe:
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.relay.startupProbe | nindent 12 }}
+            {{- with .Values.relay.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe: # no readiness probe: nothing calls the pod
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.relay.livenessProbe | nindent 12 }}
+            {{- with .Values.relay.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           {{- with .Values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
@@ -177,8 +181,9 @@ spec:
 {{- /* order.brokerEgress: the NetworkPolicyEgressRules to the servers of publisher.url; by default NATS listens on 4222 and Kafka on 9092 */ -}}
 {{- define "order.brokerEgress" -}}
 {{- $broker := .Values.publisher.egress -}}
-{{- $port := ternary "9092" "4222" (hasPrefix "kafka" .Values.publisher.url) -}}
-{{- range $url := compact (regexSplit " *, *" .Values.publisher.url -1) }}
+{{- $urls := .Values.publisher.url | default "" -}}
+{{- $port := ternary "9092" "4222" (hasPrefix "kafka" $urls) -}}
+{{- range $url := compact (regexSplit " *, *" $urls -1) }}
 {{- $host := regexReplaceAll "^([a-z]+://)?([^@/]*@)?([^/]*).*$" $url "${3}" }}
 - ports:
     - port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default $port }}
