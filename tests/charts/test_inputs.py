@@ -113,10 +113,26 @@ def test_a_variable_that_the_chart_sets_too_is_set_once(values: dict[str, Any]) 
         for variable in container["env"]
         if title.endswith(("order-publisher/publisher", "order/web"))
     }
-    assert given.items() >= {
-        name: value for name, value in values.get("env", {}).items() if name not in ("URL", "API_KEY_FILE")
-    }.items()
+    assert (
+        given.items()
+        >= {name: value for name, value in values.get("env", {}).items() if name not in ("URL", "API_KEY_FILE")}.items()
+    )
     assert all(given[one["name"]] == one["value"] for one in values.get("extraEnv", []))
+
+
+@pytest.mark.parametrize("service", ["order", "payment"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"env": {"DATABASE_POOLED": True}},
+        {"extraEnv": [{"name": "DATABASE_POOLED", "value": "true"}]},
+    ],
+)
+def test_every_role_knows_of_a_pooler(service: str, values: dict[str, Any]) -> None:
+    case = Case(service, everything(service, values))
+    for title, container in case.containers():
+        if "DATABASE_URL_FILE" in [variable["name"] for variable in container["env"]]:
+            assert {"name": "DATABASE_POOLED", "value": "true"} in container["env"], title
 
 
 def test_pod_annotations_override_those_of_the_chart() -> None:

@@ -31,13 +31,17 @@ spec:
         {{- end }}
         - name: LOG_LEVEL
           value: {{ $context.Values.logLevel | quote }}
-        {{- /* The purge must keep keys for as long as the services promise. Other settings need Secrets, and a job has none. */}}
-        {{- with (include "chassis.settings" $context | fromYaml).IDEMPOTENCY_KEY_DAYS }}
-        - name: IDEMPOTENCY_KEY_DAYS
+        {{- /* The purge must keep keys for as long as the services promise, and a pooler refuses connections that set options. Other settings need Secrets, and a job has none. */}}
+        {{- $names := list "DATABASE_POOLED" "IDEMPOTENCY_KEY_DAYS" }}
+        {{- $settings := include "chassis.settings" $context | fromYaml }}
+        {{- range $name := $names }}
+        {{- with get $settings $name }}
+        - name: {{ $name }}
           value: {{ . | quote }}
         {{- end }}
+        {{- end }}
         {{- range $context.Values.extraEnv }}
-        {{- if eq .name "IDEMPOTENCY_KEY_DAYS" }}
+        {{- if has .name $names }}
         - {{- toYaml . | nindent 10 }}
         {{- end }}
         {{- end }}
