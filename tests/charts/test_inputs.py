@@ -88,6 +88,19 @@ def test_names_in_values_may_look_like_numbers(service: str, text: str) -> None:
         valid(Case(service, merged(everything(service, values), {"postgresql": {"enabled": False}, "database": given})))
 
 
+def test_a_release_whose_name_starts_with_a_digit_needs_other_names() -> None:
+    with pytest.raises(helm_python.HelmRenderError, match="fullnameOverride: must be set, because .* is 123"):
+        Case("order", release="123").files()
+    for one in valid(Case("order", {"fullnameOverride": "orders"}, release="123")):
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "123"
+
+
+@pytest.mark.parametrize("registry", ["localhost:5000", "registry:5000/shop", "Registry.example.com/a/b_c", "ghcr.io"])
+def test_a_registry_may_have_a_port_and_folders(registry: str) -> None:
+    for title, container in Case(values={"global": {"imageRegistry": registry}}).containers():
+        assert container["image"].startswith(f"{registry}/"), title
+
+
 # --- names that are taken
 
 
@@ -199,7 +212,8 @@ def test_null_is_an_empty_value_or_an_error_that_names_the_value(service: str) -
             empty = with_null(empty, path)
     assert required > 80
     assert valid(Case(service, empty))
-    del empty["ingress"], empty["httpRoute"], empty["postgresql"], empty["networkPolicy"]["ingressNamespace"]
+    del empty["ingress"], empty["httpRoute"], empty["postgresql"], empty["web"]["resources"]
+    del empty["networkPolicy"]["ingressNamespace"]
     if service == "order":
         del empty["publisher"]["url"]
     assert valid(Case(service, everything(service, empty)))

@@ -93,6 +93,19 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("order", {"commonLabels": {"team": "orders and payments"}}, "team"),
     ("order", {"podLabels": {"team": "x" * 64}}, "team"),
     ("order", {"podLabels": {"the team": "orders"}}, "the team"),
+    ("tandem", {"global": {"imageRegistry": "https://registry.example.com"}}, "imageRegistry"),
+    ("tandem", {"global": {"imageRegistry": "acme"}}, "imageRegistry"),
+    ("order", {"image": {"repository": "registry.example.com/order:1.0"}}, "repository"),
+    ("order", {"ingress": {"hosts": ["https://shop.example.com"]}}, "hosts"),
+    ("order", {"httpRoute": {"hostnames": ["shop.example.com:443"]}}, "hostnames"),
+    ("order", {"networkPolicy": {"from": [{}]}}, "from"),
+    ("order", {"networkPolicy": {"from": [{"ipBlock": {}}]}}, "cidr"),
+    ("order", {"networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/64"}}]}}, "cidr"),
+    ("order", {"service": {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv4"]}}, "ipFamilies"),
+    ("order", {"web": {"resources": {"limits": {"memory": "1.2.3Gi"}}}}, "memory"),
+    ("order", {"extraVolumes": [{"name": "tmp", "emptyDir": {}}]}, "extraVolumes"),
+    ("order", {"extraVolumeMounts": [{"name": "big", "mountPath": "/tmp"}]}, "extraVolumeMounts"),
+    ("order", {"extraContainers": [{"name": "web", "image": "b"}]}, "extraContainers"),
 ]
 
 CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
@@ -195,6 +208,21 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("tandem", {"global": {"imageRegisty": "registry.example.com"}}, "global.imageRegisty"),
     ("tandem", {"payment": {"ingress": {"enabled": True}}}, "ingress.hosts.*\n.*ingressNamespace"),
     ("order", {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "extraEnv: sets A twice"),
+    ("tandem", {"order": {"enabled": False}}, "payment.order.url: set it, because order.enabled is false"),
+    ("tandem", {"payment": {"enabled": False}}, "order.payment.url: set it, because payment.enabled is false"),
+    (
+        "tandem",
+        {
+            "order": {"fullnameOverride": "shop", "payment": {"url": "http://shop:8081"}},
+            "payment": {"fullnameOverride": "shop", "order": {"url": "http://shop:8080"}},
+        },
+        "both services would be named shop",
+    ),
+    (
+        "order",
+        {"autoscaling": {"enabled": True}, "web": {"resources": {"requests": {"cpu": None}}}},
+        "web.resources.requests.cpu",
+    ),
     (
         "order",
         {"secretEnv": {"A": {"secret": "s", "key": "k"}}, "extraEnv": [{"name": "A", "value": "1"}]},

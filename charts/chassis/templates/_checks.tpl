@@ -93,6 +93,12 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if not (or $values.global.imageRegistry (include "chassis.namesRegistry" $values.image.repository) (eq $values.image.repository (printf "tandem/%s" .Chart.Name))) -}}
 {{- $errors = append $errors (printf "image.repository: %s does not name a registry; set global.imageRegistry, or write the whole name, such as registry.example.com/%s" $values.image.repository $values.image.repository) -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]" (include "chassis.fullname" .)) -}}
+{{- $errors = append $errors (printf "fullnameOverride: must be set, because the release's name is %s, and the name of a Service cannot start with a digit" .Release.Name) -}}
+{{- end -}}
+{{- if and $values.autoscaling.enabled (not (((($values.web.resources | default dict).requests | default dict).cpu) | default (($values.web.resources | default dict).limits | default dict).cpu)) -}}
+{{- $errors = append $errors "web.resources.requests.cpu: must be set when autoscaling.enabled is true, because autoscaling.cpuUtilization is a percentage of it" -}}
+{{- end -}}
 {{- $errors = concat $errors (include "chassis.environmentErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors (include "chassis.connectionErrors" . | fromJsonArray) (include "chassis.secretErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors ((include "chassis.facts" . | fromYaml).errors | default list) -}}
