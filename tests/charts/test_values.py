@@ -82,6 +82,30 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("order", {"env": {"DATABASE_URL": "postgresql://a:b@c/d"}}, "DATABASE_URL"),
     ("order", {"extraEnv": [{"name": "PORT", "value": "80"}]}, "PORT|extraEnv"),
     ("order", {"commonLabels": {"app.kubernetes.io/name": "mine"}}, "app.kubernetes.io/name"),
+    ("order", {"env": {"WEB_KEEP_ALIVE_SECONDS": 60}}, "WEB_KEEP_ALIVE_SECONDS"),
+    ("order", {"env": {"OPERATOR_PORT": 9000}}, "OPERATOR_PORT"),
+    ("payment", {"extraEnv": [{"name": "WEB_CONNECTIONS_PER_ADDRESS", "value": "9"}]}, "extraEnv"),
+    ("order", {"secretEnv": {"EVENTS_URL": {"secret": "broker", "key": "url"}}}, "EVENTS_URL"),
+    ("order", {"metrics": {"podMonitor": {"labels": {"app.kubernetes.io/part-of": "kps"}}}}, "part-of"),
+    ("payment", {"metrics": {"rules": {"labels": {"app.kubernetes.io/name": "kps"}}}}, "app.kubernetes.io/name"),
+    ("order", {"metrics": {"dashboards": {"labels": {"app.kubernetes.io/name": "kps"}}}}, "app.kubernetes.io/name"),
+    # what the API server would refuse
+    ("order", {"commonLabels": {"team": "orders and payments"}}, "team"),
+    ("order", {"podLabels": {"team": "x" * 64}}, "team"),
+    ("order", {"podLabels": {"the team": "orders"}}, "the team"),
+    ("tandem", {"global": {"imageRegistry": "https://registry.example.com"}}, "imageRegistry"),
+    ("tandem", {"global": {"imageRegistry": "acme"}}, "imageRegistry"),
+    ("order", {"image": {"repository": "registry.example.com/order:1.0"}}, "repository"),
+    ("order", {"ingress": {"hosts": ["https://shop.example.com"]}}, "hosts"),
+    ("order", {"httpRoute": {"hostnames": ["shop.example.com:443"]}}, "hostnames"),
+    ("order", {"networkPolicy": {"from": [{}]}}, "from"),
+    ("order", {"networkPolicy": {"from": [{"ipBlock": {}}]}}, "cidr"),
+    ("order", {"networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/64"}}]}}, "cidr"),
+    ("order", {"service": {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv4"]}}, "ipFamilies"),
+    ("order", {"web": {"resources": {"limits": {"memory": "1.2.3Gi"}}}}, "memory"),
+    ("order", {"extraVolumes": [{"name": "tmp", "emptyDir": {}}]}, "extraVolumes"),
+    ("order", {"extraVolumeMounts": [{"name": "big", "mountPath": "/tmp"}]}, "extraVolumeMounts"),
+    ("order", {"extraContainers": [{"name": "web", "image": "b"}]}, "extraContainers"),
 ]
 
 CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
@@ -183,6 +207,33 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("order", {"global": {"imageRegisty": "registry.example.com"}}, "global.imageRegisty"),
     ("tandem", {"global": {"imageRegisty": "registry.example.com"}}, "global.imageRegisty"),
     ("tandem", {"payment": {"ingress": {"enabled": True}}}, "ingress.hosts.*\n.*ingressNamespace"),
+    ("order", {"extraEnv": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, "extraEnv: sets A twice"),
+    ("tandem", {"order": {"enabled": False}}, "payment.order.url: set it, because order.enabled is false"),
+    ("tandem", {"payment": {"enabled": False}}, "order.payment.url: set it, because payment.enabled is false"),
+    (
+        "tandem",
+        {
+            "order": {"fullnameOverride": "shop", "payment": {"url": "http://shop:8081"}},
+            "payment": {"fullnameOverride": "shop", "order": {"url": "http://shop:8080"}},
+        },
+        "both services would be named shop",
+    ),
+    (
+        "order",
+        {"autoscaling": {"enabled": True}, "web": {"resources": {"requests": {"cpu": None}}}},
+        "web.resources.requests.cpu",
+    ),
+    (
+        "order",
+        {"secretEnv": {"A": {"secret": "s", "key": "k"}}, "extraEnv": [{"name": "A", "value": "1"}]},
+        "extraEnv: sets A, which secretEnv",
+    ),
+    (
+        "payment",
+        {"secretEnv": {"A": {"secret": "s", "key": "k"}}, "extraEnv": [{"name": "A_FILE", "value": "/a"}]},
+        "extraEnv: sets A_FILE, and so does secretEnv.A",
+    ),
+    ("payment", {"secretEnv": {"A": {"secret": "s", "key": "k"}}, "env": {"A_FILE": "/a"}}, "env: sets A_FILE"),
 ]
 
 

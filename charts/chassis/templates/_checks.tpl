@@ -30,7 +30,7 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = append $errors "database.migrationUrl: set database.url too, or use database.migrationExistingSecret" -}}
 {{- end -}}
 
-{{- $digits := trimPrefix "sha256:" $values.image.digest -}}
+{{- $digits := trimPrefix "sha256:" ($values.image.digest | default "") -}}
 {{- if and $digits (eq $digits (repeat 64 (substr 0 1 $digits))) -}}
 {{- $errors = append $errors (printf "image.digest: %s is a placeholder; set the digest of your image, or remove this value" $values.image.digest) -}}
 {{- end -}}
@@ -84,7 +84,7 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if and $values.service.externalTrafficPolicy (eq $values.service.type "ClusterIP") -}}
 {{- $errors = append $errors "service.externalTrafficPolicy: has no effect while service.type is ClusterIP" -}}
 {{- end -}}
-{{- if and (gt (len $values.service.ipFamilies) 1) (has $values.service.ipFamilyPolicy (list "" "SingleStack")) -}}
+{{- if and (gt (len ($values.service.ipFamilies | default list)) 1) (has ($values.service.ipFamilyPolicy | default "") (list "" "SingleStack")) -}}
 {{- $errors = append $errors "service.ipFamilyPolicy: must be PreferDualStack or RequireDualStack for two service.ipFamilies" -}}
 {{- end -}}
 {{- if and $values.serviceAccount.annotations (not $values.serviceAccount.create) -}}
@@ -93,6 +93,13 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if not (or $values.global.imageRegistry (include "chassis.namesRegistry" $values.image.repository) (eq $values.image.repository (printf "tandem/%s" .Chart.Name))) -}}
 {{- $errors = append $errors (printf "image.repository: %s does not name a registry; set global.imageRegistry, or write the whole name, such as registry.example.com/%s" $values.image.repository $values.image.repository) -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]" (include "chassis.fullname" .)) -}}
+{{- $errors = append $errors (printf "fullnameOverride: must be set, because the release's name is %s, and the name of a Service cannot start with a digit" .Release.Name) -}}
+{{- end -}}
+{{- if and $values.autoscaling.enabled (not (((($values.web.resources | default dict).requests | default dict).cpu) | default (($values.web.resources | default dict).limits | default dict).cpu)) -}}
+{{- $errors = append $errors "web.resources.requests.cpu: must be set when autoscaling.enabled is true, because autoscaling.cpuUtilization is a percentage of it" -}}
+{{- end -}}
+{{- $errors = concat $errors (include "chassis.environmentErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors (include "chassis.connectionErrors" . | fromJsonArray) (include "chassis.secretErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors ((include "chassis.facts" . | fromYaml).errors | default list) -}}
 {{- $minimum := add $values.preStopSeconds 25 -}}
@@ -114,6 +121,31 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- end }}
 
 {{- /*
+chassis.environmentErrors: errors, as a JSON list, if two values set one environment variable. A setting in secretEnv is
+the variable NAME_FILE. (extraEnv overrides env, so these two may have the same names.)
+*/ -}}
+{{- define "chassis.environmentErrors" -}}
+{{- $errors := list -}}
+{{- $names := list -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name $names -}}
+{{- $errors = append $errors (printf "extraEnv: sets %s twice" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $settings := keys (.Values.env | default dict) -}}
+{{- range $name, $_ := include "chassis.secretEnv" . | fromYaml -}}
+{{- $file := printf "%s_FILE" $name -}}
+{{- if has $name $names -}}
+{{- $errors = append $errors (printf "extraEnv: sets %s, which secretEnv or tracing.headers sets too; remove one of them" $name) -}}
+{{- else if has $file (concat $names $settings) -}}
+{{- $errors = append $errors (printf "%s: sets %s, and so does secretEnv.%s or tracing.headers; remove one of them" (ternary "extraEnv" "env" (has $file $names)) $file $name) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $errors -}}
+{{- end }}
+
+{{- /*
 chassis.connectionErrors: errors, as a JSON list, if the pods can open more connections than the database admits. Each
 thread has a connection; docs/production.md, Size, has the sum.
 */ -}}
@@ -122,7 +154,7 @@ thread has a connection; docs/production.md, Size, has the sum.
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 {{- $connections := $facts.connections -}}
 {{- $embedded := .Values.postgresql.enabled -}}
-{{- $admitted := ternary (.Values.postgresql.parameters.max_connections | default 100) .Values.database.maxConnections $embedded | int -}}
+{{- $admitted := ternary ((.Values.postgresql.parameters | default dict).max_connections | default 100) .Values.database.maxConnections $embedded | int -}}
 {{- $pods := ternary .Values.autoscaling.maxReplicas .Values.replicaCount .Values.autoscaling.enabled | int -}}
 {{- $surge := toString .Values.updateStrategy.maxSurge -}}
 {{- if hasSuffix "%" $surge -}}

@@ -25,17 +25,10 @@ spec:
       labels:
         {{- include "chassis.labels" (list . "server" .Values.podLabels) | nindent 8 }}
       annotations:
-        kubectl.kubernetes.io/default-container: web
-        {{- if .Values.metrics.annotations }}
-        prometheus.io/scrape: "true"
-        prometheus.io/port: "9090"
-        prometheus.io/path: /metrics
-        {{- end }}
+        {{- $annotations := merge dict (.Values.podAnnotations | default dict) (dict "kubectl.kubernetes.io/default-container" "web") }}
+        {{- toYaml (merge $annotations (include "chassis.scrapeAnnotations" . | fromYaml)) | nindent 8 }}
         {{- if not .Values.postgresql.enabled }}
-        checksum/database: {{ toJson .Values.database | sha256sum }}
-        {{- end }}
-        {{- with .Values.podAnnotations }}
-        {{- toYaml . | nindent 8 }}
+        checksum/database: {{ toJson .Values.database | sha256sum | quote }}
         {{- end }}
     spec:
       {{- include "chassis.pod" . | nindent 6 }}
@@ -86,19 +79,26 @@ spec:
               value: {{ .Values.web.connectionsPerAddress | quote }}
           startupProbe:
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.web.startupProbe | nindent 12 }}
+            {{- with .Values.web.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe:
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.web.livenessProbe | nindent 12 }}
+            {{- with .Values.web.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           readinessProbe:
             httpGet: {path: /readyz, port: admin}
-            {{- toYaml .Values.web.readinessProbe | nindent 12 }}
+            {{- with .Values.web.readinessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           lifecycle:
-            {{- with omit .Values.web.lifecycle "preStop" }}
+            {{- $lifecycle := .Values.web.lifecycle | default dict }}
+            {{- with omit $lifecycle "preStop" }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
             preStop: # keeps serving until every node has removed the pod from the Service
-              {{- toYaml (.Values.web.lifecycle.preStop | default (dict "sleep" (dict "seconds" .Values.preStopSeconds))) | nindent 14 }}
+              {{- toYaml ($lifecycle.preStop | default (dict "sleep" (dict "seconds" .Values.preStopSeconds))) | nindent 14 }}
           {{- with .Values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
@@ -120,10 +120,14 @@ spec:
               value: "9091"
           startupProbe:
             httpGet: {path: /livez, port: relay-admin}
-            {{- toYaml .Values.relay.startupProbe | nindent 12 }}
+            {{- with .Values.relay.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe: # no readiness probe: a slow relay must not stop the pod from accepting requests
             httpGet: {path: /livez, port: relay-admin}
-            {{- toYaml .Values.relay.livenessProbe | nindent 12 }}
+            {{- with .Values.relay.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           {{- with .Values.relay.lifecycle }}
           lifecycle:
             {{- toYaml . | nindent 12 }}
@@ -144,29 +148,29 @@ spec:
               - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecretName" .)) | nindent 16 }}
               {{- with include "chassis.readSecret" . | fromYaml }}
               - secret:
-                  name: {{ .name }}
+                  name: {{ .name | quote }}
                   items:
-                    - {key: {{ .key }}, path: read-database-url}
+                    - {key: {{ .key | quote }}, path: read-database-url}
               {{- end }}
               - secret:
-                  name: {{ include "chassis.credentialsSecretName" . }}
+                  name: {{ include "chassis.credentialsSecretName" . | quote }}
                   items:
                     {{- range $facts.secrets }}
-                    - {key: {{ . }}, path: {{ . }}}
+                    - {key: {{ . | quote }}, path: {{ . | quote }}}
                     {{- end }}
               {{- with .Values.trustedCA }}
               {{- if .configMap }}
               - configMap:
-                  name: {{ tpl .configMap $ }}
+                  name: {{ tpl .configMap $ | quote }}
                   items:
-                    - {key: {{ .key }}, path: trusted-ca.crt}
+                    - {key: {{ .key | quote }}, path: trusted-ca.crt}
               {{- end }}
               {{- end }}
               {{- range $name, $source := include "chassis.secretEnv" . | fromYaml }}
               - secret:
-                  name: {{ tpl $source.secret $ }}
+                  name: {{ tpl $source.secret $ | quote }}
                   items:
-                    - {key: {{ $source.key }}, path: {{ $name }}}
+                    - {key: {{ $source.key | quote }}, path: {{ $name | quote }}}
               {{- end }}
         - name: metrics # counters of all processes of the pod; /metrics sums them
           emptyDir: {medium: Memory, sizeLimit: 64Mi}

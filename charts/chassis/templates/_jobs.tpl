@@ -12,7 +12,7 @@ metadata:
     {{- include "chassis.labels" (list $context (index . 1)) | nindent 4 }}
   {{- if and (eq (index . 1) "migrate") (not $context.Values.postgresql.enabled) }}
   annotations: # another database needs another run
-    checksum/database: {{ toJson $context.Values.database | sha256sum }}
+    checksum/database: {{ toJson $context.Values.database | sha256sum | quote }}
   {{- end }}
 spec:
   restartPolicy: Never
@@ -30,14 +30,18 @@ spec:
           value: /etc/tandem/migration-database-url
         {{- end }}
         - name: LOG_LEVEL
-          value: {{ $context.Values.logLevel }}
-        {{- /* The purge must keep keys for as long as the services promise. Other settings need Secrets, and a job has none. */}}
-        {{- with (include "chassis.settings" $context | fromYaml).IDEMPOTENCY_KEY_DAYS }}
-        - name: IDEMPOTENCY_KEY_DAYS
+          value: {{ $context.Values.logLevel | quote }}
+        {{- /* The purge must keep keys for as long as the services promise, and a pooler refuses connections that set options. Other settings need Secrets, and a job has none. */}}
+        {{- $names := list "DATABASE_POOLED" "IDEMPOTENCY_KEY_DAYS" }}
+        {{- $settings := include "chassis.settings" $context | fromYaml }}
+        {{- range $name := $names }}
+        {{- with get $settings $name }}
+        - name: {{ $name }}
           value: {{ . | quote }}
         {{- end }}
+        {{- end }}
         {{- range $context.Values.extraEnv }}
-        {{- if eq .name "IDEMPOTENCY_KEY_DAYS" }}
+        {{- if has .name $names }}
         - {{- toYaml . | nindent 10 }}
         {{- end }}
         {{- end }}
@@ -55,14 +59,14 @@ spec:
           - {{- include "chassis.databaseSource" (list $context (index . 3)) | nindent 12 }}
           {{- with $migration }}
           - secret:
-              name: {{ .name }}
+              name: {{ .name | quote }}
               items:
-                - {key: {{ .key }}, path: migration-database-url}
+                - {key: {{ .key | quote }}, path: migration-database-url}
           {{- end }}
     {{- if $createsRole }}
     - name: postgresql-secrets
       secret:
-        secretName: {{ index . 3 }}
+        secretName: {{ index . 3 | quote }}
         defaultMode: 0440
         items:
           - {key: postgres-password, path: postgres-password}
@@ -145,7 +149,7 @@ metadata:
 spec:
   schedule: {{ .Values.purge.schedule | quote }}
   {{- with .Values.purge.timeZone }}
-  timeZone: {{ . }}
+  timeZone: {{ . | quote }}
   {{- end }}
   concurrencyPolicy: Forbid
   startingDeadlineSeconds: {{ .Values.purge.startingDeadlineSeconds }}

@@ -3,6 +3,15 @@ Objects for the Prometheus operator and for Grafana's dashboard sidecar. The adm
 all processes of the pod, so one scrape target per pod is enough.
 */ -}}
 
+{{- /* chassis.scrapeAnnotations: the annotations by which Prometheus finds a pod, if metrics.annotations */ -}}
+{{- define "chassis.scrapeAnnotations" -}}
+{{- if .Values.metrics.annotations -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9090"
+prometheus.io/path: /metrics
+{{- end }}
+{{- end }}
+
 {{- /* chassis.serviceMonitor: the ServiceMonitor, if metrics.serviceMonitor.enabled */ -}}
 {{- define "chassis.serviceMonitor" -}}
 {{- $monitor := .Values.metrics.serviceMonitor -}}
@@ -42,7 +51,7 @@ spec:
 port: admin
 path: /metrics
 {{- with .interval }}
-interval: {{ . }}
+interval: {{ . | quote }}
 {{- end }}
 {{- end }}
 

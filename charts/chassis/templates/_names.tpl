@@ -26,16 +26,16 @@ the 52 characters of a StatefulSet, and NAME-migrate-HASH the 63 characters of a
 
 {{- /* chassis.selector (list CONTEXT COMPONENT): the labels that never change, for selectors and volume claims */ -}}
 {{- define "chassis.selector" -}}
-app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/name: {{ (index . 0).Chart.Name | quote }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
+app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end }}
 
-{{- /* chassis.labels (list CONTEXT COMPONENT [LABELS]): the labels of a pod: the selector, commonLabels and LABELS */ -}}
+{{- /* chassis.labels (list CONTEXT COMPONENT [LABELS]): the labels of a pod: the selector, commonLabels and LABELS, which override them */ -}}
 {{- define "chassis.labels" -}}
 {{ include "chassis.selector" . }}
 app.kubernetes.io/part-of: tandem
-{{- with merge dict (index . 0).Values.commonLabels (last (concat (list dict) (slice . 2))) }}
+{{- with merge dict (last (concat (list dict) (slice . 2)) | default dict) ((index . 0).Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -47,8 +47,8 @@ annotations. ANNOTATIONS override commonAnnotations.
 {{- define "chassis.metadata" -}}
 {{- $context := index . 0 -}}
 {{- $more := concat (slice . 3) (list dict dict) -}}
-name: {{ index . 2 }}
-namespace: {{ $context.Release.Namespace }}
+name: {{ index . 2 | quote }}
+namespace: {{ $context.Release.Namespace | quote }}
 {{- with merge dict (index $more 1) ($context.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -56,8 +56,8 @@ annotations:
 labels:
   {{- include "chassis.labels" (list $context (index . 1) (first $more)) | nindent 2 }}
   app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
-  app.kubernetes.io/managed-by: {{ $context.Release.Service }}
-  helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" }}
+  app.kubernetes.io/managed-by: {{ $context.Release.Service | quote }}
+  helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" | quote }}
 {{- end }}
 
 {{- /*

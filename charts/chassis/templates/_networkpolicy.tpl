@@ -6,7 +6,7 @@ PEER is `peer` of chassis.facts.
 {{- $peer := index . 1 -}}
 - podSelector:
     matchLabels:
-      app.kubernetes.io/name: {{ $peer.name }}
+      app.kubernetes.io/name: {{ $peer.name | quote }}
       app.kubernetes.io/part-of: tandem
   {{- with $peer.namespace }}
   {{- include "chassis.namespaceSelector" . | nindent 2 }}
@@ -17,7 +17,7 @@ PEER is `peer` of chassis.facts.
 {{- define "chassis.namespaceSelector" -}}
 namespaceSelector:
   matchLabels:
-    kubernetes.io/metadata.name: {{ . }}
+    kubernetes.io/metadata.name: {{ . | quote }}
 {{- end }}
 
 {{- /* chassis.apiCallers: the NetworkPolicyPeers that may call the API, without those of networkPolicy.from */ -}}
@@ -40,8 +40,8 @@ namespaceSelector:
 {{- /* chassis.servicePodSelector: a selector for the pods that use the database: server, publisher, migration and purge */ -}}
 {{- define "chassis.servicePodSelector" -}}
 matchLabels:
-  app.kubernetes.io/name: {{ .Chart.Name }}
-  app.kubernetes.io/instance: {{ .Release.Name }}
+  app.kubernetes.io/name: {{ .Chart.Name | quote }}
+  app.kubernetes.io/instance: {{ .Release.Name | quote }}
 matchExpressions:
   - {key: app.kubernetes.io/component, operator: In, values: [server, publisher, migrate, purge]}
 {{- end }}
@@ -55,7 +55,7 @@ matchExpressions:
 {{- else if .Values.database.cloudNativePG -}}
 - podSelector:
     matchLabels:
-      cnpg.io/cluster: {{ .Values.database.cloudNativePG }}
+      cnpg.io/cluster: {{ .Values.database.cloudNativePG | quote }}
 {{- else -}}
 {{- with .Values.networkPolicy.database.to }}{{ toYaml . }}{{ end }}
 {{- end }}

@@ -10,7 +10,7 @@ enableServiceLinks: false {{- /* otherwise a Service named "order" would set ORD
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with concat $values.imagePullSecrets $values.global.imagePullSecrets | uniq }}
+{{- with concat ($values.imagePullSecrets | default list) ($values.global.imagePullSecrets | default list) | uniq }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -32,7 +32,7 @@ securityContext:
 
 {{- /* chassis.pod: the pod spec, without containers and volumes, of every pod that runs the service's image */ -}}
 {{- define "chassis.pod" -}}
-serviceAccountName: {{ include "chassis.serviceAccountName" . }}
+serviceAccountName: {{ include "chassis.serviceAccountName" . | quote }}
 {{ include "chassis.podSecurity" (list . .Values.podSecurityContext) }}
 {{- with .Values.hostAliases }}
 hostAliases:
@@ -51,11 +51,11 @@ the image's own command, the web server.
 {{- define "chassis.container" -}}
 {{- $context := index . 0 -}}
 {{- $image := $context.Values.image -}}
-name: {{ index . 1 }}
+name: {{ index . 1 | quote }}
 image: {{ include "chassis.serviceImage" $context }}
 {{- if or $image.tag (not $image.digest) }}:{{ $image.tag | default $context.Chart.AppVersion }}{{ end }}
 {{- with $image.digest }}@{{ . }}{{ end }}
-imagePullPolicy: {{ $image.pullPolicy }}
+imagePullPolicy: {{ $image.pullPolicy | quote }}
 {{- with index . 2 }}
 command:
   {{- toYaml . | nindent 2 }}

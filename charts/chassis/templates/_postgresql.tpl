@@ -61,7 +61,7 @@ metadata:
   {{- include "chassis.metadata" (list . "postgresql" $name) | nindent 2 }}
 spec:
   {{- /* cannot be changed: the StatefulSet of an earlier release keeps the Service that it has */}}
-  serviceName: {{ dig "spec" "serviceName" $headless (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) }}
+  serviceName: {{ dig "spec" "serviceName" $headless (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) | quote }}
   replicas: 1
   selector:
     matchLabels:
@@ -96,13 +96,19 @@ spec:
           # A server that rejects connections (exit status 1), because it recovers or all connections are in use, is alive.
           startupProbe:
             exec: &alive {command: [sh, -c, "pg_isready --quiet --host=127.0.0.1 --username=postgres || [ $? = 1 ]"]}
-            {{- toYaml .Values.postgresql.startupProbe | nindent 12 }}
+            {{- with .Values.postgresql.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe:
             exec: *alive
-            {{- toYaml .Values.postgresql.livenessProbe | nindent 12 }}
+            {{- with .Values.postgresql.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           readinessProbe:
             exec: {command: [pg_isready, --quiet, --host=127.0.0.1, --username=postgres]}
-            {{- toYaml .Values.postgresql.readinessProbe | nindent 12 }}
+            {{- with .Values.postgresql.readinessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           volumeMounts:
             - {name: data, mountPath: /var/lib/postgresql}
             - {name: init, mountPath: /docker-entrypoint-initdb.d, readOnly: true}
@@ -112,10 +118,10 @@ spec:
       volumes:
         - name: init
           configMap:
-            name: {{ $name }}
+            name: {{ $name | quote }}
         - name: secrets
           secret:
-            secretName: {{ $secret }}
+            secretName: {{ $secret | quote }}
             defaultMode: 0440
             items:
               - {key: password, path: password}
@@ -134,7 +140,7 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         {{- with .Values.postgresql.storageClass }}
-        storageClassName: {{ . }}
+        storageClassName: {{ . | quote }}
         {{- end }}
         resources:
           requests:
@@ -155,11 +161,11 @@ migration has the same one.
 {{- $at := printf "%s-postgresql:5432/%s" (include "chassis.fullname" $context) $owner -}}
 {{- $password := get $existing "password" | default (randAlphaNum 32) -}}
 {{- $servicePassword := get $existing "service-password" | default (printf "service:%s" $password | sha256sum | trunc 32) -}}
-password: {{ $password }}
-postgres-password: {{ get $existing "postgres-password" | default (randAlphaNum 32) }}
-service-password: {{ $servicePassword }}
-url: {{ get $existing "url" | default (printf "postgresql://%s:%s@%s" $owner $password $at) }}
-service-url: {{ get $existing "service-url" | default (printf "postgresql://%s:%s@%s" $service $servicePassword $at) }}
+password: {{ $password | quote }}
+postgres-password: {{ get $existing "postgres-password" | default (randAlphaNum 32) | quote }}
+service-password: {{ $servicePassword | quote }}
+url: {{ get $existing "url" | default (printf "postgresql://%s:%s@%s" $owner $password $at) | quote }}
+service-url: {{ get $existing "service-url" | default (printf "postgresql://%s:%s@%s" $service $servicePassword $at) | quote }}
 {{- end }}
 
 {{- /*

@@ -46,8 +46,8 @@ kind: Secret
 metadata:
   {{- include "chassis.metadata" (list . "credentials" $name) | nindent 2 }}
 stringData:
-  api-key: {{ $apiKey }}
-  payment-api-key: {{ $paymentApiKey }}
+  api-key: {{ $apiKey | quote }}
+  payment-api-key: {{ $paymentApiKey | quote }}
   api-keys: {{ get $existing "api-keys" | default (toJson $keys) | quote }}
   events-secrets: {{ get $existing "events-secrets" | default (printf "whsec_%s" (randBytes 32)) | quote }}
 {{- end }}

@@ -7,7 +7,7 @@ kind: Service
 metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .) dict .Values.service.annotations) | nindent 2 }}
 spec:
-  type: {{ .Values.service.type }}
+  type: {{ .Values.service.type | quote }}
   {{- include "chassis.ipFamilies" . | nindent 2 }}
   {{- range $key := list "loadBalancerClass" "loadBalancerSourceRanges" "externalTrafficPolicy" }}
   {{- with get $.Values.service $key }}
@@ -63,7 +63,7 @@ metadata:
   {{- include "chassis.metadata" (list . "server" (include "chassis.fullname" .) dict .Values.ingress.annotations) | nindent 2 }}
 spec:
   {{- with .Values.ingress.className }}
-  ingressClassName: {{ . }}
+  ingressClassName: {{ . | quote }}
   {{- end }}
   {{- with .Values.ingress.tls }}
   tls:
@@ -74,11 +74,11 @@ spec:
     - host: {{ . | quote }}
       http:
         paths:
-          - path: {{ $.Values.ingress.path }}
+          - path: {{ $.Values.ingress.path | quote }}
             pathType: Prefix
             backend:
               service:
-                name: {{ include "chassis.fullname" $ }}
+                name: {{ include "chassis.fullname" $ | quote }}
                 port: {name: http}
     {{- end }}
 {{- end }}
@@ -114,12 +114,12 @@ spec:
         - path: {type: PathPrefix, value: {{ .Values.httpRoute.path | quote }}}
       {{- with .Values.httpRoute.timeout }}
       timeouts:
-        request: {{ . }}
+        request: {{ . | quote }}
       {{- end }}
       backendRefs:
         - group: ""
           kind: Service
-          name: {{ include "chassis.fullname" . }}
+          name: {{ include "chassis.fullname" . | quote }}
           port: {{ $facts.port }}
           weight: 1
 {{- end }}

@@ -26,8 +26,12 @@ set. Names that are in extraEnv or secretEnv are left out, so that no variable i
 {{- if and .Values.tracing.endpoint (ne (toString .Values.tracing.sampleRatio) "1") -}}
 {{- $common = merge (dict "OTEL_TRACES_SAMPLER" "parentbased_traceidratio" "OTEL_TRACES_SAMPLER_ARG" .Values.tracing.sampleRatio) $common -}}
 {{- end -}}
+{{- /* The operator's Secret has no such option: after a failover, its name may lead to the old primary for a while. */ -}}
+{{- if .Values.database.cloudNativePG -}}
+{{- $common = set $common "PGTARGETSESSIONATTRS" "read-write" -}}
+{{- end -}}
 {{- with .Values.proxy.url -}}
-{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $) (include "chassis.fullname" $)) $.Values.proxy.noProxy -}}
+{{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $) (include "chassis.fullname" $)) ($.Values.proxy.noProxy | default list) -}}
 {{- $common = merge (dict "HTTPS_PROXY" . "HTTP_PROXY" . "NO_PROXY" (join "," $direct)) $common -}}
 {{- end -}}
 {{- range $name, $value := merge dict (include "chassis.facts" . | fromYaml).env $common -}}
@@ -57,16 +61,16 @@ tracing.headers.
 {{- $common = dict "OTEL_EXPORTER_OTLP_HEADERS" (dict "secret" (tpl .existingSecret $) "key" .existingSecretKey) -}}
 {{- end -}}
 {{- end -}}
-{{ toYaml (merge dict .Values.secretEnv $common) }}
+{{ toYaml (merge dict (.Values.secretEnv | default dict) $common) }}
 {{- end }}
 
 {{- /* chassis.env: the environment variables that the web container and the relay container share */ -}}
 {{- define "chassis.env" -}}
 {{- $facts := include "chassis.facts" . | fromYaml -}}
 - name: ENVIRONMENT
-  value: {{ .Values.environment }}
+  value: {{ .Values.environment | quote }}
 - name: LOG_LEVEL
-  value: {{ .Values.logLevel }}
+  value: {{ .Values.logLevel | quote }}
 - name: PROMETHEUS_MULTIPROC_DIR
   value: /run/metrics
 {{ include "chassis.databaseEnv" . }}
@@ -87,13 +91,8 @@ tracing.headers.
   value: /etc/tandem/trusted-ca.crt
 {{- end }}
 {{- range $name, $value := include "chassis.settings" . | fromYaml }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ $value | quote }}
-{{- end }}
-{{- if .Values.database.cloudNativePG }}
-# The operator's Secret has no such option: after a failover, its name may lead to the old primary for a while.
-- name: PGTARGETSESSIONATTRS
-  value: read-write
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
@@ -107,14 +106,14 @@ that serves
 {{- define "chassis.databaseSource" -}}
 {{- $values := (index . 0).Values -}}
 secret:
-  name: {{ index . 1 }}
+  name: {{ index . 1 | quote }}
   items:
     {{- if $values.postgresql.enabled }}
     - key: service-url
     {{- else if $values.database.url }}
     - key: url
     {{- else if $values.database.existingSecret }}
-    - key: {{ $values.database.existingSecretKey }}
+    - key: {{ $values.database.existingSecretKey | quote }}
     {{- else }}
     - key: uri
     {{- end }}
@@ -128,11 +127,11 @@ the role that serves owns them too
 {{- define "chassis.migrationSecret" -}}
 {{- $database := .Values.database -}}
 {{- if .Values.postgresql.enabled -}}
-{name: {{ include "chassis.databaseSecretName" . }}, key: url}
+{name: {{ include "chassis.databaseSecretName" . | quote }}, key: url}
 {{- else if $database.migrationUrl -}}
-{name: {{ include "chassis.databaseSecretName" . }}, key: migration-url}
+{name: {{ include "chassis.databaseSecretName" . | quote }}, key: migration-url}
 {{- else if $database.migrationExistingSecret -}}
-{name: {{ tpl $database.migrationExistingSecret . }}, key: {{ $database.migrationExistingSecretKey }}}
+{name: {{ tpl $database.migrationExistingSecret . | quote }}, key: {{ $database.migrationExistingSecretKey | quote }}}
 {{- else if and $database.cloudNativePG $database.existingSecret -}}
 {name: {{ $database.cloudNativePG }}-app, key: uri}
 {{- end -}}
@@ -145,9 +144,9 @@ chassis.readSecret: the Secret with the URL of a replica for reads, as YAML {nam
 {{- $database := .Values.database -}}
 {{- if .Values.postgresql.enabled -}}
 {{- else if $database.readUrl -}}
-{name: {{ include "chassis.databaseSecretName" . }}, key: read-url}
+{name: {{ include "chassis.databaseSecretName" . | quote }}, key: read-url}
 {{- else if $database.readExistingSecret -}}
-{name: {{ tpl $database.readExistingSecret . }}, key: {{ $database.readExistingSecretKey }}}
+{name: {{ tpl $database.readExistingSecret . | quote }}, key: {{ $database.readExistingSecretKey | quote }}}
 {{- end -}}
 {{- end }}
 
@@ -155,15 +154,15 @@ chassis.readSecret: the Secret with the URL of a replica for reads, as YAML {nam
 {{- define "chassis.databaseSecretName" -}}
 {{- $own := printf "%s-%s" (include "chassis.fullname" .) (ternary "postgresql" "database" .Values.postgresql.enabled) -}}
 {{- if .Values.postgresql.enabled -}}
-{{ tpl .Values.postgresql.existingSecret . | default $own }}
+{{ tpl (.Values.postgresql.existingSecret | default "") . | default $own }}
 {{- else if and .Values.database.cloudNativePG (not .Values.database.existingSecret) -}}
 {{ .Values.database.cloudNativePG }}-app
 {{- else -}}
-{{ tpl .Values.database.existingSecret . | default $own }}
+{{ tpl (.Values.database.existingSecret | default "") . | default $own }}
 {{- end -}}
 {{- end }}
 
 {{- /* chassis.credentialsSecretName: the name of the Secret with the API keys and signing secrets */ -}}
 {{- define "chassis.credentialsSecretName" -}}
-{{ tpl .Values.credentials.existingSecret . | default (printf "%s-credentials" .Release.Name) }}
+{{ tpl (.Values.credentials.existingSecret | default "") . | default (printf "%s-credentials" .Release.Name) }}
 {{- end }}

@@ -22,8 +22,8 @@ containers:
     env:
       - name: URL
         value: http://{{ include "chassis.fullname" . }}:{{ (include "chassis.facts" . | fromYaml).port }}
-      {{- range $name, $value := include "chassis.settings" . | fromYaml }}
-      - name: {{ $name }}
+      {{- range $name, $value := omit (include "chassis.settings" . | fromYaml) "URL" "API_KEY_FILE" }}
+      - name: {{ $name | quote }}
         value: {{ $value | quote }}
       {{- end }}
       - name: API_KEY_FILE
@@ -33,7 +33,7 @@ containers:
 volumes:
   - name: secrets
     secret:
-      secretName: {{ include "chassis.credentialsSecretName" . }}
+      secretName: {{ include "chassis.credentialsSecretName" . | quote }}
       defaultMode: 0440
       items:
         - {key: api-key, path: api-key}

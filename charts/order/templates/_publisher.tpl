@@ -7,10 +7,12 @@ only: no API keys, and the web pods do not get the broker's credentials.
 {{- if .Values.publisher.enabled -}}
 {{- $publisher := .Values.publisher -}}
 {{- $name := printf "%s-publisher" (include "chassis.fullname" .) -}}
-{{- $urlSecret := tpl $publisher.existingSecret . | default $name -}}
+{{- $urlSecret := tpl ($publisher.existingSecret | default "") . | default $name -}}
 {{- $settings := include "chassis.settings" . | fromYaml -}}
+{{- $extra := list -}}
+{{- range .Values.extraEnv }}{{ $extra = append $extra .name }}{{ end -}}
 {{- range $key, $value := dict "EVENTS_STREAM" $publisher.stream "EVENTS_REPLICAS" $publisher.streamReplicas "EVENTS_SOURCE" $publisher.source "EVENTS_SASL_MECHANISM" $publisher.kafka.saslMechanism "EVENTS_PARTITIONS" $publisher.kafka.partitions -}}
-{{- if not (hasKey $settings $key) -}}{{- $settings = set $settings $key (include "chassis.scalar" $value) -}}{{- end -}}
+{{- if not (or (hasKey $settings $key) (has $key $extra)) -}}{{- $settings = set $settings $key (include "chassis.scalar" $value) -}}{{- end -}}
 {{- end -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -27,14 +29,12 @@ spec:
       labels:
         {{- include "chassis.labels" (list . "publisher") | nindent 8 }}
       annotations:
-        checksum/broker: {{ $publisher.url | sha256sum }}
-        {{- if .Values.metrics.annotations }}
-        prometheus.io/scrape: "true"
-        prometheus.io/port: "9090"
-        prometheus.io/path: /metrics
+        checksum/broker: {{ $publisher.url | default "" | sha256sum | quote }}
+        {{- with include "chassis.scrapeAnnotations" . }}
+        {{- . | nindent 8 }}
         {{- end }}
         {{- if not .Values.postgresql.enabled }}
-        checksum/database: {{ toJson .Values.database | sha256sum }}
+        checksum/database: {{ toJson .Values.database | sha256sum | quote }}
         {{- end }}
     spec:
       {{- include "chassis.pod" . | nindent 6 }}
@@ -46,9 +46,9 @@ spec:
               containerPort: 9090
           env:
             - name: ENVIRONMENT
-              value: {{ .Values.environment }}
+              value: {{ .Values.environment | quote }}
             - name: LOG_LEVEL
-              value: {{ .Values.logLevel }}
+              value: {{ .Values.logLevel | quote }}
             - name: PROMETHEUS_MULTIPROC_DIR
               value: /run/metrics
             - name: RELAY_ADMIN_PORT
@@ -71,22 +71,22 @@ spec:
               value: /etc/tandem/trusted-ca.crt
             {{- end }}
             {{- range $key, $value := $settings }}
-            - name: {{ $key }}
+            - name: {{ $key | quote }}
               value: {{ $value | quote }}
-            {{- end }}
-            {{- if .Values.database.cloudNativePG }}
-            - name: PGTARGETSESSIONATTRS
-              value: read-write
             {{- end }}
             {{- with .Values.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
           startupProbe:
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.relay.startupProbe | nindent 12 }}
+            {{- with .Values.relay.startupProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           livenessProbe: # no readiness probe: nothing calls the pod
             httpGet: {path: /livez, port: admin}
-            {{- toYaml .Values.relay.livenessProbe | nindent 12 }}
+            {{- with .Values.relay.livenessProbe }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
           {{- with .Values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
@@ -105,20 +105,20 @@ spec:
             sources:
               - {{- include "chassis.databaseSource" (list . (include "chassis.databaseSecretName" .)) | nindent 16 }}
               - secret:
-                  name: {{ $urlSecret }}
+                  name: {{ $urlSecret | quote }}
                   items:
-                    - {key: {{ ternary $publisher.existingSecretKey "url" (not (empty $publisher.existingSecret)) }}, path: events-url}
+                    - {key: {{ ternary $publisher.existingSecretKey "url" (not (empty $publisher.existingSecret)) | quote }}, path: events-url}
               {{- with $publisher.credentials }}
               {{- if .existingSecret }}
               - secret:
-                  name: {{ tpl .existingSecret $ }}
+                  name: {{ tpl .existingSecret $ | quote }}
                   items:
-                    - {key: {{ .existingSecretKey }}, path: events-credentials}
+                    - {key: {{ .existingSecretKey | quote }}, path: events-credentials}
               {{- end }}
               {{- end }}
               {{- with $publisher.clientCertificate.existingSecret }}
               - secret:
-                  name: {{ tpl . $ }}
+                  name: {{ tpl . $ | quote }}
                   items:
                     - {key: tls.crt, path: events-client.crt}
                     - {key: tls.key, path: events-client.key}
@@ -126,9 +126,9 @@ spec:
               {{- with .Values.trustedCA }}
               {{- if .configMap }}
               - configMap:
-                  name: {{ tpl .configMap $ }}
+                  name: {{ tpl .configMap $ | quote }}
                   items:
-                    - {key: {{ .key }}, path: trusted-ca.crt}
+                    - {key: {{ .key | quote }}, path: trusted-ca.crt}
               {{- end }}
               {{- end }}
         - name: metrics
@@ -181,8 +181,9 @@ spec:
 {{- /* order.brokerEgress: the NetworkPolicyEgressRules to the servers of publisher.url; by default NATS listens on 4222 and Kafka on 9092 */ -}}
 {{- define "order.brokerEgress" -}}
 {{- $broker := .Values.publisher.egress -}}
-{{- $port := ternary "9092" "4222" (hasPrefix "kafka" .Values.publisher.url) -}}
-{{- range $url := compact (regexSplit " *, *" .Values.publisher.url -1) }}
+{{- $urls := .Values.publisher.url | default "" -}}
+{{- $port := ternary "9092" "4222" (hasPrefix "kafka" $urls) -}}
+{{- range $url := compact (regexSplit " *, *" $urls -1) }}
 {{- $host := regexReplaceAll "^([a-z]+://)?([^@/]*@)?([^/]*).*$" $url "${3}" }}
 - ports:
     - port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default $port }}

@@ -1,20 +1,21 @@
 {{- /* payment.facts: see chassis.facts */ -}}
 {{- define "payment.facts" -}}
 {{- $egress := .Values.provider.egress -}}
+{{- $secrets := .Values.secretEnv | default dict -}}
 {{- $given := dict -}}
 {{- range .Values.extraEnv }}{{ $given = set $given .name (.value | default "") }}{{ end -}}
-{{- $stripe := eq (get $given "PROVIDER" | default .Values.env.PROVIDER | default "simulator") "stripe" -}}
+{{- $stripe := eq (get $given "PROVIDER" | default (.Values.env | default dict).PROVIDER | default "simulator") "stripe" -}}
 {{- $errors := list -}}
-{{- if and $stripe (not (or (hasKey .Values.secretEnv "STRIPE_API_KEY") (hasKey $given "STRIPE_API_KEY") .Values.extraEnvFrom)) -}}
+{{- if and $stripe (not (or (hasKey $secrets "STRIPE_API_KEY") (hasKey $given "STRIPE_API_KEY") .Values.extraEnvFrom)) -}}
 {{- $errors = append $errors "secretEnv.STRIPE_API_KEY: must be set, because env.PROVIDER is stripe" -}}
 {{- end -}}
-{{- if and $stripe (not (or (hasKey .Values.secretEnv "STRIPE_WEBHOOK_SECRETS") (hasKey $given "STRIPE_WEBHOOK_SECRETS") .Values.extraEnvFrom)) -}}
+{{- if and $stripe (not (or (hasKey $secrets "STRIPE_WEBHOOK_SECRETS") (hasKey $given "STRIPE_WEBHOOK_SECRETS") .Values.extraEnvFrom)) -}}
 {{- $errors = append $errors "secretEnv.STRIPE_WEBHOOK_SECRETS: must be set, because env.PROVIDER is stripe" -}}
 {{- end -}}
 {{- if and $stripe .Values.networkPolicy.enabled (not (or $egress.enabled .Values.networkPolicy.egress .Values.proxy.url)) -}}
 {{- $errors = append $errors "provider.egress.enabled: must be true, because env.PROVIDER is stripe and the network policy blocks its API" -}}
 {{- end -}}
-{{- if and (not $stripe) (hasKey .Values.secretEnv "STRIPE_API_KEY") (not .Values.extraEnvFrom) -}}
+{{- if and (not $stripe) (hasKey $secrets "STRIPE_API_KEY") (not .Values.extraEnvFrom) -}}
 {{- $errors = append $errors "secretEnv.STRIPE_API_KEY: has no effect while env.PROVIDER is not stripe" -}}
 {{- end -}}
 port: 8081

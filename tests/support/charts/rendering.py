@@ -48,6 +48,7 @@ class Case:
     chart: str = "tandem"
     values: dict[str, Any] = field(default_factory=dict)
     release: str = "tandem"
+    namespace: str = "shop"
     upgrade: bool = False
     charts: Path = CHARTS
     cached: bool = True
@@ -63,7 +64,11 @@ class Case:
         with helm_python.Chart.load(self.charts / self.chart) as chart:
             values = merged(ALONE[self.chart], self.values)
             return chart.render(
-                values, name=self.release, namespace="shop", is_upgrade=self.upgrade, is_install=not self.upgrade
+                values,
+                name=self.release,
+                namespace=self.namespace,
+                is_upgrade=self.upgrade,
+                is_install=not self.upgrade,
             )
 
     def notes(self) -> str:
