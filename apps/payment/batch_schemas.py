@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from chassis.http.fields import Choice, Headers, Id, Payload, Schema, Text, describe
+from chassis.http.fields import Choice, Id, Labels, Payload, Schema, Text, describe
 from chassis.openapi.schemas import EXAMPLE_ID
 from payment.schemas import Capture, CreatePayment, CreateRefund, PaymentView, RefundView
 
@@ -45,7 +45,7 @@ class CommandMessage(Schema):
             {"order_id": EXAMPLE_ID, "amount": 900, "currency": "EUR", "payment_method": "pm_ok"},
         ),
     )
-    headers = Headers(
+    headers = Labels(
         keys=Text(40, code=True),
         values=Text(1000, code=True),
         validate=validate.Length(max=10),

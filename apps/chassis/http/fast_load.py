@@ -19,7 +19,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from chassis import money
-from chassis.http.fields import Currency, Headers, Id, Integer, Labels, List, Payload, is_uuid
+from chassis.http.fields import Currency, Id, Integer, Labels, List, Payload, is_uuid
 
 Load = Callable[[Any], Any]
 
@@ -124,7 +124,7 @@ def _by_type(field: fields.Field[Any]) -> Load:
         return _object(cast(fields.Nested, field).schema)
     if kind is List or kind is fields.List:
         return _list(_field(cast(fields.List[Any], field).inner))
-    if kind in (Labels, Headers, Payload, fields.Dict):
+    if kind in (Labels, Payload, fields.Dict):
         entries = cast(fields.Dict, field)
         return _entries(*(_field(each) if each else _unchanged for each in (entries.key_field, entries.value_field)))
     return lambda value: field.deserialize(value)

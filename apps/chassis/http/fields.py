@@ -149,13 +149,6 @@ class Payload(fields.Dict):
         super().__init__(**kwargs)
 
 
-class Headers(Labels):
-    """Request headers that are passed on with work. What must not be passed on is dropped, not refused.
-
-    They are therefore not inspected (see `chassis.service.usable_headers`): nobody chose them for this request.
-    """
-
-
 class Text(fields.String):
     """A string of `minimum` to `maximum` characters.
 

@@ -16,7 +16,7 @@ import marshmallow as ma
 from marshmallow import fields
 
 from chassis import cards
-from chassis.http.fields import Headers, Integer, Labels, MajorAmount, Payload, QueryInteger, Text
+from chassis.http.fields import Integer, Labels, MajorAmount, Payload, QueryInteger, Text
 from chassis.http.problems import Problem
 
 MAX_DEPTH = 20
@@ -41,13 +41,12 @@ class Rule:
     """What a place in a request holds: free text, a code, or a number, which may be any number.
 
     An object's `members` and a list's `item` have their own rules; those of other members are free text, with free
-    text as names, or with codes as names if `labels` is set. What is `dropped` unless it is harmless is not inspected.
+    text as names, or with codes as names if `labels` is set.
     """
 
     code: bool = False
     number: bool = False
     labels: bool = False
-    dropped: bool = False
     members: Mapping[str, Rule] = field(default_factory=dict)
     item: Rule | None = None
 
@@ -65,8 +64,6 @@ def _rule_of(known: fields.Field[Any]) -> Rule:
         return rule_of(known.schema)
     if isinstance(known, fields.List):
         return Rule(item=_rule_of(known.inner))
-    if isinstance(known, Headers):
-        return Rule(dropped=True)
     if isinstance(known, Labels):
         return Rule(labels=True)
     if isinstance(known, Payload):
@@ -125,8 +122,6 @@ def _search(texts: list[tuple[str, Path]], code: bool, most: int | None) -> None
 
 def _texts(value: Any, rule: Rule, path: Path) -> Iterator[tuple[str, bool, Path]]:
     """Yield each text, whether it is a code, and the path to it. A member's name is reported at its object."""
-    if rule.dropped:
-        return
     if isinstance(value, str):
         yield value, rule.code, path
     elif isinstance(value, dict):

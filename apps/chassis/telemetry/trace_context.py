@@ -7,7 +7,8 @@ import re
 from chassis import cards
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_TRACESTATE = re.compile(r"[\x20-\x7e\t]{1,512}")
+# Without tabs, which the specification allows: no text that the services send each other has control characters.
+_TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
 
 
 def trace_id(traceparent: str) -> str | None:
