@@ -83,7 +83,7 @@ def is_suspicious(text: str) -> bool:
 def is_too_deep(body: Mapping[str, Any]) -> bool:
     """Return whether a body has more than `MAX_DEPTH` levels of objects and lists."""
     level: list[Any] = [body]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         members = [each for part in level for each in (part.values() if isinstance(part, dict) else part)]
         level = [each for each in members if isinstance(each, dict | list)]
         if not level:

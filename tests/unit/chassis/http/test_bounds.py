@@ -316,3 +316,10 @@ def test_a_card_number_in_a_command_is_refused(field: str, value: Any) -> None:
     problem = outcome(command_with({"amount": 900, field: value}), CommandBatch)
     assert problem is not None
     assert (problem.name, problem.errors[0]["pointer"]) == ("card-number", f"/commands/0/payload/{field}")
+
+
+@pytest.mark.parametrize(("begin", "end"), [(b'{"a":', b"}"), (b"[", b"]")])
+def test_a_body_has_at_most_twenty_levels(begin: bytes, end: bytes) -> None:
+    bodies = [b'{"a":%s{}%s}' % (begin * inner, end * inner) for inner in (18, 19)]
+    names = [problem.name for problem in map(outcome, bodies) if problem is not None]
+    assert names == ["validation", "malformed-request"]
