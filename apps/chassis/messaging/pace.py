@@ -6,11 +6,8 @@ import time
 
 from chassis.postgres.database import Database
 
-REST = 0.5
-"""How long a loop rests, as a part of the time that the work before took."""
-
 LONGEST = 0.1
-"""The most seconds of work that count: what takes longer waits for somebody else, and not for a processor."""
+"""The longest rest, in seconds: work that takes longer waits for somebody else, and not for a processor."""
 
 _FEW = 2  # sessions that are in use, say for probes, although nobody has to wait for a processor
 _KNOWN_FOR = 0.1  # seconds for which the loop remembers whether requests are being served
@@ -30,7 +27,7 @@ class Pace:
         self._are_served, self._known_until = False, 0.0
 
     def rest(self, took: float) -> None:
-        """Wait a part of the `took` seconds that the last piece of work took, if requests are being served.
+        """Wait as long as the last piece of work `took`, in seconds, if requests are being served.
 
         Raises one of database.UNAVAILABLE if the database does not respond.
         """
@@ -39,4 +36,4 @@ class Pace:
             row = self._database.session().one(_BUSY, (self._callers,))
             self._are_served, self._known_until = row is not None and row["busy"] > _FEW, now + _KNOWN_FOR
         if self._are_served:
-            time.sleep(min(took, LONGEST) * REST)
+            time.sleep(min(took, LONGEST))
