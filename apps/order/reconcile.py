@@ -133,7 +133,7 @@ class _Comparison:
             if orphan["first_seen_at"] < self._until:
                 yield from self._orphan(orphan["merchant"], str(orphan["order_id"]), str(orphan["payment_id"]))
         for merchant in comparison.merchants(self._session):
-            yield from self._moved(merchant)
+            yield from self._of_merchant(merchant)
         for currency, sums in sorted(self._sums.items()):
             for what in ("captured", "refunded"):
                 yield Total(what, currency, tuple(sums[what, system] for system in range(3)))
@@ -170,8 +170,8 @@ class _Comparison:
             at_provider = account.provider["captured_amount"] - account.provider["refunded_amount"]
             yield Difference((order_id, f"payment {payment_id}", "no order", status, str(at_provider)))
 
-    def _moved(self, merchant: str) -> Iterator[Difference]:
-        """Compare the payments that payment has of the period, and that were not compared with a changed order."""
+    def _of_merchant(self, merchant: str) -> Iterator[Difference]:
+        """Compare a merchant's payments of the period that were not compared with a changed order."""
         try:
             for payment_id in self._moved_payments(merchant):
                 yield from self._payment(merchant, self._gateway.payment(merchant, payment_id))

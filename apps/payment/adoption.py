@@ -72,9 +72,10 @@ class Adoption:
         provider has no record of the payment. Raises ProviderFault.
         """
         records = self._provider.records_of(merchant, payment_id) or list(at_hand)
-        if not records:
-            return None
-        records, repeated = _one_each(records)
+        return self._adopt(merchant, payment_id, records) if records else None
+
+    def _adopt(self, merchant: str, payment_id: str, recorded: Sequence[Record]) -> Adopted:
+        records, repeated = _one_each(recorded)
         try:
             with self._database.transaction() as session:
                 found = _Payment(session, self._provider.name, merchant, payment_id, self._lease)
@@ -99,24 +100,24 @@ class Adoption:
         return found.done
 
     def catch_up(self, merchant: str, payment_id: str) -> bool:
-        """Adopt what this database has forgotten of one of its payments; return whether there was anything.
+        """Adopt what this database has forgotten of one of its payments; return whether anything was adopted.
 
-        If the provider does not respond, there is nothing.
+        Nothing is adopted if the provider does not respond.
         """
         try:
             records = self._provider.records_of(merchant, payment_id)
-            known = adopted.find_known(self._database.session(), records)
-            # A void that names no operation may be the provider's own, of an old authorization: it is none to adopt.
-            if all(
-                record.operation_id is None or adopted.is_known(record, here)
-                for record, here in zip(records, known, strict=True)
-            ):
-                return False
-            done = self.adopt(merchant, payment_id)
         except ProviderFault as error:
             log.warning("records_unknown", payment_id=payment_id, error=error)
             return False
-        return done is not None and bool(done.operations or done.settled)
+        known = adopted.find_known(self._database.session(), records)
+        # A void without an operation is left out: the provider itself may have voided an old authorization.
+        if all(
+            record.operation_id is None or adopted.is_known(record, here)
+            for record, here in zip(records, known, strict=True)
+        ):
+            return False
+        done = self._adopt(merchant, payment_id, records)
+        return bool(done.operations or done.settled)
 
 
 class _Payment:

@@ -61,7 +61,7 @@ class Openings:
 def first_operation(payment: dict[str, Any], headers: dict[str, str] | None = None) -> Operation:
     """Return the first operation of a payment that was just stored, leased to this request.
 
-    `headers` are those of its command if the request has several: its trace is that of the command.
+    `headers` are those of the payment's command if the request has several commands, each with a trace of its own.
     """
     return Operation(
         payment["merchant"],

@@ -19,7 +19,7 @@ import psycopg
 from ci.laptop import launch, nats
 from ci.laptop.guide import env_file, welcome
 from ci.laptop.journey import Journey, Refused, answers_ok
-from ci.laptop.ports import Ports, PortUnusable, url
+from ci.laptop.ports import Ports, PortUnusable, accepts, url
 from ci.laptop.postgres import Postgres, PostgresError
 from ci.laptop.services import SERVICES, START_TIMEOUT, inherited, migration, service, settings, start_postgres
 from ci.laptop.state import AlreadyRunning, State, StateBroken
@@ -113,7 +113,7 @@ def bring_up(state: State, ports: Ports, supervisor: Supervisor) -> None:
     if ports.nats is not None:
         supervisor.start(nats.server(state, ports.nats))
         supervisor.start(nats.publisher(state, ports.nats, environments["order"]))
-        supervisor.wait_until(partial(nats.accepts, ports.nats), "NATS", START_TIMEOUT)
+        supervisor.wait_until(partial(accepts, ports.nats), "NATS", START_TIMEOUT)
         done("NATS is ready")
 
     with closing(Journey(url(ports.order), keys["API_KEY"])) as journey:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,15 +35,6 @@ def program() -> str:
 def url(port: int) -> str:
     """Return the URL of the server, for EVENTS_URL."""
     return f"nats://{ADDRESS}:{port}"
-
-
-def accepts(port: int) -> bool:
-    """Return whether the server accepts connections."""
-    try:
-        socket.create_connection((ADDRESS, port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def server(state: State, port: int) -> Process:

@@ -64,18 +64,23 @@ def url(port: int) -> str:
     return f"http://{ADDRESS}:{port}"
 
 
+def accepts(port: int) -> bool:
+    """Return whether a program accepts connections on a port of the loopback address."""
+    try:
+        socket.create_connection((ADDRESS, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def _variable(field: str) -> str:
     return f"{field.upper()}_PORT"
 
 
 def _unusable(port: int) -> str | None:
     """Return the reason why a port cannot be listened on, or None."""
-    try:
-        # Connect first: some systems allow to bind a port on which a program listens on all addresses.
-        socket.create_connection((ADDRESS, port), timeout=1).close()
-    except OSError:
-        pass
-    else:
+    # Connect first: some systems allow to bind a port on which a program listens on all addresses.
+    if accepts(port):
         return "is in use"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

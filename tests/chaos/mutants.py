@@ -354,7 +354,7 @@ MUTATIONS = (
         ),
         ("tests/integration/test_reconcile.py::test_an_order_is_compared_when_it_changed_and_not_when_it_was_placed",),
         # The payments whose money moved in the period would find the order, too.
-        also=(("apps/order/reconcile.py", "            yield from self._moved(merchant)\n", "            continue\n"),),
+        also=(("apps/order/reconcile.py", "yield from self._of_merchant(merchant)\n", "continue\n"),),
     ),
     Mutation(
         "a declined capture leaves no trace",

@@ -24,8 +24,8 @@ MAX_TEXT = 2000
 """Characters of the longest text that a field can hold."""
 MAX_REFUSED = 16 * 1024
 """Characters that are searched for card numbers if a body is refused anyway: the search only decides which error."""
-# Between two texts, so that a number and the words around it are in one text. In free text, "?" separates groups of
-# digits, and a letter ends a number.
+# Stands between two texts: a word marks no number of another text, because it is too far away, and the letter ends a
+# number. "?" alone would only separate groups of digits.
 _APART = f"{'?' * 16}x{'?' * 16}"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -149,10 +149,12 @@ class Stripe:
         Raises InvalidSignature, and ValueError if the signed body is not an event.
         """
         signature = headers.get("Stripe-Signature", "")
-        try:  # the library signs text, and compares ASCII
-            text, _ = body.decode(), signature.encode("ascii")
-        except UnicodeError as error:
-            raise InvalidSignature("neither body nor signature can be what Stripe sends") from error
+        if not signature.isascii():  # the library can't compare it
+            raise InvalidSignature("the signature is not ASCII")
+        try:
+            text = body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidSignature("the body is not UTF-8, so Stripe has not signed it") from error
         for secret in self._webhook_secrets:
             try:
                 return stripe_objects.hint(self._client.construct_event(text, signature, secret, TOLERANCE).to_dict())

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from ci.laptop.ports import accepts
 from ci.laptop.postgres import Postgres, free_port
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER
-from tests.support.ports import listens
 from tests.support.stack import Stack
 
 OLDEST = (1, 21)
@@ -81,7 +81,7 @@ max_prepared_statements = 200
     with (tmp_path / "pgbouncer.log").open("wb") as log:
         process = subprocess.Popen([program, *as_user, str(tmp_path / "pgbouncer.ini")], stdout=log, stderr=log)
     try:
-        eventually(lambda: listens(port), f"PgBouncer listens (see {tmp_path}/pgbouncer.log)")
+        eventually(lambda: accepts(port), f"PgBouncer listens (see {tmp_path}/pgbouncer.log)")
         yield port
     finally:
         process.terminate()

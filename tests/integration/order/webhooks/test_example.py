@@ -12,12 +12,12 @@ import requests
 
 from ci import ROOT
 from ci.laptop import launch
+from ci.laptop.ports import accepts
 from ci.laptop.postgres import free_port
 from order.transition import EVENTS
 from order.webhooks import model
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Pair
-from tests.support.ports import listens
 from tests.support.webhook_receiver import path_of, register
 
 PAGE = ROOT / "docs" / "webhooks.md"
@@ -52,7 +52,7 @@ def test_the_documented_receiver_accepts_what_order_sends_and_nothing_else(pair:
         )
     try:
         # An earlier delivery would fail, and the pauses between its attempts grow.
-        eventually(lambda: listens(port), "the receiver listens", 60)
+        eventually(lambda: accepts(port), "the receiver listens", 60)
         order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
         expected = {f"order.placed {order['id']} 1", f"order.paid {order['id']} 2"}
         eventually(lambda: expected <= set(printed.read_text().splitlines()), "the receiver accepts both", 60)
