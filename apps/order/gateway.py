@@ -51,12 +51,17 @@ class PaymentGateway(Remote):
             headers = messages[0].headers if len(messages) == 1 else {}
             response = self.post("/v1/commands", orjson.dumps({"commands": commands}), headers, timeout)
         except Refused as error:
-            if error.problem in ("not-found", "method-not-allowed"):
-                raise Unreachable(
-                    "payment has an older release, which takes no batches; it is being upgraded"
-                ) from error
+            _check_release(error, "takes no batches")
             raise
         return answers.read(messages, self.read(response, answers.results_of))
+
+    def merchants(self) -> list[str]:
+        """Return the names of the merchants that have payments, in payment's order. Raises Unreachable and Refused."""
+        try:
+            return [each["merchant"] for each in self._list("tandem", "/v1/merchants?limit=100")]
+        except Refused as error:
+            _check_release(error, "does not list its merchants")
+            raise
 
     def payments(self, merchant: str, order_id: str) -> list[dict[str, Any]]:
         """Return an order's payments, newest first, as payment's API shows them. Raises Unreachable and Refused."""
@@ -99,6 +104,12 @@ class PaymentGateway(Remote):
             yield from records
             if cursor is None:
                 return
+
+
+def _check_release(error: Refused, lacks: str) -> None:
+    """Raise Unreachable if payment does not know the path: it has an older release, which `lacks` says more about."""
+    if error.problem in ("not-found", "method-not-allowed"):
+        raise Unreachable(f"payment has an older release, which {lacks}; it is being upgraded") from error
 
 
 def _object(body: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from chassis.cli.reconcile import Difference, Total
 from chassis.messaging.remote import Refused, Unreachable
@@ -26,8 +25,6 @@ ATTEMPTS = 3
 
 _ORDERED = timedelta(minutes=5)
 """Ledger entries are listed by ids from several processes, so their times are in order only to this precision."""
-
-_NO_ORDER = str(UUID(int=0))
 
 Record = dict[str, Any]
 
@@ -122,9 +119,10 @@ class _Comparison:
         self._sums: dict[str, Counter[tuple[str, int]]] = {}
 
     def run(self) -> Iterator[Difference | Total]:
+        merchants = set(comparison.merchants(self._session))
         try:
-            # Without this request, a period without orders would agree with a payment that was never asked.
-            self._gateway.payments("tandem", _NO_ORDER)
+            # Payment is asked even if nothing is to be compared, and also for merchants that order has lost.
+            merchants.update(self._gateway.merchants())
         except Unreachable as error:
             yield _no_answer("payment", "", error)
         for order in comparison.changed(self._session, self._since, self._until):
@@ -132,7 +130,7 @@ class _Comparison:
         for orphan in orphans.each(self._session):
             if orphan["first_seen_at"] < self._until:
                 yield from self._orphan(orphan["merchant"], str(orphan["order_id"]), str(orphan["payment_id"]))
-        for merchant in comparison.merchants(self._session):
+        for merchant in sorted(merchants):
             yield from self._of_merchant(merchant)
         for currency, sums in sorted(self._sums.items()):
             for what in ("captured", "refunded"):

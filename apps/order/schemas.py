@@ -144,7 +144,7 @@ class ListOrders(Schema):
     )
     sort = Sort("Not with `updated_after`.")
     limit = PageSize()
-    cursor = Cursor(by_time=True)
+    cursor = Cursor("time")
 
 
 class OrderList(Schema):
@@ -178,7 +178,7 @@ class ListRefunds(Schema):
     created_before = QueryTime("Only refunds requested before this time.")
     sort = Sort()
     limit = PageSize()
-    cursor = Cursor(by_time=True)
+    cursor = Cursor("time")
 
 
 class RefundList(Schema):

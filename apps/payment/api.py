@@ -8,14 +8,14 @@ from uuid import UUID
 
 from flask import Response, g, request
 
-from chassis.auth.keyring import requires
+from chassis.auth.keyring import ANY_MERCHANT, requires
 from chassis.http import idempotency, paging, parsing
 from chassis.http.answers import answer
 from chassis.http.blueprint import Blueprint
 from chassis.http.facts import Signature, facts
-from chassis.http.fields import PageByTimeQuery
+from chassis.http.fields import PageByNameQuery, PageByTimeQuery
 from chassis.service import propagated_headers, service
-from payment import ledger, schemas
+from payment import ledger, schemas, store
 from payment.service import Done, Payments
 
 blueprint = Blueprint("payments", __name__, url_prefix="/v1", description="Payments")
@@ -175,6 +175,20 @@ def list_payments(query: dict[str, Any]) -> Response:
     `sort=created_at` lists the oldest first.
     """
     rows = payments().find(g.merchant, query, paging.after_moment(query.get("cursor")))
+    return paging.page(rows, query["limit"])
+
+
+@blueprint.get("/merchants")
+@requires(ANY_MERCHANT)
+@requires("payments:read")
+@blueprint.arguments(PageByNameQuery, location="query")
+@blueprint.response(200, schemas.MerchantList)
+def list_merchants(query: dict[str, Any]) -> Response:
+    """List the merchants that have payments, by name.
+
+    The API key also needs `payments:read`.
+    """
+    rows = store.merchants(service().database.session(), paging.after_name(query.get("cursor")), query["limit"])
     return paging.page(rows, query["limit"])
 
 

@@ -78,7 +78,7 @@ class ListPayments(Schema):
     created_before = QueryTime("Only payments created before this time.")
     sort = Sort()
     limit = PageSize()
-    cursor = Cursor(by_time=True)
+    cursor = Cursor("time")
 
 
 class PaymentView(Schema):
@@ -220,6 +220,19 @@ class EntryList(Schema):
     """A page of the ledger's entries, newest first."""
 
     data = fields.List(fields.Nested(EntryView), metadata=describe("The entries."))
+    next_cursor = NextCursor()
+
+
+class MerchantView(Schema):
+    """A merchant that has payments."""
+
+    merchant = fields.String(metadata=describe("The merchant's name.", "demo"))
+
+
+class MerchantList(Schema):
+    """A page of the merchants that have payments, by name."""
+
+    data = fields.List(fields.Nested(MerchantView), metadata=describe("The merchants."))
     next_cursor = NextCursor()
 
 

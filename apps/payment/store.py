@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from chassis.http import idempotency
 from chassis.http.idempotency import Claim
+from chassis.messaging import leases
 from chassis.messaging.leases import UNTIL
 from chassis.postgres.database import Row, Session, json_time, to_json
 from chassis.postgres.lists import Listing
@@ -211,6 +212,20 @@ def count_ended(session: Session, merchant: str, order_id: str) -> int:
     assert row is not None
     ended: int = row["ended"]
     return ended
+
+
+_MERCHANTS = f"""
+WITH RECURSIVE {leases.merchants("payments", "payments.merchant > %(after)s")}
+SELECT merchant AS name, json_build_object('merchant', merchant)::text AS body FROM found LIMIT %(limit)s + 1
+"""
+
+
+def merchants(session: Session, after: str, limit: int) -> list[Row]:
+    """Return the `name` and `body` (JSON text) of merchants with payments, ordered by name, at most `limit` + 1.
+
+    The page begins after the name `after`.
+    """
+    return session.execute(_MERCHANTS, {"after": after, "limit": limit}).fetchall()
 
 
 _PAYMENTS = Listing(

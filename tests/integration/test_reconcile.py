@@ -165,8 +165,12 @@ def test_a_payment_without_an_order_is_a_difference_until_its_money_is_returned(
     assert reconcile(pair.order_app).exit_code == 0
 
 
-def test_a_payment_without_an_order_is_found_although_order_has_no_record_of_it(pair: Pair) -> None:
-    pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
+@pytest.mark.parametrize("knows_merchant", [True, False])
+def test_a_payment_without_an_order_is_found_although_order_has_no_record_of_it(
+    pair: Pair, knows_merchant: bool
+) -> None:
+    if knows_merchant:
+        pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
     order_id = str(uuid.uuid4())
     payment_id = captured_payment(pair, order_id)
     settled(pair)
@@ -176,12 +180,13 @@ def test_a_payment_without_an_order_is_found_although_order_has_no_record_of_it(
     assert "no order" in " ".join(line)
 
 
-@pytest.mark.parametrize("orders", [True, False])
+@pytest.mark.parametrize("known", [{}, {"capture": "manual"}, None], ids=["captured", "authorized", "no other order"])
 def test_an_authorization_without_an_order_is_found_although_order_has_no_record_of_it(
-    pair: Pair, orders: bool
+    pair: Pair, known: dict[str, str] | None
 ) -> None:
     """The order database was restored to a moment before the order; nothing of the payment is in the ledger."""
-    pair.order.post("/v1/orders", {**ORDER, "capture": "manual"} if orders else ORDER, Prefer="wait=10")
+    if known is not None:
+        pair.order.post("/v1/orders", {**ORDER, **known}, Prefer="wait=10")
     order_id = str(uuid.uuid4())
     wanted = {"order_id": order_id, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "manual"}
     payment_id = pair.payment.post("/v1/payments", wanted).json()["id"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import marshmallow as ma
 from marshmallow import fields, validate
@@ -21,6 +21,11 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER = re.compile(r"-?[0-9]+")
 _TIME_EXAMPLE = "2026-03-14T09:26:53.589793Z"
 _NO_EXAMPLE: Any = object()
+_CURSORS = {
+    "id": "^[A-Za-z0-9_-]{21}[AQgw]$",
+    "time": "^A[A-Za-z0-4][A-Za-z0-9_-]{30}$",
+    "name": "^(?:[2-7][0-9a-f]){1,64}$",
+}
 
 
 def describe(description: str, example: Any = _NO_EXAMPLE) -> dict[str, Any]:
@@ -165,13 +170,12 @@ class Text(fields.String):
 class Cursor(fields.String):
     """The position after which a page of a list begins. `paging` decodes it and refuses an invalid one.
 
-    It is opaque to callers. With `by_time` it is the longer cursor of a list ordered by time.
+    It is opaque to callers. Its form depends on what the list is ordered by.
     """
 
-    def __init__(self, *, by_time: bool = False) -> None:
-        pattern = "^A[A-Za-z0-4][A-Za-z0-9_-]{30}$" if by_time else "^[A-Za-z0-9_-]{21}[AQgw]$"
+    def __init__(self, by: Literal["id", "time", "name"] = "id") -> None:
         metadata = describe("The `next_cursor` of the previous page.")
-        super().__init__(metadata={"pattern": pattern, **metadata})
+        super().__init__(metadata={"pattern": _CURSORS[by], **metadata})
 
 
 class PageQuery(Schema):
@@ -185,7 +189,14 @@ class PageByTimeQuery(Schema):
     """The query of a list without filters that is ordered by time."""
 
     limit = PageSize()
-    cursor = Cursor(by_time=True)
+    cursor = Cursor("time")
+
+
+class PageByNameQuery(Schema):
+    """The query of a list without filters that is ordered by name."""
+
+    limit = PageSize()
+    cursor = Cursor("name")
 
 
 class Time(fields.String):

@@ -1,12 +1,14 @@
 """Lists in pages. A page continues after a row, not at an offset, so new rows do not shift it.
 
-A cursor holds only the position of the last row of a page: its id, and its time in lists ordered by time. It grants no
-access. Used with another key or other filters, it is a position in the list that these select.
+A cursor holds only the position of the last row of a page: its id, and its time in lists ordered by time, or its name
+in lists ordered by name. It grants no access. Used with another key or other filters, it is a position in the list that
+these select.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -20,6 +22,7 @@ from chassis.http.problems import Problem, invalid
 from chassis.postgres.database import Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAME = re.compile("(?:[2-7][0-9a-f]){1,64}")
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -34,6 +37,18 @@ def after_number(cursor: str | None) -> int:
     The list's rows have the number as `id`, a UUID with this value. Raises Problem `validation` for an invalid cursor.
     """
     return 0 if cursor is None else min(uuid.UUID(bytes=decode(cursor, 16)).int, 2**63 - 1)
+
+
+def after_name(cursor: str | None) -> str:
+    """Return the name in a cursor of a list by name, or "" for the first page.
+
+    The cursor is the name's bytes in hexadecimal. Raises Problem `validation` for an invalid cursor.
+    """
+    if cursor is None:
+        return ""
+    if not _NAME.fullmatch(cursor):
+        raise invalid_cursor()
+    return bytes.fromhex(cursor).decode()
 
 
 def after_moment(cursor: str | None) -> tuple[datetime, str] | None:
@@ -71,7 +86,9 @@ def invalid_cursor(pointer: str = "/cursor") -> Problem:
 
 
 def cursor_of(row: Row) -> str:
-    """Return the cursor of a row, made from its `id` and, in a list by time, its `created_at`."""
+    """Return the cursor of a row, made from its `id` and, in a list by time, its `created_at`; or from its `name`."""
+    if "name" in row:
+        return str(row["name"].encode().hex())
     position = uuid.UUID(str(row["id"])).bytes
     if "created_at" in row:  # the list is ordered by time, then by id
         position = ((row["created_at"] - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big") + position
@@ -79,7 +96,7 @@ def cursor_of(row: Row) -> str:
 
 
 def page(rows: list[Row], limit: int) -> Response:
-    """Return the response for up to `limit` + 1 rows with `id` and `body` (JSON text).
+    """Return the response for up to `limit` + 1 rows with `body` (JSON text) and `id`, or `name` in a list by name.
 
     The extra row is not shown: it means that there is another page. So does a row whose body is None, which did not fit
     into the page (see `lists.bounded`). Rows of a list by time also have `created_at`. The Link header to the next page

@@ -16,7 +16,7 @@ from tests.support.pages import ids_of_pages
 from tests.support.pair import Client, Pair
 from tests.support.payment_bodies import wanted
 from tests.support.problems import refused
-from tests.support.settings import OTHER_KEY
+from tests.support.settings import INTERNAL_KEY, OTHER_KEY
 
 
 def declined(pair: Pair, order_id: str, number: int) -> list[str]:
@@ -185,3 +185,43 @@ def test_every_list_is_read_from_an_index(pair: Pair) -> None:
                 explaining = Explaining(connection)
                 store.find(explaining, "many", {**query, "limit": 20}, after)  # type: ignore[arg-type]
                 assert 0 < explaining.read < 200, (query, after)  # The table has more than 300 pages.
+
+
+def test_merchants_are_listed_in_pages_for_a_key_that_may_act_for_any_of_them(pair: Pair) -> None:
+    internal = Client(pair.payment.url, INTERNAL_KEY)
+    listed = [f"list-{letter}" for letter in "abcde"] + ["m" * 64]
+    for merchant in listed:
+        answer = internal.post("/v1/payments", wanted(), **{"Tandem-Merchant": merchant})
+        assert answer.status_code == 201, answer.text
+    seen, path = [], "/v1/merchants?limit=2"
+    while path:
+        page = internal.get(path)
+        assert page.status_code == 200, page.text
+        assert len(page.json()["data"]) <= 2
+        seen += [each["merchant"] for each in page.json()["data"]]
+        path = page.links["next"]["url"] if "next" in page.links else ""
+        assert bool(path) == (page.json()["next_cursor"] is not None)
+    assert seen == sorted(seen)
+    assert [merchant for merchant in seen if merchant in listed] == listed
+    refused(pair.payment.get("/v1/merchants"), 403, "forbidden")
+
+
+@pytest.mark.parametrize("cursor", ["", "6", "6A", "1f", "80", "61" * 65, "61%0A", "YQ=="])
+def test_a_cursor_that_no_list_of_merchants_had_is_refused(pair: Pair, cursor: str) -> None:
+    internal = Client(pair.payment.url, INTERNAL_KEY)
+    refused(internal.get(f"/v1/merchants?cursor={cursor}"), 422, "validation", "/cursor")
+
+
+def test_the_list_of_merchants_reads_one_row_of_each(pair: Pair) -> None:
+    pair.databases.query(
+        "payment",
+        """INSERT INTO payments (merchant, id, order_id, status, amount, currency, payment_method, capture, provider)
+           SELECT 'count-' || n % 3, gen_random_uuid(), gen_random_uuid(), 'failed', 9, 'EUR', 'pm_ok', 'automatic',
+                  'simulator'
+           FROM generate_series(1, 20000) n""",
+    )
+    pair.databases.query("payment", "ANALYZE payments")
+    with psycopg.connect(pair.databases.payment, autocommit=True) as connection:
+        explaining = Explaining(connection)
+        store.merchants(explaining, "count-", 3)  # type: ignore[arg-type]
+        assert 0 < explaining.read < 60, "The table has more than 300 pages."
