@@ -23,6 +23,17 @@ bin.mkdir(parents=True)
 sys.exit("The virtual environment was not created successfully because ensurepip is not available.")
 """
 
+# Copies a complete environment, which takes a tenth of the time that it takes to make one.
+COPYING_VENV = "import shutil, sys\nshutil.copytree({made!r}, sys.argv[1], symlinks=True)\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete virtual environment."""
+    environment = tmp_path_factory.mktemp("made") / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    return environment
+
 
 def wheel(folder: Path) -> str:
     """Write a wheel of a package `tiny`, and return its line in a lock."""
@@ -36,10 +47,11 @@ def wheel(folder: Path) -> str:
 
 
 class Checkout:
-    """A checkout in which `make run` only says that it runs."""
+    """A checkout in which `make run` only says that it runs. `python -m venv` copies the environment `made`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, made: Path) -> None:
         self.path = path
+        self.copying = self._modules("copying", COPYING_VENV.format(made=str(made)))
         (path / "ci" / "laptop").mkdir(parents=True)
         shutil.copy(ROOT / "Makefile", path)
         shutil.copy(ROOT / "ci" / "__init__.py", path / "ci")
@@ -60,6 +72,7 @@ class Checkout:
                 "PIP_NO_INDEX": "1",
                 "PIP_FIND_LINKS": str(self.path),
                 "PYTHON": sys.executable,
+                "PYTHONPATH": self.copying,
                 **environment,
             },
             stdout=subprocess.PIPE,
@@ -70,19 +83,22 @@ class Checkout:
 
     def breaks_venv(self) -> str:
         """Return a PYTHONPATH with which `python -m venv` fails."""
-        modules = self.path / "broken"
-        modules.mkdir(exist_ok=True)
-        (modules / "venv.py").write_text(BROKEN_VENV)
-        return str(modules)
+        return self._modules("broken", BROKEN_VENV)
+
+    def _modules(self, name: str, venv: str) -> str:
+        folder = self.path / name
+        folder.mkdir(parents=True)
+        (folder / "venv.py").write_text(venv)
+        return str(folder)
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return Checkout(tmp_path / "checkout")
+def checkout(tmp_path: Path, made: Path) -> Checkout:
+    return Checkout(tmp_path / "checkout", made)
 
 
 def test_packages_are_installed_once_with_one_line_of_progress(checkout: Checkout) -> None:
-    first = checkout.run()
+    first = checkout.run(PYTHONPATH="")
     assert first.stdout.splitlines() == [
         "Installing the packages that Tandem needs into .venv (once): 1 packages",
         "Tandem runs",
