@@ -628,6 +628,24 @@ def test_a_declined_payment_is_adopted_beside_the_live_payment_of_its_order(pair
     assert reconcile(pair).exit_code == 0
 
 
+def test_a_declined_payment_whose_method_the_provider_no_longer_names_is_the_same_payment(pair: Pair) -> None:
+    """Stripe takes the method from a PaymentIntent that it declines, and names a method by another id than its token.
+
+    Otherwise the command that created it would be refused for ever, and every later one of its order would wait for it.
+    """
+    order = pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_declined"}, Prefer="wait=10").json()
+    assert order["status"] == "payment_failed"
+    forget(pair)
+    pair.databases.query("payment", "UPDATE simulator.operations SET payment_method = 'unknown'")
+    assert resync(pair).exit_code == 0
+    again = "UPDATE outbox SET delivered_at = NULL, available_at = now(), leased_until = NULL"
+    pair.databases.query("order", again)
+    paid = pair.order.post(f"/v1/orders/{order['id']}/payment-attempts", {"payment_method": "pm_ok"})
+    assert paid.status_code == 202, paid.text
+    eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid")
+    assert records(pair) == [("sale", 900)]
+
+
 FORGET_THE_OUTCOME = """
 ALTER TABLE payments DISABLE TRIGGER USER; ALTER TABLE operations DISABLE TRIGGER USER;
 UPDATE operations SET status = 'pending', settled_at = NULL, provider_reference = NULL;
