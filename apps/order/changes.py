@@ -33,6 +33,8 @@ log = logs.get_logger()
 
 T = TypeVar("T")
 
+_BEHIND = "payment refused the command in a state that is older than the one order knows: has it been restored?"
+
 _NOT_UPDATED = "The event follows a change of the order's payment, and the payment service does not respond."
 
 Plan = Callable[[Session, Order], Change | None]
@@ -206,6 +208,9 @@ class Changes:
         paths, unchanged = [], []
         for message in answered:
             order = orders.get((message.merchant, message.aggregate_id))
+            if order is not None and transition.is_behind(order, answers[message.id]):
+                failed[message.id] = Refused(_BEHIND)
+                continue
             taken = transition.apply(order, answers[message.id], new_id) if order else []
             if taken:
                 paths.append(Path(message.merchant, taken, "payment", message.headers, answered=message))
@@ -217,17 +222,23 @@ class Changes:
             if row is not None:
                 self._count(path, row)
             elif path.answered is not None:
-                self._settle(path.answered, answers[path.answered.id])
+                try:
+                    self._settle(path.answered, answers[path.answered.id])
+                except Refused as error:
+                    failed[path.answered.id] = error
         return failed
 
     def _settle(self, message: Message, answer: Answer, order: Order | None = None) -> tuple[str, Row | None]:
         """Commit what follows from payment's answer, together with the mark that the message is delivered.
 
         `order` are the order's facts, if they are known. Returns the outcome and, if the order changed, its view.
+        Raises Refused if the command is to be sent again: see transition.is_behind.
         """
         session = self._database.session()
         while True:
             order = order or steps.read(session, message.merchant, message.aggregate_id)
+            if order is not None and transition.is_behind(order, answer):
+                raise Refused(_BEHIND)
             taken = transition.apply(order, answer, new_id) if order else []
             if not taken:
                 return ("delivered" if outbox.mark_delivered(session, message) else "lease_lost"), None

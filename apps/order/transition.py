@@ -204,6 +204,19 @@ def is_outdated(order: Order, answer: Answer) -> bool:
     )
 
 
+def is_behind(order: Order, answer: Answer) -> bool:
+    """Return whether payment refused a command because of a state that is older than the one the order knows.
+
+    Its database was restored and has not caught up, so that is no outcome. The order would decide the same again, under
+    a new id each time.
+    """
+    known, payment, outcome = order.payment, answer.payment, answer.outcome
+    if known is None or payment is None or outcome is None or outcome.succeeded or outcome.declined:
+        return False
+    is_older = payment.id == known.id and payment.version < known.version
+    return is_older and any(asked.id == outcome.id for asked in order.asked)
+
+
 def _cancel(history: History, change: Cancel) -> None:
     order = history.order
     if order.status in (Status.CANCELING, Status.CANCELED):

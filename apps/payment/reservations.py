@@ -141,10 +141,20 @@ def is_repeated(session: Session, operation: Operation, amount: int | None) -> b
     return True
 
 
-def require_same(row: Row, wanted: Mapping[str, Any]) -> None:
-    """Raise Problem `idempotency-key-reused` unless the payment `row` is what the request `wanted` asks for."""
-    asked = ("order_id", "amount", "currency", "payment_method", "capture")
-    if any(str(row[name]) != str(wanted[name]) for name in asked):
+def require_same(session: Session, row: Row, wanted: Mapping[str, Any]) -> None:
+    """Raise Problem `idempotency-key-reused` unless the payment `row` is what the request `wanted` asks for.
+
+    An adopted payment fits any payment method: a provider may record none for a charge that it declined, or another
+    name than the token that it was given.
+    """
+    different = {
+        name
+        for name in ("order_id", "amount", "currency", "payment_method", "capture")
+        if str(row[name]) != str(wanted[name])
+    }
+    if different == {"payment_method"} and operations.is_adopted(session, wanted["merchant"], wanted["operation_id"]):
+        return
+    if different:
         raise idempotency.reused()
 
 

@@ -92,7 +92,7 @@ class Payments:
             if row is None:
                 made = store.get(session, claim.merchant, payment["id"])
                 if made is not None:
-                    reservations.require_same(made, payment)
+                    reservations.require_same(session, made, payment)
                     return Done(made, 201, replayed=True)
                 live = _still_live(store.find_live(session, claim.merchant, payment["order_id"]))
                 store.point_key(session, claim, str(live["id"]))

@@ -117,7 +117,7 @@ def _record(
     charge: str | None = None,
 ) -> Record:
     currency = source.currency.upper()
-    method = getattr(source, "payment_method", None)
+    method = getattr(source, "payment_method", None) or _declined_method(source)
     return Record(
         text(metadata, MERCHANT),
         _uuid(text(metadata, PAYMENT)),
@@ -131,6 +131,12 @@ def _record(
         datetime.fromtimestamp(source.created, UTC),
         method if is_name(method) else None,
     )
+
+
+def _declined_method(source: stripe.PaymentIntent | stripe.Refund) -> str | None:
+    """Return the payment method that was declined, if any: Stripe takes it out of the PaymentIntent."""
+    failure = getattr(source, "last_payment_error", None)
+    return getattr(getattr(failure, "payment_method", None), "id", None)
 
 
 def _uuid(value: str | None) -> str | None:

@@ -626,3 +626,80 @@ def test_a_declined_payment_is_adopted_beside_the_live_payment_of_its_order(pair
     assert amounts(get(pair, declined)) == amounts(declined)
     assert [each[3] for each in operations(pair, declined)] == ["declined"]
     assert reconcile(pair).exit_code == 0
+
+
+def test_a_declined_payment_whose_method_the_provider_no_longer_names_is_the_same_payment(pair: Pair) -> None:
+    """Stripe takes the method from a PaymentIntent that it declines, and names a method by another id than its token.
+
+    Otherwise the command that created it would be refused for ever, and every later one of its order would wait for it.
+    """
+    order = pair.order.post("/v1/orders", {**ORDER, "payment_method": "pm_declined"}, Prefer="wait=10").json()
+    assert order["status"] == "payment_failed"
+    forget(pair)
+    pair.databases.query("payment", "UPDATE simulator.operations SET payment_method = 'unknown'")
+    assert resync(pair).exit_code == 0
+    again = "UPDATE outbox SET delivered_at = NULL, available_at = now(), leased_until = NULL"
+    pair.databases.query("order", again)
+    paid = pair.order.post(f"/v1/orders/{order['id']}/payment-attempts", {"payment_method": "pm_ok"})
+    assert paid.status_code == 202, paid.text
+    eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid")
+    assert records(pair) == [("sale", 900)]
+
+
+FORGET_THE_OUTCOME = """
+ALTER TABLE payments DISABLE TRIGGER USER; ALTER TABLE operations DISABLE TRIGGER USER;
+UPDATE operations SET status = 'pending', settled_at = NULL, provider_reference = NULL;
+UPDATE payments SET status = 'processing', authorized_amount = 0, provider_reference = NULL, version = 1;
+ALTER TABLE payments ENABLE TRIGGER USER; ALTER TABLE operations ENABLE TRIGGER USER
+"""
+
+
+def commands(pair: Pair) -> list[str]:
+    """Return the topics of the commands of order that are not the first payment."""
+    sent = "SELECT topic FROM outbox WHERE topic <> 'payment.create' ORDER BY sequence"
+    return [row["topic"] for row in pair.databases.query("order", sent)]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_cancel_before_the_resync_waits_for_the_capture_that_payment_has_forgotten(pair: Pair, number: int) -> None:
+    """Payment refuses the refund because nothing is captured there: order knows better, and asks once."""
+    manual = {**ORDER, "capture": "manual"}
+    placed = [pair.order.post("/v1/orders", manual, Prefer="wait=10").json() for _ in range(number)]
+    paths = [f"/v1/orders/{order['id']}" for order in placed]
+    for path in paths:
+        assert pair.order.post(f"{path}/capture", Prefer="wait=10").json()["status"] == "paid"
+    eventually(lambda: not pair.databases.query("payment", "SELECT FROM outbox WHERE delivered_at IS NULL"), "told")
+    pair.databases.query("payment", FORGET_ALL_BUT_THE_AUTHORIZATION)
+    pair.stop_payment()  # so the commands are sent together
+    for path in paths:
+        assert pair.order.post(f"{path}/cancel").json()["status"] == "canceling"
+    pair.start_payment()
+    refused = "SELECT FROM outbox WHERE last_error LIKE 'payment refused the command in a state that is older%'"
+    eventually(lambda: len(pair.databases.query("order", refused)) == number, "payment has refused the commands")
+    assert commands(pair) == ["payment.capture"] * number + ["payment.refund"] * number
+    assert resync(pair).exit_code == 0
+    pair.databases.query("order", "UPDATE outbox SET available_at = now()")
+    for path in paths:
+        eventually(lambda: pair.order.get(path).json()["status"] == "canceled", "it is canceled")  # noqa: B023
+    assert commands(pair) == ["payment.capture"] * number + ["payment.refund"] * number
+    assert sorted(records(pair)) == sorted([("authorize", 900), ("capture", 900), ("refund", 900)] * number)
+
+
+@pytest.mark.parametrize(
+    ("action", "command", "status"),
+    [("cancel", "payment.void", "canceled"), ("capture", "payment.capture", "paid")],
+)
+def test_a_request_waits_for_the_authorization_whose_outcome_payment_has_forgotten(
+    pair: Pair, action: str, command: str, status: str
+) -> None:
+    order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
+    assert order["status"] == "authorized"
+    with mock.patch.object(Simulator, "lookup", side_effect=ProviderFault("away")):
+        pair.databases.query("payment", FORGET_THE_OUTCOME)
+        pair.order.post(f"/v1/orders/{order['id']}/{action}", Prefer="wait=2")
+        assert commands(pair) == [command]
+    pair.databases.query("payment", "UPDATE operations SET available_at = now()")
+    eventually(lambda: records(pair) and get(pair, order["payment"])["status"] == "authorized", "payment knows it")
+    pair.databases.query("order", "UPDATE outbox SET available_at = now()")
+    eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == status, "it is carried out")
+    assert commands(pair) == [command]

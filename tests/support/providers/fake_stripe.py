@@ -154,8 +154,10 @@ class StandIn:
         self.intents[intent["id"]] = intent
         if token in DECLINES:
             code, decline = DECLINES[token]
-            error = {"type": "card_error", "code": code, "decline_code": decline, "message": "declined"}
+            error: dict[str, Any] = {"type": "card_error", "code": code, "decline_code": decline, "message": "declined"}
+            error["payment_method"] = {"id": token, "object": "payment_method"}
             intent.update(status="requires_payment_method", amount_received=0, last_payment_error=error)
+            intent["payment_method"] = None  # as Stripe does
             return 402, {"error": {**error, "payment_intent": dict(intent)}}
         return 200, dict(intent)
 

@@ -118,6 +118,7 @@ def test_a_declined_payment_is_adopted_as_failed(world: World, databases: Databa
     assert done.findings == []
     row = payment(databases, wanted)
     assert (row["status"], row["failure_reason"], row["captured_amount"]) == ("failed", reason, 0)
+    assert row["payment_method"] == token
 
 
 def test_a_payment_that_the_provider_does_not_know_is_not_adopted(world: World, adopt: Adopt) -> None:
