@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.charts.rendering import EXTERNAL, Case
+from tests.support.charts.rendering import EXTERNAL, Case, unhashed
 
 SERVICES = ("order", "payment")
 
@@ -131,6 +131,43 @@ def test_an_upgrade_first_migrates_with_both_new_urls(service: str) -> None:
         (name, "url"),
         (name, "migration-url"),
     ]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_upgrade_first_creates_the_account_and_the_policy_that_its_migration_needs(service: str) -> None:
+    # The objects of the release change after the hook: its pod would wait for an account that does not exist yet, and
+    # the policy in the cluster allows the database before this upgrade only.
+    peer = {"ipBlock": {"cidr": "10.1.2.3/32"}}
+    role = {"example.com/role": "shop"}
+    values = EXTERNAL | {
+        "serviceAccount": {"name": "money", "annotations": role},
+        "networkPolicy": {"database": {"port": 6432, "to": [peer]}, "egress": [{"ports": [{"port": 15000}]}]},
+    }
+    case = Case(values={service: values}, upgrade=True)
+    name = f"tandem-{service}-migrate"
+    account, policy, job = (case.one(kind, name) for kind in ("ServiceAccount", "NetworkPolicy", "Job"))
+    for one in (account, policy):
+        annotations = one["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-upgrade"
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        assert int(annotations["helm.sh/hook-weight"]) < 0
+    pod = job["spec"]["template"]
+    assert pod["spec"]["serviceAccountName"] == name
+    assert account["metadata"]["annotations"].items() > role.items()
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    dns, *egress = policy["spec"]["egress"]
+    assert {one["port"] for one in dns["ports"]} == {53}
+    assert egress == [{"ports": [{"port": 6432}], "to": [peer]}, {"ports": [{"port": 15000}]}]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_migration_has_the_existing_account_and_no_policy_without_network_policies(service: str) -> None:
+    values = EXTERNAL | {"serviceAccount": {"create": False, "name": "mine"}, "networkPolicy": {"enabled": False}}
+    case = Case(values={service: values}, upgrade=True)
+    name = f"tandem-{service}-migrate"
+    assert case.one("Job", name)["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
+    hooks = [one["kind"] for one in case.objects() if unhashed(one) == name]
+    assert sorted(hooks) == ["Job", "Secret"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
