@@ -195,3 +195,16 @@ def test_a_rolling_update_removes_no_pod_before_the_new_one_is_ready(service: st
     assert web["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}
     pause = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert 0 < pause < spec["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_large_number_of_a_values_file_has_no_exponent(service: str) -> None:
+    # Helm reads the numbers of a values file as floats: 1000000 became 1e+06, which no service and no shell reads.
+    large = 1000000.0
+    web = {"keepAliveSeconds": large, "connectionsPerAddress": large}
+    case = Case(values={service: {"web": web, "migration": {"wait": large}}})
+    variables = environment(case, service)
+    assert {variables["WEB_KEEP_ALIVE_SECONDS"], variables["WEB_CONNECTIONS_PER_ADDRESS"]} == {"1000000"}
+    spec = case.one("Job", f"tandem-{service}-migrate")["spec"]["template"]["spec"]
+    assert spec["containers"][0]["command"][-1] == "1000000"
+    assert "-le 1000000 ]" in spec["initContainers"][0]["args"][0]

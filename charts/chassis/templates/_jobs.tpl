@@ -103,7 +103,7 @@ again, and its deletion after a while is no difference. Flux does not create it 
 {{- define "chassis.migration" -}}
 {{- $first := include "chassis.preUpgradeMigration" . -}}
 {{- $prefix := printf "%s-migrate" (include "chassis.fullname" .) -}}
-{{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (toString .Values.migration.wait) -}}
+{{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (include "chassis.scalar" .Values.migration.wait) -}}
 {{- $secret := include "chassis.databaseSecretName" . -}}
 {{- $annotations := dict
   "argocd.argoproj.io/hook" "Sync"
