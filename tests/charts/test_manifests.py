@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.charts.rendering import EXTERNAL, Case
+from tests.support.charts.rendering import EXTERNAL, Case, unhashed
 
 SERVICES = ("order", "payment")
 
@@ -134,6 +134,43 @@ def test_an_upgrade_first_migrates_with_both_new_urls(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_an_upgrade_first_creates_the_account_and_the_policy_that_its_migration_needs(service: str) -> None:
+    # The objects of the release change after the hook: its pod would wait for an account that does not exist yet, and
+    # the policy in the cluster allows the database before this upgrade only.
+    peer = {"ipBlock": {"cidr": "10.1.2.3/32"}}
+    role = {"example.com/role": "shop"}
+    values = EXTERNAL | {
+        "serviceAccount": {"name": "money", "annotations": role},
+        "networkPolicy": {"database": {"port": 6432, "to": [peer]}, "egress": [{"ports": [{"port": 15000}]}]},
+    }
+    case = Case(values={service: values}, upgrade=True)
+    name = f"tandem-{service}-migrate"
+    account, policy, job = (case.one(kind, name) for kind in ("ServiceAccount", "NetworkPolicy", "Job"))
+    for one in (account, policy):
+        annotations = one["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "pre-upgrade"
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        assert int(annotations["helm.sh/hook-weight"]) < 0
+    pod = job["spec"]["template"]
+    assert pod["spec"]["serviceAccountName"] == name
+    assert account["metadata"]["annotations"].items() > role.items()
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    dns, *egress = policy["spec"]["egress"]
+    assert {one["port"] for one in dns["ports"]} == {53}
+    assert egress == [{"ports": [{"port": 6432}], "to": [peer]}, {"ports": [{"port": 15000}]}]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_migration_has_the_existing_account_and_no_policy_without_network_policies(service: str) -> None:
+    values = EXTERNAL | {"serviceAccount": {"create": False, "name": "mine"}, "networkPolicy": {"enabled": False}}
+    case = Case(values={service: values}, upgrade=True)
+    name = f"tandem-{service}-migrate"
+    assert case.one("Job", name)["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
+    hooks = [one["kind"] for one in case.objects() if unhashed(one) == name]
+    assert sorted(hooks) == ["Job", "Secret"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_an_installation_migrates_together_with_its_embedded_database(service: str) -> None:
     job = Case().one("Job", f"tandem-{service}-migrate")
     assert not [name for name in job["metadata"]["annotations"] if name.startswith("helm.sh/hook")]
@@ -158,3 +195,16 @@ def test_a_rolling_update_removes_no_pod_before_the_new_one_is_ready(service: st
     assert web["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}
     pause = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert 0 < pause < spec["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_large_number_of_a_values_file_has_no_exponent(service: str) -> None:
+    # Helm reads the numbers of a values file as floats: 1000000 became 1e+06, which no service and no shell reads.
+    large = 1000000.0
+    web = {"keepAliveSeconds": large, "connectionsPerAddress": large}
+    case = Case(values={service: {"web": web, "migration": {"wait": large}}})
+    variables = environment(case, service)
+    assert {variables["WEB_KEEP_ALIVE_SECONDS"], variables["WEB_CONNECTIONS_PER_ADDRESS"]} == {"1000000"}
+    spec = case.one("Job", f"tandem-{service}-migrate")["spec"]["template"]["spec"]
+    assert spec["containers"][0]["command"][-1] == "1000000"
+    assert "-le 1000000 ]" in spec["initContainers"][0]["args"][0]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from tests.support.charts.rendering import merged
 from tests.support.cluster.namespace import DATABASE, Namespace, is_ready, wait_until
@@ -70,22 +71,27 @@ def create_server(namespace: Namespace) -> None:
     )
 
 
-def test_an_external_database_is_migrated_and_used(new_namespace: Callable[..., Namespace]) -> None:
-    elsewhere, namespace = new_namespace(), new_namespace()
-    create_server(elsewhere)
+def external(elsewhere: Namespace) -> dict[str, Any]:
+    """Return the values with which both services use the server in that namespace."""
     # Network policies apply to the port of the pod, not to that of its Service.
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": elsewhere.name}}}
-    external: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "postgresql": {"enabled": False},
         "networkPolicy": {"database": {"port": 5432, "to": [peer]}},
     }
-    values = {
+    return {
         service: merged(
-            external,
+            shared,
             {"database": {"url": f"postgresql://{service}_app:{PASSWORD}@db.{elsewhere.name}:6432/{service}_app"}},
         )
         for service in ("order", "payment")
     }
+
+
+def test_an_external_database_is_migrated_and_used(new_namespace: Callable[..., Namespace]) -> None:
+    elsewhere, namespace = new_namespace(), new_namespace()
+    create_server(elsewhere)
+    values = external(elsewhere)
     namespace.install(values)
     assert namespace.pods(DATABASE) == []
     with namespace.order() as tandem:
@@ -98,3 +104,20 @@ def test_an_external_database_is_migrated_and_used(new_namespace: Callable[..., 
     url = f"postgresql://order_app:{PASSWORD}@127.0.0.1/order_app"
     counted = run(elsewhere.name, "postgres", "psql", url, "-tAc", "SELECT count(*) FROM orders")
     assert counted.split() == ["2"]
+
+
+def test_one_upgrade_changes_the_database_its_policy_and_the_account(new_namespace: Callable[..., Namespace]) -> None:
+    elsewhere, namespace = new_namespace(), new_namespace()
+    create_server(elsewhere)
+    namespace.install()
+    account = {service: {"serviceAccount": {"name": f"{service}-of-the-shop"}} for service in ("order", "payment")}
+    # The migration runs before the release's account exists, and while the policy in the cluster allows the embedded
+    # database only.
+    namespace.upgrade(merged(external(elsewhere), account))
+    with namespace.order() as tandem:
+        paid(tandem, place(tandem).id)
+    accounts = {one.metadata.name for one in namespace.core.list_namespaced_service_account(namespace.name).items}
+    assert accounts == {"default", "order-of-the-shop", "payment-of-the-shop"}
+    networking: Any = client.NetworkingV1Api()
+    policies = networking.list_namespaced_network_policy(namespace.name).items
+    assert not [one.metadata.name for one in policies if one.metadata.name.endswith("-migrate")]

@@ -70,13 +70,13 @@ spec:
               value: {{ . | quote }}
             {{- end }}
             - name: WEB_WORKERS
-              value: {{ .Values.web.workers | quote }}
+              value: {{ include "chassis.scalar" .Values.web.workers | quote }}
             - name: WEB_THREADS
-              value: {{ .Values.web.threads | quote }}
+              value: {{ include "chassis.scalar" .Values.web.threads | quote }}
             - name: WEB_KEEP_ALIVE_SECONDS
-              value: {{ .Values.web.keepAliveSeconds | quote }}
+              value: {{ include "chassis.scalar" .Values.web.keepAliveSeconds | quote }}
             - name: WEB_CONNECTIONS_PER_ADDRESS
-              value: {{ .Values.web.connectionsPerAddress | quote }}
+              value: {{ include "chassis.scalar" .Values.web.connectionsPerAddress | quote }}
           startupProbe:
             httpGet: {path: /livez, port: admin}
             {{- with .Values.web.startupProbe }}

@@ -1,7 +1,8 @@
 {{- /*
-chassis.jobPod (list CONTEXT COMPONENT COMMAND DATABASE-SECRET MIGRATION-SECRET): the pod template of a Job that runs
-COMMAND against the database. DATABASE-SECRET is the name of the Secret with the database URL. MIGRATION-SECRET is
-{name, key} of the URL of the role that owns the tables; empty for a Job that does not need it.
+chassis.jobPod (list CONTEXT COMPONENT COMMAND DATABASE-SECRET MIGRATION-SECRET ACCOUNT): the pod template of a Job that
+runs COMMAND against the database. DATABASE-SECRET is the name of the Secret with the database URL. MIGRATION-SECRET is
+{name, key} of the URL of the role that owns the tables; empty for a Job that does not need it. ACCOUNT is the name of its
+ServiceAccount.
 */ -}}
 {{- define "chassis.jobPod" -}}
 {{- $context := index . 0 -}}
@@ -16,7 +17,7 @@ metadata:
   {{- end }}
 spec:
   restartPolicy: Never
-  {{- include "chassis.pod" $context | nindent 2 }}
+  {{- include "chassis.podAs" (list $context (index . 5)) | nindent 2 }}
   {{- if $createsRole }}
   initContainers:
     - {{- include "chassis.createServiceRole" $context | nindent 6 }}
@@ -95,26 +96,61 @@ yes
 {{- /*
 chassis.migration: the Job that migrates the schema. Its name contains a hash of its pod template: a template cannot be
 changed, so another image or database makes another Job, and the same one is left alone. As a pre-upgrade hook it comes
-with a Secret of its own, unless that Secret exists already. For Argo CD it is a hook of the phase Sync: a sync runs it
+with what this upgrade only creates or changes after it: a Secret, unless that Secret exists already, a ServiceAccount,
+if that of the pods does not exist, and a NetworkPolicy that adds to the one in the cluster. For Argo CD it is a hook of the phase Sync: a sync runs it
 again, and its deletion after a while is no difference. Flux does not create it again either.
 */ -}}
 {{- define "chassis.migration" -}}
 {{- $first := include "chassis.preUpgradeMigration" . -}}
 {{- $prefix := printf "%s-migrate" (include "chassis.fullname" .) -}}
-{{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (toString .Values.migration.wait) -}}
+{{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (include "chassis.scalar" .Values.migration.wait) -}}
 {{- $secret := include "chassis.databaseSecretName" . -}}
 {{- $annotations := dict
   "argocd.argoproj.io/hook" "Sync"
   "argocd.argoproj.io/hook-delete-policy" "BeforeHookCreation,HookSucceeded"
   "helm.toolkit.fluxcd.io/driftDetection" "disabled" -}}
 {{- $hook := dict "helm.sh/hook" "pre-upgrade" "helm.sh/hook-delete-policy" "before-hook-creation,hook-succeeded" -}}
+{{- $before := merge (dict "helm.sh/hook-weight" "-1") $hook -}}
 {{- $migration := include "chassis.migrationSecret" . | fromYaml -}}
+{{- $account := include "chassis.serviceAccountName" . -}}
+{{- if and $first .Values.serviceAccount.create (not (lookup "v1" "ServiceAccount" .Release.Namespace $account)) -}}
+{{- $account = $prefix -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "chassis.metadata" (list . "migrate" $prefix dict (merge dict $before .Values.serviceAccount.annotations)) | nindent 2 }}
+automountServiceAccountToken: false
+---
+{{ end -}}
+{{- $policy := lookup "networking.k8s.io/v1" "NetworkPolicy" .Release.Namespace (include "chassis.fullname" .) -}}
+{{- if and $first (or .Values.networkPolicy.enabled $policy) -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "chassis.metadata" (list . "migrate" $prefix dict $before) | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "chassis.selector" (list . "migrate") | nindent 6 }}
+  policyTypes: [Egress]
+  egress:
+    {{- if .Values.networkPolicy.enabled }}
+    {{- include "chassis.dnsEgress" . | nindent 4 }}
+    {{- include "chassis.databaseEgress" . | nindent 4 }}
+    {{- with .Values.networkPolicy.egress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- else }}
+    - {} # this upgrade removes the policy that is in the cluster
+    {{- end }}
+---
+{{ end -}}
 {{- if and $first (or .Values.database.url (and .Values.postgresql.enabled (not .Values.postgresql.existingSecret))) -}}
 # A copy for the migration: this upgrade may change the URLs, and the Secret of the web pods is updated after the hook.
 apiVersion: v1
 kind: Secret
 metadata:
-  {{- include "chassis.metadata" (list . "migrate" $prefix dict (merge (dict "helm.sh/hook-weight" "-1") $hook)) | nindent 2 }}
+  {{- include "chassis.metadata" (list . "migrate" $prefix dict $before) | nindent 2 }}
 stringData:
   {{- if .Values.postgresql.enabled }}
   {{- include "chassis.embeddedSecretData" (list . $secret) | nindent 2 }}
@@ -126,7 +162,7 @@ stringData:
 {{- $secret = $prefix -}}
 {{ end -}}
 {{- if $first }}{{ $annotations = merge $annotations $hook (dict "helm.sh/hook-output-log-policy" "hook-failed") }}{{ end -}}
-{{- $pod := include "chassis.jobPod" (list . "migrate" $command $secret $migration) -}}
+{{- $pod := include "chassis.jobPod" (list . "migrate" $command $secret $migration $account) -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -159,6 +195,6 @@ spec:
     spec:
       backoffLimit: 2
       template:
-        {{- include "chassis.jobPod" (list . "purge" $command (include "chassis.databaseSecretName" .) dict) | nindent 8 }}
+        {{- include "chassis.jobPod" (list . "purge" $command (include "chassis.databaseSecretName" .) dict (include "chassis.serviceAccountName" .)) | nindent 8 }}
 {{- end }}
 {{- end }}

@@ -74,6 +74,18 @@ matchExpressions:
   {{- end }}
 {{- end }}
 
+{{- /* chassis.databaseEgress: the NetworkPolicyEgressRule for the database */ -}}
+{{- define "chassis.databaseEgress" -}}
+- ports:
+    {{- range include "chassis.databasePorts" . | splitList "," }}
+    - port: {{ . }}
+    {{- end }}
+  {{- with include "chassis.databasePeers" . }}
+  to:
+    {{- . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
 {{- /* chassis.databasePorts: the ports of the database, separated by commas */ -}}
 {{- define "chassis.databasePorts" -}}
 {{- $urls := compact (list .Values.database.url .Values.database.migrationUrl .Values.database.readUrl) -}}
@@ -209,14 +221,7 @@ spec:
         - port: {{ $facts.peer.port }}
       to:
         {{- include "chassis.peerPods" (list . $facts.peer) | nindent 8 }}
-    - ports:
-        {{- range include "chassis.databasePorts" . | splitList "," }}
-        - port: {{ . }}
-        {{- end }}
-      {{- with include "chassis.databasePeers" . }}
-      to:
-        {{- . | nindent 8 }}
-      {{- end }}
+    {{- include "chassis.databaseEgress" . | nindent 4 }}
     {{- with .Values.jwt.jwksUrl }}
     - ports: # {{ . }}
         - port: {{ include "chassis.urlPort" . }}

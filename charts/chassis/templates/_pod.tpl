@@ -32,13 +32,20 @@ securityContext:
 
 {{- /* chassis.pod: the pod spec, without containers and volumes, of every pod that runs the service's image */ -}}
 {{- define "chassis.pod" -}}
-serviceAccountName: {{ include "chassis.serviceAccountName" . | quote }}
-{{ include "chassis.podSecurity" (list . .Values.podSecurityContext) }}
-{{- with .Values.hostAliases }}
+{{ include "chassis.podAs" (list . (include "chassis.serviceAccountName" .)) }}
+{{- end }}
+
+{{- /* chassis.podAs (list CONTEXT ACCOUNT): the same with the ServiceAccount of that name */ -}}
+{{- define "chassis.podAs" -}}
+{{- $context := index . 0 -}}
+{{- $values := $context.Values -}}
+serviceAccountName: {{ index . 1 | quote }}
+{{ include "chassis.podSecurity" (list $context $values.podSecurityContext) }}
+{{- with $values.hostAliases }}
 hostAliases:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.dnsConfig }}
+{{- with $values.dnsConfig }}
 dnsConfig:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -182,7 +182,7 @@ args:
     waited=0
     until pg_isready --quiet --host={{ $host }} --username=postgres --timeout=3; do
       waited=$((waited + 1))
-      [ "$waited" -le {{ .Values.migration.wait }} ] || { echo "the database does not respond" >&2; exit 1; }
+      [ "$waited" -le {{ include "chassis.scalar" .Values.migration.wait }} ] || { echo "the database does not respond" >&2; exit 1; }
       sleep 1
     done
     PGPASSWORD="$(cat /etc/postgresql-secrets/postgres-password)"
