@@ -45,6 +45,7 @@ LARGEST = {
     "chassis.cards._START": SEARCHED_SIZE,
     "chassis.cards._WORDS": 96,
     "chassis.folding._ESCAPE": MAX_BODY,
+    "chassis.folding._HIDDEN": MAX_BODY,
     "chassis.folding._LAST_HEX": SEARCHED_SIZE,
     "chassis.identifiers._IBAN": SEARCHED_SIZE,
     "chassis.identifiers._RANDOM": SEARCHED_SIZE,

@@ -39,7 +39,7 @@ def register(app: Flask) -> None:
         return service.database.session()
 
     @group.command("create")
-    @click.option("--merchant", required=True, callback=_merchant, help="The merchant that the key acts for.")
+    @click.option("--merchant", required=True, callback=merchant_name, help="The merchant that the key acts for.")
     @click.option(
         "--scope",
         "scopes",
@@ -99,8 +99,9 @@ def _show(made: tuple[int, str]) -> None:
     click.echo(key)
 
 
-def _merchant(_: click.Context, __: click.Parameter, value: str) -> str:
-    if not keyring.is_merchant(value):
+def merchant_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option that names a merchant, or None. Raises click.BadParameter."""
+    if value is not None and not keyring.is_merchant(value):
         raise click.BadParameter("must be 1 to 64 letters, digits, dots, dashes and underscores")
     return value
 

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
+from chassis import cards
 from chassis.http import greeting
 from chassis.http.addresses import client_network
 from chassis.http.answers import to_json
@@ -210,7 +211,8 @@ def _greeting(name: str, pages: Mapping[str, Application], probes: Mapping[str, 
 
 def _missing(environ: dict[str, Any]) -> Response:
     problem = Problem("not-found", "This port has no such path.")
-    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(environ["PATH_INFO"].encode("latin-1")))
+    path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(cards.masked_path(path)))
     return Response(missing.body, missing.status, missing.headers)
 
 

@@ -78,18 +78,21 @@ def request_context(headers: Mapping[str, str] | None) -> Iterator[None]:
 class Output:
     """Standard output, if it can be written to: a log file on a full disk must not fail the request that is logged."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
+        """`stream` is None if the process was started with its standard output closed."""
         self._stream = stream
 
     def write(self, text: str) -> None:
         """Write text, or lose it."""
-        with suppress(OSError):
-            self._stream.write(text)
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.write(text)
 
     def flush(self) -> None:
         """Flush the stream."""
-        with suppress(OSError):
-            self._stream.flush()
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.flush()
 
 
 def _output() -> TextIO:

@@ -80,7 +80,7 @@ def _form_of_order(merchant: str, order: Order, name: str) -> Form:
         {"merchant": merchant, "key": forms.form_key(), "version": _version(order)},
         asks_amount=largest is not None,
         currency=order.currency,
-        amount=request.form.get("amount", default)[:24],
+        amount=request.form.get("amount", default).strip()[:24],
         reason=request.form.get("reason", ""),
     )
 

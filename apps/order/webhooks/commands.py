@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from flask import Flask
 
+from chassis.cli.keys import merchant_name
 from chassis.postgres.database import Session
 from chassis.telemetry.metrics import COUNT_LIMIT, DatabaseGauges, Samples
 from order.webhooks import store
@@ -19,7 +20,7 @@ def register(app: Flask, webhooks: Webhooks) -> None:
         """List and redeliver webhooks that were given up."""
 
     @group.command("dead")
-    @click.option("--merchant", default=None, help="Only this merchant's.")
+    @click.option("--merchant", default=None, callback=merchant_name, help="Only this merchant's.")
     def dead_command(merchant: str | None) -> None:
         """List the dead deliveries, oldest first."""
         rows = webhooks.dead(merchant)
@@ -34,7 +35,7 @@ def register(app: Flask, webhooks: Webhooks) -> None:
     @group.command("redeliver")
     @click.argument("delivery", required=False, type=click.UUID)
     @click.option("--all", "everything", is_flag=True, help="All dead deliveries.")
-    @click.option("--merchant", default=None, help="Only this merchant's.")
+    @click.option("--merchant", default=None, callback=merchant_name, help="Only this merchant's.")
     def redeliver_command(delivery: object, everything: bool, merchant: str | None) -> None:
         """Deliver a dead delivery again, or all of them; only those of enabled endpoints."""
         if (delivery is None) != everything:

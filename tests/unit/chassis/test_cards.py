@@ -69,6 +69,7 @@ def test_no_notation_hides_a_card_number(text: str) -> None:
     [
         *("%20", "%2D", "%2520", "%252520", "%C2%A0", "%E2%80%93", "%e2%80%8b", "%F0%9F%92%B3", "+", "%0a"),
         *("&nbsp;", "&#32;", "&#x2013;", "&#160;", "&amp;nbsp;", "&ndash;", "&#0000045;"),
+        *("&NonBreakingSpace;", "&ZeroWidthSpace;", "&NegativeVeryThinSpace;", "&emsp13;", "&nbsp", "&amp;nbsp"),
         *("\\u0020", "\\u00a0", "\\\\u2013", "\\x20", "\\n", "\\t", "\\r\\n", "\\u200B"),
         *("\u2022", "\u2192", "\U0001f4b3", "\ue000", "\u0378", "\U000e0020", "\ufffc", "\ufffd", "\u0301", "\r\n"),
     ],
@@ -79,6 +80,21 @@ def test_escapes_and_symbols_between_the_groups_hide_no_card_number(separator: s
     assert is_written_as_card(text)
     assert not has_card_number(mask(text))
     assert mask(f"<{text}>") == "<[card ...1486]>"
+
+
+@pytest.mark.parametrize("zero", [0xE0030, 0xA8E0])
+def test_a_card_number_in_digits_that_are_not_visible_is_found(zero: int) -> None:
+    text = "".join(chr(zero + int(digit)) for digit in "4539578763621486")
+    assert has_card_number(text)
+    assert is_written_as_card(text)
+    assert mask(f"<{text}>") == "<[card ...1486]>"
+
+
+def test_digits_that_are_not_visible_hide_no_card_number_that_they_stand_in() -> None:
+    text = "".join(f"{digit}{chr(0xE0030 + at % 10)}" for at, digit in enumerate("4539578763621486"))
+    assert has_card_number(text)
+    assert is_written_as_card(text)
+    assert not has_card_number(mask(text))
 
 
 @pytest.mark.parametrize("escape", ["%{:02X}", "%25{:02x}", "\\u{:04x}", "\\x{:02x}", "&#{};", "&#x{:x};", "&amp;#{};"])

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import applications
+from tests.support.databases import Databases
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
 from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
@@ -129,3 +131,16 @@ def test_two_merchants_may_use_the_same_order_id_and_see_only_their_own(pair: Pa
     assert other.post("/orders", {"id": order_id, "items": ["theirs"], "total": 2}).status_code == 201
     assert pair.order.get(f"/orders/{order_id}").json()["items"] == ["mine"]
     assert other.get(f"/orders/{order_id}").json()["items"] == ["theirs"]
+
+
+@pytest.mark.parametrize("merchant", ["a b", "\xe9", "x" * 65, "x" * 4000, "4539-5787-6362-1486", "a/b"])
+def test_without_authentication_a_merchants_name_is_checked_all_the_same(
+    databases: Databases, service: str, merchant: str
+) -> None:
+    app = applications.make(databases, service, AUTH_MODE="off")
+    applications.refused(applications.get(app, None, Tandem_Merchant=merchant), 403, "forbidden")
+    headers = {"Tandem-Merchant": merchant, "Idempotency-Key": str(uuid.uuid4())}
+    body = ORDER if service == "order" else payment()
+    applications.refused(app.test_client().post(PATHS[service][0], json=body, headers=headers), 403, "forbidden")
+    assert applications.get(app, None, Tandem_Merchant="acme").status_code == 404
+    assert applications.get(app, None).status_code == 404

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from flask import Flask
@@ -66,3 +67,14 @@ def test_a_port_of_the_operator_page_alone_links_to_it(pair: Pair) -> None:
     assert (Caller(service.pages).get("/").json or {})["links"].keys() == {"/operator"}
     assert "/operator" not in (Caller(service.admin).get("/").json or {})["links"]
     assert Caller(admin.pages_application("order", {})).get("/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/4539578763621486", "/4539%E2%80%8B5787%E2%80%8B6362%E2%80%8B1486"])
+def test_no_port_repeats_a_card_number_of_a_path(port: Caller, path: str) -> None:
+    body: dict[str, Any] = port.get(path).json or {}
+    assert (body["status"], unquote(body["instance"])) == (404, "/[card ...1486]")
+
+
+def test_no_port_repeats_a_long_path(port: Caller) -> None:
+    body: dict[str, Any] = port.get(f"/{'x' * 4000}").json or {}
+    assert (body["status"], len(body["instance"])) == (404, len("/...") + 499)

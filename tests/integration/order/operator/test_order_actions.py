@@ -241,6 +241,15 @@ def test_an_invalid_amount_or_reason_is_refused_and_not_repeated(
     assert audited(databases, order) == []
 
 
+def test_the_amount_that_is_confirmed_is_the_one_that_is_moved(operator: Desk, pair: Pair) -> None:
+    order = place(pair)
+    page, hidden = confirm(operator, order, "refund", amount=f"{' ' * 23}4.50", reason="one was wet")
+    assert "4.50 EUR is returned to the customer" in page.text
+    assert operator.send(path(order, "refund"), hidden).status_code == 303
+    (refund,) = pair.order.get(f"/v1/orders/{order['id']}/refunds").json()["data"]
+    assert refund["amount"] == 450
+
+
 def test_more_than_is_left_cannot_be_refunded(operator: Desk, pair: Pair, databases: Databases) -> None:
     order = place(pair)
     for confirmed in ("", "yes"):

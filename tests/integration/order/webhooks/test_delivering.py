@@ -280,6 +280,10 @@ def test_operators_can_list_and_redeliver_dead_deliveries(
         assert is_settled(pair, endpoint, each)["status"] == "delivered"
     for wrong in ((), (ids[0], "--all"), ("nonsense",)):
         assert run("redeliver", *wrong)[0] == 2
+    for merchant in ("\udcff", "a\0", "x" * 65, "4539 5787 6362 1486", ""):  # a byte that is not UTF-8 is a surrogate
+        for command in (["dead"], ["redeliver", "--all"]):
+            code, output = run(*command, "--merchant", merchant)
+            assert (code, "Invalid value for '--merchant'" in output) == (2, True), output
 
 
 def test_a_delivered_event_can_be_redelivered_under_the_same_id(

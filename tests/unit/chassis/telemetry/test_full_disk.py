@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,14 @@ def test_a_log_line_that_cannot_be_written_is_lost() -> None:
             output.write("a line\n" * 100)
             output.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+
+def test_a_closed_standard_output_fails_neither_a_log_line_nor_the_end_of_the_process() -> None:
+    code = (
+        "from chassis.telemetry import logs; logs.configure('order'); logs.get_logger().info('a line');"
+        "import logging; logging.getLogger('library').error('another one')"
+    )
+    closed = ["/bin/sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", code]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=environ)
+    assert (done.returncode, done.stderr) == (0, "")
