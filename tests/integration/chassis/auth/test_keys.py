@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.support import applications
+from tests.support.applications import get, make
+from tests.support.databases import Databases
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.problems import refused
 from tests.support.settings import INTERNAL_KEY, KEY, OTHER_KEY, READONLY_KEY
@@ -102,6 +105,13 @@ def test_a_key_for_any_merchant_acts_for_the_named_merchant(pair: Pair) -> None:
     refused(pair.payment.get(path), 404, "payment-not-found")
     for nonsense in ("a b", "é".encode(), "x" * 65, "../demo", "4111111111111111", "4539-5787-6362-1486"):
         refused(internal.get(path, headers={"Tandem-Merchant": nonsense}), 403, "forbidden")
+
+
+def test_without_authentication_a_merchant_needs_a_valid_name_too(databases: Databases, service: str) -> None:
+    app = make(databases, service, AUTH_MODE="off")
+    assert get(app, None, Tandem_Merchant="a.merchant").status_code == 404
+    for nonsense in ("a b", "é", "x" * 65, "4111111111111111"):
+        applications.refused(get(app, None, Tandem_Merchant=nonsense), 403, "forbidden")
 
 
 def test_another_merchants_order_is_404_everywhere(pair: Pair) -> None:
