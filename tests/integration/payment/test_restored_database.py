@@ -465,6 +465,8 @@ def test_another_request_under_a_purged_key_is_422(pair: Pair) -> None:
         lambda: pair.payment.post(f"{path}/refunds", {"amount": 301}, refund),
         lambda: pair.payment.post(f"{path}/refunds", {"amount": 300, "reason": "x"}, refund),
         lambda: pair.payment.post(f"{path}/refunds", {"amount": 300}, create),
+        lambda: pair.payment.post(f"/v1/payments/{other['id']}/refunds", {"amount": 300}, refund),
+        lambda: pair.payment.post(f"{path}/void", {}, refund),
         lambda: pair.payment.post(f"/v1/payments/{other['id']}/capture", {}, refund),
         lambda: pair.payment.post(f"/v1/payments/{other['id']}/void", {}, create),
     ]
