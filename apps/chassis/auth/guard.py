@@ -10,7 +10,7 @@ from typing import Protocol
 from flask import Request, g, request
 
 from chassis.auth import rate_limits, tokens
-from chassis.auth.keyring import ANY_MERCHANT, Key, Keyring, checked
+from chassis.auth.keyring import ANY_MERCHANT, Key, Keyring, checked_merchant
 from chassis.auth.rate_limits import Limit, Limiter
 from chassis.auth.stored_keys import Keys
 from chassis.auth.tokens import Tokens
@@ -145,7 +145,7 @@ def _merchant(req: Request, key: Key) -> str:
         return key.merchant
     if ANY_MERCHANT not in key.scopes:
         raise _lacks(ANY_MERCHANT, f"Only a key with the scope {ANY_MERCHANT} may name another merchant.")
-    return checked(named)
+    return checked_merchant(named)
 
 
 def _lacks(scope: str, detail: str) -> Problem:

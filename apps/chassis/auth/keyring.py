@@ -88,11 +88,11 @@ def is_merchant(name: str) -> bool:
     return _MERCHANT.fullmatch(name) is not None and not cards.is_written_as_card(name)
 
 
-def checked(name: str) -> str:
-    """Return the name of a merchant that a request names. Raises Problem `forbidden` if it is not valid."""
-    if not is_merchant(name):
+def checked_merchant(named: str) -> str:
+    """Return the merchant that a request names. Raises Problem `forbidden` if that is no name of a merchant."""
+    if not is_merchant(named):
         raise Problem("forbidden", "The name in Tandem-Merchant is not a valid merchant name.")
-    return name
+    return named
 
 
 def _may_be_scope(scope: object, known: frozenset[str]) -> bool:
@@ -139,7 +139,7 @@ def requires(scope: str) -> Callable[[View], View]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             service, req = current_app.extensions["tandem"], request._get_current_object()  # type: ignore[attr-defined]
             if service.settings.auth_off:
-                g.merchant = checked(req.headers.get("Tandem-Merchant") or "demo")
+                g.merchant = checked_merchant(req.headers.get("Tandem-Merchant") or "demo")
             else:
                 g.merchant = service.guard.admit(req, scope)
             return view(*args, **kwargs)

@@ -66,6 +66,9 @@ SEARCHED = 10
 _HOLDING = ("succeeded", "requires_capture", "processing")
 """The statuses of a PaymentIntent that holds, or may soon hold, the customer's money."""
 
+_ENDED = ("failed", "canceled")
+"""The statuses of a refund that returns no money."""
+
 TOLERANCE = 300
 """The maximum age of a signed event, in seconds."""
 
@@ -209,7 +212,10 @@ class Stripe:
             refunds = self._client.v1.refunds.list({"payment_intent": _reference(operation), "limit": 100})
             matching = [refund for refund in refunds.auto_paging_iter() if _named(refund.metadata) == operation.id]
             _report_repeated(operation, [refund.id for refund in matching])
-            return of_refund(operation, matching[-1]) if matching else None  # Stripe lists the newest first
+            matching.reverse()  # Stripe lists the newest first
+            # One that has returned money counts, or may still do it: else the same money could be refunded again.
+            matching.sort(key=lambda refund: (refund.status in _ENDED, refund.status != "succeeded"))
+            return of_refund(operation, matching[0]) if matching else None
         reference = operation.reference
         if reference is None and operation.kind in (Kind.SALE, Kind.AUTHORIZE):
             reference = self._search(operation)

@@ -313,6 +313,28 @@ def test_an_operation_is_not_sent_after_its_lease_has_expired(pair: Pair) -> Non
     eventually(lambda: operations(pair, payment)[-1]["status"] == "succeeded", "the next worker carries it out")
 
 
+def test_an_outcome_is_committed_only_by_the_worker_that_holds_the_lease(pair: Pair) -> None:
+    payment = authorized(pair)
+    executor = pair.payment_app.extensions["tandem"].use_cases["payments"].executor
+    execute = executor.execute
+    claim = "UPDATE operations SET lease_owner = 'another', leased_until = now() + interval '1 hour' WHERE id = %s"
+
+    def overtaken(operation: Operation, *, answered: bool = False) -> Row | None:
+        pair.databases.query("payment", claim, operation.id)
+        view: Row | None = execute(operation, answered=answered)
+        return view
+
+    with mock.patch.object(executor, "execute", overtaken):
+        assert pair.payment.post(f"/v1/payments/{payment['id']}/capture", {}).status_code == 202
+    _, capture = operations(pair, payment)
+    assert (capture["status"], pair.payment.get(f"/v1/payments/{payment['id']}").json()["captured_amount"]) == (
+        "pending",
+        0,
+    )
+    pair.databases.query("payment", "UPDATE operations SET leased_until = now() WHERE id = %s", capture["id"])
+    eventually(lambda: operations(pair, payment)[-1]["status"] == "succeeded", "the worker that holds it settles it")
+
+
 def test_refunds_and_operations_come_in_pages(pair: Pair) -> None:
     path = f"/v1/payments/{captured(pair)['id']}"
     made = [pair.payment.post(f"{path}/refunds", {"amount": 1}).json()["id"] for _ in range(5)]

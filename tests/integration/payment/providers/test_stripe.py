@@ -263,6 +263,23 @@ def test_of_several_attempts_at_stripe_the_one_that_holds_money_counts(stripe_wo
     assert stripe_world.provider.lookup(wanted) == Outcome(Result.SUCCEEDED, "pi_2")
 
 
+@pytest.mark.parametrize("status", ["succeeded", "pending"])
+def test_of_several_refunds_of_an_operation_the_one_that_returns_money_counts(
+    stripe_world: StripeWorld, status: str
+) -> None:
+    wanted = operation(Kind.REFUND, 300, stripe_world.ok, opened(stripe_world, Kind.SALE))
+    first = stripe_world.provider.send(wanted).reference or ""
+    stripe_world.standin.refunds[first]["status"] = "failed"
+    assert stripe_world.provider.lookup(wanted) == Outcome(Result.DECLINED, first, "failed")
+    stripe_world.standin.forget_keys()
+    stripe_world.standin.refund_status = status
+    second = stripe_world.provider.send(wanted).reference
+    assert second != first
+    found = stripe_world.provider.lookup(wanted)
+    assert found is not None
+    assert (found.reference, found.result is Result.DECLINED) == (second, False)
+
+
 @pytest.mark.parametrize("key", ["order-17", "274ac4f1-60c3-46da-8fcf-bb2b861880be"])
 def test_a_charge_whose_age_is_unknown_is_searched_for(stripe_world: StripeWorld, key: str) -> None:
     """Payment's database may have been restored since it was made, and Stripe may have forgotten its key."""
