@@ -20,7 +20,7 @@ from payment import adopted, ids, model, operations, settlements, store
 from payment.executor import count_settled
 from payment.ids import What
 from payment.model import EXPIRED_NOTE, Kind, Operation, Record, Result, Status
-from payment.providers import Provider, ProviderFault
+from payment.providers import Provider
 from payment.settlements import Settled
 
 log = logs.get_logger()
@@ -99,16 +99,12 @@ class Adoption:
         )
         return found.done
 
-    def catch_up(self, merchant: str, payment_id: str) -> bool:
+    def catch_up(self, merchant: str, payment_id: str, reference: str | None) -> bool:
         """Adopt what this database has forgotten of one of its payments; return whether anything was adopted.
 
-        Nothing is adopted if the provider does not respond.
+        `reference` is the payment's provider reference. Raises ProviderFault.
         """
-        try:
-            records = self._provider.records_of(merchant, payment_id)
-        except ProviderFault as error:
-            log.warning("records_unknown", payment_id=payment_id, error=error)
-            return False
+        records = self._provider.records_of(merchant, payment_id, reference)
         known = adopted.find_known(self._database.session(), records)
         # A void without an operation is left out: the provider itself may have voided an old authorization.
         if all(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chassis.messaging import leases
 from chassis.messaging.leases import Share
 from chassis.postgres.database import Row, Session
-from payment.store import VIEW
+from payment.store import NEXT_VERSION, VIEW
 
 # The condition of the index payments_expiring_turns.
 _HELD = "payments.status = 'authorized' AND payments.busy IS NULL"
@@ -19,6 +19,14 @@ _TURNS = leases.by_turns(
 _EXPIRED = f"""
 SELECT p.merchant, {VIEW} FROM ({_TURNS}) AS expired
 JOIN payments p ON p.merchant = expired.merchant AND p.id = expired.id"""
+
+
+POSTPONED = 60
+"""Seconds after which the provider is asked again what it has recorded for an expired authorization."""
+
+_POSTPONE = f"""
+UPDATE payments p SET expires_at = now() + make_interval(secs => %s), version = {NEXT_VERSION}
+WHERE merchant = %s AND id = %s AND version = %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +44,9 @@ def find(session: Session, limit: int, share: Share | None = None) -> list[Expir
     """
     rows = session.execute(_EXPIRED, leases.turns(limit, share), prepare=False)
     return [Expired(row["merchant"], row) for row in rows]
+
+
+def postpone(session: Session, expired: Expired) -> None:
+    """Have the authorization found again after POSTPONED seconds, unless the payment has changed."""
+    key = expired.merchant, expired.view["id"], expired.view["version"]
+    session.execute(_POSTPONE, (POSTPONED, *key))

@@ -141,6 +141,16 @@ def is_repeated(session: Session, operation: Operation, amount: int | None) -> b
     return True
 
 
+def still_live(row: Row | None) -> Row:
+    """Return the view of an order's live payment.
+
+    Raises Problem `idempotency-key-in-use` if the payment has failed meanwhile: a repeated request gets a new one.
+    """
+    if row is None:
+        raise idempotency.in_use()
+    return row
+
+
 def require_same(session: Session, row: Row, wanted: Mapping[str, Any]) -> None:
     """Raise Problem `idempotency-key-reused` unless the payment `row` is what the request `wanted` asks for.
 

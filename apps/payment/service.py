@@ -17,7 +17,7 @@ from chassis.postgres.durability import confirmed
 from chassis.replica import Replica
 from chassis.telemetry import logs
 from chassis.telemetry.metrics import count_transition
-from payment import ids, ledger, limits, model, openings, operations, reconcile, reservations, store
+from payment import expiry, ids, ledger, limits, model, openings, operations, reconcile, reservations, store
 from payment.adoption import Adoption
 from payment.config import Settings
 from payment.executor import Executor
@@ -94,7 +94,7 @@ class Payments:
                 if made is not None:
                     reservations.require_same(session, made, payment)
                     return Done(made, 201, replayed=True)
-                live = _still_live(store.find_live(session, claim.merchant, payment["order_id"]))
+                live = reservations.still_live(store.find_live(session, claim.merchant, payment["order_id"]))
                 store.point_key(session, claim, str(live["id"]))
                 return Done(live, 200)
         return Done(self._open(payment, row, answered), 201)
@@ -118,7 +118,7 @@ class Payments:
             if live is not None:
                 break
         confirmed.wait(session)
-        payment_id = str(_still_live(live)["id"])
+        payment_id = str(reservations.still_live(live)["id"])
         return prefer.until(
             lambda: self.get(merchant, payment_id), lambda row: row["status"] != Status.PROCESSING, wait
         )
@@ -273,9 +273,17 @@ class Payments:
         return reconcile.provider_account(self.database.session(), self._provider, merchant, payment_id)
 
     def expire(self, expired: Expired) -> None:
-        """Void an expired authorization, unless another operation has begun, or a restore has lost one."""
+        """Void an expired authorization, unless another operation has begun, or a restore has lost one.
+
+        While the provider does not say what it has recorded, the authorization is kept: it may be captured already.
+        """
         merchant, payment_id, note = expired.merchant, str(expired.view["id"]), model.EXPIRED_NOTE
-        if self._adoption.catch_up(merchant, payment_id):
+        try:
+            if self._adoption.catch_up(merchant, payment_id, expired.view["provider_reference"]):
+                return
+        except ProviderFault as error:
+            log.warning("expiry_postponed", payment_id=payment_id, error=error)
+            expiry.postpone(self.database.session(), expired)
             return
         operation_id = ids.derive(merchant, payment_id, What.EXPIRY)
         operation = reservations.new_operation(merchant, operation_id, payment_id, Kind.VOID, self._lease, note)
@@ -291,10 +299,3 @@ class Payments:
     def _deliver(self, message: Message, timeout: float | None) -> str:
         self._gateway.send(message, timeout)
         return "delivered" if outbox.mark_delivered(self._events.session(), message) else "lease_lost"
-
-
-def _still_live(row: Row | None) -> Row:
-    # The order's live payment has failed in the meantime: the client retries and gets a new payment.
-    if row is None:
-        raise idempotency.in_use()
-    return row

@@ -61,6 +61,7 @@ LARGEST = {
     "chassis.http.if_match._STRONG": HEADER,
     "chassis.http.inspection._CONTROL": MAX_BODY,
     "chassis.http.inspection._UNUSUAL": MAX_BODY,
+    "chassis.http.paging._NAME": LINE,
     "chassis.http.parsing._STRING": MAX_BODY,
     "chassis.http.problems._HOST": HEADER,
     "chassis.server.request_buffer._CHUNKED": MAX_HEAD,

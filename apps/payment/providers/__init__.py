@@ -78,8 +78,11 @@ class Provider(Protocol):
         """
         ...
 
-    def records_of(self, merchant: str, payment_id: str) -> list[Record]:
-        """Return all that the provider has recorded for a payment. Raises ProviderFault."""
+    def records_of(self, merchant: str, payment_id: str, reference: str | None = None) -> list[Record]:
+        """Return all that the provider has recorded for a payment. Raises ProviderFault.
+
+        With `reference`, which is the payment's provider reference, only the records of this charge are needed.
+        """
         ...
 
 

@@ -189,7 +189,7 @@ class Simulator:
         except UNAVAILABLE as error:
             raise ProviderFault("the simulator's database does not answer") from error
 
-    def records_of(self, merchant: str, payment_id: str) -> list[Record]:
+    def records_of(self, merchant: str, payment_id: str, reference: str | None = None) -> list[Record]:
         """Return what the simulator has done or declined for a payment."""
         try:
             rows = self._database.session().all(

@@ -142,8 +142,10 @@ class Stripe:
         """Yield what Stripe has recorded in a period; see stripe_records.between."""
         return stripe_records.between(self._client, since, until)
 
-    def records_of(self, merchant: str, payment_id: str) -> list[Record]:
-        """Return what Stripe has recorded for a payment; see stripe_records.of_payment."""
+    def records_of(self, merchant: str, payment_id: str, reference: str | None = None) -> list[Record]:
+        """Return what Stripe has recorded for a payment; see stripe_records.of_payment and of_charge."""
+        if reference is not None:
+            return stripe_records.of_charge(self._client, merchant, payment_id, reference)
         return stripe_records.of_payment(self._client, merchant, payment_id)
 
     def verify_event(self, headers: Mapping[str, str], body: bytes) -> Hint:

@@ -52,12 +52,31 @@ def of_payment(client: stripe.StripeClient, merchant: str, payment_id: str) -> l
         query = f"metadata['{PAYMENT}']:'{payment_id}'"
         for stale in client.v1.payment_intents.search({"query": query, "limit": PAGE}).auto_paging_iter():
             intent = client.v1.payment_intents.retrieve(stale.id)  # the index may be out of date
-            if text(intent.metadata, MERCHANT) != merchant:
-                continue
-            found += of_intent(intent)
-            refunds = client.v1.refunds.list({"payment_intent": intent.id, "limit": PAGE})
-            found += [of_refund(refund, intent.metadata) for refund in refunds.auto_paging_iter()]
+            if text(intent.metadata, MERCHANT) == merchant:
+                found += _with_refunds(client, intent)
     return found
+
+
+def of_charge(client: stripe.StripeClient, merchant: str, payment_id: str, reference: str) -> list[Record]:
+    """Return the records of one PaymentIntent of a payment, without a search. Raises ProviderFault.
+
+    There are none if Stripe does not know the PaymentIntent.
+    """
+    with _faults():
+        try:
+            intent = client.v1.payment_intents.retrieve(reference)
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                return []
+            raise
+        if (text(intent.metadata, MERCHANT), text(intent.metadata, PAYMENT)) != (merchant, payment_id):
+            return []
+        return _with_refunds(client, intent)
+
+
+def _with_refunds(client: stripe.StripeClient, intent: stripe.PaymentIntent) -> list[Record]:
+    refunds = client.v1.refunds.list({"payment_intent": intent.id, "limit": PAGE})
+    return [*of_intent(intent), *(of_refund(refund, intent.metadata) for refund in refunds.auto_paging_iter())]
 
 
 def of_intent(intent: stripe.PaymentIntent) -> Iterator[Record]:

@@ -58,6 +58,12 @@ def get(pair: Pair, payment: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def authorized(pair: Pair) -> dict[str, Any]:
+    """Return a new payment once it is authorized: a lease may expire before the request of a busy machine settles it."""
+    payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
+    return eventually(lambda: (now := get(pair, payment))["status"] == "authorized" and now, "it is authorized")
+
+
 def operations(pair: Pair, payment: dict[str, Any]) -> list[tuple[Any, ...]]:
     listed = pair.payment.get(f"/v1/payments/{payment['id']}/operations").json()["data"]
     return [(each["id"], each["kind"], each["amount"], each["status"], each["provider_reference"]) for each in listed]
@@ -520,7 +526,7 @@ def test_an_authorization_that_expires_before_the_resync_keeps_what_was_captured
     pair: Pair, actions: list[str], status: str, captured: int
 ) -> None:
     """The relay runs before the resync, and the database has forgotten the captures."""
-    payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
+    payment = authorized(pair)
     for action in actions:
         name, _, amount = action.partition(" ")
         body = {"amount": int(amount)} if amount else {}
@@ -541,6 +547,28 @@ def test_an_authorization_that_expires_before_the_resync_keeps_what_was_captured
         again = pair.payment.post(f"/v1/payments/{payment['id']}/refunds", {})
         assert (again.status_code, again.json()["status"]) == (201, "succeeded"), again.text
         assert again.json()["amount"] == captured - refunded
+
+
+def test_an_expired_authorization_is_kept_while_the_provider_does_not_tell_its_records(pair: Pair) -> None:
+    """A void would be declined if the provider has captured it, and the payment would have ended without its capture."""
+    payment = authorized(pair)
+    captured = pair.payment.post(f"/v1/payments/{payment['id']}/capture", {"amount": 900})
+    assert captured.json()["status"] == "captured", captured.text
+    undelivered = "SELECT FROM outbox WHERE delivered_at IS NULL"
+    eventually(lambda: not pair.databases.query("payment", undelivered), "all events are delivered")
+    expire = "UPDATE payments SET expires_at = now(), version = version + 1"
+    with mock.patch.object(Simulator, "records_of", side_effect=ProviderFault("away")) as asked:
+        pair.databases.query("payment", FORGET_ALL_BUT_THE_AUTHORIZATION)
+        pair.databases.query("payment", expire)
+        postponed = "SELECT FROM payments WHERE expires_at > now() AND status = 'authorized' AND busy IS NULL"
+        eventually(lambda: pair.databases.query("payment", postponed), "the provider is asked again later")
+        assert asked.call_count == 1
+    assert [kind for kind, _ in records(pair)] == ["authorize", "capture"]
+    pair.databases.query("payment", expire)
+    eventually(lambda: get(pair, payment)["status"] == "captured", "the capture is adopted")
+    assert get(pair, payment)["captured_amount"] == 900
+    assert resync(pair).exit_code == 0
+    assert reconcile(pair).exit_code == 0
 
 
 def test_reconcile_finds_what_only_the_provider_has_and_other_amounts(pair: Pair) -> None:

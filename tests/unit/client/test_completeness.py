@@ -18,6 +18,7 @@ _DOCUMENTS = Path(__file__).parents[3] / "docs/openapi"
 _NOT_OF_MERCHANTS = {
     "receivePaymentEvent",
     "carryOut",
+    "listMerchants",
     "receiveProviderEvent",
     "getSimulatorFaults",
     "setSimulatorFaults",

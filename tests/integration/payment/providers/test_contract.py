@@ -275,10 +275,19 @@ def test_a_decline_is_recorded_as_one(world: World) -> None:
     assert (record.operation_id, record.outcome.result, record.outcome.reason) == (wanted.id, Result.DECLINED, reason)
 
 
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: "-".join(kind for kind, _ in life))
+def test_the_records_of_a_known_charge_are_the_same(world: World, life: list[tuple[Kind, int]]) -> None:
+    made = lived(world, life)
+    records = world.provider.records_of("demo", made[0].payment_id)
+    assert world.provider.records_of("demo", made[0].payment_id, records[0].charge) == records
+
+
 def test_another_merchant_has_no_records_of_the_payment(world: World) -> None:
     made = lived(world, LIVES[0])
-    assert world.provider.records_of("other", made[0].payment_id) == []
-    assert world.provider.records_of("demo", made[0].id) == []
+    reference = world.provider.records_of("demo", made[0].payment_id)[0].charge
+    for known in (None, reference):
+        assert world.provider.records_of("other", made[0].payment_id, known) == []
+        assert world.provider.records_of("demo", made[0].id, known) == []
 
 
 def test_an_operation_with_other_content_under_the_same_id_is_a_fault(world: World) -> None:

@@ -300,6 +300,17 @@ def test_a_request_that_is_older_than_stripes_memory_is_looked_up_first(
     assert may_have_forgotten(stripe_world.provider, wanted) == forgotten
 
 
+def test_a_charge_with_a_known_reference_is_read_without_the_search_which_an_account_may_not_have(
+    stripe_world: StripeWorld,
+) -> None:
+    wanted = operation(Kind.AUTHORIZE, 1000, stripe_world.ok)
+    reference = stripe_world.provider.send(wanted).reference
+    assert stripe_world.provider.records_of("demo", wanted.payment_id) == [], "the search does not find it yet"
+    (record,) = stripe_world.provider.records_of("demo", wanted.payment_id, reference)
+    assert (record.operation_id, record.outcome.result) == (wanted.id, Result.SUCCEEDED)
+    assert stripe_world.provider.records_of("demo", wanted.payment_id, "pi_gone") == []
+
+
 def test_what_was_done_by_hand_is_recorded_without_a_payment(stripe_world: StripeWorld) -> None:
     reference = opened(stripe_world)
     stripe_world.standin.intents[reference].update(status="succeeded", amount_received=700, metadata={})
