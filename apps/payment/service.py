@@ -273,20 +273,17 @@ class Payments:
         return reconcile.provider_account(self.database.session(), self._provider, merchant, payment_id)
 
     def expire(self, expired: Expired) -> None:
-        """Void an expired authorization, unless another operation has begun, or a restore has lost one.
-
-        While the provider does not say what it has recorded, the authorization is kept: it may be captured already.
-        """
-        merchant, payment_id, note = expired.merchant, str(expired.view["id"]), model.EXPIRED_NOTE
+        """Void an expired authorization, unless another operation has begun, or a restore has lost one."""
+        merchant, payment_id = expired.merchant, str(expired.view["id"])
         try:
             if self._adoption.catch_up(merchant, payment_id, expired.view["provider_reference"]):
                 return
-        except ProviderFault as error:
+        except ProviderFault as error:  # a restore may have lost a capture
             log.warning("expiry_postponed", payment_id=payment_id, error=error)
             expiry.postpone(self.database.session(), expired)
             return
-        operation_id = ids.derive(merchant, payment_id, What.EXPIRY)
-        operation = reservations.new_operation(merchant, operation_id, payment_id, Kind.VOID, self._lease, note)
+        own = ids.derive(merchant, payment_id, What.EXPIRY)
+        operation = reservations.new_operation(merchant, own, payment_id, Kind.VOID, self._lease, model.EXPIRED_NOTE)
         operation = reservations.complete(operation, expired.view, None)
         if operations.reserve(self.database.session(), operation, self._lease, None, None) is not None:
             self.executor.execute(operation)

@@ -59,7 +59,7 @@ def get(pair: Pair, payment: dict[str, Any]) -> dict[str, Any]:
 
 
 def authorized(pair: Pair) -> dict[str, Any]:
-    """Return a new payment once it is authorized: a lease may expire before the request of a busy machine settles it."""
+    """Return a new payment once it is authorized: on a busy machine, a lease may expire before that."""
     payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
     return eventually(lambda: (now := get(pair, payment))["status"] == "authorized" and now, "it is authorized")
 
@@ -550,7 +550,7 @@ def test_an_authorization_that_expires_before_the_resync_keeps_what_was_captured
 
 
 def test_an_expired_authorization_is_kept_while_the_provider_does_not_tell_its_records(pair: Pair) -> None:
-    """A void would be declined if the provider has captured it, and the payment would have ended without its capture."""
+    """The provider would decline a void of what it has captured, and the payment would end without its capture."""
     payment = authorized(pair)
     captured = pair.payment.post(f"/v1/payments/{payment['id']}/capture", {"amount": 900})
     assert captured.json()["status"] == "captured", captured.text
