@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import psycopg
-
 from chassis.messaging import outbox, shares
 from chassis.messaging.leases import backoff
 from chassis.messaging.outbox import Message
@@ -14,7 +12,7 @@ from chassis.messaging.pace import Pace
 from chassis.messaging.remote import Breaker, Refused, Unreachable
 from chassis.messaging.shares import Shares
 from chassis.messaging.work import Waker, WorkLoop
-from chassis.postgres.database import Database, Session
+from chassis.postgres.database import UNAVAILABLE, Database, Session
 from chassis.telemetry import logs, metrics, tracing
 
 log = logs.get_logger()
@@ -66,8 +64,8 @@ class Relay:
         """Deliver one message that is leased to the caller. `handle` replaces the relay's own function for this call.
 
         Failures of the destination, and of interpreting its answer, are not raised: the message is released, with the
-        error, and delivered later. Raises psycopg.Error if this service's database fails; the message is claimed again
-        after its lease expires.
+        error, and delivered later. So are errors of the database that its rules cause. Raises what `UNAVAILABLE` lists:
+        then the message is claimed again after its lease expires.
         """
         began = time.perf_counter()
         with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as set_attribute:
@@ -77,11 +75,11 @@ class Relay:
                 self._release(message, error)
                 outcome = _outcome(error)
                 set_attribute("error.type", outcome)
-            except psycopg.Error:
+            except UNAVAILABLE:
                 raise
-            except Exception as error:  # a fault in the code that interprets the answer
+            except Exception as error:  # a fault in the code that interprets the answer, or what no rule allows
                 log.error("delivery_fault", topic=message.topic, aggregate_id=message.aggregate_id, exc_info=error)
-                self._release(message, Refused(f"the answer could not be interpreted: {type(error).__name__}"))
+                self._release(message, Refused(f"the answer could not be interpreted or stored: {type(error).__name__}"))
                 outcome = "refused"
                 set_attribute("error.type", outcome)
             set_attribute("tandem.outcome", outcome)
@@ -92,8 +90,8 @@ class Relay:
     def deliver_many(self, messages: Sequence[Message]) -> None:
         """Deliver messages that are leased to the caller, of different aggregates; see `deliver`.
 
-        If the answers can't be interpreted, or the batch is refused as a whole because of one of its messages, each
-        message is delivered alone: one bad message harms no other.
+        If the answers can't be interpreted or stored, or the batch is refused as a whole because of one of its
+        messages, each message is delivered alone: one bad message harms no other.
         """
         if len(messages) == 1 or self._handle_many is None:
             for message in messages:
@@ -121,7 +119,7 @@ class Relay:
             return dict.fromkeys((message.id for message in messages), error)
         except Unreachable as error:
             return dict.fromkeys((message.id for message in messages), error)
-        except psycopg.Error:
+        except UNAVAILABLE:
             raise
         except Exception as error:
             log.error("batch_divided", messages=len(messages), exc_info=error)

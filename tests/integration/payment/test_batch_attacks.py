@@ -188,6 +188,48 @@ def test_the_largest_commands_that_order_can_send_fit_into_one_batch(order_servi
     assert {result["problem"]["name"] for result in answer.json()["results"]} == {"payment-not-found"}
 
 
+def postpone_all(pair: Pair) -> None:
+    """Wait until no command is on its way. They failed while payment was down, and would be due again one by one."""
+    later = """UPDATE outbox SET available_at = now() + interval '1 hour'
+               WHERE available_at < now() + interval '1 minute' RETURNING id"""
+    leased = "SELECT FROM outbox WHERE leased_until > now()"
+    eventually(
+        lambda: not pair.databases.query("order", later) and not pair.databases.query("order", leased),
+        "no attempt is under way",
+    )
+
+
+def paid(pair: Pair, orders: list[str]) -> bool:
+    return all(pair.order.get(f"/v1/orders/{order_id}").json()["status"] == "paid" for order_id in orders)
+
+
+REFUSE = """
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'order %: refused', OLD.id USING ERRCODE = 'check_violation'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON orders FOR EACH ROW WHEN (OLD.customer = 'poison') EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.mark.parametrize("others", [0, 4])
+def test_an_order_that_the_database_refuses_to_change_delays_no_other_of_its_batch(pair: Pair, others: int) -> None:
+    """Its message is released with the error, and due again later and later."""
+    pair.databases.query("order", REFUSE)
+    pair.stop_payment()
+    poison = pair.order.post("/v1/orders", {**ORDER, "customer": "poison"}).json()["id"]
+    placed = [pair.order.post("/v1/orders", ORDER).json()["id"] for _ in range(others)]
+    postpone_all(pair)
+    pair.start_payment()
+    pair.databases.query("order", "UPDATE outbox SET available_at = now()")
+    failed = "SELECT last_error FROM outbox WHERE aggregate_id = %s AND available_at > now() AND leased_until IS NULL"
+    eventually(lambda: pair.databases.query("order", failed, poison), "the command of this order is due again later")
+    eventually(lambda: paid(pair, placed), "the other orders are paid")
+    (row,) = pair.databases.query("order", "SELECT last_error, delivered_at FROM outbox WHERE aggregate_id = %s", poison)
+    assert row == {"last_error": "the answer could not be interpreted or stored: CheckViolation", "delivered_at": None}
+    pair.databases.query("order", "DROP TRIGGER refuse ON orders")
+    pair.databases.query("order", "UPDATE outbox SET available_at = now()")
+    eventually(lambda: paid(pair, [poison]), "it is paid as soon as the database allows it")
+
+
 def test_a_batch_that_is_refused_as_a_whole_is_divided(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """One message that payment refuses for the whole batch does not delay the others."""
     service = pair.order_app.extensions["tandem"]
@@ -202,14 +244,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_divided(pair: Pair, monkeypatch: 
            VALUES (%s, 'demo', gen_random_uuid(), 'payment.refund', '{"reason": "4539 5787 6362 1486"}')""",
         poison,
     )
-    # They failed while payment was down, and would be due again one by one.
-    later = """UPDATE outbox SET available_at = now() + interval '1 hour'
-               WHERE available_at < now() + interval '1 minute' RETURNING id"""
-    leased = "SELECT FROM outbox WHERE leased_until > now()"
-    eventually(
-        lambda: not pair.databases.query("order", later) and not pair.databases.query("order", leased),
-        "no attempt is under way",
-    )
+    postpone_all(pair)
     sizes: list[int] = []
 
     def counting(messages: list[outbox.Message], timeout: float | None = None) -> Any:

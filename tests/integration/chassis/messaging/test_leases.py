@@ -297,7 +297,7 @@ def test_a_fault_while_an_answer_is_interpreted_releases_the_message_and_is_reco
     database.close()
     (row,) = session.execute("SELECT last_error, leased_until, attempts FROM outbox").fetchall()
     assert row == {
-        "last_error": "the answer could not be interpreted: RecursionError",
+        "last_error": "the answer could not be interpreted or stored: RecursionError",
         "leased_until": None,
         "attempts": 1,
     }
