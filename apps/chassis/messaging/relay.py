@@ -79,7 +79,8 @@ class Relay:
                 raise
             except Exception as error:  # a fault in the code that interprets the answer, or what no rule allows
                 log.error("delivery_fault", topic=message.topic, aggregate_id=message.aggregate_id, exc_info=error)
-                self._release(message, Refused(f"the answer could not be interpreted or stored: {type(error).__name__}"))
+                fault = f"the answer could not be interpreted or stored: {type(error).__name__}"
+                self._release(message, Refused(fault))
                 outcome = "refused"
                 set_attribute("error.type", outcome)
             set_attribute("tandem.outcome", outcome)

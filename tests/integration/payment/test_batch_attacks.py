@@ -223,7 +223,8 @@ def test_an_order_that_the_database_refuses_to_change_delays_no_other_of_its_bat
     failed = "SELECT last_error FROM outbox WHERE aggregate_id = %s AND available_at > now() AND leased_until IS NULL"
     eventually(lambda: pair.databases.query("order", failed, poison), "the command of this order is due again later")
     eventually(lambda: paid(pair, placed), "the other orders are paid")
-    (row,) = pair.databases.query("order", "SELECT last_error, delivered_at FROM outbox WHERE aggregate_id = %s", poison)
+    state = "SELECT last_error, delivered_at FROM outbox WHERE aggregate_id = %s"
+    (row,) = pair.databases.query("order", state, poison)
     assert row == {"last_error": "the answer could not be interpreted or stored: CheckViolation", "delivered_at": None}
     pair.databases.query("order", "DROP TRIGGER refuse ON orders")
     pair.databases.query("order", "UPDATE outbox SET available_at = now()")
