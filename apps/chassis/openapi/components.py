@@ -69,7 +69,7 @@ _PARAMETERS = [
 
 _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "X-Request-Id": ("The name of this request in logs: the caller's or a new one.", {}),
-    "ETag": ("The version of the response, for If-None-Match and If-Match.", {}),
+    "ETag": ("The version of the response: for If-None-Match, and for If-Match in operations that have it.", {}),
     "Location": ("The path of what was created.", {"format": "uri-reference"}),
     "Link": ('`rel="next"`: the next page, if there is one (RFC 8288).', {}),
     "Idempotency-Replayed": ("Present if an earlier request with this key did the work.", {"enum": ["true"]}),
