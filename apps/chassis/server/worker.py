@@ -197,8 +197,7 @@ class Worker(BalancedWorker):
             if ("TRANSFER-ENCODING", "chunked") in [(name, value.lower()) for name, value in req.headers]:
                 raise rejections.ChunksMalformed  # the parser has read the head only
             raise errors.InvalidHeader("CONTENT-LENGTH", req=req)  # the parser should have rejected it
-        if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
-            raise rejections.HostMissing
+        rejections.check_fields(req)
         if conn.state is not State.COMPLETE:
             req.force_close()
         # gunicorn would close the connection of an unread body of 64 KiB, although the response has said it stays open.

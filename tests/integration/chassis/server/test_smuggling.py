@@ -51,6 +51,7 @@ SHAPES = {
     "a NUL": post("X-Any: a\x00b", body=INNER),
     "no host": post(body=INNER).replace(b"Host: localhost\r\n", b"", 1),
     "two hosts": post("Host: elsewhere", body=INNER),
+    "two idempotency keys": post("Idempotency-Key: another", body=INNER),
     "two content types": post("Content-Type: text/plain", body=INNER),
     "chunks of HTTP/1.0": post("Transfer-Encoding: chunked", body=b"0\r\n\r\n" + INNER).replace(b"/1.1", b"/1.0", 1),
     "a chunk that is longer than it says": post("Transfer-Encoding: chunked", body=b"1\r\n{}\r\n0\r\n\r\n" + INNER),

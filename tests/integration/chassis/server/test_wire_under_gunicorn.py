@@ -132,6 +132,20 @@ def test_a_rejected_request_stores_nothing_and_does_not_take_the_key(
     assert (status, "idempotency-replayed" in headers) == (201, False)
 
 
+@pytest.mark.parametrize("times", [2, 3])
+def test_an_idempotency_key_that_a_proxy_repeats_is_the_same_key(
+    stack: Stack, client: Client, path: str, service: str, valid: bytes, times: int
+) -> None:
+    key = str(uuid.uuid4())
+    request = head(path, f"Content-Length: {len(valid)}", key=key) + valid
+    line = f"Idempotency-Key: {key}\r\n".encode()
+    made, again = exchange(client, request), exchange(client, request.replace(line, line * times))
+    assert (made[0], again[0]) == (201, 201), again
+    assert made[2]["id"] == again[2]["id"]
+    assert again[1]["idempotency-replayed"] == "true"
+    assert stack.databases.query(service, "SELECT FROM idempotency_keys WHERE key LIKE %s", f"{key},%") == []
+
+
 def test_options_of_the_whole_service_is_answered(client: Client) -> None:
     with connect(client) as connection:
         connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")
