@@ -17,6 +17,10 @@ import chassis
 from ci import ROOT
 from tests.support.charts.rendering import ALONE, CHARTS, FILES, Case, merged
 
+SERVICES = ("order", "payment")
+# Otherwise each rendering has other passwords.
+EXISTING = {"credentials": {"existingSecret": "keys"}, "postgresql": {"existingSecret": "database"}}
+
 
 def definition(chart: str) -> dict[str, Any]:
     """Return the content of a Chart.yaml."""
@@ -35,7 +39,7 @@ def test_the_linter_finds_nothing(case: Case) -> None:
 @pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
 def test_artifact_hub_annotations_list_the_images_and_changes(chart: str) -> None:
     annotations = definition(chart)["annotations"]
-    assert {name.partition("/")[0] for name in annotations} == {"artifacthub.io"}
+    assert {name for name in annotations if not name.startswith("artifacthub.io/")} <= {"tandem/service"}
     images = {one["image"] for one in yaml.safe_load(annotations["artifacthub.io/images"])}
     assert images == {container["image"] for _, container in Case(chart).containers()}
     changes = yaml.safe_load(annotations["artifacthub.io/changes"])
@@ -85,10 +89,31 @@ def links(folder: str, names: list[str]) -> list[str]:
 @pytest.mark.parametrize("chart", ["order", "payment", "tandem"])
 def test_a_chart_renders_the_same_when_a_tool_ignores_symbolic_links(chart: str, tmp_path: Path) -> None:
     values = {"global": {"imageRegistry": "registry.example.com"}} | ALONE[chart]
-    secrets = {"credentials": {"existingSecret": "keys"}, "postgresql": {"existingSecret": "database"}}
-    values = merged(values, secrets if chart != "tandem" else {"order": secrets, "payment": secrets})
+    values = merged(values, EXISTING if chart != "tandem" else dict.fromkeys(SERVICES, EXISTING))
     flat = Case(chart, values, charts=without_links(chart, tmp_path), cached=False).files()
     assert flat == Case(chart, values).files()
+
+
+def test_under_an_alias_a_chart_renders_the_same_objects(tmp_path: Path) -> None:
+    shop = without_links("tandem", tmp_path)
+    metadata = definition("tandem")
+    for dependency in metadata["dependencies"][1:]:
+        dependency.update(alias=f"my-{dependency['name']}", condition=f"my-{dependency['name']}.enabled")
+    (shop / "tandem" / "Chart.yaml").write_text(yaml.safe_dump(metadata))
+    values = yaml.safe_load((shop / "tandem" / "values.yaml").read_text())
+    aliases = {f"my-{service}": merged(values.pop(service), EXISTING) for service in SERVICES}
+    (shop / "tandem" / "values.yaml").write_text(yaml.safe_dump(values | aliases))
+    (shop / "tandem" / "values.schema.json").unlink()  # it names the services, as the chart's own templates do
+    shutil.rmtree(shop / "tandem" / "templates")
+    aliased = Case(charts=shop, cached=False)
+    found = {(one["kind"], one["metadata"]["name"]): one for one in aliased.objects()}
+    unnamed = Case(values=dict.fromkeys(SERVICES, EXISTING))
+    expected = {(one["kind"], one["metadata"]["name"]): one for one in unnamed.objects()}
+    assert found.keys() == expected.keys()
+    for name, one in expected.items():
+        service = one["metadata"]["labels"]["app.kubernetes.io/name"]
+        one["metadata"]["labels"]["helm.sh/chart"] = f"my-{service}-{metadata['version']}"
+        assert found[name] == one
 
 
 def test_charts_images_and_project_have_one_version() -> None:

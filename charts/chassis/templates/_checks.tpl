@@ -90,7 +90,7 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if and $values.serviceAccount.annotations (not $values.serviceAccount.create) -}}
 {{- $errors = append $errors "serviceAccount.annotations: has no effect while serviceAccount.create is false; annotate the existing ServiceAccount" -}}
 {{- end -}}
-{{- if not (or $values.global.imageRegistry (include "chassis.namesRegistry" $values.image.repository) (eq $values.image.repository (printf "tandem/%s" .Chart.Name))) -}}
+{{- if not (or $values.global.imageRegistry (include "chassis.namesRegistry" $values.image.repository) (eq $values.image.repository (printf "tandem/%s" (include "chassis.serviceName" .)))) -}}
 {{- $errors = append $errors (printf "image.repository: %s does not name a registry; set global.imageRegistry, or write the whole name, such as registry.example.com/%s" $values.image.repository $values.image.repository) -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]" (include "chassis.fullname" .)) -}}
@@ -180,7 +180,7 @@ credentials.merchant differs from the generated Secret in the cluster
   (ternary "credentials.existingSecret" "" (empty .Values.credentials.existingSecret))
   (ternary "postgresql.existingSecret" "" (and .Values.postgresql.enabled (empty .Values.postgresql.existingSecret)))) -}}
 {{- if and $missing (not .Values.global.previewSecrets) (not (include "chassis.hasCluster" .)) -}}
-{{- $errors = append $errors (printf "%s (of the %s chart): must name an existing Secret, because this rendering cannot read the cluster and would generate other passwords and keys each time (helm template, helm install --dry-run=client, Argo CD); docs/gitops.md has the details. To look at manifests: --dry-run=server, or global.previewSecrets=true" (join " and " $missing) .Chart.Name) -}}
+{{- $errors = append $errors (printf "%s (of the %s chart): must name an existing Secret, because this rendering cannot read the cluster and would generate other passwords and keys each time (helm template, helm install --dry-run=client, Argo CD); docs/gitops.md has the details. To look at manifests: --dry-run=server, or global.previewSecrets=true" (join " and " $missing) (include "chassis.serviceName" .)) -}}
 {{- end -}}
 {{- if hasKey .Values.credentials "merchant" -}}
 {{- $existing := include "chassis.existingSecretData" (list . (include "chassis.credentialsSecretName" .)) | fromJson -}}

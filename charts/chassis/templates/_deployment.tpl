@@ -110,7 +110,7 @@ spec:
             {{- with .Values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
-        - {{- include "chassis.container" (list . "relay" (list "flask" "--app" .Chart.Name "relay") .Values.relay.resources) | nindent 10 }}
+        - {{- include "chassis.container" (list . "relay" (list "flask" "--app" (include "chassis.serviceName" .) "relay") .Values.relay.resources) | nindent 10 }}
           ports:
             - name: relay-admin
               containerPort: 9091

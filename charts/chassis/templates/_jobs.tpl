@@ -103,7 +103,7 @@ again, and its deletion after a while is no difference. Flux does not create it 
 {{- define "chassis.migration" -}}
 {{- $first := include "chassis.preUpgradeMigration" . -}}
 {{- $prefix := printf "%s-migrate" (include "chassis.fullname" .) -}}
-{{- $command := list "flask" "--app" .Chart.Name "migrate" "--wait" (include "chassis.scalar" .Values.migration.wait) -}}
+{{- $command := list "flask" "--app" (include "chassis.serviceName" .) "migrate" "--wait" (include "chassis.scalar" .Values.migration.wait) -}}
 {{- $secret := include "chassis.databaseSecretName" . -}}
 {{- $annotations := dict
   "argocd.argoproj.io/hook" "Sync"
@@ -177,7 +177,7 @@ spec:
 {{- /* chassis.purge: the CronJob that deletes expired rows, if purge.enabled */ -}}
 {{- define "chassis.purge" -}}
 {{- if .Values.purge.enabled -}}
-{{- $command := list "flask" "--app" .Chart.Name "purge" -}}
+{{- $command := list "flask" "--app" (include "chassis.serviceName" .) "purge" -}}
 apiVersion: batch/v1
 kind: CronJob
 metadata:

@@ -91,7 +91,7 @@ kind: ConfigMap
 metadata:
   {{- include "chassis.metadata" (list $ "server" (include "chassis.fileObjectName" (list $ $path)) $dashboards.labels $dashboards.annotations) | nindent 2 }}
 data:
-  {{ printf "%s-%s" $.Chart.Name (base $path) }}: |-
+  {{ printf "%s-%s" (include "chassis.serviceName" $) (base $path) }}: |-
     {{- $.Files.Get $path | nindent 4 }}
 {{- end }}
 {{- end }}

@@ -3,6 +3,11 @@ Conventions in all files here: a named template takes the chart's root context (
 arguments. CONTEXT is that root context. COMPONENT is the value of the label app.kubernetes.io/component.
 */ -}}
 
+{{- /* chassis.serviceName: the service of this chart, order or payment. Under an alias, .Chart.Name is the alias. */ -}}
+{{- define "chassis.serviceName" -}}
+{{ index .Chart.Annotations "tandem/service" }}
+{{- end }}
+
 {{- /*
 chassis.name (list CONTEXT SERVICE): the name of a service's objects in this release: RELEASE-SERVICE, or SERVICE if
 the release has that name. The release's part is cut to 33 characters, and the whole to 41, so that NAME-postgresql fits
@@ -16,7 +21,7 @@ the 52 characters of a StatefulSet, and NAME-migrate-HASH the 63 characters of a
 
 {{- /* chassis.fullname: the name of this chart's objects: fullnameOverride, or chassis.name with nameOverride */ -}}
 {{- define "chassis.fullname" -}}
-{{- .Values.fullnameOverride | default (include "chassis.name" (list . (.Values.nameOverride | default .Chart.Name))) -}}
+{{- .Values.fullnameOverride | default (include "chassis.name" (list . (.Values.nameOverride | default (include "chassis.serviceName" .)))) -}}
 {{- end }}
 
 {{- /* chassis.serviceAccountName: the name of the ServiceAccount of the pods; `default` if none is created or named */ -}}
@@ -26,7 +31,7 @@ the 52 characters of a StatefulSet, and NAME-migrate-HASH the 63 characters of a
 
 {{- /* chassis.selector (list CONTEXT COMPONENT): the labels that never change, for selectors and volume claims */ -}}
 {{- define "chassis.selector" -}}
-app.kubernetes.io/name: {{ (index . 0).Chart.Name | quote }}
+app.kubernetes.io/name: {{ include "chassis.serviceName" (index . 0) | quote }}
 app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end }}
@@ -72,7 +77,7 @@ chassis.facts: what differs between the service charts, as YAML from the chart's
   errors   contradictions between values that only this chart has: a list of messages; may be missing
 */ -}}
 {{- define "chassis.facts" -}}
-{{ include (printf "%s.facts" .Chart.Name) . }}
+{{ include (printf "%s.facts" (include "chassis.serviceName" .)) . }}
 {{- end }}
 
 {{- /*

@@ -40,7 +40,7 @@ namespaceSelector:
 {{- /* chassis.servicePodSelector: a selector for the pods that use the database: server, publisher, migration and purge */ -}}
 {{- define "chassis.servicePodSelector" -}}
 matchLabels:
-  app.kubernetes.io/name: {{ .Chart.Name | quote }}
+  app.kubernetes.io/name: {{ include "chassis.serviceName" . | quote }}
   app.kubernetes.io/instance: {{ .Release.Name | quote }}
 matchExpressions:
   - {key: app.kubernetes.io/component, operator: In, values: [server, publisher, migrate, purge]}

@@ -9,7 +9,7 @@ goes to the first.
 */ -}}
 {{- define "chassis.notes" -}}
 {{- $first := first . -}}
-{{ include (printf "%s.gettingStarted" $first.Chart.Name) $first }}
+{{ include (printf "%s.gettingStarted" (include "chassis.serviceName" $first)) $first }}
 {{- range . }}
 {{ include "chassis.notes.service" . }}
 {{- end }}
@@ -30,7 +30,7 @@ goes to the first.
 {{- $name := include "chassis.fullname" . -}}
 {{- $kubectl := printf "  kubectl -n %s get" .Release.Namespace -}}
 {{- $values := .Values -}}
-The {{ .Chart.Name }} service is http://{{ $name }}.{{ .Release.Namespace }}:{{ (include "chassis.facts" . | fromYaml).port }} in the cluster.
+The {{ include "chassis.serviceName" . }} service is http://{{ $name }}.{{ .Release.Namespace }}:{{ (include "chassis.facts" . | fromYaml).port }} in the cluster.
 {{- if $values.postgresql.enabled }} Its database is a single pod without
 replicas or backups, for development and evaluation. In production, use your own database (`postgresql.enabled`, `database`).
 {{- else }} Its database URL is in the Secret
@@ -82,7 +82,7 @@ The Prometheus operator scrapes its metrics:
 {{- define "chassis.notes.uninstall" -}}
 {{- $release := (first .).Release -}}
 {{- $embedded := list -}}
-{{- range . }}{{ if .Values.postgresql.enabled }}{{ $embedded = append $embedded .Chart.Name }}{{ end }}{{ end -}}
+{{- range . }}{{ if .Values.postgresql.enabled }}{{ $embedded = append $embedded (include "chassis.serviceName" .) }}{{ end }}{{ end -}}
 Uninstall the release{{ if $embedded }}. The data and passwords of the embedded databases remain, for a later release with the same name{{ end }}:
 
   helm -n {{ $release.Namespace }} uninstall {{ $release.Name }}

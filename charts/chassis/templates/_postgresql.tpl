@@ -27,9 +27,9 @@ metadata:
 data:
   init.sql: |
     \set password `cat /etc/postgresql-secrets/password`
-    CREATE ROLE {{ .Chart.Name | quote }} LOGIN PASSWORD :'password';
-    CREATE DATABASE {{ .Chart.Name | quote }} OWNER {{ .Chart.Name | quote }};
-    REVOKE ALL ON DATABASE {{ .Chart.Name | quote }} FROM PUBLIC;
+    CREATE ROLE {{ include "chassis.serviceName" . | quote }} LOGIN PASSWORD :'password';
+    CREATE DATABASE {{ include "chassis.serviceName" . | quote }} OWNER {{ include "chassis.serviceName" . | quote }};
+    REVOKE ALL ON DATABASE {{ include "chassis.serviceName" . | quote }} FROM PUBLIC;
 ---
 apiVersion: v1
 kind: Service
@@ -156,7 +156,7 @@ migration has the same one.
 {{- define "chassis.embeddedSecretData" -}}
 {{- $context := index . 0 -}}
 {{- $existing := include "chassis.existingSecretData" . | fromJson -}}
-{{- $owner := $context.Chart.Name -}}
+{{- $owner := include "chassis.serviceName" $context -}}
 {{- $service := printf "%s_service" $owner -}}
 {{- $at := printf "%s-postgresql:5432/%s" (include "chassis.fullname" $context) $owner -}}
 {{- $password := get $existing "password" | default (randAlphaNum 32) -}}
@@ -192,9 +192,9 @@ env:
   - name: CREATE_ROLE
     value: |
       \set password `cat /etc/postgresql-secrets/service-password`
-      SELECT 'CREATE ROLE "{{ .Chart.Name }}_service" LOGIN'
-      WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{ .Chart.Name }}_service') \gexec
-      ALTER ROLE "{{ .Chart.Name }}_service" PASSWORD :'password';
+      SELECT 'CREATE ROLE "{{ include "chassis.serviceName" . }}_service" LOGIN'
+      WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{{ include "chassis.serviceName" . }}_service') \gexec
+      ALTER ROLE "{{ include "chassis.serviceName" . }}_service" PASSWORD :'password';
 {{- with include "chassis.containerSecurity" .Values.securityContext }}
 {{ . }}
 {{- end }}
