@@ -107,9 +107,9 @@ def test_every_operation_can_be_opened_without_browser_errors(
     assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("service", ["order", "payment"])
-@pytest.mark.parametrize("visitor", ["light", "dark"], indirect=True)
+@pytest.mark.parametrize(("visitor", "service"), [("light", "order"), ("dark", "payment")], indirect=["visitor"])
 def test_the_page_is_accessible(stack: Stack, visitor: Visitor, service: str) -> None:
+    """Both services have the same page and the same colors, with other operations."""
     page = visitor.page
     page.goto(f"{getattr(stack, service).url}/docs")
     page.locator(".opblock-summary-control").first.wait_for()
