@@ -97,8 +97,9 @@ yes
 chassis.migration: the Job that migrates the schema. Its name contains a hash of its pod template: a template cannot be
 changed, so another image or database makes another Job, and the same one is left alone. As a pre-upgrade hook it comes
 with what this upgrade only creates or changes after it: a Secret, unless that Secret exists already, a ServiceAccount,
-if that of the pods does not exist, and a NetworkPolicy that adds to the one in the cluster. For Argo CD it is a hook of the phase Sync: a sync runs it
-again, and its deletion after a while is no difference. Flux does not create it again either.
+if that of the pods does not exist, and a NetworkPolicy that adds to the one in the cluster. For Argo CD it is a hook of
+the phase Sync: a sync runs it again, and its deletion after a while is no difference. Flux does not create it again
+either.
 */ -}}
 {{- define "chassis.migration" -}}
 {{- $first := include "chassis.preUpgradeMigration" . -}}
