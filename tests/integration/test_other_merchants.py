@@ -41,6 +41,7 @@ WITHOUT_OWNER = {
         "POST /v1/payments": "makes a new payment of the caller",
         "POST /payments": "makes a new payment of the caller",
         "POST /v1/commands": "needs a key for any merchant",
+        "GET /v1/merchants": "needs a key for any merchant",
         "POST /v1/provider-events/<provider>": "needs a signature of the provider, and is only a hint",
         "GET /v1/simulator/faults": "belongs to the simulated provider",
         "PUT /v1/simulator/faults": "belongs to the simulated provider",
