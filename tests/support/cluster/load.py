@@ -16,7 +16,8 @@ _SCRIPT = Path(__file__).with_name("load_in_pod.py").read_text()
 class Load:
     """A pod places and reads orders while the `with` block runs. Afterwards `outcome` has the results.
 
-    `rate` is in requests per second. The load ends by itself after `seconds`.
+    `rate` is in requests per second. The load ends by itself after `seconds`. There are enough `connections` to make up
+    for the time in which pods start and answers are slow.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Load:
         key: str,
         rate: int = 140,
         seconds: int = 240,
-        connections: int = 12,
+        connections: int = 24,
     ) -> None:
         self.outcome: dict[str, Any] = {}
         settings = {"url": url, "key": key, "rate": rate, "seconds": seconds, "connections": connections}
