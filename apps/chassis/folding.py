@@ -12,7 +12,7 @@ Each character becomes one character, so positions stay the same:
     everything else                                                  "?"
 
 `unescaped` replaces characters that are escaped for a URL, JSON or HTML: `4539%205787`, `4539\u00205787`,
-`4539&nbsp;5787`; and digits that are not visible, such as tags.
+`4539&nbsp;5787`. It also replaces digits that are not visible, such as tags.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ def fold(text: str) -> str:
 
 # The digits that have no shape of their own: tags, and digits that stand above other characters. Folding takes them for
 # invisible, so that they hide no number that they stand in. Unescaping takes them for digits.
-_ZEROS = (0xE0030, 0xA8E0, 0x11366)
-_HIDDEN_DIGITS = "\U000e0030-\U000e0039\ua8e0-\ua8e9\U00011366-\U0001136c"
-_HIDDEN = re.compile(f"[{_HIDDEN_DIGITS}]")
+_HIDDEN_DIGITS = {
+    chr(zero + digit): digit for zero, last in ((0xE0030, 9), (0xA8E0, 9), (0x11366, 6)) for digit in range(last + 1)
+}
+_HIDDEN = re.compile(f"[{''.join(_HIDDEN_DIGITS)}]")
 
 _BYTE = "%(?:25)*+"  # "%2520" is a space that is escaped twice
 _FOLLOWING = f"{_BYTE}[89ab][0-9a-f]"
@@ -76,7 +77,7 @@ _ESCAPE = re.compile(
     rf"{_BYTE}(?:[0-7][0-9a-f]|[cd][0-9a-f]{_FOLLOWING}|e[0-9a-f](?:{_FOLLOWING}){{2}}|f[0-7](?:{_FOLLOWING}){{3}})"
     r"|(?<!\\)\\++(?:u[0-9a-f]{4}|x[0-9a-f]{2}|[nrt])"
     r"|&(?:amp;)*+(?:#x0*+[0-9a-f]{1,6};|#0*+[0-9]{1,7};|[a-z][a-z0-9]{1,31};|nbsp|shy)"
-    rf"|[{_HIDDEN_DIGITS}]",
+    rf"|{_HIDDEN.pattern}",
     re.IGNORECASE,
 )
 _LAST_HEX = re.compile(r"[0-9a-f]{2}(?=%|$)", re.IGNORECASE)
@@ -114,7 +115,7 @@ def _char(escape: str) -> str:
             return " "  # such as nbsp, ndash
         code = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
         return chr(code) if code <= 0x10FFFF else "?"
-    if not escape.isascii():
-        return chr(0xFF10 + next(ord(escape) - zero for zero in _ZEROS if 0 <= ord(escape) - zero <= 9))  # full-width
+    if escape in _HIDDEN_DIGITS:
+        return chr(0xFF10 + _HIDDEN_DIGITS[escape])  # full-width
     kind = escape.lstrip("\\")
     return chr(int(kind[1:], 16)) if kind[0] in "uUxX" else " "

@@ -1,4 +1,4 @@
-"""The SQL that finds authorizations that have expired, for the loop that voids them."""
+"""The SQL of authorizations that have expired, for the loop that voids them: to find and to postpone them."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from flask import Flask
 
 import order
 from tests.support.eventually import eventually
+from tests.support.outbox import delivered
 from tests.support.pair import ORDER, Pair
 from tests.support.settings import KEY, environment
 
@@ -48,11 +49,7 @@ def test_matching_records_are_no_error(pair: Pair) -> None:
 )
 def test_a_difference_is_reported_and_is_an_error(pair: Pair, service: str, statement: str, reported: str) -> None:
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
-    undelivered = "SELECT id FROM outbox WHERE delivered_at IS NULL"
-    eventually(
-        lambda: not pair.databases.query("payment", undelivered),
-        "payment's events are delivered, so order corrects nothing afterwards",
-    )
+    delivered(pair)  # order corrects nothing afterwards
     pair.databases.query(service, statement)
     result = reconcile(pair.order_app)
     assert result.exit_code == 1
@@ -117,16 +114,11 @@ def captured_payment(pair: Pair, order_id: str) -> str:
     return payment["id"]
 
 
-def settled(pair: Pair) -> None:
-    undelivered = "SELECT id FROM outbox WHERE delivered_at IS NULL"
-    eventually(lambda: not pair.databases.query("payment", undelivered), "payment's events are delivered")
-
-
 def test_sums_by_currency_are_reported(pair: Pair) -> None:
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
     pair.order.post("/v1/orders", {**ORDER, "currency": "USD"}, Prefer="wait=10")
     pair.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 100}, Prefer="wait=10")
-    settled(pair)
+    delivered(pair)
     lines = [line.split() for line in reconcile(pair.order_app).output.splitlines()]
     assert ["captured", "EUR", "900", "900", "900"] in lines
     assert ["refunded", "EUR", "100", "100", "100"] in lines
@@ -135,7 +127,7 @@ def test_sums_by_currency_are_reported(pair: Pair) -> None:
 
 def test_an_order_is_compared_when_it_changed_and_not_when_it_was_placed(pair: Pair) -> None:
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
-    settled(pair)
+    delivered(pair)
     long_ago = "now() - interval '30 days'"
     for statement in (
         "ALTER TABLE order_events DISABLE TRIGGER USER",
@@ -147,7 +139,7 @@ def test_an_order_is_compared_when_it_changed_and_not_when_it_was_placed(pair: P
     ):
         pair.databases.query("order", statement)
     pair.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 100}, Prefer="wait=10")
-    settled(pair)
+    delivered(pair)
     pair.databases.query("payment", "UPDATE simulator.operations SET result = 'declined' WHERE kind = 'refund'")
     result = reconcile(pair.order_app)
     assert (result.exit_code, order["id"] in result.output) == (1, True), result.output
@@ -156,12 +148,12 @@ def test_an_order_is_compared_when_it_changed_and_not_when_it_was_placed(pair: P
 def test_a_payment_without_an_order_is_a_difference_until_its_money_is_returned(pair: Pair) -> None:
     order_id = str(uuid.uuid4())
     payment_id = captured_payment(pair, order_id)
-    settled(pair)
+    delivered(pair)
     (line,) = differences(pair, order_id)
     assert payment_id in line
     assert "no order" in " ".join(line)
     pair.payment.post(f"/v1/payments/{payment_id}/refunds")
-    settled(pair)
+    delivered(pair)
     assert reconcile(pair.order_app).exit_code == 0
 
 
@@ -173,7 +165,7 @@ def test_a_payment_without_an_order_is_found_although_order_has_no_record_of_it(
         pair.order.post("/v1/orders", ORDER, Prefer="wait=10")
     order_id = str(uuid.uuid4())
     payment_id = captured_payment(pair, order_id)
-    settled(pair)
+    delivered(pair)
     pair.databases.query("order", "TRUNCATE orphan_payments")
     (line,) = differences(pair, order_id)
     assert payment_id in line
@@ -190,13 +182,13 @@ def test_an_authorization_without_an_order_is_found_although_order_has_no_record
     order_id = str(uuid.uuid4())
     wanted = {"order_id": order_id, "amount": 900, "currency": "EUR", "payment_method": "pm_ok", "capture": "manual"}
     payment_id = pair.payment.post("/v1/payments", wanted).json()["id"]
-    settled(pair)
+    delivered(pair)
     pair.databases.query("order", "TRUNCATE orphan_payments")
     (line,) = differences(pair, order_id)
     assert payment_id in line
     assert "no order" in " ".join(line)
     pair.payment.post(f"/v1/payments/{payment_id}/void")
-    settled(pair)
+    delivered(pair)
     assert reconcile(pair.order_app).exit_code == 0
 
 
@@ -205,13 +197,13 @@ def unheard(pair: Pair, path: str) -> None:
     gateway = pair.payment_app.extensions["tandem"].use_cases["payments"]._gateway
     with mock.patch.object(gateway, "send"):
         assert pair.payment.post(path, {}).status_code == 200
-        settled(pair)
+        delivered(pair)
 
 
 def test_an_order_that_waits_for_the_capture_of_a_voided_payment_is_a_difference(pair: Pair) -> None:
     """No amount differs: nothing was captured."""
     order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
-    settled(pair)
+    delivered(pair)
     unheard(pair, f"/v1/payments/{order['payment']['id']}/void")
     assert differences(pair, order["id"]) == [[order["id"], "payment", "status", "authorized", "voided"]]
 
@@ -221,7 +213,7 @@ def test_a_canceled_order_whose_payment_is_authorized_is_a_difference(pair: Pair
     order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
     canceled = pair.order.post(f"/v1/orders/{order['id']}/cancel", Prefer="wait=10").json()
     assert canceled["status"] == "canceled"
-    settled(pair)
+    delivered(pair)
     for statement in (
         "ALTER TABLE payments DISABLE TRIGGER USER",
         "UPDATE payments SET status = 'authorized', version = version - 2",
@@ -233,7 +225,7 @@ def test_a_canceled_order_whose_payment_is_authorized_is_a_difference(pair: Pair
 
 def test_an_order_whose_payment_is_unknown_to_payment_is_a_difference(pair: Pair) -> None:
     order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
-    settled(pair)
+    delivered(pair)
     for table in ("idempotency_keys", "operations", "payments"):
         pair.databases.query("payment", f"DELETE FROM {table}")
     assert differences(pair, order["id"]) == [[order["id"], "payment", order["payment"]["id"], "unknown"]]
@@ -241,9 +233,9 @@ def test_an_order_whose_payment_is_unknown_to_payment_is_a_difference(pair: Pair
 
 def test_a_second_payment_of_an_order_that_holds_money_is_a_difference(pair: Pair) -> None:
     order = pair.order.post("/v1/orders", ORDER, Prefer="wait=10").json()
-    settled(pair)
+    delivered(pair)
     payment_id = captured_payment(pair, str(uuid.uuid4()))
-    settled(pair)
+    delivered(pair)
     for statement in ("DROP INDEX payments_one_live", "ALTER TABLE payments DISABLE TRIGGER USER"):
         pair.databases.query("payment", statement)
     pair.databases.query("payment", "UPDATE payments SET order_id = %s", order["id"])

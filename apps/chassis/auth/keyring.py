@@ -89,7 +89,7 @@ def is_merchant(name: str) -> bool:
 
 
 def checked_merchant(named: str) -> str:
-    """Return the merchant that a request names. Raises Problem `forbidden` if that is no name of a merchant."""
+    """Return the merchant that a request names. Raises Problem `forbidden` if its name is not valid."""
     if not is_merchant(named):
         raise Problem("forbidden", "The name in Tandem-Merchant is not a valid merchant name.")
     return named

@@ -64,7 +64,7 @@ class Relay:
         """Deliver one message that is leased to the caller. `handle` replaces the relay's own function for this call.
 
         Failures of the destination, and of interpreting its answer, are not raised: the message is released, with the
-        error, and delivered later. So are errors of the database that its rules cause. Raises what `UNAVAILABLE` lists:
+        error, and delivered later. So is a change that a rule of the database refuses. Raises what `UNAVAILABLE` lists;
         then the message is claimed again after its lease expires.
         """
         began = time.perf_counter()
@@ -77,7 +77,7 @@ class Relay:
                 set_attribute("error.type", outcome)
             except UNAVAILABLE:
                 raise
-            except Exception as error:  # a fault in the code that interprets the answer, or what no rule allows
+            except Exception as error:  # a fault in the code, or a change that a rule of the database refuses
                 log.error("delivery_fault", topic=message.topic, aggregate_id=message.aggregate_id, exc_info=error)
                 fault = f"the answer could not be interpreted or stored: {type(error).__name__}"
                 self._release(message, Refused(fault))

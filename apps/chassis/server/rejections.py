@@ -67,13 +67,14 @@ class HostMissing(errors.ParseException):  # type: ignore[misc]
 def check_fields(req: Any) -> None:
     """Check the header fields of a request that gunicorn has parsed: it must have a Host, and one idempotency key.
 
-    A proxy may repeat a field when it sends a request again. WSGI would join the keys to another one, and the work
-    would be done again. So equal keys become one. Raises HostMissing, and InvalidHeader for different keys.
+    A proxy may repeat a field when it sends a request again. WSGI would join the keys with a comma: that is a new key,
+    and the work would be done again. So equal keys become one. Raises HostMissing, and InvalidHeader for different keys.
     """
-    if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
+    names = [name for name, _ in req.headers]
+    if req.version >= (1, 1) and "HOST" not in names:
         raise HostMissing
-    keys = [field for field in req.headers if field[0] == "IDEMPOTENCY-KEY"]
-    if len(keys) > 1:
+    if names.count("IDEMPOTENCY-KEY") > 1:
+        keys = [field for field in req.headers if field[0] == "IDEMPOTENCY-KEY"]
         if len(set(keys)) > 1:
             raise errors.InvalidHeader("IDEMPOTENCY-KEY", req=req)
         req.headers = [field for field in req.headers if field[0] != "IDEMPOTENCY-KEY"] + keys[:1]

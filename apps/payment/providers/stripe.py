@@ -214,10 +214,7 @@ class Stripe:
             refunds = self._client.v1.refunds.list({"payment_intent": _reference(operation), "limit": 100})
             matching = [refund for refund in refunds.auto_paging_iter() if _named(refund.metadata) == operation.id]
             _report_repeated(operation, [refund.id for refund in matching])
-            matching.reverse()  # Stripe lists the newest first
-            # One that has returned money counts, or may still do it: else the same money could be refunded again.
-            matching.sort(key=lambda refund: (refund.status in _ENDED, refund.status != "succeeded"))
-            return of_refund(operation, matching[0]) if matching else None
+            return of_refund(operation, _deciding(matching)) if matching else None
         reference = operation.reference
         if reference is None and operation.kind in (Kind.SALE, Kind.AUTHORIZE):
             reference = self._search(operation)
@@ -282,6 +279,14 @@ def _report_repeated(operation: Operation, acts: Sequence[str]) -> None:
     """Log an error if Stripe has acted more than once on an operation; `acts` are the ids of Stripe's objects."""
     if len(acts) > 1:
         log.error("provider_acted_twice", operation_id=operation.id, kind=operation.kind, acts=list(acts))
+
+
+def _deciding(refunds: Sequence[stripe.Refund]) -> stripe.Refund:
+    """Return the refund that decides the outcome, of several of one operation, of which the newest is listed first.
+
+    That is one that has returned money, or else one that still may: otherwise the same money could be refunded again.
+    """
+    return min(reversed(refunds), key=lambda refund: (refund.status in _ENDED, refund.status != "succeeded"))
 
 
 def _reference(operation: Operation) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.outbox import delivered
 from tests.support.pair import ORDER, Pair
 
 
@@ -22,10 +23,7 @@ def lose_payment(pair: Pair, order_id: str) -> None:
 def placed(pair: Pair, capture: str) -> str:
     order = pair.order.post("/v1/orders", {**ORDER, "capture": capture}, Prefer="wait=10").json()
     assert order["status"] == {"manual": "authorized", "automatic": "paid"}[capture]
-    eventually(
-        lambda: not pair.databases.query("payment", "SELECT FROM outbox WHERE delivered_at IS NULL"),
-        "payment's events are delivered",
-    )
+    delivered(pair)
     return str(order["id"])
 
 

@@ -13,12 +13,12 @@ from click.testing import Result
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.fixtures.per_test import databases
+from tests.support.outbox import delivered
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.settings import INTERNAL_KEY
 
 __all__ = ["databases"]
 
-UNDELIVERED = "SELECT topic FROM outbox WHERE delivered_at IS NULL"
 LEASED = "SELECT id FROM operations WHERE lease_owner IS NOT NULL AND leased_until > now()"
 
 
@@ -50,7 +50,7 @@ def pay(pair: Pair, **changes: Any) -> dict[str, Any]:
 
 def settled(pair: Pair) -> None:
     for service in ("order", "payment"):
-        eventually(lambda service=service: not pair.databases.query(service, UNDELIVERED), "all is delivered")  # type: ignore[misc]
+        delivered(pair, service)
 
 
 def get(pair: Pair, order: dict[str, Any]) -> dict[str, Any]:

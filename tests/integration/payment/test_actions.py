@@ -25,9 +25,14 @@ INVALID_AMOUNTS: list[Any] = [0, -1, 2**63, 10**30, 1.0, 1.5, "1", True, None, [
 
 
 def authorized(pair: Pair, **changes: Any) -> dict[str, Any]:
-    """An authorized payment."""
-    made: dict[str, Any] = pair.payment.post("/v1/payments", wanted(capture="manual", **changes)).json()
-    return made
+    """Return a new payment once it is authorized: on a busy machine, a lease may expire before that."""
+    made = pair.payment.post("/v1/payments", wanted(capture="manual", **changes)).json()
+
+    def payment() -> dict[str, Any]:
+        found: dict[str, Any] = pair.payment.get(f"/v1/payments/{made['id']}").json()
+        return found if found["status"] == "authorized" else {}
+
+    return eventually(payment, "it is authorized")
 
 
 def captured(pair: Pair, **changes: Any) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from payment.ids import What, derive
 from payment.model import Outcome, Record, Result
 from payment.providers import ProviderFault
 from payment.providers.simulator import Simulator
+from tests.integration.payment.test_actions import authorized
 from tests.support.eventually import eventually
 from tests.support.fixtures.per_test import databases, pair
+from tests.support.outbox import delivered
 from tests.support.pair import ORDER, Pair
 from tests.support.payment_bodies import wanted
 from tests.support.problems import refused
@@ -42,8 +44,7 @@ def new_key() -> str:
 
 def forget(pair: Pair) -> None:
     """Delete everything but the provider's records, once no event is on its way."""
-    undelivered = "SELECT FROM outbox WHERE delivered_at IS NULL"
-    eventually(lambda: not pair.databases.query("payment", undelivered), "all events are delivered")
+    delivered(pair)
     pair.databases.query("payment", FORGET)
 
 
@@ -56,12 +57,6 @@ def records(pair: Pair) -> list[tuple[str, int]]:
 def get(pair: Pair, payment: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = pair.payment.get(f"/v1/payments/{payment['id']}").json()
     return found
-
-
-def authorized(pair: Pair) -> dict[str, Any]:
-    """Return a new payment once it is authorized: on a busy machine, a lease may expire before that."""
-    payment = pair.payment.post("/v1/payments", wanted(capture="manual")).json()
-    return eventually(lambda: (now := get(pair, payment))["status"] == "authorized" and now, "it is authorized")
 
 
 def operations(pair: Pair, payment: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -126,8 +121,7 @@ def test_order_asks_again_and_the_customer_is_charged_once(pair: Pair) -> None:
     forget(pair)
     again = "UPDATE outbox SET delivered_at = NULL, available_at = now(), leased_until = NULL"
     pair.databases.query("order", again)
-    waiting = "SELECT FROM outbox WHERE delivered_at IS NULL"
-    eventually(lambda: not pair.databases.query("order", waiting), "order has asked again")
+    delivered(pair, "order")
     payment = pair.payment.get(f"/v1/payments?order_id={order['id']}").json()["data"]
     assert [(each["id"], each["captured_amount"], each["refunded_amount"]) for each in payment] == [
         (order["payment"]["id"], 900, 200)
@@ -372,8 +366,7 @@ def test_resync_tells_order_again_what_it_has_missed(pair: Pair) -> None:
     order = pair.order.post("/v1/orders", {**ORDER, "capture": "manual"}, Prefer="wait=10").json()
     with mock.patch.object(pair.payment_app.extensions["tandem"].use_cases["payments"]._gateway, "send"):
         pair.payment.post(f"/v1/payments/{order['payment']['id']}/capture", {})
-        undelivered = "SELECT FROM outbox WHERE delivered_at IS NULL"
-        eventually(lambda: not pair.databases.query("payment", undelivered), "the event is lost")
+        delivered(pair)  # the event is lost
     assert pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "authorized"
     assert resync(pair).exit_code == 0
     eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "order is told again")
@@ -533,8 +526,7 @@ def test_an_authorization_that_expires_before_the_resync_keeps_what_was_captured
         path = f"/v1/payments/{payment['id']}/{name.replace('part', 'capture')}"
         answer = pair.payment.post(path, body | ({"final": False} if name == "part" else {}))
         assert answer.status_code in (200, 201), answer.text
-    undelivered = "SELECT FROM outbox WHERE delivered_at IS NULL"
-    eventually(lambda: not pair.databases.query("payment", undelivered), "all events are delivered")
+    delivered(pair)
     pair.databases.query("payment", FORGET_ALL_BUT_THE_AUTHORIZATION)
     pair.databases.query("payment", "UPDATE payments SET expires_at = now(), version = version + 1")
     eventually(lambda: get(pair, payment)["status"] == status, "it has ended")
@@ -554,8 +546,7 @@ def test_an_expired_authorization_is_kept_while_the_provider_does_not_tell_its_r
     payment = authorized(pair)
     captured = pair.payment.post(f"/v1/payments/{payment['id']}/capture", {"amount": 900})
     assert captured.json()["status"] == "captured", captured.text
-    undelivered = "SELECT FROM outbox WHERE delivered_at IS NULL"
-    eventually(lambda: not pair.databases.query("payment", undelivered), "all events are delivered")
+    delivered(pair)
     expire = "UPDATE payments SET expires_at = now(), version = version + 1"
     with mock.patch.object(Simulator, "records_of", side_effect=ProviderFault("away")) as asked:
         pair.databases.query("payment", FORGET_ALL_BUT_THE_AUTHORIZATION)
@@ -699,7 +690,7 @@ def test_a_cancel_before_the_resync_waits_for_the_capture_that_payment_has_forgo
     paths = [f"/v1/orders/{order['id']}" for order in placed]
     for path in paths:
         assert pair.order.post(f"{path}/capture", Prefer="wait=10").json()["status"] == "paid"
-    eventually(lambda: not pair.databases.query("payment", "SELECT FROM outbox WHERE delivered_at IS NULL"), "told")
+    delivered(pair)
     pair.databases.query("payment", FORGET_ALL_BUT_THE_AUTHORIZATION)
     pair.stop_payment()  # so the commands are sent together
     for path in paths:
