@@ -68,7 +68,9 @@ def check_fields(req: Any) -> None:
     """Check the header fields of a request that gunicorn has parsed: it must have a Host, and one idempotency key.
 
     A proxy may repeat a field when it sends a request again. WSGI would join the keys with a comma: that is a new key,
-    and the work would be done again. So equal keys become one. Raises HostMissing, and InvalidHeader for different keys.
+    and the work would be done again. So equal keys become one.
+
+    Raises HostMissing, and InvalidHeader for different keys.
     """
     names = [name for name, _ in req.headers]
     if req.version >= (1, 1) and "HOST" not in names:
