@@ -107,7 +107,10 @@ def _http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return make_response(error.get_response())
-    return message_page(error.name, error.description or "", status)
+    response = message_page(error.name, error.description or "", status)
+    # Such as Allow, which a 405 must have (RFC 9110, section 15.5.6).
+    response.headers.update([(name, value) for name, value in error.get_headers() if name != "Content-Type"])
+    return response
 
 
 def _exception(error: Exception) -> Response:

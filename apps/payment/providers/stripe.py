@@ -213,7 +213,7 @@ class Stripe:
         if operation.kind is Kind.REFUND:
             refunds = self._client.v1.refunds.list({"payment_intent": _reference(operation), "limit": 100})
             matching = [refund for refund in refunds.auto_paging_iter() if _named(refund.metadata) == operation.id]
-            _report_repeated(operation, [refund.id for refund in matching])
+            _report_repeated(operation, [refund.id for refund in matching if refund.status not in _ENDED])
             return of_refund(operation, _deciding(matching)) if matching else None
         reference = operation.reference
         if reference is None and operation.kind in (Kind.SALE, Kind.AUTHORIZE):

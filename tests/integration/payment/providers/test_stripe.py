@@ -275,9 +275,22 @@ def test_of_several_refunds_of_an_operation_the_one_that_returns_money_counts(
     stripe_world.standin.refund_status = status
     second = stripe_world.provider.send(wanted).reference
     assert second != first
-    found = stripe_world.provider.lookup(wanted)
+    with mock.patch.object(stripe_module, "log") as log:
+        found = stripe_world.provider.lookup(wanted)
     assert found is not None
     assert (found.reference, found.result is Result.DECLINED) == (second, False)
+    assert not log.error.called  # the money is returned once: the first refund has failed
+
+
+def test_a_second_refund_of_an_operation_is_reported(stripe_world: StripeWorld) -> None:
+    wanted = operation(Kind.REFUND, 300, stripe_world.ok, opened(stripe_world, Kind.SALE))
+    for _ in range(2):
+        stripe_world.provider.send(wanted)
+        stripe_world.standin.forget_keys()
+    with mock.patch.object(stripe_module, "log") as log:
+        stripe_world.provider.lookup(wanted)
+    ((event,), told) = log.error.call_args
+    assert (event, len(told["acts"])) == ("provider_acted_twice", 2)
 
 
 @pytest.mark.parametrize("key", ["order-17", "274ac4f1-60c3-46da-8fcf-bb2b861880be"])
