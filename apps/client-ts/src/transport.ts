@@ -64,7 +64,12 @@ export class Transport {
     if (!/^[!-~]+$/.test(settings.apiKey)) throw new TypeError("the API key has characters that no API key has");
     this.#url = url.href.replace(/\/+$/, "");
     this.#headers = { Accept: "application/json", Authorization: `Bearer ${settings.apiKey}` };
-    if (settings.merchant) this.#headers["Tandem-Merchant"] = settings.merchant;
+    if (settings.merchant !== undefined) {
+      if (!/^[A-Za-z0-9_.-]{1,64}$/.test(settings.merchant)) {
+        throw new TypeError("a merchant's name has 1 to 64 letters, digits, dots, dashes and underscores");
+      }
+      this.#headers["Tandem-Merchant"] = settings.merchant;
+    }
     this.#timeout = positive("timeout", settings.timeout ?? 10);
     this.deadline = positive("deadline", settings.deadline ?? 60);
     this.#fetch = settings.fetch ?? fetch;
@@ -74,13 +79,13 @@ export class Transport {
    * Send a call and return the body of the response. Retries lost connections, timeouts, 429, 502, 503, 504 and
    * 409 `idempotency-key-in-use`, with the same idempotency key and body.
    *
-   * Throws ApiError if the service refuses the request, and UnexpectedAnswer if the response is not Tandem's. After the
-   * deadline, throws OutcomeUnknown if a call with an idempotency key may have been carried out, otherwise Unavailable.
+   * Throws TypeError for an option or a body that cannot be sent, ApiError if the service refuses the request, and
+   * UnexpectedAnswer if the response is not Tandem's. After the deadline, throws OutcomeUnknown if a call with an idempotency key may have been carried out, otherwise Unavailable.
    */
   protected async send<T>(call: Call, options: Options): Promise<T> {
-    const seconds = options.deadline ?? this.deadline;
+    const seconds = positive("deadline", options.deadline ?? this.deadline);
     const until = performance.now() + seconds * 1000;
-    const key = call.keyed ? (options.idempotencyKey ?? crypto.randomUUID()) : null;
+    const key = call.keyed ? checked(options.idempotencyKey ?? crypto.randomUUID()) : null;
     const requestId = crypto.randomUUID();
     let mayHaveActed = false;
     for (let attempt = 1; ; attempt++) {
@@ -113,7 +118,7 @@ export class Transport {
     call: Call, options: Options, key: string | null, requestId: string, secondsLeft: number,
   ): Promise<Outcome> {
     const left = Math.max(0.001, secondsLeft);
-    const wait = Math.max(0, Math.min(options.wait ?? 0, MAX_WAIT, Math.floor(left) - 1));
+    const wait = Math.max(0, Math.floor(Math.min(options.wait ?? 0, MAX_WAIT, left - 1)));
     const limit = Math.min(this.#timeout + wait, left);
     const headers: Record<string, string> = { ...this.#headers, "X-Request-Id": requestId };
     const query = { ...call.query, ...(call.method === "GET" && options.wait ? { wait } : {}) };
@@ -121,17 +126,20 @@ export class Transport {
     if (key !== null) headers["Idempotency-Key"] = key;
     if (options.ifMatch !== undefined) headers["If-Match"] = `"${options.ifMatch}"`;
     if (call.method !== "GET" && options.wait) headers.Prefer = `wait=${wait}`;
+    // Out of the block below: a value that cannot be sent is the caller's mistake, not a fault to retry.
+    const request = {
+      method: call.method,
+      headers: new Headers(headers),
+      body: call.body === undefined ? undefined : JSON.stringify(call.body),
+      redirect: "manual",
+    } as const;
     const timeout = AbortSignal.timeout(Math.ceil(limit * 1000));
+    const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
+    const send = this.#fetch; // browsers refuse fetch as a method of another object
     let response: Response;
     let text: string;
     try {
-      response = await this.#fetch(this.#url + call.path + search(query), {
-        method: call.method,
-        headers,
-        body: call.body === undefined ? undefined : JSON.stringify(call.body),
-        redirect: "manual",
-        signal: options.signal ? AbortSignal.any([options.signal, timeout]) : timeout,
-      });
+      response = await send(this.#url + call.path + search(query), { ...request, signal });
       text = await response.text();
     } catch (error) {
       options.signal?.throwIfAborted();
@@ -179,6 +187,12 @@ export function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
 function positive(name: string, seconds: number): number {
   if (!(seconds > 0 && seconds < Infinity)) throw new TypeError(`${name} is in seconds and must be more than 0`);
   return seconds;
+}
+
+/** Return an idempotency key. Throws TypeError if the service would not take it. */
+function checked(key: string): string {
+  if (!/^[!-~]{1,255}$/.test(key)) throw new TypeError("an idempotency key has 1 to 255 visible ASCII characters");
+  return key;
 }
 
 function unknown(call: Call, reason: string, key: string, requestId: string, cause?: unknown): OutcomeUnknown {

@@ -171,7 +171,31 @@ test("a call that is canceled ends at once", async () => {
 });
 
 test("settings that cannot work are refused without quoting the API key", () => {
-  for (const change of [{ orderUrl: "ftp://x" }, { orderUrl: "http://u:p@x" }, { apiKey: "a b" }, { apiKey: "" }, { timeout: 0 }]) {
+  for (const change of [{ orderUrl: "ftp://x" }, { orderUrl: "http://u:p@x" }, { apiKey: "a b" }, { apiKey: "" }, { timeout: 0 }, { merchant: "" }, { merchant: "a b" }]) {
     assert.throws(() => new Tandem({ orderUrl: "http://order.test", apiKey: KEY, ...change }), TypeError);
   }
+});
+
+test("what cannot be sent is refused at once, not retried until the outcome is unknown", async () => {
+  await served([json(201, ORDER)], async (url, seen) => {
+    const tandem = client(url);
+    for (const idempotencyKey of ["", "a b", "na\u00efve", "\u20ac", "a\nb", "k".repeat(256)]) {
+      await assert.rejects(place(tandem, { idempotencyKey }), TypeError);
+    }
+    for (const deadline of [0, -1, NaN, Infinity]) await assert.rejects(place(tandem, { deadline }), TypeError);
+    await assert.rejects(tandem.placeOrder({ items: 1n } as never), TypeError);
+    assert.equal(seen.length, 0);
+    await place(tandem, { wait: 2.5 });
+    assert.equal(seen[0]?.headers.prefer, "wait=2");
+  });
+});
+
+test("fetch is called as a function: browsers refuse it as a method of another object", async () => {
+  await served([json(200, ORDER)], async (orderUrl) => {
+    const strict = function (this: unknown, ...given: Parameters<typeof fetch>) {
+      assert.equal(this, undefined);
+      return fetch(...given);
+    };
+    await new Tandem({ orderUrl, apiKey: KEY, fetch: strict as typeof fetch }).getOrder("1");
+  });
 });

@@ -41,7 +41,7 @@ def parse_retry_after(header: str | None, now: datetime | None = None) -> float 
         return float(text[:9])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: the date's time zone is too large
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)

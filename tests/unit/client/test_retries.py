@@ -341,6 +341,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         (format_datetime(NOW - timedelta(days=1), usegmt=True), 0),
         ("Fri, 02 Jan 2026 03:04:15 -0000", 10),
         ("Fri, 99 Jan 2026 03:04:15 GMT", None),
+        ("Fri, 02 Jan 2026 03:04:15 +" + "9" * 20, None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
