@@ -196,6 +196,8 @@ def decide(order: Order, declined: LastError | None = None) -> Decision:
     payment = order.payment
     if payment is None:
         return _ask(order, now, Command.CREATE) if order.status is Status.PENDING_PAYMENT else now
+    if order.status is Status.PENDING_PAYMENT and payment.status not in LIVE and order.waits_for(Command.CREATE):
+        return now  # somebody else's payment has ended: the one that the order has asked for can still be created
     if not fits(order, payment):
         return _mismatch(order, payment, now)
     if order.status is Status.PAYMENT_FAILED:
@@ -208,8 +210,7 @@ def _mismatch(order: Order, payment: Payment, now: Decision) -> Decision:
     """Fail an order that a third party has paid with another amount or currency, and return that money."""
     failed = replace(now, status=Status.PAYMENT_FAILED, failure_reason="amount_mismatch")
     if order.status is Status.PENDING_PAYMENT:
-        # If that payment has ended, the payment that the order has asked for can still be created.
-        return now if payment.status not in LIVE and order.waits_for(Command.CREATE) else failed
+        return failed
     returned = _return_money(order, failed)
     return returned if returned.command and order.status is Status.PAYMENT_FAILED else now
 

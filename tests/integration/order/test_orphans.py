@@ -113,6 +113,19 @@ def test_a_placed_order_takes_the_payment_that_holds_money_and_not_an_earlier_on
     assert (order["status"], order["payment"]["id"]) == ("paid", payment)
 
 
+@pytest.mark.parametrize("ended", ["failed", "voided", "expired"])
+def test_a_payment_that_ended_before_its_order_was_placed_does_not_end_the_order(
+    pair: Pair, missing: dict[str, Any], payment: str, ended: str
+) -> None:
+    post_event(pair, event(missing, ended, 2))
+    place(pair, missing)
+    order = pair.order.get(f"/v1/orders/{missing['id']}").json()
+    assert order["status"] == "pending_payment", "the payment that the order has asked for is not created yet"
+    post_event(pair, event(missing, "captured", 2, payment_id=payment))
+    order = pair.order.get(f"/v1/orders/{missing['id']}").json()
+    assert (order["status"], order["paid_amount"], order["payment"]["id"]) == ("paid", 900, payment)
+
+
 def test_an_order_of_another_merchant_with_the_same_id_takes_nothing(
     pair: Pair, missing: dict[str, Any], payment: str
 ) -> None:

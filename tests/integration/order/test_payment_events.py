@@ -171,7 +171,8 @@ def test_a_payment_of_another_amount_or_currency_does_not_pay_the_order(
 def test_an_order_whose_payment_failed_follows_a_new_live_payment_of_its_amount(
     pair: Pair, placed: dict[str, Any]
 ) -> None:
-    post_event(pair, event(placed, "failed", 2))
+    (command,) = pair.databases.query("order", "SELECT id::text FROM outbox WHERE aggregate_id = %s", placed["id"])
+    post_event(pair, event(placed, "failed", 2, operation={"status": "declined", "idempotency_key": command["id"]}))
     assert seen(pair, placed)[0]["status"] == "payment_failed"
     another = str(uuid.uuid4())
     post_event(pair, event(placed, "failed", 3, payment_id=str(uuid.uuid4())))

@@ -269,12 +269,27 @@ def test_money_that_is_captured_later_than_the_mismatch_was_seen_is_returned() -
     assert [(asked.command, asked.amount) for asked in order.asked] == [(Command.REFUND, 500)]
 
 
-def test_an_order_whose_own_payment_is_requested_is_not_failed_by_another_payment_that_has_ended() -> None:
+@pytest.mark.parametrize("ended", ["failed", "voided", "expired"])
+@pytest.mark.parametrize("amount", [500, 900])
+def test_an_order_whose_own_payment_is_requested_is_not_ended_by_another_payment_that_has_ended(
+    amount: int, ended: str
+) -> None:
     order = place(new(), lambda: "m0").after
-    order = after(order, Answer(replace(MISFIT, status="failed")))
-    assert order.status is Status.PENDING_PAYMENT
+    order = after(order, Answer(Payment("p0", 3, ended, amount, "EUR")))
+    assert (order.status, [asked.id for asked in order.asked]) == (Status.PENDING_PAYMENT, ["m0"])
     order = after(order, Answer(replace(AUTHORIZED, version=1), answers="m0"))
     assert (order.status, order.asked) == (Status.AUTHORIZED, ())
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [("failed", Status.PAYMENT_FAILED), ("voided", Status.CANCELED), ("expired", Status.EXPIRED)],
+)
+def test_an_order_ends_with_its_own_payment_when_its_command_is_answered(ended: str, status: Status) -> None:
+    own = Payment("p1", 3, ended, 900, "EUR")
+    order = after(place(new(), lambda: "m0").after, Answer(own))
+    order = after(order, Answer(own, answers="m0"))
+    assert (order.status, order.asked) == (status, ())
 
 
 def test_a_cancel_waits_for_the_outcome_of_a_capture_and_then_refunds_or_voids() -> None:
