@@ -146,7 +146,10 @@ class Batches:
             done = payments.capture(claim, command.payment_id, amount, headers, final=wanted["final"], answered=True)
         else:
             done = payments.void(claim, command.payment_id, headers, answered=True)
-        return Result(done.row, operation=self._outcome(command, done))
+        outcome = self._outcome(command, done)
+        # The executor may have settled the operation after the payment was read. An outcome needs the newer one.
+        is_older = done.row["busy"] and outcome["status"] != "pending"
+        return Result(self._find(command) if is_older else done.row, operation=outcome)
 
     def _refuse_while_answered(self, command: Command, payment_id: str) -> None:
         """Raise Problem `idempotency-key-in-use` while another request carries out an operation of this payment.

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from chassis.postgres.database import Session
 from payment import operations
 from payment.model import Operation, Outcome
+from payment.providers import ProviderFault
 from payment.providers.simulator import Simulator
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Client, Pair
@@ -198,3 +200,34 @@ def test_a_command_that_is_sent_again_is_answered_with_its_outcome_if_the_first_
         (again,) = send(order_service, wanted)
         assert [again] == first.result()
     assert events(pair, again["payment"]["order_id"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("topic", "changed"), [("payment.capture", ("authorized", 400)), ("payment.void", ("voided", 0))]
+)
+def test_an_answer_has_the_payment_as_the_outcome_left_it(
+    pair: Pair, order_service: Client, monkeypatch: pytest.MonkeyPatch, topic: str, changed: tuple[str, int]
+) -> None:
+    """Order would decide on the older payment, as if the void or capture had not happened."""
+    wanted = command(topic, about_payment(order_service, topic))
+    is_back, looks = threading.Event(), list[Any]()
+    look, ask = operations.outcome, Simulator.send
+
+    def ask_when_it_is_back(provider: Simulator, operation: Operation) -> Outcome:
+        if not is_back.is_set():
+            raise ProviderFault("away")
+        return ask(provider, operation)
+
+    def look_when_it_has_ended(session: Session, merchant: str, operation_id: str) -> Any:
+        looks.append(operation_id)
+        if len(looks) == 2:  # no request has a lease: the executor ends the operation now
+            is_back.set()
+            pending = "SELECT FROM operations WHERE status = 'pending'"
+            eventually(lambda: not pair.databases.query("payment", pending), "the executor has settled")
+        return look(session, merchant, operation_id)
+
+    monkeypatch.setattr(Simulator, "send", ask_when_it_is_back)
+    monkeypatch.setattr(operations, "outcome", look_when_it_has_ended)
+    (result,) = send(order_service, wanted)
+    assert (len(looks), result["operation"]["status"]) == (2, "succeeded")
+    assert (result["payment"]["status"], result["payment"]["captured_amount"]) == changed
