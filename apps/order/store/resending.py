@@ -11,8 +11,16 @@ from chassis.postgres.database import Row, Session, to_json
 Key = tuple[str, str]
 """The merchant and the id of a message."""
 
+NOT_FAILED = """NOT EXISTS (
+    SELECT FROM refunds WHERE refunds.merchant = outbox.merchant AND refunds.id = outbox.id
+      AND refunds.status = 'failed')"""
+"""SQL condition for a delivered message: it did not ask for a refund that has failed.
+
+Payment has no record of a refund that it has refused, and would carry it out if the payment allows it now.
+"""
+
 # Rows are read by their key, because delivered rows have no other index that finds them by their delivery.
-_DELIVERED_SINCE = """
+_DELIVERED_SINCE = f"""
 WITH page AS MATERIALIZED (
     SELECT merchant, id FROM outbox WHERE (id, merchant) > (%(id)s::uuid, %(merchant)s)
     ORDER BY id, merchant LIMIT %(limit)s),
@@ -20,6 +28,7 @@ again AS (
     UPDATE outbox SET delivered_at = NULL, available_at = now() FROM page
     WHERE outbox.merchant = page.merchant AND outbox.id = page.id
       AND outbox.delivered_at >= %(since)s AND outbox.delivered_at < %(began)s
+      AND {NOT_FAILED}
     RETURNING 1)
 SELECT merchant, id, (SELECT count(*) FROM page) AS read, (SELECT count(*) FROM again) AS again
 FROM page ORDER BY id DESC, merchant DESC LIMIT 1
@@ -109,11 +118,14 @@ def processing(session: Session, since: datetime, after: dict[str, Any], limit: 
 
 
 def send_again(session: Session, messages: Sequence[Key], began: datetime) -> int:
-    """Make these messages due again, unless they are due or were delivered after `began`. Returns how many."""
+    """Make these messages due again, unless they are due or were delivered after `began`. Returns how many.
+
+    Refunds that have failed are left out.
+    """
     return session.execute(
-        """UPDATE outbox SET delivered_at = NULL, available_at = now()
+        f"""UPDATE outbox SET delivered_at = NULL, available_at = now()
            FROM unnest(%s::text[], %s::uuid[]) AS m(merchant, id)
-           WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND delivered_at < %s""",
+           WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND delivered_at < %s AND {NOT_FAILED}""",
         (*_columns(messages), began),
     ).rowcount
 

@@ -104,6 +104,44 @@ def test_a_repetition_charges_and_refunds_nothing_again(pair: Pair) -> None:
     assert ([get(pair, order) for order in orders], provider_operations(pair)) == before
 
 
+def refused_refund(pair: Pair, under_way: int) -> dict[str, Any]:
+    """Return an order whose refund of 600 was refused: a refund of another caller has no outcome yet."""
+    order = place(pair)
+    use_method(pair, "pm_timeout_lost")
+    pair.payment.post(f"/v1/payments/{order['payment']['id']}/refunds", {"amount": under_way})
+    later = "UPDATE operations SET available_at = now() + interval '1 hour' WHERE status = 'pending'"
+    eventually(lambda: pair.databases.query("payment", f"{later} AND lease_owner IS NULL RETURNING id"), "it is later")
+    refund = pair.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 600}, Prefer="wait=10").json()
+    assert (refund["status"], refund["failure_reason"]) == ("failed", "amount-exceeds-captured")
+    return order
+
+
+def test_a_refund_that_was_refused_is_not_carried_out_by_a_resync(pair: Pair) -> None:
+    """Its caller knows that it has failed, and may have asked for another one."""
+    order = refused_refund(pair, 500)
+    use_method(pair, "pm_refund_declined")
+    pair.databases.query("payment", "UPDATE operations SET available_at = now() WHERE status = 'pending'")
+    eventually(lambda: get_payment(pair, order["payment"])["refunding_amount"] == 0, "the other refund is declined")
+    settled(pair)
+    use_method(pair, "pm_ok")
+    assert resync(pair).exit_code == 0
+    settled(pair)
+    assert get_payment(pair, order["payment"])["refunded_amount"] == 0
+    assert get(pair, order)["refunded_amount"] == 0
+
+
+def test_a_refund_that_was_refused_is_not_sent_again_while_its_order_is_canceled(pair: Pair) -> None:
+    order = refused_refund(pair, 900)
+    assert pair.order.post(f"/v1/orders/{order['id']}/cancel").json()["status"] == "canceling"
+    pair.stop_payment()
+    due = "SELECT id FROM outbox WHERE delivered_at IS NULL AND topic = 'payment.refund'"
+    orders = pair.order_app.extensions["tandem"].use_cases["orders"]
+    orders.sweep(orders.database.session(), 0, 0)
+    assert pair.databases.query("order", due) == []
+    resync(pair)
+    assert pair.databases.query("order", due) == []
+
+
 def test_only_commands_delivered_since_the_moment_are_sent_again(pair: Pair) -> None:
     place(pair)
     pair.databases.query("order", "UPDATE outbox SET delivered_at = now() - interval '2 hours'")
