@@ -52,21 +52,32 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
         raise fault(operation, f"stripe: {intent.id} was captured, but not by an operation")
     if status == "canceled":
         # A known authorization had succeeded before it was canceled. An unknown one was canceled before it succeeded.
-        known = kind is Kind.AUTHORIZE and operation.reference is not None and intent.latest_charge is not None
+        known = kind is Kind.AUTHORIZE and operation.reference is not None and was_authorized(intent)
         if kind is Kind.VOID or known:
             return Outcome(Result.SUCCEEDED, intent.id)
-        return Outcome(Result.DECLINED, None, intent.cancellation_reason or "canceled")
+        declined = decline_of(intent) if kind in (Kind.SALE, Kind.AUTHORIZE) else None
+        return Outcome(Result.DECLINED, None, declined or intent.cancellation_reason or "canceled")
     if status == "requires_capture" and kind is Kind.AUTHORIZE:
         return Outcome(Result.SUCCEEDED, intent.id)
     if status == "requires_capture" and kind in (Kind.CAPTURE, Kind.VOID):
         return None
     if status == "requires_action":  # nobody has the client secret to continue
         return Outcome(Result.DECLINED, intent.id, "authentication_required")
-    failure = intent.last_payment_error
-    why = getattr(failure, "decline_code", None) or getattr(failure, "code", None)
+    why = decline_of(intent)
     if status == "requires_payment_method" and why:
         return Outcome(Result.DECLINED, intent.id, why)
     return Outcome(Result.UNKNOWN, intent.id, f"stripe: the PaymentIntent is {status}")
+
+
+def decline_of(intent: stripe.PaymentIntent) -> str | None:
+    """Return why the bank declined the card of a PaymentIntent; None if it did not."""
+    failure = intent.last_payment_error
+    return getattr(failure, "decline_code", None) or getattr(failure, "code", None)
+
+
+def was_authorized(intent: stripe.PaymentIntent) -> bool:
+    """Return whether a canceled PaymentIntent with manual capture was authorized: a declined one has a charge, too."""
+    return intent.latest_charge is not None and decline_of(intent) is None
 
 
 def of_refund(operation: Operation, refund: stripe.Refund) -> Outcome:

@@ -17,7 +17,17 @@ import stripe
 from payment.model import Kind, Outcome, Record, Result
 from payment.providers import ProviderFault, is_name, stripe_errors
 from payment.providers.stripe_money import from_stripe
-from payment.providers.stripe_objects import CAPTURE, MERCHANT, OPERATION, ORDER, PAYMENT, refund_outcome, text
+from payment.providers.stripe_objects import (
+    CAPTURE,
+    MERCHANT,
+    OPERATION,
+    ORDER,
+    PAYMENT,
+    decline_of,
+    refund_outcome,
+    text,
+    was_authorized,
+)
 
 PAGE = 100
 """Objects in one response of Stripe, at most. Each page is one call, with the client's timeout."""
@@ -87,7 +97,7 @@ def of_intent(intent: stripe.PaymentIntent) -> Iterator[Record]:
     if opening is Kind.AUTHORIZE and status == "succeeded":
         outcome = Outcome(Result.SUCCEEDED, intent.id)
         yield _record(intent, metadata, text(metadata, CAPTURE), Kind.CAPTURE, intent.amount_received, outcome)
-    if opening is Kind.AUTHORIZE and status == "canceled" and intent.latest_charge is not None:
+    if opening is Kind.AUTHORIZE and status == "canceled" and was_authorized(intent):
         yield _record(intent, metadata, None, Kind.VOID, intent.amount, Outcome(Result.SUCCEEDED, intent.id))
 
 
@@ -111,14 +121,13 @@ def of_refund(refund: stripe.Refund, of_payment: Any = None) -> Record:
 
 def _opened(intent: stripe.PaymentIntent) -> Outcome:
     """Return the outcome of a sale or authorization, whatever happened to it afterwards."""
-    failure = intent.last_payment_error
+    why = decline_of(intent)
     if intent.status in ("succeeded", "requires_capture"):
         return Outcome(Result.SUCCEEDED, intent.id)
     if intent.status == "canceled":
-        known = intent.capture_method == "manual" and intent.latest_charge is not None
-        declined = Outcome(Result.DECLINED, intent.id, intent.cancellation_reason or "canceled")
+        known = intent.capture_method == "manual" and was_authorized(intent)
+        declined = Outcome(Result.DECLINED, intent.id, why or intent.cancellation_reason or "canceled")
         return Outcome(Result.SUCCEEDED, intent.id) if known else declined
-    why = getattr(failure, "decline_code", None) or getattr(failure, "code", None)
     if intent.status == "requires_action":
         why = "authentication_required"
     if intent.status in ("requires_payment_method", "requires_action") and why:
