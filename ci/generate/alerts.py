@@ -167,8 +167,7 @@ def _both(service: str, times: _Times) -> list[_Alert]:
             "page",
             "5m",
             f"{known} unless on ({PER}) ({pods}) or on () absent({pods})",
-            "Prometheus scrapes no pod of SERVICE{{ if $labels.namespace }} in the namespace"
-            " {{ $labels.namespace }}{{ end }}.",
+            "Prometheus scrapes no pod of SERVICE{{ with $labels.namespace }} in the namespace {{ . }}{{ end }}.",
         ),
         _Alert(
             "TandemDatabaseDown",
@@ -208,6 +207,7 @@ def _both(service: str, times: _Times) -> list[_Alert]:
 def _order(times: _Times) -> list[_Alert]:
     waiting = 'orders_oldest_seconds{SERVICE,status=~"pending_payment|canceling"}'
     age = times.age("15m")
+    dead = 'webhook_deliveries{SERVICE,status="dead"}'
     return [
         _Alert(
             "TandemOrdersWaiting",
@@ -243,7 +243,8 @@ def _order(times: _Times) -> list[_Alert]:
             "TandemWebhooksDead",
             "ticket",
             "0m",
-            f'max by ({PER}) (delta(webhook_deliveries{{SERVICE,status="dead"}}[{times.window("1h")}])) > 0',
+            # The fewest of the hour as any pod saw it, because the pods of now may not have run for an hour.
+            f"max by ({PER}) ({dead}) - on ({PER}) min by ({PER}) (min_over_time({dead}[{times.window('1h')}])) > 0",
             "{{ $value | humanize }} webhooks became dead in the last hour; they are not retried.",
         ),
         _Alert(
