@@ -99,6 +99,14 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- if and $values.autoscaling.enabled (not (((($values.web.resources | default dict).requests | default dict).cpu) | default (($values.web.resources | default dict).limits | default dict).cpu)) -}}
 {{- $errors = append $errors "web.resources.requests.cpu: must be set when autoscaling.enabled is true, because autoscaling.cpuUtilization is a percentage of it" -}}
 {{- end -}}
+{{- if and $values.purge.enabled (not (include "chassis.isSchedule" $values.purge.schedule)) -}}
+{{- $errors = append $errors (printf "purge.schedule: %s is no schedule; write minute (0-59), hour (0-23), day (1-31), month (1-12) and day of the week (0-6, Sunday is 0), or @hourly, @daily, @weekly, @monthly, @yearly" $values.purge.schedule) -}}
+{{- end -}}
+{{- range $port := include "chassis.databasePorts" . | splitList "," -}}
+{{- if or (lt (int $port) 1) (gt (int $port) 65535) -}}
+{{- $errors = append $errors (printf "database: a URL has the port %s; a port is a number from 1 to 65535" $port) -}}
+{{- end -}}
+{{- end -}}
 {{- $errors = concat $errors (include "chassis.environmentErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors (include "chassis.connectionErrors" . | fromJsonArray) (include "chassis.secretErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors ((include "chassis.facts" . | fromYaml).errors | default list) -}}
@@ -193,4 +201,19 @@ credentials.merchant differs from the generated Secret in the cluster
 {{- end -}}
 {{- end -}}
 {{- toJson $errors -}}
+{{- end }}
+
+{{- /* chassis.isSchedule TEXT: "yes" if a CronJob takes this schedule, otherwise empty */ -}}
+{{- define "chassis.isSchedule" -}}
+{{- $numbers := list "[0-5]?[0-9]" "([01]?[0-9]|2[0-3])" "(0?[1-9]|[12][0-9]|3[01])"
+  "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)" "([0-6]|sun|mon|tue|wed|thu|fri|sat)" -}}
+{{- $fields := list -}}
+{{- range $numbers -}}
+{{- $part := printf "(\\*|\\?|%s(-%s)?)(/[1-9][0-9]*)?" . . -}}
+{{- $fields = append $fields (printf "%s(,%s)*" $part $part) -}}
+{{- end -}}
+{{- $named := "@(yearly|annually|monthly|weekly|daily|midnight|hourly|every ([0-9]+[hms])+)" -}}
+{{- if regexMatch (printf "(?i)^%s$" (join " +" $fields)) . -}}yes
+{{- else if regexMatch (printf "^%s$" $named) . -}}yes
+{{- end -}}
 {{- end }}
