@@ -148,10 +148,8 @@ def _both(service: str, times: _Times) -> list[_Alert]:
     beat = f"max by ({PER}, instance, loop) (loop_beat_timestamp_seconds{{SERVICE}})"
     unreachable = f'rate(outbox_deliveries_total{{SERVICE,outcome="unreachable"}}[{five}])'
     # The pods of the publisher have build_info, too, and serve nobody. (On a laptop it shares a target with the relay.)
-    publishers = (
-        f'loop_beat_timestamp_seconds{{SERVICE,loop="publisher"}}'
-        f' unless on ({PER}, instance) loop_beat_timestamp_seconds{{SERVICE,loop="relay"}}'
-    )
+    beats = [f'loop_beat_timestamp_seconds{{SERVICE,loop="{loop}"}}' for loop in ("publisher", "relay")]
+    publishers = f" unless on ({PER}, instance) ".join(beats)
     pods = f"build_info{{SERVICE}} unless on ({PER}, instance) ({publishers})"
     known = f"group by ({PER}) (present_over_time(build_info{{SERVICE}}[{times.window('1d')}]))"
     return [

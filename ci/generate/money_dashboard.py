@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ci.generate.panels import Panel, page
-from ci.generate.promql import quantile, rate
+from ci.generate.promql import installed, quantile, rate
 
 ORDER, PAYMENT = (f'tandem="{service}",namespace=~"$namespace"' for service in ("order", "payment"))
 BOTH = 'tandem=~"order|payment",namespace=~"$namespace"'
@@ -50,9 +50,9 @@ def _transitions(labels: str, kind: str) -> str:
     return f"sum by (to) ({rate('state_transitions_total', selected)}) * 60"
 
 
-def _outboxes(metric: str) -> dict[str, str]:
+def _ages() -> dict[str, str]:
     return {
-        f"{{{{topic}}}} from {service}": f"max by (topic) ({metric}{{{labels}}})"
+        f"{{{{topic}}}} from {service}": f"max by (topic) (outbox_oldest_seconds{{{labels}}})"
         for service, labels in (("order", ORDER), ("payment", PAYMENT))
     }
 
@@ -70,8 +70,8 @@ def _flow() -> list[Panel]:
             "Orders that are in a non-final state now, and orders with a pending refund.",
             "none",
             {
-                "{{status}}": f"max by (status) (orders_waiting{{{ORDER}}})",
-                "refund": f"max(refunds_pending{{{ORDER}}})",
+                "{{status}}": installed(f"orders_waiting{{{ORDER}}}", "status"),
+                "refund": installed(f"refunds_pending{{{ORDER}}}"),
             },
             stacked=True,
         ),
@@ -79,13 +79,13 @@ def _flow() -> list[Panel]:
             "Payments without an order",
             "Payments that hold or may hold money and name an order that does not exist.",
             "none",
-            {"payments": f"max(orphan_payments{{{ORDER}}})"},
+            {"payments": installed(f"orphan_payments{{{ORDER}}}")},
         ),
         Panel(
             "Money without an order",
             "What these payments hold or may hold, in minor units.",
             "none",
-            {"{{currency}}": f"max by (currency) (orphan_payments_held_minor_units{{{ORDER}}})"},
+            {"{{currency}}": installed(f"orphan_payments_held_minor_units{{{ORDER}}}", "currency")},
         ),
         Panel(
             "Payments by outcome",
@@ -93,8 +93,16 @@ def _flow() -> list[Panel]:
             "none",
             {"{{to}}": _transitions(PAYMENT, "payment")},
         ),
-        Panel("Outboxes", "Undelivered rows.", "none", _outboxes("outbox_depth")),
-        Panel("Age in the outboxes", "Age of the oldest undelivered row.", "s", _outboxes("outbox_oldest_seconds")),
+        Panel(
+            "Outboxes",
+            "Undelivered rows.",
+            "none",
+            {
+                f"{{{{topic}}}} from {service}": installed(f"outbox_depth{{{labels}}}", "topic")
+                for service, labels in (("order", ORDER), ("payment", PAYMENT))
+            },
+        ),
+        Panel("Age in the outboxes", "Age of the oldest undelivered row.", "s", _ages()),
         Panel(
             "Time to deliver (p95)",
             "95% of the attempts of a topic take less. For payment.create, this is the time to pay an order.",
@@ -125,7 +133,7 @@ def _provider() -> list[Panel]:
             "none",
             {
                 "{{kind}} {{result}}": f"sum by (kind, result) ({rate('operations_total', PAYMENT)}) * 60",
-                "pending now": f"max(operations_pending{{{PAYMENT}}})",
+                "pending now": installed(f"operations_pending{{{PAYMENT}}}"),
             },
         ),
         Panel(
@@ -186,7 +194,7 @@ def _webhooks() -> list[Panel]:
             "Webhooks",
             "Webhooks that wait to be delivered, and dead ones, which are not retried.",
             "none",
-            {"{{status}}": f"max by (status) (webhook_deliveries{{{ORDER}}})"},
+            {"{{status}}": installed(f"webhook_deliveries{{{ORDER}}}", "status")},
         ),
         Panel(
             "Attempts",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ci.generate import alerts
 from ci.generate.panels import Panel, page
-from ci.generate.promql import quantile, rate
+from ci.generate.promql import installed, quantile, rate
 
 REQUESTS, DURATION = "http_requests_total", "http_request_duration_seconds"
 
@@ -115,7 +115,7 @@ def _dependencies(labels: str) -> list[Panel]:
             "Connections",
             "Connections of all pods to the database, by application and state.",
             "none",
-            {"{{application}} {{state}}": f"max by (application, state) (database_connections{{{labels}}})"},
+            {"{{application}} {{state}}": installed(f"database_connections{{{labels}}}", "application", "state")},
             stacked=True,
         ),
         Panel(

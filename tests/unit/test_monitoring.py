@@ -137,3 +137,16 @@ def test_exactly_the_graphs_of_times_show_exemplars() -> None:
             ], panel["title"]
             with_exemplars |= {panel["title"]} if of_times else set()
     assert {"Time to answer", "Time to deliver (p95)", "Provider's time (p95)"} <= with_exemplars
+
+
+def test_numbers_of_rows_are_added_over_namespaces_and_not_over_pods() -> None:
+    counted = re.compile(
+        r"\b(orders_waiting|refunds_pending|orphan_payments|orphan_payments_held_minor_units|outbox_depth"
+        r"|operations_pending|webhook_deliveries|database_connections)\{"
+    )
+    seen = 0
+    for path, expression in expressions():
+        if path.endswith(".json") and counted.search(expression):
+            assert re.match(r"sum( by \([^)]*\))? \(max by \(namespace\b[^)]*\) \(", expression), expression
+            seen += 1
+    assert seen >= 10
