@@ -266,6 +266,12 @@ def test_every_event_that_can_be_requested_can_be_triggered() -> None:
     assert set(get_args(WebhookEventType)) - set(ACTIONS) == {"order.expired"}
 
 
+def test_the_help_of_trigger_lists_the_events() -> None:
+    """docs/client.md says so."""
+    shown = command("trigger", "--help", stdout=subprocess.PIPE).communicate()[0]
+    assert set(re.findall(r"[a-z]+\.[a-z_]+", shown)) >= set(ACTIONS)
+
+
 def test_trigger_says_when_the_event_does_not_happen(
     tandem: Tandem, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

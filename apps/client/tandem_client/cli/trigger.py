@@ -101,7 +101,7 @@ ACTIONS: dict[EventType, Callable[[Client], Order]] = {
 """What leads to each event. `order.expired` takes days, and no request leads to the other types with certainty."""
 
 
-@click.command()
+@click.command(epilog=f"Events: {', '.join(ACTIONS)}.")
 @click.argument("kind", type=click.Choice(list(ACTIONS)), metavar="EVENT")
 @pass_session
 def trigger(session: Session, kind: EventType) -> int:
