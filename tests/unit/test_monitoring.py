@@ -51,6 +51,13 @@ def test_alerts_and_sections_of_the_runbook_correspond() -> None:
         assert found == ["Cause", "Check", "Cure"], title
 
 
+def test_the_commands_of_the_runbook_go_to_the_cluster() -> None:
+    """Without --cluster, they would list and change what a laptop has."""
+    commands = re.findall(r"\./tandem-admin (.+)", (ROOT / alerts.RUNBOOK).read_text())
+    assert len(commands) >= 8
+    assert [command for command in commands if not command.startswith("--cluster ")] == []
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_alert_has_a_severity_and_a_link_to_its_section(service: str) -> None:
     for rule in rules(service):
