@@ -86,8 +86,9 @@ def stub(folder: Path, name: str) -> Path:
 def test_in_a_cluster_it_runs_the_command_in_the_relay(tmp_path: Path, options: list[str], expected: list[str]) -> None:
     path = f"{stub(tmp_path / 'bin', 'kubectl')}:{os.environ['PATH']}"
     done = run(*options, "order", "keys", "create", "--name", "web shop", env={"PATH": path})
-    words = ["--", "flask", "--app", "order", "keys", "create", "--name", "web shop"]
-    assert done.stdout.splitlines() == [*expected, *words]
+    without_metrics = ["--", "env", "-u", "PROMETHEUS_MULTIPROC_DIR"]
+    words = ["flask", "--app", "order", "keys", "create", "--name", "web shop"]
+    assert done.stdout.splitlines() == [*expected, *without_metrics, *words]
     assert done.returncode == 3, "the exit status is that of the command"
 
 
@@ -102,6 +103,20 @@ def test_in_a_container_it_runs_the_command_of_the_service_there(tmp_path: Path)
     assert done.stdout.splitlines() == ["--app", "order", "reconcile"]
     other = run("payment", "reconcile", script=script, env={"PATH": path})
     assert (other.returncode, "no container of payment" in other.stdout) == (2, True)
+
+
+def test_in_a_container_the_command_leaves_no_metrics(tmp_path: Path) -> None:
+    """They would be added to those of the pod, also when the command has ended."""
+    script = tmp_path / "tandem-admin"
+    script.write_text((ROOT / "tandem-admin").read_text().replace("/app/", f"{tmp_path}/app/"))
+    shutil.copymode(ROOT / "tandem-admin", script)
+    (tmp_path / "app" / "order").mkdir(parents=True)
+    flask = stub(tmp_path / "bin", "flask") / "flask"
+    flask.write_text("#!/bin/sh\nenv\n")
+    env = {"PATH": f"{flask.parent}:{os.environ['PATH']}", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    seen = run("order", "reconcile", script=script, env=env).stdout.splitlines()
+    assert f"PATH={env['PATH']}" in seen
+    assert [line for line in seen if line.startswith("PROMETHEUS_MULTIPROC_DIR=")] == []
 
 
 @pytest.mark.parametrize("service", ["order", "payment"])

@@ -25,8 +25,8 @@ from tests.support.laptop import Laptop
 KUBECTL = """#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 shift
-[ "$1 $2" = "flask --app" ] || exit 64
-shift 2
+[ "$1 $2 $3 $4 $5" = "env -u PROMETHEUS_MULTIPROC_DIR flask --app" ] || exit 64
+shift 5
 exec ./tandem-admin "$@"
 """
 # Programs that run until they are stopped; tests of their own run them.

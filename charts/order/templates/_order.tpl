@@ -53,7 +53,7 @@ A page for operators shows the work of both services. To open it, run
 `kubectl -n {{ .Release.Namespace }} port-forward service/{{ include "chassis.fullname" . }} 9092` and go to http://localhost:9092/operator.
 Create a key to sign in with, valid for one day:
 
-  kubectl -n {{ .Release.Namespace }} exec deployment/{{ include "chassis.fullname" . }} -c web -- flask --app order keys create \
+  kubectl -n {{ .Release.Namespace }} exec deployment/{{ include "chassis.fullname" . }} -c web -- tandem-admin order keys create \
     --merchant operators --scope operator:read --scope operator:write --expires-in 1
 {{ end }}
 
