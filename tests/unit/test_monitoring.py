@@ -117,6 +117,16 @@ def test_the_documentation_lists_every_alert_and_every_metric_of_the_dashboards(
     assert plain <= documented, plain - documented
 
 
+def test_the_documentation_lists_every_application_that_connects_to_a_database() -> None:
+    text = (ROOT / "docs/observability.md").read_text()
+    (row,) = re.findall(r"^\| `database_connections` .*$", text, flags=re.MULTILINE)
+    sources = [path.read_text() for path in sorted((ROOT / "apps").rglob("*.py"))]
+    made = re.findall(r"\bDatabase\(\s*[\w.]+, f?\"([^\"]+)\"", "\n".join(sources))
+    assert len(made) >= 8
+    applications = {re.sub(r"\{[\w.]+\}", service, name) for name in made for service in SERVICES}
+    assert applications <= set(re.findall(r"`([\w-]+)`", row))
+
+
 def test_dashboards_and_panels_have_unique_titles_and_descriptions() -> None:
     uids = []
     for path, text in dashboards.texts().items():
