@@ -70,7 +70,7 @@ def register(
         owner_url, service_url = config.migration_url(), service.settings.database_url
         url, role = owner_url or service_url, roles.of_url(service_url) if owner_url else ""
         if owner_url and not role:
-            raise click.ClickException("DATABASE_URL must name its role if MIGRATION_DATABASE_URL is set")
+            raise ConfigError("DATABASE_URL must name its role if MIGRATION_DATABASE_URL is set")
 
         def warn(excess: str) -> None:
             click.echo(f'warning: the role "{role}" of DATABASE_URL {excess}; a service should not', err=True)

@@ -9,6 +9,7 @@ from flask import Flask
 
 from chassis.cli import commands
 from chassis.cli.reconcile import parse_time
+from chassis.config import ConfigError
 from chassis.postgres.database import Session
 from chassis.service import Service
 from chassis.telemetry.metrics import DatabaseGauges, Samples
@@ -42,7 +43,7 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
             click.echo(f"{app.name}: the publisher is forgotten; its positions are kept")
             return
         if not settings.servers and not settings.kafka:
-            raise click.ClickException("EVENTS_URL is not set: it must name the broker, such as nats://nats:4222")
+            raise ConfigError("EVENTS_URL is not set: it must name the broker, such as nats://nats:4222")
         service: Service = app.extensions["tandem"]
         commands.take_role(service, "publisher")
         # A round may take four times the timeout, and the lease must not expire meanwhile.

@@ -177,6 +177,10 @@ def test_a_setting_that_only_one_command_needs_is_one_sentence() -> None:
     assert_is_sentence(run("payment", ["relay"], {"DATABASE_URL": NOWHERE}), "EVENTS_SECRETS", "relay")
     settings = {"DATABASE_URL": NOWHERE, "MIGRATION_DATABASE_URL": "mysql://owner:a-secret@127.0.0.1/x"}
     assert_is_sentence(run("order", ["migrate"], settings), "MIGRATION_DATABASE_URL", "migrate")
+    assert_is_sentence(run("order", ["publisher"], {"DATABASE_URL": NOWHERE}), "EVENTS_URL", "publisher")
+    owner = "postgresql://owner:a-secret@127.0.0.1:1/nothing"
+    settings = {"DATABASE_URL": "postgresql://127.0.0.1:1/nothing", "MIGRATION_DATABASE_URL": owner}
+    assert_is_sentence(run("payment", ["migrate"], settings), "DATABASE_URL", "migrate")
 
 
 def test_a_relay_whose_admin_port_is_in_use_ends_with_a_sentence(databases: Databases) -> None:

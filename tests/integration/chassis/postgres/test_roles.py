@@ -430,7 +430,7 @@ def test_database_url_has_to_name_its_role_if_another_one_migrates(
     parts = urlsplit(serving)
     unnamed = parts._replace(netloc=f"{parts.hostname}:{parts.port}").geturl()
     code, output = migrated(databases, "order", unnamed, monkeypatch, owner)
-    assert (code, "DATABASE_URL must name its role" in output) == (1, True)
+    assert (code, "DATABASE_URL must name its role" in output) == (2, True)
 
 
 def test_the_role_of_a_url_is_found_however_it_is_written() -> None:

@@ -224,7 +224,7 @@ def test_republish_publishes_the_events_since_a_time_again(pair: Pair, session: 
 
 def test_the_command_needs_a_url(pair: Pair) -> None:
     result = command(pair, "publisher")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "EVENTS_URL is not set" in result.output
 
 
