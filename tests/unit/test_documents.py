@@ -160,6 +160,18 @@ def test_the_chassis_packages_are_shown_as_they_are_checked() -> None:
     assert {name for layer in layers for name in layer.split(" | ")} == set(re.findall(r"`apps/chassis/(\w+)", text))
 
 
+def test_all_tables_of_merchants_are_copied_when_one_is_moved() -> None:
+    lists = re.search(r"   Order: (.+?)\. Payment: (.+?)\. Copy", (ROOT / "docs/scale.md").read_text(), re.DOTALL)
+    assert lists is not None
+    for service, listed in zip(("order", "payment"), lists.groups(), strict=True):
+        schema = (ROOT / f"docs/schema/{service}.sql").read_text()
+        tables = re.findall(
+            r"^CREATE TABLE (\w+) \((?:(?!^\)).)*?PRIMARY KEY \((?:\w+, )*merchant\b", schema, re.DOTALL | re.MULTILINE
+        )
+        # Only releases before 0.3 wrote the inbox, without a merchant.
+        assert set(tables) - {"inbox"} == set(re.findall(r"`(\w+)`", listed)), service
+
+
 def test_the_index_lists_all_decisions() -> None:
     index = (ROOT / "docs" / "decisions" / "README.md").read_text()
     listed = re.findall(r"^\| \[(\d{4})\]\((\S+)\) \| (.+) \|$", index, re.MULTILINE)
