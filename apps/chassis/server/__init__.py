@@ -18,6 +18,9 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
                                                 makes the socket non-blocking; attributes sock, client, timeout, parser
     TConn.close                                 crowding.py: stops counting the connection. Relied on: closes the
                                                 socket at once
+    SocketUnreader.__init__                     received.py: keeps the bytes that the event loop has received
+    SocketUnreader.chunk                        received.py: reads from these bytes, then from the socket with recv
+    Unreader.take_buffered                      received.py: returns the bytes after a request, and forgets them
     Response.default_headers                    response.py: leaves out the Server header
     Worker.handle_error                         worker.py: responds with problem+json, and quotes nothing of the request
 
@@ -34,13 +37,12 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
     ThreadWorker._keepalive_after               reads what the application left of the body, which is in the buffer
     TConn.init                                  makes the socket blocking and creates the parser
     TConn.set_timeout                           the deadline of an idle connection
-    Parser.__init__                             wraps the socket in an unreader
+    Parser.__init__                             wraps the socket in an unreader, its attribute unreader
     Parser.__next__                             parses the next request from the unreader
     Parser.finish_body                          without arguments: reads up to the end of the request, and leaves the
                                                 next one in the unreader
-    Unreader.unread                             puts the received bytes in front of the socket's
-    Unreader.take_buffered                      returns the bytes after a request, and forgets them
-    SocketUnreader.chunk                        reads with recv only
+    Unreader.read                               calls chunk only when nothing is buffered, or less than is wanted
+    Unreader.unread                             keeps what the parser puts back in front of the next piece
     Message.force_close                         makes should_close true
     Message.should_close                        makes the response end with Connection: close
     wsgi.create                                 makes a wsgi.Response, which worker.py replaces by its own

@@ -38,6 +38,7 @@ from chassis.server.buffered_socket import BufferedSocket
 from chassis.server.crowding import Connection, has_data
 from chassis.server.lingering import LINGER_TIMEOUT, Lingering
 from chassis.server.listeners import plain
+from chassis.server.received import Received
 from chassis.server.request_buffer import MAX_HEAD, RequestBuffer, State
 from chassis.server.response import Response
 from chassis.telemetry import logs
@@ -184,11 +185,11 @@ class Worker(BalancedWorker):
             self._time_out(max(self._receiving, key=lambda other: len(self._receiving[other].data)))
 
     def _submit(self, conn: TConn) -> None:
-        """Give a request to a thread. gunicorn's parser finds its bytes in its own buffer."""
+        """Give a request to a thread. gunicorn's parser reads its bytes from there instead of from the socket."""
         request = self._stop_receiving(conn)
         conn.state = request.state
         conn.init()
-        conn.parser.unreader.unread(bytes(request.data))
+        conn.parser.unreader = Received(conn.sock, bytes(request.data))
         self.enqueue_req(conn)
 
     def handle_request(self, req: Any, conn: TConn) -> bool:

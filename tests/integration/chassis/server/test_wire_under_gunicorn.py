@@ -68,6 +68,17 @@ def test_a_chunked_body_of_256_kib_is_read_and_one_byte_more_is_413(client: Clie
     refusal(client, head_of + chunked(largest[:-2] + b"x" * 2_000 * KIB + b'"}'), 413, "content-too-large")
 
 
+def test_the_time_for_a_body_grows_with_its_chunks_and_not_with_their_square(client: Client, path: str) -> None:
+    smallest = chunked(b" " * 170_000, 1)  # just below the limit of 1 MiB
+    opened = head(path, "Transfer-Encoding: chunked")
+    refusal(client, opened + smallest, 400, "malformed-request")  # `exchange` waits for 20 s at most
+    unread = opened.replace(b"Authorization: Bearer", b"Authorization: None")
+    with connect(client) as connection:  # nobody reads this body before the connection's next request
+        connection.sendall(unread + smallest + unread + chunked(b""))
+        status, _, _, rest = receive(connection)
+        assert (status, receive(connection, rest)[0]) == (401, 401)
+
+
 def test_a_body_that_is_valid_up_to_256_kib_and_longer_is_413(client: Client, path: str, valid: bytes) -> None:
     padded = valid + b" " * (256 * KIB - len(valid))
     request = head(path, "Transfer-Encoding: chunked") + chunked(padded + b" trailing nonsense")

@@ -14,6 +14,7 @@ import pytest
 import chassis.server
 from chassis.server.balance import BalancedWorker
 from chassis.server.crowding import Connection
+from chassis.server.received import Received
 from chassis.server.response import Response
 from chassis.server.worker import Worker
 
@@ -40,6 +41,8 @@ RECORDED = {
     "gunicorn.http.parser:Parser.__init__": "(self, cfg, source, source_addr) 038a0c3fd83a",
     "gunicorn.http.parser:Parser.__next__": "(self) bd81554c887d",
     "gunicorn.http.parser:Parser.finish_body": "(self, deadline=None, max_bytes=None) 67042d89e0ae",
+    "gunicorn.http.unreader:SocketUnreader.__init__": "(self, sock, max_chunk=8192) 36e6600fb4e4",
+    "gunicorn.http.unreader:Unreader.read": "(self, size=None, read_ahead=None) 0c4f984626b9",
     "gunicorn.http.unreader:Unreader.unread": "(self, data) 4e5adf90290b",
     "gunicorn.http.unreader:Unreader.take_buffered": "(self) 2c697fddb7f4",
     "gunicorn.http.unreader:SocketUnreader.chunk": "(self, size_hint=None) 6333e08ff40c",
@@ -93,7 +96,7 @@ def test_the_table_lists_what_is_recorded() -> None:
     assert sorted(listed) == sorted(name.partition(":")[2] for name in RECORDED)
 
 
-@pytest.mark.parametrize("ours", [Worker, BalancedWorker, Connection, Response])
+@pytest.mark.parametrize("ours", [Worker, BalancedWorker, Connection, Received, Response])
 def test_every_override_is_recorded_and_takes_the_same_arguments(ours: type) -> None:
     recorded = {resolve(name) for name in RECORDED}
     for name, function in vars(ours).items():
