@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -238,6 +239,17 @@ def test_a_database_url_with_a_line_break_is_refused_and_not_quoted() -> None:
     with pytest.raises(ConfigError, match="DATABASE_URL") as caught:
         load(DATABASE_URL="postgresql://nobody:secret\n@localhost/nothing")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", " ", "x" * 101, "pm_\x1bok", "4242 4242 4242 4242", "4242424242424242"])
+@pytest.mark.parametrize("module", [order.config, payment.config])
+def test_a_payment_method_that_no_request_may_hold_is_refused_at_the_start(module: Any, value: str) -> None:
+    with (
+        mock.patch.dict(os.environ, {"DATABASE_URL": URL, "DEFAULT_PAYMENT_METHOD": value}, clear=True),
+        pytest.raises(ConfigError, match="DEFAULT_PAYMENT_METHOD") as caught,
+    ):
+        module.load()
+    assert "4242" not in str(caught.value)
 
 
 def test_settings_are_printed_without_secrets() -> None:
