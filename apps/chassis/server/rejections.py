@@ -65,13 +65,17 @@ class HostMissing(errors.ParseException):  # type: ignore[misc]
 
 
 def check_fields(req: Any) -> None:
-    """Check the header fields of a request that gunicorn has parsed: it must have a Host, and one idempotency key.
+    """Check the head of a request that gunicorn has parsed: its version, its Host, and that it has one idempotency key.
 
     A proxy may repeat a field when it sends a request again. WSGI would join the keys with a comma: that is a new key,
     and the work would be done again. So equal keys become one.
 
-    Raises HostMissing, and InvalidHeader for different keys.
+    gunicorn accepts HTTP/1.2 to 1.9, and would answer with that version.
+
+    Raises InvalidHTTPVersion, HostMissing, and InvalidHeader for different keys.
     """
+    if req.version not in ((1, 0), (1, 1)):
+        raise errors.InvalidHTTPVersion(req.version)
     names = [name for name, _ in req.headers]
     if req.version >= (1, 1) and "HOST" not in names:
         raise HostMissing

@@ -62,6 +62,8 @@ SHAPES = {
     "a space in the path": b"GET /v1/orders /x HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "a byte above 127 in the path": b"GET /v1/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "HTTP/2.0": b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+    "HTTP/1.2": b"GET /livez HTTP/1.2\r\nHost: localhost\r\n\r\n",
+    "HTTP/1.9": post(body=INNER).replace(b"HTTP/1.1", b"HTTP/1.9", 1),
     "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/0.9": b"GET /\r\n\r\n",
     "no method": b" / HTTP/1.1\r\n\r\n",
