@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from chassis import urls
 from chassis.config import ConfigError
 from order.webhooks.addresses import Forbidden, Target, is_allowed
 from order.webhooks.config import Network
@@ -42,15 +43,11 @@ class Proxy:
         """Return the proxy of a URL such as http://user:password@proxy:3128, or None for "". Raises ConfigError."""
         if not url:
             return None
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port or 80
-        except ValueError:
-            host, port = None, 0
-        if not host or parts.scheme != "http" or parts.path not in ("", "/"):
+        parts = urlsplit(url) if urls.is_http(url, base=True) else None
+        if parts is None or parts.scheme != "http" or parts.path not in ("", "/"):
             raise ConfigError("WEBHOOK_PROXY: must be http://HOST:PORT, with USER:PASSWORD@ in front of HOST if needed")
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
-        return cls(host, port, f"Basic {b64encode(user.encode()).decode()}" if user else "")
+        return cls(str(parts.hostname), parts.port or 80, f"Basic {b64encode(user.encode()).decode()}" if user else "")
 
     def check(self, target: Target, networks: tuple[Network, ...]) -> None:
         """Raise Forbidden if the target is an address that is not allowed, or a name that only a cluster has."""

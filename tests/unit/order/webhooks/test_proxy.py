@@ -133,7 +133,13 @@ def test_private_addresses_and_names_of_the_cluster_are_refused_before_the_proxy
     assert through.post(url, b"{}", {}).status_code is None
 
 
-@pytest.mark.parametrize("url", ["https://proxy:3128", "proxy:3128", "http://", "http://proxy:99999", "http://p:1/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://proxy:3128", "proxy:3128", "http://", "http://proxy:99999", "http://p:1/x"),
+        *("http://proxy:0", "http://p:3128?a=b", "http://p:3128/#f", "http://a b:3128", "http://p\u202e:3128"),
+    ],
+)
 def test_a_wrong_proxy_is_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigError, match="WEBHOOK_PROXY"):
         Proxy.parse(url)
