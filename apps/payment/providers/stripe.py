@@ -165,7 +165,7 @@ class Stripe:
                 return stripe_objects.hint(self._client.construct_event(text, signature, secret, TOLERANCE).to_dict())
             except stripe.SignatureVerificationError:
                 continue
-            except (AttributeError, KeyError, TypeError) as error:
+            except (AttributeError, KeyError, RecursionError, TypeError) as error:
                 raise ValueError("the signed body is not an event") from error
         raise InvalidSignature("none of the configured secrets signed this event")
 

@@ -250,6 +250,15 @@ def test_a_signed_event_names_the_operation_and_the_payment(about: dict[str, Any
         Stripe("sk_test_events").verify_event({"Stripe-Signature": signature}, body.encode())
 
 
+@pytest.mark.parametrize("body", ["{}", "[]", "null", "9" * 5000, "[" * 100_000, '{"a":' * 40_000 + "1" + "}" * 40_000])
+def test_a_signed_body_that_is_no_event_is_a_value_error(body: str) -> None:
+    signature = stripe.WebhookSignature.generate_signature_header(body, "whsec_new")
+    with pytest.raises(ValueError, match="."):
+        Stripe("sk_test_events", webhook_secrets=("whsec_new",)).verify_event(
+            {"Stripe-Signature": signature}, body.encode()
+        )
+
+
 def charged_twice(world: StripeWorld) -> Operation:
     """Return a sale that Stripe has carried out twice: it had forgotten the key."""
     wanted = aged(operation(Kind.SALE, 1000, world.ok), 30 * HOUR)
