@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from environs import FileAwareEnv
@@ -278,9 +278,9 @@ def http_url(env: FileAwareEnv, name: str, default: str) -> str:
 
 def _http_url(env: FileAwareEnv, name: str, default: str = "", *, base: bool = False) -> str:
     value: str = env.str(name, default)
-    if not urls.is_http(value, base=base):
+    if not urls.is_http(value, base=base) or (base and "@" in urlsplit(value).netloc):
         # The value is not quoted, because a URL may contain a password.
-        without = " and no query" if base else ""
+        without = ", and without query, user and password" if base else ""
         raise ConfigError(f"{name}: must be a URL such as https://host.example:8080, with a host{without}")
     return value
 

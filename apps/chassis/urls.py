@@ -23,4 +23,16 @@ def is_http(text: str, *, base: bool = False) -> bool:
     printable = text.isprintable() and " " not in text
     if parts.scheme not in ("http", "https") or port == 0 or not printable or not _HOST.fullmatch(host):
         return False
-    return not (base and ("?" in text or "#" in text))
+    return is_name(host) and not (base and ("?" in text or "#" in text))
+
+
+def is_name(host: str) -> bool:
+    """Return whether each label of a host's name has 1 to 63 characters (RFC 1035). The name may end with a dot.
+
+    Resolvers and TLS raise UnicodeError for other names.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True

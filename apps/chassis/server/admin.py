@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
-from chassis import cards
+from chassis import cards, urls
 from chassis.http import greeting
 from chassis.http.addresses import client_network
 from chassis.http.answers import to_json
@@ -48,7 +48,8 @@ class _RequestHandler(WSGIRequestHandler):
             return False
         hosts = self.headers.get_all("Host", [])
         missing = self.request_version >= "HTTP/1.1" and not hosts
-        good = not missing and len(hosts) < 2 and all(map(_is_host, hosts)) and _is_target(self.path)
+        are_names = all(urls.is_name(host.partition(":")[0]) for host in hosts)  # werkzeug can read no other
+        good = not missing and len(hosts) < 2 and are_names and _is_target(self.path)
         if self.request_version == "HTTP/0.9" or not good:
             self.send_error(400)
             return False
@@ -68,15 +69,6 @@ class _RequestHandler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing: probes and scrapes arrive every few seconds."""
-
-
-def _is_host(text: str) -> bool:
-    """Return whether werkzeug can read a Host header: each part of the name has 1 to 63 characters."""
-    try:
-        text.partition(":")[0].encode("idna")
-    except UnicodeError:
-        return False
-    return True
 
 
 def _is_target(text: str) -> bool:

@@ -73,7 +73,8 @@ class RequestBuffer:
                 return False
             self._read_head(bytes(data[: end + 2]))
             return self.state is State.INCOMPLETE
-        has_bare_newline = data.count(b"\n") != data.count(b"\r\n")
+        new = len(data) - added  # what is before has no bare newline: a head may come byte by byte
+        has_bare_newline = data.count(b"\n", new) != data.count(b"\r\n", max(0, new - 1))
         if len(data) > MAX_HEAD:
             self.state = State.HEAD_TOO_LARGE
         elif has_bare_newline or (len(data) > MAX_LINE + 4 and b"\r\n" not in data[2 : MAX_LINE + 4]):

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from chassis import counts
+from chassis import counts, urls
 from order.webhooks.config import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -84,7 +84,7 @@ def parse(url: str, allow_http: bool) -> Target:
         raise BadUrl("Must not hold a user or a password.")
     host, _, written = parts.netloc.partition("]") if parts.netloc.startswith("[") else parts.netloc.partition(":")
     host = f"{host}]" if parts.netloc.startswith("[") else host
-    if not _HOST.fullmatch(host) or len(host) > 253 or (written and port is None):
+    if not _HOST.fullmatch(host) or not urls.is_name(host) or len(host) > 253 or (written and port is None):
         raise BadUrl("Must name a host, in ASCII: a name or an IP address.")
     if "#" in url or not _REST.fullmatch(url):
         raise BadUrl("Must have no fragment, and nothing but visible ASCII characters.")
@@ -149,8 +149,6 @@ class Resolver:
         lookup.add_done_callback(lambda _: self._end(merchant))
         try:
             found = lookup.result(max(0.0, deadline - time.monotonic()))
-        except UnicodeError as error:  # a label that is empty or too long
-            raise Forbidden from error
         finally:
             lookup.cancel()
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))

@@ -85,7 +85,12 @@ def test_only_the_database_is_required() -> None:
                     "http://shop\u202e",
                     "ftp://shop",
                 ),
+                *("http://..", "http://shop..example", f"http://{'a' * 64}.example", f"http://{'ä' * 60}"),
             )
+        ),
+        *(
+            (name, "http://me:tdm_secret@shop")
+            for name in ("PUBLIC_URL", "PAYMENT_URL", "ORDER_URL", "STRIPE_API_BASE")
         ),
         *(("RELAY_ADMIN_PORT", port) for port in ("0", "-1", "65536", "9" * 5000)),
         ("IDEMPOTENCY_KEY_DAYS", "1000001"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +95,23 @@ def test_a_head_over_the_limit_is_too_large() -> None:
     assert feed(post(*[line] * 16), 1000).state is State.COMPLETE
     assert feed(post(*[line] * 17), 1000).state is State.HEAD_TOO_LARGE
     assert feed(post(*[line] * 17), MAX_HEAD * 2).state is State.HEAD_TOO_LARGE
+
+
+def test_a_head_that_comes_byte_by_byte_is_not_read_again_for_each_byte() -> None:
+    read = list[int]()
+
+    class Counted(bytearray):
+        def count(self, value: Any, start: Any = 0, *more: Any) -> int:
+            read.append(len(self) - start)
+            return super().count(value, start, *more)
+
+    request = RequestBuffer()
+    request.data = Counted()
+    head = post(*[b"X-Y: z"] * 2000)
+    for at in range(len(head)):
+        request.feed(head[at : at + 1])
+    assert request.state is State.COMPLETE
+    assert len(head) < sum(read) < 4 * len(head)
 
 
 def test_a_body_with_too_large_a_length_is_not_received() -> None:

@@ -145,8 +145,6 @@ SPELLINGS = [
     "localhost",
     "LOCALHOST",
     "localhost.",
-    "a..b",
-    "x" * 64,
 ]
 
 
@@ -232,6 +230,8 @@ def test_a_name_is_forbidden_unless_all_of_its_addresses_are_public(
         "https://-merchant.example/",
         "https://merchant_example/",
         f"https://{'a.' * 127}example/",
+        "https://shop..example/",
+        f"https://{'a' * 64}.example/",
     ],
 )
 def test_a_url_outside_the_allowed_form_is_refused(url: str) -> None:
