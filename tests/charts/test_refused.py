@@ -94,3 +94,37 @@ def test_every_form_of_a_schedule_is_accepted(schedule: str) -> None:
 def test_a_port_of_the_database_is_in_range(url: str) -> None:
     with pytest.raises(helm_python.HelmRenderError, match="database: a URL has the port"):
         Case("order", {"postgresql": {"enabled": False}, "database": {"url": url}}).files()
+
+
+@pytest.mark.parametrize("service", ["order", "payment"])
+@pytest.mark.parametrize("container", ["web", "relay", "job", "postgresql"])
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"requests": {"memory": "1Gi"}},  # the limit is the chart's own
+        {"limits": {"memory": "32Mi"}},
+        {"requests": {"cpu": 2}, "limits": {"cpu": "1900m"}},
+        {"requests": {"memory": "1Gi"}, "limits": {"memory": 1e9}},
+        {"requests": {"memory": "1E"}, "limits": {"memory": "1e3"}},
+        {"requests": {"ephemeral-storage": "1.5Gi"}, "limits": {"ephemeral-storage": "1500Mi"}},
+    ],
+)
+def test_a_request_above_its_limit_is_rejected(service: str, container: str, resources: dict[str, Any]) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match=f"{container}.resources.requests.*raise {container}"):
+        Case(service, {container: {"resources": resources}}).files()
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"requests": {"memory": "384Mi"}},
+        {"requests": {"memory": "0.375Gi"}},
+        {"requests": {"cpu": 0.5}, "limits": {"cpu": "500m"}},
+        {"requests": {"memory": 1_000_000}, "limits": {"memory": "1M"}},
+        {"requests": {"cpu": "32", "memory": "1Gi"}, "limits": {"memory": None}},
+    ],
+)
+def test_a_request_up_to_its_limit_is_accepted(resources: dict[str, Any]) -> None:
+    found = Case("order", {"web": {"resources": resources}}).one("Deployment", "tandem-order")
+    (web,) = (each for each in found["spec"]["template"]["spec"]["containers"] if each["name"] == "web")
+    assert web["resources"]["requests"].items() >= resources["requests"].items()

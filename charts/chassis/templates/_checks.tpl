@@ -110,6 +110,7 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = concat $errors (include "chassis.environmentErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors (include "chassis.connectionErrors" . | fromJsonArray) (include "chassis.secretErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors ((include "chassis.facts" . | fromYaml).errors | default list) -}}
+{{- $errors = concat $errors (include "chassis.resourceErrors" . | fromJsonArray) -}}
 {{- $minimum := add $values.preStopSeconds 25 -}}
 {{- if lt (int $values.terminationGracePeriodSeconds) (int $minimum) -}}
 {{- $errors = append $errors (printf "terminationGracePeriodSeconds: must be at least %d seconds, which is preStopSeconds plus 25 s to finish requests in progress" $minimum) -}}
@@ -126,6 +127,34 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- with $errors -}}
 {{- fail (printf "\n%s" (join "\n" .)) -}}
 {{- end -}}
+{{- end }}
+
+{{- /*
+chassis.resourceErrors: errors, as a JSON list, if a container requests more than its limit allows. Limits have defaults,
+so a request alone can be too much.
+*/ -}}
+{{- define "chassis.resourceErrors" -}}
+{{- $errors := list -}}
+{{- range $name := list "web" "relay" "publisher" "job" "postgresql" -}}
+{{- $resources := (get $.Values $name | default dict).resources | default dict -}}
+{{- $limits := $resources.limits | default dict -}}
+{{- range $resource, $request := $resources.requests | default dict -}}
+{{- $limit := get $limits $resource -}}
+{{- if and (hasKey $limits $resource) (gt (include "chassis.amount" $request | float64) (include "chassis.amount" $limit | float64)) -}}
+{{- $errors = append $errors (printf "%s.resources.requests.%s: %v is more than the limit of %v; raise %s.resources.limits.%s too" $name $resource $request $limit $name $resource) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $errors -}}
+{{- end }}
+
+{{- /*
+chassis.amount: a quantity of Kubernetes, such as 100m or 384Mi, as a number.
+*/ -}}
+{{- define "chassis.amount" -}}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 -}}
+{{- $unit := regexFind "(m|k|Ki|[MGTPE]i?)$" (toString .) -}}
+{{- mulf (trimSuffix $unit (toString .) | float64) (get $units $unit) -}}
 {{- end }}
 
 {{- /*
