@@ -109,11 +109,6 @@ def _first(text: str, code: bool) -> int | None:
         return error.at
 
 
-def is_free_text(text: str, longest: int) -> bool:
-    """Return whether a request may hold a text: 1 to `longest` characters, all printable, and no card number."""
-    return 1 <= len(text) <= longest and text.isprintable() and not has_card_number(text)
-
-
 def mask(text: str) -> str:
     """Return the text with each card number replaced by its last four digits, which PCI DSS 3.4 allows.
 

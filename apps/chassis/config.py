@@ -16,7 +16,7 @@ import psycopg
 from environs import FileAwareEnv
 from psycopg.conninfo import conninfo_to_dict
 
-from chassis import money, urls
+from chassis import cards, money, urls
 from chassis.auth import rate_limits, tokens
 from chassis.auth.keyring import ANY_MERCHANT, Keyring
 from chassis.auth.rate_limits import Limit
@@ -26,8 +26,6 @@ from chassis.telemetry import tracing
 
 _KEY = re.compile(r"[\x21-\x7e]*")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
-
-
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?")
 
 
@@ -268,6 +266,14 @@ def currency(env: FileAwareEnv, name: str, default: str) -> str:
     value = env.str(name, default)
     if not money.is_currency(value):
         raise ConfigError(f"{name}={value}: not a code of ISO 4217, such as EUR")
+    return value
+
+
+def free_text(env: FileAwareEnv, name: str, default: str, longest: int) -> str:
+    """Return a text that a request may hold, too, of 1 to `longest` characters. Raises ConfigError."""
+    value: str = env.str(name, default)
+    if not 1 <= len(value) <= longest or not value.isprintable() or cards.has_card_number(value):
+        raise ConfigError(f"{name}: must have 1 to {longest} printable characters, and no card number")
     return value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ci.generate.panels import Panel, page
 from ci.generate.promql import installed, quantile, rate
 
@@ -50,10 +52,10 @@ def _transitions(labels: str, kind: str) -> str:
     return f"sum by (to) ({rate('state_transitions_total', selected)}) * 60"
 
 
-def _ages() -> dict[str, str]:
+def _outboxes(numbers: Callable[[str], str]) -> dict[str, str]:
+    """Return queries by topic for both outboxes. `numbers` makes the query from the labels of a service."""
     return {
-        f"{{{{topic}}}} from {service}": f"max by (topic) (outbox_oldest_seconds{{{labels}}})"
-        for service, labels in (("order", ORDER), ("payment", PAYMENT))
+        f"{{{{topic}}}} from {service}": numbers(labels) for service, labels in (("order", ORDER), ("payment", PAYMENT))
     }
 
 
@@ -97,12 +99,14 @@ def _flow() -> list[Panel]:
             "Outboxes",
             "Undelivered rows.",
             "none",
-            {
-                f"{{{{topic}}}} from {service}": installed(f"outbox_depth{{{labels}}}", "topic")
-                for service, labels in (("order", ORDER), ("payment", PAYMENT))
-            },
+            _outboxes(lambda labels: installed(f"outbox_depth{{{labels}}}", "topic")),
         ),
-        Panel("Age in the outboxes", "Age of the oldest undelivered row.", "s", _ages()),
+        Panel(
+            "Age in the outboxes",
+            "Age of the oldest undelivered row.",
+            "s",
+            _outboxes(lambda labels: f"max by (topic) (outbox_oldest_seconds{{{labels}}})"),
+        ),
         Panel(
             "Time to deliver (p95)",
             "95% of the attempts of a topic take less. For payment.create, this is the time to pay an order.",

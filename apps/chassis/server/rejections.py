@@ -64,7 +64,7 @@ class HostMissing(errors.ParseException):  # type: ignore[misc]
     """A request of HTTP/1.1 has no Host header (RFC 9112, section 3.2)."""
 
 
-def check_fields(req: Any) -> None:
+def check_head(req: Any) -> None:
     """Check the head of a request that gunicorn has parsed: its version, its Host, and that it has one idempotency key.
 
     A proxy may repeat a field when it sends a request again. WSGI would join the keys with a comma: that is a new key,

@@ -198,7 +198,7 @@ class Worker(BalancedWorker):
             if ("TRANSFER-ENCODING", "chunked") in [(name, value.lower()) for name, value in req.headers]:
                 raise rejections.ChunksMalformed  # the parser has read the head only
             raise errors.InvalidHeader("CONTENT-LENGTH", req=req)  # the parser should have rejected it
-        rejections.check_fields(req)
+        rejections.check_head(req)
         if conn.state is not State.COMPLETE:
             req.force_close()
         # gunicorn would close the connection of an unread body of 64 KiB, although the response has said it stays open.

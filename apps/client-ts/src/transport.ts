@@ -126,7 +126,7 @@ export class Transport {
     if (key !== null) headers["Idempotency-Key"] = key;
     if (options.ifMatch !== undefined) headers["If-Match"] = `"${options.ifMatch}"`;
     if (call.method !== "GET" && options.wait) headers.Prefer = `wait=${wait}`;
-    // Out of the block below: a value that cannot be sent is the caller's mistake, not a fault to retry.
+    // Made before the request is sent: a value that cannot be sent is the caller's mistake, not a fault to retry.
     const request = {
       method: call.method,
       headers: new Headers(headers),
