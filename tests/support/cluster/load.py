@@ -62,7 +62,8 @@ class Load:
     def _command(self, line: str) -> dict[str, Any]:
         """Send a command to the script in the pod, and return its reply."""
         self._exec.write_stdin(f"{line}\n")
-        reply = self._exec.readline_stdout(timeout=120)
+        # The last line and the end may have arrived together: readline_stdout then returns nothing, and keeps the line.
+        reply = self._exec.readline_stdout(timeout=120) or self._exec.read_stdout(timeout=1)
         assert reply, f"the load has ended: {self._exec.read_stderr(timeout=1)}"
         answer: dict[str, Any] = json.loads(reply)
         return answer
@@ -70,6 +71,6 @@ class Load:
     def assert_nothing_lost(self, rate: int = 100) -> None:
         """Assert that no request failed, that the rate was at least `rate`, and that each order exists and is paid."""
         outcome = self.outcome
-        assert outcome["failures"] == [], f"{outcome['failed']} requests failed"
+        assert outcome["failures"] == [], f"{outcome['failed']} requests failed, of them: {outcome['failures']}"
         assert outcome["rate"] >= rate, "the load was too low to prove anything"
         assert (outcome["not_paid"], outcome["paid"]) == ([], outcome["placed"])

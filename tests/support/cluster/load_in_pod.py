@@ -147,7 +147,9 @@ def main() -> None:
         thread.join()
     done = load.done() | {"outcome": True}
     done["rate"] = done["answered"] / done["seconds"]
-    done["p50"], done["p99"] = (sorted(load.latencies)[int(len(load.latencies) * share)] for share in (0.5, 0.99))
+    latencies = sorted(load.latencies)
+    done["p50"], done["p99"] = (latencies[int(len(latencies) * share)] for share in (0.5, 0.99))
+    done["slowest"] = latencies[-1]
     print(json.dumps(done | load.wait_paid(60)), flush=True)
 
 

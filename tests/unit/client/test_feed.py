@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import responses
 
-from tandem_client import Client, StatusNotReached, Unknown
+from tandem_client import Client, StatusNotReached, Unknown, retry
+from tandem_client import client as client_module
+from tandem_client import feed as feed_module
 from tests.unit.client.conftest import ORDER, ORDER_URL, ORDERS
 
 EVENTS = f"{ORDER_URL}/v1/events"
@@ -108,13 +109,31 @@ def test_an_old_copy_of_an_order_that_was_paid_again_is_waited_for(
     assert client.wait_until(old, "paid").version == 4
 
 
+class Clock:
+    """A clock on which requests take no time, and pauses pass at once."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_waiting_ends_at_the_deadline_and_pauses_when_the_service_does_not_wait(
-    client: Client, service: responses.RequestsMock
+    client: Client, service: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    for module in (feed_module, client_module):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.1)  # at most, for each pause
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.1)
     service.get(f"{ORDERS}/1", json={**ORDER, "status": "pending_payment"})
-    for cursor in itertools.islice(itertools.count(), 2000):
+    for cursor in range(200):
         service.get(EVENTS, json={"data": [], "next_cursor": str(cursor), "has_more": False})
-    with pytest.raises(StatusNotReached, match=r"is pending_payment, not paid: 0.2 s have passed"):
-        client.wait_until("1", "paid", deadline=0.2)
-    assert 2 < len(service.calls) < 2000
+    with pytest.raises(StatusNotReached, match=r"is pending_payment, not paid: 2 s have passed"):
+        client.wait_until("1", "paid", deadline=2)
+    assert 20 < len(service.calls) < 200
+    assert clock.now == pytest.approx(2)
     service.reset()
