@@ -40,6 +40,9 @@ A new table is granted to the service's role right after the migration that crea
 
 # Seconds that an answer may take longer than statement_timeout. After that, the server is taken for frozen.
 _GRACE = 2.0
+# Seconds for a new connection. PostgreSQL starts a process for each, and a busy machine needs seconds for several.
+_CONNECT_SECONDS = 5
+_CONNECT_SECONDS_OF_EACH = 2  # when the URL names several servers: the next one may be the primary
 
 
 def to_json(value: Any) -> str:
@@ -89,15 +92,17 @@ class Database:
     def connect(self) -> Session:
         """Return a new connection in autocommit mode.
 
-        Raises psycopg.OperationalError if the database can't be reached within two seconds. If the URL names several
+        Raises psycopg.OperationalError if the database can't be reached within five seconds. If the URL names several
         servers, the one that accepts writes is found, within two seconds for each.
         """
+        given = conninfo_to_dict(self._url)
+        several = "," in str(given.get("host") or given.get("hostaddr") or "")
         session = self.session_class.connect(
             self._url,
             autocommit=True,
             row_factory=dict_row,
-            connect_timeout=2,
-            **self._settings(),
+            connect_timeout=_CONNECT_SECONDS_OF_EACH if several else _CONNECT_SECONDS,
+            **self._settings(given, several),
             application_name=self.name,
             keepalives_idle=10,
             keepalives_interval=5,
@@ -108,8 +113,7 @@ class Database:
         session.may_be_standby = self._standby
         return session
 
-    def _settings(self) -> dict[str, Any]:
-        given = conninfo_to_dict(self._url)
+    def _settings(self, given: dict[str, Any], several: bool) -> dict[str, Any]:
         settings: dict[str, Any] = {}
         if not self.pooled:  # a pooler shares its connections: what is set for one of them would hold for others
             settings["options"] = f"{self._options} {given.get('options') or ''}".strip()
@@ -117,7 +121,7 @@ class Database:
             return settings
         if self._standby:
             settings["target_session_attrs"] = "prefer-standby"
-        elif "," in str(given.get("host") or given.get("hostaddr") or ""):
+        elif several:
             settings["target_session_attrs"] = "read-write"
         return settings
 

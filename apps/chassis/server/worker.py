@@ -105,6 +105,16 @@ class Worker(BalancedWorker):
         self._receive(conn, REQUEST_TIMEOUT)
         self._on_readable(conn, client)
 
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close idle connections that have timed out. One on which a request has arrived since is received instead."""
+        now = time.monotonic()
+        while self.keepalived_conns and (force or self.keepalived_conns[0].timeout <= now):
+            conn = self.keepalived_conns[0]
+            if not force and has_data(conn.sock):
+                self.on_client_socket_readable(conn, conn.sock)
+            else:
+                self._close_idle(conn)
+
     def _make_room(self) -> None:
         """Close connections until a new one can be accepted, if the worker is full.
 
