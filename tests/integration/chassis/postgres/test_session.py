@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from chassis.postgres.database import Database, Session
 from chassis.postgres.watchdog import watchdog
 from ci.laptop.postgres import Postgres
+from tests.support.proxy import Proxy
 
 
 @pytest.fixture
@@ -34,6 +36,23 @@ def table(database: Database) -> Iterator[str]:
            WHERE application_name = 'sessions' AND pid <> pg_backend_pid()"""
     )
     database.session().execute("DROP TABLE changing")
+
+
+def test_a_server_that_needs_seconds_for_a_new_connection_is_waited_for(server: Postgres) -> None:
+    """As PostgreSQL does on a busy machine: it starts a process for each connection."""
+    url = urlsplit(server.url("postgres"))
+
+    def pass_the_next(_: bytes) -> None:
+        if began < time.monotonic() - 1:
+            proxy.mode = "pass"
+
+    with Proxy(url.hostname or "", url.port or 0, pass_the_next) as proxy:
+        proxy.delay(3)
+        address = url.netloc.rpartition("@")[0] + "@" + urlsplit(proxy.url).netloc
+        began = time.monotonic()
+        with Database(url._replace(netloc=address).geturl(), "sessions").connect() as session:
+            assert time.monotonic() - began > 3
+            assert session.one("SELECT 1 AS one") == {"one": 1}
 
 
 def test_a_call_past_its_deadline_ends_and_the_next_one_has_a_new_connection(database: Database) -> None:
