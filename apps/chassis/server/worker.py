@@ -281,6 +281,8 @@ class Worker(BalancedWorker):
     def _time_out(self, conn: TConn) -> None:
         if self._receiving[conn].data:
             self._reject(conn, rejections.incomplete())
+        elif has_data(conn.sock):
+            self._on_readable(conn, conn.sock)
         else:
             self._stop_receiving(conn)
             self.close_connection(conn)

@@ -1,4 +1,7 @@
-"""What the event loop does with connections between two rounds."""
+"""What the event loop does with connections between two rounds.
+
+It may have to wait for a processor between the events of a round and the timeouts: what arrives in between is not lost.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +10,55 @@ import socket
 import time
 from collections import Counter
 
+import pytest
 from gunicorn.config import Config
 
 from chassis.server.buffered_socket import BufferedSocket
 from chassis.server.crowding import Connection
 from chassis.server.worker import Worker
 
+BEGUN = b"GET /livez HTTP/1.1\r\n"
 
-def idle_connection(worker: Worker) -> tuple[Connection, socket.socket]:
-    """Return a connection whose time as an idle one is over, and the client's side of it."""
+
+@pytest.fixture
+def worker() -> Worker:
+    worker = Worker(0, 0, [], None, 30, Config(), None)
+    worker.poller = selectors.DefaultSelector()
+    return worker
+
+
+def connect(worker: Worker) -> tuple[Connection, socket.socket]:
+    """Return a connection of the worker, and the client's side of it."""
     client, server = socket.socketpair()
     client.settimeout(5)
     conn = Connection(Counter(), worker.cfg, BufferedSocket(server), ("192.0.2.1", 1), ("192.0.2.2", 8080))
     conn.sock.setblocking(False)
-    conn.timeout = time.monotonic() - 1
-    worker.keepalived_conns.append(conn)
-    worker.poller.register(conn.sock, selectors.EVENT_READ, lambda _: None)
     worker.nr_conns += 1
     return conn, client
 
 
-def test_a_request_that_arrives_as_its_connection_times_out_is_received() -> None:
-    """As after the events of a round, when the loop waited for a processor: the client has not been told of the end."""
-    worker = Worker(0, 0, [], None, 30, Config(), None)
-    worker.poller = selectors.DefaultSelector()
-    (begun, busy), (_, silent), (gone, closed) = (idle_connection(worker) for _ in range(3))
-    busy.sendall(b"GET /livez HTTP/1.1\r\n")
+def test_a_request_that_arrives_as_its_idle_connection_times_out_is_received(worker: Worker) -> None:
+    (begun, busy), (idle, silent), (gone, closed) = (connect(worker) for _ in range(3))
+    for conn in (begun, idle, gone):
+        conn.timeout = time.monotonic() - 1
+        worker.keepalived_conns.append(conn)
+        worker.poller.register(conn.sock, selectors.EVENT_READ, lambda _: None)
+    busy.sendall(BEGUN)
     closed.close()
     worker.murder_keepalived()
     assert list(worker.keepalived_conns) == []
-    assert list(worker._receiving) == [begun]
+    assert {conn: bytes(request.data) for conn, request in worker._receiving.items()} == {begun: BEGUN}
     assert silent.recv(1) == b""
     assert not gone.is_open
+    assert worker.nr_conns == 1
+
+
+def test_a_request_that_arrives_as_its_new_connection_times_out_is_received(worker: Worker) -> None:
+    (begun, busy), (new, silent) = (connect(worker) for _ in range(2))
+    for conn in (begun, new):
+        worker._receive(conn, -1)
+    busy.sendall(BEGUN)
+    worker.murder_pending()
+    assert {conn: bytes(request.data) for conn, request in worker._receiving.items()} == {begun: BEGUN}
+    assert silent.recv(1) == b""
     assert worker.nr_conns == 1
