@@ -42,7 +42,7 @@ A new table is granted to the service's role right after the migration that crea
 _GRACE = 2.0
 # Seconds for a new connection. PostgreSQL starts a process for each, and a busy machine needs seconds for several.
 _CONNECT_SECONDS = 5
-_CONNECT_SECONDS_OF_EACH = 2  # when the URL names several servers: the next one may be the primary
+_CONNECT_SECONDS_OF_EACH = 2  # when there is another server: a further one in the URL, or the primary of a standby
 
 
 def to_json(value: Any) -> str:
@@ -93,7 +93,7 @@ class Database:
         """Return a new connection in autocommit mode.
 
         Raises psycopg.OperationalError if the database can't be reached within five seconds. If the URL names several
-        servers, the one that accepts writes is found, within two seconds for each.
+        servers, the one that accepts writes is found, within two seconds for each; a standby has two seconds, too.
         """
         given = conninfo_to_dict(self._url)
         several = "," in str(given.get("host") or given.get("hostaddr") or "")
@@ -101,7 +101,7 @@ class Database:
             self._url,
             autocommit=True,
             row_factory=dict_row,
-            connect_timeout=_CONNECT_SECONDS_OF_EACH if several else _CONNECT_SECONDS,
+            connect_timeout=_CONNECT_SECONDS_OF_EACH if several or self._standby else _CONNECT_SECONDS,
             **self._settings(given, several),
             application_name=self.name,
             keepalives_idle=10,
