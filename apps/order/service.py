@@ -79,8 +79,7 @@ class Orders:
         items = [lines.placed(line) for line in wanted["items"]]
         placed, message, order = _new_order(claim.merchant, new_id(), items, wanted, headers, wait)
         try:
-            with idempotency.not_in_use():
-                row = placing.insert_under_key(session, claim, order)
+            row = idempotency.inserted(lambda: placing.insert_under_key(session, claim, order))
         except placing.ReferenceTaken as error:
             raise references.taken(session, claim.merchant, wanted["reference"]) from error
         self._recent.add(claim)
@@ -124,8 +123,7 @@ class Orders:
         """
         placed, message, order = _new_order(merchant, order_id, wanted["items"], wanted, headers, 0)
         session = self.database.session()
-        with idempotency.not_in_use():
-            row = placing.insert(session, order)
+        row = idempotency.inserted(lambda: placing.insert(session, order))
         if row is not None:
             self._changes.count_placed(placed, told=row["told"])
             self._changes.take_orphans(merchant, order_id, headers)

@@ -74,8 +74,7 @@ class Payments:
         payment = self.openings.new(claim.merchant, claim.key, wanted, headers, idempotency_key=claim.key)
         if not answered:
             limits.refuse_payment(self.database.session(), claim, payment)
-        with idempotency.not_in_use():
-            row = store.insert_under_key(self.database.session(), claim, payment)
+        row = idempotency.inserted(lambda: store.insert_under_key(self.database.session(), claim, payment))
         if row is None:
             return self._replay_or_find_live(claim, payment, answered)
         return Done(self._open(payment, row, answered), 201)

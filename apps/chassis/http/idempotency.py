@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import uuid_utils
@@ -21,13 +21,16 @@ from flask import current_app, g, request
 from chassis import cards
 from chassis.http import parsing
 from chassis.http.if_match import ANY, Condition, if_match
-from chassis.http.problems import Problem
+from chassis.http.problems import Problem, unavailable
 from chassis.postgres.database import Database, Session
 from chassis.postgres.durability import confirmed
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _ESCAPED = re.compile(r"\\(.)")
+_PATIENCE = 5  # lock timeouts, of a second each
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,22 @@ class not_in_use:  # noqa: N801
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, psycopg.errors.LockNotAvailable):
             raise in_use() from error
+
+
+def inserted(insert: Callable[[], T]) -> T:
+    """Return what `insert` returns, which is one statement that only inserts.
+
+    Raises Problem `idempotency-key-in-use` if another transaction holds its key for longer than the lock timeout.
+    A lock of the server's own, such as that of VACUUM while it shortens a table on a slow disk, belongs to no request:
+    it is waited for a few times, then Problem `unavailable` is raised. The two are told apart by the error's context.
+    """
+    for _ in range(_PATIENCE):
+        try:
+            return insert()
+        except psycopg.errors.LockNotAvailable as error:
+            if "tuple" in (error.diag.context or ""):
+                raise in_use() from error
+    raise unavailable("The database of this service is busy: a table is locked.")
 
 
 def reused() -> Problem:

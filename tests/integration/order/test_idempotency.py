@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 from typing import Any
 
 import psycopg
@@ -151,6 +152,17 @@ def test_a_refused_request_does_not_use_up_the_key(pair: Pair) -> None:
     placed = pair.order.post("/v1/orders", ORDER, key)
     assert placed.status_code == 201
     assert "Idempotency-Replayed" not in placed.headers
+
+
+def test_a_lock_of_a_table_is_waited_for_although_the_key_is_free(pair: Pair) -> None:
+    """VACUUM holds one while it shortens a table, for longer if the disk is slow."""
+    with psycopg.connect(pair.databases.order) as holder:
+        holder.execute("LOCK TABLE orders IN SHARE MODE")
+        release = Timer(2.2, holder.rollback)
+        release.start()
+        response = pair.order.post("/v1/orders", ORDER)
+        release.join()
+    assert response.status_code == 201
 
 
 def test_a_key_in_use_is_409_after_a_second_and_free_after_a_rollback(pair: Pair) -> None:

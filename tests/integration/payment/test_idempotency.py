@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 from typing import Any
 
 import psycopg
@@ -140,6 +141,17 @@ def test_a_refused_request_leaves_the_key_free(pair: Pair) -> None:
     assert keys(pair, key) == []
     made = pair.payment.post("/v1/payments", body, key)
     assert (made.status_code, "Idempotency-Replayed" in made.headers) == (201, False)
+
+
+def test_a_lock_of_a_table_is_waited_for_although_the_key_is_free(pair: Pair) -> None:
+    """VACUUM holds one while it shortens a table, for longer if the disk is slow."""
+    with psycopg.connect(pair.databases.payment) as holder:
+        holder.execute("LOCK TABLE operations IN SHARE MODE")
+        release = Timer(2.2, holder.rollback)
+        release.start()
+        response = pair.payment.post("/v1/payments", wanted(), new_key())
+        release.join()
+    assert response.status_code == 201
 
 
 def test_a_key_held_by_another_transaction_is_409_after_a_second_and_free_after_its_rollback(pair: Pair) -> None:
