@@ -65,9 +65,9 @@ MUTATIONS = (
         "apps/order/service.py",
         (
             (
-                "row = placing.insert_under_key(session, claim, order)",
-                "row = placing.insert(session, order)\n                row = row and placing._view(order, row)\n"
-                '                idempotency._take(session, claim, order["id"], 201)',
+                "row = idempotency.inserted(lambda: placing.insert_under_key(session, claim, order))",
+                "row = placing.insert(session, order)\n            row = row and placing._view(order, row)\n"
+                '            idempotency._take(session, claim, order["id"], 201)',
             ),
         ),
     ),
