@@ -59,7 +59,7 @@ class Recorder:
 def read(monkeypatch: pytest.MonkeyPatch) -> Defaults:
     """What the processes read from the environment when they start, and the default of each."""
     source = Path(gunicorn_conf.__file__).read_text()
-    found = dict(re.findall(r'startup\.\w+\((?:_host, )?"([A-Z_]+)", ([\d]+)', source))
+    found = dict(re.findall(r'startup\.\w+\((?:_host, )?"([A-Z_]+)", (\d+)', source))
     assert len(found) == 8, "the numbers of the web server"
     found |= {"OPERATOR_PORT": "none", "HOST": "none", "TRUSTED_CA": "none"}
     monkeypatch.setattr(config, "reader", lambda: Recorder(found))

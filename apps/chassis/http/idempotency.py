@@ -21,14 +21,14 @@ from flask import current_app, g, request
 from chassis import cards
 from chassis.http import parsing
 from chassis.http.if_match import ANY, Condition, if_match
-from chassis.http.problems import Problem, unavailable
+from chassis.http.problems import Problem
 from chassis.postgres.database import Database, Session
 from chassis.postgres.durability import confirmed
 
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _ESCAPED = re.compile(r"\\(.)")
-_PATIENCE = 5  # lock timeouts, of a second each
+_ATTEMPTS = 5  # each waits for the lock timeout of a second
 
 T = TypeVar("T")
 
@@ -193,42 +193,36 @@ def once(database: Database, claim: Claim, resource_id: str, status: int) -> Ite
     Raises Problem `idempotency-key-reused` if an earlier request with this key had other content, and Problem
     `idempotency-key-in-use` while another transaction holds the key or a row that the block needs.
     """
-    with not_in_use(), database.transaction() as session:
-        taken = _take(session, claim, resource_id, status)
-        if not taken:
-            confirmed.wait(session)
-        yield session, None if taken else required(session, claim)
-        if taken and claim.record is not None:
-            claim.record(session)
-
-
-class not_in_use:  # noqa: N801
-    """Raise Problem `idempotency-key-in-use` if another transaction holds a lock for longer than the lock timeout.
-
-    It is a class because a generator-based context manager is slower, and every POST passes one.
-    """
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.errors.LockNotAvailable):
-            raise in_use() from error
+    try:
+        with database.transaction() as session:
+            taken = _take(session, claim, resource_id, status)
+            if not taken:
+                confirmed.wait(session)
+            yield session, None if taken else required(session, claim)
+            if taken and claim.record is not None:
+                claim.record(session)
+    except psycopg.errors.LockNotAvailable as error:
+        raise in_use() from error
 
 
 def inserted(insert: Callable[[], T]) -> T:
-    """Return what `insert` returns, which is one statement that only inserts.
+    """Call `insert`, which executes one statement that only inserts, and return what it returns.
 
-    Raises Problem `idempotency-key-in-use` if another transaction holds its key for longer than the lock timeout.
-    A lock of the server's own, such as that of VACUUM while it shortens a table on a slow disk, belongs to no request:
-    it is waited for a few times, then Problem `unavailable` is raised. The two are told apart by the error's context.
+    Raises Problem `idempotency-key-in-use` if another transaction holds the key for longer than the lock timeout: the
+    error then has a context, which names the row. Any other lock is one of PostgreSQL itself, such as the lock of a
+    table that VACUUM truncates. The statement is repeated then. Raises psycopg.errors.LockNotAvailable after
+    `_ATTEMPTS`.
     """
-    for _ in range(_PATIENCE):
+    attempt = 1
+    while True:
         try:
             return insert()
         except psycopg.errors.LockNotAvailable as error:
-            if "tuple" in (error.diag.context or ""):
+            if error.diag.context:
                 raise in_use() from error
-    raise unavailable("The database of this service is busy: a table is locked.")
+            if attempt == _ATTEMPTS:
+                raise
+            attempt += 1
 
 
 def reused() -> Problem:

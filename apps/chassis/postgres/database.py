@@ -40,7 +40,7 @@ A new table is granted to the service's role right after the migration that crea
 
 # Seconds that an answer may take longer than statement_timeout. After that, the server is taken for frozen.
 _GRACE = 2.0
-# Seconds for a new connection. PostgreSQL starts a process for each, and a busy machine needs seconds for several.
+# Seconds for a new connection. PostgreSQL starts a process for each connection, which takes seconds on a busy machine.
 _CONNECT_SECONDS = 5
 _CONNECT_SECONDS_OF_EACH = 2  # when there is another server: a further one in the URL, or the primary of a standby
 
@@ -92,17 +92,15 @@ class Database:
     def connect(self) -> Session:
         """Return a new connection in autocommit mode.
 
-        Raises psycopg.OperationalError if the database can't be reached within five seconds. If the URL names several
-        servers, the one that accepts writes is found, within two seconds for each; a standby has two seconds, too.
+        Raises psycopg.OperationalError if the database can't be reached within five seconds. The limit is two seconds
+        for a standby. If the URL names several servers, the one that accepts writes is found, within two seconds for
+        each.
         """
-        given = conninfo_to_dict(self._url)
-        several = "," in str(given.get("host") or given.get("hostaddr") or "")
         session = self.session_class.connect(
             self._url,
             autocommit=True,
             row_factory=dict_row,
-            connect_timeout=_CONNECT_SECONDS_OF_EACH if several or self._standby else _CONNECT_SECONDS,
-            **self._settings(given, several),
+            **self._settings(),
             application_name=self.name,
             keepalives_idle=10,
             keepalives_interval=5,
@@ -113,8 +111,12 @@ class Database:
         session.may_be_standby = self._standby
         return session
 
-    def _settings(self, given: dict[str, Any], several: bool) -> dict[str, Any]:
-        settings: dict[str, Any] = {}
+    def _settings(self) -> dict[str, Any]:
+        given = conninfo_to_dict(self._url)
+        several = "," in str(given.get("host") or given.get("hostaddr") or "")
+        settings: dict[str, Any] = {
+            "connect_timeout": _CONNECT_SECONDS_OF_EACH if several or self._standby else _CONNECT_SECONDS
+        }
         if not self.pooled:  # a pooler shares its connections: what is set for one of them would hold for others
             settings["options"] = f"{self._options} {given.get('options') or ''}".strip()
         if "target_session_attrs" in given:

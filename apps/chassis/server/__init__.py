@@ -12,9 +12,9 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
     ThreadWorker.handle_request                 worker.py: an incomplete request is the last of its connection
     ThreadWorker.finish_request                 worker.py: the event loop sends what is left of the response first
     ThreadWorker.murder_pending                 worker.py: closes the connections of our collections that timed out
-    ThreadWorker.murder_keepalived              worker.py: receives a request that arrived on an idle connection after
-                                                the round's events, instead of closing it. Relied on: only idle
-                                                connections are in keepalived_conns, the longest idle one first
+    ThreadWorker.murder_keepalived              worker.py: does not close an idle connection on which a request has
+                                                arrived. Relied on: only idle connections are in keepalived_conns, and
+                                                the longest idle one is the first
     ThreadWorker.set_accept_enabled             balance.py: accepts only while no other worker has fewer connections
     ThreadWorker.wait_for_and_dispatch_events   balance.py: publishes this worker's number of connections each round
     TConn.__init__                              crowding.py: counts the connections of each client address. Relied on:

@@ -106,7 +106,7 @@ class Worker(BalancedWorker):
         self._on_readable(conn, client)
 
     def murder_keepalived(self, force: bool = False) -> None:
-        """Close idle connections that have timed out. One on which a request has arrived since is received instead."""
+        """Close idle connections that have timed out. If a request has arrived on one, receive the request instead."""
         now = time.monotonic()
         while self.keepalived_conns and (force or self.keepalived_conns[0].timeout <= now):
             conn = self.keepalived_conns[0]

@@ -155,7 +155,7 @@ def test_a_refused_request_does_not_use_up_the_key(pair: Pair) -> None:
 
 
 def test_a_lock_of_a_table_is_waited_for_although_the_key_is_free(pair: Pair) -> None:
-    """VACUUM holds one while it shortens a table, for longer if the disk is slow."""
+    """VACUUM holds such a lock while it truncates a table."""
     with psycopg.connect(pair.databases.order) as holder:
         holder.execute("LOCK TABLE orders IN SHARE MODE")
         release = Timer(2.2, holder.rollback)
@@ -163,6 +163,16 @@ def test_a_lock_of_a_table_is_waited_for_although_the_key_is_free(pair: Pair) ->
         response = pair.order.post("/v1/orders", ORDER)
         release.join()
     assert response.status_code == 201
+
+
+def test_a_table_that_stays_locked_is_503_and_the_key_stays_free(pair: Pair) -> None:
+    key = new_key()
+    with psycopg.connect(pair.databases.order) as holder:
+        holder.execute("LOCK TABLE orders IN SHARE MODE")
+        refused(pair.order.post("/v1/orders", ORDER, key), 503, "unavailable")
+        holder.rollback()
+    placed = pair.order.post("/v1/orders", ORDER, key)
+    assert (placed.status_code, "Idempotency-Replayed" in placed.headers) == (201, False)
 
 
 def test_a_key_in_use_is_409_after_a_second_and_free_after_a_rollback(pair: Pair) -> None:

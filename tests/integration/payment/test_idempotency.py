@@ -144,7 +144,7 @@ def test_a_refused_request_leaves_the_key_free(pair: Pair) -> None:
 
 
 def test_a_lock_of_a_table_is_waited_for_although_the_key_is_free(pair: Pair) -> None:
-    """VACUUM holds one while it shortens a table, for longer if the disk is slow."""
+    """VACUUM holds such a lock while it truncates a table."""
     with psycopg.connect(pair.databases.payment) as holder:
         holder.execute("LOCK TABLE operations IN SHARE MODE")
         release = Timer(2.2, holder.rollback)

@@ -62,7 +62,7 @@ class Load:
     def _command(self, line: str) -> dict[str, Any]:
         """Send a command to the script in the pod, and return its reply."""
         self._exec.write_stdin(f"{line}\n")
-        # The last line and the end may have arrived together: readline_stdout then returns nothing, and keeps the line.
+        # If the last line and the end of the stream arrive together, readline_stdout leaves the line in the buffer.
         reply = self._exec.readline_stdout(timeout=120) or self._exec.read_stdout(timeout=1)
         assert reply, f"the load has ended: {self._exec.read_stderr(timeout=1)}"
         answer: dict[str, Any] = json.loads(reply)

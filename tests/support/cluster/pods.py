@@ -100,8 +100,8 @@ def idle_pod(
                 "image": IMAGE,
                 "command": ["python", "-c", script],
                 "securityContext": security,
-                # Without a share of the processor of its own it waits for seconds while other pods start, and then
-                # sends on connections that have been idle for long.
+                # Without a request, the pod gets no processor for seconds while other pods start. A load that runs in
+                # it then uses connections that the service has closed because they were idle.
                 "resources": {"requests": {"cpu": "200m"}},
             }
         ],

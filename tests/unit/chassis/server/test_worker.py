@@ -1,6 +1,6 @@
-"""What the event loop does with connections between two rounds.
+"""Connections that time out.
 
-It may have to wait for a processor between the events of a round and the timeouts: what arrives in between is not lost.
+The event loop first handles the events of a round, then the timeouts. A request that arrives in between is not lost.
 """
 
 from __future__ import annotations
