@@ -58,8 +58,11 @@ def differences(session: Session, gateway: PaymentGateway, since: str, until: st
 
 def compare(order: Record, accounts: list[Account]) -> Iterator[Difference]:
     """Yield the differences between an order, its payments and the provider's records of them."""
-    order_id, known = str(order["id"]), (order["payment"] or {}).get("id")
-    if known is not None and known not in [account.payment["id"] for account in accounts]:
+    order_id, own = str(order["id"]), order["payment"] or {}
+    known = own.get("id")
+    is_there = known in [account.payment["id"] for account in accounts]
+    # A payment that failed moved no money. A restore may have made payment forget it, and it is not created again.
+    if known is not None and not is_there and own["status"] != "failed":
         yield Difference((order_id, "payment", known, "unknown", ""))
     for account in accounts:
         payment_id = account.payment["id"]

@@ -1,7 +1,8 @@
 """After a restore: send payment the commands since a moment again, and return money that belongs to no order.
 
-Every command keeps its id, which is its idempotency key at payment, so nothing is charged or refunded twice: payment
-answers with what it has recorded, or carries out what it has lost. Everything here can be repeated and interrupted.
+Only commands whose outcome the order does not know are sent again, see `store.resending`. Every command keeps its id,
+which is its idempotency key at payment, so nothing is charged or refunded twice: payment answers with what it has
+recorded, or carries out what it has lost. Everything here can be repeated and interrupted.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Resync:
         self.again = self.rebuilt = self.lost = self.faults = 0
 
     def run(self, since: datetime) -> None:
-        """Make due again: commands delivered since a moment, and those of all orders and refunds that still wait.
+        """Make due again what has no outcome: of commands delivered since a moment, and of all that still waits.
 
         Before that, payments that payment has lost are taken from their orders, so that other payments can take their
         place.

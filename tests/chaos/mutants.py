@@ -342,6 +342,13 @@ MUTATIONS = (
         ("tests/integration/order/test_resync.py",),
     ),
     Mutation(
+        "a declined command is sent again",
+        "the sweep and the resync send a command again although its order knows that it was declined",
+        "apps/order/store/resending.py",
+        (("IS_LIVE = f\"(outbox.topic = 'payment.create' OR ({WITHOUT_OUTCOME}))\"", 'IS_LIVE = "true"'),),
+        ("tests/integration/order/test_declined_before_a_restore.py",),
+    ),
+    Mutation(
         "compared by creation",
         "reconcile does not compare an order that was placed before the period and changed in it",
         "apps/order/store/comparison.py",

@@ -161,14 +161,24 @@ class OrderSide:
         again = [name for name, outcome in order.refunds.items() if outcome is None]
         if order.facts.status in SWEPT and order.last is not None:
             again.append(order.last)
-        for name in again:
-            if name in order.outbox:
-                order.outbox[name].delivered = False
+        self._make_due(order, again)
 
     def ask_again(self) -> None:
-        """Make every command due again under its own id: the resync after a restore of either side."""
+        """Make every command without an outcome due again under its own id: the resync after a restore of either side.
+
+        Of an order that waits, that includes the command that created its payment.
+        """
         for order in self.rows.values():
-            for sent in order.outbox.values():
+            waits = order.facts.status in SWEPT and order.last is not None
+            self._make_due(order, [asked.id for asked in order.facts.asked] + ([order.last or ""] if waits else []))
+
+    @staticmethod
+    def _make_due(order: OrderRow, names: list[str]) -> None:
+        """Make these commands due again, unless the order knows their outcome (resending.IS_LIVE)."""
+        asked = {each.id for each in order.facts.asked}
+        for name in names:
+            sent = order.outbox.get(name)
+            if sent is not None and (sent.message.topic == Command.CREATE or name in asked):
                 sent.delivered = False
 
     def forget_lost_payments(self) -> None:

@@ -1,4 +1,8 @@
-"""Commands that were delivered before and are to be sent to payment again, under the same ids."""
+"""Commands that were delivered before and are to be sent to payment again, under the same ids.
+
+A command whose outcome the order knows is not sent again. If it succeeded, nothing is left to do. If it was declined or
+refused, payment may have no record of that, and would carry it out now, although its caller knows that it has failed.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,23 @@ from chassis.postgres.database import Row, Session, to_json
 Key = tuple[str, str]
 """The merchant and the id of a message."""
 
-NOT_FAILED = """NOT EXISTS (
+WITHOUT_OUTCOME = """EXISTS (
+    SELECT FROM orders sender WHERE sender.merchant = outbox.merchant AND sender.id = outbox.aggregate_id
+      AND (sender.asked @> jsonb_build_array(jsonb_build_object('id', outbox.id))
+           OR sender.asked_version IS DISTINCT FROM sender.version))
+    AND NOT EXISTS (
     SELECT FROM refunds WHERE refunds.merchant = outbox.merchant AND refunds.id = outbox.id
       AND refunds.status = 'failed')"""
-"""SQL condition for a delivered message: it did not ask for a refund that has failed.
+"""SQL condition for a delivered message: its order knows no outcome of it.
 
-Payment has no record of a refund that it has refused, and would carry it out if the payment allows it now.
+If the release before this one wrote the order last, only the failure of a refund is known. The next release can drop
+that case.
+"""
+
+IS_LIVE = f"(outbox.topic = 'payment.create' OR ({WITHOUT_OUTCOME}))"
+"""SQL condition for a delivered message of an order that waits: the answer to it can change the order.
+
+The command that created the order's payment has no outcome of its own: it is answered with the payment as it stands.
 """
 
 # Rows are read by their key, because delivered rows have no other index that finds them by their delivery.
@@ -28,7 +43,7 @@ again AS (
     UPDATE outbox SET delivered_at = NULL, available_at = now() FROM page
     WHERE outbox.merchant = page.merchant AND outbox.id = page.id
       AND outbox.delivered_at >= %(since)s AND outbox.delivered_at < %(began)s
-      AND {NOT_FAILED}
+      AND {WITHOUT_OUTCOME}
     RETURNING 1)
 SELECT merchant, id, (SELECT count(*) FROM page) AS read, (SELECT count(*) FROM again) AS again
 FROM page ORDER BY id DESC, merchant DESC LIMIT 1
@@ -81,7 +96,9 @@ def now(session: Session) -> datetime:
 def delivered_since(
     session: Session, since: datetime, began: datetime, after: dict[str, Any], limit: int
 ) -> Row | None:
-    """Make rows due again that were delivered from `since` until `began`, among the `limit` rows that follow `after`.
+    """Make commands without an outcome due again that were delivered from `since` until `began`.
+
+    They are among the `limit` rows that follow `after`.
 
     `after` is FIRST, or has `merchant` and `id` of the last row before. Returns `merchant` and `id` of the last row
     that was read; `read`, how many rows that were; and `again`, how many of them were made due again. Returns None if
@@ -120,12 +137,12 @@ def processing(session: Session, since: datetime, after: dict[str, Any], limit: 
 def send_again(session: Session, messages: Sequence[Key], began: datetime) -> int:
     """Make these messages due again, unless they are due or were delivered after `began`. Returns how many.
 
-    Refunds that have failed are left out.
+    Those that `IS_LIVE` excludes are left out.
     """
     return session.execute(
         f"""UPDATE outbox SET delivered_at = NULL, available_at = now()
            FROM unnest(%s::text[], %s::uuid[]) AS m(merchant, id)
-           WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND delivered_at < %s AND {NOT_FAILED}""",
+           WHERE outbox.merchant = m.merchant AND outbox.id = m.id AND delivered_at < %s AND {IS_LIVE}""",
         (*_columns(messages), began),
     ).rowcount
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chassis.messaging import leases
 from chassis.postgres.database import Row, Session
 from chassis.telemetry.metrics import COUNT_LIMIT
-from order.store.resending import NOT_FAILED
+from order.store.resending import IS_LIVE
 
 WAITS = "orders.status IN ('pending_payment', 'authorized', 'canceling')"
 """SQL condition: an order waits. It is that of the index orders_waiting_turns."""
@@ -48,7 +48,7 @@ commands AS (
 UPDATE outbox SET delivered_at = NULL, available_at = now()
 FROM commands WHERE outbox.merchant = commands.merchant AND outbox.id = commands.id
   AND delivered_at < now() - make_interval(secs => %(seconds)s::float8)
-  AND {NOT_FAILED}
+  AND {IS_LIVE}
 """
 
 _BY_STATUS = f"""

@@ -92,14 +92,14 @@ def test_an_order_that_missed_an_event_gets_the_current_payment(pair: Pair) -> N
 
 
 def test_a_repetition_charges_and_refunds_nothing_again(pair: Pair) -> None:
-    orders = [place(pair), place(pair, payment_method="pm_declined"), place(pair, capture="manual")]
+    orders = [place(pair), place(pair, payment_method="pm_declined"), *(place(pair, capture="manual") for _ in "12")]
     pair.order.post(f"/v1/orders/{orders[0]['id']}/refunds", {"amount": 100}, Prefer="wait=10")
     pair.order.post(f"/v1/orders/{orders[2]['id']}/capture", Prefer="wait=10")
     settled(pair)
     before = [get(pair, order) for order in orders], provider_operations(pair)
     for _ in range(2):
         result = resync(pair)
-        assert "5 commands are sent again" in result.output
+        assert "1 commands are sent again" in result.output, "the order that is authorized has no outcome yet"
         settled(pair)
     assert ([get(pair, order) for order in orders], provider_operations(pair)) == before
 
@@ -144,7 +144,14 @@ def test_a_refund_that_was_refused_is_not_sent_again_while_its_order_is_canceled
 
 def test_only_commands_delivered_since_the_moment_are_sent_again(pair: Pair) -> None:
     place(pair)
-    pair.databases.query("order", "UPDATE outbox SET delivered_at = now() - interval '2 hours'")
+    pair.databases.query(
+        "order",
+        """ALTER TABLE orders DISABLE TRIGGER USER;
+           UPDATE orders SET asked = jsonb_build_array(
+               jsonb_build_object('id', command_id, 'command', 'payment.create'));
+           ALTER TABLE orders ENABLE TRIGGER USER;
+           UPDATE outbox SET delivered_at = now() - interval '2 hours'""",
+    )
     assert "0 commands are sent again" in resync(pair).output
     assert "1 commands are sent again" in resync(pair, since=datetime.now(UTC) - timedelta(hours=3)).output
 
