@@ -75,6 +75,7 @@ def create_app(
     webhooks: Iterable[Webhook] = (),
     problems: Catalogue,
     migrations: str,
+    table: str,
     use_cases: dict[str, Any],
     admin_pages: Mapping[str, admin.Application] | None = None,
 ) -> Flask:
@@ -82,16 +83,16 @@ def create_app(
 
     `title`, `about` (the first paragraph of the description) and `webhooks` (the events that the service sends) are for
     its OpenAPI document. `problems` has every kind of problem that it can answer with. `migrations` is the folder of
-    Alembic's scripts. `use_cases` are the objects that the service's own views need. `admin_pages` maps the first
-    segment of a path, such as "/admin", to the WSGI application for it and all paths below it, on the port
-    OPERATOR_PORT or, if that is not set, on the admin port.
+    Alembic's scripts, and `table` one that only this service's database has. `use_cases` are the objects that the
+    service's own views need. `admin_pages` maps the first segment of a path, such as "/admin", to the WSGI application
+    for it and all paths below it, on the port OPERATOR_PORT or, if that is not set, on the admin port.
     """
     logs.configure(name, settings.log_level)
     Database.pooled = settings.database_pooled
     app = Application(name, static_folder=None)
     app.url_map.merge_slashes = False  # a path with two slashes is not found, instead of redirected
     app.config.update(MAX_CONTENT_LENGTH=parsing.MAX_BODY, PROPAGATE_EXCEPTIONS=False)
-    checks = health.Health(database, migrations)
+    checks = health.Health(database, migrations, table)
     gauges = metrics.DatabaseGauges(name)
     if settings.read_database_url:
         replica.add_gauges(gauges, settings.read_database_url)

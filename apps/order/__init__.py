@@ -59,6 +59,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         + [Webhook(TEST, TestEvent, "Test whether events reach a merchant's endpoint")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
+        table=commands.KEPT[0],
         use_cases={"orders": orders, "refunds": Refunds(database, lists), "feed": feed, "webhooks": webhooks},
         admin_pages={PATH: views.application(settings, gateway)},
     )

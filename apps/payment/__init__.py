@@ -42,6 +42,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         webhooks=[Webhook("payment.updated", schemas.PaymentUpdated, "Tell the order service the state of a payment")],
         problems=problems.CATALOGUE,
         migrations=MIGRATIONS,
+        table=commands.KEPT[0],
         use_cases={"payments": payments, "batches": Batches(payments)},
     )
     outbox.add_gauges(app.extensions["tandem"].gauges, "payment.updated")

@@ -80,6 +80,9 @@ def register(
             before, after = migrate.upgrade(url, migrations, service_role=role, kept=kept, warn=warn)
         except roles.RoleMissing as error:
             raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
+        except migrate.ForeignSchema as error:
+            named = "MIGRATION_DATABASE_URL" if owner_url else "DATABASE_URL"
+            raise ConfigError(f"{named}: {error}; name the database of {app.name}") from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
 
     @app.cli.command("relay")

@@ -57,6 +57,10 @@ def wait_for(database: Database, seconds: float, say: Callable[[str], None]) -> 
             return
 
 
+class ForeignSchema(Exception):
+    """The database has the schema of another service: its revisions say nothing about this one."""
+
+
 def upgrade(
     url: str,
     migrations: str,
@@ -73,7 +77,8 @@ def upgrade(
 
     If `service_role` names another role than that of `url`, which owns the tables, it gets the privileges that a
     service needs, also if the schema is current. It may delete no row of the tables `kept`. `warn` is told what it may
-    do beyond that, one sentence without a subject for each. Raises roles.RoleMissing before anything is changed.
+    do beyond that, one sentence without a subject for each. Raises roles.RoleMissing or ForeignSchema before anything
+    is changed.
     """
     from alembic import command
     from alembic.migration import MigrationContext
@@ -91,7 +96,11 @@ def upgrade(
         connection.commit()
         try:
             before = after = MigrationContext.configure(connection).get_current_revision()
+            own = next(iter(kept), "alembic_version")
+            has_own = connection.scalar(text("SELECT to_regclass(:own) IS NOT NULL"), {"own": own})
             connection.commit()
+            if before is not None and not has_own:
+                raise ForeignSchema(f"this database has the schema of another program, and no table {own}")
             # An unknown revision: the code was rolled back. Migrations are compatible with the code before them.
             if before is None or before in known:
                 config.attributes["connection"] = connection

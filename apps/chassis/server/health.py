@@ -17,16 +17,18 @@ from chassis.http.answers import to_json
 from chassis.postgres import migrate
 from chassis.postgres.database import UNAVAILABLE, Database
 
-_STATE = """SELECT version_num, current_setting('transaction_read_only')::boolean AS is_read_only
+_STATE = """SELECT version_num, current_setting('transaction_read_only')::boolean AS is_read_only,
+    to_regclass(%s) IS NOT NULL AS is_own
 FROM alembic_version"""
 
 
 class Health:
     """Computes the responses to the liveness and readiness probes."""
 
-    def __init__(self, database: Database, migrations: str) -> None:
-        """`migrations` is the folder of Alembic's scripts."""
+    def __init__(self, database: Database, migrations: str, table: str) -> None:
+        """`migrations` is the folder of Alembic's scripts. `table` is one that only this service's database has."""
         self._database = database
+        self._table = table
         self._older = migrate.older_revisions(migrations)
         self.alive: Callable[[], bool] = lambda: True
 
@@ -42,13 +44,15 @@ class Health:
         begin = time.perf_counter()
         database = database or self._database
         try:
-            row = database.session().one(_STATE)
+            row = database.session().one(_STATE, (self._table,))
         except UNAVAILABLE as error:
             missing = "not migrated" if "alembic_version" in str(error) else "does not answer"
             return 503, {"status": "not ready", "database": missing}
         if row is not None and row["is_read_only"]:
             database.close()  # the next connection may be to the server that accepts writes
             return 503, {"status": "not ready", "database": "read-only"}
+        if row is not None and not row["is_own"]:
+            return 503, {"status": "not ready", "database": "is that of another program"}
         if row is None or row["version_num"] in self._older:
             # An unknown revision is newer than this code, and migrations stay compatible with the code before them.
             return 503, {"status": "not ready", "database": "schema is older than this code"}

@@ -12,6 +12,8 @@ import order
 import payment
 from chassis.postgres import migrate
 from ci.laptop.postgres import Postgres
+from tests.support.applications import make
+from tests.support.databases import Databases
 from tests.support.eventually import eventually
 
 REVISIONS = {
@@ -134,3 +136,23 @@ def test_a_repeated_exchange_of_keys_changes_nothing(server: Postgres, migration
         connection.execute("UPDATE alembic_version SET version_num = %s", (before,))  # as if it was interrupted
         migrate.upgrade(url, migrations, revision)
         assert connection.execute(indexes).fetchall() == once
+
+
+@pytest.mark.parametrize(
+    ("service", "other", "table"), [("payment", order.MIGRATIONS, "payments"), ("order", payment.MIGRATIONS, "orders")]
+)
+def test_a_service_leaves_the_database_of_another_one_alone(
+    databases: Databases, server: Postgres, service: str, other: str, table: str
+) -> None:
+    """The newest revision of order is unknown to payment, and some revisions have a number in both."""
+    url = server.create_database(f"migrated_{uuid.uuid4().hex[:12]}")
+    migrate.upgrade(url, other)
+    app = make(databases, service, url=url)
+    done = app.test_cli_runner().invoke(args=["migrate"])
+    assert done.exit_code == 2
+    said = f"DATABASE_URL: this database has the schema of another program, and no table {table}; name the database of"
+    assert said in done.output
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (NEWEST[other],)
+    ready = app.test_client().get("/readyz")
+    assert (ready.status_code, ready.json and ready.json["database"]) == (503, "is that of another program")
