@@ -19,7 +19,10 @@ from tests.support.charts.rendering import ALONE, CHARTS, FILES, Case, merged
 
 SERVICES = ("order", "payment")
 # Otherwise each rendering has other passwords.
-EXISTING = {"credentials": {"existingSecret": "keys"}, "postgresql": {"existingSecret": "database"}}
+EXISTING = {
+    "credentials": {"existingSecret": "keys"},
+    "postgresql": {"existingSecret": "{{ index .Chart.Annotations `tandem/service` }}-database"},
+}
 
 
 def definition(chart: str) -> dict[str, Any]:

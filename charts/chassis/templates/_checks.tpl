@@ -30,6 +30,16 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = append $errors "database.migrationUrl: set database.url too, or use database.migrationExistingSecret" -}}
 {{- end -}}
 
+{{- $own := ternary "postgresql.enabled is true" (ternary "database.cloudNativePG is set" "" (not (empty $values.database.cloudNativePG))) $values.postgresql.enabled -}}
+{{- range $name := list "port" "to" -}}
+{{- if and $own (get $values.networkPolicy.database $name) -}}
+{{- $errors = append $errors (printf "networkPolicy.database.%s: has no effect while %s, because the network policy then names the pods of that database; remove this value, or use networkPolicy.egress" $name $own) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.postgresql.enabled $values.database.maxConnections -}}
+{{- $errors = append $errors "database.maxConnections: has no effect while postgresql.enabled is true; set postgresql.parameters.max_connections" -}}
+{{- end -}}
+
 {{- $digits := trimPrefix "sha256:" ($values.image.digest | default "") -}}
 {{- if and $digits (eq $digits (repeat 64 (substr 0 1 $digits))) -}}
 {{- $errors = append $errors (printf "image.digest: %s is a placeholder; set the digest of your image, or remove this value" $values.image.digest) -}}
@@ -111,9 +121,10 @@ each value alone is valid. The message lists all errors, one a line, each with t
 {{- $errors = concat $errors (include "chassis.connectionErrors" . | fromJsonArray) (include "chassis.secretErrors" . | fromJsonArray) -}}
 {{- $errors = concat $errors ((include "chassis.facts" . | fromYaml).errors | default list) -}}
 {{- $errors = concat $errors (include "chassis.resourceErrors" . | fromJsonArray) -}}
-{{- $minimum := add $values.preStopSeconds 25 -}}
+{{- $pause := ((($values.web.lifecycle | default dict).preStop | default dict).sleep | default dict).seconds -}}
+{{- $minimum := add ($pause | default $values.preStopSeconds) 25 -}}
 {{- if lt (int $values.terminationGracePeriodSeconds) (int $minimum) -}}
-{{- $errors = append $errors (printf "terminationGracePeriodSeconds: must be at least %d seconds, which is preStopSeconds plus 25 s to finish requests in progress" $minimum) -}}
+{{- $errors = append $errors (printf "terminationGracePeriodSeconds: must be at least %d seconds, which is %s plus 25 s to finish requests in progress" $minimum (ternary "web.lifecycle.preStop.sleep.seconds" "preStopSeconds" (not (empty $pause)))) -}}
 {{- end -}}
 {{- /* Any other parent chart may define globals of its own, so they are checked only if this chart or tandem is on top. */ -}}
 {{- $known := list "imageRegistry" "imagePullSecrets" "previewSecrets" -}}
@@ -171,6 +182,12 @@ the variable NAME_FILE. (extraEnv overrides env, so these two may have the same 
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- $settings := keys (.Values.env | default dict) -}}
+{{- range $name := include "chassis.jobSettings" . | splitList "," -}}
+{{- $file := printf "%s_FILE" $name -}}
+{{- if or (hasKey ($.Values.secretEnv | default dict) $name) (has $file (concat $names $settings)) -}}
+{{- $errors = append $errors (printf "%s: set %s in env, because the migration and the purge need it too, and have no Secrets of the service" (ternary (printf "secretEnv.%s" $name) $file (hasKey ($.Values.secretEnv | default dict) $name)) $name) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $_ := include "chassis.secretEnv" . | fromYaml -}}
 {{- $file := printf "%s_FILE" $name -}}
 {{- if has $name $names -}}

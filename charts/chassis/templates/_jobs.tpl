@@ -32,8 +32,7 @@ spec:
         {{- end }}
         - name: LOG_LEVEL
           value: {{ $context.Values.logLevel | quote }}
-        {{- /* The purge must keep keys for as long as the services promise, and a pooler refuses connections that set options. Other settings need Secrets, and a job has none. */}}
-        {{- $names := list "DATABASE_POOLED" "IDEMPOTENCY_KEY_DAYS" }}
+        {{- $names := include "chassis.jobSettings" $context | splitList "," }}
         {{- $settings := include "chassis.settings" $context | fromYaml }}
         {{- range $name := $names }}
         {{- with get $settings $name }}
@@ -78,6 +77,14 @@ spec:
     {{- with $context.Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end }}
+
+{{- /*
+chassis.jobSettings: the settings that jobs get, separated by commas. The purge must keep keys for as long as the services
+promise, and a pooler refuses connections that set options. Other settings need Secrets, and a job has none.
+*/ -}}
+{{- define "chassis.jobSettings" -}}
+DATABASE_POOLED,IDEMPOTENCY_KEY_DAYS
 {{- end }}
 
 {{- /*

@@ -2,6 +2,7 @@
 {{- define "order.facts" -}}
 {{- $_ := required "credentials.existingSecret: must name the Secret that the payment chart created" .Values.credentials.existingSecret -}}
 {{- $webhooks := .Values.webhooks -}}
+{{- $publisher := .Values.publisher -}}
 port: 8080
 operatorPort: 9092
 connections: {perThread: 1, others: 29}
@@ -23,13 +24,21 @@ egress:
   - {cidrs: {{ toJson $webhooks.egress.cidrs }}, ports: {{ toJson $webhooks.egress.ports }}}
   {{- end }}
 errors:
-  {{- with .Values.publisher }}
+  {{- if and $webhooks.egress.cidrs (not $webhooks.egress.enabled) }}
+  - "webhooks.egress.cidrs: has no effect while webhooks.egress.enabled is false; set it to true or remove this value"
+  {{- end }}
+  {{- with $publisher }}
   {{- if and .enabled (not .url) (not .existingSecret) }}
   - "publisher.url: must be the URL of the broker when publisher.enabled is true, or set publisher.existingSecret"
   {{- else if and .url .existingSecret }}
   - "publisher.url and publisher.existingSecret: set only one of them"
   {{- else if and (not .enabled) (or .url .existingSecret) }}
   - "publisher.enabled: is false, so {{ ternary "publisher.url" "publisher.existingSecret" (not (empty .url)) }} has no effect; set publisher.enabled to true or remove this value"
+  {{- end }}
+  {{- range $name := list "credentials" "clientCertificate" }}
+  {{- if and (not $publisher.enabled) (get $publisher $name).existingSecret }}
+  - "publisher.enabled: is false, so publisher.{{ $name }}.existingSecret has no effect; set publisher.enabled to true or remove this value"
+  {{- end }}
   {{- end }}
   {{- end }}
 {{- end }}

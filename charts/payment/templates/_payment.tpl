@@ -18,6 +18,9 @@
 {{- if and (not $stripe) (hasKey $secrets "STRIPE_API_KEY") (not .Values.extraEnvFrom) -}}
 {{- $errors = append $errors "secretEnv.STRIPE_API_KEY: has no effect while env.PROVIDER is not stripe" -}}
 {{- end -}}
+{{- if and $egress.cidrs (not $egress.enabled) -}}
+{{- $errors = append $errors "provider.egress.cidrs: has no effect while provider.egress.enabled is false; set it to true or remove this value" -}}
+{{- end -}}
 port: 8081
 connections: {perThread: {{ ternary 1 2 $stripe }}, others: {{ ternary 31 47 $stripe }}}
 errors: {{ toJson $errors }}

@@ -121,6 +121,7 @@ EXTERNAL: dict[str, Any] = {
     "postgresql": {"enabled": False},
     "database": {"url": "postgresql://me:pa55word@db.example.com/shop"},
 }
+PAYMENTS = {"database": {"url": "postgresql://me:pa55word@db.example.com/payments"}}
 LONG = "a-release-name-of-fifty-three-characters-to-the-point"
 
 
@@ -148,7 +149,7 @@ MATRIX = FILES | {
     "defaults upgraded": Case(upgrade=True),
     "the longest name": Case(release=LONG),
     "a name with dots": Case(release="shop.eu"),
-    "own databases upgraded": Case(values={"order": EXTERNAL, "payment": EXTERNAL}, upgrade=True),
+    "own databases upgraded": Case(values={"order": EXTERNAL, "payment": EXTERNAL | PAYMENTS}, upgrade=True),
     "order only": Case(
         values={
             "payment": {"enabled": False},
