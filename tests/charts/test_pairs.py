@@ -114,3 +114,39 @@ ACCEPTED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("values", ACCEPTED)
 def test_values_that_belong_together_are_accepted(values: dict[str, Any]) -> None:
     assert Case("tandem", values).files()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("http://otel-collector.monitoring:4318", "otel-collector.monitoring"),
+        ("http://collector:4318", "collector"),
+        ("http://collector.monitoring.svc.:4318", "collector.monitoring.svc"),
+    ],
+)
+@pytest.mark.parametrize("service", TWO)
+def test_a_proxy_is_not_between_the_pods_and_a_service_of_the_cluster(service: str, endpoint: str, host: str) -> None:
+    values = {
+        "proxy": {"url": "http://proxy.example.com:3128"},
+        "tracing": {"endpoint": endpoint},
+        "jwt": {"jwksUrl": "http://keycloak.auth/keys", "issuer": "i", "audience": "a"},
+    }
+    direct = no_proxy(service, values)
+    assert {host, "keycloak.auth"} <= direct
+
+
+@pytest.mark.parametrize("url", ["https://login.example/keys", "https://login.example.com/keys", "http://[fd00::1]/"])
+def test_hosts_outside_of_the_cluster_are_reached_through_the_proxy(url: str) -> None:
+    proxy = {"proxy": {"url": "http://proxy.example.com:3128"}}
+    values = {"tracing": {"endpoint": url}, "jwt": {"jwksUrl": url, "issuer": "i", "audience": "a"}}
+    assert no_proxy("order", proxy | values) == no_proxy("order", proxy)
+
+
+def no_proxy(service: str, values: dict[str, Any]) -> set[str]:
+    """Return the hosts that the containers of a service reach without the proxy."""
+    spec = Case(values={service: values}).one("Deployment", f"tandem-{service}")["spec"]["template"]["spec"]
+    (given,) = {
+        one["value"] for container in spec["containers"] for one in container["env"] if one["name"] == "NO_PROXY"
+    }
+    assert given
+    return set(given.split(","))

@@ -150,15 +150,31 @@ matchExpressions:
 {{- end }}
 {{- end }}
 
+{{- /* chassis.host URL: the host of the URL, without the brackets of an IPv6 address and without a dot at its end */ -}}
+{{- define "chassis.host" -}}
+{{- (urlParse .).host | regexFind "^(\\[[^]]*\\]|[^:]*)" | trimAll "[]" | trimSuffix "." -}}
+{{- end }}
+
+{{- /*
+chassis.inCluster URL: "yes" if the host of the URL is the name of a Service, otherwise empty. A name of two labels is a
+Service and its namespace with http, and a public host with https.
+*/ -}}
+{{- define "chassis.inCluster" -}}
+{{- $host := include "chassis.host" . -}}
+{{- $labels := $host | splitList "." | len -}}
+{{- if not (contains ":" $host) -}}
+{{- if or (regexMatch "\\.svc(\\.cluster\\.local)?$" $host) (eq $labels 1) (and (eq $labels 2) (hasPrefix "http://" .)) -}}yes{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- /*
 chassis.destinationPeers (list URL PEERS): the NetworkPolicyPeers behind a URL. Without PEERS, they are derived from its
-host: an IP address, the pods of the namespace that the name of a Service contains, or else all public addresses. A name of two
-labels is a Service and its namespace with http, and a public host with https.
+host: an IP address, the pods of the namespace that the name of a Service contains, or else all public addresses.
 */ -}}
 {{- define "chassis.destinationPeers" -}}
-{{- $host := (urlParse (index . 0)).host | regexFind "^(\\[[^]]*\\]|[^:]*)" | trimAll "[]" | trimSuffix "." -}}
+{{- $host := include "chassis.host" (index . 0) -}}
 {{- $labels := $host | trimSuffix ".cluster.local" | trimSuffix ".svc" | splitList "." -}}
-{{- $inCluster := or (regexMatch "\\.svc(\\.cluster\\.local)?$" $host) (eq (len $labels) 1) (and (eq (len $labels) 2) (hasPrefix "http://" (index . 0))) -}}
+{{- $inCluster := include "chassis.inCluster" (index . 0) -}}
 {{- if index . 1 -}}
 {{ toYaml (index . 1) }}
 {{- else if contains ":" $host -}}

@@ -32,7 +32,10 @@ set. Names that are in extraEnv or secretEnv are left out, so that no variable i
 {{- end -}}
 {{- with .Values.proxy.url -}}
 {{- $direct := concat (list "localhost" "127.0.0.1" "::1" ".svc" ".cluster.local" (include "chassis.peerHost" $) (include "chassis.fullname" $)) ($.Values.proxy.noProxy | default list) -}}
-{{- $common = merge (dict "HTTPS_PROXY" . "HTTP_PROXY" . "NO_PROXY" (join "," $direct)) $common -}}
+{{- range $url := compact (list $.Values.tracing.endpoint $.Values.jwt.jwksUrl) -}}
+{{- if include "chassis.inCluster" $url -}}{{- $direct = append $direct (include "chassis.host" $url) -}}{{- end -}}
+{{- end -}}
+{{- $common = merge (dict "HTTPS_PROXY" . "HTTP_PROXY" . "NO_PROXY" (uniq $direct | join ",")) $common -}}
 {{- end -}}
 {{- range $name, $value := merge dict (include "chassis.facts" . | fromYaml).env $common -}}
 {{- if not (has $value (list "" nil)) -}}{{- $settings = set $settings $name (include "chassis.scalar" $value) -}}{{- end -}}
