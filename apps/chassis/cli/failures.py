@@ -1,16 +1,17 @@
 """Commands that cannot do their work: one sentence, and exit status 2.
 
-A system that they need does not respond, or a setting is missing or invalid.
+A system that they need does not respond, a setting is missing or invalid, or their output cannot be written.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import click
 import psycopg
@@ -25,49 +26,109 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _LONGEST = 500
-"""How many characters of a message about a setting are printed."""
+"""How many characters of a message about a setting or an argument are printed."""
 
 
-class BadSetting(click.ClickException):
+_UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN})
+"""What a write to standard output or standard error fails with. Click itself ends a command whose reader has gone."""
+
+
+class Failure(click.ClickException):
+    """The command could not do its work."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message, if it can be printed: the exit status is the same without it."""
+        try:
+            super().show(file)
+        except OSError:
+            _discard_output()
+
+
+class BadSetting(Failure):
     """A setting is missing or invalid. Correct it and repeat the command."""
 
-    exit_code = 2
 
-
-class NoResponse(click.ClickException):
+class NoResponse(Failure):
     """A database, or another service, does not respond. Repeat the command when it does."""
 
-    exit_code = 2
+
+class Unwritten(Failure):
+    """The output of the command could not be written."""
 
 
 class Commands(AppGroup):
-    """The commands of a service. None of them ends in a traceback because of another system or of a setting."""
+    """The commands of a service. None ends in a traceback because of another system, a setting or its output.
+
+    Their messages name them as `tandem-admin` does, and have a limited length.
+    """
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command or a group of commands."""
-        invoke = cmd.invoke
+        invoke, make_context = cmd.invoke, cmd.make_context
+
+        def named(
+            info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+        ) -> click.Context:
+            if parent is not None:
+                parent.info_name = f"tandem-admin {self.name}"
+            with reported():
+                return make_context(info_name, args, parent, **extra)
 
         def guarded(context: click.Context) -> Any:
             with reported():
                 return invoke(context)
 
+        cmd.make_context = named  # type: ignore[method-assign]
         cmd.invoke = guarded  # type: ignore[method-assign, assignment]
         super().add_command(cmd, name)
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Run the block. Raises NoResponse if another system does not respond, BadSetting if a setting is invalid."""
+    """Run the block.
+
+    Raises NoResponse if another system does not respond, BadSetting if a setting is invalid, Unwritten if the output
+    cannot be written.
+    """
     try:
         yield
+    except Unwritten:
+        _discard_output()
+        raise
+    except click.UsageError as error:
+        error.message = _sentence(error.message)  # type: ignore[misc]
+        raise
     except (ConfigError, EnvError) as error:
         raise BadSetting(_sentence(error)) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITTEN:
+            _discard_output()
+            raise Unwritten(f"the output cannot be written, and the command has stopped: {error.strerror}") from error
         text = _text(_cause(error))
         if text is None:
             raise
-        sys.stdout.flush()  # what the command has printed comes before the error
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what the command has printed comes before the error
         raise NoResponse(text) from error
+
+
+def require_output() -> None:
+    """Raise Unwritten if standard output is closed, for a command whose output cannot be had again."""
+    if sys.stdout is None:
+        raise Unwritten("standard output is closed, so nothing was done")
+
+
+def _discard_output() -> None:
+    """Drop what cannot be written: Python would try once more at its end, and end with another status."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def with_valid_settings(create: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -95,8 +156,8 @@ def _is_gunicorn() -> bool:
     return os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
 
 
-def _sentence(error: ConfigError | EnvError) -> str:
-    """Return the message on one line and of a limited length, whatever the setting's value is."""
+def _sentence(error: object) -> str:
+    """Return the message on one line and of a limited length, whatever the setting or the argument is."""
     text = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in str(error)[: _LONGEST + 1])
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

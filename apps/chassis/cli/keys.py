@@ -12,6 +12,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from chassis.auth import keyring, stored_keys
+from chassis.cli import failures
 from chassis.postgres.database import Row, Session
 from chassis.service import Service
 
@@ -57,6 +58,7 @@ def register(app: Flask) -> None:
     @click.option("--name", default="", callback=_name, help="A name that says what the key is for.")
     def create(merchant: str, scopes: Sequence[str], expires_in: int | None, name: str) -> None:
         """Create a key and print it. It is not shown again."""
+        failures.require_output()
         lifetime = timedelta(days=expires_in) if expires_in else None
         _show(stored_keys.create(database(), merchant, scopes, name=name, lifetime=lifetime))
 
@@ -86,6 +88,7 @@ def register(app: Flask) -> None:
     )
     def rotate(key_id: int, overlap: int) -> None:
         """Create a successor of a key and print it. The old key expires after the overlap."""
+        failures.require_output()
         made = stored_keys.rotate(database(), key_id, timedelta(hours=overlap))
         if made is None:
             raise click.ClickException(f"there is no valid key {key_id}")
@@ -95,8 +98,14 @@ def register(app: Flask) -> None:
 def _show(made: tuple[int, str]) -> None:
     # Only the key goes to standard output, so that it can be piped.
     key_id, key = made
-    click.echo(f"This is key {key_id}. It is not stored and will not be shown again.", err=True)
-    click.echo(key)
+    try:
+        click.echo(f"This is key {key_id}. It is not stored and will not be shown again.", err=True)
+        click.echo(key)
+    except OSError as error:
+        raise failures.Unwritten(
+            f"key {key_id} was created but could not be written ({error.strerror}): "
+            f"`keys rotate {key_id} --overlap 0` replaces it"
+        ) from error
 
 
 def merchant_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
