@@ -13,6 +13,7 @@ from flask import Flask
 from chassis.cli import commands, failures
 from chassis.cli import reconcile as report
 from chassis.cli.commands import Old
+from chassis.cli.values import Moment
 from chassis.messaging.outbox import Message
 from chassis.messaging.work import WorkLoop
 from chassis.postgres.database import Row, Session
@@ -53,9 +54,11 @@ def register(
     )
 
     @app.cli.command("resync")
-    @click.option("--since", required=True, help="Send commands since this moment again (RFC 3339).")
+    @click.option(
+        "--since", type=Moment(past=True), required=True, help="Send commands since this moment again (RFC 3339)."
+    )
     @click.option("--refund-orphans", is_flag=True, help="Void or refund the payments without an order.")
-    def resync_command(since: str, refund_orphans: bool) -> None:
+    def resync_command(since: datetime, refund_orphans: bool) -> None:
         """After a restore: send payment again what was asked since a moment, and list the payments of lost orders.
 
         The commands keep their ids, so nothing is charged or refunded twice. It can be repeated and interrupted. The
@@ -65,17 +68,16 @@ def register(
         Payments that were without an order before the moment are listed, too: their orders may have been placed after
         it and be lost.
         """
-        moment = report.parse_time(since)
         session = orders.database.session()
         feed.advance(session)
         run = resync.Resync(
             session, orders.gateway, orders.lose_payment, lambda line: click.echo(f"{app.name}: {line}")
         )
-        run.run(moment)
+        run.run(since)
         if run.lost:
             click.echo(f"{app.name}: {run.lost} payments that payment has lost were taken from their orders")
         click.echo(f"{app.name}: {run.again} commands are sent again, {run.rebuilt} of them were rebuilt")
-        summary, failed = Summary(moment), 0
+        summary, failed = Summary(since), 0
         for row in orphans.each(session, ended=True):
             what = ""
             if refund_orphans and row["held"]:

@@ -12,6 +12,7 @@ from flask import Flask
 
 from chassis.cli import commands, failures, reconcile
 from chassis.cli.commands import Old
+from chassis.cli.values import Moment
 from chassis.config import ConfigError
 from chassis.messaging import shares
 from chassis.messaging.shares import Shares
@@ -39,17 +40,18 @@ def register(app: Flask, migrations: str, payments: Payments, settings: Settings
     reconcile.register(app, columns, ("payment", "provider"), payments.provider_controls.differences)
 
     @app.cli.command("resync")
-    @click.option("--since", required=True, help="The moment to which a database was restored (RFC 3339).")
-    def resync_command(since: str) -> None:
+    @click.option(
+        "--since", type=Moment(past=True), required=True, help="The moment to which a database was restored (RFC 3339)."
+    )
+    def resync_command(since: datetime) -> None:
         """Adopt what only the provider knows, and tell order again what changed since a moment.
 
         Safe to stop and to repeat. The exit status is 0 if everything was adopted, 1 if some records were not, 2 if the
         provider or the database did not respond: then repeat the command.
         """
-        begin = reconcile.parse_time(since)
         report = Report()
         try:
-            for report in payments.resync.run(begin, datetime.now(UTC)):
+            for report in payments.resync.run(since, datetime.now(UTC)):
                 click.echo(f"\r{report.records} records compared, {report.told} payments told", nl=False, err=True)
         except UNAVAILABLE as error:
             report.faults.append(failures.describe(error))

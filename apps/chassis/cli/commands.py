@@ -17,6 +17,7 @@ from flask import Flask
 
 from chassis import config
 from chassis.cli import failures, keys
+from chassis.cli.values import Seconds
 from chassis.config import ConfigError
 from chassis.messaging.work import Loop, WorkLoop
 from chassis.postgres import migrate, roles
@@ -59,7 +60,9 @@ def register(
     keys.register(app)
 
     @app.cli.command("migrate")
-    @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the database.")
+    @click.option(
+        "--wait", type=Seconds(0, 86400), default=30.0, show_default=True, help="Seconds to wait for the database."
+    )
     def migrate_command(wait: float) -> None:
         """Migrate this service's database to the newest schema. Safe to repeat, and to run several at once.
 

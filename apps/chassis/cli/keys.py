@@ -13,6 +13,7 @@ from flask.cli import AppGroup
 
 from chassis.auth import keyring, stored_keys
 from chassis.cli import failures
+from chassis.cli.values import Whole
 from chassis.postgres.database import Row, Session
 from chassis.service import Service
 
@@ -51,7 +52,7 @@ def register(app: Flask) -> None:
     )
     @click.option(
         "--expires-in",
-        type=click.IntRange(1, 36500),
+        type=Whole(1, 36500),
         metavar="DAYS",
         help="Days for which the key is valid. Default: no limit.",
     )
@@ -69,7 +70,7 @@ def register(app: Flask) -> None:
             click.echo(line)
 
     @group.command("revoke")
-    @click.argument("key_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+    @click.argument("key_id", metavar="ID", type=Whole(1, 2**31 - 1))
     def revoke(key_id: int) -> None:
         """Revoke a key for good. It stops working within KEY_CACHE_SECONDS."""
         if not stored_keys.revoke(database(), key_id):
@@ -77,10 +78,10 @@ def register(app: Flask) -> None:
         click.echo(f"{app.name}: key {key_id} is revoked")
 
     @group.command("rotate")
-    @click.argument("key_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+    @click.argument("key_id", metavar="ID", type=Whole(1, 2**31 - 1))
     @click.option(
         "--overlap",
-        type=click.IntRange(0, 24 * 366),
+        type=Whole(0, 24 * 366),
         default=24,
         show_default=True,
         metavar="HOURS",

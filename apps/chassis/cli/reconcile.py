@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import click
 from flask import Flask
 
-from chassis.http.fields import within_years
+from chassis.cli.values import Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,17 @@ def register(app: Flask, columns: Sequence[str], systems: Sequence[str], differe
     """
 
     @app.cli.command("reconcile")
-    @click.option("--since", default=None, help="Start of the period (RFC 3339). Default: a day before its end.")
-    @click.option("--until", default=None, help="End of the period (RFC 3339). Default: a minute ago.")
-    def reconcile_command(since: str | None, until: str | None) -> None:
+    @click.option("--since", type=Moment(), help="Start of the period (RFC 3339). Default: a day before its end.")
+    @click.option("--until", type=Moment(), help="End of the period (RFC 3339). Default: a minute ago.")
+    def reconcile_command(since: datetime | None, until: datetime | None) -> None:
         """Compare what changed in a period with the records of the systems that this service calls.
 
         The exit status is 0 if all records agree, 1 if some differ, 2 if some could not be compared.
         """
-        end = parse_time(until) if until else datetime.now(UTC) - timedelta(minutes=1)
-        begin = parse_time(since) if since else end - timedelta(days=1)
+        end = until or datetime.now(UTC) - timedelta(minutes=1)
+        begin = since or end - timedelta(days=1)
+        if begin >= end:
+            raise click.UsageError(f"the period is empty: --since must be before {end:%Y-%m-%d %H:%M:%S} UTC")
         totals: list[Total] = []
         differing = missing = 0
         for row in differences(begin.isoformat(), end.isoformat()):
@@ -71,15 +73,6 @@ def register(app: Flask, columns: Sequence[str], systems: Sequence[str], differe
         click.echo(f"{app.name}: {_summary(differing, missing)}, {period}")
         if differing or missing:
             sys.exit(2 if missing else 1)
-
-
-def parse_time(text: str) -> datetime:
-    """Return an RFC 3339 time, in UTC if it names no zone. Raises click.BadParameter."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text} is not a time such as 2030-01-31T12:00:00Z") from error
-    return within_years(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def _summary(differing: int, missing: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 from flask import Flask
 
 from chassis.cli import commands
-from chassis.cli.reconcile import parse_time
+from chassis.cli.values import Moment
 from chassis.config import ConfigError
 from chassis.postgres.database import Session
 from chassis.service import Service
@@ -52,15 +53,17 @@ def register(app: Flask, settings: Settings, *, lease: float, poll: float) -> No
         commands.run_loops(service, [loop, Watcher(database, connect(settings))])
 
     @app.cli.command("republish")
-    @click.option("--since", required=True, help="Publish the events since this moment again (RFC 3339).")
-    def republish_command(since: str) -> None:
+    @click.option(
+        "--since", type=Moment(past=True), required=True, help="Publish the events since this moment again (RFC 3339)."
+    )
+    def republish_command(since: datetime) -> None:
         """Move the positions of all merchants to a moment, back or forward. The publisher may be running.
 
         Events keep their ids. The broker discards those that it has received within its window for duplicates.
         """
         session = database.session()
-        store.rewind(session, feed.place_at(session, parse_time(since)))
-        click.echo(f"{app.name}: the events since {since} are published again")
+        store.rewind(session, feed.place_at(session, since))
+        click.echo(f"{app.name}: the events since {since.isoformat()} are published again")
 
 
 def connect(settings: Settings) -> JetStream | Kafka:
