@@ -126,6 +126,8 @@ class Feed:
         """
         wanted = frozenset([status] if isinstance(status, str) else status)
         seconds = self._order.service.limits.deadline if deadline is None else deadline
+        if not 0 <= seconds < float("inf"):
+            raise ValueError("deadline is in seconds and must be at least 0 and finite")
         until = time.monotonic() + seconds
         if isinstance(order, str):
             order = read(Order, (yield from self._order.get("orders", order, deadline=max(seconds, _GRACE))))

@@ -38,12 +38,16 @@ def iterate(kind: type[T], transport: Transport, *path: str, **query: Any) -> Li
 
 
 def query_time(time: datetime | None) -> str | None:
-    """Format a point in time for a query (RFC 3339, UTC). Raises ValueError if it has no time zone."""
+    """Format a point in time for a query (RFC 3339, UTC). Raises ValueError without a time zone or out of range."""
     if time is None:
         return None
     if time.tzinfo is None:
         raise ValueError(f"{time!r} has no time zone: use datetime.now(timezone.utc), for example")
-    return time.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    try:
+        utc = time.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ValueError(f"{time!r} is out of range") from error
+    return utc.isoformat().replace("+00:00", "Z")
 
 
 def query_values(values: str | Iterable[str] | None) -> str | None:

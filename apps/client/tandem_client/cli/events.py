@@ -12,6 +12,7 @@ import click
 from tandem_client.cli.output import EVENT_WIDTH, Output, local_time, money, warn
 from tandem_client.cli.session import Session, pass_session
 from tandem_client.cli.settings import time
+from tandem_client.cli.values import Whole
 from tandem_client.client import Client
 from tandem_client.errors import Unavailable
 from tandem_client.model import FeedEvent
@@ -31,7 +32,7 @@ _RECENT = timedelta(hours=1)
 @click.option("--after", metavar="POSITION", help="Continue behind the `position` of an event.")
 @click.option("--type", "kind", type=click.Choice(get_args(EventType)), help="Only events of this type.")
 @click.option("--order", "order_id", help="Only events of this order.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many events.")
+@click.option("--limit", type=Whole(1), help="At most so many events.")
 @pass_session
 def events(
     session: Session,

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import click
 import requests
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from tandem_client.attempt import check_url
 from tandem_client.cli.events import follow_events
@@ -38,7 +39,7 @@ def _check_secret(context: click.Context, parameter: click.Parameter, value: str
     secret = value or f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     try:
         Webhook(secret)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, EmptyWebhookSecretError) as error:
         raise click.BadParameter("a secret is whsec_ followed by base64") from error
     return secret
 

@@ -12,6 +12,7 @@ import click
 from tandem_client.cli.output import local_time, warn
 from tandem_client.cli.session import NOT_AS_ASKED, F, Session, if_match, labels, order_id, pass_session, writes
 from tandem_client.cli.settings import time
+from tandem_client.cli.values import Seconds, Whole, whole
 from tandem_client.model import Item, Order
 from tandem_client.values import Capture, LineKind, OrderStatus, Sort
 
@@ -35,9 +36,9 @@ def line(kind: LineKind, example: str) -> Callable[[str], Item]:
         sku, *rest = value.split(":", 3)
         try:
             amount, _, tax = rest[1].partition("/")
-            name, tax_amount = rest[2] if len(rest) > 2 else None, int(tax) if tax else None
-            return Item(sku, int(rest[0]), int(amount), name, kind=kind, tax_amount=tax_amount)
-        except (IndexError, ValueError):
+            name, tax_amount = rest[2] if len(rest) > 2 else None, whole(tax) if tax else None
+            return Item(sku, whole(rest[0]), whole(amount), name, kind=kind, tax_amount=tax_amount)
+        except (IndexError, click.BadParameter):
             raise click.BadParameter(f"{value!r} is not {_LINE}, such as {example} (amounts in minor units)") from None
 
     return read
@@ -131,7 +132,7 @@ def show(session: Session, order_id: str) -> None:
 @click.option("--created-after", type=time, metavar="TIME", help="A time, or how long ago: 30s, 10m, 2h, 7d.")
 @click.option("--created-before", type=time, metavar="TIME")
 @click.option("--sort", type=click.Choice(get_args(Sort)), help="-created_at, the default, is the newest first.")
-@click.option("--limit", type=click.IntRange(1), default=20, help="At most so many orders.")
+@click.option("--limit", type=Whole(1), default=20, help="At most so many orders.")
 @pass_session
 def list_orders(
     session: Session,
@@ -162,7 +163,7 @@ def list_orders(
 @order_id
 @click.option(
     "--amount",
-    type=click.IntRange(0),
+    type=Whole(0),
     help="In minor units; by default all that is left. 0 releases the rest of an order of which a part is captured.",
 )
 @click.option("--final/--not-final", default=True, help="Whether the rest is released, or stays authorized.")
@@ -203,7 +204,7 @@ def cancel(session: Session, order_id: str, if_match: int | None, wait: int, ide
 
 @orders.command()
 @order_id
-@click.option("--amount", type=click.IntRange(1), help="In minor units; by default all that is left.")
+@click.option("--amount", type=Whole(1), help="In minor units; by default all that is left.")
 @click.option("--reason", help="Shown to the merchant only.")
 @labels
 @if_match
@@ -240,7 +241,7 @@ def refund(
 @orders.command()
 @order_id
 @click.argument("status", type=_STATUS)
-@click.option("--seconds", type=click.FloatRange(0), default=60, help="How long to wait.")
+@click.option("--seconds", type=Seconds(0, 86400), default=60, help="How long to wait.")
 @pass_session
 def wait(session: Session, order_id: str, status: OrderStatus, seconds: float) -> None:
     """Wait until an order has a status."""

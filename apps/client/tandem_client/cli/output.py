@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, get_args
@@ -140,8 +142,28 @@ def local_time(time: datetime) -> str:
 
 
 def warn(message: str) -> None:
-    """Write a message for people to standard error."""
-    click.echo(message, err=True)
+    """Write a message for people to standard error, if that can be written."""
+    try:
+        click.echo(message, err=True)
+    except OSError:
+        discard_unwritten()
+
+
+def discard_unwritten() -> None:
+    """Drop what cannot be written: Python would try once more at its end, and end with another exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def shortened(text: str) -> str:
+    """Return a message with its first 500 characters, and without control characters."""
+    shown = "".join(each if each.isprintable() or each == "\n" else f"\\x{ord(each):02x}" for each in text[:500])
+    return shown if len(text) <= 500 else f"{shown}..."
 
 
 def _cell(value: object) -> Text:

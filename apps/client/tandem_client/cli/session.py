@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from tandem_client.cli.output import Output
-from tandem_client.cli.settings import MissingSetting, connect, find
+from tandem_client.cli.settings import MissingSetting, connect, find, folder
+from tandem_client.cli.values import Whole
 from tandem_client.client import Client
 from tandem_client.errors import TandemError
 
@@ -47,7 +47,7 @@ pass_session = click.make_pass_decorator(Session)
 def complete_order_id(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the ids of the newest orders that begin with `incomplete`, for the shell. None if Tandem is away."""
     try:
-        with Client.from_env(find(os.environ, Path.cwd()), timeout=1, deadline=2) as client:
+        with Client.from_env(find(os.environ, folder()), timeout=1, deadline=2) as client:
             newest = client.list_orders(page_size=20)
             return [order.id for _, order in zip(range(20), newest) if order.id.startswith(incomplete)]  # noqa: B905
     except (TandemError, MissingSetting, ValueError):
@@ -63,7 +63,7 @@ def writes(command: F) -> F:
     """Add the options of commands that change an order."""
     for option in (
         click.option("--idempotency-key", help="Continue an earlier command whose outcome is unknown."),
-        click.option("--wait", type=click.IntRange(0, 10), default=5, help="Seconds to wait for the outcome."),
+        click.option("--wait", type=Whole(0, 10), default=5, help="Seconds to wait for the outcome."),
     ):
         command = option(command)
     return command
@@ -71,9 +71,9 @@ def writes(command: F) -> F:
 
 def if_match(command: F) -> F:
     """Add the option --if-match."""
-    return click.option("--if-match", type=int, metavar="VERSION", help="Only if the order still has this version.")(
-        command
-    )
+    return click.option(
+        "--if-match", type=Whole(0), metavar="VERSION", help="Only if the order still has this version."
+    )(command)
 
 
 def parse_labels(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:

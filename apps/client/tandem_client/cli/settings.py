@@ -49,6 +49,14 @@ def find(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
     return found
 
 
+def folder() -> Path:
+    """Return the current folder. Raises MissingSetting if it was deleted."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise MissingSetting("The current folder does not exist any more. Change to another one.") from error
+
+
 def _read(path: Path) -> dict[str, str]:
     """Return the variables of a file with lines NAME=value. Other lines are ignored."""
     try:
@@ -61,7 +69,7 @@ def _read(path: Path) -> dict[str, str]:
 
 def connect(merchant: str | None, deadline: float) -> Client:
     """Create the client. Raises MissingSetting if a setting is missing or not valid."""
-    found = find(os.environ, Path.cwd())
+    found = find(os.environ, folder())
     try:
         return Client.from_env(found, merchant=merchant, deadline=deadline)
     except ValueError as error:
@@ -77,6 +85,7 @@ def time(value: str) -> datetime:
         if ago is not None:
             return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         moment = parse_time(value)
+        moment.astimezone(timezone.utc)  # a time of the year 1 or 9999 may not have one
     except (ValueError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None:
