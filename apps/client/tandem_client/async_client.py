@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 from tandem_client.api import DEADLINE, TIMEOUT, Api
 from tandem_client.attempt import Limits, check_api_key
 from tandem_client.operation import AsyncRunner
+from tandem_client.reading import LARGEST_BODY
 from tandem_client.steps import FailedAttempt, Received, Request, no_response, untrusted
 from tandem_client.version import __version__
 
 if TYPE_CHECKING:
     import httpx
     from typing_extensions import Self
+
+_GRACE = 0.5
+"""How many seconds a response whose headers do not end may take longer, at least."""
 
 
 class AsyncClient(AsyncRunner, Api):
@@ -83,21 +87,11 @@ class AsyncClient(AsyncRunner, Api):
     async def _send_request(self, request: Request) -> Received | FailedAttempt:
         httpx = self._httpx
         try:
-            async with self._session.stream(
-                request.method,
-                request.url,
-                params=dict(request.query),
-                content=request.body,
-                headers=dict(request.headers),
-                auth=self._authorize,
-                timeout=httpx.Timeout(request.timeout, connect=request.connect_timeout),
-                follow_redirects=False,
-            ) as response:
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if time.monotonic() > request.until:
-                        raise httpx.ReadTimeout("the response did not end in time")
+            # The timeout of httpx applies to each read: a server that sends a byte a second is never too slow for it.
+            # A connection that is not made ends before, with an exception of its own.
+            left = request.until - time.monotonic()
+            with self._anyio.move_on_after(left + max(request.connect_timeout, _GRACE)):
+                return await self._exchange(request)
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             raise ValueError(str(error)) from error
         except httpx.RequestError as error:
@@ -105,7 +99,30 @@ class AsyncClient(AsyncRunner, Api):
                 return untrusted(error)
             never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
             return no_response(error, never_sent=never_sent)
-        return Received(response.status_code, response.reason_phrase, response.headers, bytes(body))
+        return no_response(httpx.ReadTimeout("the response did not end in time"), never_sent=False)
+
+    async def _exchange(self, request: Request) -> Received:
+        """Send a request and read the response. Raises httpx.RequestError."""
+        async with self._session.stream(
+            request.method,
+            request.url,
+            params=dict(request.query),
+            content=request.body,
+            headers=dict(request.headers),
+            auth=self._authorize,
+            timeout=self._httpx.Timeout(request.timeout, connect=request.connect_timeout),
+            follow_redirects=False,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > LARGEST_BODY:
+                    body.clear()
+                    break
+                if time.monotonic() > request.until:
+                    raise self._httpx.ReadTimeout("the response did not end in time")
+        location = response.headers.get("Location")
+        return Received(response.status_code, response.reason_phrase, response.headers, bytes(body), location)
 
     def _authorize(self, request: httpx.Request) -> httpx.Request:
         """Set the API key. Because it is httpx' `auth`, nothing replaces it."""

@@ -7,12 +7,13 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from tandem_client import errors, retry
 from tandem_client.answers import Answer
 from tandem_client.errors import FieldError, Problem
+from tandem_client.reading import LARGEST_BODY
 from tandem_client.steps import FailedAttempt, Received, Request, Steps
 
 CONNECT_TIMEOUT = 3.05
@@ -95,7 +96,7 @@ class Service:
             self._headers["Tandem-Merchant"] = merchant
 
     def attempt(self, call: Call, until: float) -> Steps[Answer | FailedAttempt]:
-        """Send one request. It has until `until` on the monotonic clock; a slow body can overrun by one timeout.
+        """Send one request. It has until `until` on the monotonic clock; a slow response can overrun by one timeout.
 
         Raises ApiError if the service refuses the request, UnexpectedAnswer if the response is not Tandem's, and
         OutcomeUnknown if a call with an idempotency key succeeds but the response has no JSON object.
@@ -129,10 +130,10 @@ class Service:
         if 200 <= status < 300 and isinstance(members, dict):
             replayed = response.headers.get("Idempotency-Replayed") == "true"
             return Answer(status, members, request_id, replayed, call.key)
-        target = response.headers.get("Location") if 300 <= status < 400 else None
+        target = response.location if 300 <= status < 400 else None
         unexpected = errors.UnexpectedAnswer(
             f"{call} got a response that is not Tandem's: {status}{f' (to {target})' if target else ''} without a JSON "
-            f"object. Check that {self.url} is the URL of the {self.name} service.",
+            f"object of at most {LARGEST_BODY >> 20} MiB. Check that {self.url} is the URL of the {self.name} service.",
             status=status,
             body=response.body,
             idempotency_key=call.key,
@@ -172,9 +173,13 @@ def check_api_key(key: str) -> str:
     return key
 
 
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON (RFC 8259, 6)")
+
+
 def _parse_json(body: bytes) -> object:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
 

@@ -44,7 +44,8 @@ class Client(BlockingRunner, Api):
 
         Proxies and certificates are configured as for requests (HTTPS_PROXY, REQUESTS_CA_BUNDLE), but a .netrc does
         not replace the API key. `session` is a requests.Session for other settings (trust_env, verify, cert,
-        adapters); the client uses it unchanged, in every thread.
+        adapters); the client uses it unchanged, in every thread. Without the client's adapter, a server that sends its
+        headers very slowly can exceed the limits.
 
         Raises ValueError if a URL, the API key, the merchant or a limit is not valid.
         """

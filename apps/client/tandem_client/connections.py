@@ -7,21 +7,22 @@ import platform
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from tandem_client.attempt import check_api_key
+from tandem_client.reading import LARGEST_BODY, DeadlineAdapter
 from tandem_client.steps import FailedAttempt, Received, Request, no_response, untrusted
 from tandem_client.version import __version__
 
 AGENT = f"tandem-client/{__version__} python-requests/{requests.__version__} python/{platform.python_version()}"
 
 _CHUNK = 65536
+_BAD_RESPONSE = urllib3.exceptions.InvalidHeader  # several values of Content-Length
 _NOT_CONNECTED = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
@@ -67,14 +68,15 @@ class Connections:
                 allow_redirects=False,
                 stream=True,
             )
-            body = b"".join(_body_chunks(response, request.until))
+            body = _read_body(response, request.until)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            if isinstance(error, ValueError):
+            causes = list(_causes(error))
+            if isinstance(error, ValueError) and not any(isinstance(cause, _BAD_RESPONSE) for cause in causes):
                 raise
-            if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+            if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
                 return untrusted(error)
-            return no_response(error, never_sent=any(isinstance(cause, _NOT_CONNECTED) for cause in _causes(error)))
-        return Received(response.status_code, response.reason or "", response.headers, body)
+            return no_response(error, never_sent=any(isinstance(cause, _NOT_CONNECTED) for cause in causes))
+        return Received(response.status_code, response.reason or "", response.headers, body, _location(response))
 
     def close(self) -> None:
         """Close the session, unless it is the caller's own. A later call opens new connections."""
@@ -86,12 +88,16 @@ def _new_session() -> requests.Session:
     session = requests.Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+        session.mount(scheme, DeadlineAdapter(pool_maxsize=32))
     return session
 
 
 class BearerAuth(AuthBase):
-    """Sets the Authorization header. Because it is requests' `auth`, a .netrc cannot replace it."""
+    """Sets the Authorization header. Because it is requests' `auth`, a .netrc cannot replace it.
+
+    It also keeps requests from preparing to follow a redirect, for which requests parses the Location and reads the
+    whole body without a limit.
+    """
 
     def __init__(self, key: str) -> None:
         """`key` is the API key. Raises ValueError, without quoting it, if it cannot be sent in a header."""
@@ -100,19 +106,38 @@ class BearerAuth(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Set the header on a request."""
         request.headers["Authorization"] = f"Bearer {self._key}"
+        request.hooks["response"].append(_drop_location)
         return request
 
 
-def _body_chunks(response: requests.Response, until: float) -> Iterator[bytes]:
-    """Yield the body as it arrives. Raises ReadTimeout if a server that sends it slowly exceeds `until`."""
+def _drop_location(response: requests.Response, **_: object) -> None:
+    response.headers.pop("Location", None)
+
+
+def _location(response: requests.Response) -> str | None:
+    """Return the header that `_drop_location` took from `response.headers`."""
+    headers: Mapping[str, str] = getattr(response.raw, "headers", {})
+    return headers.get("Location")
+
+
+def _read_body(response: requests.Response, until: float) -> bytes:
+    """Return the body, or nothing of a body larger than LARGEST_BODY.
+
+    Raises ReadTimeout if a server that sends it slowly exceeds `until`.
+    """
+    body = bytearray()
     try:
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            yield chunk
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                response.close()
+                return b""
             if time.monotonic() > until:
                 raise requests.ReadTimeout("the response did not end in time")
     except BaseException:
         response.close()
         raise
+    return bytes(body)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

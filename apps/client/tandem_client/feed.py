@@ -102,7 +102,7 @@ class Feed:
                 # One event at first, so that it has a position of its own.
                 limit=1 if position is None else size,
             )
-            following, has_more = _next_position(answer)
+            following, has_more = _next_position(answer, position)
             yield _with_positions(read_all(FeedEvent, answer), position or following, following)
             if not (has_more or follow):
                 return
@@ -150,7 +150,7 @@ class Feed:
                 limit=_LARGEST_PAGE,
                 deadline=left + _GRACE,
             )
-            position, has_more = _next_position(answer)
+            position, has_more = _next_position(answer, position)
             order = _first_with(wanted, order, read_all(FeedEvent, answer))
             early = early + 1 if _is_early(answer, has_more, began) else 0
             if early:
@@ -168,17 +168,16 @@ def _first_with(wanted: frozenset[str], order: Order, events: Iterable[FeedEvent
     return order
 
 
-def _next_position(answer: Answer) -> tuple[str, bool]:
-    """Return the position behind a page, and whether more events may follow at once."""
-    position, has_more = answer.body.get("next_cursor"), answer.body.get("has_more")
+def _next_position(answer: Answer, before: str | None) -> tuple[str, bool]:
+    """Return the position behind a page, and whether more events may follow at once. `before` is the one before it."""
+    position, has_more, data = (answer.body.get(name) for name in ("next_cursor", "has_more", "data"))
     if not isinstance(position, str) or not isinstance(has_more, bool):
-        raise UnexpectedAnswer(
-            "The response is not a page of events: next_cursor or has_more is missing.",
-            status=answer.status,
-            body=answer.body,
-            request_id=answer.request_id,
-        )
-    return position, has_more
+        reason = "The response is not a page of events: next_cursor or has_more is missing."
+    elif position == before and (has_more or data):
+        reason = "The events cannot be continued: the page ends at the same position as the one before it."
+    else:
+        return position, has_more
+    raise UnexpectedAnswer(reason, status=answer.status, body=answer.body, request_id=answer.request_id)
 
 
 def _is_early(answer: Answer, has_more: bool, began: float) -> bool:

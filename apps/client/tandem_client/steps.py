@@ -45,12 +45,16 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A complete HTTP response. The names of `headers` are not case-sensitive."""
+    """A complete HTTP response. The names of `headers` are not case-sensitive.
+
+    `body` is empty if it is too large. `location` is where a redirect points to; nothing follows it.
+    """
 
     status: int
     reason: str
     headers: Mapping[str, str]
     body: bytes
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import responses
 
-from tandem_client import Client, StatusNotReached, Unknown, retry
+from tandem_client import Client, StatusNotReached, UnexpectedAnswer, Unknown, retry
 from tandem_client import client as client_module
 from tandem_client import feed as feed_module
 from tests.unit.client.conftest import ORDER, ORDER_URL, ORDERS
@@ -137,3 +137,21 @@ def test_waiting_ends_at_the_deadline_and_pauses_when_the_service_does_not_wait(
     assert 20 < len(service.calls) < 200
     assert clock.now == pytest.approx(2)
     service.reset()
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_feed_that_stays_at_its_position_raises(client: Client, service: responses.RequestsMock, more: bool) -> None:
+    stays = () if more else (event(2, "pending_payment"),)
+    page(service, "a", *stays, more=more)
+    with pytest.raises(UnexpectedAnswer, match="same position"):
+        next(client.events(after="a", follow=True))
+    service.get(f"{ORDERS}/1", json={**ORDER, "status": "pending_payment"})
+    page(service, "a", *stays, more=True)
+    page(service, "a", *stays, more=more)
+    with pytest.raises(UnexpectedAnswer, match="same position"):
+        client.wait_until("1", "paid")
+
+
+def test_an_empty_feed_stays_at_its_position(client: Client, service: responses.RequestsMock) -> None:
+    page(service, "a")
+    assert list(client.events(after="a")) == []
