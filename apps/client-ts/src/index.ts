@@ -5,7 +5,7 @@
  *     const order = await tandem.placeOrder({ items, currency: "EUR", payment_method: "pm_ok" }, { wait: 5 });
  */
 
-import { StatusNotReached } from "./errors.ts";
+import { StatusNotReached, UnexpectedAnswer } from "./errors.ts";
 import { Operations } from "./operations.ts";
 import type { FeedEventView, OrderView } from "./schema.ts";
 import { sleep } from "./transport.ts";
@@ -26,6 +26,9 @@ const SETTLED: ReadonlySet<string> = new Set(["payment_failed", "canceled", "ref
 
 const MINUTE = 60_000;
 
+/** Seconds that a request may take longer than the service waits for an event. */
+const GRACE = 2;
+
 /** Client for one merchant. Each method sends one call; `options` of a method are the same everywhere. */
 export class Tandem extends Operations {
   /**
@@ -36,9 +39,11 @@ export class Tandem extends Operations {
   async *all<T>(list: (cursor?: string) => Promise<{ data: T[]; next_cursor: string | null }>): AsyncGenerator<T> {
     let cursor: string | undefined;
     do {
-      const page = await list(cursor);
+      const page = checked(await list(cursor));
       yield* page.data;
-      cursor = page.next_cursor ?? undefined;
+      const next = page.next_cursor ?? undefined;
+      if (next !== undefined && next === cursor) throw new UnexpectedAnswer("the next_cursor repeats itself", null, null);
+      cursor = next;
     } while (cursor !== undefined);
   }
 
@@ -62,7 +67,7 @@ export class Tandem extends Operations {
     for (;;) {
       const began = performance.now();
       const filters = after === undefined ? { since, limit: 1 } : { after, limit: 100 };
-      const page = await this.listAllEvents({ ...filters, type, order_id }, { wait: follow ? 10 : 0, signal });
+      const page = continued(await this.listAllEvents({ ...filters, type, order_id }, { wait: follow ? 10 : 0, signal }), after);
       for (const [index, event] of page.data.entries()) {
         const isLast = index === page.data.length - 1;
         yield { ...event, position: isLast || after === undefined ? page.next_cursor : after };
@@ -82,8 +87,12 @@ export class Tandem extends Operations {
    */
   async waitUntil(orderId: string, status: OrderStatus | OrderStatus[], deadline?: number): Promise<OrderView> {
     const wanted = new Set<string>([status].flat());
-    const until = performance.now() + (deadline ?? this.deadline) * 1000;
-    let order = await this.getOrder(orderId);
+    const seconds = deadline ?? this.deadline;
+    const until = performance.now() + seconds * 1000;
+    let order = await this.getOrder(orderId, { deadline: Math.max(seconds, GRACE) });
+    if (typeof order.status !== "string" || Number.isNaN(Date.parse(order.updated_at))) {
+      throw new UnexpectedAnswer("the response is not an order", null, null);
+    }
     let after: string | undefined;
     const since = new Date(Date.parse(order.updated_at) - MINUTE).toISOString();
     while (!wanted.has(order.status)) {
@@ -94,9 +103,9 @@ export class Tandem extends Operations {
       }
       const began = performance.now();
       const position = after === undefined ? { since } : { after };
-      const page = await this.listAllEvents(
-        { ...position, order_id: orderId, limit: 100 }, { wait: Math.min(10, Math.ceil(left)), deadline: left + 2 },
-      );
+      const page = continued(await this.listAllEvents(
+        { ...position, order_id: orderId, limit: 100 }, { wait: Math.min(10, Math.ceil(left)), deadline: left + GRACE },
+      ), after);
       after = page.next_cursor;
       for (const event of page.data) {
         if (event.version > order.version && !wanted.has(order.status)) order = event.data;
@@ -105,4 +114,19 @@ export class Tandem extends Operations {
     }
     return order;
   }
+}
+
+/** Return a page. Throws UnexpectedAnswer if it has no list. */
+function checked<Page extends { data: unknown[] }>(page: Page): Page {
+  if (!Array.isArray(page.data)) throw new UnexpectedAnswer("the response has no list named data", null, null);
+  return page;
+}
+
+/** Return a page of events. Throws UnexpectedAnswer if nothing can follow it: it would be requested without end. */
+function continued<Page extends { data: unknown[]; next_cursor: string; has_more: boolean }>(page: Page, after?: string): Page {
+  const more = checked(page).has_more || page.data.length > 0;
+  if (typeof page.next_cursor !== "string" || (more && page.next_cursor === after)) {
+    throw new UnexpectedAnswer("the events cannot be continued: next_cursor is missing or repeats itself", null, null);
+  }
+  return page;
 }

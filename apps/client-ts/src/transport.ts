@@ -45,6 +45,8 @@ type Outcome = { body: unknown } | { reason: string; mayHaveActed: boolean; retr
 const FIRST_PAUSE = 0.1;
 const LONGEST_PAUSE = 5;
 const MAX_WAIT = 10;
+/** Bytes: the largest body that is read, several times the largest page of the service. */
+const LARGEST_BODY = 16 * 2 ** 20;
 
 const TEMPORARY = new Set([429, 502, 503, 504]);
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"]);
@@ -140,7 +142,7 @@ export class Transport {
     let text: string;
     try {
       response = await send(this.#url + call.path + search(query), { ...request, signal });
-      text = await response.text();
+      text = await read(response);
     } catch (error) {
       options.signal?.throwIfAborted();
       const neverSent = codes(error).some((code) => NOT_CONNECTED.has(code));
@@ -162,7 +164,7 @@ export class Transport {
     }
     if (status === 204) return { body: undefined };
     if (status >= 200 && status < 300 && members !== null) return { body: members };
-    const message = `${call.method} ${call.path} got a response that is not Tandem's: ${status} without a JSON object`;
+    const message = `${call.method} ${call.path} got a response that is not Tandem's: ${status} without a JSON object of at most 16 MiB`;
     if (key !== null && status < 300) throw unknown(call, message, key, requestId);
     throw new UnexpectedAnswer(message, key, requestId);
   }
@@ -224,6 +226,24 @@ function search(query: Record<string, unknown>): string {
   return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }
 
+/** Return the body, or nothing of one that is larger than LARGEST_BODY. */
+async function read(response: Response): Promise<string> {
+  const reader = response.body?.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  for (let size = 0; reader; ) {
+    const { done, value } = await reader.read();
+    if (done) return text + decoder.decode();
+    size += value.byteLength;
+    if (size > LARGEST_BODY) {
+      reader.cancel().catch(() => undefined);
+      return "";
+    }
+    text += decoder.decode(value, { stream: true });
+  }
+  return text;
+}
+
 function parse(text: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(text);
@@ -250,8 +270,9 @@ function asProblem(members: Record<string, unknown> | null, response: Response):
 /** The seconds of a Retry-After header, a number or a date; 0 if it is missing or not valid. */
 function retryAfter(response: Response): number {
   const header = response.headers.get("Retry-After") ?? "";
-  if (/^[0-9]{1,9}$/.test(header)) return Number(header);
-  const seconds = (Date.parse(header) - Date.now()) / 1000;
+  if (/^[0-9]+$/.test(header)) return Number(header);
+  // Date.parse takes a number such as -2050 for a year.
+  const seconds = /^[A-Za-z]/.test(header) ? (Date.parse(header) - Date.now()) / 1000 : 0;
   return seconds > 0 ? seconds : 0;
 }
 

@@ -199,3 +199,58 @@ test("fetch is called as a function: browsers refuse it as a method of another o
     await new Tandem({ orderUrl, apiKey: KEY, fetch: strict as typeof fetch }).getOrder("1");
   });
 });
+
+test("a body that is too large is not read", async () => {
+  let sent = 0;
+  const flood: Answer = (_, response) => {
+    response.writeHead(200);
+    const block = Buffer.alloc(2 ** 20, " ");
+    const more = () => {
+      while (sent < 256) {
+        sent++;
+        if (!response.write(block)) return void response.once("drain", more);
+      }
+      response.end();
+    };
+    more();
+  };
+  await served([flood], async (url, seen) => {
+    await assert.rejects(client(url).getOrder("1"), UnexpectedAnswer);
+    assert.equal(seen.length, 1);
+  });
+  assert.ok(sent < 128, `${sent} MiB`);
+});
+
+test("lists, feeds and orders of another shape are UnexpectedAnswer, and so is a page that leads to itself", async () => {
+  const all = async (tandem: Tandem) => {
+    for await (const _ of tandem.all((cursor) => tandem.listOrders({ cursor })));
+  };
+  const events = async (tandem: Tandem) => {
+    for await (const _ of tandem.events({ after: "a" }));
+  };
+  const same = json(200, { data: [], next_cursor: "a", has_more: true });
+  const end = problem(400, "bad-request"); // without the check, the calls end with another error
+  for (const act of [all, events, (tandem: Tandem) => tandem.waitUntil("1", "paid")]) {
+    await served([json(200, {})], (url) => assert.rejects(act(client(url)), UnexpectedAnswer));
+  }
+  for (const act of [all, events]) {
+    await served([same, same, same, end], (url) => assert.rejects(act(client(url)), UnexpectedAnswer));
+  }
+});
+
+test("waitUntil keeps its deadline if the service does not respond", async () => {
+  await served([() => undefined], async (url) => {
+    const began = performance.now();
+    await assert.rejects(client(url, 30, 30).waitUntil("1", "paid", 0.5), Unavailable);
+    assert.ok(performance.now() - began < 15_000);
+  });
+});
+
+for (const [header, attempts] of [["9999999999", 1], ["-2050", 2], ["1.5", 2], ["x", 2]] as const) {
+  test(`Retry-After: ${header}`, async () => {
+    await served([problem(503, "unavailable", { "Retry-After": header }), json(200, ORDER)], async (url, seen) => {
+      await client(url).getOrder("1").catch((error) => assert.ok(error instanceof Unavailable));
+      assert.equal(seen.length, attempts);
+    });
+  });
+}
