@@ -78,7 +78,18 @@ class LimitedReader(io.RawIOBase):
         super().close()
 
 
-class _Response(http.client.HTTPResponse):
+class FinalResponse(http.client.HTTPResponse):
+    """A response behind any interim ones (RFC 9110, 15.2). http.client skips only 100, not 103 Early Hints."""
+
+    def begin(self) -> None:
+        """Read status and headers. Raises http.client.HTTPException."""
+        super().begin()
+        while 102 <= self.status < 200:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+
+
+class _Response(FinalResponse):
     def __init__(self, largest: int, sock: socket.socket, *args: Any, **more: Any) -> None:
         super().__init__(sock, *args, **more)
         self.fp.close()

@@ -69,6 +69,13 @@ class _Response(http.client.HTTPResponse):
         # urllib3 sets the socket's timeout to the read timeout of the call before it reads a response.
         self.fp = io.BufferedReader(_Reader(sock, time.monotonic() + (sock.gettimeout() or _TIMEOUT)))
 
+    def begin(self) -> None:
+        # http.client takes an interim response, such as 103 Early Hints, for the final one (RFC 9110, 15.2).
+        super().begin()
+        while 102 <= self.status < 200:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+
 
 class _Plain(HTTPConnection):
     response_class = _Response

@@ -18,7 +18,7 @@ from typing import Any
 
 from chassis import __version__
 from chassis.http import authorities
-from chassis.outgoing import LimitedReader
+from chassis.outgoing import FinalResponse, LimitedReader
 from order.webhooks import addresses
 from order.webhooks.addresses import BadUrl, Forbidden, Resolver, Target
 from order.webhooks.config import Settings
@@ -112,6 +112,8 @@ class _Clock:
 
 class _Connection(http.client.HTTPConnection):
     """A connection to one of a target's resolved addresses. The host's name is used for TLS and the Host header."""
+
+    response_class = FinalResponse
 
     def __init__(
         self, target: Target, found: list[str], clock: _Clock, tls: ssl.SSLContext, proxy: Proxy | None

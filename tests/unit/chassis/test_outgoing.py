@@ -246,3 +246,10 @@ def test_the_text_of_a_refusal_is_printable_and_has_no_card_number() -> None:
     with answering(once(whole)) as url, pytest.raises(Refused) as refused:
         Remote("destination", url, {}, 5.0).get("/", {})
     assert str(refused.value) == "destination answered 400: ?\ufffd?[31m [card ...1486]"
+
+
+def test_interim_responses_are_skipped() -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    with answering(once(2 * interim + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as url:
+        response = outgoing.limit(requests.Session()).get(url, timeout=5)
+    assert (response.status_code, response.content) == (200, b"{}")

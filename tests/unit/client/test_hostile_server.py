@@ -152,3 +152,15 @@ def test_a_number_that_json_does_not_have_is_refused(call: Call, constant: str) 
             call(url, False)
         with pytest.raises(OutcomeUnknown):
             call(url, True)
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_interim_responses_are_skipped(call: Call, status: str) -> None:
+    interim = f"HTTP/1.1 {status}\r\nLink: </style.css>\r\n\r\n".encode()
+
+    def respond(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(2 * interim + socket_server.json_response(json.dumps(ORDER).encode(), "201 Created"))
+
+    with socket_server.serve(respond) as (url, requests):
+        assert call(url, True).id == ORDER["id"]
+        assert len(requests) == 1

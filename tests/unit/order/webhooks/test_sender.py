@@ -153,6 +153,14 @@ def test_the_body_of_a_response_is_not_awaited() -> None:
     assert attempt.seconds < 2
 
 
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_interim_responses_are_skipped(status: str) -> None:
+    answer = f"HTTP/1.1 {status}\r\nLink: </style.css>\r\n\r\n".encode() * 2 + b"HTTP/1.1 204 No Content\r\n\r\n"
+    with listening(sends(answer)) as (port, _):
+        attempt = sender().post(f"http://127.0.0.1:{port}/", b"{}", {})
+    assert (attempt.status_code, attempt.error) == (204, None)
+
+
 def test_a_redirect_is_not_followed() -> None:
     with listening(sends(OK)) as (inside, seen):
         for code in (301, 302, 303, 307, 308):
