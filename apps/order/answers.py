@@ -86,8 +86,6 @@ def _refused(message: Message, payment: model.Payment | None, problem: str, deta
         raise Unreachable(f"payment: {detail}")
     if problem == NOT_FOUND and message.topic != Command.CREATE:
         return Outcome(message.id, succeeded=False, declined=True, reason=NOT_FOUND)
-    if problem == "refund-limit":  # only the release before this one limits commands, and a retry would not end that
-        return Outcome(message.id, succeeded=False, declined=True, reason=problem)
     if problem == CAPTURES_ONCE:
         return Outcome(message.id, succeeded=False, declined=True, reason=problem)
     if problem in _OVERTAKEN and message.topic == Command.REFUND:

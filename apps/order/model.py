@@ -199,14 +199,14 @@ def decide(order: Order, declined: LastError | None = None) -> Decision:
     if order.status is Status.PENDING_PAYMENT and payment.status not in LIVE and order.waits_for(Command.CREATE):
         return now  # somebody else's payment has ended: the one that the order has asked for can still be created
     if not fits(order, payment):
-        return _mismatch(order, payment, now)
+        return _mismatch(order, now)
     if order.status is Status.PAYMENT_FAILED:
         # A third party has created a payment for this order. It counts as a new attempt.
         return replace(now, status=Status.PENDING_PAYMENT) if payment.status in LIVE else now
     return _pay(order, payment, now)
 
 
-def _mismatch(order: Order, payment: Payment, now: Decision) -> Decision:
+def _mismatch(order: Order, now: Decision) -> Decision:
     """Fail an order that a third party has paid with another amount or currency, and return that money."""
     failed = replace(now, status=Status.PAYMENT_FAILED, failure_reason="amount_mismatch")
     if order.status is Status.PENDING_PAYMENT:
