@@ -62,8 +62,10 @@ def register(
         """After a restore: send payment again what was asked since a moment, and list the payments of lost orders.
 
         The commands keep their ids, so nothing is charged or refunded twice. It can be repeated and interrupted. The
-        relay sends the commands. New events follow all positions that consumers of the feed can know. With
-        --refund-orphans, the exit status is 1 if a payment still holds money. It is 2 if payment did not answer.
+        relay sends the commands. New events follow all positions that consumers of the feed can know.
+
+        The exit status is 2 if payment did not say whether it has a payment that is processing. Otherwise, with
+        --refund-orphans, it is 1 if a payment may still hold money, also because payment did not answer.
 
         Payments that were without an order before the moment are listed, too: their orders may have been placed after
         it and be lost.
