@@ -78,7 +78,7 @@ class Changes:
                     change = plan(session, order)
                     taken = transition.apply(order, change, new_id) if change else []
                     message = outbox_message(claim.merchant, taken[-1], headers, wait) if taken else None
-                    owner = message.owner or None if message else None
+                    owner = (message.owner or None) if message else None
                     path = Path(claim.merchant, taken, "merchant", headers, owner=owner, lease=lease_seconds(wait))
                     row = steps.write(session, [path])[0] if taken else None
                     if taken and row is None:

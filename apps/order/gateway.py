@@ -24,7 +24,7 @@ class PaymentGateway(Remote):
         super().__init__("payment", url, {"Authorization": f"Bearer {api_key}"}, timeout)
 
     def send(self, message: Message, timeout: float | None = None) -> Answer:
-        """Send the command of an outbox row; see `send_many`. Raises what a failure of this command is."""
+        """Send the command of an outbox row; see `send_many`. Raises Unreachable or Refused if it has no answer."""
         answer = self.send_many([message], timeout)[message.id]
         if isinstance(answer, Exception):
             raise answer

@@ -42,9 +42,9 @@ class Refunds:
         return refunds.of_order(session, merchant, order_id, after, limit)
 
     def find(self, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
-        """Return views of a merchant's refunds, newest first, after the time and id of the last one.
+        """Return views of a merchant's refunds, in the order of `sort`, after the time and id of the last one.
 
-        `query` is what schemas.ListRefunds loads.
+        `query` is what schemas.ListRefunds loads. The newest come first by default.
         """
         return self._lists.read(lambda session: refunds.find(session, merchant, query, after))
 

@@ -182,7 +182,7 @@ class ListRefunds(Schema):
 
 
 class RefundList(Schema):
-    """A page of refunds, newest first."""
+    """A page of refunds, newest first, or in the order of `sort`."""
 
     data = fields.List(fields.Nested(RefundView), metadata=describe("The refunds."))
     next_cursor = NextCursor()

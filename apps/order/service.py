@@ -145,7 +145,8 @@ class Orders:
     def find(self, merchant: str, query: dict[str, Any], after: tuple[datetime, str] | None) -> list[Row]:
         """Return views of orders after the time and id of the last one; `query` is what schemas.ListOrders loads.
 
-        The newest come first or, with `updated_after`, those whose last change is the oldest.
+        They come in the order of `sort`, by default the newest first. With `updated_after`, those whose last change is
+        the oldest come first.
         """
         if "updated_after" in query:
             return updated.find(self.database.session(), merchant, query, after)

@@ -288,7 +288,10 @@ def _end_refund(history: History, outcome: Outcome) -> None:
 
 
 def _explain(history: History, outcome: Outcome) -> None:
-    """Add the provider's reason to the last error: payment's response does not have it, the event after it does."""
+    """Add the provider's reason to the last error, if the event of a decline has it and payment's response had none.
+
+    The response has none if a release before 0.3 began the operation; see `payment.batches`.
+    """
     error = history.order.last_error
     if outcome.declined and outcome.reason and error and (error.id, error.reason) == (outcome.id, None):
         history.order = replace(history.order, last_error=replace(error, reason=outcome.reason))

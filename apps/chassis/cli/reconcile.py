@@ -1,6 +1,7 @@
 """The command `flask reconcile`: what a service has recorded, compared with the systems that it calls.
 
-Its exit status is 0 if all records agree, 1 if some differ, and 2 if some could not be compared. 1 and 2: it is 2.
+Its exit status is 0 if all records agree, 1 if some differ, and 2 if some could not be compared, whether or not others
+differ.
 """
 
 from __future__ import annotations

@@ -20,7 +20,10 @@ class Condition:
     versions: frozenset[str] | None = None
 
     def check(self, version: int) -> None:
-        """Raise Problem `precondition-failed` unless this version may be changed. The caller holds the row lock."""
+        """Raise Problem `precondition-failed` unless this version may be changed.
+
+        The caller holds the row's lock, or changes the row only if it still has this version.
+        """
         if self.versions is not None and str(version) not in self.versions:
             raise Problem("precondition-failed", f'If-Match names other versions; the current ETag is "{version}".')
 

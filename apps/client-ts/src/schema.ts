@@ -391,7 +391,7 @@ export interface Redelivery {
   since: string;
 }
 
-/** A page of refunds, newest first. */
+/** A page of refunds, newest first, or in the order of `sort`. */
 export interface RefundList {
   /** The refunds. */
   data: Array<RefundView>;

@@ -1,4 +1,4 @@
-"""Orders and refunds as the API shows them. A view has `body` (JSON text) and the columns that responses need."""
+"""Orders and their events as the API shows them. A view has `body` (JSON text) and the columns that responses need."""
 
 from __future__ import annotations
 
