@@ -40,7 +40,6 @@ class Settings:
     database_url: str = field(repr=False)
     read_database_url: str = field(repr=False)
     database_pooled: bool
-    environment: str
     scopes: frozenset[str]
     keyring: Keyring
     auth_off: bool
@@ -134,7 +133,6 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "database_url": _database_url(env, "DATABASE_URL"),
         "read_database_url": _database_url(env, "READ_DATABASE_URL") if env.str("READ_DATABASE_URL", "") else "",
         "database_pooled": env.bool("DATABASE_POOLED", False),
-        "environment": environment,
         "scopes": scopes,
         "keyring": keyring,
         "auth_off": mode == "off",

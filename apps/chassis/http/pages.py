@@ -8,9 +8,6 @@ from werkzeug.wrappers import Response as Answer
 from chassis.http import greeting
 from chassis.http.problems import Catalogue, Problem
 
-# The pages run no scripts and load nothing from other origins.
-_CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
 _STYLE = """:root { color-scheme: light dark }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem }
 h1 { line-height: 1.2 }
@@ -67,7 +64,7 @@ def blueprint(title: str, about: str, catalogue: Catalogue) -> Blueprint:
 
     @pages.after_request
     def for_browsers(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = _CSP
+        response.headers["Content-Security-Policy"] = greeting.POLICY
         response.headers["Referrer-Policy"] = "no-referrer"
         if response.status_code == 200 and "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "public, max-age=3600"

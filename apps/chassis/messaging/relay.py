@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from chassis.messaging import outbox, shares
-from chassis.messaging.leases import backoff
+from chassis.messaging.leases import MAX_BACKOFF, backoff
 from chassis.messaging.outbox import Message
 from chassis.messaging.pace import Pace
 from chassis.messaging.remote import Breaker, Refused, Unreachable
@@ -147,7 +147,7 @@ class Relay:
 
     def _release(self, message: Message, error: Exception) -> None:
         # The breaker already holds back calls to a destination that is down; only refused rows wait longer each time.
-        delay = backoff(message.attempts, cap=2.0 if isinstance(error, Unreachable) else 300.0)
+        delay = backoff(message.attempts, cap=2.0 if isinstance(error, Unreachable) else MAX_BACKOFF)
         outbox.release(self._database.session(), message, delay, str(error))
         log.warning(
             "delivery_failed",
