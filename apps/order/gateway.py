@@ -107,7 +107,7 @@ class PaymentGateway(Remote):
 
 
 def _check_release(error: Refused, lacks: str) -> None:
-    """Raise Unreachable if payment does not know the path: it has an older release, which `lacks` says more about."""
+    """Raise Unreachable if payment does not know the path: its release is older. `lacks` is what that does not do."""
     if error.problem in ("not-found", "method-not-allowed"):
         raise Unreachable(f"payment has an older release, which {lacks}; it is being upgraded") from error
 

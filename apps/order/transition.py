@@ -275,7 +275,8 @@ def _end(history: History, outcome: Outcome) -> LastError | None:
 def _end_refund(history: History, outcome: Outcome) -> None:
     """Add the step of a refund that has ended.
 
-    After it, the order shows the refund in its amounts: what follows from a success is the same step, or comes first.
+    From this step on, the order shows a refund that succeeded in its amounts. If nothing else follows from the success,
+    the step itself changes the amounts. Otherwise the steps that follow come before it.
     """
     if not outcome.succeeded:
         history.step("refund.failed", ended=outcome, failure=outcome.reason)

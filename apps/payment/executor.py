@@ -40,7 +40,8 @@ class Executor:
         outcome is neither success nor failure: the operation is released, and the executor's loop claims it again after
         a delay.
 
-        `answered` is true if the caller tells the order service the outcome: then there is no event of it.
+        `answered` is true if the caller tells the order service the outcome. Then there is an event of it only in the
+        cases that `Settled` names.
         """
         with logs.request_context(operation.headers):
             if self._is_late(operation):

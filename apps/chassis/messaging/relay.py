@@ -64,8 +64,8 @@ class Relay:
         """Deliver one message that is leased to the caller. `handle` replaces the relay's own function for this call.
 
         Failures of the destination, and of interpreting its answer, are not raised: the message is released, with the
-        error, and delivered later. So is a change that a rule of the database refuses. Raises what `UNAVAILABLE` lists;
-        then the message is claimed again after its lease expires.
+        error, and delivered later. The same happens if a rule of the database refuses what follows from the answer.
+        Raises what `UNAVAILABLE` lists; then the message is claimed again after its lease expires.
         """
         began = time.perf_counter()
         with tracing.span(f"deliver {message.topic}", message.headers, _attributes(message)) as set_attribute:

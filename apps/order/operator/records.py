@@ -74,7 +74,7 @@ def endpoint_counts(session: Session, merchant: str, endpoint_id: str) -> Row:
 
 
 def endpoint_deliveries(session: Session, merchant: str, endpoint_id: str, limit: int) -> list[Row]:
-    """Return the newest webhooks of an endpoint, newest first."""
+    """Return up to `limit` webhooks of an endpoint, newest first."""
     return session.execute(
         """SELECT id, order_id, type, status, attempts, last_status_code, last_error, created_at
            FROM webhook_deliveries WHERE merchant = %s AND endpoint_id = %s ORDER BY id DESC LIMIT %s""",

@@ -8,8 +8,8 @@ from typing import LiteralString
 def queue(source: LiteralString) -> LiteralString:
     """Return SQL that stores a delivery for each endpoint that subscribes to an event.
 
-    The deliveries of a disabled endpoint wait until it is enabled. With a position in the events instead, an order that
-    commits while the endpoint is enabled could be missed.
+    A disabled endpoint gets deliveries, too. They wait until it is enabled. If it got none, and the events since a
+    position were read when it is enabled, an order that commits at that moment could be missed.
 
     It is a CTE of the statement that writes the event. `source` has the order as `o`, and the event as
     `n(id, type, version, headers)`; an id of NULL queues nothing. `headers` (JSON) are those of the request that caused
