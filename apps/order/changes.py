@@ -96,15 +96,15 @@ class Changes:
         A duplicate or late event changes nothing, because the order's row says what is known already. If there is no
         such order, the payment is kept (see orphans) until the order is placed; then returns False.
 
-        Raises Problem `unavailable` if the order has to know first how its own payment has ended, and payment does not
+        Raises Problem `unavailable` if the order has to read a payment first (transition.to_read), and payment does not
         respond; payment sends the event again.
         """
         updated = False
         while True:
             session = self._database.session()
             order = steps.read(session, merchant, order_id)
-            if order is not None and order.payment and not updated and transition.is_outdated(order, answer):
-                self._update(merchant, order_id, order.payment.id, headers)
+            if order is not None and not updated and (payment_id := transition.to_read(order, answer)) is not None:
+                self._update(merchant, order, payment_id, headers)
                 updated = True
                 continue
             if order is None and answer.payment is not None:
@@ -118,8 +118,8 @@ class Changes:
             if not path.steps or self._write(session, path) is not None:
                 return True
 
-    def _update(self, merchant: str, order_id: str, payment_id: str, headers: dict[str, str]) -> None:
-        """Read the order's payment from payment, and apply it. Raises Problem `unavailable`."""
+    def _update(self, merchant: str, order: Order, payment_id: str, headers: dict[str, str]) -> None:
+        """Read a payment of the order from payment, and apply it. Raises Problem `unavailable`."""
         try:
             payment = self._gateway.snapshot(merchant, payment_id)
         except Refused as error:
@@ -128,7 +128,7 @@ class Changes:
             raise unavailable(_NOT_UPDATED) from error
         except Unreachable as error:
             raise unavailable(_NOT_UPDATED) from error
-        self.receive(merchant, order_id, Answer(payment), headers)
+        self.receive(merchant, order.id, Answer(payment, is_current=payment_id in order.past), headers)
 
     def lose(self, merchant: str, order_id: str, lost: Lost) -> None:
         """Take a payment from its order that payment has lost."""

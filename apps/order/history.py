@@ -63,6 +63,16 @@ class History:
             self.order = replace(self.order, last_error=None)
         self.order = replace(self.order, payment=payment)
 
+    def take_back(self, payment: Payment) -> None:
+        """Let a payment count again that the order gave up and that is live now, unless the order has a live one.
+
+        A payment that has ended stays so, unless payment was restored to a moment before its end. Then it is the one
+        that payment has for this order: it can be charged, and payment creates no other.
+        """
+        known = self.order.payment
+        if payment.status in model.LIVE and (known is None or known.status not in model.LIVE):
+            self.order = replace(self.order, past=self.order.past - {payment.id})
+
     def fail(self, error: LastError | None) -> None:
         """Show a decline, unless the order knows already that somebody has captured or voided since."""
         payment = self.order.payment

@@ -101,12 +101,13 @@ class Answer(Struct, frozen=True):
     """What payment reports: its newest snapshot, and the outcome of a command if it is known.
 
     `payment` is None if payment does not know the payment that the command is about. `answers` is the id of the message
-    that payment answered, and None for an event.
+    that payment answered, and None for an event. `is_current`: payment was asked after the order gave the payment up.
     """
 
     payment: Payment | None
     outcome: Outcome | None = None
     answers: str | None = None
+    is_current: bool = False
 
 
 class Lost(Struct, frozen=True):
@@ -187,21 +188,19 @@ def is_newer(order: Order, payment: Payment) -> bool:
     return known.status not in model.LIVE
 
 
-def is_outdated(order: Order, answer: Answer) -> bool:
-    """Return whether an event shows that the order's own payment has ended, although the order knows it as live.
+def to_read(order: Order, answer: Answer) -> str | None:
+    """Return the id of the payment that the order has to read before it applies an event; None if there is none.
 
-    An order has one live payment at a time, so another one proves it. Payment reported the end in a response that the
-    order has not committed yet, and there is no event of what was a response.
+    An order has one live payment at a time, so another one proves that the order's own has ended. Payment reported the
+    end in a response that the order has not committed yet, and there is no event of what was a response. A payment that
+    the order gave up may be live again (History.take_back), or the event may be a late one.
     """
     known, payment = order.payment, answer.payment
-    return (
-        known is not None
-        and payment is not None
-        and payment.id != known.id
-        and payment.id not in order.past
-        and known.status in model.LIVE
-        and payment.status in model.LIVE
-    )
+    if payment is None or payment.status not in model.LIVE or answer.is_current:
+        return None
+    if known is not None and known.status in model.LIVE:
+        return known.id if payment.id != known.id and payment.id not in order.past else None
+    return payment.id if payment.id in order.past else None
 
 
 def is_behind(order: Order, answer: Answer) -> bool:
@@ -228,11 +227,13 @@ def _cancel(history: History, change: Cancel) -> None:
 
 
 def _answer(history: History, answer: Answer) -> None:
+    ids = {answer.answers, answer.outcome.id if answer.outcome else None}
+    create = {asked.id for asked in history.order.asked if asked.id in ids and asked.command is Command.CREATE}
+    if answer.payment is not None and (answer.is_current or answer.answers in create):
+        history.take_back(answer.payment)
     if answer.payment is not None and is_newer(history.order, answer.payment):
         history.take(answer.payment)
-    ids = {answer.answers, answer.outcome.id if answer.outcome else None}
-    # A payment that was created is in the row from now on, so its command has done all that it can.
-    history.forget({asked.id for asked in history.order.asked if asked.id in ids and asked.command is Command.CREATE})
+    history.forget(create)  # the payment is in the row from now on, so its command has done all that it can
     declined = _end(history, answer.outcome) if answer.outcome else None
     history.advance(declined)
     history.record()

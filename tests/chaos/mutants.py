@@ -349,6 +349,13 @@ MUTATIONS = (
         ("tests/integration/order/test_declined_before_a_restore.py",),
     ),
     Mutation(
+        "a payment that was given up is ignored for good",
+        "an order does not take a payment back that failed and is live again after a restore",
+        "apps/order/transition.py",
+        (("        history.take_back(answer.payment)\n", "        pass\n"),),
+        ("tests/integration/order/test_past_payment_lives.py",),
+    ),
+    Mutation(
         "compared by creation",
         "reconcile does not compare an order that was placed before the period and changed in it",
         "apps/order/store/comparison.py",

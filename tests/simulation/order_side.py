@@ -147,13 +147,14 @@ class OrderSide:
             self._apply(order, answer)
 
     def receive_event(self, order_id: str, answer: Answer) -> None:
-        """Apply an event, if the order is there; before that, its own payment as it is now, if that has ended."""
+        """Apply an event, if the order is there; before that, the payment that it has to read (transition.to_read)."""
         order = self.rows.get(order_id)
         if order is None:
             return
-        known = order.facts.payment
-        if known is not None and known.id in self._payment.rows and transition.is_outdated(order.facts, answer):
-            self._apply(order, Answer(answers.snapshot(self._payment.rows[known.id].view())))
+        row = self._payment.rows.get(transition.to_read(order.facts, answer) or "")
+        if row is not None:
+            now = answers.snapshot(row.view())
+            self._apply(order, Answer(now, is_current=now.id in order.facts.past))
         self._apply(order, answer)
 
     def sweep(self, order: OrderRow) -> None:
