@@ -20,7 +20,7 @@ from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.postgres.durability import confirmed
 from chassis.replica import Replica
 from chassis.telemetry import logs
-from order import lines, references, refusals, transition
+from order import lines, references, refusals, repeated, transition
 from order.changes import Changes, Plan, found, lease_seconds, new_id, outbox_message
 from order.gateway import PaymentGateway
 from order.labels import MOST_LABELS
@@ -180,9 +180,9 @@ class Orders:
         Raises Problem `order-not-found`, `order-state` or `amount-exceeds-authorized`.
         """
 
-        def plan(_: Session, order: Order) -> Change:
+        def plan(session: Session, order: Order) -> Change | None:
             _raise(refusals.refusal_of(order, wanted))
-            return wanted
+            return repeated.capture(session, claim, wanted)
 
         return self._request(claim, order_id, headers, wait, plan, lambda row: not row["capturing"])
 
@@ -201,9 +201,12 @@ class Orders:
         `wanted` is what change_schemas.CreateRefund loads.
         Raises Problem `order-not-found`, `order-state`, `amount-exceeds-captured` or `refund-limit`.
         """
-        refund_id, amount = new_id(), wanted.get("amount")
+        amount = wanted.get("amount")
+        refund_id = repeated.refund_id(claim, amount) or new_id()
 
-        def plan(session: Session, order: Order) -> Change:
+        def plan(session: Session, order: Order) -> Change | None:
+            if refunds.get(session, claim.merchant, order_id, refund_id) is not None:
+                return None  # the key was purged
             _raise(refusals.refusal(order, Command.REFUND, amount))
             refuse_many(session, claim.merchant, order)
             return Refund(refund_id, amount, wanted.get("reason"), wanted["metadata"])

@@ -61,11 +61,12 @@ class Cancel(Struct, frozen=True):
 class Capture(Struct, frozen=True):
     """Capture an amount in minor units (None: all that is left).
 
-    The rest is released, or stays authorized if the capture is not `final`.
+    The rest is released, or stays authorized if the capture is not `final`. `id` becomes that of the command, if given.
     """
 
     amount: int | None = None
     final: bool = True
+    id: str | None = None
 
 
 class Release(Struct, frozen=True):
@@ -152,7 +153,7 @@ def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
             if not order.waits_for(Command.CAPTURE):
                 stay, amount = model.stay(order), change.amount or 0
                 asked = replace(stay, command=Command.CAPTURE, amount=amount, final=change.final)
-                history.step("payment.capture_requested", asked)
+                history.step("payment.capture_requested", asked, message_id=change.id)
         case Release():
             if not order.waits_for(Command.VOID):
                 history.step("payment.void_requested", replace(model.stay(order), command=Command.VOID))
