@@ -122,10 +122,9 @@ def require_output() -> None:
 
 def _discard_output() -> None:
     """Drop what cannot be written: Python would try once more at its end, and end with another status."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except OSError:
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

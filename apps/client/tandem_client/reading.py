@@ -86,11 +86,11 @@ class _Encrypted(HTTPSConnection):
 
 
 class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
+    ConnectionCls = _Plain  # pyright: ignore[reportAssignmentType]
 
 
 class _EncryptedPool(HTTPSConnectionPool):
-    ConnectionCls = _Encrypted
+    ConnectionCls = _Encrypted  # pyright: ignore[reportAssignmentType]
 
 
 def _set_classes(manager: PoolManager) -> None:

@@ -13,8 +13,11 @@ from payment import reservations
 from payment.providers.simulator import Simulator
 from tests.integration.payment.test_actions import authorized, operations
 from tests.support.eventually import eventually
-from tests.support.pair import Pair
+from tests.support.pair import Client, Pair
 from tests.support.problems import refused
+from tests.support.settings import INTERNAL_KEY
+
+FAULTS = "/v1/simulator/faults"
 
 
 def capture(pair: Pair, payment: dict[str, Any], amount: int | None, *, final: bool = False, key: str = "") -> Any:
@@ -121,11 +124,15 @@ def test_a_capture_whose_key_was_purged_takes_its_part_once(pair: Pair) -> None:
 
 
 def test_a_capture_with_an_unknown_outcome_takes_its_part_once(pair: Pair) -> None:
-    payment = authorized(pair, payment_method="pm_timeout_charged")
-    eventually(lambda: read(pair, payment)[0] == "authorized", "it is authorized")
-    assert capture(pair, payment, 300).status_code == 202
-    refused(capture(pair, payment, 100), 409, "payment-state")
-    refused(pair.payment.post(f"/v1/payments/{payment['id']}/void", {}), 409, "payment-state")
+    payment = authorized(pair)
+    provider = Client(pair.payment.url, INTERNAL_KEY)
+    try:
+        assert provider.request("PUT", FAULTS, json={"lost_answers_percent": 100}).status_code == 200
+        assert capture(pair, payment, 300).status_code == 202
+        refused(capture(pair, payment, 100), 409, "payment-state")
+        refused(pair.payment.post(f"/v1/payments/{payment['id']}/void", {}), 409, "payment-state")
+    finally:
+        assert provider.request("PUT", FAULTS, json={}).status_code == 200
     eventually(lambda: read(pair, payment) == ("authorized", 900, 300), "the outcome is known")
     assert at_provider(pair, payment)[1:] == [("capture", 300, False, "succeeded")]
 

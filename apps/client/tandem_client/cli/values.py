@@ -22,7 +22,7 @@ class Seconds(click.FloatRange):
         """Return the seconds. Raises BadParameter."""
         if isinstance(value, str) and not _is_digits(value.replace(".", "", 1)):
             self.fail("must be a number of seconds in the digits 0 to 9, such as 30", param, ctx)
-        return float(super().convert(value, param, ctx))
+        return float(super().convert(float(value), param, ctx))
 
 
 def whole(text: str) -> int:
