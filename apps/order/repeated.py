@@ -34,15 +34,15 @@ def capture(session: Session, claim: Claim, wanted: Capture | Release) -> Captur
 
 
 def refund_id(claim: Claim, amount: int | None) -> str | None:
-    """Return the id of a refund of `amount`; None if it needs a new one.
-
-    The refunds of an order are listed by their ids, which have a time. So they need a key that has one.
-    """
-    return _id(claim) if amount is not None and _is_timed(claim) else None
+    """Return the id of a refund of `amount`; None if it needs a new one."""
+    return None if amount is None else _id(claim)
 
 
 def _id(claim: Claim) -> str:
-    """Return the id that a request stands for: always the same one. It has the time of the key if that is a UUIDv7."""
+    """Return the id that a request stands for: always the same one.
+
+    It has the time of the key if that is a UUIDv7, so payment's provider knows how old the request is.
+    """
     parts = b"tandem", claim.merchant.encode(), claim.key.encode(), claim.fingerprint
     digest = int.from_bytes(hashlib.sha256(b"\0".join(parts)).digest()[:16], "big")
     if not _is_timed(claim):

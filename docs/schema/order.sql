@@ -212,7 +212,7 @@ CREATE TABLE refunds (
 );
 COMMENT ON TABLE refunds IS 'Refunds of orders, including those that cancel an order.';
 COMMENT ON COLUMN refunds.merchant IS 'Merchant that owns the order.';
-COMMENT ON COLUMN refunds.id IS 'UUIDv7. Also the id of the command in the outbox, and so the idempotency key at payment.';
+COMMENT ON COLUMN refunds.id IS 'The refund''s id, a UUIDv7, or a UUIDv8 if it derives from an idempotency key that has no time. Also that of the command, and the idempotency key at payment.';
 COMMENT ON COLUMN refunds.order_id IS 'The order.';
 COMMENT ON COLUMN refunds.amount IS 'Amount, in minor units.';
 COMMENT ON COLUMN refunds.currency IS 'ISO 4217 code.';
@@ -257,7 +257,7 @@ CREATE TABLE outbox (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE outbox IS 'Transactional outbox: messages to the other service. A row commits with the change it is about.';
 COMMENT ON COLUMN outbox.sequence IS 'Insertion order. Only the messages of one aggregate depend on it.';
-COMMENT ON COLUMN outbox.id IS 'UUIDv7. The receiver takes it as the idempotency key; it is the same at each attempt.';
+COMMENT ON COLUMN outbox.id IS 'The message''s id, a UUIDv7, or a UUIDv8 if it derives from an idempotency key that has no time. The idempotency key at payment, the same at each attempt.';
 COMMENT ON COLUMN outbox.merchant IS 'Merchant of the order.';
 COMMENT ON COLUMN outbox.aggregate_id IS 'The order. Only its oldest undelivered row is claimed, so its messages arrive in order.';
 COMMENT ON COLUMN outbox.topic IS 'In order payment.create, payment.capture, payment.void or payment.refund; in payment payment.updated.';

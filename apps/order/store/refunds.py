@@ -21,8 +21,12 @@ OBJECT = f"""json_build_object(
 
 _VIEW = f"{OBJECT}::text AS body, r.id, r.status"
 
-_IDS = """SELECT id FROM refunds WHERE merchant = %(merchant)s AND order_id = %(order_id)s
-    AND (%(after)s::uuid IS NULL OR id < %(after)s::uuid) ORDER BY id DESC LIMIT %(limit)s::bigint + 1"""
+# If the refund `after` is not there, the list begins with the newest one.
+_IDS = """SELECT id, created_at AS made_at FROM refunds WHERE merchant = %(merchant)s AND order_id = %(order_id)s
+    AND (%(after)s::uuid IS NULL OR (created_at, id) < (COALESCE((
+        SELECT last.created_at FROM refunds last WHERE last.merchant = %(merchant)s AND last.id = %(after)s::uuid),
+        'infinity'), %(after)s::uuid))
+    ORDER BY created_at DESC, id DESC LIMIT %(limit)s::bigint + 1"""
 
 _ONE = f"SELECT {_VIEW} FROM refunds r WHERE r.merchant = %(merchant)s AND r.id = page.id"
 
@@ -42,7 +46,7 @@ def of_order(session: Session, merchant: str, order_id: str, after: str | None, 
     have no `body`; see `lists.bounded`.
     """
     return session.execute(
-        lists.bounded(_IDS, "id DESC", _ONE, limit),
+        lists.bounded(_IDS, "made_at DESC, id DESC", _ONE, limit),
         {"merchant": merchant, "order_id": order_id, "after": after, "limit": limit},
     ).fetchall()
 

@@ -56,6 +56,14 @@ def test_a_refund_has_its_own_address_and_names_its_order_and_payment(pair: Pair
     assert event["refund"] == shown.json()
 
 
+def test_the_refunds_of_an_order_are_listed_newest_first_whatever_their_keys_are(pair: Pair) -> None:
+    order = paid(pair)
+    made = [refund(pair, order, amount=amount)["id"] for amount in range(1, 8)]
+    path = f"/v1/orders/{order['id']}/refunds"
+    assert [each["id"] for each in pair.order.get(path).json()["data"]] == made[::-1]
+    assert ids_of_pages(pair.order, f"{path}?limit=2") == made[::-1]
+
+
 def test_a_refund_without_labels_has_none_and_is_as_new_as_its_request_while_it_is_pending(pair: Pair) -> None:
     order = paid(pair)
     pair.stop_payment()

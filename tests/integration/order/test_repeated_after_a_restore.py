@@ -85,6 +85,7 @@ def purge(pair: Pair) -> None:
         ("manual", "capture", {"amount": 300, "final": False}, uuid7, (300, 0)),
         ("manual", "capture", {"amount": 300, "final": False}, uuid4, (300, 0)),
         ("automatic", "refunds", {"amount": 300, "reason": "broken"}, uuid7, (900, 300)),
+        ("automatic", "refunds", {"amount": 300, "reason": "broken"}, uuid4, (900, 300)),
     ],
 )
 def test_a_repeated_request_moves_no_money_again(
