@@ -8,17 +8,13 @@ nothing is left then.
 
 from __future__ import annotations
 
-import hashlib
-from uuid import UUID
-
 from msgspec import structs
 
+from chassis import derived_ids
 from chassis.http.idempotency import Claim
 from chassis.postgres.database import Session
 from order.store import resending
 from order.transition import Capture, Release
-
-_TIME_BITS = 48
 
 
 def capture(session: Session, claim: Claim, wanted: Capture | Release) -> Capture | Release | None:
@@ -39,23 +35,5 @@ def refund_id(claim: Claim, amount: int | None) -> str | None:
 
 
 def _id(claim: Claim) -> str:
-    """Return the id that a request stands for: always the same one.
-
-    It has the time of the key if that is a UUIDv7, so payment's provider knows how old the request is.
-    """
-    parts = b"tandem", claim.merchant.encode(), claim.key.encode(), claim.fingerprint
-    digest = int.from_bytes(hashlib.sha256(b"\0".join(parts)).digest()[:16], "big")
-    if not _is_timed(claim):
-        return str(UUID(int=digest & ~(0xF000 << 64 | 0xC000 << 48) | 8 << 76 | 0x8000 << 48))
-    milliseconds = UUID(claim.key).int >> 128 - _TIME_BITS
-    digest = digest & (1 << 128 - _TIME_BITS) - 1 | milliseconds << 128 - _TIME_BITS
-    return str(UUID(int=digest & ~(0xF000 << 64 | 0xC000 << 48) | 7 << 76 | 0x8000 << 48))
-
-
-def _is_timed(claim: Claim) -> bool:
-    """Return whether the key is a UUIDv7 as it is usually written: its time is that of the request."""
-    try:
-        value = UUID(claim.key)
-    except ValueError:
-        return False
-    return value.version == 7 and str(value) == claim.key.lower()
+    meaning = f"tandem\0command\0{claim.merchant}\0{claim.key}\0".encode() + claim.fingerprint
+    return derived_ids.derive(claim.key, meaning)

@@ -311,7 +311,7 @@ MUTATIONS = (
             ),
         ),
         ("tests/integration/chassis/cli/test_purge.py",),
-        also=(("apps/payment/ids.py", _DERIVED, _RANDOM),),  # with derived ids the second request is a replay
+        also=(("apps/chassis/derived_ids.py", _DERIVED, _RANDOM),),  # with derived ids the second request is a replay
     ),
     Mutation(
         "a purged key is forgotten",
@@ -470,7 +470,7 @@ MUTATIONS = (
     Mutation(
         "random ids",
         "an operation's id does not follow from the key that asked for it",
-        "apps/payment/ids.py",
+        "apps/chassis/derived_ids.py",
         (
             (
                 _DERIVED,

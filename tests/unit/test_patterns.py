@@ -51,6 +51,7 @@ LARGEST = {
     "chassis.identifiers._RANDOM": SEARCHED_SIZE,
     "chassis.identifiers._TEST_NUMBER": SEARCHED_SIZE,
     "chassis.identifiers._UUID": MAX_BODY,
+    "chassis.derived_ids._UUID7": HEADER,
     "chassis.http.fields._NUMBER": LINE,
     "chassis.http.fields._TIME": LINE,
     "chassis.http.fields._UUID": MAX_BODY,
@@ -79,7 +80,6 @@ LARGEST = {
     "order.webhooks.addresses._HOST": URL,
     "order.webhooks.addresses._REST": URL,
     "order.webhooks.proxy._NUMBER": URL,
-    "payment.ids._UUID7": HEADER,
     "tandem_client.attempt._MERCHANT": HEADER,
     "tandem_client.transport._KEY": HEADER,
 }

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeGuard, runtime_checkable
 
-from chassis import cards
+from chassis import cards, derived_ids
 from chassis.postgres.database import Row, Session
-from payment import ids
 from payment.config import Settings
 from payment.model import Operation, Outcome, Record, Result
 from payment.providers.faults import Faults
@@ -146,7 +145,7 @@ def may_have_forgotten(provider: Provider, operation: Operation) -> bool:
     """
     if provider.key_life is None:
         return False
-    age = ids.age(operation.id)
+    age = derived_ids.age(operation.id)
     return age is None or age >= provider.key_life
 
 

@@ -31,10 +31,9 @@ from typing import Any
 import requests
 import stripe
 
-from chassis import outgoing
+from chassis import derived_ids, outgoing
 from chassis.http import authorities
 from chassis.telemetry import logs
-from payment import ids
 from payment.model import Kind, Operation, Outcome, Record, Result
 from payment.providers import (
     Hint,
@@ -229,7 +228,7 @@ class Stripe:
         while Stripe still knows the idempotency key. Raises stripe.StripeError if it fails later. If the operation has
         created several, which is logged as an error, the one that holds money counts, or else the oldest.
         """
-        age = ids.age(operation.id)
+        age = derived_ids.age(operation.id)
         if age is not None and age < SEARCH_AFTER:
             return None
         intents = self._client.v1.payment_intents
