@@ -81,7 +81,7 @@ COMMENT ON COLUMN orders.capture IS 'automatic: the payment is captured at once.
 COMMENT ON COLUMN orders.metadata IS 'Data of the merchant, not interpreted.';
 COMMENT ON COLUMN orders.payment IS 'Newest snapshot of the current payment: id, version, status, amounts. NULL before the first.';
 COMMENT ON COLUMN orders.failure_reason IS 'Why the payment failed, while the status is payment_failed.';
-COMMENT ON COLUMN orders.past_payments IS 'Ids of earlier payments. Snapshots of these are ignored.';
+COMMENT ON COLUMN orders.past_payments IS 'Ids of earlier payments. Snapshots of these are ignored, unless one is live again after a restore.';
 COMMENT ON COLUMN orders.command_id IS 'Newest command in the outbox. The sweep sends it again if the order waits too long.';
 COMMENT ON COLUMN orders.swept_at IS 'Last time that the sweep found the order waiting. Setting it makes no new version.';
 COMMENT ON COLUMN orders.version IS 'Version of the newest row in order_events; sent as the ETag.';

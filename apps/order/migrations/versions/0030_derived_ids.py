@@ -1,4 +1,4 @@
-"""Comments on ids that follow from a request's idempotency key."""
+"""Comments on ids that follow from a request's idempotency key, and on earlier payments."""
 
 from alembic import op
 
@@ -11,7 +11,7 @@ _DERIVED = "a UUIDv7, or a UUIDv8 if it derives from an idempotency key that has
 
 
 def upgrade() -> None:
-    """Replace two comments."""
+    """Replace three comments."""
     op.execute(
         tables.comment(
             "COLUMN refunds.id",
@@ -20,5 +20,9 @@ def upgrade() -> None:
         + tables.comment(
             "COLUMN outbox.id",
             f"The message's id, {_DERIVED}. The idempotency key at payment, the same at each attempt.",
+        )
+        + tables.comment(
+            "COLUMN orders.past_payments",
+            "Ids of earlier payments. Snapshots of these are ignored, unless one is live again after a restore.",
         )
     )
