@@ -1,7 +1,8 @@
 """Ids that follow from the idempotency key of a request, so that the same request always has the same id.
 
-A service whose database was restored from an older copy has forgotten requests. A repeated one gets the id that it had,
-and whoever it is sent to answers with what was done the first time.
+A service whose database was restored from an older copy has forgotten requests. A repeated request gets the id that it
+had before, so the receiver of that id returns the first result. Receivers keep the ids, so the derivation can never
+change.
 
 If the key is a UUIDv7, the id is one with the same time, which keeps the indexes local and says how old the request is.
 Any other key has no known time: the id is a UUIDv8. Source: RFC 9562, sections 5.7 and 5.8.

@@ -18,9 +18,10 @@ from order.transition import Capture, Release
 
 
 def capture(session: Session, claim: Claim, wanted: Capture | Release) -> Capture | Release | None:
-    """Return what a request changes: a capture that keeps the rest gets its id. None if it was sent before.
+    """Return the change that a request makes, or None if its command was sent before.
 
-    Any other capture or release can be done only once.
+    A capture that keeps the rest gets the id that the request stands for. Any other capture or a release can succeed
+    only once, so it needs none.
     """
     if isinstance(wanted, Release) or wanted.final or wanted.amount is None:
         return wanted
@@ -30,7 +31,7 @@ def capture(session: Session, claim: Claim, wanted: Capture | Release) -> Captur
 
 
 def refund_id(claim: Claim, amount: int | None) -> str | None:
-    """Return the id of a refund of `amount`; None if it needs a new one."""
+    """Return the id that a refund of `amount` stands for; None if it refunds all that is left."""
     return None if amount is None else _id(claim)
 
 

@@ -202,10 +202,11 @@ class Orders:
         Raises Problem `order-not-found`, `order-state`, `amount-exceeds-captured` or `refund-limit`.
         """
         amount = wanted.get("amount")
-        refund_id = repeated.refund_id(claim, amount) or new_id()
+        derived = repeated.refund_id(claim, amount)
+        refund_id = derived or new_id()
 
         def plan(session: Session, order: Order) -> Change | None:
-            if refunds.get(session, claim.merchant, order_id, refund_id) is not None:
+            if derived is not None and refunds.get(session, claim.merchant, order_id, derived) is not None:
                 return None  # the key was purged
             _raise(refusals.refusal(order, Command.REFUND, amount))
             refuse_many(session, claim.merchant, order)

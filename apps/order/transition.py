@@ -190,11 +190,11 @@ def is_newer(order: Order, payment: Payment) -> bool:
 
 
 def to_read(order: Order, answer: Answer) -> str | None:
-    """Return the id of the payment that the order has to read before it applies an event; None if there is none.
+    """Return the id of a payment that must be read from payment before the event is applied, or None.
 
-    An order has one live payment at a time, so another one proves that the order's own has ended. Payment reported the
-    end in a response that the order has not committed yet, and there is no event of what was a response. A payment that
-    the order gave up may be live again (History.take_back), or the event may be a late one.
+    An order has one live payment at a time. If the event shows another one as live, the order's own has ended: payment
+    reported that in a response that the order has not committed yet, and sends no event of it. If the event shows a
+    payment as live that the order gave up, it is live again (History.take_back), or the event is late.
     """
     known, payment = order.payment, answer.payment
     if payment is None or payment.status not in model.LIVE or answer.is_current:

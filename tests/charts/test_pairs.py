@@ -22,31 +22,29 @@ def each(order: dict[str, Any], payment: dict[str, Any]) -> dict[str, Any]:
     return {"order": EXTERNAL | {"database": order}, "payment": EXTERNAL | {"database": payment}}
 
 
+ONE_DATABASE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("url", {"url": "postgres://a:b@c:5432/d?sslmode=require"}, {"url": "postgresql://e:f@c:5432/d"}),
+    (
+        "migrationUrl",
+        {"url": "postgresql://a:b@c/order", "migrationUrl": "postgresql://o:b@c/d"},
+        {"url": "postgresql://a:b@c/payment", "migrationUrl": "postgresql://o:b@c/d"},
+    ),
+    ("existingSecret", {"existingSecret": "x"}, {"existingSecret": "x"}),
+    (
+        "migrationExistingSecret",
+        {"existingSecret": "x", "migrationExistingSecret": "z"},
+        {"existingSecret": "y", "migrationExistingSecret": "{{ print `z` }}"},
+    ),
+    ("cloudNativePG", {"cloudNativePG": "x"}, {"cloudNativePG": "x"}),
+]
+"""A value that names the database, and the values of `database` of order and of payment."""
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("tandem", both(**EXTERNAL), "order.database.url and payment.database.url: name the same database"),
-    (
-        "tandem",
-        each({"url": "postgres://a:b@c:5432/d?sslmode=require"}, {"url": "postgresql://e:f@c:5432/d"}),
-        "order.database.url and payment.database.url: name the same database",
+    *(
+        ("tandem", each(*values), f"order.database.{name} and payment.database.{name}: name the same database")
+        for name, *values in ONE_DATABASE
     ),
-    (
-        "tandem",
-        each(
-            {"url": "postgresql://a:b@c/order", "migrationUrl": "postgresql://o:b@c/d"},
-            {"url": "postgresql://a:b@c/payment", "migrationUrl": "postgresql://o:b@c/d"},
-        ),
-        "order.database.migrationUrl and payment.database.migrationUrl",
-    ),
-    ("tandem", each({"existingSecret": "x"}, {"existingSecret": "x"}), "existingSecret and payment.database.existing"),
-    (
-        "tandem",
-        each(
-            {"existingSecret": "x", "migrationExistingSecret": "z"},
-            {"existingSecret": "y", "migrationExistingSecret": "{{ print `z` }}"},
-        ),
-        "order.database.migrationExistingSecret and payment.database.migrationExistingSecret",
-    ),
-    ("tandem", each({"cloudNativePG": "x"}, {"cloudNativePG": "x"}), "order.database.cloudNativePG and payment"),
     ("tandem", both(postgresql={"existingSecret": "x"}), "order.postgresql.existingSecret and payment.postgresql"),
     (
         "tandem",

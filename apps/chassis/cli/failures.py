@@ -43,7 +43,7 @@ class Failure(click.ClickException):
         try:
             super().show(file)
         except OSError:
-            _discard_output()
+            _discard_unwritten()
 
 
 class BadSetting(Failure):
@@ -95,7 +95,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except Unwritten:
-        _discard_output()
+        _discard_unwritten()
         raise
     except click.UsageError as error:
         error.message = _sentence(error.message)  # type: ignore[misc]
@@ -104,7 +104,7 @@ def reported() -> Iterator[None]:
         raise BadSetting(_sentence(error)) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITTEN:
-            _discard_output()
+            _discard_unwritten()
             raise Unwritten(f"the output cannot be written, and the command has stopped: {error.strerror}") from error
         text = _text(_cause(error))
         if text is None:
@@ -115,13 +115,13 @@ def reported() -> Iterator[None]:
 
 
 def require_output() -> None:
-    """Raise Unwritten if standard output is closed, for a command whose output cannot be had again."""
+    """Raise Unwritten if standard output is closed. For commands that print something only once, such as a key."""
     if sys.stdout is None:
         raise Unwritten("standard output is closed, so nothing was done")
 
 
-def _discard_output() -> None:
-    """Drop what cannot be written: Python would try once more at its end, and end with another status."""
+def _discard_unwritten() -> None:
+    """Discard output that cannot be written. Otherwise Python writes it again when it exits, and changes the status."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()

@@ -96,11 +96,14 @@ def upgrade(
         connection.commit()
         try:
             before = after = MigrationContext.configure(connection).get_current_revision()
-            own = next(iter(kept), "alembic_version")
-            has_own = connection.scalar(text("SELECT to_regclass(:own) IS NOT NULL"), {"own": own})
+            is_own = (
+                before is None
+                or not kept
+                or connection.scalar(text("SELECT to_regclass(:table) IS NOT NULL"), {"table": kept[0]})
+            )
             connection.commit()
-            if before is not None and not has_own:
-                raise ForeignSchema(f"this database has the schema of another program, and no table {own}")
+            if not is_own:
+                raise ForeignSchema(f"this database has the schema of another program, and no table {kept[0]}")
             # An unknown revision: the code was rolled back. Migrations are compatible with the code before them.
             if before is None or before in known:
                 config.attributes["connection"] = connection

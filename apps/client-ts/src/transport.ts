@@ -164,7 +164,7 @@ export class Transport {
     }
     if (status === 204) return { body: undefined };
     if (status >= 200 && status < 300 && members !== null) return { body: members };
-    const message = `${call.method} ${call.path} got a response that is not Tandem's: ${status} without a JSON object of at most 16 MiB`;
+    const message = `${call.method} ${call.path} got a response that is not Tandem's: ${status} without a JSON object of at most ${LARGEST_BODY / 2 ** 20} MiB`;
     if (key !== null && status < 300) throw unknown(call, message, key, requestId);
     throw new UnexpectedAnswer(message, key, requestId);
   }

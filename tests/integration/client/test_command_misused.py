@@ -79,7 +79,7 @@ def test_arguments_that_are_not_text_and_secrets_without_bytes(
 
 
 def test_output_that_cannot_be_written_has_exit_code_8(pair: Pair) -> None:
-    """Not 1, for which a caller corrects the order and places it once more."""
+    """With exit code 1, a caller would correct the order and place it again."""
     for form in ("json", "table"):
         done = tandem(pair, "--output", form, *PLACE, "pm_ok", streams="> /dev/full")
         assert (done.returncode, done.stderr.count("\n")) == (8, 1), done.stderr

@@ -6,18 +6,18 @@ and its caller knows that it was declined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.databases import Databases
-from tests.support.fixtures.per_test import databases
-from tests.support.outbox import delivered
+from tests.integration.order import test_resync
+from tests.integration.order.test_resync import get
+from tests.support.fixtures.per_test import databases, pair
+from tests.support.outbox import delivered, settled
 from tests.support.pair import ORDER, Pair
 
-__all__ = ["databases"]
+__all__ = ["databases", "pair"]
 
 FORGET = """
 ALTER TABLE payments DISABLE TRIGGER USER;
@@ -33,16 +33,8 @@ ALTER TABLE payments ENABLE TRIGGER USER
 """Payment was restored to a moment before the decline, of which its provider has no record; it declines no more."""
 
 
-@pytest.fixture
-def pair(databases: Databases) -> Iterator[Pair]:
-    """Both services with empty databases."""
-    with Pair(databases) as pair:
-        yield pair
-
-
 def resync(pair: Pair) -> None:
-    since = datetime.now(UTC) - timedelta(hours=1)
-    result = pair.order_app.test_cli_runner().invoke(args=["resync", "--since", since.isoformat()])
+    result = test_resync.resync(pair)
     assert result.exit_code == 0, result.output
 
 
@@ -50,11 +42,6 @@ def sweep(pair: Pair) -> None:
     orders = pair.order_app.extensions["tandem"].use_cases["orders"]
     orders.sweep(orders.database.session(), 0, 0)
     orders.relay.wake()
-
-
-def get(pair: Pair, order: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = pair.order.get(f"/v1/orders/{order['id']}").json()
-    return found
 
 
 @pytest.mark.parametrize("send_again", [resync, sweep])
@@ -79,8 +66,7 @@ def test_a_declined_command_is_not_carried_out_later(
     order = pair.order.post("/v1/orders", wanted, Prefer="wait=10").json()
     if action is not None:
         pair.order.post(f"/v1/orders/{order['id']}/{action}", Prefer="wait=10")
-    for service in ("order", "payment"):
-        delivered(pair, service)
+    settled(pair)
     before = get(pair, order)
     assert before["status"] == status
     pair.databases.query("payment", FORGET)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.support.databases import Databases
+from tests.integration.order.test_resync import get
 from tests.support.eventually import eventually
-from tests.support.fixtures.per_test import databases
-from tests.support.outbox import delivered
+from tests.support.fixtures.per_test import databases, pair
+from tests.support.outbox import delivered, settled
 from tests.support.pair import ORDER, Pair
 
-__all__ = ["databases"]
+__all__ = ["databases", "pair"]
 
 BEFORE_THE_DECLINE = """
 ALTER TABLE payments DISABLE TRIGGER USER;
@@ -47,25 +44,12 @@ FROM outbox RETURNING id
 DUE = "UPDATE operations SET available_at = now()"
 
 
-@pytest.fixture
-def pair(databases: Databases) -> Iterator[Pair]:
-    """Both services with empty databases."""
-    with Pair(databases) as pair:
-        yield pair
-
-
-def get(pair: Pair, order: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = pair.order.get(f"/v1/orders/{order['id']}").json()
-    return found
-
-
 def declined_before_a_restore(pair: Pair) -> dict[str, Any]:
     """Return an order whose payment was declined and is under way again at payment."""
     wanted = {**ORDER, "payment_method": "pm_declined"}
     order: dict[str, Any] = pair.order.post("/v1/orders", wanted, Prefer="wait=10").json()
     assert order["status"] == "payment_failed"
-    for service in ("order", "payment"):
-        delivered(pair, service)
+    settled(pair)
     pair.databases.query("payment", BEFORE_THE_DECLINE)
     return order
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import uuid_utils
 
-from tests.support.databases import Databases
-from tests.support.fixtures.per_test import databases
-from tests.support.outbox import delivered
+from tests.support.fixtures.per_test import databases, pair
+from tests.support.outbox import settled
 from tests.support.pair import ORDER, Pair
 
-__all__ = ["databases"]
+__all__ = ["databases", "pair"]
 
 SAVE = """
 CREATE TABLE saved_orders AS SELECT * FROM orders;
@@ -43,18 +42,6 @@ def uuid7() -> str:
 
 def uuid4() -> str:
     return str(uuid.uuid4())
-
-
-@pytest.fixture
-def pair(databases: Databases) -> Iterator[Pair]:
-    """Both services with empty databases."""
-    with Pair(databases) as pair:
-        yield pair
-
-
-def settled(pair: Pair) -> None:
-    for service in ("order", "payment"):
-        delivered(pair, service)
 
 
 def resync(pair: Pair) -> None:

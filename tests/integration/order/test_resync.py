@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from click.testing import Result
 
-from tests.support.databases import Databases
 from tests.support.eventually import eventually
-from tests.support.fixtures.per_test import databases
-from tests.support.outbox import delivered
+from tests.support.fixtures.per_test import databases, pair
+from tests.support.outbox import settled
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.settings import INTERNAL_KEY
 
-__all__ = ["databases"]
+__all__ = ["databases", "pair"]
 
 LEASED = "SELECT id FROM operations WHERE lease_owner IS NOT NULL AND leased_until > now()"
-
-
-@pytest.fixture
-def pair(databases: Databases) -> Iterator[Pair]:
-    """Both services with empty databases."""
-    with Pair(databases) as pair:
-        yield pair
 
 
 def resync(pair: Pair, *options: str, since: datetime | None = None) -> Result:
@@ -46,11 +37,6 @@ def pay(pair: Pair, **changes: Any) -> dict[str, Any]:
     payment: dict[str, Any] = pair.payment.post("/v1/payments", wanted).json()
     settled(pair)
     return payment
-
-
-def settled(pair: Pair) -> None:
-    for service in ("order", "payment"):
-        delivered(pair, service)
 
 
 def get(pair: Pair, order: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ COMPLETION_VARIABLE = "_TANDEM_COMPLETE"
 
 INTERRUPTED = 130
 NOT_WRITTEN = 8
-"""The command has done what was asked, as far as that changes anything, but its output could not be written."""
+"""The output could not be written. What the command changes is done, unless it failed before."""
 
 
 @click.group(

@@ -150,7 +150,7 @@ def warn(message: str) -> None:
 
 
 def discard_unwritten() -> None:
-    """Drop what cannot be written: Python would try once more at its end, and end with another exit code."""
+    """Discard output that cannot be written. Otherwise Python writes it again when it exits, and changes the code."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()

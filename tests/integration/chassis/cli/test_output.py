@@ -20,7 +20,7 @@ FULL = Path("/dev/full")
 
 def run(url: str, command: str, streams: str) -> subprocess.CompletedProcess[str]:
     """Run `flask --app SERVICE COMMAND` with these redirections."""
-    # Buffered, as in a shell: Python tries to write what is left once more when it ends.
+    # Output is buffered, as in a shell: Python writes the rest when it exits.
     env = {**os.environ, **environment(url, {}), "PYTHONPATH": str(ROOT / "apps"), "PYTHONUNBUFFERED": ""}
     call = f"{sys.executable} -m flask --app {command} {streams}"
     return subprocess.run(["/bin/sh", "-c", call], env=env, capture_output=True, text=True, timeout=60, check=False)
