@@ -60,7 +60,8 @@ ORDER BY name
 
 _COLUMNS = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS required, attidentity AS identity,
-       pg_get_expr(adbin, adrelid) AS initial, col_description(attrelid, attnum) AS about
+       pg_get_expr(adbin, adrelid) AS initial, attstattarget = 0 AS has_no_statistics,
+       col_description(attrelid, attnum) AS about
 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
@@ -166,6 +167,9 @@ def _table(connection: Connection, table: Row, known: set[str]) -> Iterator[str]
     yield from _comment(connection, f"TABLE {table['name']}", table["about"])
     for column in columns:
         yield from _comment(connection, f"COLUMN {table['name']}.{column['name']}", column["about"])
+    skipped = [f"ALTER COLUMN {column['name']} SET STATISTICS 0" for column in columns if column["has_no_statistics"]]
+    if skipped:
+        yield f"ALTER TABLE {table['name']} " + ",\n    ".join(skipped) + ";"
     for index in connection.execute(_INDEXES, (table["oid"],)).fetchall():
         yield ""
         yield _fit(f"{_spelled(index['definition'])};")

@@ -91,6 +91,10 @@ COMMENT ON COLUMN orders.asked IS 'Commands to payment without a known outcome: 
 COMMENT ON COLUMN orders.asked_version IS 'Version that asked was written with. If it is not the row''s, an older release wrote the row.';
 COMMENT ON COLUMN orders.last_error IS 'Newest decline of a command, until something succeeds: command, id of its message, reason, code, detail, at.';
 COMMENT ON COLUMN orders.reference IS 'The shop''s own order number; NULL if it has none. Immutable.';
+ALTER TABLE orders ALTER COLUMN items SET STATISTICS 0,
+    ALTER COLUMN payment SET STATISTICS 0,
+    ALTER COLUMN asked SET STATISTICS 0,
+    ALTER COLUMN last_error SET STATISTICS 0;
 
 CREATE INDEX orders_newest ON orders (merchant, status, created_at, id);
 COMMENT ON INDEX orders_newest IS 'Lists of all orders and of one status.';
@@ -173,6 +177,8 @@ COMMENT ON COLUMN order_events.at IS 'Time of the event.';
 COMMENT ON COLUMN order_events.id IS 'Id of the event, a UUIDv7. Also the webhook-id of its deliveries. NULL before 0.3.';
 COMMENT ON COLUMN order_events.position IS 'Transaction id plus order_events_base(). Events are read in this order.';
 COMMENT ON COLUMN order_events.state IS 'What can change of an order, as it was after the event: payment_method, paid_amount, refunded_amount, payment, last_error. Without members that are 0 or null.';
+ALTER TABLE order_events ALTER COLUMN data SET STATISTICS 0,
+    ALTER COLUMN state SET STATISTICS 0;
 
 CREATE INDEX order_events_at ON order_events USING brin (at);
 COMMENT ON INDEX order_events_at IS 'The orders that changed in a period, for reconcile.';
@@ -270,6 +276,8 @@ COMMENT ON COLUMN outbox.leased_until IS 'End of the lease. After it, any relay 
 COMMENT ON COLUMN outbox.lease_owner IS 'Holder of the lease. Only the holder can mark the row delivered.';
 COMMENT ON COLUMN outbox.delivered_at IS 'Time of delivery; NULL while the row waits.';
 COMMENT ON COLUMN outbox.last_error IS 'Why the last attempt failed.';
+ALTER TABLE outbox ALTER COLUMN payload SET STATISTICS 0,
+    ALTER COLUMN headers SET STATISTICS 0;
 
 CREATE INDEX outbox_age ON outbox USING brin (created_at);
 COMMENT ON INDEX outbox_age IS 'The purge.';

@@ -54,6 +54,7 @@ COMMENT ON COLUMN payments.headers IS 'X-Request-Id and trace context of the las
 COMMENT ON COLUMN payments.version IS 'Incremented by each change. Set to the clock (seconds since 1970) when the payment is adopted or told to order again, and by the first change after a resync. Sent as the ETag. Order applies only a newer snapshot.';
 COMMENT ON COLUMN payments.created_at IS 'Time of creation.';
 COMMENT ON COLUMN payments.updated_at IS 'Time of the newest version.';
+ALTER TABLE payments ALTER COLUMN headers SET STATISTICS 0;
 
 CREATE INDEX payments_by_time ON payments (merchant, created_at, id);
 COMMENT ON INDEX payments_by_time IS 'Read by releases before 0.3. The next release drops it.';
@@ -253,6 +254,8 @@ COMMENT ON COLUMN outbox.leased_until IS 'End of the lease. After it, any relay 
 COMMENT ON COLUMN outbox.lease_owner IS 'Holder of the lease. Only the holder can mark the row delivered.';
 COMMENT ON COLUMN outbox.delivered_at IS 'Time of delivery; NULL while the row waits.';
 COMMENT ON COLUMN outbox.last_error IS 'Why the last attempt failed.';
+ALTER TABLE outbox ALTER COLUMN payload SET STATISTICS 0,
+    ALTER COLUMN headers SET STATISTICS 0;
 
 CREATE INDEX outbox_age ON outbox USING brin (created_at);
 COMMENT ON INDEX outbox_age IS 'The purge.';
