@@ -102,8 +102,8 @@ citus: $(DEV) ## Run the integration tests with tables distributed by merchant, 
 	@if [ -n "$(CITUS_URL)" ]; then CITUS_URL="$(CITUS_URL)" $(BIN)/pytest -n 0 tests/integration; \
 	else echo "CITUS_URL IS NOT SET: THE TESTS WITH TABLES DISTRIBUTED BY MERCHANT ARE SKIPPED"; fi
 
-e2e: $(DEV) ## Test the charts on the cluster that KUBECONFIG names; NODES=3 kills, cuts off and drains nodes (see ci/e2e)
-	PATH="$(CURDIR)/$(BIN):$$PATH" NODES="$(NODES)" ci/e2e
+e2e: $(DEV) ## Test the charts on the cluster of KUBECONFIG; LONG=no skips the longest tests; NODES=3 kills nodes (see ci/e2e)
+	PATH="$(CURDIR)/$(BIN):$$PATH" NODES="$(NODES)" LONG="$(LONG)" ci/e2e
 
 gitops: $(DEV) ## Sync the charts with Argo CD (must be on PATH: docs/gitops.md) on the cluster that KUBECONFIG names
 	@missing="$$($(MODULES) $(BIN)/python -m tests.support.cluster.argocd)"; if [ -z "$$missing" ]; then \

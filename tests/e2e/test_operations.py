@@ -85,9 +85,10 @@ def test_a_rolling_restart_of_both_services_loses_no_request(namespace: Namespac
     load.assert_nothing_lost()
 
 
+@pytest.mark.long
 def test_scaling_up_and_down_loses_no_request(namespace: Namespace, credentials: Credentials) -> None:
     with idle_pod(namespace) as pod, Load(namespace, pod, URL, credentials.people[0]) as load:
-        for pods in (3, 1, 2):
+        for pods in (3, 1):
             namespace.upgrade(merged(TWO, {service: {"replicaCount": pods} for service in SERVICES}))
             for service in SERVICES:
                 namespace.wait_rolled_out(service, pods)
@@ -95,6 +96,7 @@ def test_scaling_up_and_down_loses_no_request(namespace: Namespace, credentials:
     load.assert_nothing_lost()
 
 
+@pytest.mark.long
 def test_replacing_every_secret_loses_no_request(namespace: Namespace, credentials: Credentials) -> None:
     old = Credentials(list(credentials.people), list(credentials.order), list(credentials.events))
     new = Credentials([new_key()], [new_key()], [new_secret()])
@@ -186,6 +188,7 @@ def test_a_drain_never_evicts_the_last_pod(namespace: Namespace, credentials: Cr
     load.assert_nothing_lost()
 
 
+@pytest.mark.long
 def test_the_autoscaler_follows_the_load(autoscaled: Namespace, credentials: Credentials) -> None:
     wait_until("one pod is enough", lambda: len(autoscaled.servers("order")) == 1, 180)
     with idle_pod(autoscaled) as pod, Load(autoscaled, pod, URL, credentials.people[0]) as load:
