@@ -35,7 +35,7 @@ def stripe_mock() -> Iterator[int]:
         pytest.skip("building stripe-mock needs Go, which is not installed")
     program = CACHE / "stripe-mock"
     if not program.exists():
-        command = [go, "install", "github.com/stripe/stripe-mock@latest"]
+        command = [go, "install", "github.com/stripe/stripe-mock@v0.203.0"]
         subprocess.run(command, check=True, env={**os.environ, "GOBIN": str(CACHE)}, cwd=CACHE.anchor)
     listen = ["-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0"]
     with subprocess.Popen([program, *listen], stdout=subprocess.PIPE, text=True) as process:
