@@ -30,6 +30,7 @@ from typing import Any
 
 import requests
 import stripe
+from msgspec.structs import replace
 
 from chassis import derived_ids, outgoing
 from chassis.http import authorities
@@ -204,8 +205,9 @@ class Stripe:
                 return of_refund(operation, refund)
         outcome = of_intent(operation, intent)
         if outcome is not None and outcome.result is Result.UNKNOWN:
-            # The answer may be an old one that Stripe kept with the key: read the PaymentIntent's current state.
-            outcome = of_intent(operation, intents.retrieve(intent.id))
+            # The answer may be an old one that Stripe kept with the key: read the PaymentIntent's current state. Stripe
+            # has acted, so an error of this reading is never a decline.
+            outcome = self.lookup(replace(operation, reference=intent.id))
         return outcome
 
     def _find(self, operation: Operation) -> Outcome | None:

@@ -329,3 +329,23 @@ def _subclasses(of: type[stripe.StripeError]) -> list[type[stripe.StripeError]]:
 def test_every_code_of_the_rules_is_documented() -> None:
     page = (Path(__file__).parents[4] / "docs" / "providers.md").read_text()
     assert [rule.code for rule in RULES if rule.code not in (ANY, None) and f"`{rule.code}`" not in page] == []
+
+
+@pytest.mark.parametrize("kind", [Kind.SALE, Kind.AUTHORIZE])
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {**INVALID, "message": "refused"}),
+        (400, {**INVALID, "code": "payment_method_restricted", "message": "refused"}),
+        (402, {**CARD, "code": "card_declined"}),
+    ],
+)
+def test_an_error_of_reading_what_stripe_has_begun_is_never_a_decline(
+    kind: Kind, status: int, error: dict[str, Any]
+) -> None:
+    with responses.RequestsMock() as api:
+        begun = {"id": "pi_2", "object": "payment_intent", "status": "processing", "metadata": {}}
+        answer(api, 200, json={**begun, "last_payment_error": None})
+        api.get(f"{API}/payment_intents/pi_2", status=status, json={"error": error})
+        with pytest.raises(ProviderFault):
+            send(kind)
