@@ -40,6 +40,8 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
     """Return the outcome of an operation from its PaymentIntent; None if it has not begun. Raises ProviderFault."""
     kind, status = operation.kind, intent.status
     capture = getattr(intent.metadata, CAPTURE, None)
+    if kind in (Kind.SALE, Kind.AUTHORIZE) and status in ("succeeded", "requires_capture"):
+        _require_what_was_asked(operation, intent)
     if status == "succeeded" and kind in (Kind.SALE, Kind.CAPTURE):
         if kind is Kind.CAPTURE and capture not in (None, operation.id):
             return Outcome(Result.DECLINED, None, "already_captured")
@@ -67,6 +69,17 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
     if status == "requires_payment_method" and why:
         return Outcome(Result.DECLINED, intent.id, why)
     return Outcome(Result.UNKNOWN, intent.id, f"stripe: the PaymentIntent is {status}")
+
+
+def _require_what_was_asked(operation: Operation, intent: stripe.PaymentIntent) -> None:
+    """Raise ProviderFault if the money that a PaymentIntent holds is not what a sale or authorization asked for.
+
+    Its key may have been used before for another request, which this database has forgotten.
+    """
+    held = intent.amount_capturable if intent.status == "requires_capture" else intent.amount
+    if (held, intent.currency) != (to_stripe(operation.amount, operation.currency), operation.currency.lower()):
+        what = f"{held} {intent.currency}, not the operation's amount and currency"
+        raise fault(operation, f"stripe: {intent.id} is about {what}")
 
 
 def decline_of(intent: stripe.PaymentIntent) -> str | None:

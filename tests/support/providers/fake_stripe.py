@@ -140,6 +140,7 @@ class StandIn:
             "id": f"pi_{next(self._numbers)}",
             "object": "payment_intent",
             "amount": amount,
+            "amount_capturable": amount if manual else 0,
             "amount_received": 0 if manual else amount,
             "created": int(time.time()),
             "currency": form["currency"],
@@ -156,7 +157,8 @@ class StandIn:
             code, decline = DECLINES[token]
             error: dict[str, Any] = {"type": "card_error", "code": code, "decline_code": decline, "message": "declined"}
             error["payment_method"] = {"id": token, "object": "payment_method"}
-            intent.update(status="requires_payment_method", amount_received=0, last_payment_error=error)
+            intent.update(status="requires_payment_method", amount_received=0, amount_capturable=0)
+            intent["last_payment_error"] = error
             intent["payment_method"] = None  # as Stripe does
             return 402, {"error": {**error, "payment_intent": dict(intent)}}
         return 200, dict(intent)

@@ -189,6 +189,29 @@ def test_an_operation_with_changed_content_under_the_same_id_is_a_fault(stripe_w
         stripe_world.provider.send(structs.replace(wanted, amount=2000))
 
 
+@pytest.mark.parametrize("kind", [Kind.SALE, Kind.AUTHORIZE])
+@pytest.mark.parametrize("change", [{"amount": 2000}, {"currency": "USD"}], ids=str)
+def test_what_stripe_holds_for_another_request_under_the_same_id_is_a_fault(
+    stripe_world: StripeWorld, kind: Kind, change: dict[str, Any]
+) -> None:
+    """Payment's database has forgotten the first request, and Stripe its key."""
+    wanted = aged(operation(kind, 1000, stripe_world.ok), 30 * HOUR)
+    stripe_world.provider.send(wanted)
+    stripe_world.standin.index()
+    stripe_world.standin.forget_keys()
+    with pytest.raises(ProviderFault):
+        stripe_world.provider.lookup(structs.replace(wanted, **change))
+    assert stripe_world.provider.lookup(wanted) == Outcome(Result.SUCCEEDED, "pi_1")
+
+
+def test_an_authorization_of_a_part_is_not_taken_for_one_of_all(stripe_world: StripeWorld) -> None:
+    wanted = operation(Kind.AUTHORIZE, 1000, stripe_world.ok)
+    reference = stripe_world.provider.send(wanted).reference
+    stripe_world.standin.intents["pi_1"]["amount_capturable"] = 700
+    with pytest.raises(ProviderFault):
+        stripe_world.provider.lookup(structs.replace(wanted, reference=reference))
+
+
 def test_a_card_that_requires_authentication_is_declined(stripe_world: StripeWorld) -> None:
     outcome = stripe_world.provider.send(operation(Kind.SALE, 1000, "pm_card_authenticationRequired"))
     assert (outcome.result, outcome.reason) == (Result.DECLINED, "authentication_required")
