@@ -35,7 +35,7 @@ from msgspec.structs import replace
 from chassis import derived_ids, outgoing
 from chassis.http import authorities
 from chassis.telemetry import logs
-from payment.model import Kind, Operation, Outcome, Record, Result
+from payment.model import EXPIRED_NOTE, Kind, Operation, Outcome, Record, Result
 from payment.providers import (
     Hint,
     InvalidSignature,
@@ -260,7 +260,9 @@ class Stripe:
             found = self.lookup(operation)
             if found is not None:
                 return found
-            if verdict is Verdict.STATE and operation.kind is not Kind.REFUND:
+            # The decline of an expired authorization's void counts as a release, and Stripe still holds the money.
+            expires = operation.kind is Kind.VOID and operation.note == EXPIRED_NOTE
+            if expires or (verdict is Verdict.STATE and operation.kind is not Kind.REFUND):
                 raise ProviderFault(f"{stripe_errors.describe(error)}, but its state allows the operation") from error
         elif verdict is Verdict.STATE:
             raise self._unanswered(operation, error) from error

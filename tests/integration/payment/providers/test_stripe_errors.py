@@ -13,8 +13,9 @@ import requests
 import responses
 import stripe
 import structlog
+from msgspec import structs
 
-from payment.model import Kind, Outcome, Result
+from payment.model import EXPIRED_NOTE, Kind, Outcome, Result, settle
 from payment.providers import ProviderFault
 from payment.providers.stripe import Stripe
 from payment.providers.stripe_errors import ANY, RULES, Rule, Verdict, classify
@@ -349,3 +350,13 @@ def test_an_error_of_reading_what_stripe_has_begun_is_never_a_decline(
         api.get(f"{API}/payment_intents/pi_2", status=status, json={"error": error})
         with pytest.raises(ProviderFault):
             send(kind)
+
+
+def test_a_refused_void_does_not_end_an_expired_authorization_that_stripe_still_holds(
+    api: responses.RequestsMock,
+) -> None:
+    answer(api, 400, json={"error": {**INVALID, "message": "refused"}})
+    void = operation(Kind.VOID, 1000, "pm_card_visa", "pi_1")
+    assert settle(void, Stripe("sk_test_table").send(void)).status is None  # it stays authorized
+    with pytest.raises(ProviderFault):
+        Stripe("sk_test_table").send(structs.replace(void, note=EXPIRED_NOTE))
