@@ -114,6 +114,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+_REFUSALS = ("card_error", "invalid_request_error")
+"""The types of errors with which Stripe refuses a request. Each of its errors has a type."""
+
+
 def classify(error: stripe.StripeError) -> Verdict:
     """Return what an error means, by the first of RULES that matches."""
     code, param = code_of(error), _param(error)
@@ -121,6 +125,8 @@ def classify(error: stripe.StripeError) -> Verdict:
         if isinstance(error, rule.error) and rule.code in (ANY, code) and rule.param in (ANY, param):
             if rule.verdict is Verdict.REFUSED and error.http_status != 400:
                 return Verdict.OPERATOR  # 404 without a code: not Stripe's API, or a version it no longer supports
+            if rule.verdict in (Verdict.DECLINED, Verdict.REFUSED) and _type(error) not in _REFUSALS:
+                return Verdict.OPERATOR  # not Stripe but a proxy answered, or Stripe reports another kind of error
             return rule.verdict
     return Verdict.OPERATOR
 
@@ -147,6 +153,10 @@ def describe(error: stripe.StripeError) -> str:
     """Return an error in one line, without the body: class, status, code, parameter and request id."""
     parts = [type(error).__name__, error.http_status, code_of(error), _param(error), error.request_id]
     return "stripe: " + " ".join(str(part) for part in parts if part)
+
+
+def _type(error: stripe.StripeError) -> object:
+    return getattr(error.error, "type", None) if error.error is not None else None
 
 
 def _param(error: stripe.StripeError) -> str | None:

@@ -360,3 +360,18 @@ def test_a_refused_void_does_not_end_an_expired_authorization_that_stripe_still_
     assert settle(void, Stripe("sk_test_table").send(void)).status is None  # it stays authorized
     with pytest.raises(ProviderFault):
         Stripe("sk_test_table").send(structs.replace(void, note=EXPIRED_NOTE))
+
+
+@pytest.mark.parametrize("status", [400, 402])
+@pytest.mark.parametrize(
+    "error",
+    [{}, {"message": "Bad request"}, {"type": "api_error"}, {"type": "idempotency_error"}, {"param": "amount"}],
+    ids=str,
+)
+def test_only_a_refusal_of_stripe_itself_is_a_decline(
+    api: responses.RequestsMock, status: int, error: dict[str, Any]
+) -> None:
+    """A proxy may answer the second attempt of a charge that Stripe has carried out."""
+    answer(api, status, json={"error": error})
+    with pytest.raises(ProviderFault):
+        send(Kind.SALE)
