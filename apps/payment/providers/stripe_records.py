@@ -182,5 +182,5 @@ def _faults() -> Iterator[None]:
         yield
     except stripe.StripeError as error:
         raise ProviderFault(stripe_errors.describe(error)) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:
         raise ProviderFault("stripe: an answer that cannot be read") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +25,7 @@ from tests.support.providers.worlds import operation
 API = "https://api.stripe.com/v1"
 CARD = {"type": "card_error", "message": "Your card was declined.", "charge": "ch_1"}
 INVALID = {"type": "invalid_request_error"}
+PAYMENT = "0198c0de-0000-7000-8000-000000000002"
 
 # By the rule's error class, code and parameter: the operation, the status code, and the error as Stripe sends it.
 Recorded = tuple[Kind, int, dict[str, Any]]
@@ -375,3 +377,25 @@ def test_only_a_refusal_of_stripe_itself_is_a_decline(
     answer(api, status, json={"error": error})
     with pytest.raises(ProviderFault):
         send(Kind.SALE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"object": "list", "data": [], "has_more": true, "url": "/v1/x"}',
+        '{"object": "list", "has_more": false, "data": [{"id": "pi_1", "x": ' + "[" * 500 + "]" * 500 + "}]}",
+        '{"object": "list", "has_more": false, "data": [{"id": "pi_1", "created": 1e300}]}',
+        '{"object": "list", "data": null, "has_more": false}',
+        "[]",
+        "<html>",
+    ],
+    ids=lambda body: body[:50],
+)
+def test_records_that_cannot_be_read_are_a_fault(body: str) -> None:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as api:
+        api.get(re.compile(f"{API}/.*"), body=body)
+        provider, now = Stripe("sk_test_table"), datetime.now(UTC)
+        with pytest.raises(ProviderFault):
+            list(provider.records(now, now))
+        with pytest.raises(ProviderFault):
+            provider.records_of("demo", PAYMENT)
