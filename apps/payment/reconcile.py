@@ -137,6 +137,8 @@ def _made_elsewhere(session: Session, records: list[Record], sums: _Sums) -> Ite
     for record, here in zip(records, known, strict=True):
         if record.kind is Kind.VOID and here.payment_status not in _NOT_VOIDED:
             continue  # the provider does not say which operation a void was; that operation is looked up
+        if record.kind is Kind.CAPTURE and here.payment_status == Status.CAPTURED:
+            continue  # it was made by hand, and then met by a capture of the same amount; that operation is looked up
         theirs = _status(record.outcome.result)
         if theirs == Result.SUCCEEDED:
             sums.there(record.kind, record.amount, record.currency)

@@ -11,10 +11,11 @@ import pytest
 import uuid_utils
 from msgspec import structs
 
-from chassis.cli.reconcile import Difference
+from chassis.cli.reconcile import Difference, Total
 from chassis.postgres.database import Database
-from payment import reconcile
+from payment import operations, reconcile
 from payment.adoption import Adopted, Adoption
+from payment.executor import Executor
 from payment.model import Kind, Operation
 from tests.support.databases import Databases
 from tests.support.providers.worlds import StripeWorld, World, aged, operation
@@ -203,6 +204,44 @@ def test_an_authorization_that_was_canceled_by_hand_is_a_difference_until_it_is_
     rows = list(reconcile.differences(session, stripe_world.provider, *period))
     found = [row.cells for row in rows if isinstance(row, Difference) and row.cells[0] == "pi_1"]
     assert found == ([] if voided else [("pi_1", "void", "1000 EUR", "nothing", "succeeded")])
+
+
+@pytest.mark.parametrize(("currency", "captured"), [("CHF", False), ("SEK", True)])
+def test_a_capture_by_hand_is_a_difference_until_a_capture_of_the_same_amount_meets_it(
+    stripe_world: StripeWorld, databases: Databases, adopt: Adopt, currency: str, captured: bool
+) -> None:
+    made = operation(Kind.AUTHORIZE, 1000, stripe_world.ok, currency=currency)
+    stripe_world.provider.send(made)
+    adopt(stripe_world, made)
+    stripe_world.standin.intents["pi_1"].update(status="succeeded", amount_received=1000, amount_capturable=0)
+    database = Database(databases.payment, "tests")
+    if captured:
+        wanted = operation(Kind.CAPTURE, 1000, stripe_world.ok, "pi_1", currency)
+        wanted = structs.replace(wanted, payment_id=made.payment_id)
+        assert operations.reserve(database.session(), wanted, 20.0, None, None)
+        assert Executor(database, stripe_world.provider, 20.0, lambda: None).execute(wanted)
+        assert payment(databases, made)["status"] == "captured"
+    now = datetime.now(UTC)
+    period = [(now + timedelta(hours=hours)).isoformat() for hours in (-1, 1)]
+    rows = list(reconcile.differences(database.session(), stripe_world.provider, *period))
+    found = [row.cells for row in rows if isinstance(row, Difference) and currency in row.cells[2]]
+    assert found == ([] if captured else [("pi_1", "capture", f"1000 {currency}", "nothing", "succeeded")])
+    (total,) = [row for row in rows if isinstance(row, Total) and row.currency == currency]
+    assert total.amounts == ((1000, 1000) if captured else (0, 1000))
+
+
+def test_a_refund_that_fails_at_the_bank_after_its_success_is_a_difference(
+    stripe_world: StripeWorld, databases: Databases, adopt: Adopt
+) -> None:
+    made = lived(stripe_world, (Kind.SALE, 1000), (Kind.REFUND, 300))
+    adopt(stripe_world, made[0])
+    (refund,) = stripe_world.standin.refunds.values()
+    refund.update(status="failed", failure_reason="lost_or_stolen_card")
+    now = datetime.now(UTC)
+    period = [(now + timedelta(hours=hours)).isoformat() for hours in (-1, 1)]
+    rows = list(reconcile.differences(Database(databases.payment, "tests").session(), stripe_world.provider, *period))
+    found = [row.cells for row in rows if isinstance(row, Difference) and row.cells[0] == made[1].id]
+    assert found == [(made[1].id, "refund", "300 EUR", "succeeded", "declined")]
 
 
 def test_metadata_that_is_not_tandems_is_no_payment(stripe_world: StripeWorld) -> None:
