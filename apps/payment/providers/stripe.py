@@ -47,7 +47,7 @@ from payment.providers import (
 )
 from payment.providers.stripe_errors import Verdict
 from payment.providers.stripe_money import NotExact, to_stripe
-from payment.providers.stripe_objects import CAPTURE, OPERATION, fault, names, of_intent, of_refund
+from payment.providers.stripe_objects import CAPTURE, OPERATION, fault, names, of_intent, of_refund, paged
 
 log = logs.get_logger()
 
@@ -213,7 +213,7 @@ class Stripe:
     def _find(self, operation: Operation) -> Outcome | None:
         if operation.kind is Kind.REFUND:
             refunds = self._client.v1.refunds.list({"payment_intent": _reference(operation), "limit": 100})
-            matching = [refund for refund in refunds.auto_paging_iter() if _named(refund.metadata) == operation.id]
+            matching = [refund for refund in paged(refunds) if _named(refund.metadata) == operation.id]
             _report_repeated(operation, [refund.id for refund in matching if refund.status not in _ENDED])
             return of_refund(operation, _deciding(matching)) if matching else None
         reference = operation.reference

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 from uuid import UUID
 
 import stripe
@@ -13,6 +14,8 @@ from payment.providers import Hint, ProviderFault, is_name
 from payment.providers.stripe_money import to_stripe
 
 log = logs.get_logger()
+
+_Object = TypeVar("_Object", stripe.PaymentIntent, stripe.Refund)
 
 OPERATION = "tandem_operation"
 """The metadata key of a PaymentIntent or refund for the id of the operation that created it."""
@@ -28,6 +31,16 @@ def names(operation: Operation) -> dict[str, str]:
     """Return the metadata that says what an operation belongs to: the same at every attempt, as Stripe requires."""
     order = {} if operation.order_id is None else {ORDER: operation.order_id}
     return {PAYMENT: operation.payment_id, MERCHANT: operation.merchant, **order}
+
+
+def paged(found: stripe.ListObject[_Object] | stripe.SearchResultObject[_Object]) -> Iterator[_Object]:
+    """Yield the objects of all pages. Raises ValueError if one comes twice: such pages may never end."""
+    seen: set[str] = set()
+    for each in found.auto_paging_iter():
+        if each.id in seen:
+            raise ValueError(f"a list that has {each.id} twice")
+        seen.add(each.id)
+        yield each
 
 
 def text(metadata: Any, key: str) -> str | None:

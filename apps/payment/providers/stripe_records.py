@@ -24,6 +24,7 @@ from payment.providers.stripe_objects import (
     ORDER,
     PAYMENT,
     decline_of,
+    paged,
     refund_outcome,
     text,
     was_authorized,
@@ -45,10 +46,10 @@ def between(client: stripe.StripeClient, since: datetime, until: datetime) -> It
     early = int((since - AUTHORIZATION).timestamp())
     with _faults():
         intents = client.v1.payment_intents.list({"created": {"gte": early, "lte": last}, "limit": PAGE})
-        for intent in intents.auto_paging_iter():
+        for intent in paged(intents):
             yield from (record for record in of_intent(intent) if record.order[0] or intent.created >= first)
         refunds = client.v1.refunds.list({"created": {"gte": first, "lte": last}, "limit": PAGE})
-        for refund in refunds.auto_paging_iter():
+        for refund in paged(refunds):
             yield of_refund(refund)
 
 
@@ -60,7 +61,7 @@ def of_payment(client: stripe.StripeClient, merchant: str, payment_id: str) -> l
     found: list[Record] = []
     with _faults():
         query = f"metadata['{PAYMENT}']:'{payment_id}'"
-        for stale in client.v1.payment_intents.search({"query": query, "limit": PAGE}).auto_paging_iter():
+        for stale in paged(client.v1.payment_intents.search({"query": query, "limit": PAGE})):
             intent = client.v1.payment_intents.retrieve(stale.id)  # the index may be out of date
             if text(intent.metadata, MERCHANT) == merchant:
                 found += _with_refunds(client, intent)
@@ -86,7 +87,7 @@ def of_charge(client: stripe.StripeClient, merchant: str, payment_id: str, refer
 
 def _with_refunds(client: stripe.StripeClient, intent: stripe.PaymentIntent) -> list[Record]:
     refunds = client.v1.refunds.list({"payment_intent": intent.id, "limit": PAGE})
-    return [*of_intent(intent), *(of_refund(refund, intent.metadata) for refund in refunds.auto_paging_iter())]
+    return [*of_intent(intent), *(of_refund(refund, intent.metadata) for refund in paged(refunds))]
 
 
 def of_intent(intent: stripe.PaymentIntent) -> Iterator[Record]:

@@ -399,3 +399,12 @@ def test_records_that_cannot_be_read_are_a_fault(body: str) -> None:
             list(provider.records(now, now))
         with pytest.raises(ProviderFault):
             provider.records_of("demo", PAYMENT)
+
+
+def test_pages_that_repeat_themselves_are_a_fault_and_not_read_for_ever(api: responses.RequestsMock) -> None:
+    refund = {"id": "re_1", "object": "refund", "amount": 1000, "currency": "eur", "status": "succeeded"}
+    refund |= {"payment_intent": "pi_1", "metadata": {}, "created": 1}
+    page = {"object": "list", "data": [refund], "has_more": True, "url": "/v1/refunds"}
+    api.replace("GET", f"{API}/refunds", json=page)
+    with pytest.raises(ProviderFault):
+        Stripe("sk_test_table").lookup(operation(Kind.REFUND, 1000, "pm_card_visa", "pi_1"))
