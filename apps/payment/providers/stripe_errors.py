@@ -114,7 +114,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-_REFUSALS = ("card_error", "invalid_request_error")
+REFUSALS = ("card_error", "invalid_request_error")
 """The types of errors with which Stripe refuses a request. Each of its errors has a type."""
 
 
@@ -125,7 +125,7 @@ def classify(error: stripe.StripeError) -> Verdict:
         if isinstance(error, rule.error) and rule.code in (ANY, code) and rule.param in (ANY, param):
             if rule.verdict is Verdict.REFUSED and error.http_status != 400:
                 return Verdict.OPERATOR  # 404 without a code: not Stripe's API, or a version it no longer supports
-            if rule.verdict in (Verdict.DECLINED, Verdict.REFUSED) and _type(error) not in _REFUSALS:
+            if rule.verdict in (Verdict.DECLINED, Verdict.REFUSED) and _type(error) not in REFUSALS:
                 return Verdict.OPERATOR  # not Stripe but a proxy answered, or Stripe reports another kind of error
             return rule.verdict
     return Verdict.OPERATOR

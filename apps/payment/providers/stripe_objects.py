@@ -11,6 +11,7 @@ import stripe
 from chassis.telemetry import logs
 from payment.model import Kind, Operation, Outcome, Result
 from payment.providers import Hint, ProviderFault, is_name
+from payment.providers.stripe_errors import REFUSALS
 from payment.providers.stripe_money import to_stripe
 
 log = logs.get_logger()
@@ -96,9 +97,11 @@ def _require_what_was_asked(operation: Operation, intent: stripe.PaymentIntent) 
 
 
 def decline_of(intent: stripe.PaymentIntent) -> str | None:
-    """Return why the bank declined the card of a PaymentIntent; None if it did not."""
+    """Return why the bank declined the card of a PaymentIntent; None if it did not. Not every error has a code."""
     failure = intent.last_payment_error
-    return getattr(failure, "decline_code", None) or getattr(failure, "code", None)
+    kind = getattr(failure, "type", None)
+    code = getattr(failure, "decline_code", None) or getattr(failure, "code", None)
+    return code or (kind if kind in REFUSALS else None)
 
 
 def was_authorized(intent: stripe.PaymentIntent) -> bool:

@@ -134,17 +134,24 @@ def test_an_authorization_canceled_by_stripe_is_void_and_cannot_be_captured(stri
     assert stripe_world.provider.send(operation(Kind.VOID, 1000, stripe_world.ok, reference)).result is Result.SUCCEEDED
 
 
-def test_a_declined_authorization_that_is_canceled_later_stays_declined(stripe_world: StripeWorld) -> None:
+@pytest.mark.parametrize("has_code", [True, False])
+def test_a_declined_authorization_that_is_canceled_later_stays_declined(
+    stripe_world: StripeWorld, has_code: bool
+) -> None:
     """Its PaymentIntent has a charge, the declined one. Nothing was ever authorized, so nothing was released either."""
     wanted = operation(Kind.AUTHORIZE, 1000, "pm_card_chargeDeclined")
     declined = stripe_world.provider.send(wanted)
     assert (declined.result, declined.reference) == (Result.DECLINED, "pi_1")
-    stripe_world.standin.intents["pi_1"].update(status="canceled", cancellation_reason="abandoned")
+    intent = stripe_world.standin.intents["pi_1"]
+    intent.update(status="canceled", cancellation_reason="abandoned")
+    if not has_code:
+        intent["last_payment_error"].update(code=None, decline_code=None)
     stripe_world.standin.index()
     found = stripe_world.provider.lookup(structs.replace(wanted, reference="pi_1"))
-    assert found == Outcome(Result.DECLINED, None, "generic_decline")
+    reason = "generic_decline" if has_code else "card_error"
+    assert found == Outcome(Result.DECLINED, None, reason)
     (record,) = stripe_world.provider.records_of("demo", wanted.payment_id)
-    assert (record.kind, record.outcome) == (Kind.AUTHORIZE, Outcome(Result.DECLINED, "pi_1", "generic_decline"))
+    assert (record.kind, record.outcome) == (Kind.AUTHORIZE, Outcome(Result.DECLINED, "pi_1", reason))
 
 
 @pytest.mark.parametrize(("kind", "captured"), [(Kind.CAPTURE, 700), (Kind.VOID, 1000)])
@@ -165,6 +172,7 @@ def test_a_capture_in_stripes_dashboard_is_not_taken_for_an_operation(
         ("requires_confirmation", None, (Result.UNKNOWN, None)),
         ("requires_payment_method", None, (Result.UNKNOWN, None)),
         ("requires_payment_method", {"type": "card_error", "code": "expired_card"}, (Result.DECLINED, "expired_card")),
+        ("requires_payment_method", {"type": "card_error", "code": None}, (Result.DECLINED, "card_error")),
         ("requires_action", None, (Result.DECLINED, "authentication_required")),
         ("canceled", None, (Result.DECLINED, "canceled")),
         ("something_new", None, (Result.UNKNOWN, None)),
