@@ -42,6 +42,8 @@ MESSAGES = {
     "switched": "Faults changed.",
     offers.REFUND: "Refund requested.",
     offers.CAPTURE: "Capture requested.",
+    offers.CAPTURE_PART: "Capture requested.",
+    offers.RELEASE: "Release requested.",
     offers.CANCEL: "Cancellation requested.",
     offers.SEND: "Retry requested. The command is due now.",
     offers.REDELIVER: "Redelivery requested.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from order.model import Asked, Command, Order, Status
-from order.operator import offers
+from order.operator import offers, views
 
 
 def order(status: Status, **facts: int) -> Order:
@@ -80,3 +80,8 @@ def test_a_reason_that_is_not_valid_is_refused_without_being_quoted(text: str) -
 def test_a_reason_may_have_any_language_and_ids() -> None:
     text = "Rückgabe, 返品, order 01a224ba-135d-7395-9062-e270fad59a19"
     assert offers.parse_reason(f" {text} ") == text
+
+
+def test_each_action_ends_with_a_message() -> None:
+    assert set(offers.LABELS) == {*offers.MONEY, *offers.RETRIES}
+    assert set(offers.LABELS) <= set(views.MESSAGES)
