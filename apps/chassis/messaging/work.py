@@ -41,6 +41,24 @@ class Loop(Protocol):
         ...
 
 
+class Heartbeat:
+    """When a loop last began a round: for `/livez`, and as the metric `loop_beat_timestamp_seconds`."""
+
+    def __init__(self, loop: str) -> None:
+        """`loop` is the name of the loop. A loop that has not begun yet counts as one that begins now."""
+        self._last = time.monotonic()
+        self._set_metric = metrics.loop_beat.labels(loop).set
+
+    def beat(self) -> None:
+        """Note that a round begins."""
+        self._last = time.monotonic()
+        self._set_metric(time.time())
+
+    def is_younger_than(self, seconds: float) -> bool:
+        """Return whether the last round began less than so many seconds ago."""
+        return time.monotonic() - self._last < seconds
+
+
 class WorkLoop:
     """Claims rows and works on them until it is stopped.
 
@@ -71,8 +89,7 @@ class WorkLoop:
         self._in_flight: set[Future[object]] = set()
         self._awake = threading.Event()
         self._stopping = threading.Event()
-        self._beat = time.monotonic()
-        self._set_beat = metrics.loop_beat.labels(name).set
+        self._heartbeat = Heartbeat(name)
 
     def run(self) -> None:
         """Work until `stop` is called, then wait for the rows in flight."""
@@ -80,8 +97,7 @@ class WorkLoop:
             threading.Thread(target=self._listen, name=f"{self.name}-listen", daemon=True).start()
         failures = 0
         while not self._stopping.is_set():
-            self._beat = time.monotonic()
-            self._set_beat(time.time())
+            self._heartbeat.beat()
             self._awake.clear()
             try:
                 more = self._fill()
@@ -102,8 +118,8 @@ class WorkLoop:
         self._awake.set()
 
     def is_alive(self, patience: float = 60.0) -> bool:
-        """Return whether the loop has completed a round within `patience` seconds plus its polling interval."""
-        return time.monotonic() - self._beat < patience + self._poll
+        """Return whether the loop has begun a round within `patience` seconds plus its polling interval."""
+        return self._heartbeat.is_younger_than(patience + self._poll)
 
     def _fill(self) -> bool:
         """Claim as many rows as there is room for. Returns whether another claim at once may find more."""

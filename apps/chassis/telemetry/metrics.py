@@ -52,7 +52,7 @@ os.register_at_fork(after_in_child=_name_process)
 
 
 def set_role(role: str) -> None:
-    """Set the role of this process: `web` (the default) or `relay`. Call this before the first measurement."""
+    """Set the role of this process: `web` (the default), `relay` or `publisher`. Call it before measuring anything."""
     global _role
     _role = role
     _name_process()
@@ -91,9 +91,7 @@ breaker_open = Gauge(
     ["destination"],
     multiprocess_mode="livemostrecent",
 )
-loop_beat = Gauge(
-    "loop_beat_timestamp_seconds", "When a loop of the relay last started a round.", ["loop"], multiprocess_mode="max"
-)
+loop_beat = Gauge("loop_beat_timestamp_seconds", "When a loop last began a round.", ["loop"], multiprocess_mode="max")
 build = Gauge("build_info", "The running build.", ["version", "python"], multiprocess_mode="livemax")
 
 LABEL = "tandem"

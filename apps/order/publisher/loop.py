@@ -6,6 +6,7 @@ import threading
 import time
 
 from chassis.messaging.leases import backoff
+from chassis.messaging.work import Heartbeat
 from chassis.postgres.database import UNAVAILABLE, Database
 from chassis.telemetry import logs, metrics
 from order.feed.store import Place
@@ -47,15 +48,14 @@ class Publisher:
         self._error: str | None = None  # of the last round that failed
         # By merchant: the position, and the events behind it that were acknowledged although an earlier one was not.
         self._ahead: dict[str, tuple[Place, set[str]]] = {}
-        self._beat = time.monotonic()
-        self._set_beat = metrics.loop_beat.labels(self.name).set
+        self._heartbeat = Heartbeat(self.name)
 
     def run(self) -> None:
         """Publish until `stop` is called."""
         failures = 0
         while not self._stopping.is_set():
             try:
-                self._mark()
+                self._heartbeat.beat()
                 owner = store.claim(self._database.session(), self._lease)
                 if owner is not None:
                     log.info("publisher_leads")
@@ -76,11 +76,7 @@ class Publisher:
 
     def is_alive(self, patience: float = 60.0) -> bool:
         """Return whether the loop has begun a round within `patience` seconds."""
-        return time.monotonic() - self._beat < patience
-
-    def _mark(self) -> None:
-        self._beat = time.monotonic()
-        self._set_beat(time.time())
+        return self._heartbeat.is_younger_than(patience)
 
     def _lead(self, owner: str) -> None:
         """Publish until stopped, or until the lease is lost."""
@@ -88,7 +84,7 @@ class Publisher:
         self._failed.clear()
         renewed = time.monotonic()
         while not self._stopping.is_set():
-            self._mark()
+            self._heartbeat.beat()
             began = time.monotonic()
             # Events of one merchant that the broker refuses do not delay those of another one.
             pages = [page for page in store.read(self._database.session()) if self._is_due(page.merchant)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+from chassis.messaging.work import Heartbeat
 from chassis.postgres.database import UNAVAILABLE, Database
-from chassis.telemetry import logs, metrics
+from chassis.telemetry import logs
 from order.publisher import store
 from order.publisher.broker import ConsumersUnknown, WatchedBroker
 
@@ -32,14 +33,13 @@ class Watcher:
         """`pause` is in seconds."""
         self._database, self._broker, self._pause = database, broker, pause
         self._stopping = threading.Event()
-        self._beat = time.monotonic()
-        self._set_beat = metrics.loop_beat.labels(self.name).set
+        self._heartbeat = Heartbeat(self.name)
 
     def run(self) -> None:
         """Ask until `stop` is called."""
         ask_at = time.monotonic()
         while not self._stopping.is_set():
-            self._mark()
+            self._heartbeat.beat()
             if time.monotonic() >= ask_at:
                 try:
                     store.set_consumers(self._database.session(), self._broker.consumers())
@@ -58,8 +58,4 @@ class Watcher:
 
     def is_alive(self, patience: float = 120.0) -> bool:
         """Return whether the loop has begun a round within `patience` seconds."""
-        return time.monotonic() - self._beat < patience
-
-    def _mark(self) -> None:
-        self._beat = time.monotonic()
-        self._set_beat(time.time())
+        return self._heartbeat.is_younger_than(patience)
