@@ -14,6 +14,9 @@ from order.webhooks.model import ENDED_BY_DISABLING, Attempt, Status, Verdict
 CHANNEL = "webhooks"
 """The NOTIFY channel of the loops."""
 
+PENDING_AGAIN = "status = 'pending', settled_at = NULL, tries = 0, trying_since = now()"
+"""SQL: the SET list that makes a delivery pending again, to be tried for as long and as often as a new one."""
+
 LOOKED_AT = 1000
 """The most due deliveries to an endpoint that a claim reads to find those that it can lease.
 
@@ -244,7 +247,7 @@ part AS MATERIALIZED (
     LIMIT 1000),
 again AS (
     -- Due in the order of the events.
-    UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, trying_since = now(),
+    UPDATE webhook_deliveries d SET {PENDING_AGAIN},
            available_at = now() + part.turn * interval '1 microsecond', {RELEASED}
     FROM part WHERE d.merchant = part.merchant AND d.endpoint_id = part.endpoint_id AND d.id = part.id
     RETURNING d.id),
@@ -258,11 +261,9 @@ SELECT count(*) FROM again
 """
 
 
-def redeliver_some(session: Session) -> int:
+def redeliver_some(session: Session) -> None:
     """Make about a thousand deliveries due of endpoints whose merchants have asked for all since a time.
 
-    Merchants take turns, so a large redelivery delays none of another merchant. Returns how many deliveries are due
-    again; 0 if no redelivery is under way.
+    Merchants take turns, so a large redelivery delays none of another merchant.
     """
-    row = session.one(_REDELIVER)
-    return int(row["count"]) if row else 0
+    session.one(_REDELIVER)

@@ -11,14 +11,13 @@ from chassis.postgres.database import Row, Session, json_time
 from chassis.telemetry.metrics import COUNT_LIMIT
 from order.webhooks.bodies import BODY, EVENT_OF_DELIVERY
 from order.webhooks.model import ENDED_BY_DISABLING
+from order.webhooks.queue import PENDING_AGAIN
 
 _ENDPOINT = f"""json_build_object(
     'id', e.id, 'url', e.url, 'description', e.description, 'events', e.events, 'status', e.status,
     'disabled_reason', e.disabled_reason, 'redelivering_since', {json_time("e.redeliver_since")},
     'signed_until', (SELECT {json_time("max((s->>'until')::timestamptz)")} FROM jsonb_array_elements(e.secrets) s),
     'created_at', {json_time("e.created_at")})::text AS body, e.id, e.url, e.secrets, e.status"""
-
-_AGAIN = "status = 'pending', settled_at = NULL, tries = 0, trying_since = now()"
 
 _DELIVERY = f"""'id', d.id, 'endpoint_id', d.endpoint_id, 'order_id', d.order_id, 'type', d.type, 'status', d.status,
     'attempt_count', d.attempts, 'last_status_code', d.last_status_code, 'last_error', d.last_error,
@@ -121,7 +120,7 @@ def revive(session: Session, merchant: str, endpoint_id: str) -> int:
     # An array, because the planner could join the thousand with all dead deliveries, of which its statistics of a
     # moment ago know nothing.
     return session.execute(
-        f"""UPDATE webhook_deliveries d SET {_AGAIN}, available_at = now()
+        f"""UPDATE webhook_deliveries d SET {PENDING_AGAIN}, available_at = now()
             WHERE d.merchant = %(merchant)s AND d.endpoint_id = %(endpoint)s AND d.status = 'dead'
               AND d.id = ANY (ARRAY(SELECT dead.id FROM webhook_deliveries dead
                 JOIN webhook_endpoints e ON e.merchant = dead.merchant AND e.id = dead.endpoint_id
@@ -201,7 +200,10 @@ def find_deliveries(
         {
             **dict.fromkeys(("type", "created_after", "created_before")),
             **query,
-            **{"merchant": merchant, "endpoint": endpoint_id, "after": after, "limit": limit},
+            "merchant": merchant,
+            "endpoint": endpoint_id,
+            "after": after,
+            "limit": limit,
         },
     ).fetchall()
 
@@ -212,8 +214,7 @@ def redeliver(session: Session, merchant: str, endpoint_id: str, delivery_id: st
     The next attempt is made even while the endpoint is paused. The pause does not end for other deliveries.
     """
     session.execute(
-        """UPDATE webhook_deliveries SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
-                  trying_since = now(), at_once = true
+        f"""UPDATE webhook_deliveries SET {PENDING_AGAIN}, available_at = now(), at_once = true
            WHERE merchant = %s AND endpoint_id = %s AND id = %s""",
         (merchant, endpoint_id, delivery_id),
     )
@@ -228,7 +229,7 @@ def redeliver_dead(
     attempted even while the endpoint is paused; if it succeeds, the pause ends and the others follow.
     """
     return session.execute(
-        """WITH dead AS MATERIALIZED (
+        f"""WITH dead AS MATERIALIZED (
                SELECT d.merchant, d.endpoint_id, d.id FROM webhook_deliveries d
                JOIN webhook_endpoints e ON e.merchant = d.merchant AND e.id = d.endpoint_id
                WHERE d.status = 'dead' AND e.status = 'enabled' AND d.settled_at < %(before)s::timestamptz
@@ -236,8 +237,7 @@ def redeliver_dead(
                  AND (%(id)s::uuid IS NULL OR d.id = %(id)s::uuid)
                  AND (%(endpoint)s::uuid IS NULL OR d.endpoint_id = %(endpoint)s::uuid)
                LIMIT 1000 FOR NO KEY UPDATE OF e)
-           UPDATE webhook_deliveries d SET status = 'pending', settled_at = NULL, tries = 0, available_at = now(),
-                  trying_since = now(), at_once = dead.turn = 1
+           UPDATE webhook_deliveries d SET {PENDING_AGAIN}, available_at = now(), at_once = dead.turn = 1
            FROM (SELECT dead.*, row_number() OVER (PARTITION BY merchant, endpoint_id ORDER BY id) AS turn
                  FROM dead) dead
            WHERE d.merchant = dead.merchant AND d.endpoint_id = dead.endpoint_id AND d.id = dead.id
