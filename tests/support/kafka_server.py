@@ -221,8 +221,12 @@ def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
 
 def _client(servers: str) -> dict[str, Any]:
     return {
-        **{"bootstrap.servers": servers, "group.id": "tests", "enable.auto.commit": False, "log_level": 2},
-        **{"reconnect.backoff.max.ms": 200, "auto.offset.reset": "earliest"},
+        "bootstrap.servers": servers,
+        "group.id": "tests",
+        "enable.auto.commit": False,
+        "log_level": 2,
+        "reconnect.backoff.max.ms": 200,
+        "auto.offset.reset": "earliest",
     }
 
 

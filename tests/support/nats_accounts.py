@@ -60,8 +60,12 @@ def _public(key: Ed25519PrivateKey, kind: int) -> str:
 
 def _jwt(issuer: tuple[Ed25519PrivateKey, int], subject: str, claims: dict[str, Any]) -> str:
     body = {
-        **{"jti": os.urandom(16).hex(), "iat": int(time.time()), "iss": _public(*issuer), "name": "test"},
-        **{"sub": subject, "nats": {"version": 2, **claims}},
+        "jti": os.urandom(16).hex(),
+        "iat": int(time.time()),
+        "iss": _public(*issuer),
+        "name": "test",
+        "sub": subject,
+        "nats": {"version": 2, **claims},
     }
     parts = [_encoded(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, body)]
     return ".".join([*parts, _encoded(issuer[0].sign(".".join(parts).encode()))])

@@ -30,14 +30,17 @@ def settings(url: str, **changes: Any) -> Settings:
     """Return the publisher's settings for a broker, with a short timeout."""
     kafka = parse_kafka(url) if url.startswith("kafka") else None
     values: dict[str, Any] = {
-        **{
-            "servers": () if kafka else tuple(filter(None, url.split(","))),
-            "kafka": kafka,
-            "credentials": None,
-            "client_certificate": "",
-            "client_key": "",
-        },
-        **{"stream": "TANDEM", "replicas": 1, "partitions": 3, "source": "/tandem/order", "timeout": 2.0, **changes},
+        "servers": () if kafka else tuple(filter(None, url.split(","))),
+        "kafka": kafka,
+        "credentials": None,
+        "client_certificate": "",
+        "client_key": "",
+        "stream": "TANDEM",
+        "replicas": 1,
+        "partitions": 3,
+        "source": "/tandem/order",
+        "timeout": 2.0,
+        **changes,
     }
     return Settings(**values)
 

@@ -87,8 +87,14 @@ def find(
             below=BELOW, only=only, shown=lists.shown(_MATCHING, "position, order_id, version", _EVENT, limit)
         ),
         {
-            **{"type": None, **query, "merchant": merchant, "limit": limit, "scanned": most},
-            **{"position": after.position, "seen_order": after.order_id, "seen_version": after.version},
+            "type": None,
+            **query,
+            "merchant": merchant,
+            "limit": limit,
+            "scanned": most,
+            "position": after.position,
+            "seen_order": after.order_id,
+            "seen_version": after.version,
         },
     ).fetchall()
     if not rows:

@@ -126,7 +126,7 @@ class Publisher:
             place = _place(page, count)
             if count:
                 moves.append(Move(page.merchant, page.place, place))
-            self._note(page.merchant, count < len(its) and not count)
+            self._note(page.merchant, failed=not count)
             ahead = {message.id for message, is_done in zip(its[count:], done[count:], strict=True) if is_done}
             if ahead:
                 self._ahead[page.merchant] = (place, ahead)
@@ -137,7 +137,7 @@ class Publisher:
     def _is_due(self, merchant: str) -> bool:
         return merchant not in self._failed or time.monotonic() >= self._failed[merchant][1]
 
-    def _note(self, merchant: str, failed: bool) -> None:
+    def _note(self, merchant: str, *, failed: bool) -> None:
         """Note whether the next event of a merchant was not acknowledged."""
         if failed:
             failures = self._failed.get(merchant, (0, 0.0))[0] + 1

@@ -123,8 +123,12 @@ def move(session: Session, owner: str, lease: float, moves: Sequence[Move], erro
     """
     rows = [
         {
-            **{"merchant": each.merchant, "seen": each.seen.position, "seen_order": each.seen.order_id},
-            **{"seen_version": each.seen.version, "position": each.to.position, "order_id": each.to.order_id},
+            "merchant": each.merchant,
+            "seen": each.seen.position,
+            "seen_order": each.seen.order_id,
+            "seen_version": each.seen.version,
+            "position": each.to.position,
+            "order_id": each.to.order_id,
             "version": each.to.version,
         }
         for each in moves
@@ -147,7 +151,10 @@ def move(session: Session, owner: str, lease: float, moves: Sequence[Move], erro
                 SELECT merchant, position, order_id, version FROM moves WHERE seen = 0 ON CONFLICT DO NOTHING)
             SELECT lease_owner FROM held""",
         {
-            **{"owner": owner, "lease": lease, "moved": bool(moves), "moves": to_json(rows)},
+            "owner": owner,
+            "lease": lease,
+            "moved": bool(moves),
+            "moves": to_json(rows),
             "error": error and cards.shown(error, leases.MAX_ERROR),
         },
     )
