@@ -26,8 +26,8 @@ _KAFKA = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Kafka:
-    """A topic of Kafka and how to reach it. `servers` are `host:port`, separated by commas; `user` may be empty."""
+class KafkaSettings:
+    """How to reach Kafka, and the topic. `servers` are `host:port`, separated by commas; `user` may be empty."""
 
     servers: str
     topic: str
@@ -46,7 +46,7 @@ class Settings:
     """
 
     servers: tuple[str, ...] = field(repr=False)
-    kafka: Kafka | None
+    kafka: KafkaSettings | None
     credentials: Credentials | None = field(repr=False)
     client_certificate: str = field(repr=False)
     client_key: str = field(repr=False)
@@ -118,8 +118,8 @@ def _servers(text: str) -> tuple[str, ...]:
     return servers
 
 
-def parse_kafka(text: str, mechanism: str = MECHANISMS[0]) -> Kafka:
-    """Return the topic that EVENTS_URL names. Raises ConfigError, which does not quote the URL."""
+def parse_kafka(text: str, mechanism: str = MECHANISMS[0]) -> KafkaSettings:
+    """Return what EVENTS_URL says of Kafka. Raises ConfigError, which does not quote the URL."""
     found = _KAFKA.fullmatch(text.strip())
     servers = [_server(each) for each in found["servers"].split(",")] if found else [None]
     if not found or None in servers:
@@ -132,7 +132,7 @@ def parse_kafka(text: str, mechanism: str = MECHANISMS[0]) -> Kafka:
         raise ConfigError(
             "EVENTS_SASL_MECHANISM: PLAIN sends the password as it is: EVENTS_URL must begin with kafkas://"
         )
-    return Kafka(
+    return KafkaSettings(
         servers=",".join(server for server in servers if server),
         topic=found["topic"],
         tls=tls,

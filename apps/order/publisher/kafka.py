@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import Consumer as Client
+from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -16,8 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from chassis.http import authorities
 from order.publisher.broker import Consumer, ConsumersUnknown
 from order.publisher.cloudevents import Message
-from order.publisher.config import Kafka as Server
-from order.publisher.config import Settings
+from order.publisher.config import KafkaSettings, Settings
 
 BATCH = 16 * 1024
 """Bytes of the messages in one request for a partition. A larger message is alone in its request.
@@ -45,7 +44,7 @@ class Kafka:
     def __init__(self, settings: Settings) -> None:
         """Nothing is sent before the first call of `publish`."""
         assert settings.kafka is not None
-        self._settings, self._server = settings, settings.kafka
+        self._settings, self._kafka = settings, settings.kafka
         self._producer: Producer | None = None
         self._refusal = ""
 
@@ -58,8 +57,8 @@ class Kafka:
         """
         try:
             if self._producer is None:
-                self._producer = Producer(self._configuration())
-            sending = _Sending(self._producer, self._server.topic, messages)
+                self._producer = Producer(self._producer_configuration())
+            sending = _Sending(self._producer, self._kafka.topic, messages)
             sending.run(2 * self._settings.timeout)
         except FAILURES as error:
             self._producer = None
@@ -79,14 +78,14 @@ class Kafka:
         Events are pending that are behind the offset of a group; of a partition without one, all that the topic has.
         """
         try:
-            return self._consumers(AdminClient(self._client()))
+            return self._consumers(AdminClient(self._client_configuration()))
         except (*FAILURES, TimeoutError) as error:
             raise ConsumersUnknown(self._reason(_error(error))) from error
 
     def _consumers(self, admin: AdminClient) -> list[Consumer]:
         seconds = self._settings.timeout
-        topic = admin.list_topics(self._server.topic, timeout=seconds).topics.get(self._server.topic)
-        partitions = [TopicPartition(self._server.topic, each) for each in (topic.partitions if topic else ())]
+        topic = admin.list_topics(self._kafka.topic, timeout=seconds).topics.get(self._kafka.topic)
+        partitions = [TopicPartition(self._kafka.topic, each) for each in (topic.partitions if topic else ())]
         if not partitions:
             return []  # the topic is not created yet
         ends = self._ends(partitions)
@@ -108,14 +107,15 @@ class Kafka:
 
     def _ends(self, partitions: list[TopicPartition]) -> dict[int, tuple[int, int]]:
         """Return the first and the last offset of each partition. Raises one of `FAILURES`."""
-        client = Client(self._client() | {"group.id": "tandem-publisher"})  # it does not join the group
+        # It has to name a group, but does not join it.
+        consumer = KafkaConsumer(self._client_configuration() | {"group.id": "tandem-publisher"})
         try:
             return {
-                each.partition: client.get_watermark_offsets(each, timeout=self._settings.timeout) or (0, 0)
+                each.partition: consumer.get_watermark_offsets(each, timeout=self._settings.timeout) or (0, 0)
                 for each in partitions
             }
         finally:
-            client.close()
+            consumer.close()
 
     def close(self) -> None:
         """Drop the producer. Messages that are not acknowledged yet are given up."""
@@ -123,13 +123,13 @@ class Kafka:
         if producer is not None:
             producer.purge()
 
-    def _client(self) -> dict[str, Any]:
+    def _client_configuration(self) -> dict[str, Any]:
         """Return the configuration that every client needs."""
-        server, milliseconds = self._server, int(1000 * self._settings.timeout)
+        kafka, milliseconds = self._kafka, int(1000 * self._settings.timeout)
         configuration: dict[str, Any] = {
-            "bootstrap.servers": server.servers,
+            "bootstrap.servers": kafka.servers,
             "client.id": "tandem-publisher",
-            "security.protocol": _protocol(server),
+            "security.protocol": _protocol(kafka),
             "socket.timeout.ms": min(max(10, milliseconds), 300_000),
             "socket.connection.setup.timeout.ms": max(1000, milliseconds),
             "reconnect.backoff.max.ms": 1000,
@@ -137,25 +137,24 @@ class Kafka:
             "error_cb": self._refused,
             "log_level": 2,  # without each attempt to connect, which the library would write to stderr
         }
-        if server.user:
+        if kafka.user:
             configuration |= {
-                "sasl.mechanism": server.mechanism,
-                "sasl.username": server.user,
-                "sasl.password": server.password,
+                "sasl.mechanism": kafka.mechanism,
+                "sasl.username": kafka.user,
+                "sasl.password": kafka.password,
             }
-        if server.tls:
+        if kafka.tls:
             configuration["ssl.ca.location"] = authorities.bundle()
             if self._settings.client_certificate:
                 configuration["ssl.certificate.pem"] = self._settings.client_certificate
                 configuration["ssl.key.pem"] = self._settings.client_key
         return configuration
 
-    def _configuration(self) -> dict[str, Any]:
-        return self._client() | {
+    def _producer_configuration(self) -> dict[str, Any]:
+        return self._client_configuration() | {
             "enable.idempotence": True,  # includes acks=all
-            "message.timeout.ms": max(
-                10, int(1000 * self._settings.timeout)
-            ),  # until the acknowledgement, with retries
+            # Until the acknowledgement, with retries.
+            "message.timeout.ms": max(10, int(1000 * self._settings.timeout)),
             "topic.metadata.propagation.max.ms": 0,  # a topic that is missing is reported at once
             "partitioner": "murmur2_random",  # the same partition of a key as Java's clients choose
             "linger.ms": 1,
@@ -166,12 +165,13 @@ class Kafka:
         """Create the topic. A failure is noted, and the next round fails again."""
         settings = self._settings
         config = {"min.insync.replicas": "2"} if settings.replicas > 2 else {}
-        topic = NewTopic(self._server.topic, settings.partitions, settings.replicas, config=config)
+        topic = NewTopic(self._kafka.topic, settings.partitions, settings.replicas, config=config)
         try:
-            admin = AdminClient(self._client())  # kept until the result is there: the call ends with its client
+            # Kept until the result is there: the call ends with its client.
+            admin = AdminClient(self._client_configuration())
             creating: Future[None] = admin.create_topics(
                 [topic], request_timeout=settings.timeout, operation_timeout=settings.timeout
-            )[self._server.topic]
+            )[self._kafka.topic]
             creating.result(settings.timeout)
         except (*FAILURES, TimeoutError) as error:
             failure = _error(error)
@@ -243,8 +243,8 @@ class _Sending:
             self.failures.append(_error(error))
 
 
-def _protocol(server: Server) -> str:
-    return ("sasl_" if server.user else "") + ("ssl" if server.tls else "plaintext")
+def _protocol(kafka: KafkaSettings) -> str:
+    return ("sasl_" if kafka.user else "") + ("ssl" if kafka.tls else "plaintext")
 
 
 def _error(error: Exception) -> KafkaError:
