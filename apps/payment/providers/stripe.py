@@ -47,7 +47,7 @@ from payment.providers import (
 )
 from payment.providers.stripe_errors import Verdict
 from payment.providers.stripe_money import NotExact, to_stripe
-from payment.providers.stripe_objects import CAPTURE, OPERATION, fault, names, of_intent, of_refund, paged
+from payment.providers.stripe_objects import CAPTURE, NOT_REFUNDED, OPERATION, fault, names, of_intent, of_refund, paged
 
 log = logs.get_logger()
 
@@ -65,9 +65,6 @@ SEARCHED = 10
 
 _HOLDING = ("succeeded", "requires_capture", "processing")
 """The statuses of a PaymentIntent that holds, or may soon hold, the customer's money."""
-
-_ENDED = ("failed", "canceled")
-"""The statuses of a refund that returns no money."""
 
 TOLERANCE = 300
 """The maximum age of a signed event, in seconds."""
@@ -214,7 +211,7 @@ class Stripe:
         if operation.kind is Kind.REFUND:
             refunds = self._client.v1.refunds.list({"payment_intent": _reference(operation), "limit": 100})
             matching = [refund for refund in paged(refunds) if _named(refund.metadata) == operation.id]
-            _report_repeated(operation, [refund.id for refund in matching if refund.status not in _ENDED])
+            _report_repeated(operation, [refund.id for refund in matching if refund.status not in NOT_REFUNDED])
             return of_refund(operation, _deciding(matching)) if matching else None
         reference = operation.reference
         if reference is None and operation.kind in (Kind.SALE, Kind.AUTHORIZE):
@@ -289,7 +286,7 @@ def _deciding(refunds: Sequence[stripe.Refund]) -> stripe.Refund:
 
     That is one that has returned money, or else one that still may: otherwise the same money could be refunded again.
     """
-    return min(reversed(refunds), key=lambda refund: (refund.status in _ENDED, refund.status != "succeeded"))
+    return min(reversed(refunds), key=lambda refund: (refund.status in NOT_REFUNDED, refund.status != "succeeded"))
 
 
 def _reference(operation: Operation) -> str:

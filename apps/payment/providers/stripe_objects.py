@@ -24,6 +24,9 @@ OPERATION = "tandem_operation"
 CAPTURE = "tandem_capture"
 """The metadata key of a PaymentIntent for the id of the operation that captured it."""
 
+NOT_REFUNDED = ("failed", "canceled")
+"""The statuses of a refund that returns no money."""
+
 PAYMENT, MERCHANT, ORDER = "tandem_payment", "tandem_merchant", "tandem_order"
 """The metadata keys for the ids of the payment, its merchant and its order."""
 
@@ -120,7 +123,7 @@ def refund_outcome(refund: stripe.Refund) -> Outcome:
     """Return the outcome that a refund shows; banks may take days to confirm a refund."""
     if refund.status == "succeeded":
         return Outcome(Result.SUCCEEDED, refund.id)
-    if refund.status in ("failed", "canceled"):
+    if refund.status in NOT_REFUNDED:
         return Outcome(Result.DECLINED, refund.id, getattr(refund, "failure_reason", None) or refund.status)
     return Outcome(Result.UNKNOWN, refund.id, f"stripe: the refund is {refund.status}")
 
