@@ -25,9 +25,9 @@ import psycopg
 from psycopg import sql
 
 from ci.laptop import launch
+from ci.laptop.ports import ADDRESS
 from ci.laptop.state import StateBroken, read_texts, write_private
 
-ADDRESS = "127.0.0.1"
 ADMINISTRATOR = "postgres"
 # Seconds to start or stop, on a machine that is busy with other things too.
 TIMEOUT = 60.0

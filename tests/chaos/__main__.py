@@ -69,7 +69,7 @@ def run(seed: int, seconds: float, folder: Path, apps: Path | None) -> int:
         databases.migrate()
         kept.keep(databases)
         stack = Stack(databases, folder, apps=apps)
-        to_payment, to_order = (running.enter_context(Proxy("127.0.0.1", port)) for port in stack.service_ports)
+        to_order, to_payment = (running.enter_context(Proxy("127.0.0.1", port)) for port in stack.service_ports)
         stack.peers = {"PAYMENT_URL": to_payment.url, "ORDER_URL": to_order.url}
         running.enter_context(stack)
         began = datetime.now(UTC)

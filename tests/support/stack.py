@@ -87,9 +87,10 @@ class Stack:
         self.folder, self._settings, self._order_settings = folder, settings or {}, order_settings or {}
         self.databases, self._ready, self._apps = databases, ready, apps or ROOT / "apps"
         self._only, self._reads = only, reads
-        self.service_ports = (free_port(), free_port())  # of payment and order
-        self.admin_ports = (free_port(), free_port())  # of order and payment
-        payment_port, order_port = self.service_ports
+        # Of order and payment.
+        self.service_ports = (free_port(), free_port())
+        self.admin_ports = (free_port(), free_port())
+        order_port, payment_port = self.service_ports
         self.order = Client(f"http://127.0.0.1:{order_port}")
         self.payment = Client(f"http://127.0.0.1:{payment_port}")
         self.peers = {"PAYMENT_URL": self.payment.url, "ORDER_URL": self.order.url}
@@ -103,10 +104,7 @@ class Stack:
         return self.folder / "armed"
 
     def __enter__(self) -> Self:
-        payment_port, order_port = self.service_ports
-        for service, port, admin_port in zip(
-            ("order", "payment"), (order_port, payment_port), self.admin_ports, strict=True
-        ):
+        for service, port, admin_port in zip(("order", "payment"), self.service_ports, self.admin_ports, strict=True):
             metrics = self.folder / f"metrics-{service}"
             metrics.mkdir()
             env = {

@@ -109,7 +109,7 @@ def test_clients_that_do_not_read_their_response_lock_nobody_out(start: Start) -
             connection = running.enter_context(socket.socket())
             connection.settimeout(20)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
-            connection.connect(("127.0.0.1", stack.service_ports[1]))
+            connection.connect(("127.0.0.1", stack.service_ports[0]))
             connection.sendall(page)
         with connect(stack.order) as other:
             other.sendall(ASK)

@@ -146,7 +146,7 @@ def test_clients_that_read_slowly_delay_nobody_and_receive_everything(stack: Sta
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
         # The kernel buffers twenty segments for the sender, which are more than a page unless they are small.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-        connection.connect(("127.0.0.1", stack.service_ports[1]))
+        connection.connect(("127.0.0.1", stack.service_ports[0]))
         connections.append(opened.enter_context(connection))
         connection.sendall(page + page)
     assert_prompt(stack)
