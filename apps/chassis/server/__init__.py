@@ -17,9 +17,9 @@ the major version that was tried, and tests/unit/chassis/server/test_internals.p
                                                 the longest idle one is the first
     ThreadWorker.set_accept_enabled             balance.py: accepts only while no other worker has fewer connections
     ThreadWorker.wait_for_and_dispatch_events   balance.py: publishes this worker's number of connections each round
-    TConn.__init__                              crowding.py: counts the connections of each client address. Relied on:
+    TConn.__init__                              connection.py: counts the connections of each client address. Relied on:
                                                 makes the socket non-blocking; attributes sock, client, timeout, parser
-    TConn.close                                 crowding.py: stops counting the connection. Relied on: closes the
+    TConn.close                                 connection.py: stops counting the connection. Relied on: closes the
                                                 socket at once
     SocketUnreader.__init__                     received.py: keeps the bytes that the event loop has received
     SocketUnreader.chunk                        received.py: reads from these bytes, then from the socket with recv

@@ -35,7 +35,7 @@ from chassis.http.problems import Problem
 from chassis.server import rejections
 from chassis.server.balance import BalancedWorker
 from chassis.server.buffered_socket import BufferedSocket
-from chassis.server.crowding import Connection, has_data
+from chassis.server.connection import Connection
 from chassis.server.lingering import LINGER_TIMEOUT, Lingering
 from chassis.server.listeners import plain
 from chassis.server.received import Received
@@ -89,7 +89,7 @@ class Worker(BalancedWorker):
         crowded = 0 < self.per_address < self._open_by_address[conn.address]
         if crowded and not self._close_idle_of(conn.address):
             log.info("too_many_connections", address=conn.address)
-            conn.sock.try_send(rejections.response("", rejections.too_many_connections(), conn.sock.getsockname()))
+            conn.try_send_problem(rejections.too_many_connections())
             self.close_connection(conn)
             return
         self._receive(conn, FIRST_BYTE_TIMEOUT)
@@ -110,7 +110,7 @@ class Worker(BalancedWorker):
         now = time.monotonic()
         while self.keepalived_conns and (force or self.keepalived_conns[0].timeout <= now):
             conn = self.keepalived_conns[0]
-            if not force and has_data(conn.sock):
+            if not force and conn.has_data():
                 self.on_client_socket_readable(conn, conn.sock)
             else:
                 self._close_idle(conn)
@@ -124,7 +124,7 @@ class Worker(BalancedWorker):
         which a request has arrived is not idle.
         """
         while self.nr_conns >= self.worker_connections:
-            idle = next((conn for conn in self.keepalived_conns if not has_data(conn.sock)), None)
+            idle = next((conn for conn in self.keepalived_conns if not conn.has_data()), None)
             if idle is not None:
                 self._close_idle(idle)
             elif self._lingering.close_oldest():
@@ -133,7 +133,7 @@ class Worker(BalancedWorker):
                 conn, request = next(iter(self._receiving.items()))
                 self._stop_receiving(conn)
                 if request.data:
-                    conn.sock.try_send(rejections.response("", rejections.incomplete(), conn.sock.getsockname()))
+                    conn.try_send_problem(rejections.incomplete())
                 self.close_connection(conn)
             elif self._sending:
                 self._abandon_response(min(self._sending, key=lambda conn: conn.timeout))
@@ -143,7 +143,7 @@ class Worker(BalancedWorker):
     def _close_idle_of(self, address: str) -> bool:
         """Close the connection of this client address that has been idle for longest. Returns False if none is."""
         for idle in self.keepalived_conns:
-            if idle.address == address and not has_data(idle.sock):
+            if idle.address == address and not idle.has_data():
                 self._close_idle(idle)
                 return True
         return False
@@ -281,7 +281,7 @@ class Worker(BalancedWorker):
     def _time_out(self, conn: TConn) -> None:
         if self._receiving[conn].data:
             self._reject(conn, rejections.incomplete())
-        elif has_data(conn.sock):
+        elif conn.has_data():
             self._on_readable(conn, conn.sock)
         else:
             self._stop_receiving(conn)
@@ -289,7 +289,7 @@ class Worker(BalancedWorker):
 
     def _reject(self, conn: TConn, problem: Problem) -> None:
         self._stop_receiving(conn)
-        conn.sock.try_send(rejections.response("", problem, conn.sock.getsockname()))
+        conn.try_send_problem(problem)
         self._lingering.begin(conn)
 
     def _stop_receiving(self, conn: TConn) -> RequestBuffer:

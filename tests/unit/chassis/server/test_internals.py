@@ -13,7 +13,7 @@ import pytest
 
 import chassis.server
 from chassis.server.balance import BalancedWorker
-from chassis.server.crowding import Connection
+from chassis.server.connection import Connection
 from chassis.server.received import Received
 from chassis.server.response import Response
 from chassis.server.worker import Worker

@@ -14,7 +14,7 @@ import pytest
 from gunicorn.config import Config
 
 from chassis.server.buffered_socket import BufferedSocket
-from chassis.server.crowding import Connection
+from chassis.server.connection import Connection
 from chassis.server.worker import Worker
 
 BEGUN = b"GET /livez HTTP/1.1\r\n"

@@ -1,4 +1,4 @@
-"""What a worker needs to know when it has many connections: whose they are, and which of them wait for nothing."""
+"""A connection of the worker: whose it is, and whether anything has arrived on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from gunicorn.workers.gthread import TConn
 
 from chassis import counts
 from chassis.http.addresses import client_network
-from chassis.server.buffered_socket import BufferedSocket
+from chassis.http.problems import Problem
+from chassis.server import rejections
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -33,10 +34,13 @@ class Connection(TConn):  # type: ignore[misc]
             counts.subtract(self._open, self.address)
         super().close(graceful)
 
+    def has_data(self) -> bool:
+        """Return whether bytes have arrived that have not been read yet."""
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
-def has_data(sock: BufferedSocket) -> bool:
-    """Return whether bytes have arrived on a connection that has not been read yet."""
-    try:
-        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False
+    def try_send_problem(self, problem: Problem) -> None:
+        """Send a problem, as far as the socket's buffer has room for it."""
+        self.sock.try_send(rejections.response("", problem, self.sock.getsockname()))
