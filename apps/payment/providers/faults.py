@@ -46,7 +46,6 @@ def _percentile(text: str) -> int:
 ROW = "(SELECT to_jsonb(f) FROM simulator.faults f)"
 """SQL: the row as JSON, to be read by a statement that does something else, without another round trip."""
 
-
 ANY = """EXISTS (SELECT FROM simulator.faults WHERE decline OR delay_ms > 0
                 OR lost_requests_percent > 0 OR lost_answers_percent > 0)"""
 """SQL condition: a fault is injected."""

@@ -2,56 +2,23 @@
 
 The record is the schema `simulator`. It is written over a separate connection with separate commits, so that a charge
 remains when the payment service rolls back or is killed, as with a real provider. The payment method determines what
-happens:
-
-    pm_ok                    succeeds
-    pm_declined              declines, card_declined
-    pm_insufficient_funds    declines, insufficient_funds
-    pm_slow                  succeeds after 2 s
-    pm_timeout_charged       succeeds, but the first answer is lost
-    pm_timeout_lost          the first request is lost
-    pm_error_then_ok         the first request fails without effect
-    pm_flaky                 up to three requests, or their answers, are lost; which ones depends on the operation's id
-    pm_refund_declined       declines refunds, refund_declined; succeeds otherwise
-    pm_void_declined         declines voids, void_declined; succeeds otherwise
-    pm_capture_declined      declines captures, capture_declined; succeeds otherwise
-    anything else            declines, invalid_payment_method
-
-In addition, the injected faults (faults.py) apply to all payment methods.
+happens (payment_methods.py). In addition, the injected faults (faults.py) apply to all payment methods.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session, to_json
 from payment.model import Kind, Operation, Outcome, Record, Result
-from payment.providers import ProviderFault, faults
+from payment.providers import ProviderFault, faults, payment_methods
 from payment.providers.faults import Faults
+from payment.providers.payment_methods import Fault
 
-_DECLINES = {"pm_declined": "card_declined", "pm_insufficient_funds": "insufficient_funds"}
-_ACCEPTED = frozenset(
-    {
-        "pm_ok",
-        "pm_slow",
-        "pm_timeout_charged",
-        "pm_timeout_lost",
-        "pm_error_then_ok",
-        "pm_flaky",
-        "pm_refund_declined",
-        "pm_void_declined",
-        "pm_capture_declined",
-    }
-)
-_TROUBLED = frozenset({"pm_slow", "pm_timeout_charged", "pm_timeout_lost", "pm_error_then_ok", "pm_flaky"})
-"""Payment methods whose requests take long or go wrong."""
-
-_SLOW = 2.0
 _OTHER_CONTENT = "the operation's id was used with other parameters"
 _CHARGES = (Kind.SALE, Kind.AUTHORIZE)
 
@@ -102,29 +69,6 @@ FROM simulator.operations WHERE result IS NOT NULL
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What goes wrong with one request, and whether the provider acts nevertheless."""
-
-    acts: bool
-    error: str
-
-
-def fault(token: str, operation_id: str, call: int) -> Fault | None:
-    """What goes wrong with request number `call` for an operation, by its payment method; None if nothing does."""
-    if token == "pm_flaky":
-        seed = UUID(operation_id).int
-        failures = seed % 4
-        return Fault(bool(seed >> (2 + call) & 1), "the connection broke") if call <= failures else None
-    if call > 1:
-        return None
-    return {
-        "pm_timeout_charged": Fault(True, "no answer within the timeout"),
-        "pm_timeout_lost": Fault(False, "no answer within the timeout"),
-        "pm_error_then_ok": Fault(False, "the provider had an error"),
-    }.get(token)
-
-
 class Simulator:
     """The simulated provider."""
 
@@ -138,8 +82,7 @@ class Simulator:
 
     def send(self, operation: Operation) -> Outcome:
         """Act as the payment method determines. The same operation again returns the same outcome, without effect."""
-        if operation.payment_method == "pm_slow":
-            time.sleep(_SLOW)
+        time.sleep(payment_methods.delay(operation.payment_method))
         try:
             failure, outcome, delay = self._act(operation)
         except UNAVAILABLE as error:
@@ -154,7 +97,7 @@ class Simulator:
         charges = {
             operation.id: {**_parameters(operation), **_columns(_charge(operation))}
             for operation in operations
-            if operation.kind in _CHARGES and operation.payment_method not in _TROUBLED
+            if operation.kind in _CHARGES and payment_methods.is_reliable(operation.payment_method)
         }
         if not charges:
             return {}
@@ -208,12 +151,12 @@ class Simulator:
         faults.write(session, wanted)
 
     def _act(self, operation: Operation) -> tuple[Fault | None, Outcome | None, float]:
-        """What goes wrong with this request, the outcome, and the delay of the answer in seconds.
+        """Return what goes wrong with this request, the outcome, and the delay of the answer in seconds.
 
         The outcome is None if the request was lost before the simulator acted.
         """
         wanted = _parameters(operation)
-        if operation.kind in _CHARGES and fault(operation.payment_method, operation.id, 1) is None:
+        if operation.kind in _CHARGES and payment_methods.fault(operation.payment_method, operation.id, 1) is None:
             outcome = _charge(operation)
             if self._database.session().one(_CHARGE, {**wanted, **_columns(outcome)}) is not None:
                 return None, outcome, 0.0
@@ -224,7 +167,7 @@ class Simulator:
                 raise ProviderFault(_OTHER_CONTENT)
             injected = Faults.of(row["faults"])
             delay = injected.delay_ms / 1000
-            failure = _injected(injected, operation.id, row["calls"]) or fault(
+            failure = _injected(injected, operation.id, row["calls"]) or payment_methods.fault(
                 operation.payment_method, operation.id, row["calls"]
             )
             if row["result"] is not None:
@@ -302,10 +245,8 @@ def _columns(outcome: Outcome) -> dict[str, str | None]:
 
 
 def _charge(operation: Operation) -> Outcome:
-    token = operation.payment_method
-    if token in _ACCEPTED:
-        return _succeeded(operation)
-    return _declined(_DECLINES.get(token, "invalid_payment_method"))
+    reason = payment_methods.decline(operation.payment_method, operation.kind)
+    return _succeeded(operation) if reason is None else _declined(reason)
 
 
 def _decide(session: Session, operation: Operation) -> Outcome:
@@ -315,8 +256,9 @@ def _decide(session: Session, operation: Operation) -> Outcome:
     session.execute("SELECT FROM simulator.operations WHERE reference = %s FOR UPDATE", (operation.reference,))
     held = session.execute(_HELD, {"charge": operation.reference}).fetchone()
     assert held is not None
-    if operation.payment_method == f"pm_{operation.kind}_declined":
-        return _declined(f"{operation.kind}_declined")
+    reason = payment_methods.decline(operation.payment_method, operation.kind)
+    if reason is not None:
+        return _declined(reason)
     if operation.kind is Kind.REFUND:
         left = held["captured"] - held["refunded"]
         return _succeeded(operation) if operation.amount <= left else _declined("more_than_was_captured")
