@@ -438,7 +438,7 @@ export interface SendTest {
   type?: "webhook.test" | "order.placed" | "order.authorized" | "order.partially_captured" | "order.paid" | "order.payment_failed" | "order.canceling" | "order.canceled" | "order.refunded" | "order.expired" | "order.updated" | "refund.succeeded" | "refund.failed";
 }
 
-/** A delivery with the event that is sent and with each attempt, oldest first. */
+/** A delivery with the event that is sent and its newest attempts. */
 export interface WholeDeliveryView {
   /** The delivery's id, and the `webhook-id` of each attempt. */
   id: string;

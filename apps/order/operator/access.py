@@ -26,7 +26,7 @@ _WITHOUT_WRITE_SCOPE = frozenset({"submit_key", "sign_out"})
 
 CHANGE_ORDER = "change_order"
 """The view of actions that change orders, for which an operator needs the scope `operator:orders`."""
-RETRY = "send_again"
+SEND_AGAIN = "send_again"
 """The view of actions that send something again, for which an operator needs the scope `operator:write`."""
 
 HEADERS = {
@@ -109,13 +109,13 @@ def _to_sign_in() -> AnyResponse:
 
 
 def _check_scope(operator: Operator) -> None:
-    """Raise Forbidden if the operator may not use the view, and lacks the scope to act."""
+    """Raise Forbidden if the API key of the operator lacks the scope that the view needs."""
     if request.endpoint == CHANGE_ORDER:
         if not operator.may_change_orders:
             raise Forbidden("The API key of this session lacks the scope operator:orders.")
         return
-    sends = request.method not in ("GET", "HEAD") and request.endpoint not in _WITHOUT_WRITE_SCOPE
-    if (sends or request.endpoint == RETRY) and not operator.may_act:
+    acts = request.method not in ("GET", "HEAD") and request.endpoint not in _WITHOUT_WRITE_SCOPE
+    if (acts or request.endpoint == SEND_AGAIN) and not operator.may_act:
         raise Forbidden("The API key of this session lacks the scope operator:write.")
 
 

@@ -15,7 +15,7 @@ from chassis.http.if_match import ANY
 from chassis.http.problems import Problem
 from chassis.messaging import outbox
 from order.operator import forms, offers, records
-from order.operator.access import RETRY
+from order.operator.access import SEND_AGAIN
 from order.operator.application import PATH, resources
 from order.operator.forms import Form
 
@@ -23,7 +23,7 @@ from order.operator.forms import Form
 def register(app: Flask) -> None:
     """Add the view."""
     name = f"<any({', '.join(offers.RETRIES)}):name>"
-    app.add_url_rule(f"{PATH}/again/{name}", RETRY, send_again, methods=["GET", "POST"])
+    app.add_url_rule(f"{PATH}/again/{name}", SEND_AGAIN, send_again, methods=["GET", "POST"])
 
 
 def send_again(name: str) -> Response:

@@ -67,8 +67,8 @@ def _offered(session: Session, order: Row, journey: service.Journey) -> list[tup
     """Return the buttons of an order's page, as far as this operator may use them: label and address."""
     merchant, order_id = order["merchant"], str(order["id"])
     found: list[tuple[str, str]] = []
-    facts = steps.read(session, merchant, order_id) if g.operator.may_change_orders else None
-    for name in offers.allowed(facts) if facts is not None else ():
+    changeable = steps.read(session, merchant, order_id) if g.operator.may_change_orders else None
+    for name in offers.allowed(changeable) if changeable is not None else ():
         address = url_for("change_order", order_id=order_id, name=name, merchant=merchant)
         found.append((offers.LABELS[name] if name == offers.CANCEL else f"{offers.LABELS[name]} …", address))
     if not g.operator.may_act:

@@ -75,8 +75,8 @@ _FAILED = ("order.payment_failed", "payment.capture_declined", "payment.void_dec
 def event_step(row: Record, data: str) -> Step:
     """Return the step for an order event: type, actor, from_status, to_status, at. `data` is its data as text."""
     sender = {"merchant": Party.MERCHANT, "payment": Party.PAYMENT}.get(row["actor"], Party.ORDER)
-    change = row["to_status"] if row["from_status"] == row["to_status"] or row["from_status"] is None else ""
-    change = change or f"{row['from_status']} → {row['to_status']}"
+    before, after = row["from_status"], row["to_status"]
+    change = after if before in (None, after) else f"{before} → {after}"
     state = "failed" if row["type"] in _FAILED else "done"
     return Step(row["at"], sender, Party.ORDER, row["type"], state, detail=f"{change}; {data}" if data else change)
 

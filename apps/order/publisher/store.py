@@ -162,7 +162,7 @@ def move(session: Session, owner: str, lease: float, moves: Sequence[Move], erro
 
 
 def rewind(session: Session, place: Place) -> None:
-    """Set the position of every merchant to a place: the events behind it are published, those of them that were too.
+    """Set the position of every merchant to a place. The events behind it are published, again if they were before.
 
     The publisher may be running.
     """

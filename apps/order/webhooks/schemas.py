@@ -217,7 +217,7 @@ class AttemptView(Schema):
 
 
 class WholeDeliveryView(DeliveryView):
-    """A delivery with the event that is sent and with each attempt, oldest first."""
+    """A delivery with the event that is sent and its newest attempts."""
 
     payload = fields.Dict(metadata=describe("The event that is sent.", {"type": "webhook.test"}))
     attempts = fields.List(fields.Nested(AttemptView), metadata=describe("The newest 100 attempts, oldest first."))

@@ -68,6 +68,7 @@ labels:
 {{- /*
 chassis.facts: what differs between the service charts, as YAML from the chart's own template CHART.facts:
   port     port of the API
+  operatorPort  port of the page for operators; may be missing
   peer     the other service: {name, port, namespace}; an empty namespace is the release's
   env      settings that only this service has: {NAME: value}
   secrets  keys of the credentials Secret that this service reads: {SETTING: key}

@@ -1,6 +1,6 @@
 {{- /*
-chassis.podSecurity (list CONTEXT CONTEXT-VALUE): the fields of a pod spec that every pod has: security, image pull
-secrets and scheduling. CONTEXT-VALUE is the podSecurityContext; with the default, Pod Security "restricted" admits it.
+chassis.podSecurity (list CONTEXT SECURITY-CONTEXT): the fields of a pod spec that every pod has: security, image pull
+secrets and scheduling. With the default SECURITY-CONTEXT, Pod Security "restricted" admits the pod.
 */ -}}
 {{- define "chassis.podSecurity" -}}
 {{- $values := (index . 0).Values -}}
