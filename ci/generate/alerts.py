@@ -85,7 +85,7 @@ def groups(service: str, faster: float = 1) -> dict[str, Any]:
     """Return a service's rule groups in Prometheus' format, with times that are `faster` times shorter."""
     times = _Times(faster)
     own = {"order": _order, "payment": _payment}[service]
-    alerts = [*_both(service, times), *own(times)]
+    alerts = [*_both(times), *own(times)]
     return {
         "groups": [
             {"name": f"tandem-{service}-objective", "rules": [*_recorded(service, times), *_burning(service, times)]},
@@ -136,7 +136,7 @@ def _rule(service: str, alert: _Alert, times: _Times) -> dict[str, Any]:
     }
 
 
-def _both(service: str, times: _Times) -> list[_Alert]:
+def _both(times: _Times) -> list[_Alert]:
     reads = 'SERVICE,method="GET"'
     five, hour = times.window("5m"), times.window("1h")
 
