@@ -84,7 +84,10 @@ class Database:
         self._limit = statement_timeout + _GRACE
         self._options = (
             f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout={int(lock_timeout * 1000)}"
-            " -c idle_in_transaction_session_timeout=30000 -c TimeZone=UTC"
+            # Not those of the role or the database: psycopg reads times as ISO only, and a guarded UPDATE that was
+            # overtaken must see the newer row.
+            " -c idle_in_transaction_session_timeout=30000 -c TimeZone=UTC -c DateStyle=ISO"
+            r" -c default_transaction_isolation=read\ committed"
             + ("" if synchronous_commit else " -c synchronous_commit=off")
         )
         self._held = _Held()
@@ -102,6 +105,7 @@ class Database:
             row_factory=dict_row,
             **self._settings(),
             application_name=self.name,
+            client_encoding="utf8",
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
