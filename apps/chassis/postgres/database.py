@@ -27,6 +27,8 @@ UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
     psycopg.errors.UndefinedFunction,
@@ -34,6 +36,8 @@ UNAVAILABLE = (
     psycopg.errors.InsufficientPrivilege,
 )
 """Errors that may go away: the database is down, restarts, fails over, is out of space, or is not migrated yet.
+
+With the two timeouts of transactions the server has ended the connection, and the transaction is rolled back.
 
 A new table is granted to the service's role right after the migration that creates it.
 """

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from chassis.postgres.database import Database
+from chassis.postgres.database import UNAVAILABLE, Database
 from ci.laptop.postgres import Postgres
 from tests.support.databases import Databases
+from tests.support.eventually import eventually
 from tests.support.fixtures.per_test import databases
 from tests.support.pair import ORDER, Pair
 
@@ -86,3 +87,19 @@ def test_a_transaction_sees_what_others_have_committed_since_it_began(database: 
         assert session.one("SELECT version FROM overtaken") == {"version": 1}
         other.execute("UPDATE overtaken SET version = 2")
         assert session.one("UPDATE overtaken SET version = 3 WHERE version = 2 RETURNING version") == {"version": 3}
+
+
+def test_a_transaction_that_the_server_ends_is_a_fault_of_the_database(database: Database) -> None:
+    database.session().execute("SET transaction_timeout = '50ms'")
+    with pytest.raises(UNAVAILABLE):
+        database.session().execute("SELECT pg_sleep(10)")
+    database.session().execute("SET idle_in_transaction_session_timeout = '50ms'")
+
+    def work() -> None:
+        with database.transaction() as session:
+            eventually(session.is_closed_by_server, "the server has ended the connection")
+            session.execute("SELECT 1")
+
+    with pytest.raises(UNAVAILABLE):
+        work()
+    assert database.session().one("SELECT 1 AS one") == {"one": 1}
