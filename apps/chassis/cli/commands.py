@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import click
+import psycopg
 from flask import Flask
 
 from chassis import config
@@ -21,7 +22,7 @@ from chassis.cli.values import Seconds
 from chassis.config import ConfigError
 from chassis.messaging.work import Loop, WorkLoop
 from chassis.postgres import migrate, roles
-from chassis.postgres.database import Database, Session, to_json
+from chassis.postgres.database import UNAVAILABLE, Database, Session, to_json
 from chassis.server import admin, listeners
 from chassis.service import Service
 from chassis.telemetry import logs, metrics, tracing
@@ -83,9 +84,18 @@ def register(
             before, after = migrate.upgrade(url, migrations, service_role=role, kept=kept, warn=warn)
         except roles.RoleMissing as error:
             raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
-        except migrate.ForeignSchema as error:
+        except (migrate.ForeignSchema, migrate.Unfit) as error:
             named = "MIGRATION_DATABASE_URL" if owner_url else "DATABASE_URL"
-            raise ConfigError(f"{named}: {error}; name the database of {app.name}") from error
+            advice = f"; name the database of {app.name}" if isinstance(error, migrate.ForeignSchema) else ""
+            raise ConfigError(f"{named}: {error}{advice}") from error
+        except Exception as error:
+            cause = failures.cause(error)
+            if not isinstance(cause, psycopg.Error) or isinstance(cause, UNAVAILABLE):
+                raise
+            # Such as a table of the same name, or an event trigger of the database's host.
+            raise failures.DatabaseRefuses(
+                f"PostgreSQL refuses a statement of the migration: {failures.reason_of(cause)}"
+            ) from error
         click.echo(f"{app.name}: schema {before or 'empty'} -> {after}" if before != after else f"{app.name}: {after}")
 
     @app.cli.command("relay")

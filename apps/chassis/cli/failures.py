@@ -54,6 +54,10 @@ class NoResponse(Failure):
     """A database, or another service, does not respond. Repeat the command when it does."""
 
 
+class DatabaseRefuses(Failure):
+    """The database refuses what the command does. Change the database and repeat the command."""
+
+
 class Unwritten(Failure):
     """The output of the command could not be written."""
 
@@ -106,7 +110,7 @@ def reported() -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in _UNWRITTEN:
             _discard_unwritten()
             raise Unwritten(f"the output cannot be written, and the command has stopped: {error.strerror}") from error
-        text = _text(_cause(error))
+        text = _text(cause(error))
         if text is None:
             raise
         if sys.stdout is not None:
@@ -166,10 +170,23 @@ def describe(error: BaseException) -> str:
     return _text(error) or str(error)
 
 
-def _cause(error: Exception) -> BaseException:
-    """Return the error of psycopg that SQLAlchemy has wrapped in its own, or the error itself."""
-    original = getattr(error, "orig", None)
-    return original if isinstance(original, psycopg.Error) else error
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return _sentence(next(iter(str(error).strip().splitlines()), type(error).__name__))
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return the error of psycopg that SQLAlchemy has wrapped in its own, or the error itself.
+
+    Where a connection was lost, SQLAlchemy's own error is that it cannot go on. The first one is its context.
+    """
+    each: BaseException | None = error
+    while each is not None and type(each).__module__.startswith("sqlalchemy."):
+        original = getattr(each, "orig", None)
+        if isinstance(original, psycopg.Error):
+            return original
+        each = each.__context__
+    return error
 
 
 def _text(error: BaseException) -> str | None:
@@ -177,7 +194,7 @@ def _text(error: BaseException) -> str | None:
         return str(error)
     if not isinstance(error, UNAVAILABLE):
         return None
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = reason_of(error)
     match error:
         case psycopg.errors.ReadOnlySqlTransaction():
             return f"the database is read-only: {reason}"

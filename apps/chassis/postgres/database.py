@@ -54,6 +54,19 @@ def to_json(value: Any) -> str:
     return orjson.dumps(value, default=asdict).decode()
 
 
+def servers(url: str, *, standby: bool = False) -> dict[str, Any]:
+    """Return the parameters with which libpq finds the server of a URL that accepts writes, and how long it tries.
+
+    With `standby`, it prefers a standby. A URL that names `target_session_attrs` decides itself.
+    """
+    given = conninfo_to_dict(url)
+    several = "," in str(given.get("host") or given.get("hostaddr") or "")
+    settings: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS_OF_EACH if several or standby else _CONNECT_SECONDS}
+    if "target_session_attrs" not in given and (standby or several):
+        settings["target_session_attrs"] = "prefer-standby" if standby else "read-write"
+    return settings
+
+
 class _Held(threading.local):
     """What a thread holds: its connection, and when the calls of its current request must have ended."""
 
@@ -120,19 +133,10 @@ class Database:
         return session
 
     def _settings(self) -> dict[str, Any]:
-        given = conninfo_to_dict(self._url)
-        several = "," in str(given.get("host") or given.get("hostaddr") or "")
-        settings: dict[str, Any] = {
-            "connect_timeout": _CONNECT_SECONDS_OF_EACH if several or self._standby else _CONNECT_SECONDS
-        }
+        settings = servers(self._url, standby=self._standby)
         if not self.pooled:  # a pooler shares its connections: what is set for one of them would hold for others
-            settings["options"] = f"{self._options} {given.get('options') or ''}".strip()
-        if "target_session_attrs" in given:
-            return settings
-        if self._standby:
-            settings["target_session_attrs"] = "prefer-standby"
-        elif several:
-            settings["target_session_attrs"] = "read-write"
+            given = conninfo_to_dict(self._url).get("options") or ""
+            settings["options"] = f"{self._options} {given}".strip()
         return settings
 
     def limit(self, seconds: float) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
 from chassis.postgres import roles
-from chassis.postgres.database import Database
+from chassis.postgres.database import Database, servers
 
 _LOCK = 7_265_324_001  # the key of an advisory lock; nothing else in the database uses it
 
@@ -61,6 +61,41 @@ class ForeignSchema(Exception):
     """The database has the schema of another service: its revisions say nothing about this one."""
 
 
+class Unfit(Exception):
+    """The database cannot be migrated as it is. The message says why, and what to do."""
+
+
+# An index of a large table takes longer than a host's limits for requests. What the URL itself sets is kept.
+_WITHOUT_LIMITS: LiteralString = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE source <> 'client' AND name IN
+    ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout')
+"""
+
+# Functions in the schema name their tables in `public`.
+_UNFIT: LiteralString = """
+SELECT 'this database has the encoding ' || current_setting('server_encoding')
+       || '; create it with ENCODING ''UTF8'' TEMPLATE template0'
+WHERE current_setting('server_encoding') <> 'UTF8'
+UNION ALL
+SELECT 'the tables would be created in ' || COALESCE('the schema ' || quote_ident(current_schema()), 'no schema')
+       || '; let the search_path of ' || quote_ident(current_user) || ' begin with "public"'
+WHERE to_regclass('alembic_version') IS NULL AND current_schema() IS DISTINCT FROM 'public'
+UNION ALL
+SELECT 'the table ' || relname || ' belongs to the role ' || quote_ident(relowner::regrole::text) || ', not to '
+       || quote_ident(current_user) || '; change the owner of all tables, or load the dump as ' || current_user
+FROM pg_class WHERE oid IN (to_regclass('alembic_version'), to_regclass(%s)) AND NOT pg_has_role(relowner, 'USAGE')
+LIMIT 1
+"""
+
+
+def _connect(url: str, *, autocommit: bool) -> psycopg.Connection:
+    """Return a connection for migrations. libpq reads the URL, as everywhere else: SQLAlchemy has another syntax."""
+    connection = psycopg.connect(url, autocommit=True, client_encoding="utf8", **servers(url))
+    connection.execute(_WITHOUT_LIMITS)
+    connection.autocommit = autocommit
+    return connection
+
+
 def upgrade(
     url: str,
     migrations: str,
@@ -77,17 +112,19 @@ def upgrade(
 
     If `service_role` names another role than that of `url`, which owns the tables, it gets the privileges that a
     service needs, also if the schema is current. It may delete no row of the tables `kept`. `warn` is told what it may
-    do beyond that, one sentence without a subject for each. Raises roles.RoleMissing or ForeignSchema before anything
-    is changed.
+    do beyond that, one sentence without a subject for each. Raises roles.RoleMissing, ForeignSchema or Unfit before
+    anything is changed.
     """
     from alembic import command
     from alembic.migration import MigrationContext
     from sqlalchemy import create_engine, text
 
     config, known = _script(migrations)
-    # libpq reads the URL, as everywhere else: SQLAlchemy has another syntax.
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
-    with psycopg.connect(url, autocommit=True) as owner, engine.connect() as connection:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(url, autocommit=False))
+    with _connect(url, autocommit=True) as owner, engine.connect() as connection:
+        unfit = owner.execute(_UNFIT, (kept[0] if kept else "alembic_version",)).fetchone()
+        if unfit is not None:
+            raise Unfit(unfit[0])
         needs_grants = bool(service_role) and roles.check(owner, service_role)
         # Polled, because a statement that waits for the lock would block CREATE INDEX CONCURRENTLY in the migration.
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
