@@ -26,8 +26,9 @@ T = TypeVar("T")
 # A server that answers with one of these is about to end, or is a standby now: its connection is of no further use.
 _LEAVE = frozenset({"25006", "57P01", "57P02", "57P03", "57P04", "57P05"})
 
-# PostgreSQL reports this when the type of a column has changed since the statement was prepared.
-_STALE_PLAN = "0A000"
+# PostgreSQL reports this, from this function of its source, when the type of a column has changed since the statement
+# was prepared. The message is in the server's language (lc_messages).
+_STALE_PLAN = ("0A000", "RevalidateCachedQuery")
 
 # A connection to a standby is kept for so many seconds: its name may lead to another server afterwards.
 _STANDBY_AGE = 2.0
@@ -113,7 +114,7 @@ class Session(Connection[DictRow]):
 
         Otherwise, the error is raised. Within a transaction nothing can be repeated: raises psycopg.OperationalError.
         """
-        if error.sqlstate != _STALE_PLAN or "cached plan" not in str(error):
+        if (error.sqlstate, error.diag.source_function) != _STALE_PLAN:
             self._check(error)
             raise error
         if self.pgconn.transaction_status != TransactionStatus.IDLE:

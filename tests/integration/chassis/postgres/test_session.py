@@ -147,9 +147,7 @@ def _change_type(server: Postgres) -> None:
         connection.execute("ALTER TABLE changing ALTER name TYPE integer USING name::integer")
 
 
-def test_a_statement_is_tried_again_after_a_column_changed_its_type(
-    server: Postgres, database: Database, table: str
-) -> None:
+def _assert_is_tried_again(server: Postgres, database: Database) -> None:
     session = database.session()
     for _ in range(10):
         assert session.one("SELECT name FROM changing") == {"name": "7"}
@@ -161,6 +159,32 @@ def test_a_statement_is_tried_again_after_a_column_changed_its_type(
         assert session.execute("SELECT name, id FROM changing").fetchall() == [{"id": 1, "name": 7}]
         assert session.one("SELECT name FROM changing") == {"name": 7}
         assert session.all("SELECT id, name FROM changing") == [{"id": 1, "name": 7}]
+
+
+def test_a_statement_is_tried_again_after_a_column_changed_its_type(
+    server: Postgres, database: Database, table: str
+) -> None:
+    _assert_is_tried_again(server, database)
+
+
+class _German(Proxy):
+    """Stands for a server with `lc_messages = 'de_DE.UTF-8'`: the one of the tests has English messages only."""
+
+    ENGLISH = b"cached plan must not change result type"
+    GERMAN = b"Plan darf Ergebnistyp nicht aendern".ljust(len(ENGLISH))
+
+    def _answers(self, target: socket.socket, caller: socket.socket) -> None:
+        while data := target.recv(65536):
+            caller.sendall(data.replace(self.ENGLISH, self.GERMAN))
+
+
+def test_a_statement_is_tried_again_in_every_language_of_the_server(server: Postgres, table: str) -> None:
+    url = urlsplit(server.url("postgres"))
+    with _German(url.hostname or "", url.port or 0) as german:
+        address = url.netloc.rpartition("@")[0] + "@" + urlsplit(german.url).netloc
+        database = Database(url._replace(netloc=address).geturl(), "sessions")
+        _assert_is_tried_again(server, database)
+        database.close()
 
 
 def test_a_transaction_in_which_a_column_changed_its_type_can_be_tried_again(
