@@ -36,7 +36,8 @@ ORDER BY n.nspname, c.relname
 _PRIVILEGES = {"read": _READ, "append": _APPEND, "keep": _KEEP, "change": _CHANGE}
 
 # What a role has beyond the privileges that `grant` gives it, as sentences that continue "the role NAME". A role can
-# give itself settings, which outlast the connection: with synchronous_commit=off, acknowledged commits can be lost.
+# give itself settings, which outlast the connection: with synchronous_commit=off, acknowledged commits can be lost. It
+# also has those of the database, unless it has the same setting itself.
 _EXCESS: LiteralString = """
 WITH own AS (
     SELECT c.oid, c.relowner, c.oid::regclass::text AS name,
@@ -56,11 +57,13 @@ UNION ALL SELECT 'may create objects in the schema ' || quote_ident(nspname) FRO
 UNION ALL SELECT 'may create schemas' WHERE has_database_privilege(%(role)s, current_database(), 'CREATE')
 UNION ALL SELECT 'may switch triggers off (session_replication_role)'
     WHERE has_parameter_privilege(%(role)s, 'session_replication_role', 'SET')
-UNION ALL SELECT 'has the setting ' || setting
-    FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole CROSS JOIN unnest(s.setconfig) AS setting
-    WHERE r.rolname = %(role)s
-      AND (s.setdatabase = 0 OR s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()))
-      AND setting ~* '^(synchronous_commit=(off|local|false|no|0)$|search_path=|default_transaction_|row_security=)'
+UNION ALL SELECT 'has the setting ' || setting || CASE setrole WHEN 0 THEN ', which is that of the database' ELSE '' END
+    FROM (SELECT DISTINCT ON (split_part(setting, '=', 1)) setting, s.setrole
+          FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS setting
+          WHERE s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = %(role)s))
+            AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          ORDER BY split_part(setting, '=', 1), s.setrole = 0, s.setdatabase = 0) AS effective
+    WHERE setting ~* '^(synchronous_commit=(off|local|false|no|0)$|search_path=|default_transaction_|row_security=)'
 """
 
 

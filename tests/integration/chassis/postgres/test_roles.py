@@ -390,6 +390,10 @@ def test_privileges_that_somebody_added_are_taken_back(
         ("GRANT SET ON PARAMETER session_replication_role TO {role}", "may switch triggers off"),
         ("ALTER ROLE {role} SET synchronous_commit = off", "has the setting synchronous_commit=off"),
         ("ALTER ROLE {role} IN DATABASE {owner} SET search_path = other", "has the setting search_path=other"),
+        (
+            "ALTER DATABASE {owner} SET synchronous_commit = off",
+            "has the setting synchronous_commit=off, which is that of the database;",
+        ),
     ],
 )
 def test_migrate_warns_of_what_the_serving_role_may_do_beyond_its_needs(
@@ -409,6 +413,19 @@ def test_migrate_warns_of_what_the_serving_role_may_do_beyond_its_needs(
     assert code == 0
     assert f'warning: the role "{role}"' in output
     assert said in output
+
+
+def test_a_setting_of_the_database_that_the_role_has_otherwise_is_no_danger(
+    databases: Databases, fresh: tuple[str, str, str], server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, owner, serving = fresh
+    role = sql.Identifier(str(urlsplit(serving).username))
+    with psycopg.connect(server.url(ADMINISTRATOR), dbname=name, autocommit=True) as administrator:
+        database = sql.Identifier(name)
+        administrator.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(database))
+        administrator.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = on").format(role))
+    code, output = migrated(databases, "order", serving, monkeypatch, owner)
+    assert (code, "warning" in output) == (0, False), output
 
 
 def test_migrate_stops_before_it_changes_anything_if_the_serving_role_is_missing(
