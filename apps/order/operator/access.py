@@ -104,7 +104,7 @@ def redirect_target(wanted: str, path: str) -> str:
 
 
 def _to_sign_in() -> AnyResponse:
-    wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+    wanted = request.full_path.rstrip("?") if request.method in ("GET", "HEAD") else None
     return redirect(url_for("sign_in", wanted=wanted if wanted != url_for("overview") else None), 303)
 
 

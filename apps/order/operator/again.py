@@ -36,7 +36,7 @@ def send_again(name: str) -> Response:
         found = _delivery(merchant, target, forms.uuid_of_request("endpoint_id"))
     else:
         found = _endpoint(merchant, target)
-    if request.method == "GET":
+    if request.method != "POST":
         return found.form.show(confirms=True)
     _, reason, errors = forms.read_fields(found.form, "")
     if errors:

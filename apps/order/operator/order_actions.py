@@ -37,7 +37,7 @@ def change_order(order_id: UUID, name: str) -> Response:
     if order is None:
         raise NotFound(f"The merchant {merchant} has no order with this id.")
     form = _form_of_order(merchant, order, name)
-    if request.method == "GET":
+    if request.method != "POST":
         refused = offers.why_not(name, order)
         if refused is not None:
             return forms.problem_page(refused.problem, refused.detail)
@@ -87,7 +87,7 @@ def _form_of_order(merchant: str, order: Order, name: str) -> Form:
 
 def _version(order: Order) -> str:
     """Return the version of the order that the operator has seen. Raises BadRequest if the form names none."""
-    if request.method == "GET":
+    if request.method != "POST":
         return str(order.version)
     version = request.form.get("version", "")
     if not _VERSION.fullmatch(version):

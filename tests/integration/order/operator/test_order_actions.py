@@ -320,6 +320,29 @@ def test_forms_of_other_sites_and_sessions_change_no_order(
     assert pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid"
 
 
+@pytest.mark.parametrize("action", ["refund", "cancel"])
+def test_a_head_request_with_the_fields_of_a_form_changes_no_order(
+    operator: Desk, pair: Pair, databases: Databases, action: str
+) -> None:
+    order = place(pair)
+    address = f"{operator.url}{path(order, action)}?merchant=demo"
+    fields = {**start(operator, order, action), "amount": "1.00", "reason": "x", "confirmed": "yes"}
+    del fields["token"]
+    for sent in (fields, {}):
+        assert operator.session.head(address, data=sent, timeout=30).status_code == 200
+    assert audited(databases, order) == []
+    assert pair.order.get(f"/v1/orders/{order['id']}").json() == order
+
+
+def test_a_head_request_with_the_fields_of_a_form_sends_nothing_again(
+    operator: Desk, databases: Databases, waiting_order: dict[str, Any]
+) -> None:
+    address = operator.page(f"/operator/orders/{waiting_order['id']}").links["Send payment.create now"]
+    fields = {"key": str(uuid.uuid4()), "reason": "x", "confirmed": "yes"}
+    assert operator.session.head(operator.url + address, data=fields, timeout=30).status_code == 200
+    assert audited(databases, waiting_order) == []
+
+
 def test_a_waiting_command_is_sent_from_the_orders_page(
     operator: Desk, pair: Pair, databases: Databases, waiting_order: dict[str, Any]
 ) -> None:
