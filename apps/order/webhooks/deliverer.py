@@ -68,9 +68,10 @@ class Deliverer:
             self._deliver(delivery, set_attribute)
 
     def _deliver(self, delivery: Delivery, set_attribute: tracing.SetAttribute) -> None:
-        body = queue.body(self._database.session(), delivery)
-        if body is None:
+        found = queue.to_send(self._database.session(), delivery)
+        if found is None:
             return  # while it waited for a thread, its lease expired, or its endpoint was deleted or disabled
+        delivery, body = found
         attempt = self._send(delivery, body.encode())
         if attempt.status_code is not None:
             set_attribute("http.response.status_code", attempt.status_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chassis.messaging import leases
@@ -134,17 +134,20 @@ def claim(
     return [Delivery(**{**row, "endpoint_id": str(row["endpoint_id"]), "id": str(row["id"])}) for row in rows]
 
 
-def body(session: Session, delivery: Delivery) -> str | None:
-    """Return what to send for a delivery. Returns None if its lease has expired or its endpoint is disabled."""
+def to_send(session: Session, delivery: Delivery) -> tuple[Delivery, str] | None:
+    """Return a delivery with the URL and the secrets that its endpoint has now, and the body to send.
+
+    Returns None if its lease has expired or its endpoint is disabled.
+    """
     row = session.execute(
-        f"""SELECT {BODY}::text AS body FROM (
-                SELECT webhook_deliveries.* FROM webhook_deliveries JOIN webhook_endpoints e
+        f"""SELECT {BODY}::text AS body, d.url, d.secrets FROM (
+                SELECT webhook_deliveries.*, e.url, e.secrets FROM webhook_deliveries JOIN webhook_endpoints e
                     ON e.merchant = webhook_deliveries.merchant AND e.id = webhook_deliveries.endpoint_id
                 WHERE {DELIVERIES.held} AND leased_until > now() AND e.status = 'enabled') d
             {EVENT_OF_DELIVERY}""",
         DELIVERIES.holding(delivery),
     ).fetchone()
-    return row["body"] if row else None
+    return (replace(delivery, url=row["url"], secrets=row["secrets"]), row["body"]) if row else None
 
 
 # The endpoint is locked before the delivery, in the same order as by the requests of the API: no deadlock.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections.abc import Iterator
@@ -12,16 +13,31 @@ from typing import Any, cast
 import psycopg
 import pytest
 import uuid_utils
+from standardwebhooks import WebhookVerificationError
 
 from chassis.postgres.database import Database, Session
 from order.webhooks import queue, store
+from order.webhooks.config import Settings
+from order.webhooks.keys import Keys
 from order.webhooks.model import Attempt, Status, Verdict
+from order.webhooks.service import Webhooks
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.explaining import Explaining
+from tests.support.webhook_receiver import Receiver
 
 FAILED = Attempt(500, "answered 500", 0.1)
 AGAIN = Verdict(Status.PENDING, delay=3600)
+SETTINGS = Settings(
+    allow_http=True,
+    allowed_networks=(ipaddress.ip_network("127.0.0.0/8"),),
+    concurrency=1,
+    give_up=3600,
+    keys=(),
+    overlap=0,
+    retry=5,
+    timeout=10,
+)
 
 
 @pytest.fixture
@@ -161,12 +177,14 @@ def test_nothing_is_claimed_for_a_paused_disabled_or_deleted_endpoint(session: S
     session.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 hour' WHERE id = %s", (paused,))
     claimed = {each.endpoint_id: each for each in claim(session)}
     assert set(claimed) == {disabled, deleted}
-    assert all(queue.body(session, each) for each in claimed.values())
+    assert all(queue.to_send(session, each) for each in claimed.values())
     session.execute(
         "UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = 'gone' WHERE id = %s", (disabled,)
     )
     assert store.delete(session, "demo", deleted)
-    assert not any(queue.body(session, each) for each in claimed.values()), "nor are those held that wait for a thread"
+    assert not any(queue.to_send(session, each) for each in claimed.values()), (
+        "nor are those held that wait for a thread"
+    )
     session.execute("UPDATE webhook_deliveries SET leased_until = now() - interval '1 second'")
     assert claim(session) == []
     session.execute("UPDATE webhook_endpoints SET paused_until = now() WHERE id = %s", (paused,))
@@ -231,10 +249,30 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     add_deliveries(session, endpoint, 3)
     first, second = claim(session, limit=2)
     assert queue.settle(session, first, Attempt(410, "answered 410", 0.1), Verdict(Status.DEAD, gone=True))
-    assert not queue.body(session, second)
+    assert not queue.to_send(session, second)
     assert not queue.settle(session, second, FAILED, AGAIN)
     rows = session.execute("SELECT status FROM webhook_deliveries").fetchall()
     assert [row["status"] for row in rows] == ["dead"] * 3
+
+
+def test_what_waits_for_a_thread_goes_to_the_new_url_with_the_new_secret(
+    session: Session, databases: Databases
+) -> None:
+    keys, endpoint = Keys(()), add_endpoint(session)
+    leaked, new = keys.new("register"), keys.new("rotate")
+    store.set_secrets(session, "demo", endpoint, [leaked])
+    add_deliveries(session, endpoint, 1)
+    (waiting,) = claim(session)
+    database = Database(databases.order, "test")
+    with Receiver() as receiver:
+        store.set_secrets(session, "demo", endpoint, [new])
+        store.change(session, "demo", endpoint, {"url": receiver.url})
+        Webhooks(database, SETTINGS).deliverer.deliver(waiting)
+    database.close()
+    (received,) = receiver.received
+    assert received.verified(keys.secret(new)) == {}
+    with pytest.raises(WebhookVerificationError):
+        received.verified(keys.secret(leaked))
 
 
 @pytest.mark.adversarial
@@ -342,7 +380,7 @@ def test_the_cost_of_an_attempt_does_not_depend_on_statistics(session: Session, 
     (delivery,) = claim(session, 1)
     with psycopg.connect(databases.order, autocommit=True) as connection:
         explaining = Explaining(connection)
-        queue.body(cast(Session, explaining), delivery)
+        queue.to_send(cast(Session, explaining), delivery)
         assert explaining.read < 100  # The index of what waits has more than 500.
         queue.settle(cast(Session, explaining), delivery, FAILED, AGAIN)
         assert explaining.read < 100
