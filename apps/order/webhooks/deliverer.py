@@ -80,7 +80,7 @@ class Deliverer:
         remaining = delivery.remaining - attempt.seconds
         verdict = model.decide(attempt, delivery.tries, failures, remaining, self._settings.retry, random.random())
         with self._database.transaction() as session:
-            outcome = verdict.status if queue.settle(session, delivery, attempt, verdict) else "lease_lost"
+            outcome = queue.settle(session, delivery, attempt, verdict) or "lease_lost"
         metrics.deliveries.labels("webhook", outcome).inc()
         metrics.delivery_seconds.labels("webhook").observe(attempt.seconds, tracing.exemplar())
         set_attribute("tandem.outcome", outcome)

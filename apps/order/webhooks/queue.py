@@ -150,21 +150,25 @@ def to_send(session: Session, delivery: Delivery) -> tuple[Delivery, str] | None
     return (replace(delivery, url=row["url"], secrets=row["secrets"]), row["body"]) if row else None
 
 
-# The endpoint is locked before the delivery, in the same order as by the requests of the API: no deadlock.
+# The endpoint is locked before the delivery, in the same order as by the requests of the API: no deadlock. What a URL
+# answers that has been replaced meanwhile says nothing about the endpoint: the new one is tried at once.
 _SETTLE = f"""
 WITH locked AS MATERIALIZED (
-    SELECT merchant, id FROM webhook_endpoints WHERE merchant = %(merchant)s AND id = %(endpoint_id)s
+    SELECT merchant, id, url <> %(url)s::text AS moved FROM webhook_endpoints
+    WHERE merchant = %(merchant)s AND id = %(endpoint_id)s
     FOR NO KEY UPDATE),
+result AS (
+    SELECT locked.*, CASE WHEN moved AND %(gone)s::boolean THEN 'pending' ELSE %(status)s::text END AS status
+    FROM locked),
 settled AS (
     UPDATE webhook_deliveries
-    SET status = %(status)s::text,
-        settled_at = CASE WHEN %(status)s::text <> 'pending' THEN clock_timestamp() END,
-        available_at = now() + make_interval(secs => %(delay)s::float8), at_once = false,
-        last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
-    FROM locked
+    SET status = result.status, settled_at = CASE WHEN result.status <> 'pending' THEN clock_timestamp() END,
+        available_at = now() + make_interval(secs => CASE WHEN moved THEN 0 ELSE %(delay)s::float8 END),
+        at_once = false, last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
+    FROM result
     WHERE {DELIVERIES.held}
-      AND locked.merchant = webhook_deliveries.merchant AND locked.id = webhook_deliveries.endpoint_id
-    RETURNING webhook_deliveries.merchant, endpoint_id, webhook_deliveries.id, attempts),
+      AND result.merchant = webhook_deliveries.merchant AND result.id = webhook_deliveries.endpoint_id
+    RETURNING webhook_deliveries.merchant, endpoint_id, webhook_deliveries.id, attempts, result.status, moved),
 attempt AS (
     INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, error, seconds, at)
     SELECT merchant, endpoint_id, id, attempts, %(code)s::integer, %(error)s::text, %(seconds)s::float8,
@@ -175,11 +179,12 @@ endpoint AS (
     SET failures = CASE WHEN %(ok)s::boolean THEN 0 ELSE failures + 1 END,
         paused_until = CASE WHEN %(ok)s::boolean THEN now()
                             ELSE GREATEST(paused_until, now() + make_interval(secs => %(pause)s::float8)) END,
-        status = CASE WHEN %(gone)s::boolean THEN 'disabled' ELSE status END,
+        status = CASE WHEN %(gone)s::boolean THEN 'disabled' ELSE e.status END,
         disabled_reason = CASE WHEN %(gone)s::boolean THEN 'gone' ELSE disabled_reason END
     FROM settled
-    WHERE e.merchant = settled.merchant AND e.id = settled.endpoint_id AND (NOT %(ok)s::boolean OR failures <> 0))
-SELECT id FROM settled
+    WHERE e.merchant = settled.merchant AND e.id = settled.endpoint_id AND NOT moved
+      AND (NOT %(ok)s::boolean OR failures <> 0))
+SELECT status, moved FROM settled
 """
 
 _MARK_PENDING_DEAD = f"""
@@ -188,15 +193,17 @@ WHERE merchant = %(merchant)s AND endpoint_id = %(endpoint_id)s AND status = 'pe
 """
 
 
-def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> bool:
-    """Store an attempt and what follows from it for its delivery and its endpoint.
+def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verdict) -> Status | None:
+    """Store an attempt and what follows from it for its delivery and its endpoint. Returns the delivery's status.
 
-    Returns False if the lease was lost, or the endpoint was deleted or disabled meanwhile; then nothing is written.
+    Returns None if the lease was lost, or the endpoint was deleted or disabled meanwhile; then nothing is written. If
+    the endpoint has another URL now, it neither pauses nor is disabled, and a failed delivery is due at once.
     """
     done = session.execute(
         _SETTLE,
         {
             **DELIVERIES.holding(delivery),
+            "url": delivery.url,
             "status": verdict.status,
             "ok": verdict.status is Status.DELIVERED,
             "delay": verdict.delay,
@@ -207,10 +214,12 @@ def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verd
             "seconds": attempt.seconds,
         },
     ).fetchone()
-    if done is not None and verdict.gone:
+    if done is None:
+        return None
+    if verdict.gone and not done["moved"]:
         named = {"merchant": delivery.merchant, "endpoint_id": delivery.endpoint_id}
         session.execute(_MARK_PENDING_DEAD, {**named, "error": ENDED_BY_DISABLING})
-    return done is not None
+    return Status(done["status"])
 
 
 def give_up(session: Session, seconds: float) -> int:

@@ -255,6 +255,27 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     assert [row["status"] for row in rows] == ["dead"] * 3
 
 
+@pytest.mark.parametrize("code", [410, 429])
+def test_the_answer_of_a_url_that_was_replaced_meanwhile_neither_disables_nor_pauses(
+    session: Session, code: int
+) -> None:
+    endpoint = add_endpoint(session)
+    add_deliveries(session, endpoint, 2)
+    first, second = claim(session)
+    store.change(session, "demo", endpoint, {"url": "https://y"})
+    failed = Attempt(code, f"answered {code}", 0.1)
+    verdict = Verdict(Status.DEAD, gone=True) if code == 410 else replace(AGAIN, pause=3600)
+    assert queue.settle(session, first, failed, verdict) is Status.PENDING
+    (again,) = claim(session)
+    assert (again.id, again.url, again.failures) == (first.id, "https://y", 0)
+    assert queue.settle(session, second, Attempt(200, None, 0.1), Verdict(Status.DELIVERED)) is Status.DELIVERED
+    # The new URL's own answer counts.
+    assert queue.settle(session, again, failed, verdict) is verdict.status
+    assert claim(session) == []
+    row = session.one("SELECT status, paused_until > now() AS paused FROM webhook_endpoints")
+    assert row == {"status": "disabled" if code == 410 else "enabled", "paused": code == 429}
+
+
 def test_what_waits_for_a_thread_goes_to_the_new_url_with_the_new_secret(
     session: Session, databases: Databases
 ) -> None:
@@ -391,7 +412,7 @@ def test_a_redelivery_and_a_settlement_lock_in_the_same_order(session: Session, 
     (delivery_id,) = add_deliveries(session, endpoint, 1)
     (leased,) = claim(session)
     redelivering = Database(databases.order, "redelivering", lock_timeout=5.0)
-    settled: list[bool] = []
+    settled: list[Status | None] = []
 
     def settle() -> None:
         settling = Database(databases.order, "settling", lock_timeout=20.0)
@@ -408,5 +429,5 @@ def test_a_redelivery_and_a_settlement_lock_in_the_same_order(session: Session, 
         store.redeliver(held, "demo", endpoint, delivery_id)
     thread.join(20)
     redelivering.close()
-    assert settled == [True]
+    assert settled == [Status.PENDING]
     assert [row["status"] for row in session.execute("SELECT status FROM webhook_deliveries").fetchall()] == ["pending"]
