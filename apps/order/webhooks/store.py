@@ -132,9 +132,13 @@ def revive(session: Session, merchant: str, endpoint_id: str) -> int:
 
 
 def redeliver_since(session: Session, merchant: str, endpoint_id: str, since: datetime) -> None:
-    """Note that all deliveries of events since a time are to be made again; see queue.redeliver_some."""
+    """Note that all deliveries of events since a time are to be made again; see queue.redeliver_some.
+
+    A redelivery that is under way starts over, at the earlier of both times.
+    """
     session.execute(
-        """UPDATE webhook_endpoints SET redeliver_since = %s, redeliver_until = now(), redeliver_after = NULL
+        """UPDATE webhook_endpoints SET redeliver_since = LEAST(redeliver_since, %s), redeliver_until = now(),
+                  redeliver_after = NULL
            WHERE merchant = %s AND id = %s""",
         (since, merchant, endpoint_id),
     )

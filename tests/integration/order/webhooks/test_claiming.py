@@ -255,6 +255,21 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     assert [row["status"] for row in rows] == ["dead"] * 3
 
 
+@pytest.mark.parametrize("later", ["2020-01-01T00:00:00+00:00", "2100-01-01T00:00:00+00:00"])
+def test_a_second_redelivery_does_not_cut_off_the_one_under_way(session: Session, later: str) -> None:
+    endpoint = add_endpoint(session)
+    session.execute(
+        """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, status, settled_at)
+           SELECT 'demo', %s, gen_random_uuid(), 'order.paid', '{}', 'delivered', now()
+           FROM generate_series(1, 1500)""",
+        (endpoint,),
+    )
+    store.redeliver_since(session, "demo", endpoint, datetime(2020, 1, 2, tzinfo=UTC))
+    assert queue.redeliver_some(session) == 1000
+    store.redeliver_since(session, "demo", endpoint, datetime.fromisoformat(later))
+    assert (queue.redeliver_some(session), queue.redeliver_some(session)) == (500, 0)
+
+
 @pytest.mark.parametrize("code", [410, 429])
 def test_the_answer_of_a_url_that_was_replaced_meanwhile_neither_disables_nor_pauses(
     session: Session, code: int
