@@ -19,7 +19,8 @@ from order.operator.sessions import LIFETIME, Operator, Sessions, form_token, is
 COOKIE = "tandem_operator"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-_PATH = re.compile(r"/[A-Za-z0-9/_.~%?&=:-]{0,4094}")
+# With all characters of a query that a browser makes of a form: a space is "+" (WHATWG URL, section 5.2).
+_PATH = re.compile(r"/[A-Za-z0-9/_.~%?&=:+*-]{0,4094}")
 
 _WITHOUT_SESSION = frozenset({"static", "sign_in", "submit_key"})
 _WITHOUT_WRITE_SCOPE = frozenset({"submit_key", "sign_out"})
@@ -99,7 +100,7 @@ def set_cookie(response: Response, token: str, path: str) -> None:
 
 def redirect_target(wanted: str, path: str) -> str:
     """Return `wanted` if it is a page below `path`, otherwise `path`. Prevents redirects to other sites."""
-    plain = _PATH.fullmatch(wanted) is not None and ".." not in wanted
+    plain = _PATH.fullmatch(wanted) is not None and ".." not in wanted.partition("?")[0]
     return wanted if plain and (wanted == path or wanted.startswith((f"{path}/", f"{path}?"))) else path
 
 

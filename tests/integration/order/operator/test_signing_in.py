@@ -37,11 +37,14 @@ def test_every_page_redirects_to_sign_in_without_a_session(anonymous: Desk, path
     assert answer.headers["Location"].startswith("/operator/sign-in")
 
 
-def test_signing_in_leads_to_the_requested_page(anonymous: Desk) -> None:
-    location = anonymous.get("/operator/ledger?merchant=demo").headers["Location"]
+@pytest.mark.parametrize(
+    "wanted", ["/operator/ledger?merchant=demo", "/operator?customer=Jane+Doe*&merchant=demo", "/operator?reference=A..1"]
+)
+def test_signing_in_leads_to_the_requested_page(anonymous: Desk, wanted: str) -> None:
+    location = anonymous.get(wanted).headers["Location"]
     _, hidden = anonymous.page(location).forms[0]
     answer = anonymous.send("/operator/sign-in", {**hidden, "key": OPERATOR_KEY})
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/operator/ledger?merchant=demo")
+    assert (answer.status_code, answer.headers["Location"]) == (303, wanted)
     assert "Trial balance" in anonymous.page("/operator/ledger").text
 
 
