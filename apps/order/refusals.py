@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from order.model import Command, Order, Status
@@ -27,11 +28,18 @@ MOST_PAYMENTS = 100
 """The most payments of an order that have ended without money. All of them are in its row, which each step writes."""
 
 
-def refusal(order: Order, command: Command, amount: int | None = None, *, final: bool = True) -> Refusal | None:
+def refusal(
+    order: Order,
+    command: Command,
+    amount: int | None = None,
+    *,
+    final: bool = True,
+    text: Callable[[int], str] = str,
+) -> Refusal | None:
     """Return why a payment attempt, capture or refund is refused, or None.
 
     `amount` is that of a capture or refund, in minor units; None: all that is left. `final` is false for a capture that
-    keeps the rest authorized.
+    keeps the rest authorized. `text` writes amounts; by default they are in minor units.
     """
     status, detail = _ALLOWED[command]
     if order.status is not status:
@@ -41,19 +49,19 @@ def refusal(order: Order, command: Command, amount: int | None = None, *, final:
     if command is Command.CREATE and len(order.past) >= MOST_PAYMENTS:
         return Refusal("payment-limit", f"{MOST_PAYMENTS} payments of the order have failed: place a new order.")
     if command is Command.CAPTURE:
-        return _capture_refusal(order, order.capturable_amount if amount is None else amount, final=final)
+        return _capture_refusal(order, order.capturable_amount if amount is None else amount, final, text)
     if command is Command.REFUND and order.refundable_amount < (amount or 1):
-        left = f"Of {order.paid_amount} paid, {order.refundable_amount} is left to refund."
+        left = f"Of {text(order.paid_amount)} paid, {text(order.refundable_amount)} is left to refund."
         return Refusal("amount-exceeds-captured", left)
     return None
 
 
-def _capture_refusal(order: Order, amount: int, *, final: bool) -> Refusal | None:
+def _capture_refusal(order: Order, amount: int, final: bool, text: Callable[[int], str]) -> Refusal | None:
     # An order is authorized only by a payment of its total.
     left = order.capturable_amount
     if amount > left:
-        of = f"Of {order.total_amount} authorized, {left} is left to capture."
-        only = f"Only {order.total_amount} is authorized."
+        of = f"Of {text(order.total_amount)} authorized, {text(left)} is left to capture."
+        only = f"Only {text(order.total_amount)} is authorized."
         return Refusal("amount-exceeds-authorized", of if order.paid_amount else only)
     if order.waits_for(Command.VOID):
         return Refusal("order-state", "The rest of the authorized amount is being released.")
@@ -61,7 +69,8 @@ def _capture_refusal(order: Order, amount: int, *, final: bool) -> Refusal | Non
         pending = asked.amount or left
         # A final capture happens once, so a second request for the same amount is for the same capture.
         if asked.command is Command.CAPTURE and not (final and asked.final and pending == amount):
-            return Refusal("order-state", f"One capture is carried out at a time: a capture of {pending} is under way.")
+            under_way = f"a capture of {text(pending)} is under way."
+            return Refusal("order-state", f"One capture is carried out at a time: {under_way}")
     return None
 
 

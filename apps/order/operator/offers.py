@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 
 from chassis import cards, money
 from order.model import Command, Order, Status
@@ -46,7 +47,9 @@ def why_not(name: str, order: Order, amount: int | None = None) -> Refusal | Non
         return cancel_refusal(order)
     if name == RELEASE:
         return release_refusal(order)
-    return refusal(order, Command.REFUND if name == REFUND else Command.CAPTURE, amount, final=name != CAPTURE_PART)
+    command = Command.REFUND if name == REFUND else Command.CAPTURE
+    text = partial(formatted, currency=order.currency)
+    return refusal(order, command, amount, final=name != CAPTURE_PART, text=text)
 
 
 def allowed(order: Order) -> list[str]:

@@ -38,7 +38,8 @@ def test_every_page_redirects_to_sign_in_without_a_session(anonymous: Desk, path
 
 
 @pytest.mark.parametrize(
-    "wanted", ["/operator/ledger?merchant=demo", "/operator?customer=Jane+Doe*&merchant=demo", "/operator?reference=A..1"]
+    "wanted",
+    ["/operator/ledger?merchant=demo", "/operator?customer=Jane+Doe*&merchant=demo", "/operator?reference=A..1"],
 )
 def test_signing_in_leads_to_the_requested_page(anonymous: Desk, wanted: str) -> None:
     location = anonymous.get(wanted).headers["Location"]
