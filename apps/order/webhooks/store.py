@@ -96,11 +96,13 @@ def enable(session: Session, merchant: str, endpoint_id: str) -> None:
 
 
 def change(session: Session, merchant: str, endpoint_id: str, wanted: dict[str, Any]) -> None:
-    """Replace those of `url`, `events` and `description` that are given."""
+    """Replace those of `url`, `events` and `description` that are given. Another URL ends the endpoint's pause."""
     named = {"merchant": merchant, "id": endpoint_id, "url": None, "events": None, "description": None, **wanted}
     session.execute(
         """UPDATE webhook_endpoints SET url = COALESCE(%(url)s, url), events = COALESCE(%(events)s::text[], events),
-                  description = CASE WHEN %(has_description)s THEN %(description)s ELSE description END
+                  description = CASE WHEN %(has_description)s THEN %(description)s ELSE description END,
+                  failures = CASE WHEN url <> %(url)s THEN 0 ELSE failures END,
+                  paused_until = CASE WHEN url <> %(url)s THEN now() ELSE paused_until END
            WHERE merchant = %(merchant)s AND id = %(id)s""",
         {**named, "has_description": "description" in wanted},
     )

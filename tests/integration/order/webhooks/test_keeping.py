@@ -14,7 +14,7 @@ from tests.integration.order.webhooks.test_events import place, received_events
 from tests.support.eventually import eventually
 from tests.support.pair import Pair
 from tests.support.problems import refused
-from tests.support.webhook_receiver import Receiver, deliveries, path_of, register
+from tests.support.webhook_receiver import Receiver, deliveries, path_of, register, status
 
 
 def change(pair: Pair, endpoint: dict[str, Any], **wanted: Any) -> dict[str, Any]:
@@ -53,6 +53,25 @@ def test_a_new_url_gets_what_waits_and_the_secret_stays(
         received_events(elsewhere, order, 2)
         assert all(received.verified(endpoint["secret"]) for received in elsewhere.received)
         assert receiver.received == []
+
+
+def test_another_url_ends_the_pause_that_the_old_one_asked_for(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    receiver.answer = status(429, Retry_After="3600")
+    place(pair)
+    eventually(
+        lambda: pair.databases.query(
+            "order", "SELECT FROM webhook_endpoints WHERE id = %s AND paused_until > now()", endpoint["id"]
+        ),
+        "it is paused",
+    )
+    change(pair, endpoint, url=receiver.url, description="the same URL")
+    order = place(pair)
+    assert order["id"] not in [received.event["data"]["id"] for received in receiver.received]
+    with Receiver() as elsewhere:
+        change(pair, endpoint, url=elsewhere.url)
+        received_events(elsewhere, order, 2)
 
 
 def test_a_change_of_the_events_concerns_later_events_only(
