@@ -191,6 +191,7 @@ def retry_after(text: str | None) -> float | None:
     """
     if text is None or len(text) > _LONGEST_RETRY_AFTER:
         return None
+    text = text.strip(" \t")  # which http.client leaves behind a value, and which is no part of it (RFC 9110, 5.5)
     if text.isascii() and text.isdigit():
         return float(text)
     try:

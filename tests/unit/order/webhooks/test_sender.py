@@ -380,6 +380,7 @@ def test_a_certificate_must_be_for_the_host_name_and_from_a_known_authority(
     [
         ("0", 0),
         ("120", 120),
+        (" 120 \t", 120),
         ("9" * 30, 1e30),
         ("-1", None),
         ("1.5", None),
