@@ -39,9 +39,10 @@ def register(app: Flask) -> None:
 
 def sign_in() -> str | AnyResponse:
     """Show the form for the API key."""
+    wanted = request.args.get("wanted", "")
     if g.operator is not None:
-        return redirect(url_for("overview"), 303)
-    return render_template("sign_in.html", wanted=request.args.get("wanted", ""), error=None)
+        return redirect(access.redirect_target(wanted, PATH), 303)
+    return render_template("sign_in.html", wanted=wanted, error=None)
 
 
 def submit_key() -> AnyResponse:

@@ -46,6 +46,7 @@ def test_signing_in_leads_to_the_requested_page(anonymous: Desk, wanted: str) ->
     _, hidden = anonymous.page(location).forms[0]
     answer = anonymous.send("/operator/sign-in", {**hidden, "key": OPERATOR_KEY})
     assert (answer.status_code, answer.headers["Location"]) == (303, wanted)
+    assert anonymous.get(location).headers["Location"] == wanted, "another tab is signed in, too"
     assert "Trial balance" in anonymous.page("/operator/ledger").text
 
 
