@@ -151,7 +151,8 @@ def to_send(session: Session, delivery: Delivery) -> tuple[Delivery, str] | None
 
 
 # The endpoint is locked before the delivery, in the same order as by the requests of the API: no deadlock. What a URL
-# answers that has been replaced meanwhile says nothing about the endpoint: the new one is tried at once.
+# answers that has been replaced meanwhile says nothing about the endpoint: the new one is tried at once. A claim counts
+# `tries`, so 0 means that the delivery was requested again during the attempt: it stays due for one more.
 _SETTLE = f"""
 WITH locked AS MATERIALIZED (
     SELECT merchant, id, url <> %(url)s::text AS moved FROM webhook_endpoints
@@ -162,13 +163,17 @@ result AS (
     FROM locked),
 settled AS (
     UPDATE webhook_deliveries
-    SET status = result.status, settled_at = CASE WHEN result.status <> 'pending' THEN clock_timestamp() END,
-        available_at = now() + make_interval(secs => CASE WHEN moved THEN 0 ELSE %(delay)s::float8 END),
-        at_once = false, last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
+    SET status = CASE WHEN tries = 0 THEN 'pending' ELSE result.status END,
+        settled_at = CASE WHEN tries <> 0 AND result.status <> 'pending' THEN clock_timestamp() END,
+        available_at = CASE WHEN tries = 0 THEN available_at WHEN moved THEN now()
+                            ELSE now() + make_interval(secs => %(delay)s::float8) END,
+        at_once = at_once AND tries = 0,
+        last_status_code = %(code)s::integer, last_error = %(error)s::text, {RELEASED}
     FROM result
     WHERE {DELIVERIES.held}
       AND result.merchant = webhook_deliveries.merchant AND result.id = webhook_deliveries.endpoint_id
-    RETURNING webhook_deliveries.merchant, endpoint_id, webhook_deliveries.id, attempts, result.status, moved),
+    RETURNING webhook_deliveries.merchant, endpoint_id, webhook_deliveries.id, attempts, webhook_deliveries.status,
+              moved),
 attempt AS (
     INSERT INTO webhook_attempts (merchant, endpoint_id, delivery_id, number, status_code, error, seconds, at)
     SELECT merchant, endpoint_id, id, attempts, %(code)s::integer, %(error)s::text, %(seconds)s::float8,
@@ -197,7 +202,8 @@ def settle(session: Session, delivery: Delivery, attempt: Attempt, verdict: Verd
     """Store an attempt and what follows from it for its delivery and its endpoint. Returns the delivery's status.
 
     Returns None if the lease was lost, or the endpoint was deleted or disabled meanwhile; then nothing is written. If
-    the endpoint has another URL now, it neither pauses nor is disabled, and a failed delivery is due at once.
+    the endpoint has another URL now, it neither pauses nor is disabled, and a failed delivery is due at once. A
+    delivery that was requested again since it was claimed is due at once, whatever the result.
     """
     done = session.execute(
         _SETTLE,

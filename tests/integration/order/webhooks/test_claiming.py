@@ -270,6 +270,29 @@ def test_a_second_redelivery_does_not_cut_off_the_one_under_way(session: Session
     assert (queue.redeliver_some(session), queue.redeliver_some(session)) == (500, 0)
 
 
+@pytest.mark.parametrize(
+    ("attempt", "verdict"),
+    [
+        (FAILED, replace(AGAIN, pause=3600)),
+        (FAILED, Verdict(Status.DEAD)),
+        (Attempt(200, None, 0.1), Verdict(Status.DELIVERED)),
+    ],
+)
+def test_a_delivery_that_is_requested_during_an_attempt_is_attempted_once_more(
+    session: Session, attempt: Attempt, verdict: Verdict
+) -> None:
+    endpoint = add_endpoint(session)
+    (asked,) = add_deliveries(session, endpoint, 1)
+    (under_way,) = claim(session)
+    store.redeliver(session, "demo", endpoint, asked)
+    assert claim(session) == [], "one attempt at a time"
+    assert queue.settle(session, under_way, attempt, verdict) is Status.PENDING
+    (again,) = claim(session)
+    assert (again.attempts, again.tries) == (2, 1)
+    assert queue.settle(session, again, attempt, verdict) is verdict.status
+    assert claim(session) == []
+
+
 @pytest.mark.parametrize("code", [410, 429])
 def test_the_answer_of_a_url_that_was_replaced_meanwhile_neither_disables_nor_pauses(
     session: Session, code: int
