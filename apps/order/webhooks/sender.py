@@ -181,6 +181,8 @@ def _text_of(error: Exception) -> str:
         return "the host name is unknown"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused"
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+        return "no response: it is not HTTP/1.1, or its head has more than 64 KiB or 100 headers"
     return f"no response: {type(error).__name__}"
 
 

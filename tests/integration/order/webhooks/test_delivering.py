@@ -102,7 +102,11 @@ def raw(response: bytes) -> Answer:
         (b"429 Busy\r\nRetry-After: -1\r\n\r\n", 429, "answered 429"),
         (b"200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\nContent-Encoding: \xff\x00\r\n\r\n\xff", 200, None),
         (b"200 OK\r\n\xff\xfe: \x00\r\n: \r\n\r\n", 200, None),
-        (b"200 OK\r\nX: " + b"y" * 200_000, None, "no response: HTTPException"),
+        (
+            b"200 OK\r\nX: " + b"y" * 200_000,
+            None,
+            "no response: it is not HTTP/1.1, or its head has more than 64 KiB or 100 headers",
+        ),
         (b"302 Found\r\nLocation: \xff\r\n\r\n", 302, "answered 302: redirects are not followed"),
     ],
 )
