@@ -255,6 +255,11 @@ def test_when_an_endpoint_is_gone_all_its_pending_deliveries_are_dead(session: S
     assert [row["status"] for row in rows] == ["dead"] * 3
 
 
+def pending(session: Session) -> int:
+    rows = session.execute("SELECT FROM webhook_deliveries WHERE status = 'pending'").fetchall()
+    return len(rows)
+
+
 @pytest.mark.parametrize("later", ["2020-01-01T00:00:00+00:00", "2100-01-01T00:00:00+00:00"])
 def test_a_second_redelivery_does_not_cut_off_the_one_under_way(session: Session, later: str) -> None:
     endpoint = add_endpoint(session)
@@ -265,9 +270,11 @@ def test_a_second_redelivery_does_not_cut_off_the_one_under_way(session: Session
         (endpoint,),
     )
     store.redeliver_since(session, "demo", endpoint, datetime(2020, 1, 2, tzinfo=UTC))
-    assert queue.redeliver_some(session) == 1000
+    queue.redeliver_some(session)
+    assert pending(session) == 1000
     store.redeliver_since(session, "demo", endpoint, datetime.fromisoformat(later))
-    assert (queue.redeliver_some(session), queue.redeliver_some(session)) == (500, 0)
+    queue.redeliver_some(session)
+    assert pending(session) == 1500
 
 
 @pytest.mark.parametrize(
