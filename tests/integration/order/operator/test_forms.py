@@ -90,7 +90,8 @@ def test_an_operator_without_the_write_scope_sees_only_the_sign_out_button(anony
 @pytest.mark.parametrize("path", [path for path in FORMS if "outbox" in path or "sign-out" in path])
 def test_a_get_request_does_not_act(operator: Desk, path: str) -> None:
     refused = operator.get(path)
-    assert (refused.status_code, refused.headers["Allow"]) == (405, "OPTIONS, POST")
+    assert refused.status_code == 405
+    assert set(refused.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
     assert operator.get("/operator").status_code == 200
 
 
