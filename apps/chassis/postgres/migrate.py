@@ -71,15 +71,14 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE source <> 'client' AN
     ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout')
 """
 
-# Functions in the schema name their tables in `public`.
 _UNFIT: LiteralString = """
 SELECT 'this database has the encoding ' || current_setting('server_encoding')
        || '; create it with ENCODING ''UTF8'' TEMPLATE template0'
 WHERE current_setting('server_encoding') <> 'UTF8'
 UNION ALL
-SELECT 'the tables would be created in ' || COALESCE('the schema ' || quote_ident(current_schema()), 'no schema')
-       || '; let the search_path of ' || quote_ident(current_user) || ' begin with "public"'
-WHERE to_regclass('alembic_version') IS NULL AND current_schema() IS DISTINCT FROM 'public'
+SELECT 'the search_path of ' || quote_ident(current_user) || ' names no schema that exists; let it begin with that of '
+       || 'the tables, such as public'
+WHERE current_schema() IS NULL
 UNION ALL
 SELECT 'the table ' || relname || ' belongs to the role ' || quote_ident(relowner::regrole::text) || ', not to '
        || quote_ident(current_user) || '; change the owner of all tables, or load the dump as ' || current_user
