@@ -75,6 +75,7 @@ def register(
         url, role = owner_url or service_url, roles.of_url(service_url) if owner_url else ""
         if owner_url and not role:
             raise ConfigError("DATABASE_URL must name its role if MIGRATION_DATABASE_URL is set")
+        named = "MIGRATION_DATABASE_URL" if owner_url else "DATABASE_URL"
 
         def warn(excess: str) -> None:
             click.echo(f'warning: the role "{role}" of DATABASE_URL {excess}; a service should not', err=True)
@@ -84,10 +85,10 @@ def register(
             before, after = migrate.upgrade(url, migrations, service_role=role, kept=kept, warn=warn)
         except roles.RoleMissing as error:
             raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
-        except (migrate.ForeignSchema, migrate.Unfit) as error:
-            named = "MIGRATION_DATABASE_URL" if owner_url else "DATABASE_URL"
-            advice = f"; name the database of {app.name}" if isinstance(error, migrate.ForeignSchema) else ""
-            raise ConfigError(f"{named}: {error}{advice}") from error
+        except migrate.ForeignSchema as error:
+            raise ConfigError(f"{named}: {error}; name the database of {app.name}") from error
+        except migrate.Unfit as error:
+            raise ConfigError(f"{named}: {error}") from error
         except Exception as error:
             cause = failures.cause(error)
             if not isinstance(cause, psycopg.Error) or isinstance(cause, UNAVAILABLE):

@@ -167,8 +167,8 @@ def without_statistics(op: Any, table: str, *columns: str) -> None:
     """Make ANALYZE skip columns on whose statistics no plan depends. Nothing is rewritten, and no statement waits.
 
     ANALYZE sorts a sample of each column. In a table where most rows are new, autovacuum runs it every few seconds, and
-    sorting JSON was half of its work. The lock conflicts with VACUUM alone: PostgreSQL ends an autovacuum that holds it
-    for more than a second, so this does not use `alter_quickly`, which would give up before.
+    sorting JSON was half of its work. Reads and writes do not wait for the lock, but it waits for VACUUM and ANALYZE.
+    PostgreSQL ends an autovacuum for it after a second. `alter_quickly` would give up before.
     """
     skipped = ", ".join(f"ALTER COLUMN {column} SET STATISTICS 0" for column in columns)
     op.execute(f"ALTER TABLE {table} {skipped}")

@@ -267,15 +267,12 @@ again AS (
     -- Due in the order of the events.
     UPDATE webhook_deliveries d SET {PENDING_AGAIN},
            available_at = now() + part.turn * interval '1 microsecond', {RELEASED}
-    FROM part WHERE d.merchant = part.merchant AND d.endpoint_id = part.endpoint_id AND d.id = part.id
-    RETURNING d.id),
-step AS (
-    UPDATE webhook_endpoints e SET
-        redeliver_since = CASE WHEN last.id IS NOT NULL THEN e.redeliver_since END,
-        redeliver_after = last.id
-    FROM endpoint LEFT JOIN part AS last ON last.merchant = endpoint.merchant AND last.turn = endpoint.share
-    WHERE e.merchant = endpoint.merchant AND e.id = endpoint.id)
-SELECT count(*) FROM again
+    FROM part WHERE d.merchant = part.merchant AND d.endpoint_id = part.endpoint_id AND d.id = part.id)
+UPDATE webhook_endpoints e SET
+    redeliver_since = CASE WHEN last.id IS NOT NULL THEN e.redeliver_since END,
+    redeliver_after = last.id
+FROM endpoint LEFT JOIN part AS last ON last.merchant = endpoint.merchant AND last.turn = endpoint.share
+WHERE e.merchant = endpoint.merchant AND e.id = endpoint.id
 """
 
 
@@ -284,4 +281,4 @@ def redeliver_some(session: Session) -> None:
 
     Merchants take turns, so a large redelivery delays none of another merchant.
     """
-    session.one(_REDELIVER)
+    session.execute(_REDELIVER)

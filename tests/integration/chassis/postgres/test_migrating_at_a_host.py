@@ -52,6 +52,19 @@ def url(server: Postgres) -> str:
     return server.create_database(f"hosted_{uuid.uuid4().hex[:12]}")
 
 
+@pytest.fixture
+def role(url: str) -> sql.Identifier:
+    """The role that owns the database."""
+    return sql.Identifier(name_of(url))
+
+
+@pytest.fixture
+def host(server: Postgres, url: str) -> Iterator[psycopg.Connection]:
+    """A connection of the administrator to the database."""
+    with administrator(server, url) as connection:
+        yield connection
+
+
 @contextmanager
 def migrating_behind_a_writer(
     databases: Databases, server: Postgres, url: str, longer_than: str
@@ -79,12 +92,10 @@ def migrating_behind_a_writer(
 
 
 def test_the_limits_of_a_role_for_requests_do_not_end_a_migration(
-    databases: Databases, server: Postgres, url: str
+    databases: Databases, server: Postgres, host: psycopg.Connection, url: str, role: sql.Identifier
 ) -> None:
-    role = sql.Identifier(name_of(url))
-    with administrator(server, url) as connection:
-        for limit in ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"):
-            connection.execute(sql.SQL("ALTER ROLE {} SET {} = '300ms'").format(role, sql.Identifier(limit)))
+    for limit in ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"):
+        host.execute(sql.SQL("ALTER ROLE {} SET {} = '300ms'").format(role, sql.Identifier(limit)))
     with migrating_behind_a_writer(databases, server, url, "0.6 s") as (_, results):
         pass
     assert (results[0].exit_code, results[0].exception) == (0, None), results[0].output
@@ -102,13 +113,14 @@ def test_a_migration_that_loses_its_connection_says_so_and_can_be_repeated(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_event_trigger_of_the_host_is_quoted(databases: Databases, server: Postgres, url: str, service: str) -> None:
-    with administrator(server, url) as connection:
-        connection.execute(
-            """CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql
-               AS 'BEGIN RAISE EXCEPTION ''tables are made by the host''; END'"""
-        )
-        connection.execute("CREATE EVENT TRIGGER forbid ON ddl_command_end EXECUTE FUNCTION forbid()")
+def test_an_event_trigger_of_the_host_is_quoted(
+    databases: Databases, host: psycopg.Connection, url: str, service: str
+) -> None:
+    host.execute(
+        """CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql
+           AS 'BEGIN RAISE EXCEPTION ''tables are made by the host''; END'"""
+    )
+    host.execute("CREATE EVENT TRIGGER forbid ON ddl_command_end EXECUTE FUNCTION forbid()")
     said = "PostgreSQL refuses a statement of the migration: tables are made by the host"
     assert_is_refused(migrated(databases, service, url), said)
 
@@ -136,22 +148,18 @@ def test_a_database_with_another_encoding_is_refused(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_search_path_without_a_schema_is_refused(
-    databases: Databases, server: Postgres, url: str, service: str
+    databases: Databases, host: psycopg.Connection, url: str, role: sql.Identifier, service: str
 ) -> None:
-    role = sql.Identifier(name_of(url))
-    with administrator(server, url) as connection:
-        connection.execute(sql.SQL("ALTER ROLE {} SET search_path = missing").format(role))
-        said = f"the search_path of {name_of(url)} names no schema that exists; let it begin with that of the tables"
-        assert_is_refused(migrated(databases, service, url), said)
+    host.execute(sql.SQL("ALTER ROLE {} SET search_path = missing").format(role))
+    said = f"the search_path of {name_of(url)} names no schema that exists; let it begin with that of the tables"
+    assert_is_refused(migrated(databases, service, url), said)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_tables_are_in_the_first_schema_of_the_search_path(
-    databases: Databases, server: Postgres, url: str, service: str
+    databases: Databases, host: psycopg.Connection, url: str, role: sql.Identifier, service: str
 ) -> None:
-    role = sql.Identifier(name_of(url))
-    with administrator(server, url) as connection:
-        connection.execute(sql.SQL('CREATE SCHEMA "A host" AUTHORIZATION {}').format(role))
+    host.execute(sql.SQL('CREATE SCHEMA "A host" AUTHORIZATION {}').format(role))
     within = f"{url}?options=-csearch_path%3D%22A%5C%20host%22"
     assert migrated(databases, service, within).exit_code == 0
     with psycopg.connect(within) as connection:
@@ -163,16 +171,16 @@ def test_the_tables_are_in_the_first_schema_of_the_search_path(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_tables_of_another_owner_are_refused(databases: Databases, server: Postgres, url: str, service: str) -> None:
+def test_tables_of_another_owner_are_refused(
+    databases: Databases, host: psycopg.Connection, url: str, role: sql.Identifier, service: str
+) -> None:
     """As after a dump was loaded by another role: the service's role would get no privileges on them."""
     assert migrated(databases, service, url).exit_code == 0
-    role = sql.Identifier(name_of(url))
-    with administrator(server, url) as connection:
-        connection.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
-        connection.execute(sql.SQL("ALTER DATABASE {0} OWNER TO {0}").format(role))
-        connection.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(role))
-        said = f"belongs to the role postgres, not to {name_of(url)}; change the owner of all tables, or load"
-        assert_is_refused(migrated(databases, service, url), said)
+    host.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
+    host.execute(sql.SQL("ALTER DATABASE {0} OWNER TO {0}").format(role))
+    host.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(role))
+    said = f"belongs to the role postgres, not to {name_of(url)}; change the owner of all tables, or load"
+    assert_is_refused(migrated(databases, service, url), said)
 
 
 def test_of_several_servers_the_one_that_accepts_writes_is_migrated(
