@@ -18,6 +18,7 @@ from chassis.messaging.outbox import Message
 from chassis.messaging.relay import Relay
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.postgres.durability import confirmed
+from chassis.postgres.group_commit import GroupCommit
 from chassis.replica import Replica
 from chassis.telemetry import logs
 from order import lines, references, refusals, repeated, transition
@@ -64,6 +65,11 @@ class Orders:
         self._lists = lists
         self.gateway = gateway
         self._changes = Changes(database, gateway, wake_webhooks)
+        self._placing: GroupCommit[dict[str, Any], Row | None] = GroupCommit(
+            lambda orders: placing.insert_under_keys(database.session(), orders),
+            # Without the message, which may quote an order.
+            lambda count, error: log.info("orders_placed_singly", orders=count, error=type(error).__name__),
+        )
         self._recent = idempotency.Recent()
         self.waiting_room = prefer.WaitingRoom(waiting)
 
@@ -73,17 +79,17 @@ class Orders:
         Raises Problem `idempotency-key-reused`, `idempotency-key-in-use` or `reference-taken`.
         """
         deadline = time.monotonic() + wait
-        session = self.database.session()
-        if claim in self._recent and (row := placing.get_by_key(session, claim)) is not None:
+        if claim in self._recent and (row := placing.get_by_key(self.database.session(), claim)) is not None:
             return self._placed_before(claim, row, wait)
         items = [lines.placed(line) for line in wanted["items"]]
         placed, message, order = _new_order(claim.merchant, new_id(), items, wanted, headers, wait)
         try:
-            row = idempotency.inserted(lambda: placing.insert_under_key(session, claim, order))
+            row = idempotency.inserted(lambda: self._placing.run(placing.under_key(claim, order)))
         except placing.ReferenceTaken as error:
-            raise references.taken(session, claim.merchant, wanted["reference"]) from error
+            raise references.taken(self.database.session(), claim.merchant, wanted["reference"]) from error
         self._recent.add(claim)
         if row is None:
+            session = self.database.session()
             row = placing.get_by_key(session, claim) or self._by_key(session, claim)
             return self._placed_before(claim, row, wait)
         self._changes.count_placed(placed, told=row["told"])

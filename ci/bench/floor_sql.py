@@ -31,32 +31,14 @@ _ENTRIES = """jsonb_build_array(
 _PAYMENT = """jsonb_build_object('id', :pid::uuid, 'version', 2, 'status', 'captured', 'amount', 1800,
     'currency', 'EUR', 'captured_amount', 1800, 'refunded_amount', 0, 'refunding_amount', 0, 'failure_reason', NULL)"""
 
-_PLACE = {
-    "merchant": "'demo'",
-    "key": ":oid::text",
-    "fingerprint": "'\\x00'::bytea",
-    "id": ":oid",
-    "status": "'pending_payment'",
-    "currency": "'EUR'",
-    "total_amount": "1800",
-    "items": f"'{_ITEMS}'",
-    "customer": "'cus_17'",
-    "reference": "NULL",
-    "payment_method": "'pm_ok'",
-    "capture": "'automatic'",
-    "metadata": """'{"cart": "9"}'""",
-    "state": """'{"metadata": {"cart": "9"}, "payment_method": "pm_ok"}'""",
-    "command_id": ":cid",
-    "topic": "'payment.create'",
-    "command_payload": "jsonb_build_object('order_id', :oid::uuid, 'amount', 1800, 'currency', 'EUR')",
-    "headers": "'{}'",
-    "owner": "NULL",
-    "lease": "NULL",
-    "event_id": ":eid::uuid",
-    "paid_event_id": "NULL",
-    "version": "1",
-    "asked": """jsonb_build_array(jsonb_build_object('id', :cid::uuid, 'command', 'payment.create'))""",
-}
+_ORDERS = f"""jsonb_build_array(jsonb_build_object(
+    'merchant', 'demo', 'key', :oid::text, 'fingerprint', '\\x00', 'id', :oid::uuid, 'status', 'pending_payment',
+    'currency', 'EUR', 'total_amount', 1800, 'items', '{_ITEMS}'::jsonb, 'customer', 'cus_17',
+    'payment_method', 'pm_ok', 'capture', 'automatic', 'metadata', '{{"cart": "9"}}'::jsonb, 'version', 1,
+    'asked', jsonb_build_array(jsonb_build_object('id', :cid::uuid, 'command', 'payment.create')),
+    'state', '{{"metadata": {{"cart": "9"}}, "payment_method": "pm_ok"}}'::jsonb, 'event_id', :eid::uuid,
+    'headers', '{{}}'::jsonb, 'command_id', :cid::uuid, 'topic', 'payment.create',
+    'payload', jsonb_build_object('order_id', :oid::uuid, 'amount', 1800, 'currency', 'EUR')))"""
 _PAY = {
     "merchant": "'demo'",
     "id": ":pid::uuid",
@@ -98,7 +80,7 @@ def script() -> str:
     """Return the script that each pgbench client repeats: one order, from placed to paid."""
     return (
         _KEYS
-        + _with(placing._INSERT_UNDER_KEY, _PLACE)
+        + _with(placing._INSERT_UNDER_KEYS, {"orders": _ORDERS})
         + "BEGIN;\nINSERT INTO pay.idempotency_keys (merchant, key, fingerprint, status, resource_id)"
         + " VALUES ('demo', :cid, '\\x00', 201, :pid::uuid) ON CONFLICT DO NOTHING;\n"
         + _with(payments._INSERT, _PAY)
@@ -122,7 +104,7 @@ class Floor:
         migrate.upgrade(f"{self._url}?options=-csearch_path%3Dpay", migrations[1])
         self._paid, self._placed = folder / "paid.sql", folder / "placed.sql"
         self._paid.write_text(script())
-        self._placed.write_text(_KEYS + _with(placing._INSERT_UNDER_KEY, _PLACE))
+        self._placed.write_text(_KEYS + _with(placing._INSERT_UNDER_KEYS, {"orders": _ORDERS}))
 
     def rate(self, clients: int, seconds: float, *, placed_only: bool = False) -> float:
         """Return the orders per second, from placed to paid or only placed.

@@ -94,7 +94,7 @@ def restart_in_a_refund(tour: Tour) -> None:
 STEPS = (
     Step(
         "Send a request ten times at once", "order: idempotency_keys", "apps/order/store/placing.py",
-        "insert_under_key", repeat,
+        "insert_under_keys", repeat,
     ),
     Step(
         "Kill payment, and place an order", "order: outbox", "apps/chassis/messaging/relay.py",

@@ -37,15 +37,13 @@ class Mutation:
 def _late(statements: str) -> tuple[str, str]:
     """Return the edit of order.store.placing that adds a function `_late`, which runs these lines a moment later."""
     return (
-        "def insert(",
-        "def _late(session: Session, order: dict[str, Any]) -> Row | None:\n"
+        "def under_key(",
+        "def _late(session: Session, order: dict[str, Any]) -> None:\n"
         "    import time\n\n"
         "    time.sleep(0.05)\n"
-        f"{statements}"
-        '    row = get(session, order["merchant"], order["id"])\n'
-        '    return row and {**row, "told": False}\n\n\n'
-        "from order.store.views import get\n\n\n"
-        "def insert(",
+        "    order = {name: to_json(value) if isinstance(value, dict) else value for name, value in order.items()}\n"
+        f"{statements}\n\n"
+        "def under_key(",
     )
 
 
@@ -65,11 +63,19 @@ MUTATIONS = (
         "apps/order/service.py",
         (
             (
-                "row = idempotency.inserted(lambda: placing.insert_under_key(session, claim, order))",
-                "row = placing.insert(session, order)\n            row = row and placing._view(order, row)\n"
+                "row = idempotency.inserted(lambda: self._placing.run(placing.under_key(claim, order)))",
+                "session = self.database.session()\n            row = placing.insert(session, order)\n"
+                "            row = row and placing._view(order, row)\n"
                 '            idempotency._take(session, claim, order["id"], 201)',
             ),
         ),
+    ),
+    Mutation(
+        "results of a group in another sequence",
+        "of orders that are placed in one statement, callers get each other's",
+        "apps/order/store/placing.py",
+        (("in rows else None for order in orders]", "in rows else None for order in wanted]"),),
+        ("tests/integration/order/test_placing_groups.py",),
     ),
     Mutation(
         "lease without fencing",
@@ -146,14 +152,16 @@ MUTATIONS = (
         "apps/order/store/placing.py",
         (
             (
-                '"fingerprint": claim.fingerprint})',
-                '"fingerprint": claim.fingerprint, "topic": None}) and _late(session, order)',
+                '{"orders": to_json(wanted)})}',
+                '{"orders": to_json([{**order, "topic": None} for order in wanted])})}\n'
+                '        for order in (each for each in orders if each["id"] in rows):\n'
+                "            _late(session, order)",
             ),
             _late(
                 '    if order.get("topic"):\n'
                 "        session.execute(\n"
                 '            "INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers) VALUES"\n'
-                '            " (%(command_id)s, %(merchant)s, %(id)s, %(topic)s, %(command_payload)s, %(headers)s)",\n'
+                '            " (%(command_id)s, %(merchant)s, %(id)s, %(topic)s, %(payload)s, %(headers)s)",\n'
                 "            order,\n"
                 "        )\n"
             ),
@@ -166,8 +174,10 @@ MUTATIONS = (
         (
             ("FROM {_EVENTS} WHERE n.id IS NOT NULL),", "FROM {_EVENTS} WHERE false),"),
             (
-                '"fingerprint": claim.fingerprint})',
-                '"fingerprint": claim.fingerprint}) and _late(session, order)',
+                '{"orders": to_json(wanted)})}',
+                '{"orders": to_json(wanted)})}\n'
+                '        for order in (each for each in orders if each["id"] in rows):\n'
+                "            _late(session, order)",
             ),
             _late(
                 "    session.execute(\n"

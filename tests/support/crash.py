@@ -22,7 +22,7 @@ from tests.support import clock
 
 FUNCTIONS = {
     "order": (
-        "order.store.placing:insert_under_key",
+        "order.store.placing:insert_under_keys",
         "order.store.steps:read_many",
         "order.store.steps:write",
         "order.changes:Changes.receive",

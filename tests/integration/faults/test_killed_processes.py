@@ -96,7 +96,7 @@ def test_an_order_is_paid_once_if_a_process_is_killed_at_a_step(stack: Stack, st
 
 def test_an_order_is_paid_once_if_a_process_is_killed_while_the_caller_waits(stack: Stack) -> None:
     for step in (
-        "order order.store.placing:insert_under_key after",
+        "order order.store.placing:insert_under_keys after",
         "order order.gateway:PaymentGateway.send_many after",
         "payment payment.settlements:settle before",
     ):

@@ -36,8 +36,8 @@ def test_an_order_and_its_webhooks_commit_together(stack: Stack) -> None:
     with Receiver() as receiver:
         endpoint = register(stack.order, receiver.url)
         for step in (
-            "order order.store.placing:insert_under_key before",
-            "order order.store.placing:insert_under_key after",
+            "order order.store.placing:insert_under_keys before",
+            "order order.store.placing:insert_under_keys after",
             "order order.store.steps:write after",
         ):
             done.unlink(missing_ok=True)
