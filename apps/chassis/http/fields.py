@@ -124,11 +124,16 @@ class List(fields.List[Any]):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class Labels(fields.Dict):
-    """An object of strings to strings. An error of a key or a value is an error of that member.
+class Member(str):
+    """A member's name in messages, which the caller has chosen: `_schema` is such a name, too, and no mark."""
 
-    Keys are codes and values are free text (see `chassis.cards`). If the number of members is not valid, that is the
-    only error.
+    __slots__ = ()
+
+
+class Members(fields.Dict):
+    """An object whose members have any names. An error of a key or a value is an error of that member.
+
+    If the number of members is not valid, that is the only error.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
@@ -139,11 +144,15 @@ class Labels(fields.Dict):
             if not isinstance(error.messages, dict):
                 raise
             # marshmallow separates errors of keys from errors of values, which a JSON pointer cannot express.
-            flat = {name: [m for kind in both.values() for m in kind] for name, both in error.messages.items()}
+            flat = {Member(name): [m for kind in both.values() for m in kind] for name, both in error.messages.items()}
             raise ma.ValidationError(flat) from error
 
 
-class Payload(fields.Dict):
+class Labels(Members):
+    """An object of strings to strings. Keys are codes and values are free text (see `chassis.cards`)."""
+
+
+class Payload(Members):
     """An object that one of several schemas loads later: which one depends on another member.
 
     Its members are inspected as the members of these schemas, in which a name has one meaning.

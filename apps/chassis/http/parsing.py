@@ -18,6 +18,7 @@ from gunicorn.http.errors import ParseException
 from chassis import cards
 from chassis.http import inspection
 from chassis.http.fast_load import Load
+from chassis.http.fields import Member
 from chassis.http.inspection import FREE, Path, Rule, escape, pointer
 from chassis.http.problems import MAX_ERRORS, Problem, invalid
 
@@ -174,8 +175,8 @@ def _flat(messages: Any, path: Path) -> list[tuple[Path, str]]:
     if isinstance(messages, Mapping):
         found: list[tuple[Path, str]] = []
         for key, value in messages.items():
-            # `_schema` has messages about the whole object, unless the request has a field of this name.
-            whole = key == "_schema" and value != ["Unknown field."]
+            # `_schema` has messages about the whole object, unless the request has a field or a label of this name.
+            whole = key == "_schema" and not isinstance(key, Member) and value != ["Unknown field."]
             found += _flat(value, path if whole else (path, key))
         return found
     if isinstance(messages, list):

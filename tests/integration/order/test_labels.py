@@ -131,6 +131,7 @@ def test_a_final_order_and_one_under_way_can_be_labeled_and_go_on(pair: Pair) ->
         ({"a" * 41: "x"}, f"/metadata/{'a' * 41}"),
         ({"a": "x" * 501}, "/metadata/a"),
         ({"a": {}}, "/metadata/a"),
+        ({"_schema": {}}, "/metadata/_schema"),
         ([], "/metadata"),
         (None, "/metadata"),
         ({str(number): None for number in range(101)}, "/metadata"),

@@ -93,6 +93,7 @@ def test_optional_fields_have_defaults(pair: Pair) -> None:
         (order(metadata={"x" * 41: "y"}), ["/metadata/" + "x" * 41]),
         (order(metadata={"a": "x" * 501, "b": {"c": "d"}, "e": ["f"]}), ["/metadata/a", "/metadata/b", "/metadata/e"]),
         (order(_schema=1), ["/_schema"]),
+        (order(metadata={"_schema": 1}), ["/metadata/_schema"]),
         (
             order(currency="eur", items=[{**LINE, "quantity": 0}, {"sku": ""}], more=1),
             ["/currency", "/items/0/quantity", "/items/1/quantity", "/items/1/sku", "/items/1/unit_amount", "/more"],

@@ -101,6 +101,13 @@ def test_a_malformed_batch_is_refused_in_bounded_time_and_size(order_service: Cl
     assert CARD not in answer.text
 
 
+@pytest.mark.parametrize("name", ["k" * 41, ""])
+def test_an_invalid_name_in_a_payload_is_pointed_to(order_service: Client, name: str) -> None:
+    answer = post(order_service, json.dumps({"commands": [{**create(), "payload": {name: 1}}]}).encode())
+    assert answer.status_code == 422, answer.text
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/commands/0/payload/{name}"]
+
+
 def test_a_key_that_may_not_write_sends_no_commands(pair: Pair) -> None:
     arguments = ["keys", "create", "--merchant", "tandem", "--scope", "payments:read", "--scope", "merchants:any"]
     key = pair.payment_app.test_cli_runner().invoke(args=arguments).stdout.strip()
