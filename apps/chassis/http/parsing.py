@@ -200,11 +200,15 @@ def check_query(req: flask.Request, rule: Rule = FREE) -> None:
         raise Problem("validation", "A query parameter occurs twice.", errors=_each(twice, "Must occur once only."))
 
 
-def refuse_query(req: flask.Request) -> NoReturn:
-    """Refuse a query on a path that takes none. Raises Problem `validation`, or what `check_query` raises."""
+def refuse_query(req: flask.Request) -> None:
+    """Refuse parameters on a path that takes none: a query such as `&` has none, and is ignored as on other paths.
+
+    Raises Problem `validation`, or what `check_query` raises.
+    """
     check_query(req)
-    errors = _each(req.args, "Unknown field.")
-    raise Problem("validation", "This path takes no query parameters.", errors=errors)
+    if req.args:
+        errors = _each(req.args, "Unknown field.")
+        raise Problem("validation", "This path takes no query parameters.", errors=errors)
 
 
 def _each(names: Iterable[str], detail: str) -> list[dict[str, str]]:
