@@ -184,7 +184,11 @@ COMMENT ON COLUMN ledger_entries.at IS 'Time of the entry.';
 CREATE INDEX ledger_of_payment ON ledger_entries (merchant, payment_id);
 COMMENT ON INDEX ledger_of_payment IS 'Entries of one payment.';
 
-CREATE FUNCTION ledger_balances() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION public.ledger_balances()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $$
 BEGIN
     IF EXISTS (SELECT FROM ledger_entries WHERE merchant = NEW.merchant AND operation_id = NEW.operation_id
                GROUP BY currency HAVING sum(CASE direction WHEN 'debit' THEN amount ELSE -amount END) <> 0) THEN

@@ -168,6 +168,18 @@ def test_the_tables_are_in_the_first_schema_of_the_search_path(
         ).fetchall() == [('"A host"',)]
         if service == "order":  # as `order resync` does, with the rights of the owner
             connection.execute("SELECT advance_order_events()")
+            return
+        connection.execute("SET search_path = ''")  # as a dump of the data does
+        foreign_key = "ledger_entries_merchant_operation_id_fkey"
+        connection.execute(f'ALTER TABLE "A host".ledger_entries DROP CONSTRAINT {foreign_key}')
+        connection.execute(
+            """INSERT INTO "A host".ledger_entries
+                   (merchant, id, operation_id, payment_id, account, direction, amount, currency)
+               VALUES ('m', gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'provider', 'debit', 1, 'EUR')"""
+        )
+        with pytest.raises(psycopg.errors.CheckViolation, match="do not sum to zero"):
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.rollback()
 
 
 @pytest.mark.parametrize("service", SERVICES)
