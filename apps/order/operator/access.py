@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import uuid_utils
 from flask import Flask, Response, g, redirect, request, url_for
 from werkzeug.exceptions import Forbidden
 from werkzeug.wrappers import Response as AnyResponse
 
-from order.operator.sessions import LIFETIME, Operator, Sessions, form_token, is_form_token, new_token
+from order.operator.sessions import LIFETIME, Operator, Sessions, form_token, is_form_token, is_proof, new_token, proof
 
 COOKIE = "tandem_operator"
 
@@ -66,7 +67,8 @@ def register(app: Flask, path: str, sessions: Sessions) -> None:
         # The sign-in form needs a form token, too, so there is a token before anybody signs in.
         g.token = cookie if _TOKEN.fullmatch(cookie) else new_token()
         g.fresh = g.token != cookie
-        if request.endpoint is None or request.endpoint == "static":
+        # Flask answers OPTIONS itself, with the methods of the path.
+        if request.endpoint is None or request.endpoint == "static" or request.method == "OPTIONS":
             return None
         if request.method not in ("GET", "HEAD"):
             _check_form()
@@ -102,6 +104,18 @@ def redirect_target(wanted: str, path: str) -> str:
     """Return `wanted` if it is a page below `path`, otherwise `path`. Prevents redirects to other sites."""
     plain = _PATH.fullmatch(wanted) is not None and ".." not in wanted.partition("?")[0]
     return wanted if plain and (wanted == path or wanted.startswith((f"{path}/", f"{path}?"))) else path
+
+
+def redirect_with(url: str, message: str) -> AnyResponse:
+    """Redirect to a page of the operator's, which then shows a message (see `message`)."""
+    said = f"{'&' if '?' in url else '?'}proof={proof(g.token, message, urlsplit(url).path)}&done={message}"
+    return redirect(url + said, 303)
+
+
+def message() -> str | None:
+    """Return the name of the message that this session was redirected with. A link that others made has none."""
+    said = request.args.get("done", "")
+    return said if is_proof(g.get("token", ""), said, request.path, request.args.get("proof", "")) else None
 
 
 def _to_sign_in() -> AnyResponse:

@@ -162,4 +162,4 @@ def _record(action: audit.Action, outcome: str, detail: str = "", **logged: Any)
 
 
 def _back(view: str, done: str) -> AnyResponse:
-    return redirect(url_for(view, done=done), 303)
+    return access.redirect_with(url_for(view), done)

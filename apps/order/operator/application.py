@@ -91,9 +91,9 @@ def wsgi(app: Flask, trusted_proxies: int) -> admin.Application:
     return ProxyFix(admission, x_for=trusted_proxies, x_proto=trusted_proxies) if trusted_proxies else admission
 
 
-def message_page(title: str, text: str, status: int) -> Response:
-    """Return a page that shows only a message."""
-    return make_response(render_template("message.html", title=title, text=text), status)
+def message_page(title: str, text: str, status: int, back: str | None = None) -> Response:
+    """Return a page that shows only a message, with a link to the orders and, if it is given, to the page `back`."""
+    return make_response(render_template("message.html", title=title, text=text, back=back), status)
 
 
 def _problem(problem: Problem) -> Response:

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils
-from flask import Response, g, make_response, redirect, render_template, request
+from flask import Response, g, make_response, render_template, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -23,7 +23,7 @@ from chassis.http.if_match import Condition
 from chassis.http.problems import Problem
 from chassis.postgres.database import UNAVAILABLE, Session
 from chassis.telemetry import logs
-from order.operator import audit, offers
+from order.operator import access, audit, offers
 from order.operator.application import message_page, resources
 from order.operator.audit import Action
 from order.problems import CATALOGUE
@@ -93,12 +93,12 @@ def act_once(form: Form, action: Action, condition: Condition, act: Callable[[Cl
             raise
         audit.record(resources().database.session(), action, "refused", problem.name)
         log_action(action, "refused", problem.name)
-        return problem_page(problem.name, problem.detail)
+        return problem_page(problem.name, problem.detail, form.back)
     except UNAVAILABLE:
         log_action(action, "unknown", "the database does not respond")
         raise
     log_action(action, "done")
-    return redirect(f"{form.back}&done={form.name}", 303)
+    return access.redirect_with(form.back, form.name)
 
 
 def log_action(action: Action, outcome: str, detail: str = "", **more: Any) -> None:
@@ -145,9 +145,9 @@ def form_key() -> str:
     return uuid_of_request("key") if request.method == "POST" else str(uuid_utils.uuid4())
 
 
-def problem_page(problem: str, detail: str) -> Response:
-    """Return a page that says why an action was refused."""
+def problem_page(problem: str, detail: str, back: str) -> Response:
+    """Return a page that says why an action was refused, with a link to the page `back`, where it was offered."""
     kind = CATALOGUE[problem]
     if problem == "precondition-failed":
         detail = "Nothing was done. Look at the order again, and start over."
-    return message_page(TITLES.get(problem, kind.title), detail, kind.status)
+    return message_page(TITLES.get(problem, kind.title), detail, kind.status, back)

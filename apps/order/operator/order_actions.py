@@ -40,7 +40,7 @@ def change_order(order_id: UUID, name: str) -> Response:
     if request.method != "POST":
         refused = offers.why_not(name, order)
         if refused is not None:
-            return forms.problem_page(refused.problem, refused.detail)
+            return forms.problem_page(refused.problem, refused.detail, form.back)
         return form.show(confirms=not form.asks_amount)
     amount, reason, errors = forms.read_fields(form, order.currency)
     if errors:
@@ -48,7 +48,7 @@ def change_order(order_id: UUID, name: str) -> Response:
     if request.form.get("confirmed") != "yes":
         refused = offers.why_not(name, order, amount)
         if refused is not None:
-            return forms.problem_page(refused.problem, refused.detail)
+            return forms.problem_page(refused.problem, refused.detail, form.back)
         return replace(form, consequences=list(offers.consequences(name, order, amount))).show(confirms=True)
     # A cancel returns all that is left. The version makes sure that it is what the operator has seen.
     moves = {offers.CANCEL: order.refundable_amount, offers.RELEASE: 0}.get(name, amount)

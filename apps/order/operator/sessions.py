@@ -53,6 +53,16 @@ def is_form_token(token: str, given: str) -> bool:
     return hmac.compare_digest(form_token(token).encode(), given.encode(errors="replace"))
 
 
+def proof(token: str, message: str, path: str) -> str:
+    """Return the proof that the page at this path may show a message: nobody without the session can make it."""
+    return hmac.new(token.encode(), f"message {message} {path}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def is_proof(token: str, message: str, path: str, given: str) -> bool:
+    """Return whether `given` is what `proof` returns."""
+    return hmac.compare_digest(proof(token, message, path).encode(), given.encode(errors="replace"))
+
+
 class Sessions:
     """The sessions in the order database."""
 

@@ -19,7 +19,7 @@ from chassis.telemetry import metrics
 from order.config import Settings
 from order.gateway import PaymentGateway
 from order.model import Status
-from order.operator import actions, again, details, model, offers, order_actions, store
+from order.operator import access, actions, again, details, model, offers, order_actions, store
 from order.operator.application import PATH, create, resources, wsgi
 from order.operator.details import INVALID_MERCHANT, PAGE_SIZE
 from order.publisher import store as publisher
@@ -49,7 +49,7 @@ MESSAGES = {
     offers.REDELIVER: "Redelivery requested.",
     offers.ENABLE: "The endpoint is enabled.",
 }
-"""What a page says after an action, by the query parameter `done`."""
+"""What a page says after an action, by its name in `access.redirect_with`."""
 
 
 def application(settings: Settings, gateway: PaymentGateway) -> admin.Application:
@@ -62,7 +62,7 @@ def application(settings: Settings, gateway: PaymentGateway) -> admin.Applicatio
     app.add_url_rule(f"{PATH}/provider", "provider", provider)
     for module in (details, actions, order_actions, again):
         module.register(app)
-    app.context_processor(lambda: {"done": MESSAGES.get(request.args.get("done", ""))})
+    app.context_processor(lambda: {"done": MESSAGES.get(access.message() or "")})
     return wsgi(app, settings.trusted_proxies)
 
 

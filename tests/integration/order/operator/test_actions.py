@@ -108,9 +108,10 @@ def test_a_refused_command_is_retried_at_once_and_takes_effect_once(
     (path,) = (action for action, _ in page.forms if "/outbox/" in action)
     token = operator.token
     first = operator.send(path, {"token": token})
-    assert first.headers["Location"] == "/operator/dead-letters?done=retried"
+    assert first.headers["Location"].startswith("/operator/dead-letters?")
+    assert first.headers["Location"].endswith("&done=retried")
     eventually(lambda: pair.order.get(f"/v1/orders/{order['id']}").json()["status"] == "paid", "it is paid")
-    assert operator.send(path, {"token": token}).headers["Location"] == "/operator/dead-letters?done=not-waiting"
+    assert operator.send(path, {"token": token}).headers["Location"].endswith("&done=not-waiting")
     assert len(databases.charges(order["id"])) == 1
     assert path not in [action for action, _ in operator.page("/operator/dead-letters").forms]
 
@@ -139,4 +140,4 @@ def test_an_invalid_fault_is_refused(operator: Desk, value: str) -> None:
 def test_a_retry_for_an_invalid_merchant_changes_nothing(operator: Desk, databases: Databases, merchant: str) -> None:
     path = f"/operator/outbox/0195a3f0-aaaa-7e11-8d40-1f6d1c8e5a72/retry?merchant={merchant}"
     answer = operator.send(path, {"token": operator.token})
-    assert answer.headers["Location"] == "/operator/dead-letters?done=not-waiting"
+    assert answer.headers["Location"].endswith("&done=not-waiting")

@@ -95,6 +95,30 @@ def test_a_get_request_does_not_act(operator: Desk, path: str) -> None:
     assert operator.get("/operator").status_code == 200
 
 
+def test_a_link_cannot_say_that_something_was_done(operator: Desk, anonymous: Desk) -> None:
+    anonymous.sign_in()
+    sent = anonymous.press("/operator/provider", "/operator/provider", off="yes").headers["Location"]
+    assert 'role="status"' in anonymous.page(sent).html
+    proof = sent.partition("?")[2]
+    for link in (
+        sent,  # another session
+        f"/operator?{proof}",
+        "/operator?done=refund",
+        "/operator?done=refund&proof=",
+        "/operator?done=refund&proof=%C3%BC",
+    ):
+        assert 'role="status"' not in operator.page(link).html, link
+    for link in (f"/operator?{proof}", sent.replace("done=switched", "done=refund")):
+        assert 'role="status"' not in anonymous.page(link).html, link
+
+
+@pytest.mark.parametrize("path", ["", "/provider", "/sign-in", "/sign-out", "/dead-letters", "/again/enable"])
+def test_options_lists_the_methods_without_a_session(anonymous: Desk, path: str) -> None:
+    answer = anonymous.session.options(f"{anonymous.url}/operator{path}", timeout=30)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert "OPTIONS" in answer.headers["Allow"].split(", ")
+
+
 def test_a_form_that_is_too_large_is_refused(operator: Desk) -> None:
     assert operator.send("/operator/provider", {"token": "0" * 20_000}).status_code == 413
 

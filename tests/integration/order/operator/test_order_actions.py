@@ -133,6 +133,7 @@ def test_an_order_that_has_changed_since_it_was_shown_is_left_alone(
     pair.order.post(f"/v1/orders/{order['id']}/refunds", {"amount": 100}, Prefer="wait=5")
     answer = operator.send(path(order, "refund"), hidden)
     assert (answer.status_code, "Nothing was done" in answer.text) == (412, True)
+    assert Page(answer.text).links["Back"] == f"/operator/orders/{order['id']}?merchant=demo"
     assert pair.order.get(f"/v1/orders/{order['id']}").json()["refunded_amount"] == 100
     (row,) = audited(databases, order)
     assert (row["outcome"], row["detail"], row["amount"]) == ("refused", "precondition-failed", 900)
@@ -410,7 +411,8 @@ def test_a_disabled_endpoint_is_shown_and_enabled(
     address = operator.page(f"/operator/orders/{order['id']}").links[f"Enable endpoint {endpoint['id']}"]
     (hidden,) = [hidden for goes_to, hidden in operator.page(address).forms if goes_to == "/operator/again/enable"]
     sent = operator.send("/operator/again/enable", {**hidden, "reason": "back"})
-    assert sent.headers["Location"] == f"/operator/orders/{order['id']}?merchant=demo&done=enable"
+    assert sent.headers["Location"].startswith(f"/operator/orders/{order['id']}?merchant=demo&")
+    assert "The endpoint is enabled." in operator.page(sent.headers["Location"]).text
     eventually(lambda: states(databases, endpoint) == ["delivered"], "it is delivered")
     assert [row["action"] for row in audited(databases, order)] == ["enable"]
     pair.order.request("DELETE", path_of(endpoint))
