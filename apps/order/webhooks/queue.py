@@ -244,6 +244,18 @@ def give_up(session: Session, seconds: float) -> int:
     ).rowcount
 
 
+def advance(session: Session, merchant: str, endpoint_id: str) -> int:
+    """Make up to a thousand deliveries to an endpoint due that wait for their next attempt. Returns how many."""
+    return session.execute(
+        f"""UPDATE webhook_deliveries d SET available_at = now() FROM (
+                SELECT merchant, endpoint_id, id FROM webhook_deliveries
+                WHERE merchant = %s AND endpoint_id = %s AND status = 'pending' AND available_at > now() AND {FREE}
+                ORDER BY available_at LIMIT {LOOKED_AT} FOR UPDATE SKIP LOCKED) waiting
+           WHERE d.merchant = waiting.merchant AND d.endpoint_id = waiting.endpoint_id AND d.id = waiting.id""",
+        (merchant, endpoint_id),
+    ).rowcount
+
+
 # Merchants take turns: one endpoint of each gets an equal part of the step. The endpoints are locked before their
 # deliveries, as everywhere. Rows that are pending are sent anyway.
 _REDELIVER = f"""

@@ -127,11 +127,20 @@ class Webhooks:
                 store.disable(session, merchant, endpoint_id)
         if enabled:
             self._revive(merchant, endpoint_id)
+        elif wanted.get("url", endpoint["url"]) != endpoint["url"]:
+            self._advance(merchant, endpoint_id)
         return self.get(merchant, endpoint_id)
 
     def _revive(self, merchant: str, endpoint_id: str) -> None:
         """Send what was waiting when the endpoint was disabled, and what has happened since."""
         while store.revive(self._database.session(), merchant, endpoint_id):
+            pass
+        self._advance(merchant, endpoint_id)
+
+    def _advance(self, merchant: str, endpoint_id: str) -> None:
+        """Send what waits for its next attempt. If the process dies, it is sent at that attempt."""
+        # Until a part is not full: more may fail, and wait again, while this runs.
+        while queue.advance(self._database.session(), merchant, endpoint_id) >= queue.LOOKED_AT:
             pass
         self.wake()
 

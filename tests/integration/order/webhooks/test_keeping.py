@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -72,6 +72,49 @@ def test_another_url_ends_the_pause_that_the_old_one_asked_for(
     with Receiver() as elsewhere:
         change(pair, endpoint, url=elsewhere.url)
         received_events(elsewhere, order, 2)
+
+
+def later(pair: Pair, receiver: Receiver, endpoint: dict[str, Any]) -> dict[str, Any]:
+    """Place an order whose first webhook has failed, and waits an hour for its next attempt."""
+    change(pair, endpoint, events=["order.placed"])
+    receiver.answer = status(500)
+    order = place(pair)
+    eventually(
+        lambda: pair.databases.query(
+            "order",
+            """UPDATE webhook_deliveries SET available_at = now() + interval '1 hour'
+               WHERE endpoint_id = %s AND attempts > 0 AND leased_until IS NULL RETURNING id""",
+            endpoint["id"],
+        ),
+        "an attempt has failed",
+    )
+    return order
+
+
+def test_what_waits_for_its_next_attempt_is_sent_to_another_url_at_once(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any]
+) -> None:
+    order = later(pair, receiver, endpoint)
+    change(pair, endpoint, url=receiver.url, description="the same URL")
+    (waiting,) = deliveries(pair.order, endpoint, "pending")
+    assert datetime.fromisoformat(waiting["next_attempt_at"]) > datetime.now(UTC) + timedelta(minutes=50)
+    with Receiver() as elsewhere:
+        change(pair, endpoint, url=elsewhere.url)
+        received_events(elsewhere, order, 1)
+
+
+@pytest.mark.parametrize("by_post", [True, False])
+def test_what_waits_for_its_next_attempt_is_sent_at_once_when_its_endpoint_is_enabled(
+    pair: Pair, receiver: Receiver, endpoint: dict[str, Any], by_post: bool
+) -> None:
+    later(pair, receiver, endpoint)
+    change(pair, endpoint, enabled=False)
+    receiver.answer = status(204)
+    if by_post:
+        assert pair.order.post(f"{path_of(endpoint)}/enable").status_code == 200
+    else:
+        change(pair, endpoint, enabled=True)
+    eventually(lambda: delivered(pair, endpoint) == ["order.placed"], "it is sent")
 
 
 def test_a_change_of_the_events_concerns_later_events_only(
