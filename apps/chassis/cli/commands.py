@@ -83,6 +83,12 @@ def register(
         try:
             migrate.wait_for(Database(url, f"{app.name}-migrate"), wait, click.echo)
             before, after = migrate.upgrade(url, migrations, service_role=role, kept=kept, warn=warn)
+            for setting in migrate.loses_commits(url, role):
+                click.echo(
+                    f"warning: PostgreSQL has the setting {setting}: a crash of its machine loses acknowledged "
+                    f"{app.name}s; turn it on (docs/production.md, PostgreSQL)",
+                    err=True,
+                )
         except roles.RoleMissing as error:
             raise click.ClickException(f"{error}: create it (docs/production.md, PostgreSQL)") from error
         except migrate.ForeignSchema as error:

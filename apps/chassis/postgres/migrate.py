@@ -87,6 +87,29 @@ LIMIT 1
 """
 
 
+# `role` is that of the service, if it is another one. What it or the database sets itself wins over the server's
+# setting, and roles.grant warns of it.
+_LOSES_COMMITS: LiteralString = """
+SELECT name || '=' || setting FROM pg_settings
+WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
+   OR name = 'synchronous_commit' AND setting IN ('off', 'local') AND (%(role)s = '' OR
+      source NOT IN ('global', 'database', 'user', 'database user', 'client', 'session') AND NOT EXISTS (
+          SELECT FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS own
+          WHERE own LIKE 'synchronous_commit=%%' AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = %(role)s))
+            AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))))
+ORDER BY name
+"""
+
+
+def loses_commits(url: str, service_role: str = "") -> list[str]:
+    """Return the server's settings with which a crash loses acknowledged commits, such as `fsync=off`.
+
+    `service_role` is as in `upgrade`. A setting of that role alone is not returned.
+    """
+    with _connect(url, autocommit=True) as connection:
+        return [setting for (setting,) in connection.execute(_LOSES_COMMITS, {"role": service_role}).fetchall()]
+
+
 def _connect(url: str, *, autocommit: bool) -> psycopg.Connection:
     """Return a connection for migrations. libpq reads the URL, as everywhere else: SQLAlchemy has another syntax."""
     connection = psycopg.connect(url, autocommit=True, client_encoding="utf8", **servers(url))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -332,7 +333,7 @@ def test_migrate_grants_the_role_of_database_url_what_a_service_needs(
         psycopg.connect(serving)
     for _ in range(2):
         code, output = migrated(databases, service, serving, monkeypatch, owner)
-        assert (code, "warning" in output) == (0, False), output
+        assert (code, "warning: the role" in output) == (0, False), output
     app = make(databases, service, url=serving)
     assert app.test_client().get("/readyz").status_code == 200
     with connected(owner) as connection:
@@ -344,7 +345,7 @@ def test_one_role_migrates_and_serves_without_a_migration_url(
 ) -> None:
     _, owner, _ = fresh
     code, output = migrated(databases, "order", owner, monkeypatch, None)
-    assert (code, "warning" in output) == (0, False), output
+    assert (code, "warning: the role" in output) == (0, False), output
     assert make(databases, "order", url=owner).test_client().get("/readyz").status_code == 200
 
 
@@ -425,6 +426,36 @@ def test_a_setting_of_the_database_that_the_role_has_otherwise_is_no_danger(
         administrator.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(database))
         administrator.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = on").format(role))
     code, output = migrated(databases, "order", serving, monkeypatch, owner)
+    assert (code, "warning: the role" in output) == (0, False), output
+
+
+SAID = "warning: PostgreSQL has the setting {}: a crash of its machine loses acknowledged {}s; turn it on"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_migrate_warns_of_settings_of_the_server_that_lose_commits(
+    databases: Databases, fresh: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    _, owner, serving = fresh
+    for url, owner_url in ((serving, owner), (owner, None)):
+        monkeypatch.delenv("MIGRATION_DATABASE_URL", raising=False)
+        code, output = migrated(databases, service, url, monkeypatch, owner_url)
+        assert code == 0
+        for setting in ("fsync=off", "full_page_writes=off", "synchronous_commit=off"):
+            assert SAID.format(setting, service) in output
+
+
+def test_migrate_warns_of_no_setting_that_the_role_has_otherwise_and_of_no_durable_server(
+    databases: Databases, fresh: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Postgres
+) -> None:
+    name, owner, serving = fresh
+    role = sql.Identifier(str(urlsplit(serving).username))
+    with psycopg.connect(server.url(ADMINISTRATOR), dbname=name, autocommit=True) as administrator:
+        administrator.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = on").format(role))
+    assert "synchronous_commit" not in migrated(databases, "order", serving, monkeypatch, owner)[1]
+    monkeypatch.delenv("MIGRATION_DATABASE_URL")
+    with Postgres(tmp_path) as durable:
+        code, output = migrated(databases, "order", durable.create_database("durable"), monkeypatch, None)
     assert (code, "warning" in output) == (0, False), output
 
 
