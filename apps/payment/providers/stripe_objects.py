@@ -9,7 +9,7 @@ from uuid import UUID
 import stripe
 
 from chassis.telemetry import logs
-from payment.model import Kind, Operation, Outcome, Result
+from payment.model import EXPIRED_NOTE, Kind, Operation, Outcome, Result
 from payment.providers import Hint, ProviderFault, is_name
 from payment.providers.stripe_errors import REFUSALS
 from payment.providers.stripe_money import to_stripe
@@ -56,19 +56,10 @@ def text(metadata: Any, key: str) -> str | None:
 def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | None:
     """Return the outcome of an operation from its PaymentIntent; None if it has not begun. Raises ProviderFault."""
     kind, status = operation.kind, intent.status
-    capture = getattr(intent.metadata, CAPTURE, None)
     if kind in (Kind.SALE, Kind.AUTHORIZE) and status in ("succeeded", "requires_capture"):
         _require_what_was_asked(operation, intent)
-    if status == "succeeded" and kind in (Kind.SALE, Kind.CAPTURE):
-        if kind is Kind.CAPTURE and capture not in (None, operation.id):
-            return Outcome(Result.DECLINED, None, "already_captured")
-        if intent.amount_received != to_stripe(operation.amount, operation.currency):
-            raise fault(operation, f"stripe: {intent.id} received {intent.amount_received}, not the operation's amount")
-        return Outcome(Result.SUCCEEDED, intent.id)
     if status == "succeeded":
-        if kind is Kind.AUTHORIZE and capture is not None:
-            return Outcome(Result.SUCCEEDED, intent.id)  # it was authorized before an operation captured it
-        raise fault(operation, f"stripe: {intent.id} was captured, but not by an operation")
+        return _of_captured(operation, intent)
     if status == "canceled":
         # A known authorization had succeeded before it was canceled. An unknown one was canceled before it succeeded.
         known = kind is Kind.AUTHORIZE and operation.reference is not None and was_authorized(intent)
@@ -86,6 +77,31 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
     if status == "requires_payment_method" and why:
         return Outcome(Result.DECLINED, intent.id, why)
     return Outcome(Result.UNKNOWN, intent.id, f"stripe: the PaymentIntent is {status}")
+
+
+def _of_captured(operation: Operation, intent: stripe.PaymentIntent) -> Outcome:
+    """Return the outcome of an operation whose PaymentIntent is captured. Raises ProviderFault.
+
+    Its metadata names the operation that captured it, if it was not captured by hand. Captured by hand, it counts for a
+    capture of the same amount. It was authorized before, whoever captured it.
+    """
+    kind, by = operation.kind, getattr(intent.metadata, CAPTURE, None)
+    received = intent.amount_received
+    if kind is Kind.SALE or (kind is Kind.CAPTURE and by in (None, operation.id)):
+        if received == to_stripe(operation.amount, operation.currency):
+            return Outcome(Result.SUCCEEDED, intent.id)
+        if kind is Kind.SALE or by is not None:
+            raise fault(operation, f"stripe: {intent.id} received {received}, not the operation's amount")
+    if kind is Kind.AUTHORIZE and intent.capture_method == "manual":
+        return Outcome(Result.SUCCEEDED, intent.id)
+    by_hand = f"stripe: {intent.id} was captured, but not by an operation: it received {received}"
+    # The decline of an expired authorization's void counts as a release, and the customer has paid.
+    if kind is Kind.AUTHORIZE or (kind is Kind.VOID and operation.note == EXPIRED_NOTE):
+        raise fault(operation, by_hand)
+    if by is not None:
+        return Outcome(Result.DECLINED, None, "already_captured")
+    report(operation, by_hand)
+    return Outcome(Result.DECLINED, None, "captured_by_hand")
 
 
 def _require_what_was_asked(operation: Operation, intent: stripe.PaymentIntent) -> None:
@@ -142,5 +158,10 @@ def hint(event: dict[str, Any]) -> Hint:
 
 def fault(operation: Operation, what: str, error: Exception | None = None) -> ProviderFault:
     """Return a fault that an operator has to examine, since a retry does not resolve it. It is logged as an error."""
-    log.error("provider_needs_attention", operation_id=operation.id, kind=operation.kind, what=what, exc_info=error)
+    report(operation, what, error)
     return ProviderFault(what)
+
+
+def report(operation: Operation, what: str, error: Exception | None = None) -> None:
+    """Log as an error what an operator has to examine."""
+    log.error("provider_needs_attention", operation_id=operation.id, kind=operation.kind, what=what, exc_info=error)

@@ -13,7 +13,7 @@ import stripe
 from msgspec import structs
 
 from payment.ids import What, derive
-from payment.model import Kind, Operation, Outcome, Result
+from payment.model import EXPIRED_NOTE, Kind, Operation, Outcome, Result
 from payment.providers import Hint, InvalidSignature, ProviderFault, may_have_forgotten
 from payment.providers import stripe as stripe_module
 from payment.providers.stripe import KEY_LIFE, SEARCH_AFTER, Stripe
@@ -154,15 +154,60 @@ def test_a_declined_authorization_that_is_canceled_later_stays_declined(
     assert (record.kind, record.outcome) == (Kind.AUTHORIZE, Outcome(Result.DECLINED, "pi_1", reason))
 
 
-@pytest.mark.parametrize(("kind", "captured"), [(Kind.CAPTURE, 700), (Kind.VOID, 1000)])
+@pytest.mark.parametrize(("kind", "captured"), [(Kind.CAPTURE, 700), (Kind.VOID, 700), (Kind.VOID, 1000)])
 def test_a_capture_in_stripes_dashboard_is_not_taken_for_an_operation(
     stripe_world: StripeWorld, kind: Kind, captured: int
 ) -> None:
     reference = opened(stripe_world)
     stripe_world.standin.intents[reference].update(status="succeeded", amount_received=captured)
     for ask in (stripe_world.provider.send, stripe_world.provider.lookup):
+        outcome = ask(operation(kind, 1000, stripe_world.ok, reference))
+        assert outcome == Outcome(Result.DECLINED, None, "captured_by_hand")
+
+
+def test_a_void_that_meets_a_capture_by_another_operation_is_declined(stripe_world: StripeWorld) -> None:
+    reference = opened(stripe_world)
+    stripe_world.provider.send(operation(Kind.CAPTURE, 700, stripe_world.ok, reference))
+    void = operation(Kind.VOID, 1000, stripe_world.ok, reference)
+    assert stripe_world.provider.send(void) == Outcome(Result.DECLINED, None, "already_captured")
+
+
+def test_an_expired_authorization_that_was_captured_by_hand_does_not_count_as_released(
+    stripe_world: StripeWorld,
+) -> None:
+    reference = opened(stripe_world)
+    stripe_world.standin.intents[reference].update(status="succeeded", amount_received=1000)
+    void = structs.replace(operation(Kind.VOID, 1000, stripe_world.ok, reference), note=EXPIRED_NOTE)
+    for ask in (stripe_world.provider.send, stripe_world.provider.lookup):
         with pytest.raises(ProviderFault):
-            ask(operation(kind, 1000, stripe_world.ok, reference))
+            ask(void)
+
+
+def test_a_capture_of_another_amount_under_the_same_id_is_a_fault(stripe_world: StripeWorld) -> None:
+    """Payment's database has forgotten the first request, and Stripe its key."""
+    reference = opened(stripe_world)
+    wanted = operation(Kind.CAPTURE, 700, stripe_world.ok, reference)
+    stripe_world.provider.send(wanted)
+    with pytest.raises(ProviderFault):
+        stripe_world.provider.lookup(structs.replace(wanted, amount=600))
+
+
+def test_an_authorization_whose_answer_was_lost_was_made_although_somebody_captures_it(
+    stripe_world: StripeWorld,
+) -> None:
+    wanted = aged(operation(Kind.AUTHORIZE, 1000, stripe_world.ok), HOUR)
+    lose_answer(stripe_world, wanted)
+    stripe_world.standin.intents["pi_1"].update(status="succeeded", amount_received=700, amount_capturable=0)
+    stripe_world.standin.index()
+    assert stripe_world.provider.lookup(wanted) == Outcome(Result.SUCCEEDED, "pi_1")
+
+
+def test_a_sale_under_the_same_id_is_not_taken_for_an_authorization(stripe_world: StripeWorld) -> None:
+    wanted = aged(operation(Kind.SALE, 1000, stripe_world.ok), 30 * HOUR)
+    stripe_world.provider.send(wanted)
+    stripe_world.standin.index()
+    with pytest.raises(ProviderFault):
+        stripe_world.provider.lookup(structs.replace(wanted, kind=Kind.AUTHORIZE))
 
 
 @pytest.mark.parametrize(
