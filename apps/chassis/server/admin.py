@@ -30,6 +30,7 @@ from chassis.telemetry import metrics
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
+_READS = ("GET", "HEAD")
 
 MAX_CONNECTIONS_PER_ADDRESS = 16
 """Connections of one client address that one process serves at the same time, each in a thread.
@@ -159,15 +160,17 @@ def application(
 
     def respond(request: Request) -> Response:
         path = request.path
+        if path not in ("/", "/metrics", "/livez", "/readyz"):
+            return _missing(request.environ)
+        if request.method not in _READS:
+            return _only_read(request)
         if path == "/metrics":
             text, content_type = metrics.render(gauges, request.headers.get("Accept", ""))
             return Response(text, content_type=content_type)
         if path in ("/livez", "/readyz"):
             status, body = health.live() if path == "/livez" else health.ready(database)
             return Response(to_json(body), status, mimetype="application/json")
-        if path == "/":
-            return _greeting(name, pages, greeting.PROBE_LINKS, request)
-        return _missing(request.environ)
+        return _greeting(name, pages, greeting.PROBE_LINKS, request)
 
     def probes(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
@@ -189,7 +192,9 @@ def pages_application(name: str, pages: Mapping[str, Application], other: Applic
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         page = pages.get("/" + environ["PATH_INFO"].removeprefix("/").partition("/")[0], other)
         if page is None and environ["PATH_INFO"] == "/":
-            return _greeting(name, pages, {}, Request(environ))(environ, start_response)
+            request = Request(environ)
+            found = _greeting(name, pages, {}, request) if request.method in _READS else _only_read(request)
+            return found(environ, start_response)
         return (page or _missing(environ))(environ, start_response)
 
     return app
@@ -201,11 +206,22 @@ def _greeting(name: str, pages: Mapping[str, Application], probes: Mapping[str, 
     return greeting.response(f"Tandem {name}, admin port", about, links, request.accept_mimetypes)
 
 
+def _only_read(request: Request) -> Response:
+    """Return the response to another method than GET and HEAD."""
+    allow = {"Allow": ", ".join((*_READS, "OPTIONS"))}
+    if request.method == "OPTIONS":
+        return Response(status=204, headers=allow)
+    return _refusal(request.environ, Problem("method-not-allowed", "This path can only be read.", headers=allow))
+
+
 def _missing(environ: dict[str, Any]) -> Response:
-    problem = Problem("not-found", "This port has no such path.")
+    return _refusal(environ, Problem("not-found", "This port has no such path."))
+
+
+def _refusal(environ: dict[str, Any], problem: Problem) -> Response:
     path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
-    missing = render(problem, GENERIC, base=base_url(environ), instance=quote(cards.masked_path(path)))
-    return Response(missing.body, missing.status, missing.headers)
+    refused = render(problem, GENERIC, base=base_url(environ), instance=quote(cards.masked_path(path)))
+    return Response(refused.body, refused.status, refused.headers)
 
 
 def serve(listener: socket.socket, app: Application) -> None:

@@ -65,6 +65,7 @@ def test_a_port_of_the_operator_page_alone_links_to_it(pair: Pair) -> None:
     settings = replace(pair.order_app.extensions["tandem"].settings, operator_port=9092)
     service = order.create_app(settings).extensions["tandem"]
     assert (Caller(service.pages).get("/").json or {})["links"].keys() == {"/operator"}
+    assert Caller(service.pages).post("/").status_code == 405
     assert "/operator" not in (Caller(service.admin).get("/").json or {})["links"]
     assert Caller(admin.pages_application("order", {})).get("/nothing").status_code == 404
 

@@ -91,6 +91,18 @@ def unavailable(server: Postgres, url: str) -> Iterator[None]:
             administrator.execute(change.format(name, sql.SQL("true")))
 
 
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics"])
+def test_the_admin_port_can_only_be_read(app: Flask, path: str) -> None:
+    for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "FOO"):
+        answer = admin(app).open(path, method=method)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert (answer.json or {})["type"].endswith("/problems/method-not-allowed")
+    options = admin(app).options(path)
+    assert (options.status_code, options.headers["Allow"], options.data) == (204, "GET, HEAD, OPTIONS", b"")
+    assert (admin(app).head(path).status_code, admin(app).get(path).status_code) == (200, 200)
+    assert admin(app).post("/nowhere").status_code == 404
+
+
 def test_a_service_with_its_database_is_alive_and_ready(app: Flask) -> None:
     for caller in (app.test_client(), admin(app)):
         assert caller.get("/livez").status_code == 200
