@@ -18,8 +18,8 @@ from chassis.server import gunicorn_conf
 from ci import ROOT
 from ci.laptop import launch
 from ci.laptop.journey import answers_ok
-from ci.laptop.ports import ADDRESS, Ports, url
-from ci.laptop.postgres import ADMINISTRATOR, Postgres, free_port
+from ci.laptop.ports import ADDRESS, Ports, free_port, url
+from ci.laptop.postgres import ADMINISTRATOR, Postgres
 from ci.laptop.services import (
     SERVICES,
     START_TIMEOUT,

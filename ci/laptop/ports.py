@@ -2,8 +2,10 @@
 
 import errno
 import os
+import random
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -62,6 +64,19 @@ class Ports:
 def url(port: int) -> str:
     """Return the base URL of a port. It has the numeric address: `localhost` may resolve to another one."""
     return f"http://{ADDRESS}:{port}"
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that is free at this moment, and that no outgoing connection is given.
+
+    Systems give outgoing connections ports from 32768 (Linux) or 49152 on. Such a port may be taken before a server
+    that is being started listens on it.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((ADDRESS, port))
+            return port
 
 
 def accepts(port: int) -> bool:

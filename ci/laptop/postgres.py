@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from ci.laptop import launch
-from ci.laptop.ports import ADDRESS
+from ci.laptop.ports import ADDRESS, free_port
 from ci.laptop.state import StateBroken, read_texts, write_private
 
 ADMINISTRATOR = "postgres"
@@ -257,14 +256,6 @@ class Postgres:
 def service_role(database: str) -> str:
     """Return the name of the role with which a service uses its database."""
     return f"{database}_service"
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def binary(name: str) -> str:

@@ -23,8 +23,8 @@ import requests
 
 from ci import ROOT
 from ci.laptop import launch
-from ci.laptop.ports import ADDRESS
-from ci.laptop.postgres import ADMINISTRATOR, Postgres, binary, free_port
+from ci.laptop.ports import ADDRESS, free_port
+from ci.laptop.postgres import ADMINISTRATOR, Postgres, binary
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.link import Link

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ci import ROOT
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.eventually import eventually
 from tests.support.laptop import ENVIRONMENT, Laptop, free_ports
 from tests.support.nats_server import received

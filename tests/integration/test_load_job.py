@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci import ROOT
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.pair import Pair
 from tests.support.settings import KEY
 

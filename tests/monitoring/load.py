@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
 
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.listening import listening
 from tests.support.pair import ORDER, Client
 from tests.support.stack import Stack

@@ -19,7 +19,7 @@ import yaml
 from ci import ROOT
 from ci.generate import alerts
 from ci.laptop import launch
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.eventually import eventually
 
 SERVICES = ("order", "payment")

@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient
 
 from ci.laptop import launch
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support import kafka_jars
 from tests.support.broker_process import BrokerProcess
 from tests.support.eventually import eventually

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import psutil
 import requests
 
 from ci import ROOT
+from ci.laptop.ports import free_port
 from tests.support.eventually import eventually
 
 DEADLINE = 60
@@ -25,11 +25,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "apps"), 
 
 def free_ports() -> dict[str, str]:
     names = ("ORDER_PORT", "PAYMENT_PORT", "ORDER_ADMIN_PORT", "PAYMENT_ADMIN_PORT")
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in names]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return {name: str(each.getsockname()[1]) for name, each in zip(names, sockets, strict=True)}
+    return {name: str(free_port()) for name in names}
 
 
 @dataclass

@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError
 
 from ci.laptop import launch
 from ci.laptop.nats import program
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from order.publisher import cloudevents
 from tests.support.broker_process import BrokerProcess
 from tests.support.eventually import eventually

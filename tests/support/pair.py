@@ -21,7 +21,7 @@ import payment
 import payment.commands
 import payment.config
 from chassis.messaging.work import WorkLoop
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.databases import Databases
 from tests.support.listening import listening
 from tests.support.settings import KEY, environment

@@ -17,7 +17,7 @@ import requests
 
 from ci import ROOT
 from ci.laptop import launch
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.pair import Client

@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from ci.generate import alerts, dashboards
-from ci.laptop.postgres import Postgres, free_port
+from ci.laptop.ports import free_port
+from ci.laptop.postgres import Postgres
 from tests.support import publishing
 from tests.support.databases import Databases
 from tests.support.eventually import eventually

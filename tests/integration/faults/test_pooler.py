@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from ci.laptop.ports import accepts
-from ci.laptop.postgres import Postgres, free_port
+from ci.laptop.ports import accepts, free_port
+from ci.laptop.postgres import Postgres
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.cluster.kubectl import kubectl, program
 
 PROGRAMS = ("argocd-application-controller", "argocd-repo-server", "redis-server", "helm", "git")

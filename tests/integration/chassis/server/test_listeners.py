@@ -17,7 +17,7 @@ import pytest
 
 from chassis.server import listeners
 from ci import ROOT
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.databases import Databases
 from tests.support.settings import environment
 

@@ -16,7 +16,8 @@ import pytest
 import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from ci.laptop.postgres import Postgres, free_port
+from ci.laptop.ports import free_port
+from ci.laptop.postgres import Postgres
 from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.otlp_collector import Collector, Seen

@@ -9,7 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ci.laptop.postgres import Postgres, free_port
+from ci.laptop.ports import free_port
+from ci.laptop.postgres import Postgres
 from tests.support.databases import Databases
 from tests.support.fixtures.processes import stack
 from tests.support.operator_client import Desk

@@ -16,7 +16,7 @@ import requests
 from chassis.postgres.database import Database
 from ci import ROOT
 from ci.laptop import launch
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from order.publisher import store
 from tests.support.databases import Databases
 from tests.support.eventually import eventually

@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 from werkzeug.test import Client
 
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Pair
 from tests.support.pair import Client as ApiClient

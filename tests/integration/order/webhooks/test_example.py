@@ -12,8 +12,7 @@ import requests
 
 from ci import ROOT
 from ci.laptop import launch
-from ci.laptop.ports import accepts
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import accepts, free_port
 from order.transition import EVENTS
 from order.webhooks import model
 from tests.support.eventually import eventually

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ci.laptop.postgres import free_port
+from ci.laptop.ports import free_port
 from order.transition import EVENTS
 from order.webhooks.schemas import OrderEvent, RefundEvent
 from tests.integration.order.webhooks.test_events import place, received_events
