@@ -87,12 +87,12 @@ LIMIT 1
 """
 
 
-# `role` is that of the service, if it is another one. What it or the database sets itself wins over the server's
-# setting, and roles.grant warns of it.
+# If the service has a role of its own, what this role or the database sets wins over the server's setting, and
+# roles.grant warns of it.
 _LOSES_COMMITS: LiteralString = """
 SELECT name || '=' || setting FROM pg_settings
 WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
-   OR name = 'synchronous_commit' AND setting IN ('off', 'local') AND (%(role)s = '' OR
+   OR name = 'synchronous_commit' AND setting IN ('off', 'local') AND (%(role)s IN ('', current_user) OR
       source NOT IN ('global', 'database', 'user', 'database user', 'client', 'session') AND NOT EXISTS (
           SELECT FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS own
           WHERE own LIKE 'synchronous_commit=%%' AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = %(role)s))

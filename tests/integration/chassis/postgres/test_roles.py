@@ -445,6 +445,22 @@ def test_migrate_warns_of_settings_of_the_server_that_lose_commits(
             assert SAID.format(setting, service) in output
 
 
+@pytest.mark.parametrize("is_named_twice", [False, True])
+def test_migrate_warns_of_a_setting_of_the_one_role_that_migrates_and_serves(
+    databases: Databases,
+    fresh: tuple[str, str, str],
+    server: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+    is_named_twice: bool,
+) -> None:
+    name, owner, _ = fresh
+    with psycopg.connect(server.url(ADMINISTRATOR), dbname=name, autocommit=True) as administrator:
+        role = sql.Identifier(str(urlsplit(owner).username))
+        administrator.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = local").format(role))
+    code, output = migrated(databases, "order", owner, monkeypatch, owner if is_named_twice else None)
+    assert (code, SAID.format("synchronous_commit=local", "order") in output) == (0, True), output
+
+
 def test_migrate_warns_of_no_setting_that_the_role_has_otherwise_and_of_no_durable_server(
     databases: Databases, fresh: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Postgres
 ) -> None:
