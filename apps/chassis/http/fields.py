@@ -125,7 +125,7 @@ class List(fields.List[Any]):
 
 
 class Member(str):
-    """A member's name in messages, which the caller has chosen: `_schema` is such a name, too, and no mark."""
+    """The name of a member in error messages. The caller chose it: `_schema` does not stand for the whole object."""
 
     __slots__ = ()
 

@@ -82,8 +82,8 @@ def of_intent(operation: Operation, intent: stripe.PaymentIntent) -> Outcome | N
 def _of_captured(operation: Operation, intent: stripe.PaymentIntent) -> Outcome:
     """Return the outcome of an operation whose PaymentIntent is captured. Raises ProviderFault.
 
-    Its metadata names the operation that captured it, if it was not captured by hand. Captured by hand, it counts for a
-    capture of the same amount. It was authorized before, whoever captured it.
+    The metadata names the operation that captured it. Without a name, somebody captured it by hand: a capture operation
+    of the same amount has then succeeded. In both cases the authorization had succeeded before.
     """
     kind, by = operation.kind, getattr(intent.metadata, CAPTURE, None)
     received = intent.amount_received
