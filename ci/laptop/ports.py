@@ -1,6 +1,7 @@
 """The ports of the local stack: their numbers, and whether they are free."""
 
 import errno
+import itertools
 import os
 import random
 import socket
@@ -11,6 +12,8 @@ from typing import Self
 
 ADDRESS = "127.0.0.1"
 NATS = 4222
+
+_numbers = itertools.count(random.randrange(10_000))  # each process begins elsewhere
 
 
 class PortUnusable(Exception):
@@ -70,10 +73,10 @@ def free_port() -> int:
     """Return a port of the loopback address that is free at this moment, and that no outgoing connection is given.
 
     Systems give outgoing connections ports from 32768 (Linux) or 49152 on. Such a port may be taken before a server
-    that is being started listens on it.
+    that is being started listens on it. For the same reason, no port is returned again soon.
     """
     while True:
-        port = random.randrange(20_000, 30_000)
+        port = 20_000 + next(_numbers) % 10_000
         with socket.socket() as probe, suppress(OSError):
             probe.bind((ADDRESS, port))
             return port

@@ -61,7 +61,7 @@ class GroupCommit(Generic[Item, Result]):
             else:
                 member.leads = self._is_led = True
         if not member.leads and not member.woken.acquire(timeout=_PATIENCE) and not self._leave(member):
-            member.woken.acquire()  # its statement is under way, or the member leads
+            member.woken.acquire()  # its statement is under way, with the leader's deadline, or the member leads
         if member.leads:
             self._lead(member)
         return member.results[0] if member.results else self._execute([item])[0]
@@ -80,11 +80,8 @@ class GroupCommit(Generic[Item, Result]):
             self._waiting.pop(leader, None)
             group, self._waiting = [leader, *self._waiting], {}
         try:
-            if len(group) > 1:
-                for member, result in zip(group, self._execute([member.item for member in group]), strict=True):
-                    member.results.append(result)
-            else:
-                leader.results.append(self._execute([leader.item])[0])
+            for member, result in zip(group, self._execute([member.item for member in group]), strict=True):
+                member.results.append(result)
         except Exception as error:
             if len(group) == 1:
                 raise

@@ -163,6 +163,18 @@ def alter_quickly(op: Any, statement: str) -> None:
                 return
 
 
+def with_search_path_of(op: Any, table: str, function: str) -> None:
+    """Let a function find the tables in the schema of `table`, whatever search_path its caller has."""
+    op.execute(f"""
+        DO $$
+        DECLARE
+            place text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = '{table}'::regclass);
+        BEGIN
+            EXECUTE format('ALTER FUNCTION %1$s.{function} SET search_path = %1$s, pg_temp', place);
+        END $$;
+    """)
+
+
 def without_statistics(op: Any, table: str, *columns: str) -> None:
     """Make ANALYZE skip columns on whose statistics no plan depends. Nothing is rewritten, and no statement waits.
 

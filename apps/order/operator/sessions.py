@@ -45,22 +45,31 @@ def new_token() -> str:
 
 def form_token(token: str) -> str:
     """Return the token that every form of this session must contain (protection against CSRF)."""
-    return hmac.new(token.encode(), b"form", hashlib.sha256).hexdigest()
+    return _code(token, "form")
 
 
 def is_form_token(token: str, given: str) -> bool:
     """Return whether `given` is the form token of the session `token`."""
-    return hmac.compare_digest(form_token(token).encode(), given.encode(errors="replace"))
+    return _are_equal(form_token(token), given)
 
 
 def proof(token: str, message: str, path: str) -> str:
     """Return the proof that the page at this path may show a message: nobody without the session can make it."""
-    return hmac.new(token.encode(), f"message {message} {path}".encode(), hashlib.sha256).hexdigest()[:32]
+    return _code(token, f"message {message} {path}")[:32]
 
 
 def is_proof(token: str, message: str, path: str, given: str) -> bool:
     """Return whether `given` is what `proof` returns."""
-    return hmac.compare_digest(proof(token, message, path).encode(), given.encode(errors="replace"))
+    return _are_equal(proof(token, message, path), given)
+
+
+def _code(token: str, text: str) -> str:
+    """Return a code that authenticates a text (HMAC-SHA256, hexadecimal): only who has the token can make it."""
+    return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def _are_equal(code: str, given: str) -> bool:
+    return hmac.compare_digest(code.encode(), given.encode(errors="replace"))
 
 
 class Sessions:

@@ -2,19 +2,12 @@
 
 from alembic import op
 
+from chassis.postgres import tables
+
 revision = "0017"
 down_revision = "0016"
-
-SEARCH_PATH = """
-DO $$
-DECLARE
-    place text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = 'ledger_entries'::regclass);
-BEGIN
-    EXECUTE format('ALTER FUNCTION %1$s.ledger_balances() SET search_path = %1$s, pg_temp', place);
-END $$;
-"""
 
 
 def upgrade() -> None:
     """Let the trigger of the ledger find its table, whatever search_path a writer has."""
-    op.execute(SEARCH_PATH)
+    tables.with_search_path_of(op, "ledger_entries", "ledger_balances()")
