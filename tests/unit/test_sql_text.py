@@ -34,6 +34,7 @@ FRAGMENTS = {
         *("first", "last", "number"),  # numbers of rows
     },
     "apps/chassis/postgres/prepared.py": {"name", "text"},
+    "apps/chassis/postgres/tables.py": {"function", "table"},  # names that migrations give
     "apps/order/operator/audit.py": {"older", "only"},
     "apps/order/operator/records.py": {"' OR '.join(bounds)", "select"},
     "apps/order/operator/store.py": {"chosen", "older", "only"},

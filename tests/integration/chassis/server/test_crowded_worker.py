@@ -117,7 +117,7 @@ def test_clients_that_do_not_read_their_response_lock_nobody_out(start: Start) -
 
 
 def test_the_longest_idle_connection_gives_way_first(start: Start) -> None:
-    stack = start(WEB_WORKERS="1")
+    stack = start(WEB_WORKERS="1", WEB_THREADS="1")  # one thread ends the requests in their sequence
     with ExitStack() as running:
         first, second, *others = open_many(stack.order, running, CONNECTIONS - 1, ASK)
         first.sendall(ASK)  # then the second is the longest idle one
@@ -128,7 +128,7 @@ def test_the_longest_idle_connection_gives_way_first(start: Start) -> None:
 
 
 def test_one_address_has_a_limited_number_of_connections(start: Start) -> None:
-    stack = start(WEB_WORKERS="1", WEB_CONNECTIONS_PER_ADDRESS="5")
+    stack = start(WEB_WORKERS="1", WEB_THREADS="1", WEB_CONNECTIONS_PER_ADDRESS="5")  # one thread, as above
     with ExitStack() as running:
         silent = open_many(stack.order, running, 5, b"")
         with connect(stack.order) as refused:
