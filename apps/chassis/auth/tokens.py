@@ -39,8 +39,10 @@ LEEWAY = 10.0
 """Seconds that our clock and the issuer's may differ."""
 FETCH_TIMEOUT = 3.0
 """Seconds that a request may wait for the issuer's keys."""
+REFRESH_AGE = 240.0
+"""Seconds after which the issuer's keys are fetched again in the background."""
 MAX_AGE = 300.0
-"""Seconds after which the issuer's keys are fetched again."""
+"""Seconds after which a request waits until the issuer's keys have been fetched again, or could not be."""
 UNKNOWN_KEY_INTERVAL = 30.0
 """Seconds between two fetches because of unknown key ids."""
 RETRY_INTERVAL = 2.0
@@ -86,7 +88,7 @@ class KeySet:
         """The first token triggers the first fetch. `clock` returns seconds."""
         self._url, self._algorithms, self._clock = url, algorithms, clock
         self._keys: Mapping[str | None, PyJWK] | None = None
-        self._fetched_at = -float("inf")
+        self._fetched_at = self._checked_at = -float("inf")
         self._failed = False
         self._fetching = threading.Lock()
         self._places = threading.Semaphore(PLACES)
@@ -99,9 +101,13 @@ class KeySet:
         """
         keys = self._keys
         if keys is not None and kid in keys:
-            if self._is_due(MAX_AGE) and not self._fetching.locked():
+            if self._clock() - self._checked_at >= MAX_AGE:
+                # No token came for minutes, so nothing was fetched in the background. The key may have been withdrawn.
+                self._refresh(MAX_AGE, FETCH_TIMEOUT)
+                return (self._keys or {}).get(kid)
+            if self._is_due(REFRESH_AGE) and not self._fetching.locked():
                 # In the background: the request can use the key that is known.
-                threading.Thread(target=self._refresh, args=(MAX_AGE, 0.0), name="jwks", daemon=True).start()
+                threading.Thread(target=self._refresh, args=(REFRESH_AGE, 0.0), name="jwks", daemon=True).start()
             return keys[kid]
         has_place = keys is not None and self._places.acquire(blocking=False)
         try:
@@ -133,6 +139,7 @@ class KeySet:
                 except (requests.RequestException, HTTPError, ValueError) as error:
                     self._failed = True
                     log.warning("jwks_not_fetched", error=error)
+                self._checked_at = self._fetched_at
             return not self._failed
         finally:
             self._fetching.release()
