@@ -132,14 +132,14 @@ class KeySet:
             return False
         try:
             if self._is_due(interval):
-                self._fetched_at = self._clock()
+                self._fetched_at, failed = self._clock(), True
                 try:
                     self._keys = parse(_fetch(self._url), self._algorithms)
-                    self._failed = False
-                except (requests.RequestException, HTTPError, ValueError) as error:
-                    self._failed = True
+                    failed = False
+                except (OSError, HTTPError, ValueError) as error:  # OSError: of requests, or no file of authorities
                     log.warning("jwks_not_fetched", error=error)
-                self._checked_at = self._fetched_at
+                finally:
+                    self._failed, self._checked_at = failed, self._fetched_at
             return not self._failed
         finally:
             self._fetching.release()
@@ -148,7 +148,8 @@ class KeySet:
 def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None, PyJWK]:
     """Return the keys of a JWKS for these algorithms; others are left out. Raises ValueError if there are none.
 
-    A key without an algorithm is used with the default one for its type: RS256, or that of its curve.
+    Private keys are left out, too. A key without an algorithm is used with the default one for its type: RS256, or that
+    of its curve.
     """
     from jwt import PyJWK, PyJWTError
 
@@ -156,10 +157,13 @@ def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None,
     left_out: Counter[str] = Counter()
     try:
         members = json.loads(text)["keys"]
-        candidates = [each for each in members if isinstance(each, dict) and _may_verify(each)]
+        candidates = [each for each in members if isinstance(each, dict) and _may_verify(each, algorithms)]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError("is not a JWKS") from error
     for each in candidates:
+        if "d" in each:  # where others can read it, they can sign with it, too
+            left_out["PrivateKey"] += 1
+            continue
         try:
             key = PyJWK(each)
         except (PyJWTError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -170,12 +174,13 @@ def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None,
     if left_out:
         log.info("jwks_left_out", errors=dict(left_out))
     if not found:
-        raise ValueError("has no key for the algorithms that are allowed")
+        raise ValueError("has no public key for the algorithms that are allowed")
     return found
 
 
-def _may_verify(jwk: Mapping[str, Any]) -> bool:
-    return jwk.get("kty") in ("RSA", "EC", "OKP") and jwk.get("use", "sig") == "sig"
+def _may_verify(jwk: Mapping[str, Any], algorithms: tuple[str, ...]) -> bool:
+    is_for_signatures = jwk.get("kty") in ("RSA", "EC", "OKP") and jwk.get("use", "sig") == "sig"
+    return is_for_signatures and jwk.get("alg") in (None, *algorithms)
 
 
 def _fetch(url: str) -> bytes:

@@ -117,6 +117,16 @@ def test_tokens_are_503_until_the_issuer_responds_and_keys_work(app: Flask, issu
     eventually(lambda: get(app, good).status_code == 404, "the keys are fetched again after a while")
 
 
+def test_tokens_are_503_while_the_file_of_authorities_is_missing(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
+    with Issuer() as issuer:
+        app = make(databases, "order", **{**issuer.settings(), "JWT_JWKS_URL": "https://127.0.0.1:1/jwks"})
+        for _ in range(3):
+            refused(get(app, issuer.token()), 503, "unavailable")
+
+
 @dataclass
 class Clock:
     now: float = 0.0

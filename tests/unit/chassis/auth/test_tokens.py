@@ -234,6 +234,22 @@ def test_only_keys_for_an_allowed_algorithm_are_used() -> None:
     assert rejected(token(), algorithms=("ES256",)) == "The token is not signed by a key of the issuer"
 
 
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "RSA-OAEP", "", 1, [], {}, {"RS256": 1}])
+def test_a_key_for_another_algorithm_takes_nothing_from_the_others(algorithm: Any) -> None:
+    other = jwk(STRANGER, "other", alg=algorithm)
+    assert set(parse(json.dumps({"keys": [other, *JWKS["keys"]]}), ("RS256", "ES256"))) == {"r1", "e1"}
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize(("private", "algorithm", "kid"), [(RSA, "RS256", "r1"), (EC, "ES256", "e1")])
+def test_a_private_key_that_is_published_verifies_nothing(private: Any, algorithm: str, kid: str) -> None:
+    published = {**json.loads(jwt.get_algorithm_by_name(algorithm).to_jwk(private)), "kid": kid}
+    with pytest.raises(ValueError, match="no public key"):
+        parse(json.dumps({"keys": [published]}), ("RS256", "ES256"))
+    jwks = json.dumps({"keys": [published, jwk(STRANGER, "s1")]})
+    assert rejected(token(private, algorithm, kid), jwks=jwks) == "The token is not signed by a key of the issuer"
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "null", "[" * 100_000, '{"keys": []}', '{"keys": 1}', '{"keys": [{"kty": "oct"}]}']
 )
