@@ -212,6 +212,23 @@ def test_the_client_address_comes_from_the_trusted_proxies_only(databases: Datab
     too_many(get(trusting_nobody, None, "10.9.9.9", X_Forwarded_For="1.1.1.3"), 1800)
 
 
+@pytest.mark.adversarial
+@pytest.mark.parametrize(
+    ("same", "other"),
+    [
+        (["192.0.2.1:1024", "192.0.2.1", "192.0.2.1:2048"], "192.0.2.2:1024"),
+        (["[2001:db8::1]:1024", "2001:db8::2", "[2001:db8::3]"], "[2001:db8:0:1::1]:1024"),
+        (["[::ffff:192.0.2.1]:1024", "192.0.2.1:2048", "192.0.2.1"], "[::ffff:192.0.2.2]:1024"),
+    ],
+)
+def test_a_port_that_a_proxy_writes_behind_an_address_makes_no_other_client(
+    databases: Databases, same: list[str], other: str
+) -> None:
+    app = make(databases, "order", TRUSTED_PROXIES="1", **UNAUTHENTICATED)
+    assert [get(app, None, X_Forwarded_For=each).status_code for each in same] == [401, 401, 429]
+    refused(get(app, None, X_Forwarded_For=other), 401, "unauthorized")
+
+
 def test_without_the_database_each_process_counts_for_itself(databases: Databases) -> None:
     parts = urlsplit(databases.order)
     assert parts.hostname
