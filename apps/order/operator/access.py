@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import uuid_utils
 from flask import Flask, Response, g, redirect, request, url_for
@@ -102,7 +102,8 @@ def set_cookie(response: Response, token: str, path: str) -> None:
 
 def redirect_target(wanted: str, path: str) -> str:
     """Return `wanted` if it is a page below `path`, otherwise `path`. Prevents redirects to other sites."""
-    plain = _PATH.fullmatch(wanted) is not None and ".." not in wanted.partition("?")[0]
+    # Browsers read %2e as a dot (WHATWG URL, section 4.1).
+    plain = _PATH.fullmatch(wanted) is not None and ".." not in unquote(wanted.partition("?")[0])
     return wanted if plain and (wanted == path or wanted.startswith((f"{path}/", f"{path}?"))) else path
 
 

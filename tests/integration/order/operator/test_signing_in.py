@@ -51,7 +51,16 @@ def test_signing_in_leads_to_the_requested_page(anonymous: Desk, wanted: str) ->
 
 
 @pytest.mark.parametrize(
-    "wanted", ["https://evil.example/", "//evil.example/operator", "/operator/../v1", "/operator\\@evil", "/operatorx"]
+    "wanted",
+    [
+        "https://evil.example/",
+        "//evil.example/operator",
+        "/operator/../v1",
+        "/operator/%2e%2E/v1",
+        "/operator/.%2e//evil",
+        "/operator\\@evil",
+        "/operatorx",
+    ],
 )
 def test_signing_in_never_leads_to_another_site(anonymous: Desk, wanted: str) -> None:
     _, hidden = anonymous.page("/operator/sign-in").forms[0]
