@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 
+ByAlgorithm = Mapping[str, "PyJWK"]
+"""The keys with one id, each by the one algorithm that it verifies."""
+
 ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "ES256K", "EdDSA"}
 )
@@ -87,14 +90,14 @@ class KeySet:
     def __init__(self, url: str, algorithms: tuple[str, ...], clock: Callable[[], float] = time.monotonic) -> None:
         """The first token triggers the first fetch. `clock` returns seconds."""
         self._url, self._algorithms, self._clock = url, algorithms, clock
-        self._keys: Mapping[str | None, PyJWK] | None = None
+        self._keys: Mapping[str | None, ByAlgorithm] | None = None
         self._fetched_at = self._checked_at = -float("inf")
         self._failed = False
         self._fetching = threading.Lock()
         self._places = threading.Semaphore(PLACES)
 
-    def find(self, kid: str | None) -> PyJWK | None:
-        """Return the key with this id, or None if the issuer has none.
+    def find(self, kid: str | None) -> ByAlgorithm | None:
+        """Return the keys with this id, or None if the issuer has none.
 
         Raises Problem `unavailable` if the key is unknown and the issuer does not respond, or if too many requests wait
         for it already.
@@ -145,15 +148,17 @@ class KeySet:
             self._fetching.release()
 
 
-def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None, PyJWK]:
+def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None, ByAlgorithm]:
     """Return the keys of a JWKS for these algorithms; others are left out. Raises ValueError if there are none.
+
+    Keys for different algorithms may have the same id (RFC 7517, section 4.5).
 
     Private keys are left out, too. A key without an algorithm is used with the default one for its type: RS256, or that
     of its curve.
     """
     from jwt import PyJWK, PyJWTError
 
-    found: dict[str | None, PyJWK] = {}
+    found: dict[str | None, dict[str, PyJWK]] = {}
     left_out: Counter[str] = Counter()
     try:
         members = json.loads(text)["keys"]
@@ -170,7 +175,7 @@ def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None,
             left_out[type(error).__name__] += 1
             continue
         if key.algorithm_name in algorithms and (key.key_id is None or isinstance(key.key_id, str)):
-            found.setdefault(key.key_id, key)
+            found.setdefault(key.key_id, {}).setdefault(key.algorithm_name, key)
     if left_out:
         log.info("jwks_left_out", errors=dict(left_out))
     if not found:
@@ -204,7 +209,7 @@ class Tokens:
 
         self._policy, self._seconds = policy, seconds
         self._jwt = jwt
-        self._find: Callable[[str | None], PyJWK | None]
+        self._find: Callable[[str | None], ByAlgorithm | None]
         if policy.jwks:
             self._find = parse(policy.jwks, policy.algorithms).get
         else:
@@ -234,9 +239,12 @@ class Tokens:
             header = jwt.get_unverified_header(token)
             if str(header.get("typ") or "jwt").lower() not in _TYPES:
                 raise invalid("The token has the wrong type")
-            key = self._find(header.get("kid"))
-            if key is None:
+            keys = self._find(header.get("kid"))
+            if keys is None:
                 raise invalid("The token is not signed by a key of the issuer")
+            key = keys.get(header.get("alg", ""))
+            if key is None:
+                raise invalid("The token is not valid")
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,

@@ -234,6 +234,23 @@ def test_only_keys_for_an_allowed_algorithm_are_used() -> None:
     assert rejected(token(), algorithms=("ES256",)) == "The token is not signed by a key of the issuer"
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_keys_for_different_algorithms_may_have_the_same_id(turned: bool) -> None:
+    keys = [jwk(RSA, "k1", alg="RS256"), jwk(EC, "k1"), jwk(RSA, "k2", alg="RS512"), jwk(RSA, "k2", alg="PS256")]
+    jwks = json.dumps({"keys": keys[::-1] if turned else keys})
+    both = Tokens(policy(jwks=jwks, algorithms=("RS256", "ES256", "RS512", "PS256")), 5.0)
+    for good in (
+        token(RSA, "RS256", "k1"),
+        token(EC, "ES256", "k1"),
+        token(RSA, "RS512", "k2"),
+        token(RSA, "PS256", "k2"),
+    ):
+        assert both.verify(good).merchant == "demo"
+    for bad in (token(RSA, "RS512", "k1"), token(RSA, "RS256", "k2"), token(STRANGER, "RS256", "k1")):
+        with pytest.raises(Problem, match="The token is not valid"):
+            both.verify(bad)
+
+
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "RSA-OAEP", "", 1, [], {}, {"RS256": 1}])
 def test_a_key_for_another_algorithm_takes_nothing_from_the_others(algorithm: Any) -> None:
     other = jwk(STRANGER, "other", alg=algorithm)
