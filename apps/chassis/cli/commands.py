@@ -133,11 +133,15 @@ _STEP = 5000
 def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
     """Delete the old rows of a table, a few thousand at a time so that no statement takes long. Returns their number.
 
-    Old rows of all merchants are found by their time. They are deleted merchant by merchant.
+    Old rows of all merchants are found by their time. They are deleted merchant by merchant. Rows that another
+    transaction holds are left to the next purge. Waiting for them could end in a deadlock, such as with a redelivery,
+    which takes rows in another order.
     """
     columns = [column.split()[0] for column in old.key]
     wanted, typed = ", ".join(columns), ", ".join(old.key)
     matches = " AND ".join(f"{table}.{column} = k.{column}" for column in columns)
+    is_free = " AND ".join(f"{table}.{column} = free.{column}" for column in columns)
+    named = ", ".join(f"{table}.{column}" for column in columns)
     total = 0
     while True:
         rows = session.execute(
@@ -146,14 +150,18 @@ def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
         of_merchant: dict[str, list[dict[str, str]]] = {}
         for row in rows:
             of_merchant.setdefault(row["merchant"], []).append({column: str(row[column]) for column in columns})
+        deleted = 0
         for merchant, found in of_merchant.items():
             # The condition is checked again, because a row may have changed meanwhile.
-            total += session.execute(
-                f"""DELETE FROM {table} USING jsonb_to_recordset(%s::jsonb) AS k({typed})
-                    WHERE {table}.merchant = %s AND {matches} AND {old.condition}""",
-                (to_json(found), merchant, days),
+            deleted += session.execute(
+                f"""DELETE FROM {table} USING (
+                        SELECT {named} FROM {table} JOIN jsonb_to_recordset(%s::jsonb) AS k({typed}) ON {matches}
+                        WHERE {table}.merchant = %s AND {old.condition} FOR UPDATE OF {table} SKIP LOCKED) AS free
+                    WHERE {table}.merchant = %s AND {is_free}""",
+                (to_json(found), merchant, days, merchant),
             ).rowcount
-        if len(rows) < _STEP:
+        total += deleted
+        if len(rows) < _STEP or not deleted:
             return total
 
 

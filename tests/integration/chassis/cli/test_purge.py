@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import uuid
+
+import psycopg
 import pytest
 from flask import Flask
 
+from chassis.cli import commands
 from tests.support.eventually import eventually
 from tests.support.pair import ORDER, Client, Pair
 from tests.support.settings import INTERNAL_KEY
@@ -38,6 +42,47 @@ def test_only_old_and_finished_rows_are_purged(pair: Pair) -> None:
     again = pair.order.post("/v1/orders", ORDER, "old", Prefer="wait=10")
     assert (again.status_code, again.json()["id"] != first["id"]) == (201, True)
     assert len(pair.databases.charges(first["id"])) == 1
+
+
+KEYS = """INSERT INTO idempotency_keys (merchant, key, fingerprint, status, resource_id, created_at)
+    SELECT 'demo', 'old ' || n, '', 201, gen_random_uuid(), now() - interval '31 days' FROM generate_series(1, 6) n"""
+
+
+@pytest.mark.parametrize(("held", "left"), [("key = 'old 1'", 1), ("true", 6)], ids=["one", "all"])
+@pytest.mark.parametrize("service", ["order", "payment"])
+def test_rows_that_another_transaction_holds_are_left_to_the_next_purge(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, service: str, held: str, left: int
+) -> None:
+    monkeypatch.setattr(commands, "_STEP", 2)
+    app = pair.order_app if service == "order" else pair.payment_app
+    pair.databases.query(service, "DELETE FROM idempotency_keys")
+    pair.databases.query(service, KEYS)
+    count = "SELECT count(*) FROM idempotency_keys"
+    with psycopg.connect(getattr(pair.databases, service)) as other:
+        other.execute(f"SELECT FROM idempotency_keys WHERE {held} FOR UPDATE".encode())
+        assert f"{6 - left} of idempotency_keys" in purge(app)
+        assert pair.databases.query(service, count)[0]["count"] == left
+    assert f"{left} of idempotency_keys" in purge(app)
+
+
+def test_the_purge_does_not_wait_for_a_redelivery_which_would_wait_for_it(pair: Pair) -> None:
+    endpoint = uuid.uuid4()
+    pair.databases.query(
+        "order",
+        """INSERT INTO webhook_deliveries (merchant, endpoint_id, id, type, payload, status, created_at, settled_at)
+           SELECT 'demo', %s, gen_random_uuid(), 'order.paid', '{}', 'delivered', now() - interval '31 days', now()
+           FROM generate_series(1, 4)""",
+        endpoint,
+    )
+    with psycopg.connect(pair.databases.order) as redelivery:
+        again = f"""UPDATE webhook_deliveries SET status = 'pending', settled_at = NULL
+                    WHERE endpoint_id = '{endpoint}' AND id ="""
+        redelivery.execute(f"{again} (SELECT min(id::text)::uuid FROM webhook_deliveries)".encode())
+        assert "3 of webhook_deliveries" in purge(pair.order_app)
+        redelivery.execute(f"{again} (SELECT max(id::text)::uuid FROM webhook_deliveries)".encode())
+    left = pair.databases.query("order", "SELECT status FROM webhook_deliveries WHERE endpoint_id = %s", endpoint)
+    assert [row["status"] for row in left] == ["pending"]
+    pair.databases.query("order", "DELETE FROM webhook_deliveries WHERE endpoint_id = %s", endpoint)
 
 
 @pytest.mark.parametrize(
