@@ -118,6 +118,7 @@ def register(
         service: Service = app.extensions["tandem"]
         days = service.settings.key_days
         session = service.database.session()
+        _require_writes(session)
         counts = [f"{_purge_rate_limits(session)} of rate_limits"]
         counts += [f"{_purge(session, table, old, days)} of {table}" for table, old in {**_OLD, **old_rows}.items()]
         click.echo(f"{app.name}: purged rows older than {days} days: {', '.join(counts)}")
@@ -163,6 +164,16 @@ def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
         total += deleted
         if len(rows) < _STEP or not deleted:
             return total
+
+
+def _require_writes(session: Session) -> None:
+    """Raise NoResponse if the database takes no writes.
+
+    A standby does not report that for a DELETE from an unlogged table: it refuses to plan the statement.
+    """
+    row = session.one("SELECT current_setting('transaction_read_only')::boolean AS is_read_only")
+    if row is not None and row["is_read_only"]:
+        raise failures.NoResponse("the database is read-only: nothing was purged")
 
 
 def _purge_rate_limits(session: Session) -> int:

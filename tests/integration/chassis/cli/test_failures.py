@@ -9,6 +9,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from unittest import mock
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from click.testing import CliRunner, Result
 from flask import Flask, cli
 
 from ci.laptop.postgres import Postgres
+from tests.support import replication
 from tests.support.applications import SERVICES, make
 from tests.support.databases import Databases
 
@@ -41,6 +43,20 @@ READ_ONLY = frozenset({"keys list", "orphans", "reconcile", "webhooks dead"})
 
 SELDOM = frozenset({"relay", "publisher"})
 """The relay and the publisher wait for their database: tests/integration/faults/test_database_away.py."""
+
+
+@pytest.fixture(scope="module")
+def standby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Both databases, on a server in recovery. The server that it was copied from has ended."""
+    folder = tmp_path_factory.mktemp("recovery")
+    with Postgres(folder / "primary", durable=False) as primary:
+        created = Databases.create(primary)
+        created.migrate()
+        server = Postgres(folder / "standby", durable=False)
+        replication.copy(primary, server)
+    with server:
+        moved = (url.replace(f":{primary.port}/", f":{server.port}/") for url in astuple(created))
+        yield Databases(*moved)
 
 
 def commands(app: Flask) -> Iterator[tuple[str, list[str]]]:
@@ -112,6 +128,19 @@ def test_a_read_only_database_is_not_migrated(
     app = make(databases, service, url=server.create_service_role(name))
     result = app.test_cli_runner().invoke(args=["migrate", "--wait", "0"])
     assert_is_sentence(result, "the database is read-only: ", "migrate")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_server_in_recovery(standby: Databases, service: str) -> None:
+    app = make(standby, service, url=getattr(standby, service))
+    for name, arguments in commands(app):
+        result = app.test_cli_runner().invoke(args=arguments)
+        if name in READ_ONLY or name == "migrate":
+            assert result.exit_code == (2 if (service, name) == ("order", "reconcile") else 0), (name, result.output)
+        elif (service, name) == ("payment", "resync"):
+            assert (result.exit_code, "the database is read-only: " in result.output) == (2, True), result.output
+        else:
+            assert_is_sentence(result, "the database is read-only: ", name)
 
 
 @pytest.mark.parametrize("service", SERVICES)
