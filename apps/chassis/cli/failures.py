@@ -33,6 +33,11 @@ _UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errn
 """What a write to standard output or standard error fails with. Click itself ends a command whose reader has gone."""
 
 
+_ANSWERED = ("25P03", "25P04", "40", "53", "54", "55", "57014")
+"""How the SQLSTATEs begin with which a database that does respond gives up a statement: it waited too long, a disk is
+full, it was one of two in a deadlock."""
+
+
 class Failure(click.ClickException):
     """The command could not do its work."""
 
@@ -51,7 +56,7 @@ class BadSetting(Failure):
 
 
 class NoResponse(Failure):
-    """A database, or another service, does not respond. Repeat the command when it does."""
+    """A database, or another service, does not respond or gives up. Repeat the command when it does not."""
 
 
 class DatabaseRefuses(Failure):
@@ -207,4 +212,6 @@ def _text(error: BaseException) -> str | None:
             | psycopg.errors.InvalidSchemaName()
         ):
             return f"the database is not migrated: {reason}"
+    if (error.sqlstate or "").startswith(_ANSWERED):
+        return f"the database gave up a statement: {reason}; repeat the command when the cause is gone"
     return f"the database does not respond: {reason}"

@@ -143,6 +143,28 @@ def test_a_server_in_recovery(standby: Databases, service: str) -> None:
             assert_is_sentence(result, "the database is read-only: ", name)
 
 
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [("53100", "could not extend file: No space left on device"), ("57014", "canceling statement due to timeout")],
+    ids=["a full disk", "a timeout"],
+)
+def test_a_database_that_gives_up_a_statement_is_not_said_to_be_silent(
+    databases: Databases, state: str, message: str
+) -> None:
+    databases.query(
+        "order",
+        f"""CREATE FUNCTION give_up() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION '{message}' USING ERRCODE = '{state}'; END $$;
+            CREATE TRIGGER give_up BEFORE INSERT ON api_keys EXECUTE FUNCTION give_up()""",
+    )
+    app = make(databases, "order")
+    name, arguments = next(each for each in commands(app) if each[0] == "keys create")
+    result = app.test_cli_runner().invoke(args=arguments)
+    databases.query("order", "DROP FUNCTION give_up CASCADE")
+    said = f"the database gave up a statement: {message}; repeat the command when the cause is gone"
+    assert_is_sentence(result, said, name)
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_database_that_is_not_migrated(databases: Databases, server: Postgres, service: str) -> None:
     app = make(databases, service, url=server.create_database(f"failures_{uuid.uuid4().hex[:12]}"))
