@@ -80,8 +80,9 @@ SELECT 'the search_path of ' || quote_ident(current_user) || ' names no schema t
        || 'the tables, such as public'
 WHERE current_schema() IS NULL
 UNION ALL
-SELECT 'the table ' || relname || ' belongs to the role ' || quote_ident(relowner::regrole::text) || ', not to '
-       || quote_ident(current_user) || '; change the owner of all tables, or load the dump as ' || current_user
+SELECT 'the table ' || relname || ' belongs to the role ' || relowner::regrole || ', not to '
+       || quote_ident(current_user) || '; change the owner of all tables, or load the dump as '
+       || quote_ident(current_user)
 FROM pg_class WHERE oid IN (to_regclass('alembic_version'), to_regclass(%s)) AND NOT pg_has_role(relowner, 'USAGE')
 LIMIT 1
 """

@@ -48,7 +48,7 @@ WITH own AS (
 )
 SELECT 'is a superuser' FROM pg_roles WHERE rolname = %(role)s AND rolsuper
 UNION ALL SELECT 'may create roles' FROM pg_roles WHERE rolname = %(role)s AND rolcreaterole
-UNION ALL SELECT DISTINCT 'owns tables, or may act as their owner ' || quote_ident(relowner::regrole::text)
+UNION ALL SELECT DISTINCT 'owns tables, or may act as their owner ' || relowner::regrole
     FROM own WHERE pg_has_role(%(role)s, relowner, 'MEMBER')
 UNION ALL SELECT 'may change the history ' || name FROM own
     WHERE history AND has_table_privilege(%(role)s, oid, 'UPDATE, DELETE, TRUNCATE')

@@ -195,6 +195,13 @@ def test_tables_of_another_owner_are_refused(
     assert_is_refused(migrated(databases, service, url), said)
 
 
+def test_a_role_whose_name_is_a_word_of_sql_is_quoted_once(databases: Databases) -> None:
+    said = (
+        'belongs to the role "order", not to order_service; change the owner of all tables, or load the dump as order'
+    )
+    assert_is_refused(migrated(databases, "order", databases.service_url("order")), said)
+
+
 def test_of_several_servers_the_one_that_accepts_writes_is_migrated(
     databases: Databases, server: Postgres, url: str, tmp_path: Path
 ) -> None:

@@ -384,6 +384,11 @@ def test_privileges_that_somebody_added_are_taken_back(
     ("given", "said"),
     [
         ("GRANT {owner} TO {role}", "may act as their owner"),
+        (
+            """GRANT "order" TO {role}; CREATE SCHEMA more; CREATE TABLE more.things ();
+               ALTER TABLE more.things OWNER TO "order";""",
+            'may act as their owner "order";',
+        ),
         ("ALTER ROLE {role} SUPERUSER", "is a superuser"),
         ("ALTER ROLE {role} CREATEROLE", "may create roles"),
         ("GRANT CREATE ON SCHEMA public TO {role}", "may create objects in the schema public"),
