@@ -67,6 +67,10 @@ DESCRIPTIONS = {
         "A decline is an answer of the provider, not a fault of this system. So many at once hint at a wrong setting of"
         " the account, a fraud filter or an attack with stolen cards."
     ),
+    "TandemMoneyChanged": (
+        "A refund failed after it had succeeded, somebody refunded at the provider, or a customer disputes a charge."
+        " Nothing is changed here. The log entry `provider_needs_attention` names the payment."
+    ),
 }
 
 UNITS = {
@@ -87,5 +91,6 @@ UNITS = {
     "TandemProviderFailing": "share of calls, 0 to 1",
     "TandemProviderSlow": "seconds",
     "TandemDeclines": "share of payments, 0 to 1",
+    "TandemMoneyChanged": "events of the provider, estimated",
 }
 """The unit of each alert's value, in the annotation `unit`."""

@@ -256,7 +256,7 @@ def _order(times: _Times) -> list[_Alert]:
 
 
 def _payment(times: _Times) -> list[_Alert]:
-    five, fifteen = times.window("5m"), times.window("15m")
+    five, fifteen, hour = times.window("5m"), times.window("15m"), times.window("1h")
 
     def share(part: str, metric: str, of: str, span: str) -> str:
         return (
@@ -294,5 +294,12 @@ def _payment(times: _Times) -> list[_Alert]:
             "15m",
             f"{declined} > 0.5",
             "{{ $value | humanizePercentage }} of payments are declined.",
+        ),
+        _Alert(
+            "TandemMoneyChanged",
+            "ticket",
+            "0m",
+            f"sum by ({PER}, kind) (increase(provider_changes_total{{SERVICE}}[{hour}])) > 0",
+            "Settled money has changed at the provider within the last hour: {{ $labels.kind }}.",
         ),
     ]

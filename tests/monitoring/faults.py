@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +77,11 @@ def faults(stack: Stack, server: Postgres, load: Load, nats: NatsServer) -> list
             "a transaction that has written stays open",
             lambda: transaction_open(stack),
             frozenset({("TandemEventsDelayed", "order", "")}),
+        ),
+        Fault(
+            "a customer disputes a charge at Stripe",
+            lambda: charge_disputed(stack),
+            frozenset({("TandemMoneyChanged", "payment", "")}),
         ),
         Fault("tables are locked repeatedly", lambda: locked(stack), frozenset(of_both("TandemSlow"))),
     ]
@@ -153,6 +160,14 @@ def transaction_open(stack: Stack) -> Iterator[None]:
         connection.execute("SELECT pg_current_xact_id()")
         yield
         connection.rollback()
+
+
+@contextmanager
+def charge_disputed(stack: Stack) -> Iterator[None]:
+    """Let a process of payment with another provider, and the same metrics and database, receive the event."""
+    env = stack.processes["payment-web"].env
+    subprocess.run([sys.executable, "-m", "tests.monitoring.dispute"], env=env, check=True, timeout=60)
+    yield
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol, TypeGuard, runtime_checkable
 
 from chassis import cards, derived_ids
@@ -30,10 +31,42 @@ class InvalidSignature(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What a provider's event is about: an operation's id, the payment's provider reference, both, or neither."""
+    """What a provider's event is about: an operation's id, the payment's provider reference, both, or neither.
+
+    `refund` or `charge` is the provider's id of an object that may have changed after its operation was settled.
+    """
 
     operation_id: str | None = None
     reference: str | None = None
+    refund: str | None = None
+    charge: str | None = None
+
+
+class ChangeKind(StrEnum):
+    """How settled money has changed at the provider, without an operation."""
+
+    REFUND_FAILED = "refund_failed"
+    """A refund that had succeeded has failed: the customer does not get the money."""
+
+    REFUND_BY_HAND = "refund_by_hand"
+    """Somebody has refunded the payment at the provider."""
+
+    DISPUTED = "disputed"
+    """The customer disputes the charge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a payment's money at the provider, as the provider's own answer shows it.
+
+    `operation_id` is that of the refund that failed. `what` names the provider's object, for a person.
+    """
+
+    kind: ChangeKind
+    merchant: str
+    payment_id: str
+    operation_id: str | None
+    what: str
 
 
 class Provider(Protocol):
@@ -93,6 +126,13 @@ class EventSender(Protocol):
         """Verify an event's signature and return what the event is about.
 
         Raises InvalidSignature, and ValueError if the signed body is not an event.
+        """
+        ...
+
+    def change(self, hint: Hint) -> Change | None:
+        """Ask for the refund or charge of an event, in one call. Returns None if none of its money has changed.
+
+        It is not known whether payment has this payment. Raises ProviderFault.
         """
         ...
 

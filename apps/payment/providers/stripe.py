@@ -37,11 +37,13 @@ from chassis.http import authorities
 from chassis.telemetry import logs
 from payment.model import EXPIRED_NOTE, Kind, Operation, Outcome, Record, Result
 from payment.providers import (
+    Change,
     Hint,
     InvalidSignature,
     ProviderFault,
     concurrently,
     stripe_errors,
+    stripe_events,
     stripe_objects,
     stripe_records,
 )
@@ -146,10 +148,7 @@ class Stripe:
         return stripe_records.of_payment(self._client, merchant, payment_id)
 
     def verify_event(self, headers: Mapping[str, str], body: bytes) -> Hint:
-        """Verify an event's signature and return what the event is about.
-
-        Raises InvalidSignature, and ValueError if the signed body is not an event.
-        """
+        """Verify an event's signature and return what the event is about; see EventSender.verify_event."""
         signature = headers.get("Stripe-Signature", "")
         if not signature.isascii():  # the library can't compare it
             raise InvalidSignature("the signature is not ASCII")
@@ -159,12 +158,16 @@ class Stripe:
             raise InvalidSignature("the body is not UTF-8, so Stripe has not signed it") from error
         for secret in self._webhook_secrets:
             try:
-                return stripe_objects.hint(self._client.construct_event(text, signature, secret, TOLERANCE).to_dict())
+                return stripe_events.hint(self._client.construct_event(text, signature, secret, TOLERANCE).to_dict())
             except stripe.SignatureVerificationError:
                 continue
             except (AttributeError, KeyError, RecursionError, TypeError) as error:
                 raise ValueError("the signed body is not an event") from error
         raise InvalidSignature("none of the configured secrets signed this event")
+
+    def change(self, hint: Hint) -> Change | None:
+        """Return the change of settled money that an event was about; see stripe_events.change."""
+        return stripe_events.change(self._client, hint)
 
     def _act(self, operation: Operation) -> Outcome | None:
         amount = to_stripe(operation.amount, operation.currency)

@@ -10,7 +10,7 @@ import stripe
 
 from chassis.telemetry import logs
 from payment.model import EXPIRED_NOTE, Kind, Operation, Outcome, Result
-from payment.providers import Hint, ProviderFault, is_name
+from payment.providers import ProviderFault, is_name
 from payment.providers.stripe_errors import REFUSALS
 from payment.providers.stripe_money import to_stripe
 
@@ -144,16 +144,12 @@ def refund_outcome(refund: stripe.Refund) -> Outcome:
     return Outcome(Result.UNKNOWN, refund.id, f"stripe: the refund is {refund.status}")
 
 
-def hint(event: dict[str, Any]) -> Hint:
-    """Return what an event is about, by its object. Stripe copies a PaymentIntent's metadata to its charges."""
-    about = event["data"]["object"]
-    operation = (about.get("metadata") or {}).get(OPERATION)
-    reference = about.get("id") if about.get("object") == "payment_intent" else about.get("payment_intent")
+def as_id(value: object) -> str | None:
+    """Return an id of Tandem's as it is written here; None if it is not one."""
     try:
-        operation = str(UUID(operation))
-    except (TypeError, ValueError, AttributeError):
-        operation = None  # not created by an operation
-    return Hint(operation, reference if is_name(reference) else None)
+        return str(UUID(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def fault(operation: Operation, what: str, error: Exception | None = None) -> ProviderFault:

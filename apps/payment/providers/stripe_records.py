@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import stripe
 
@@ -23,6 +22,7 @@ from payment.providers.stripe_objects import (
     OPERATION,
     ORDER,
     PAYMENT,
+    as_id,
     decline_of,
     paged,
     refund_outcome,
@@ -44,7 +44,7 @@ def between(client: stripe.StripeClient, since: datetime, until: datetime) -> It
     """
     first, last = int(since.timestamp()), int(until.timestamp())
     early = int((since - AUTHORIZATION).timestamp())
-    with _faults():
+    with faults():
         intents = client.v1.payment_intents.list({"created": {"gte": early, "lte": last}, "limit": PAGE})
         for intent in paged(intents):
             yield from (record for record in of_intent(intent) if record.order[0] or intent.created >= first)
@@ -59,7 +59,7 @@ def of_payment(client: stripe.StripeClient, merchant: str, payment_id: str) -> l
     Raises ProviderFault.
     """
     found: list[Record] = []
-    with _faults():
+    with faults():
         query = f"metadata['{PAYMENT}']:'{payment_id}'"
         for stale in paged(client.v1.payment_intents.search({"query": query, "limit": PAGE})):
             intent = client.v1.payment_intents.retrieve(stale.id)  # the index may be out of date
@@ -73,7 +73,7 @@ def of_charge(client: stripe.StripeClient, merchant: str, payment_id: str, refer
 
     There are none if Stripe does not know the PaymentIntent.
     """
-    with _faults():
+    with faults():
         try:
             intent = client.v1.payment_intents.retrieve(reference)
         except stripe.InvalidRequestError as error:
@@ -149,9 +149,9 @@ def _record(
     method = getattr(source, "payment_method", None) or _declined_method(source)
     return Record(
         text(metadata, MERCHANT),
-        _uuid(text(metadata, PAYMENT)),
-        _uuid(text(metadata, ORDER)),
-        _uuid(operation_id),
+        as_id(text(metadata, PAYMENT)),
+        as_id(text(metadata, ORDER)),
+        as_id(operation_id),
         kind,
         from_stripe(amount, currency),
         currency,
@@ -168,16 +168,8 @@ def _declined_method(source: stripe.PaymentIntent | stripe.Refund) -> str | None
     return getattr(getattr(failure, "payment_method", None), "id", None)
 
 
-def _uuid(value: str | None) -> str | None:
-    """Return an id of Tandem's as it is written here; None if it is not one."""
-    try:
-        return None if value is None else str(UUID(value))
-    except ValueError:
-        return None
-
-
 @contextmanager
-def _faults() -> Iterator[None]:
+def faults() -> Iterator[None]:
     """Raise ProviderFault for every error of Stripe's library, and for an answer that cannot be read."""
     try:
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -11,8 +10,6 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
-import requests
-import stripe
 
 import payment
 from tests.support.databases import Databases
@@ -20,11 +17,10 @@ from tests.support.eventually import eventually
 from tests.support.pair import Pair
 from tests.support.payment_bodies import wanted
 from tests.support.providers.fake_stripe import StandIn
+from tests.support.providers.stripe_events import OLD_SECRET, event, post_event, settings, signed
 from tests.support.providers.worlds import StripeWorld
 from tests.support.proxy import Proxy
 from tests.support.settings import environment
-
-SECRET, OLD_SECRET = "whsec_of_these_tests", "whsec_of_last_year"
 
 
 @pytest.fixture(scope="module")
@@ -36,28 +32,8 @@ def world() -> Iterator[StripeWorld]:
 @pytest.fixture(scope="module")
 def pair(databases: Databases, world: StripeWorld) -> Iterator[Pair]:
     """Both services; the payment provider is the stand-in for Stripe."""
-    settings = {
-        "PROVIDER": "stripe",
-        "STRIPE_API_KEY": "sk_test_events",
-        "STRIPE_API_BASE": world.proxy.url,
-        "STRIPE_WEBHOOK_SECRETS": f"{OLD_SECRET} {SECRET}",
-        "PROVIDER_TIMEOUT": "5",
-    }
-    with mock.patch.dict(os.environ, settings), Pair(databases) as pair:
+    with mock.patch.dict(os.environ, settings(world)), Pair(databases) as pair:
         yield pair
-
-
-def event(about: dict[str, Any], kind: str = "payment_intent.succeeded") -> bytes:
-    return json.dumps({"id": "evt_1", "object": "event", "type": kind, "data": {"object": about}}).encode()
-
-
-def signed(body: bytes, secret: str = SECRET, at: float | None = None) -> dict[str, str]:
-    when = int(at if at is not None else time.time())
-    return {"Stripe-Signature": stripe.WebhookSignature.generate_signature_header(body.decode(), secret, when)}
-
-
-def post_event(pair: Pair, body: bytes, headers: dict[str, str], provider: str = "stripe") -> requests.Response:
-    return requests.post(f"{pair.payment.url}/v1/provider-events/{provider}", data=body, headers=headers, timeout=30)
 
 
 def processing(pair: Pair, world: StripeWorld, mode: str, token: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class StandIn:
     def __init__(self) -> None:
         self.intents: dict[str, dict[str, Any]] = {}
         self.refunds: dict[str, dict[str, Any]] = {}
+        self.disputed: set[str] = set()
+        """The ids of PaymentIntents whose charge the customer disputes."""
         self.requests: list[tuple[str, str]] = []
         self.sale_status = self.refund_status = "succeeded"
         self._searchable: set[str] = set()
@@ -69,6 +71,13 @@ class StandIn:
         """Bring the search index up to date."""
         self._searchable = set(self.intents)
 
+    def refund_by_hand(self, intent: str, amount: int) -> dict[str, Any]:
+        """Refund a PaymentIntent as a person does in Stripe's dashboard: without metadata."""
+        with self._lock:
+            status, refund = self._refund({"payment_intent": intent, "amount": str(amount)}, {})
+        assert status == 200, refund
+        return refund
+
     def _serve(self, path: str) -> Response:
         self.requests.append((request.method, path))
         status, body = self._get(path, request) if request.method == "GET" else self._post(path, request)
@@ -89,8 +98,23 @@ class StandIn:
             return _listed(refunds, asked)
         if path == "payment_intents":
             return _listed(self.intents.values(), asked)
-        found_one = self.intents.get(path.removeprefix("payment_intents/"))
-        return (200, found_one) if found_one else _refusal("resource_missing", "intent", 404)
+        kind, _, name = path.partition("/")
+        if kind == "charges":
+            return self._charge(name)
+        found_one = {"payment_intents": self.intents, "refunds": self.refunds}[kind].get(name)
+        if found_one is None:
+            return _refusal("resource_missing", "intent", 404)
+        if "payment_intent" in asked.args.getlist("expand[0]"):
+            found_one = {**found_one, "payment_intent": self.intents[found_one["payment_intent"]]}
+        return 200, found_one
+
+    def _charge(self, charge: str) -> Answer:
+        for intent in self.intents.values():
+            if intent["latest_charge"] == charge:
+                disputed = intent["id"] in self.disputed
+                about = {"payment_intent": intent["id"], "metadata": intent["metadata"], "disputed": disputed}
+                return 200, {"id": charge, "object": "charge", "currency": intent["currency"], **about}
+        return _refusal("resource_missing", "charge", 404)
 
     def _post(self, path: str, asked: Request) -> Answer:
         key, content = asked.headers["Idempotency-Key"], path.encode() + asked.get_data()
@@ -136,8 +160,9 @@ class StandIn:
         if not token.startswith("pm_card_"):
             return _refusal("resource_missing", "payment_method")
         amount, manual = int(form["amount"]), form["capture_method"] == "manual"
+        number = next(self._numbers)
         intent: dict[str, Any] = {
-            "id": f"pi_{next(self._numbers)}",
+            "id": f"pi_{number}",
             "object": "payment_intent",
             "amount": amount,
             "amount_capturable": amount if manual else 0,
@@ -148,7 +173,7 @@ class StandIn:
             "payment_method": token,
             "status": "requires_capture" if manual else self.sale_status,
             "metadata": metadata,
-            "latest_charge": "ch_1",
+            "latest_charge": f"ch_{number}",
             "cancellation_reason": None,
             "last_payment_error": None,
         }
