@@ -3,7 +3,7 @@
 Each command is answered as if it had come alone: under its own key, with its own status. Payments are stored together
 in one statement, charged together and settled together; a command that conflicts with anything is carried out alone.
 
-The order service has each outcome by its answer, so there is no event of it, except in two cases that
+The order service has each outcome by its answer, so there is no event of it, except in three cases that
 `settlements.Settled` names. Nothing can be lost: until order has committed the answer, its message is undelivered, and
 it sends the command again under the same key.
 """

@@ -17,7 +17,7 @@ from order.refusals import Refusal
 from order.transition import Answer
 from payment import ids
 from payment.ids import What
-from payment.model import Operation
+from payment.model import Operation, Outcome
 from tests.simulation.payment_side import Backup, PaymentSide
 
 
@@ -128,6 +128,21 @@ def a_release_forgets_what_is_captured() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_late_answer_has_no_event() -> Iterator[None]:
+    """An outcome that comes after the lease of its request has no event, although order may have been answered."""
+    original = PaymentSide.settle
+
+    def settle(side: PaymentSide, operation_id: str, claim: int, outcome: Outcome, answered: bool) -> None:
+        tried = side.operations.get(operation_id)
+        if tried is not None and tried.claim == claim:
+            tried.is_leased = True
+        original(side, operation_id, claim, outcome, answered)
+
+    with mock.patch.object(PaymentSide, "settle", settle):
+        yield
+
+
 DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     defect.__name__: defect
     for defect in (
@@ -139,6 +154,7 @@ DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         versions_fall_behind,
         two_parts_are_taken_for_one,
         a_release_forgets_what_is_captured,
+        a_late_answer_has_no_event,
     )
 }
 """By name."""

@@ -26,20 +26,24 @@ _NEXT: dict[str, frozenset[str]] = {
 
 
 class OperationRow:
-    """The row of an operation. `claim` is the token of the lease, `key` the idempotency key of the request."""
+    """The row of an operation. `claim` is the token of the lease, `key` the idempotency key of the request.
 
-    __slots__ = ("attempts", "claim", "key", "operation", "reason", "status")
+    `is_leased` is false when the lease has run out and nobody has claimed the operation since.
+    """
+
+    __slots__ = ("attempts", "claim", "is_leased", "key", "operation", "reason", "status")
 
     def __init__(self, operation: Operation, key: str, claim: int) -> None:
         self.operation, self.key, self.claim = operation, key, claim
-        self.attempts = 1
+        self.attempts, self.is_leased = 1, True
         self.status: Result | None = None
         self.reason: str | None = None
 
     def copy(self) -> OperationRow:
         """Return a copy for a backup."""
         row = OperationRow(self.operation, self.key, self.claim)
-        row.attempts, row.status, row.reason = self.attempts, self.status, self.reason
+        row.attempts, row.is_leased = self.attempts, self.is_leased
+        row.status, row.reason = self.status, self.reason
         return row
 
 
@@ -195,7 +199,7 @@ class PaymentSide:
 
     def claim(self, tried: OperationRow) -> int:
         """Lease an operation that has no outcome; return the token of the lease."""
-        tried.attempts += 1
+        tried.attempts, tried.is_leased = tried.attempts + 1, True
         tried.claim = self._new.number()
         return tried.claim
 
@@ -203,7 +207,7 @@ class PaymentSide:
         """Commit an outcome, unless it is unknown, the operation is settled, or the lease was lost.
 
         `answered` is true if the outcome goes to order by an answer: then there is an event of it only if an earlier
-        one of the order waits, or if the order has another payment.
+        one of the order waits, if the order has another payment, or if the lease has run out.
         """
         tried = self.operations.get(operation_id)
         if outcome.result is Result.UNKNOWN or tried is None or tried.status is not None or tried.claim != claim:
@@ -212,7 +216,7 @@ class PaymentSide:
         row = self.rows[tried.operation.payment_id]
         waits = any(not event.delivered for event in self.events if event.order_id == row.order_id)
         alone = all(other is row for other in self.rows.values() if other.order_id == row.order_id)
-        if answered and alone and not waits:
+        if answered and alone and not waits and tried.is_leased:
             return
         succeeded = tried.status is Result.SUCCEEDED
         operation = {

@@ -268,6 +268,22 @@ class Run:
         self.threads.pop(n % len(self.threads))
         return True
 
+    def lease_runs_out(self, n: int) -> bool:
+        """The lease of a request's operation runs out, and no loop claims it yet; its thread has the outcome."""
+        operations = self.payment.operations
+        late = [
+            tried
+            for thread in self.threads
+            if thread.request is not None
+            and thread.outcome is not None
+            and (tried := operations.get(thread.operation_id)) is not None
+            and (tried.claim, tried.status) == (thread.claim, None)
+        ]
+        if not late:
+            return False
+        pick(late, n).is_leased = False
+        return True
+
     def executor_claims(self, n: int) -> bool:
         """The lease of an operation expires, and the executor's loop claims it."""
         unsettled = self.payment.unsettled()
@@ -448,6 +464,7 @@ class Run:
             (tried := operations.get(thread.operation_id)) is not None
             and thread.request is not None
             and tried.claim == thread.claim
+            and tried.is_leased
             and tried.status is None
             and answer.payment is not None
             and tried.operation.payment_id == answer.payment.id
@@ -538,6 +555,7 @@ RULES: dict[str, Callable[[Run, int], bool]] = {
         "sweep",
         "thread_advances",
         "thread_crashes",
+        "lease_runs_out",
         "executor_claims",
         "late_request_arrives",
         "provider_is_away",

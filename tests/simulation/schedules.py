@@ -33,6 +33,7 @@ _ALWAYS = {
     "sweep": 1,
     "thread_advances": 24,
     "thread_crashes": 2,
+    "lease_runs_out": 2,
     "executor_claims": 3,
     "late_request_arrives": 3,
 }

@@ -113,6 +113,24 @@ PAID = (
                 ("refund", 0),
             ),
         ),
+        (
+            "a_late_answer_has_no_event",
+            "nothing comes to rest: an order is paid, asked for [<Command.VOID",
+            (
+                ("place", 7),
+                ("create_at_payment", 32),
+                ("thread_advances", 0),
+                ("thread_advances", 0),
+                ("event_is_sent", 0),
+                ("response_or_event_arrives", 0),
+                ("relay_sends", 0),
+                ("request_arrives", 3),
+                ("thread_advances", 0),
+                ("lease_runs_out", 0),
+                ("request_arrives", 0),
+                ("response_or_event_arrives", 0),
+            ),
+        ),
     ],
 )
 def test_a_defect_that_needs_a_rare_schedule_is_found(
