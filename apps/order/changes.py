@@ -20,14 +20,14 @@ from chassis.messaging.relay import Relay
 from chassis.messaging.remote import Refused, Unreachable
 from chassis.postgres.database import UNAVAILABLE, Database, Row, Session
 from chassis.telemetry import logs, metrics
-from order import transition
+from order import staleness, transition
 from order.answers import NOT_FOUND, Failure
 from order.gateway import PaymentGateway
 from order.history import Step
 from order.model import Order
 from order.store import orphans, steps
 from order.store.steps import Path
-from order.transition import Answer, Change, Lost
+from order.transition import Answer, Change, Lost, LostRefunds
 
 log = logs.get_logger()
 
@@ -96,14 +96,14 @@ class Changes:
         A duplicate or late event changes nothing, because the order's row says what is known already. If there is no
         such order, the payment is kept (see orphans) until the order is placed; then returns False.
 
-        Raises Problem `unavailable` if the order has to read a payment first (transition.to_read), and payment does not
+        Raises Problem `unavailable` if the order has to read a payment first (staleness.to_read), and payment does not
         respond; payment sends the event again.
         """
         updated = False
         while True:
             session = self._database.session()
             order = steps.read(session, merchant, order_id)
-            if order is not None and not updated and (payment_id := transition.to_read(order, answer)) is not None:
+            if order is not None and not updated and (payment_id := staleness.to_read(order, answer)) is not None:
                 self._update(merchant, order, payment_id, headers)
                 updated = True
                 continue
@@ -130,8 +130,8 @@ class Changes:
             raise unavailable(_NOT_UPDATED) from error
         self.receive(merchant, order.id, Answer(payment, is_current=payment_id in order.past), headers)
 
-    def lose(self, merchant: str, order_id: str, lost: Lost) -> None:
-        """Take a payment from its order that payment has lost."""
+    def lose(self, merchant: str, order_id: str, lost: Lost | LostRefunds) -> None:
+        """Take a payment, or refunds that are under way, from the order: payment has lost them."""
         while True:
             session = self._database.session()
             order = steps.read(session, merchant, order_id)
@@ -208,7 +208,7 @@ class Changes:
         paths, unchanged = [], []
         for message in answered:
             order = orders.get((message.merchant, message.aggregate_id))
-            if order is not None and transition.is_behind(order, answers[message.id]):
+            if order is not None and staleness.is_behind(order, answers[message.id]):
                 failed[message.id] = Refused(_BEHIND)
                 continue
             taken = transition.apply(order, answers[message.id], new_id) if order else []
@@ -232,12 +232,12 @@ class Changes:
         """Commit what follows from payment's answer, together with the mark that the message is delivered.
 
         `order` are the order's facts, if they are known. Returns the outcome and, if the order changed, its view.
-        Raises Refused if the command is to be sent again: see transition.is_behind.
+        Raises Refused if the command is to be sent again: see staleness.is_behind.
         """
         session = self._database.session()
         while True:
             order = order or steps.read(session, message.merchant, message.aggregate_id)
-            if order is not None and transition.is_behind(order, answer):
+            if order is not None and staleness.is_behind(order, answer):
                 raise Refused(_BEHIND)
             taken = transition.apply(order, answer, new_id) if order else []
             if not taken:

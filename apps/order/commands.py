@@ -64,20 +64,22 @@ def register(
         The commands keep their ids, so nothing is charged or refunded twice. It can be repeated and interrupted. The
         relay sends the commands. New events follow all positions that consumers of the feed can know.
 
-        The exit status is 2 if payment did not say whether it has a payment that is processing. Otherwise, with
-        --refund-orphans, it is 1 if a payment may still hold money, also because payment did not answer.
+        The exit status is 2 if payment did not say whether it has a payment or refund that is under way. Otherwise,
+        with --refund-orphans, it is 1 if a payment may still hold money, also because payment did not answer.
 
         Payments that were without an order before the moment are listed, too: their orders may have been placed after
         it and be lost.
         """
         session = orders.database.session()
         feed.advance(session)
-        run = resync.Resync(
-            session, orders.gateway, orders.lose_payment, lambda line: click.echo(f"{app.name}: {line}")
-        )
+        run = resync.Resync(session, orders.gateway, orders.lose, lambda line: click.echo(f"{app.name}: {line}"))
         run.run(since)
         if run.lost:
             click.echo(f"{app.name}: {run.lost} payments that payment has lost were taken from their orders")
+        if run.refunds:
+            click.echo(
+                f"{app.name}: {run.refunds} payments have lost refunds; their orders do not wait for these any more"
+            )
         click.echo(f"{app.name}: {run.again} commands are sent again, {run.rebuilt} of them were rebuilt")
         summary, failed = Summary(since), 0
         for row in orphans.each(session, ended=True):

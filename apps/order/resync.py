@@ -19,7 +19,7 @@ from order.gateway import PaymentGateway
 from order.history import payload_of
 from order.model import Asked, Command, Payment
 from order.store import orphans, resending, steps
-from order.transition import Lost
+from order.transition import Lost, LostRefunds
 
 MARGIN = timedelta(minutes=5)
 """How much earlier than the given moment a command may have been delivered: clocks differ, commits take time."""
@@ -32,8 +32,8 @@ ORDERS = 500
 Report = Callable[[str], None]
 """Shows a line of progress."""
 
-Lose = Callable[[str, str, Lost], None]
-"""Takes a payment from an order that payment has lost: merchant, order id, and what is lost."""
+Lose = Callable[[str, str, Lost | LostRefunds], None]
+"""Takes from an order what payment has lost: merchant, order id, and what is lost."""
 
 Find = Callable[[Session, datetime, dict[str, Any], int], list[Row]]
 """`resending.waiting` or `resending.refunding`."""
@@ -42,19 +42,20 @@ Find = Callable[[Session, datetime, dict[str, Any], int], list[Row]]
 class Resync:
     """Sends commands again. `again` counts them, `rebuilt` those of them whose row had been purged.
 
-    `lost` counts the payments that payment has lost, `faults` those that payment did not answer for.
+    `lost` counts the payments that payment has lost, `refunds` those of which it has lost refunds, and `faults` those
+    that it did not answer for.
     """
 
     def __init__(self, session: Session, gateway: PaymentGateway, lose: Lose, report: Report) -> None:
-        self._session, self._gateway, self._lose_payment, self._report = session, gateway, lose, report
+        self._session, self._gateway, self._lose_from, self._report = session, gateway, lose, report
         self._began = resending.now(session)
-        self.again = self.rebuilt = self.lost = self.faults = 0
+        self.again = self.rebuilt = self.lost = self.refunds = self.faults = 0
 
     def run(self, since: datetime) -> None:
         """Make due again what has no outcome: of commands delivered since a moment, and of all that still waits.
 
         Before that, payments that payment has lost are taken from their orders, so that other payments can take their
-        place.
+        place, and so are refunds that were under way, so that what they were to return can be refunded.
         """
         self._lost(since - MARGIN)
         self._delivered(since - MARGIN)
@@ -62,29 +63,36 @@ class Resync:
         self._waiting("refunds that are pending", resending.refunding)
 
     def _lost(self, since: datetime) -> None:
-        """Find payments that are `processing` here and unknown at payment: it lost them before the provider was asked.
+        """Find what is under way here and unknown at payment: it was lost before the provider was asked.
 
-        Payment's resync has adopted all that the provider knows. Orders know no other payments that can be lost in
-        this way: in every other status, the provider has a record of the payment.
+        Payment's resync has adopted all that the provider knows, and has told order of each change by that. So what is
+        lost in this way is a payment that is `processing` here, or a refund that somebody requested at payment. In
+        every other status, the provider has a record of it.
         """
         after = resending.FIRST
-        while rows := resending.processing(self._session, since, after, ORDERS):
+        while rows := resending.under_way(self._session, since, after, ORDERS):
             for row in rows:
                 try:
-                    self._gateway.payment(row["merchant"], row["payment_id"])
+                    self._compare(row, self._gateway.snapshot(row["merchant"], row["payment_id"]))
                 except Refused as error:
-                    if error.problem == NOT_FOUND:
-                        self._lose(row)
-                    else:
+                    if error.problem != NOT_FOUND:
                         self.faults += 1
+                    elif row["is_processing"]:
+                        self._lose(row)
                 except Unreachable:
                     self.faults += 1
             after = {"merchant": rows[-1]["merchant"], "id": rows[-1]["id"]}
 
+    def _compare(self, row: Row, payment: Payment) -> None:
+        # Versions only go back by a restore. A payment that was told again since then has a newer one.
+        if payment.version < row["seen"] and payment.refunding_amount < (row["refunding"] or 0):
+            self._lose_from(row["merchant"], str(row["id"]), LostRefunds(payment, row["seen"]))
+            self.refunds += 1
+
     def _lose(self, row: Row) -> None:
         merchant, order_id = row["merchant"], str(row["id"])
         command = str(row["command_id"]) if row["command_id"] else None
-        self._lose_payment(merchant, order_id, Lost(row["payment_id"], command))
+        self._lose_from(merchant, order_id, Lost(row["payment_id"], command))
         self.lost += 1
         if command is not None:
             self.again += resending.send_again(self._session, [(merchant, command)], self._began)

@@ -29,7 +29,7 @@ from order.model import Command, Order, Status
 from order.refunds import refuse_many
 from order.refusals import Refusal
 from order.store import orphans, placing, refunds, steps, updated, views, waiting
-from order.transition import Answer, Cancel, Capture, Change, Label, Lost, PayAgain, Refund, Release
+from order.transition import Answer, Cancel, Capture, Change, Label, Lost, LostRefunds, PayAgain, Refund, Release
 
 log = logs.get_logger()
 
@@ -247,8 +247,8 @@ class Orders:
         """Apply what an event of payment reports; return False if there is no such order. Then the payment is kept."""
         return self._changes.receive(merchant, order_id, answer, headers)
 
-    def lose_payment(self, merchant: str, order_id: str, lost: Lost) -> None:
-        """Take a payment from its order that payment has lost after a restore."""
+    def lose(self, merchant: str, order_id: str, lost: Lost | LostRefunds) -> None:
+        """Take a payment, or refunds that are under way, from the order: payment has lost them in a restore."""
         self._changes.lose(merchant, order_id, lost)
 
     def sweep(self, session: Session, seconds: float, authorized: float) -> None:

@@ -1,9 +1,9 @@
 """The one pure transition of an order: `apply(order, change)` returns every step that follows.
 
 A change is what a merchant requests (`Cancel`, `Capture`, `Release`, `PayAgain`, `Refund`, `Label`), what payment
-reports (`Answer`), or that payment has lost a payment (`Lost`). Each step is one version of the order, with the event
-that records it and what is asked of payment. `order.store` writes steps only if the order still has the version that
-they start from; `order.changes` calls both.
+reports (`Answer`), or what payment has lost (`Lost`, `LostRefunds`). Each step is one version of the order, with the
+event that records it and what is asked of payment. `order.store` writes steps only if the order still has the version
+that they start from; `order.changes` calls both.
 
     steps = apply(order, Answer(payment))
     steps[-1].after.status  # Status.PAID
@@ -123,7 +123,18 @@ class Lost(Struct, frozen=True):
     command: str | None = None
 
 
-Change = Cancel | Capture | Release | PayAgain | Refund | Label | Answer | Lost
+class LostRefunds(Struct, frozen=True):
+    """Payment was restored from an older copy and has lost refunds that had no outcome.
+
+    The provider has no record of them either. `payment` is the payment as it is now, under an older version than
+    `seen`, which is that of the order's snapshot.
+    """
+
+    payment: Payment
+    seen: int
+
+
+Change = Cancel | Capture | Release | PayAgain | Refund | Label | Answer | Lost | LostRefunds
 
 
 def place(order: Order, new_id: NewId) -> Step:
@@ -175,6 +186,8 @@ def apply(order: Order, change: Change, new_id: NewId) -> list[Step]:
             _answer(history, change)
         case Lost():
             _lose(history, change)
+        case LostRefunds():
+            _lose_refunds(history, change)
     return history.steps
 
 
@@ -187,34 +200,6 @@ def is_newer(order: Order, payment: Payment) -> bool:
         return known is None or payment.version > known.version
     # An order has one live payment at a time: another one counts only after the known one has failed or ended.
     return known.status not in model.LIVE
-
-
-def to_read(order: Order, answer: Answer) -> str | None:
-    """Return the id of a payment that must be read from payment before the event is applied, or None.
-
-    An order has one live payment at a time. If the event shows another one as live, the order's own has ended: payment
-    reported that in a response that the order has not committed yet, and sends no event of it. If the event shows a
-    payment as live that the order gave up, it is live again (History.take_back), or the event is late.
-    """
-    known, payment = order.payment, answer.payment
-    if payment is None or payment.status not in model.LIVE or answer.is_current:
-        return None
-    if known is not None and known.status in model.LIVE:
-        return known.id if payment.id != known.id and payment.id not in order.past else None
-    return payment.id if payment.id in order.past else None
-
-
-def is_behind(order: Order, answer: Answer) -> bool:
-    """Return whether payment refused a command because of a state that is older than the one the order knows.
-
-    Its database was restored and has not caught up, so that is no outcome. The order would decide the same again, under
-    a new id each time.
-    """
-    known, payment, outcome = order.payment, answer.payment, answer.outcome
-    if known is None or payment is None or outcome is None or outcome.succeeded or outcome.declined:
-        return False
-    is_older = payment.id == known.id and payment.version < known.version
-    return is_older and any(asked.id == outcome.id for asked in order.asked)
 
 
 def _cancel(history: History, change: Cancel) -> None:
@@ -249,6 +234,16 @@ def _lose(history: History, lost: Lost) -> None:
     if lost.command is not None and not history.order.waits_for(Command.CREATE):
         asked += (Asked(lost.command, Command.CREATE),)
     history.order = replace(history.order, payment=None, asked=asked)
+    history.advance()
+    history.record()
+
+
+def _lose_refunds(history: History, lost: LostRefunds) -> None:
+    known, now = history.order.payment, lost.payment
+    if known is None or (known.id, known.version) != (now.id, lost.seen) or now.version >= lost.seen:
+        return
+    # The version stays: payment continues above it.
+    history.order = replace(history.order, payment=replace(known, refunding_amount=now.refunding_amount))
     history.advance()
     history.record()
 

@@ -88,6 +88,13 @@ def a_lost_payment_is_awaited() -> Iterator[None]:
 
 
 @contextmanager
+def a_lost_refund_is_awaited() -> Iterator[None]:
+    """An order waits for a third party's refund that payment lost in a restore before the provider was asked."""
+    with mock.patch.object(transition, "_lose_refunds", return_value=None):
+        yield
+
+
+@contextmanager
 def versions_fall_behind() -> Iterator[None]:
     """After a restore, a payment that is not told again continues below the version that order knows."""
     original = PaymentSide.restore
@@ -151,6 +158,7 @@ DEFECTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_partial_capture_leaves_the_order_authorized,
         ids_are_random,
         a_lost_payment_is_awaited,
+        a_lost_refund_is_awaited,
         versions_fall_behind,
         two_parts_are_taken_for_one,
         a_release_forgets_what_is_captured,

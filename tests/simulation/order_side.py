@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from chassis.messaging.outbox import Message
-from order import answers, refusals, transition
+from order import answers, refusals, staleness, transition
 from order.changes import outbox_message
 from order.history import Step
 from order.model import Command, Order, Outcome, Status
-from order.transition import Answer, Cancel, Capture, Lost, PayAgain, Refund, Release
+from order.transition import Answer, Cancel, Capture, Lost, LostRefunds, PayAgain, Refund, Release
 from payment.model import Result
 from tests.simulation.ids import MERCHANT, Ids
 from tests.simulation.payment_side import CURRENCY, PaymentSide
@@ -147,11 +147,11 @@ class OrderSide:
             self._apply(order, answer)
 
     def receive_event(self, order_id: str, answer: Answer) -> None:
-        """Apply an event, if the order is there; before that, the payment that it has to read (transition.to_read)."""
+        """Apply an event, if the order is there; before that, the payment that it has to read (staleness.to_read)."""
         order = self.rows.get(order_id)
         if order is None:
             return
-        row = self._payment.rows.get(transition.to_read(order.facts, answer) or "")
+        row = self._payment.rows.get(staleness.to_read(order.facts, answer) or "")
         if row is not None:
             now = answers.snapshot(row.view())
             self._apply(order, Answer(now, is_current=now.id in order.facts.past))
@@ -183,13 +183,16 @@ class OrderSide:
                 sent.delivered = False
 
     def forget_lost_payments(self) -> None:
-        """Take payments that payment has lost from their orders, as `order resync` does before it sends commands."""
+        """Take payments and refunds that payment has lost from their orders, before `order resync` sends commands."""
         for order in self.rows.values():
             payment = order.facts.payment
             if payment is not None and payment.status == "processing" and payment.id not in self._payment.rows:
                 sent = order.outbox.get(order.last or "")
                 creates = sent is not None and sent.message.topic == Command.CREATE
                 self._apply(order, Lost(payment.id, order.last if creates else None))
+            row = self._payment.rows.get(payment.id) if payment is not None else None
+            if payment is not None and row is not None and row.version < payment.version:
+                self._apply(order, LostRefunds(answers.snapshot(row.view()), payment.version))
 
     def backup(self) -> dict[str, OrderRow]:
         """Return a copy of all orders."""

@@ -100,6 +100,18 @@ PAID = (
             ),
         ),
         (
+            "a_lost_refund_is_awaited",
+            "nothing comes to rest: an order is canceling, asked for []",
+            (
+                *PAID[:-1],
+                ("payment_is_backed_up", 0),
+                ("act_at_payment", 16),
+                ("provider_is_away", 0),
+                ("payment_is_restored", 0),
+                ("cancel", 0),
+            ),
+        ),
+        (
             "versions_fall_behind",
             "order knows ('captured', 900, 0) of its payment",
             (

@@ -64,12 +64,14 @@ WHERE r.status = 'pending' AND r.created_at < %(began)s
 ORDER BY r.merchant, r.created_at, r.id LIMIT %(limit)s
 """
 
-_PROCESSING = """
-SELECT o.merchant, o.id, o.payment->>'id' AS payment_id, CASE
+_UNDER_WAY = """
+SELECT o.merchant, o.id, o.payment->>'id' AS payment_id, o.payment->>'status' = 'processing' AS is_processing,
+       (o.payment->>'version')::bigint AS seen, (o.payment->>'refunding_amount')::bigint AS refunding, CASE
     WHEN command.topic = 'payment.create' OR (command.id IS NULL AND o.status = 'pending_payment')
     THEN o.command_id END AS command_id
 FROM orders o LEFT JOIN outbox command ON command.merchant = o.merchant AND command.id = o.command_id
-WHERE (o.merchant, o.id) > (%(merchant)s, %(id)s) AND o.payment->>'status' = 'processing'
+WHERE (o.merchant, o.id) > (%(merchant)s, %(id)s)
+  AND (o.payment->>'status' = 'processing' OR (o.payment->>'refunding_amount')::bigint > 0)
   AND (o.merchant, o.id) IN (
       SELECT merchant, id FROM orders WHERE status IN ('pending_payment', 'authorized', 'canceling')
       UNION SELECT merchant, order_id FROM order_events WHERE at >= %(since)s)
@@ -82,7 +84,7 @@ FIRST: dict[str, Any] = {
     "status": "",
     "id": "00000000-0000-0000-0000-000000000000",
 }
-"""The position before the first row of `delivered_since`, `waiting`, `refunding` and `processing`."""
+"""The position before the first row of `delivered_since`, `waiting`, `refunding` and `under_way`."""
 
 
 def now(session: Session) -> datetime:
@@ -124,14 +126,15 @@ def refunding(session: Session, began: datetime, after: dict[str, Any], limit: i
     return session.execute(_REFUNDING, {**after, "began": began, "limit": limit}, prepare=False).fetchall()
 
 
-def processing(session: Session, since: datetime, after: dict[str, Any], limit: int) -> list[Row]:
-    """Return orders with a payment that is `processing`: merchant, id, payment_id and command_id.
+def under_way(session: Session, since: datetime, after: dict[str, Any], limit: int) -> list[Row]:
+    """Return orders with a payment that is processing, or of which something is being refunded.
 
-    These are the orders that wait, whatever their age, and those that changed since a moment. `command_id` is the
-    newest command if that created a payment, otherwise None. `after` is FIRST, or has `merchant` and `id` of the last
-    row before.
+    A row has merchant, id, payment_id, is_processing, seen (the payment's version), refunding (the amount) and
+    command_id. These are the orders that wait, whatever their age, and those that changed since a moment. `command_id`
+    is the newest command if that created a payment, otherwise None. `after` is FIRST, or has `merchant` and `id` of the
+    last row before.
     """
-    return session.execute(_PROCESSING, {**after, "since": since, "limit": limit}, prepare=False).fetchall()
+    return session.execute(_UNDER_WAY, {**after, "since": since, "limit": limit}, prepare=False).fetchall()
 
 
 def send_again(session: Session, messages: Sequence[Key], began: datetime) -> int:
