@@ -46,6 +46,9 @@ _REFUND = f"""json_build_object(
     'currency', o.currency, 'reason', o.note, 'failure_reason', o.reason,
     'created_at', {json_time("o.created_at")})::text AS body, o.id, o.status"""
 
+# Seconds that the statement of an outcome may take, and its commit: more than the statement_timeout of a database.
+_COMMIT_SECONDS = 15.0
+
 _NEW_ID = "NOT EXISTS (SELECT FROM operations WHERE merchant = %(merchant)s AND id = %(id)s::uuid)"
 """SQL condition: no operation has this id. A key that was purged and is used again stands for the same id."""
 
@@ -158,11 +161,14 @@ def find(session: Session, merchant: str, payment_id: str, after: tuple[datetime
 
 
 def is_leased_to_request(session: Session, merchant: str, payment_id: str) -> bool:
-    """Return whether a request carries out an operation of this payment now, rather than the executor's loop."""
+    """Return whether a request carries out an operation of this payment now, rather than the executor's loop.
+
+    A request whose lease has just ended may be committing an outcome that it began to write before: it counts, too.
+    """
     row = session.one(
         """SELECT id FROM operations WHERE merchant = %s AND payment_id = %s AND status = 'pending'
-           AND leased_until > now() AND lease_owner LIKE 'request %%' LIMIT 1""",
-        (merchant, payment_id),
+           AND leased_until > now() - make_interval(secs => %s) AND lease_owner LIKE 'request %%' LIMIT 1""",
+        (merchant, payment_id, _COMMIT_SECONDS),
     )
     return row is not None
 

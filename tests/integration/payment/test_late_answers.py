@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,16 @@ from tests.support.pair import Client, Pair
 __all__ = ["databases", "order_service", "pair"]
 
 
-@pytest.mark.parametrize("topic", ["payment.create", "payment.capture", "payment.void", "payment.refund"])
-def test_an_outcome_after_the_lease_has_an_event_although_it_is_an_answer(
-    pair: Pair, order_service: Client, monkeypatch: pytest.MonkeyPatch, topic: str
-) -> None:
-    """The process was suspended while the provider answered, and no relay has claimed the operation since."""
+TOPICS = ("payment.create", "payment.capture", "payment.void", "payment.refund")
+
+
+def sent_again(
+    pair: Pair, order_service: Client, monkeypatch: pytest.MonkeyPatch, topic: str, seconds: int
+) -> dict[str, Any]:
+    """Return the answer to the repetition of a command, which comes this many seconds after the lease of the first.
+
+    The first request was suspended while the provider answered, and the executor has not claimed the operation since.
+    """
     wanted = command(topic, about_payment(order_service, topic))
     may_end, ask = threading.Event(), Simulator.send
 
@@ -31,15 +37,30 @@ def test_an_outcome_after_the_lease_has_an_event_although_it_is_an_answer(
         return outcome
 
     monkeypatch.setattr(Simulator, "send", answer_late)
-    not_claimed = "UPDATE operations SET available_at = now() + interval '1 hour' WHERE status = 'pending' RETURNING id"
-    expired = "SELECT FROM operations WHERE status = 'pending' AND leased_until <= now()"
+    late = """UPDATE operations SET leased_until = now() - make_interval(secs => %s),
+                     available_at = now() + interval '1 hour' WHERE status = 'pending' RETURNING id"""
     with ThreadPoolExecutor(1) as executor:
         first = executor.submit(send, order_service, wanted)
-        eventually(lambda: pair.databases.query("payment", not_claimed), "the operation is under way")
-        eventually(lambda: pair.databases.query("payment", expired), "the lease has ended")
+        eventually(lambda: pair.databases.query("payment", late, seconds), "the operation is under way")
         (again,) = send(order_service, wanted)
         may_end.set()
         first.result()
+    return again
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_an_outcome_after_the_lease_has_an_event_although_it_is_an_answer(
+    pair: Pair, order_service: Client, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    again = sent_again(pair, order_service, monkeypatch, topic, 60)
     answered = again["refund"] or again["operation"] or again["payment"]
     assert answered["status"] in ("pending", "processing"), "order has the answer that the outcome is not known"
     assert events(pair, again["payment"]["order_id"]) == 1
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_right_after_the_lease_a_command_waits_for_an_outcome_that_may_be_committed_now(
+    pair: Pair, order_service: Client, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    again = sent_again(pair, order_service, monkeypatch, topic, 1)
+    assert again["problem"]["name"] == "idempotency-key-in-use"
