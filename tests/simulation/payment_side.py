@@ -125,6 +125,7 @@ class PaymentSide:
         self.operations: dict[str, OperationRow] = {}
         self.keys: dict[str, str] = {}
         self.events: list[EventRow] = []
+        self.told: list[EventRow] = []
         self.clearing = self.resyncs = 0
         self.begun: OperationRow | None = None
         self.payments_ever: dict[str, set[str]] = {}
@@ -261,7 +262,14 @@ class PaymentSide:
     def tell_all(self) -> None:
         """Run the resync after order was restored: write an event with each payment's snapshot and a new version."""
         self._raise_floor()
+        before = len(self.events)
         self._tell(list(self.rows.values()))
+        self.told = self.events[before:]
+
+    @property
+    def is_telling(self) -> bool:
+        """Return whether order has not heard yet of every payment, although it was restored."""
+        return any(not event.delivered for event in self.told)
 
     def _raise_floor(self) -> None:
         self.resyncs += 1  # not a part of the database: a restore does not undo it

@@ -352,13 +352,17 @@ class Run:
         """Restore payment's database from its backup; then run both resyncs.
 
         Third parties may repeat the requests that were lost, because the provider was not asked yet, under the same
-        keys. They make new requests once order has asked again for everything.
+        keys. They make new requests once order has asked again for everything. If order was restored before, and has
+        not heard yet of every payment, the resync begins at that moment, and tells it again of all.
         """
         if self.payment_backup is None:
             return False
         self._end_all_messages()
         self.threads.clear()
+        telling = self.payment.is_telling
         self.payment.restore(self.payment_backup)
+        if telling:
+            self.payment.tell_all()
         for request in self.created_by_others if n % 2 else ():
             if ids.derive(MERCHANT, request[0], What.PAYMENT) not in self.payment.rows:
                 self._create(*request)
