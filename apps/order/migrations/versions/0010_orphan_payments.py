@@ -8,7 +8,7 @@ revision = "0010"
 down_revision = "0009"
 
 ORPHANS = """
-CREATE TABLE orphan_payments (
+CREATE TABLE IF NOT EXISTS orphan_payments (
     merchant         text        NOT NULL,
     payment_id       uuid        NOT NULL,
     order_id         uuid        NOT NULL,
@@ -24,8 +24,8 @@ CREATE TABLE orphan_payments (
     last_seen_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (merchant, payment_id)
 );
-CREATE INDEX orphan_payments_of_order ON orphan_payments (merchant, order_id);
-CREATE INDEX orphan_payments_holding ON orphan_payments (first_seen_at)
+CREATE INDEX IF NOT EXISTS orphan_payments_of_order ON orphan_payments (merchant, order_id);
+CREATE INDEX IF NOT EXISTS orphan_payments_holding ON orphan_payments (first_seen_at)
     WHERE status IN ('processing', 'authorized') OR captured_amount > refunded_amount;
 """
 
@@ -53,7 +53,10 @@ COMMENTS = (
 
 
 def upgrade() -> None:
-    """Create the table, and the index of the history without blocking it."""
+    """Create the table, and the index of the history without blocking it.
+
+    Each part can be repeated, because the first one is committed before the index is built.
+    """
     op.execute(ORPHANS)
     op.execute(COMMENTS)
     tables.index_concurrently(op, "order_events_at", "order_events USING brin (at)")

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.migration import MigrationContext
 
 import order
 import payment
@@ -31,6 +33,62 @@ def test_migrations_accept_every_url_of_libpq(server: Postgres, scheme: str) -> 
     assert migrate.upgrade(url, order.MIGRATIONS) == (newest, newest)
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (0,)
+
+
+class Interrupted(Exception):
+    """The process that migrates has died."""
+
+
+# What the migrations have made: columns, indexes, constraints, triggers and functions.
+MADE = """
+SELECT 'column', format('%s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default)
+FROM information_schema.columns WHERE table_schema = 'public'
+UNION ALL SELECT 'index', indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL SELECT 'constraint', format('%s %s %s', conrelid::regclass, pg_get_constraintdef(oid), convalidated)
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT 'trigger', pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT 'function', pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+ORDER BY 1, 2
+"""
+
+
+@pytest.mark.parametrize("migrations", [order.MIGRATIONS, payment.MIGRATIONS], ids=["order", "payment"])
+def test_a_migration_that_was_interrupted_after_any_of_its_commits_can_be_repeated(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch, migrations: str
+) -> None:
+    urls = [server.create_database(f"migrated_{uuid.uuid4().hex[:12]}") for _ in range(2)]
+    assert migrate.upgrade(urls[0], migrations)[1] == NEWEST[migrations]
+    whole, place, died = MigrationContext.autocommit_block, [""], set[str]()
+
+    def die_once(where: str) -> None:
+        if where not in died:
+            died.add(where)
+            raise Interrupted
+
+    @contextmanager
+    def block(context: MigrationContext) -> Iterator[None]:
+        revision = context.get_current_revision()
+        number = int(place[0].partition(" ")[2]) + 1 if place[0].startswith(f"{revision} ") else 1
+        place[0] = where = f"{revision} {number}"
+        with whole(context):
+            die_once(f"{where} begins")  # what came before is committed
+            yield
+        die_once(f"{where} ends")
+
+    monkeypatch.setattr(MigrationContext, "autocommit_block", block)
+    after = None
+    while after is None:
+        place[0] = ""
+        try:
+            _, after = migrate.upgrade(urls[1], migrations)
+        except Interrupted:
+            continue
+    assert len(died) > len(REVISIONS[migrations]) / 2
+    made = []
+    for url in urls:
+        with psycopg.connect(url) as connection:
+            made.append(connection.execute(MADE).fetchall())
+    assert made[1] == made[0]
 
 
 def together(*calls: Callable[[], object]) -> list[BaseException]:
