@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import psycopg
@@ -20,13 +21,14 @@ from chassis import cards, money, urls
 from chassis.auth import rate_limits, tokens
 from chassis.auth.keyring import ANY_MERCHANT, Keyring
 from chassis.auth.rate_limits import Limit
-from chassis.http import authorities
+from chassis.http import authorities, cors
 from chassis.messaging import signatures
 from chassis.telemetry import tracing
 
+T = TypeVar("T")
+
 _KEY = re.compile(r"[\x21-\x7e]*")
 _HEADERS = re.compile(r"(?: *[^\s=,]+ *=[\x20-\x7e]*)?", re.ASCII)
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?")
 
 
 class ConfigError(Exception):
@@ -138,10 +140,10 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "auth_off": mode == "off",
         "key_cache_seconds": seconds(env, "KEY_CACHE_SECONDS", 5.0),
         "jwt": _jwt(env),
-        "rate_limit": _limits(env, "RATE_LIMIT"),
-        "rate_limit_unauthenticated": _limits(env, "RATE_LIMIT_UNAUTHENTICATED"),
+        "rate_limit": _parsed(env, "RATE_LIMIT", rate_limits.parse),
+        "rate_limit_unauthenticated": _parsed(env, "RATE_LIMIT_UNAUTHENTICATED", rate_limits.parse),
         "trusted_proxies": _proxies(env),
-        "cors_origins": _origins(env),
+        "cors_origins": _parsed(env, "CORS_ORIGINS", cors.parse),
         "public_url": http_url(env, "PUBLIC_URL", "") if env.str("PUBLIC_URL", "") else "",
         "events_secrets": secrets,
         "relay_admin_port": _port(env, "RELAY_ADMIN_PORT"),
@@ -202,31 +204,26 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
             tokens.parse(jwks, algorithms)
         except ValueError as error:
             raise ConfigError(f"JWT_JWKS: {error}") from error
+    claim = env.str("JWT_MERCHANT_CLAIM", "merchant")
+    if not claim:
+        raise ConfigError("JWT_MERCHANT_CLAIM: must be the name of the claim that names the merchant")
     return tokens.Policy(
         issuer=issuer,
         audience=audience,
         algorithms=algorithms,
-        merchant_claim=env.str("JWT_MERCHANT_CLAIM", "merchant"),
+        merchant_claim=claim,
         jwks_url=url,
         jwks=jwks,
         allow_any_merchant=env.bool("JWT_ALLOW_ANY_MERCHANT", False),
     )
 
 
-def _limits(env: FileAwareEnv, name: str) -> tuple[Limit, ...]:
+def _parsed(env: FileAwareEnv, name: str, parse: Callable[[str], T]) -> T:
+    """Return what `parse` makes of a setting; it raises ValueError. Raises ConfigError."""
     try:
-        return rate_limits.parse(env.str(name, ""))
+        return parse(env.str(name, ""))
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error
-
-
-def _origins(env: FileAwareEnv) -> frozenset[str]:
-    """Return the origins whose pages may call this service. Raises ConfigError."""
-    origins = frozenset(filter(None, (each.strip() for each in env.str("CORS_ORIGINS", "").split(","))))
-    for origin in origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ConfigError(f"CORS_ORIGINS: {origin} is no origin, such as https://shop.example")
-    return origins
 
 
 def _proxies(env: FileAwareEnv) -> int:

@@ -103,7 +103,7 @@ INTERNAL = {
     "order.publisher.credentials._SEED",
     *("chassis.auth.keyring._KEY", "chassis.auth.keyring._SCOPE", "chassis.auth.keyring._SHA256"),
     *("chassis.auth.rate_limits._LIMIT", "chassis.cards._FOURS", "chassis.config._HEADERS", "chassis.config._KEY"),
-    *("chassis.config._ORIGIN", "chassis.urls._HOST"),
+    *("chassis.http.cors._ORIGIN", "chassis.urls._HOST"),
     *("chassis.messaging.remote._HEADER_VALUE", "chassis.openapi.document._PARAMETER"),
     *("chassis.postgres.prepared._PLACEHOLDER",),
     "tandem_client.cli.settings._AGO",

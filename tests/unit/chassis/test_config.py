@@ -97,6 +97,7 @@ def test_only_the_database_is_required() -> None:
         ("CORS_ORIGINS", "https://shop.example/"),
         ("CORS_ORIGINS", "https://*.example"),
         ("CORS_ORIGINS", "https://a.example,null"),
+        *(("CORS_ORIGINS", f"https://a.example:{port}") for port in ("0", "65536", "99999", "x", "")),
         ("TRUSTED_PROXIES", "10.0.0.0/8"),
         ("LOG_LEVEL", "loud"),
         ("LOG_LEVEL", ""),
@@ -147,6 +148,7 @@ def test_tokens_are_configured_by_issuer_audience_and_keys() -> None:
     [
         *(("JWT_ISSUER, JWT_AUDIENCE", {name: ""}) for name in TOKENS),
         ("JWT_ISSUER, JWT_AUDIENCE", {"JWT_JWKS": '{"keys": []}'}),
+        *(("JWT_MERCHANT_CLAIM", {"JWT_MERCHANT_CLAIM": empty}) for empty in ("", " ")),
         *(
             ("JWT_ALGORITHMS", {"JWT_ALGORITHMS": value})
             for value in ("none", "HS256", "RS256,HS256", "RS256,none", ",", "rs256", "RS256 ES256")

@@ -187,6 +187,14 @@ def test_an_allowed_origin_may_call_and_read(databases: Databases) -> None:
     assert "Access-Control-Allow-Credentials" not in preflight.headers
 
 
+@pytest.mark.parametrize("written", ["https://Shop.Example", f"{SHOP}:443", f"{SHOP}:00443"])
+def test_an_origin_may_be_written_in_another_way_than_browsers_do(databases: Databases, written: str) -> None:
+    client = cors(databases, written)
+    assert client.get("/livez", headers={"Origin": SHOP}).headers["Access-Control-Allow-Origin"] == SHOP
+    for other in ("http://shop.example", f"{SHOP}:80", f"{SHOP}:8443"):
+        assert allowed(client.get("/livez", headers={"Origin": other})) == {}
+
+
 def test_another_origin_is_not_allowed_and_caches_keep_them_apart(databases: Databases) -> None:
     client = cors(databases, SHOP)
     for origin in ("https://other.example", f"{SHOP}.evil.example", "http://shop.example", "null", "*"):
