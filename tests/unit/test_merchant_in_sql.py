@@ -50,7 +50,7 @@ ACROSS = {
     "order.webhooks.queue.give_up": "finds the oldest deliveries by age; changes them by merchant",
     "order.store.resending._DELIVERED_SINCE": _RESYNC,
     "order.store.resending._WAITING": _RESYNC,
-    "order.store.resending._PROCESSING": _RESYNC,
+    "order.store.resending._UNDER_WAY": _RESYNC,
     "payment.adopted.find_changed": _RESYNC,
 }
 """The statements that work across merchants, and why. On several servers, each server runs them for its merchants."""

@@ -136,7 +136,7 @@ def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
 
     Old rows of all merchants are found by their time. They are deleted merchant by merchant. Rows that another
     transaction holds are left to the next purge. Waiting for them could end in a deadlock, such as with a redelivery,
-    which takes rows in another order.
+    which takes rows in another sequence.
     """
     columns = [column.split()[0] for column in old.key]
     wanted, typed = ", ".join(columns), ", ".join(old.key)
