@@ -140,10 +140,10 @@ def common(env: FileAwareEnv, scopes: frozenset[str]) -> dict[str, object]:
         "auth_off": mode == "off",
         "key_cache_seconds": seconds(env, "KEY_CACHE_SECONDS", 5.0),
         "jwt": _jwt(env),
-        "rate_limit": _parsed(env, "RATE_LIMIT", rate_limits.parse),
-        "rate_limit_unauthenticated": _parsed(env, "RATE_LIMIT_UNAUTHENTICATED", rate_limits.parse),
+        "rate_limit": _parsed(env, "RATE_LIMIT", "", rate_limits.parse),
+        "rate_limit_unauthenticated": _parsed(env, "RATE_LIMIT_UNAUTHENTICATED", "", rate_limits.parse),
         "trusted_proxies": _proxies(env),
-        "cors_origins": _parsed(env, "CORS_ORIGINS", cors.parse),
+        "cors_origins": _parsed(env, "CORS_ORIGINS", "", cors.parse),
         "public_url": http_url(env, "PUBLIC_URL", "") if env.str("PUBLIC_URL", "") else "",
         "events_secrets": secrets,
         "relay_admin_port": _port(env, "RELAY_ADMIN_PORT"),
@@ -218,10 +218,10 @@ def _jwt(env: FileAwareEnv) -> tokens.Policy | None:
     )
 
 
-def _parsed(env: FileAwareEnv, name: str, parse: Callable[[str], T]) -> T:
+def _parsed(env: FileAwareEnv, name: str, default: str, parse: Callable[[str], T]) -> T:
     """Return what `parse` makes of a setting; it raises ValueError. Raises ConfigError."""
     try:
-        return parse(env.str(name, ""))
+        return parse(env.str(name, default))
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error
 

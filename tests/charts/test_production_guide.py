@@ -50,7 +50,7 @@ def test_values_have_the_defaults_in_the_guide() -> None:
 def test_settings_have_the_defaults_in_the_guide() -> None:
     code = re.sub(r"7 \* 24 \* 3600\.0", "604800", source())
     for name, default, _ in rows("Setting | Default"):
-        found = re.search(rf'\benv[.,].*?"{name.strip("`")}", ([^)]+)\)', code)
+        found = re.search(rf'\benv[.,].*?"{name.strip("`")}", ("[^"]*"|[^),]+)[),]', code)
         assert found is not None, name
         said = default.strip("`")
         assert found[1].strip('"').lower() in (said, "" if said == "none" else said), (name, found[1])
