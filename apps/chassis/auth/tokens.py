@@ -166,7 +166,7 @@ def parse(text: str | bytes, algorithms: tuple[str, ...]) -> Mapping[str | None,
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError("is not a JWKS") from error
     for each in candidates:
-        if "d" in each:  # where others can read it, they can sign with it, too
+        if "d" in each:  # a private key: anyone who can read the JWKS could sign with it
             left_out["PrivateKey"] += 1
             continue
         try:

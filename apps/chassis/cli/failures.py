@@ -34,8 +34,8 @@ _UNWRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errn
 
 
 _ANSWERED = ("25P03", "25P04", "40", "53", "54", "55", "57014")
-"""How the SQLSTATEs begin with which a database that does respond gives up a statement: it waited too long, a disk is
-full, it was one of two in a deadlock."""
+"""The first characters of the SQLSTATEs with which a database that responds gives up a statement, such as after a
+timeout, on a full disk or because of a deadlock."""
 
 
 class Failure(click.ClickException):
@@ -56,7 +56,7 @@ class BadSetting(Failure):
 
 
 class NoResponse(Failure):
-    """A database, or another service, does not respond or gives up. Repeat the command when it does not."""
+    """A database or another service does not respond, or gave up. Repeat the command when the cause is gone."""
 
 
 class DatabaseRefuses(Failure):
