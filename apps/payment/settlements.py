@@ -21,7 +21,7 @@ EVENT = f"""jsonb_build_object(
             'idempotency_key', settled.idempotency_key))"""
 """SQL: the event `payment.updated` of a payment `p` and its operation `settled`."""
 
-# The statement sees each operation as it was before it, so `is_late` is about the lease that it ends.
+# `answered` becomes false if the lease has ended. The subquery reads the lease as it was before the statement.
 # The planner expects one row of each table, so a join of all payments with all operations would be a nested loop.
 _SETTLE = f"""
 WITH given AS MATERIALIZED (
@@ -35,9 +35,9 @@ settled AS (
     FROM given g
     WHERE o.merchant = g.merchant AND o.id = g.id AND o.lease_owner = g.owner AND o.status = 'pending'
     RETURNING o.*, g.reference, g.next, g.authorized, g.captured, g.refunded, g.refunding, g.failure, g.entries,
-              g.event_id, g.answered,
-              (SELECT before.leased_until <= clock_timestamp() FROM operations before
-               WHERE before.merchant = o.merchant AND before.id = o.id) AS is_late),
+              g.event_id,
+              g.answered AND (SELECT before.leased_until > clock_timestamp() FROM operations before
+                              WHERE before.merchant = o.merchant AND before.id = o.id) AS answered),
 p AS (
     UPDATE payments p SET status = COALESCE(s.next, p.status),
            authorized_amount = p.authorized_amount + s.authorized,
@@ -48,14 +48,13 @@ p AS (
            provider_reference = COALESCE(p.provider_reference, s.reference),
            version = {NEXT_VERSION}, updated_at = clock_timestamp()
     FROM settled s WHERE p.merchant = s.merchant AND p.id = s.payment_id
-    RETURNING p.*, s.id AS operation_id, s.event_id, s.answered, s.is_late),
+    RETURNING p.*, s.id AS operation_id, s.event_id, s.answered),
 entries AS ({ledger.INSERT_FOR_SETTLED}),
 event AS (
     INSERT INTO outbox (id, merchant, aggregate_id, topic, payload, headers)
     SELECT p.event_id, p.merchant, p.order_id, 'payment.updated', {EVENT}, p.headers
     FROM p JOIN settled ON settled.merchant = p.merchant AND settled.id = p.operation_id
     WHERE NOT p.answered
-       OR p.is_late
        OR EXISTS (SELECT FROM outbox waiting WHERE waiting.merchant = p.merchant AND waiting.aggregate_id = p.order_id
                     AND waiting.delivered_at IS NULL)
        OR EXISTS (SELECT FROM payments other WHERE other.merchant = p.merchant AND other.order_id = p.order_id

@@ -140,9 +140,7 @@ def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
     """
     columns = [column.split()[0] for column in old.key]
     wanted, typed = ", ".join(columns), ", ".join(old.key)
-    matches = " AND ".join(f"{table}.{column} = k.{column}" for column in columns)
     is_free = " AND ".join(f"{table}.{column} = free.{column}" for column in columns)
-    named = ", ".join(f"{table}.{column}" for column in columns)
     total = 0
     while True:
         rows = session.execute(
@@ -156,7 +154,7 @@ def _purge(session: Session, table: LiteralString, old: Old, days: int) -> int:
             # The condition is checked again, because a row may have changed meanwhile.
             deleted += session.execute(
                 f"""DELETE FROM {table} USING (
-                        SELECT {named} FROM {table} JOIN jsonb_to_recordset(%s::jsonb) AS k({typed}) ON {matches}
+                        SELECT {wanted} FROM {table} JOIN jsonb_to_recordset(%s::jsonb) AS k({typed}) USING ({wanted})
                         WHERE {table}.merchant = %s AND {old.condition} FOR UPDATE OF {table} SKIP LOCKED) AS free
                     WHERE {table}.merchant = %s AND {is_free}""",
                 (to_json(found), merchant, days, merchant),

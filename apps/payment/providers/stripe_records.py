@@ -44,7 +44,7 @@ def between(client: stripe.StripeClient, since: datetime, until: datetime) -> It
     """
     first, last = int(since.timestamp()), int(until.timestamp())
     early = int((since - AUTHORIZATION).timestamp())
-    with faults():
+    with _faults():
         intents = client.v1.payment_intents.list({"created": {"gte": early, "lte": last}, "limit": PAGE})
         for intent in paged(intents):
             yield from (record for record in of_intent(intent) if record.order[0] or intent.created >= first)
@@ -59,7 +59,7 @@ def of_payment(client: stripe.StripeClient, merchant: str, payment_id: str) -> l
     Raises ProviderFault.
     """
     found: list[Record] = []
-    with faults():
+    with _faults():
         query = f"metadata['{PAYMENT}']:'{payment_id}'"
         for stale in paged(client.v1.payment_intents.search({"query": query, "limit": PAGE})):
             intent = client.v1.payment_intents.retrieve(stale.id)  # the index may be out of date
@@ -73,7 +73,7 @@ def of_charge(client: stripe.StripeClient, merchant: str, payment_id: str, refer
 
     There are none if Stripe does not know the PaymentIntent.
     """
-    with faults():
+    with _faults():
         try:
             intent = client.v1.payment_intents.retrieve(reference)
         except stripe.InvalidRequestError as error:
@@ -169,7 +169,7 @@ def _declined_method(source: stripe.PaymentIntent | stripe.Refund) -> str | None
 
 
 @contextmanager
-def faults() -> Iterator[None]:
+def _faults() -> Iterator[None]:
     """Raise ProviderFault for every error of Stripe's library, and for an answer that cannot be read."""
     try:
         yield

@@ -20,18 +20,16 @@ from payment.providers import stripe_events
 from tests.support.databases import Databases
 from tests.support.pair import Pair
 from tests.support.payment_bodies import wanted
-from tests.support.providers.fake_stripe import StandIn
 from tests.support.providers.stripe_events import event, post_event, settings, signed
-from tests.support.providers.worlds import StripeWorld
-from tests.support.proxy import Proxy
+from tests.support.providers.worlds import StripeWorld, stripe_behind_proxy
 
 KINDS = ("refund_failed", "refund_by_hand", "disputed")
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[StripeWorld]:
-    with StandIn() as standin, Proxy("127.0.0.1", standin.port) as proxy:
-        yield StripeWorld(standin, proxy)
+    with stripe_behind_proxy() as world:
+        yield world
 
 
 @pytest.fixture(scope="module")

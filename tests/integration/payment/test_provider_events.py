@@ -16,17 +16,15 @@ from tests.support.databases import Databases
 from tests.support.eventually import eventually
 from tests.support.pair import Pair
 from tests.support.payment_bodies import wanted
-from tests.support.providers.fake_stripe import StandIn
 from tests.support.providers.stripe_events import OLD_SECRET, event, post_event, settings, signed
-from tests.support.providers.worlds import StripeWorld
-from tests.support.proxy import Proxy
+from tests.support.providers.worlds import StripeWorld, stripe_behind_proxy
 from tests.support.settings import environment
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[StripeWorld]:
-    with StandIn() as standin, Proxy("127.0.0.1", standin.port) as proxy:
-        yield StripeWorld(standin, proxy)
+    with stripe_behind_proxy() as world:
+        yield world
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,13 @@ class StripeWorld:
         self.standin.index()
 
 
+@contextmanager
+def stripe_behind_proxy() -> Iterator[StripeWorld]:
+    """Yield the stand-in for Stripe behind a proxy that can break the network."""
+    with StandIn() as standin, Proxy("127.0.0.1", standin.port) as proxy:
+        yield StripeWorld(standin, proxy)
+
+
 def resolve(provider: Provider, wanted: Operation) -> Outcome:
     """Look up an operation that was tried before, and send it if it is not found, as the executor does."""
     return provider.lookup(wanted) or provider.send(wanted)

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.databases import Databases
-from tests.support.providers.fake_stripe import StandIn
-from tests.support.providers.worlds import SimulatorWorld, StripeWorld, World
-from tests.support.proxy import Proxy
+from tests.support.providers.worlds import SimulatorWorld, StripeWorld, World, stripe_behind_proxy
 
 
 @pytest.fixture
 def stripe_world() -> Iterator[StripeWorld]:
     """The stand-in for Stripe behind a proxy that can break the network."""
-    with StandIn() as standin, Proxy("127.0.0.1", standin.port) as proxy:
-        yield StripeWorld(standin, proxy)
+    with stripe_behind_proxy() as world:
+        yield world
 
 
 @pytest.fixture
