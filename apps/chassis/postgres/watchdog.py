@@ -34,7 +34,10 @@ REMEMBERED = 60.0
 
 
 class Watched(Protocol):
-    """A connection: when its current call began and must end on the monotonic clock (`until` is inf: no call)."""
+    """A connection: when its current call began and must end on the monotonic clock (`until` is inf: no call).
+
+    Or, without a `line`, a thread that waits for the call of another one; it is counted and never cut.
+    """
 
     began: float
     until: float

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from chassis.postgres import group_commit
+from chassis.postgres import group_commit, watchdog
 from chassis.postgres.group_commit import GroupCommit
+from chassis.postgres.watchdog import Watchdog
 from tests.support.eventually import eventually
 
 
@@ -98,6 +99,23 @@ def test_an_item_that_is_refused_fails_alone(
     assert group.run(5) == "result of 5"
 
 
+def test_nobody_waits_again_after_a_group_that_took_so_long_that_no_item_is_the_cause(
+    run: Callable[..., list[Future[str]]],
+    statements: Statements,
+    group: GroupCommit[int, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "_OWN_FAULT", 0.0)
+    one, *others = run(1, 2, -3, 4)
+    assert one.result(10) == "result of 1"
+    for other in others:
+        with pytest.raises(ValueError, match="refused: -3"):
+            other.result(10)
+    assert statements.executed == [[1], [2, -3, 4]]
+    assert statements.failed == []
+    assert group.run(5) == "result of 5"
+
+
 def test_after_a_refused_item_that_came_alone_the_others_are_executed(
     run: Callable[..., list[Future[str]]], group: GroupCommit[int, str]
 ) -> None:
@@ -120,6 +138,27 @@ def test_an_item_does_not_wait_for_a_statement_that_takes_long(
             eventually(lambda: sorted(statements.executed) == [[1], [2], [3]], "the others are executed, too")
         assert [future.result(10) for future in futures] == ["result of 1", "result of 2", "result of 3"]
     assert group.run(4) == "result of 4"
+
+
+def test_threads_that_wait_for_the_statement_of_others_count_as_stalled(
+    statements: Statements, group: GroupCommit[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dog = Watchdog()
+    dog.threads = 4
+    monkeypatch.setattr(group_commit, "watchdog", dog)
+    monkeypatch.setattr(watchdog, "SLOW", 0.0)
+    monkeypatch.setattr(group_commit, "_PATIENCE", 0.0)
+    monkeypatch.setattr(GroupCommit, "_leave", lambda *_: False)  # as if their statement were under way
+    with ThreadPoolExecutor(3) as pool:
+        with statements.held():
+            futures = [pool.submit(group.run, 1)]
+            eventually(lambda: statements.executed == [[1]], "the first statement is under way")
+            futures += [pool.submit(group.run, 2), pool.submit(group.run, 3)]
+            eventually(dog.is_careful, "half of the threads are stalled")
+        assert [future.result(10) for future in futures] == ["result of 1", "result of 2", "result of 3"]
+    dog._crowded_at = float("-inf")
+    dog.check()
+    assert not dog.is_careful()
 
 
 @pytest.mark.parametrize("patience", [0.0, 0.0001, 10.0])
